@@ -1,0 +1,34 @@
+"""Fine-tunes a Qwen2-Audio backbone to predict emotion distributions.
+
+accelerate launch recipes/train.py --config recipes/configs/mini.yaml --backbone B --dataset D --output_dir O
+"""
+
+import logging
+import sys
+
+import transformers
+
+from hf_emo_dist.training.run import parse_config, run_training
+
+
+def main() -> int:
+    """Parses the command line, trains, and prints the scores on the validation data."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("hf_emo_dist").setLevel(logging.INFO)
+    transformers.logging.set_verbosity_warning()
+    try:
+        recipe, args = parse_config()
+        scores = run_training(recipe, args)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if args.process_index == 0:
+        print(f"checkpoint: {args.output_dir}")
+        for name in ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likelihood_per_vote"):
+            if name in scores:
+                print(f"{name}: {scores[name]:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+"""The model: configuration, audio tower, head, processor and their registration with the Auto classes."""
+
+from .._lazy import lazy_attributes
+
+_NAMES = {
+    "EmotionDistributionProcessor": "processing",
+    "Qwen2AudioEmotionConfig": "configuration",
+    "Qwen2AudioForEmotionDistribution": "modeling",
+    "build_mini_backbone": "mini",
+    "predict_distributions": "prediction",
+}
+__all__ = list(_NAMES)  # noqa: PLE0605  lazy: the configuration can be registered without loading torch's models
+__getattr__ = lazy_attributes(__name__, _NAMES)

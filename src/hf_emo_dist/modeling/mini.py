@@ -1,0 +1,199 @@
+"""A small backbone of Qwen2-Audio's own classes, for CPUs, tests and the quickstart."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    WhisperFeatureExtractor,
+)
+
+logger = logging.getLogger(__name__)
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with one token a byte and Qwen2-Audio's special tokens.
+
+    Example:
+        >>> len(byte_level_tokenizer())
+        262
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>", padding_side="right"
+    )
+
+
+def build_mini_backbone(
+    output: str | Path,
+    whisper: str | Path | None = None,
+    *,
+    hidden_size: int = 128,
+    audio_layers: int | None = None,
+    text_layers: int = 2,
+    num_mel_bins: int = 80,
+    seed: int = 0,
+) -> Path:
+    """Writes a small Qwen2-Audio backbone (model, tokenizer, feature extractor) to a folder.
+
+    The language model starts as a channel: the projector hands the audio over as it is, and the layers' outputs start small beside
+    the residual stream, so that what the audio tower hears reaches the head before any training.
+
+    Args:
+        output: folder to write; made if needed.
+        whisper: local folder or Hub id of a Whisper model or encoder whose weights become the audio tower; `None` is a random tower.
+            A local folder may hold a whole model or just `encoder_config.json` and one safetensors file.
+        hidden_size: of the language model, and of the tower where no Whisper is given.
+        audio_layers: layers of the tower; with Whisper the first so many of its own. The default is 2, or with Whisper all but the last,
+            since the last layers of a recogniser are about words, not about the voice.
+        text_layers: layers of the language model.
+        num_mel_bins: mel bins where no Whisper is given.
+        seed: of the random weights.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: if `hidden_size` is not a multiple of 8, or the Whisper weights do not fit.
+
+    Example:
+        >>> build_mini_backbone("mini")  # doctest: +SKIP
+    """
+    if hidden_size % 8:
+        raise ValueError(f"hidden_size={hidden_size} must be a multiple of 8, the number of attention heads of the head")
+    if whisper is None:
+        audio: dict[str, Any] = {
+            "num_mel_bins": num_mel_bins,
+            "encoder_layers": audio_layers or 2,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 2 * hidden_size,
+            "d_model": hidden_size,
+        }
+        weights = None
+    else:
+        audio, weights = load_whisper_encoder(whisper)
+        audio["encoder_layers"] = audio_layers or max(1, audio["encoder_layers"] - 1)
+        hidden_size = audio["d_model"]
+    tokenizer = byte_level_tokenizer()
+    config = Qwen2AudioConfig(
+        audio_config={"model_type": "qwen2_audio_encoder", **audio},
+        text_config={
+            "model_type": "qwen2",
+            "hidden_size": hidden_size,
+            "intermediate_size": 2 * hidden_size,
+            "num_hidden_layers": text_layers,
+            "num_attention_heads": max(2, hidden_size // 64),
+            "num_key_value_heads": max(2, hidden_size // 64),
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 4096,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+        },
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2AudioForConditionalGeneration(config)
+        if weights is None:
+            _scale_random_tower(model.model.audio_tower)
+    if weights is not None:
+        _copy_whisper(model.model.audio_tower, weights, str(whisper))
+    _open_channel(model.model)
+
+    folder = Path(output)
+    model.save_pretrained(folder)
+    Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=audio["num_mel_bins"]), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def load_whisper_encoder(source: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Configuration and float32 weights of a Whisper encoder, from a local folder or the Hub.
+
+    Returns:
+        The audio tower's settings, and weights under the names of `WhisperEncoder` (`conv1.weight`, `layers.0.fc1.weight`, …).
+
+    Raises:
+        OSError: if nothing can be loaded from there.
+        ValueError: if the folder holds no encoder weights in safetensors.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(source)
+    encoder_config = folder / "encoder_config.json"
+    if encoder_config.is_file():
+        settings = json.loads(encoder_config.read_text(encoding="utf-8"))
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise ValueError(f"{folder} has an encoder_config.json but no .safetensors file with the encoder's weights")
+        weights = {key: value for file in files for key, value in load_file(file).items()}
+    else:
+        from transformers import WhisperModel
+
+        try:
+            model = WhisperModel.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
+        except OSError as error:
+            raise OSError(
+                f"No Whisper model could be loaded from '{source}': name a local folder or a Hub id such as openai/whisper-tiny.en"
+            ) from error
+        settings, weights = model.config.to_dict(), model.encoder.state_dict()
+    names = (
+        "num_mel_bins",
+        "encoder_layers",
+        "encoder_attention_heads",
+        "encoder_ffn_dim",
+        "d_model",
+        "max_source_positions",
+    )
+    return {name: settings[name] for name in names}, {key: value.float() for key, value in weights.items()}
+
+
+def _copy_whisper(tower: torch.nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
+    wanted = tower.state_dict()
+    missing = sorted(set(wanted) - set(weights))
+    if missing:
+        raise ValueError(f"the Whisper weights of {source} lack {missing[:3]}; a WhisperEncoder's names are needed")
+    tower.load_state_dict({key: weights[key] for key in wanted})
+    if len(tower.layers) < 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("layers.")):
+        # The final norm was fitted to the last layer's outputs; after an earlier layer a plain one is right.
+        torch.nn.init.ones_(tower.layer_norm.weight)
+        torch.nn.init.zeros_(tower.layer_norm.bias)
+
+
+@torch.no_grad()
+def _scale_random_tower(tower: torch.nn.Module) -> None:
+    """Random convolutions with unit gain, and Whisper's sinusoids for positions, so that a random tower keeps what the mel bins say."""
+    for conv in (tower.conv1, tower.conv2):
+        torch.nn.init.normal_(conv.weight, std=(2.0 / (conv.in_channels * conv.kernel_size[0])) ** 0.5)
+        torch.nn.init.zeros_(conv.bias)
+    length, channels = tower.embed_positions.weight.shape
+    rates = torch.exp(-torch.log(torch.tensor(10000.0)) / (channels // 2 - 1) * torch.arange(channels // 2))
+    angles = torch.arange(length)[:, None] * rates[None, :]
+    tower.embed_positions.weight.copy_(torch.cat([angles.sin(), angles.cos()], dim=1) * 0.1)
+
+
+@torch.no_grad()
+def _open_channel(model: torch.nn.Module) -> None:
+    projector = model.multi_modal_projector.linear
+    if projector.in_features == projector.out_features:
+        torch.nn.init.eye_(projector.weight)
+        torch.nn.init.zeros_(projector.bias)
+    for layer in model.language_model.layers:
+        layer.self_attn.o_proj.weight.mul_(0.1)
+        layer.mlp.down_proj.weight.mul_(0.1)

@@ -1,0 +1,257 @@
+"""Prompt and audio → tensors: the processor of `Qwen2AudioForEmotionDistribution`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from transformers import (
+    AutoFeatureExtractor,
+    AutoProcessor,
+    AutoTokenizer,
+    BatchFeature,
+    ProcessorMixin,
+    Qwen2AudioProcessor,
+)
+
+from .. import audio as audio_room
+from ..emotions import validate_emotions
+from .audio_tower import num_audio_tokens, num_mel_frames, padded_mel_frames
+from .configuration import Qwen2AudioEmotionConfig
+
+PROMPT_VERSION = 1
+SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
+SETTINGS = ("emotions", "use_transcript", "use_speaker", "long_audio", "prompt_version")
+
+
+class EmotionDistributionProcessor(Qwen2AudioProcessor):
+    """Makes the model's inputs from waveforms, and from transcripts and speakers where they are given.
+
+    One audio placeholder stands for each output frame of the audio tower, and none is ever cut off. Features are computed on the
+    batch's longest clip, not on 30 s. Padding is on the right. Transcripts are data: special tokens inside them are removed.
+
+    Args:
+        feature_extractor: a `WhisperFeatureExtractor` (128 mel bins for Qwen2-Audio).
+        tokenizer: the backbone's tokenizer, with `<|AUDIO|>`, `<|audio_bos|>` and `<|audio_eos|>`.
+        emotions: the emotions in the order of the model's logits; they are named in the prompt.
+        use_transcript: put the transcript into the prompt where a row has one.
+        use_speaker: put the speaker's name into the prompt (the paper does; it ties the model to the speakers it has seen).
+        long_audio: what to do beyond 30 s: `error`, `truncate` (the first 30 s) or `window` (equal windows, whose
+            distributions are averaged by duration).
+
+    Example:
+        >>> processor = EmotionDistributionProcessor.from_pretrained(
+        ...     "Qwen/Qwen2-Audio-7B-Instruct", emotions=["angry", "sad"])  # doctest: +SKIP
+        >>> inputs = processor(audio=[waveform], transcript=["Well."], return_tensors="pt")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        feature_extractor: Any = None,
+        tokenizer: Any = None,
+        chat_template: str | None = None,
+        audio_token: str = "<|AUDIO|>",
+        audio_bos_token: str = "<|audio_bos|>",
+        audio_eos_token: str = "<|audio_eos|>",
+        emotions: Sequence[str] | None = None,
+        use_transcript: bool = True,
+        use_speaker: bool = False,
+        long_audio: str = "error",
+        prompt_version: int = PROMPT_VERSION,
+    ) -> None:
+        super().__init__(feature_extractor, tokenizer, chat_template, audio_token, audio_bos_token, audio_eos_token)
+        if emotions is None:
+            raise ValueError('say which emotions are asked for, for instance emotions=["angry", "happy", "neutral", "sad"]')
+        audio_room.check_long_audio(long_audio)
+        if prompt_version != PROMPT_VERSION:
+            raise ValueError(
+                f"this checkpoint was trained with prompt version {prompt_version}, and this hf_emo_dist writes version "
+                f"{PROMPT_VERSION}; install the version of hf_emo_dist that its card names"
+            )
+        self.emotions = list(validate_emotions(emotions))
+        self.use_transcript = use_transcript
+        self.use_speaker = use_speaker
+        self.long_audio = long_audio
+        self.prompt_version = prompt_version
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> EmotionDistributionProcessor:
+        """Loads the processor of a backbone (with `emotions=[...]`) or of a checkpoint.
+
+        Raises:
+            ValueError: if `emotions` is missing for a backbone, or differs from the checkpoint's.
+            OSError: if nothing can be loaded from there.
+        """
+        settings = {key: kwargs.pop(key) for key in SETTINGS if key in kwargs}
+        try:
+            saved, _ = ProcessorMixin.get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        except OSError:
+            saved = {}  # a tokenizer and a feature extractor without a processor file, like the Hub's Qwen2-Audio
+        known = {key: saved[key] for key in SETTINGS if key in saved}
+        if "emotions" in known and "emotions" in settings:
+            if list(validate_emotions(settings["emotions"])) != known["emotions"]:
+                raise ValueError(
+                    f"'{pretrained_model_name_or_path}' was made for {known['emotions']} in this order, not for "
+                    f"{list(settings['emotions'])}. Leave `emotions` out to use its own."
+                )
+        try:
+            feature_extractor = AutoFeatureExtractor.from_pretrained(pretrained_model_name_or_path, **kwargs)
+            tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"No processor could be loaded from '{pretrained_model_name_or_path}': it is neither a local folder with a "
+                "tokenizer and a feature extractor nor a model on the Hub that can be reached from here. Check the spelling, the "
+                "connection, and for a private model the token."
+            ) from error
+        return cls(feature_extractor, tokenizer, **{**known, **settings})
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The model's inputs that this processor makes."""
+        return ["input_ids", "attention_mask", "input_features", "feature_attention_mask"]
+
+    def prompt(self, transcript: str | None = None, speaker: str | None = None) -> tuple[str, str]:
+        """The text before and after the audio placeholders.
+
+        The wording is this library's own. The first token is the same in every prompt, which the head relies on.
+        """
+        about = []
+        if self.use_speaker and speaker:
+            about.append(f"Speaker: {_clean(speaker)}\n")
+        if self.use_transcript and transcript:
+            about.append(f"Words: {_clean(transcript)}\n")
+        question = f"What do listeners hear: {', '.join(self.emotions)}?"
+        return (
+            f"<|im_start|>user\n{self.audio_bos_token}",
+            f"{self.audio_eos_token}\n{''.join(about)}{question}<|im_end|>\n<|im_start|>assistant\n",
+        )
+
+    def __call__(  # type: ignore[override]
+        self,
+        audio: Any = None,
+        transcript: str | Sequence[str | None] | None = None,
+        speaker: str | Sequence[str | None] | None = None,
+        sampling_rate: int = audio_room.SAMPLING_RATE,
+        return_tensors: str | None = "pt",
+        row_ids: Sequence[str] | None = None,
+    ) -> BatchFeature:
+        """Model inputs for one clip or a list of clips.
+
+        Args:
+            audio: a waveform (T,), or a list of waveforms, mono, float, at `sampling_rate`.
+            transcript: the words of each clip, or None where unknown.
+            speaker: the speaker of each clip; used only with `use_speaker=True`.
+            sampling_rate: of the waveforms, in Hz; they are resampled to 16 kHz where it differs.
+            return_tensors: `"pt"` or `"np"`.
+            row_ids: names for error messages.
+
+        Returns:
+            `input_ids`, `attention_mask` (clips, L); `input_features` (clips, mel bins, frames) and `feature_attention_mask`
+            (clips, frames); with windows also `row_index` and `row_weight` (clips,), seconds.
+
+        Raises:
+            ValueError: for missing, too short or non-finite audio, or lists of different lengths.
+        """
+        if audio is None:
+            raise ValueError("audio is missing: pass processor(audio=[waveform, ...], transcript=[...])")
+        waveforms = list(audio) if isinstance(audio, list | tuple) and np.ndim(audio[0]) > 0 else [audio]
+        names = [str(name) for name in row_ids] if row_ids is not None else [str(i) for i in range(len(waveforms))]
+        transcripts, speakers = (
+            _as_list(transcript, len(waveforms), "transcript"),
+            _as_list(speaker, len(waveforms), "speaker"),
+        )
+        clips, rows = [], []
+        for row, (waveform, name) in enumerate(zip(waveforms, names, strict=True)):
+            checked = _check_waveform(waveform, sampling_rate, name)
+            for window in audio_room.windows(checked, long_audio=self.long_audio, row_id=name):
+                clips.append(window)
+                rows.append(row)
+
+        features = self.feature_extractor(
+            clips,
+            sampling_rate=audio_room.SAMPLING_RATE,
+            padding="max_length",
+            max_length=self.padded_samples(max(len(clip) for clip in clips)),
+            return_attention_mask=True,
+            return_tensors="np",
+        )
+        sequences = []
+        for row, clip in zip(rows, clips, strict=True):
+            before, after = self.prompt(transcripts[row], speakers[row])
+            placeholders = [self.audio_token_id] * num_audio_tokens(num_mel_frames(len(clip)))
+            sequences.append(self._tokens(before) + placeholders + self._tokens(after))
+        length = max(len(sequence) for sequence in sequences)
+        input_ids = np.full((len(sequences), length), self._padding_token_id(), dtype=np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        for i, sequence in enumerate(sequences):
+            input_ids[i, : len(sequence)] = sequence
+            attention_mask[i, : len(sequence)] = 1
+        data: dict[str, Any] = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "input_features": np.asarray(features["input_features"], dtype=np.float32),
+            "feature_attention_mask": np.asarray(features["attention_mask"], dtype=np.int64),
+        }
+        if len(clips) > len(waveforms):
+            data["row_index"] = np.array(rows, dtype=np.int64)
+            data["row_weight"] = np.array([len(clip) / audio_room.SAMPLING_RATE for clip in clips], dtype=np.float32)
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def from_rows(self, rows: Sequence[Mapping[str, Any]], return_tensors: str | None = "pt") -> BatchFeature:
+        """Model inputs for data set rows: `audio` in any shape that `hf_emo_dist.audio.load_audio` takes, and where
+        the rows have them `transcript`, `speaker` and `id`."""
+        names = [str(row.get("id", i)) for i, row in enumerate(rows)]
+        waveforms = [audio_room.load_audio(row["audio"], row_id=name) for row, name in zip(rows, names, strict=True)]
+        return self(
+            audio=waveforms,
+            transcript=[row.get("transcript") for row in rows],
+            speaker=[row.get("speaker") for row in rows],
+            return_tensors=return_tensors,
+            row_ids=names,
+        )
+
+    def padded_samples(self, num_samples: int) -> int:
+        """Samples that a batch is padded to whose longest clip has `num_samples`."""
+        maximum = self.feature_extractor.nb_max_frames
+        return padded_mel_frames(num_mel_frames(num_samples), maximum) * self.feature_extractor.hop_length
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _padding_token_id(self) -> int:
+        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+
+
+def _clean(text: str) -> str:
+    return " ".join(SPECIAL_TOKEN.sub("", text).split())
+
+
+def _as_list(value: Any, length: int, name: str) -> list[str | None]:
+    values = [None] * length if value is None else [value] if isinstance(value, str) else list(value)
+    if len(values) != length:
+        raise ValueError(f"{length} clips but {len(values)} values of `{name}`: give one a clip, None where unknown")
+    return values
+
+
+def _check_waveform(waveform: Any, sampling_rate: int, name: str) -> np.ndarray:
+    array = np.asarray(waveform, dtype=np.float32)
+    if array.ndim != 1:
+        raise audio_room.AudioError(f"clip {name}: a waveform has one axis (samples), this one has shape {array.shape}")
+    if sampling_rate != audio_room.SAMPLING_RATE:
+        array = audio_room.load_audio({"array": array, "sampling_rate": sampling_rate}, row_id=name)
+    if len(array) < audio_room.MIN_SAMPLES:
+        raise audio_room.AudioError(
+            f"clip {name} has {len(array)} samples; fewer than {audio_room.MIN_SAMPLES} (0.02 s) give no audio token, and the "
+            "model would answer from the text alone. Leave the clip out."
+        )
+    if not np.isfinite(array).all():
+        raise audio_room.AudioError(f"clip {name} holds NaN or infinite samples; decode it again or leave it out")
+    return array
+
+
+AutoProcessor.register(Qwen2AudioEmotionConfig, EmotionDistributionProcessor, exist_ok=True)

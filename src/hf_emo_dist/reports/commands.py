@@ -1,0 +1,42 @@
+"""What the command lines share: errors that a user can mend end in one clear message, not in a traceback."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+__all__ = ["KNOWN_ERRORS", "run_command"]
+
+logger = logging.getLogger(__name__)
+
+# What a wrong path, data set, column, clip, setting or a missing extra raises; anything else is a bug and keeps its traceback.
+KNOWN_ERRORS = (ValueError, OSError, ModuleNotFoundError)
+
+
+def run_command(command: Callable[[], None]) -> int:
+    """Runs a command and returns its exit status: 0, 2 after an error that the user can mend, 130 after Ctrl-C.
+
+    The traceback of such an error is logged at level DEBUG.
+
+    Example:
+        >>> run_command(lambda: None)
+        0
+    """
+    try:
+        command()
+    except KnownStop as stop:
+        sys.stderr.write(f"stopped: {stop}\n")
+        return 130
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+    except KNOWN_ERRORS as error:
+        logger.debug("the command failed", exc_info=True)
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+class KnownStop(KeyboardInterrupt):
+    """Ctrl-C, with a word on how to go on."""

@@ -1,0 +1,228 @@
+"""Plots of predicted distributions against what listeners said. Written by matplotlib's object interface: no pyplot state."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..emotions import validate_emotions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["predicted_against_target_plot", "reliability_curve", "reliability_plot"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
+
+
+def reliability_curve(
+    predictions: ArrayLike, targets: ArrayLike, num_bins: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean prediction and mean human share of each bin of predicted probability.
+
+    Soft labels' reliability diagram: where a prediction says 0.3, three tenths of the votes should be for that emotion.
+
+    Args:
+        predictions: predicted probabilities, any shape.
+        targets: human shares, the same shape.
+        num_bins: bins of equal width over 0 to 1; the last one includes 1.
+
+    Returns:
+        Mean prediction, mean share (NaN where empty) and count of each bin, (num_bins,) each.
+
+    Raises:
+        ValueError: the shapes differ or there is no bin.
+
+    Example:
+        >>> mean, share, count = reliability_curve([0.1, 0.2, 0.9], [0.0, 0.4, 1.0], num_bins=2)
+        >>> share.round(3).tolist(), count.tolist()
+        ([0.2, 1.0], [2, 1])
+    """
+    p, q = np.asarray(predictions, dtype=np.float64).ravel(), np.asarray(targets, dtype=np.float64).ravel()
+    if p.shape != q.shape or num_bins < 1:
+        raise ValueError(
+            f"need as many targets as predictions and at least one bin, got {p.size}, {q.size}, {num_bins}."
+        )
+    bins = np.minimum((p * num_bins).astype(np.int64), num_bins - 1)
+    count = np.bincount(bins, minlength=num_bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(bins, weights=p, minlength=num_bins) / count
+        share = np.bincount(bins, weights=q, minlength=num_bins) / count
+    return mean, share, count
+
+
+def reliability_plot(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    emotions: Sequence[str],
+    path: str | Path | None = None,
+    *,
+    split: str | None = None,
+    notes: Sequence[str] = (),
+    num_bins: int = 10,
+) -> Figure:
+    """Reliability diagram for soft labels: mean human share by predicted probability, pooled and by emotion, with counts.
+
+    Args:
+        predictions: (N, K) distributions.
+        targets: (N, K) human distributions.
+        emotions: K labels.
+        path: where to write the PNG; `None` writes nothing.
+        split: name of the split, for the title.
+        notes: shown under the title, such as `simulated data`.
+        num_bins: bins of predicted probability.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: the arrays do not have shape (N, K).
+
+    Example:
+        >>> reliability_plot([[0.2, 0.8]], [[0.0, 1.0]], ["angry", "sad"], notes=["simulated data"]).get_suptitle()
+        'Reliability of predicted shares, 1 utterance\\nsimulated data'
+    """
+    p, q, names = _checked(predictions, targets, emotions)
+    figure, cells = _grid(len(names) + 1, "Reliability of predicted shares", len(p), split, notes)
+    panels = [("all emotions", p.ravel(), q.ravel(), ORANGE)]
+    panels += [(name, p[:, i], q[:, i], BLUE) for i, name in enumerate(names)]
+    width = 1.0 / num_bins
+    for cell, (name, predicted, shares, colour) in zip(cells, panels, strict=False):
+        parts = cell.subgridspec(2, 1, height_ratios=(3.2, 1), hspace=0.08)
+        axis, below = figure.add_subplot(parts[0]), figure.add_subplot(parts[1])
+        mean, share, count = reliability_curve(predicted, shares, num_bins)
+        filled = count > 0
+        axis.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+        axis.plot(mean[filled], share[filled], "-o", color=colour, markersize=4.5, linewidth=1.5, clip_on=False)
+        axis.set(xlim=(0, 1), ylim=(0, 1), title=name, xticks=[])
+        axis.set_ylabel("human share")
+        below.bar((np.arange(num_bins) + 0.5) * width, count, width=0.85 * width, color=colour, alpha=0.55)
+        below.set_yscale("symlog", linthresh=1)
+        below.set(xlim=(0, 1), ylim=(0, max(2.0, 1.6 * count.max())))
+        below.set_xlabel("predicted probability")
+        below.set_ylabel("count")
+        ticks = [1, 10 ** max(1, int(np.log10(max(count.max(), 10))))]
+        below.set_yticks(ticks, [str(tick) for tick in ticks])
+        below.minorticks_off()
+    return _saved(figure, path)
+
+
+def predicted_against_target_plot(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    emotions: Sequence[str],
+    path: str | Path | None = None,
+    *,
+    split: str | None = None,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> Figure:
+    """Predicted probability against human share, a panel an emotion, and the mean of both by emotion as bars.
+
+    Human shares of a few votes take few values, so points are moved sideways by up to 0.012, seeded, to show how many there are.
+
+    Args:
+        predictions: (N, K) distributions.
+        targets: (N, K) human distributions.
+        emotions: K labels.
+        path: where to write the PNG; `None` writes nothing.
+        split: name of the split, for the title.
+        notes: shown under the title.
+        seed: of the sideways movement.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: the arrays do not have shape (N, K).
+
+    Example:
+        >>> len(predicted_against_target_plot([[0.2, 0.8]], [[0.0, 1.0]], ["angry", "sad"]).axes)
+        3
+    """
+    p, q, names = _checked(predictions, targets, emotions)
+    figure, cells = _grid(len(names) + 1, "Predicted against human shares", len(p), split, notes)
+    rng = np.random.default_rng(seed)
+    alpha = float(np.clip(60 / len(p), 0.15, 0.7))
+    for i, name in enumerate(names):
+        axis = figure.add_subplot(cells[i])
+        moved = q[:, i] + rng.uniform(-0.012, 0.012, size=len(q))
+        axis.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+        axis.scatter(moved, p[:, i], s=14, color=BLUE, alpha=alpha, linewidths=0)
+        varies = len(p) > 2 and q[:, i].std() > 0 and p[:, i].std() > 0
+        correlation = f" (r = {np.corrcoef(q[:, i], p[:, i])[0, 1]:.2f})" if varies else ""
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"{name}{correlation}")
+        axis.set_xlabel("human share")
+        axis.set_ylabel("predicted")
+    axis = figure.add_subplot(cells[len(names)])
+    places = np.arange(len(names))
+    axis.bar(places - 0.2, q.mean(axis=0), width=0.38, color=ORANGE, label="human")
+    axis.bar(places + 0.2, p.mean(axis=0), width=0.38, color=BLUE, label="predicted", hatch="///", edgecolor="white")
+    axis.set_xticks(places, names, rotation=40, ha="right")
+    top = max(float(q.mean(axis=0).max()), float(p.mean(axis=0).max()))
+    axis.set(title="means", ylabel="mean share", ylim=(0, 1.3 * top))
+    axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    return _saved(figure, path)
+
+
+def _checked(
+    predictions: ArrayLike, targets: ArrayLike, emotions: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    names = validate_emotions(emotions)
+    p, q = np.asarray(predictions, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    if p.ndim != 2 or p.shape != q.shape or p.shape[1] != len(names) or len(p) == 0:
+        raise ValueError(f"predictions and targets must have shape (N, {len(names)}), got {p.shape} and {q.shape}.")
+    if not (np.isfinite(p).all() and np.isfinite(q).all()):
+        raise ValueError("predictions and targets must be finite.")
+    return p, q, names
+
+
+def _grid(panels: int, title: str, count: int, split: str | None, notes: Sequence[str]) -> tuple[Figure, list[Any]]:
+    """An empty figure with its title, and one grid cell a panel, row by row."""
+    from matplotlib.figure import Figure
+
+    columns = panels if panels <= 3 else -(-panels // 2) if panels <= 8 else 4
+    rows = -(-panels // columns)
+    size = (3.2 * columns + 0.4, 3.3 * rows + 1.0)
+    figure = Figure(figsize=size, dpi=110)
+    utterances = f"{count} utterance{'' if count == 1 else 's'}"
+    # a split's name, or words such as "4-fold cross-validation"
+    where = "" if not split else f", {split}" if " " in split else f", split {split!r}"
+    lines = [f"{title}, {utterances}{where}"]
+    if notes:
+        lines += textwrap.wrap("; ".join(notes), width=int(13 * size[0]))
+    figure.suptitle("\n".join(lines), fontsize=11, y=1 - 0.12 / size[1])
+    top = 1 - (0.55 + 0.2 * len(lines)) / size[1]
+    grid = figure.add_gridspec(
+        rows,
+        columns,
+        left=0.65 / size[0],
+        right=1 - 0.15 / size[0],
+        bottom=0.75 / size[1],
+        top=top,
+        wspace=0.32,
+        hspace=0.48,
+    )
+    return figure, [grid[i // columns, i % columns] for i in range(panels)]
+
+
+def _saved(figure: Figure, path: str | Path | None) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+        axis.title.set_fontsize(10)
+        axis.xaxis.label.set_fontsize(8)
+        axis.yaxis.label.set_fontsize(8)
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png")
+    return figure

@@ -1,0 +1,56 @@
+"""Rows → batches: audio is decoded and turned into features in the data loader's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..votes import count_votes
+
+
+@dataclass
+class EmotionDistributionCollator:
+    """Makes model inputs, `labels` and, where the rows have votes, `vote_counts`.
+
+    Args:
+        processor: an `EmotionDistributionProcessor`.
+        emotions: the order of the labels; the processor's own by default.
+        target_column: distribution column that becomes `labels`; `None` makes inputs only.
+        with_votes: also make `vote_counts` from `human_votes`.
+        with_synthetic_votes: count `synthetic_votes` among them.
+
+    Shapes:
+        labels, vote_counts: (batch, K) float32. A row without votes (a mixed one) counts as one vote, split as its distribution.
+    """
+
+    processor: Any
+    emotions: Sequence[str] = ()
+    target_column: str | None = "emotion_distribution"
+    with_votes: bool = False
+    with_synthetic_votes: bool = False
+    _emotions: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._emotions = tuple(self.emotions or self.processor.emotions)
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """A batch for the model from data set rows."""
+        batch = dict(self.processor.from_rows(rows, return_tensors="pt"))
+        if self.target_column is not None:
+            labels = np.array([[row[self.target_column][name] for name in self._emotions] for row in rows], np.float32)
+            batch["labels"] = torch.from_numpy(labels)
+            if self.with_votes:
+                counts = np.stack([self._counts(row) for row in rows]).astype(np.float32)
+                batch["vote_counts"] = torch.from_numpy(np.where(counts.sum(1, keepdims=True) > 0, counts, labels))
+        return batch
+
+    def _counts(self, row: Mapping[str, Any]) -> np.ndarray:
+        counts = count_votes(row.get("human_votes") or [], self._emotions, row.get("human_vote_weights") or None, "drop")
+        if self.with_synthetic_votes and row.get("synthetic_votes"):
+            counts = counts + count_votes(row["synthetic_votes"], self._emotions, None, "drop")
+        return counts

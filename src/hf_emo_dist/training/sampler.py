@@ -1,0 +1,93 @@
+"""The training order: seeded, a function of (seed, epoch) alone, with clips of like duration in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+UNITS_A_WINDOW = 32  # how many optimizer batches are sorted by duration together: enough to match, few enough to stay random
+
+
+class EmotionSampler(Sampler[int]):
+    """Indices of an epoch, drawn from (seed, epoch) and no global state, so that a resumed run sees the same order.
+
+    Args:
+        size: rows of the data set.
+        unit: rows that are consumed together in one optimizer step (device batch × processes × accumulation steps).
+        durations: (size,) seconds; with them, units of like duration are made and their order shuffled.
+        weights: (size,) sampling weights; with them rows are drawn with replacement.
+        seed: of all draws.
+
+    Example:
+        >>> sampler = EmotionSampler(6, unit=2, durations=[1, 5, 1, 5, 3, 3], seed=0)
+        >>> sorted(sampler)
+        [0, 1, 2, 3, 4, 5]
+    """
+
+    def __init__(
+        self,
+        size: int,
+        unit: int,
+        durations: Sequence[float] | np.ndarray | None = None,
+        weights: Sequence[float] | np.ndarray | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.size, self.unit, self.seed, self.epoch = size, max(1, unit), seed, 0
+        self.durations = None if durations is None else np.asarray(durations, dtype=float)
+        self.weights = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
+        for name, values in (("durations", self.durations), ("weights", self.weights)):
+            if values is not None and values.shape != (size,):
+                raise ValueError(f"{name} has shape {values.shape}; one value for each of the {size} rows is needed")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose order is drawn; accelerate's data loaders call it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.weights is None:
+            order = rng.permutation(self.size)
+        else:
+            order = rng.choice(self.size, size=self.size, p=self.weights)
+        if self.durations is not None:
+            order = self._group(order, rng)
+        return iter(order.tolist())
+
+    def _group(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        assert self.durations is not None
+        window = self.unit * UNITS_A_WINDOW
+        units = []
+        for start in range(0, self.size, window):
+            part = order[start : start + window]
+            part = part[np.argsort(self.durations[part], kind="stable")]
+            units += [part[i : i + self.unit] for i in range(0, len(part), self.unit)]
+        # the only short unit is the last one; it must stay last, or the batches after it would straddle units
+        last = [units.pop()] if units and len(units[-1]) < self.unit else []
+        return np.concatenate([units[i] for i in rng.permutation(len(units))] + last)
+
+
+def balancing_weights(distributions: np.ndarray) -> np.ndarray:
+    """Sampling weights under which every emotion has about the same expected mass.
+
+    A row's weight is Σ_k p_k / mass_k, the mass being the class's share over the data set: rows of rare emotions are drawn
+    more often, ambiguous ones in proportion.
+
+    Args:
+        distributions: (N, K) target distributions.
+
+    Returns:
+        (N,) weights that sum to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> balancing_weights(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(2).tolist()
+        [0.25, 0.25, 0.5]
+    """
+    mass = distributions.sum(axis=0)
+    weights = (distributions / np.where(mass > 0, mass, 1.0)).sum(axis=1)
+    return weights / weights.sum()

@@ -1,0 +1,259 @@
+"""`EmotionDistributionTrainer`: transformers' Trainer for distributions over emotions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from ..modeling.configuration import ADAPTER_CONFIG_NAME
+from ..scores import compute_scores
+from .arguments import EmotionDistributionTrainingArguments
+from .collator import EmotionDistributionCollator
+from .sampler import EmotionSampler, balancing_weights
+from .validation import check_clips, check_columns, warn_about_speakers
+
+logger = logging.getLogger(__name__)
+
+
+class _Rows(torch.utils.data.Dataset):
+    """A data set together with the collator that its rows need: training and evaluation read other columns."""
+
+    def __init__(self, dataset: Any, collator: EmotionDistributionCollator) -> None:
+        self.dataset, self.collator = dataset, collator
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[EmotionDistributionCollator, Any]:
+        return self.collator, self.dataset[int(index)]
+
+
+class _IterableRows(torch.utils.data.IterableDataset):
+    def __init__(self, dataset: Any, collator: EmotionDistributionCollator) -> None:
+        self.dataset, self.collator = dataset, collator
+
+    def set_epoch(self, epoch: int) -> None:
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+    def __iter__(self) -> Any:
+        return ((self.collator, row) for row in self.dataset)
+
+
+def _collate(pairs: list[tuple[EmotionDistributionCollator, Any]]) -> dict[str, torch.Tensor]:
+    return pairs[0][0]([row for _, row in pairs])
+
+
+class EmotionDistributionTrainer(Trainer):
+    """Trains a `Qwen2AudioForEmotionDistribution` on `emotion_distribution` and scores it on `human_distribution`.
+
+    Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base 2),
+    `bhattacharyya_coefficient` and the other figures of `scores.compute_scores`; with a `human_votes` column also the log-likelihood a vote.
+
+    Args:
+        model: the model.
+        args: `EmotionDistributionTrainingArguments`.
+        processing_class: the `EmotionDistributionProcessor`; its emotions must be the model's.
+        train_dataset: `Dataset` or `IterableDataset` with `audio` and `args.target_column`.
+        eval_dataset: `Dataset` (or a dict of them) with `audio` and `args.score_column`.
+        peft_config: a LoRA configuration, for instance `paper_lora_config()`; the head is trained and saved with it.
+        kwargs: further arguments of `Trainer`.
+
+    Raises:
+        ValueError: for missing columns, targets with other labels, NaN, wrong sums, mixed rows in evaluation data.
+        AudioError: listing every clip that cannot be used.
+
+    Example:
+        >>> trainer = EmotionDistributionTrainer(model=model, args=EmotionDistributionTrainingArguments("out"),
+        ...     processing_class=processor, train_dataset=train, eval_dataset=validation)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | torch.nn.Module,
+        args: EmotionDistributionTrainingArguments,
+        processing_class: Any,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        peft_config: Any = None,
+        callbacks: list[Any] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.emotions: tuple[str, ...] = tuple(model.config.emotions)
+        if tuple(processing_class.emotions) != self.emotions:
+            raise ValueError(
+                f"the processor asks for {list(processing_class.emotions)} and the model answers with {list(self.emotions)}; "
+                "load both with the same emotions in the same order"
+            )
+        if args.loss_type is not None:
+            model.config.loss_type = args.loss_type
+        if args.entropy_weight is not None:
+            model.config.entropy_weight = args.entropy_weight
+        if (args.target_column, args.score_column) != ("emotion_distribution", "human_distribution"):
+            logger.warning(
+                "training on `%s`, scoring and choosing on `%s`; the defaults are emotion_distribution and human_distribution",
+                args.target_column,
+                args.score_column,
+            )
+        self._loss_type = model.config.loss_type
+        self._processor = processing_class
+        self._emotion_args = args
+        self._durations: np.ndarray | None = None
+        self._targets: np.ndarray | None = None
+        if peft_config is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, peft_config)
+        callbacks = list(callbacks or [])
+        if eval_dataset is None:
+            args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
+            if args.save_strategy == SaveStrategy.BEST:
+                args.save_strategy = SaveStrategy.EPOCH
+        elif args.early_stopping_patience and args.load_best_model_at_end:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=args.early_stopping_patience))
+        splits = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
+        for split in splits.values():
+            if split is not None and hasattr(train_dataset, "column_names") and hasattr(split, "column_names"):
+                warn_about_speakers(train_dataset, split)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=_collate,
+            processing_class=processing_class,
+            train_dataset=None if train_dataset is None else self._training_rows(train_dataset),
+            eval_dataset=(
+                {name: self._evaluation_rows(split) for name, split in eval_dataset.items()}
+                if isinstance(eval_dataset, dict)
+                else None
+                if eval_dataset is None
+                else self._evaluation_rows(eval_dataset)
+            ),
+            callbacks=callbacks,
+            compute_metrics=compute_metrics or self._score,
+            **kwargs,
+        )
+        # peft's forward takes **kwargs, from which Trainer would conclude that the loss is already scaled
+        self.model_accepts_loss_kwargs = False
+        self.label_names = ["labels", "vote_counts"]
+
+    def _training_rows(self, dataset: Any) -> Any:
+        args = self._emotion_args
+        columns = getattr(dataset, "column_names", None) or []
+        counted = self._loss_type == "dirichlet_multinomial"
+        if counted and columns and "human_votes" not in columns:
+            raise ValueError(
+                "loss_type='dirichlet_multinomial' is a likelihood of votes, and the training data has no `human_votes` column; "
+                "add it, or use js, kl or soft_cross_entropy"
+            )
+        collator = EmotionDistributionCollator(
+            self._processor,
+            self.emotions,
+            args.target_column,
+            with_votes=counted,
+            with_synthetic_votes=args.target_column == "emotion_distribution",
+        )
+        if not hasattr(dataset, "__len__"):
+            logger.info("the training data is a stream: its rows are checked as they come")
+            return _IterableRows(dataset, collator)
+        self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
+        if args.check_audio:
+            self._durations = check_clips(dataset, "training", self._processor.long_audio)
+        return _Rows(dataset, collator)
+
+    def _evaluation_rows(self, dataset: Any) -> Any:
+        if isinstance(dataset, _Rows):
+            return dataset
+        check_columns(dataset, self.emotions, self._emotion_args.score_column, "evaluation")
+        if self._emotion_args.check_audio:
+            check_clips(dataset, "evaluation", self._processor.long_audio)
+        return _Rows(
+            dataset,
+            EmotionDistributionCollator(
+                self._processor, self.emotions, self._emotion_args.score_column, with_votes=True
+            ),
+        )
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """The evaluation data loader; data sets that are given here are checked like those of the constructor."""
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            eval_dataset = self._evaluation_rows(eval_dataset)
+        return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """The data loader of `predict`."""
+        return super().get_test_dataloader(self._evaluation_rows(test_dataset))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if not isinstance(rows, _Rows):
+            return None
+        args = self._emotion_args
+        return EmotionSampler(
+            len(rows),
+            unit=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+            durations=self._durations if args.group_by_duration else None,
+            weights=balancing_weights(self._targets) if args.balanced_sampling and self._targets is not None else None,
+            seed=args.data_seed if args.data_seed is not None else args.seed,
+        )
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        return torch.utils.data.SequentialSampler(eval_dataset)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
+        """Rows of the whole optimizer step, over all processes, so that every row weighs the same in it."""
+        rows = torch.tensor(sum(len(batch["labels"]) for batch in batch_samples), device=device)
+        return self.accelerator.gather(rows).sum() if self.args.world_size > 1 else rows
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The model's mean loss over the rows of this batch, weighted in training by the batch's share of the step's rows.
+
+        Trainer divides by the number of accumulated batches and averages over processes, which is exact only if all hold as many rows;
+        the last step of an epoch does not.
+        """
+        outputs = model(**inputs)
+        loss = outputs.loss
+        if model.training and num_items_in_batch is not None:
+            batches = self.current_gradient_accumulation_steps * self.args.world_size
+            loss = loss * (len(inputs["labels"]) * batches / num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+    def _score(self, prediction: EvalPrediction) -> dict[str, float]:
+        labels, counts = prediction.label_ids
+        logits = torch.as_tensor(np.asarray(prediction.predictions), dtype=torch.float64)
+        return compute_scores(logits.softmax(-1).numpy(), labels, emotions=self.emotions, counts=counts)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or self.args.output_dir or ".")
+        # the arguments in a form that can be read without unpickling; to_json_string masks tokens
+        (folder / "training_args.json").write_text(self.args.to_json_string(), encoding="utf-8")
+        (folder / "training_args.bin").unlink(missing_ok=True)
+        model = self.accelerator.unwrap_model(self.model)
+        if hasattr(model, "peft_config"):
+            save_adapter_config(model.config, folder)
+
+
+def save_adapter_config(config: Any, folder: str | os.PathLike[str]) -> None:
+    """Writes the emotions, the head's settings and the loss beside an adapter, which `adapter_config.json` does not hold."""
+    values = json.loads(config.to_json_string(use_diff=False))
+    for key in ("_name_or_path", "name_or_path"):
+        values.pop(key, None)
+    Path(folder, ADAPTER_CONFIG_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,328 @@
+"""Votes: counting them, pooling human and synthetic ones, and turning them into distributions.
+
+What only computes with counts and distributions is in :mod:`hf_emo_dist.distributions`, what converts struct columns
+in :mod:`hf_emo_dist.columns`; both are offered from here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from hf_emo_dist.columns import distribution_feature, distributions_to_matrix, matrix_to_distributions, to_list
+from hf_emo_dist.distributions import (
+    Empty,
+    FloatArray,
+    ambiguity_strata,
+    check_choice,
+    counts_to_distribution,
+    dominant,
+    dominant_ties,
+    entropy,
+    posterior_mean,
+)
+from hf_emo_dist.emotions import canonical_emotion, validate_emotions
+
+__all__ = [
+    "ambiguity_strata",
+    "combine_votes",
+    "count_votes",
+    "counts_to_distribution",
+    "distribution_feature",
+    "distributions_to_matrix",
+    "dominant",
+    "dominant_ties",
+    "entropy",
+    "matrix_to_distributions",
+    "posterior_mean",
+    "vote_counts_matrix",
+    "votes_to_distribution",
+]
+
+Outside = Literal["error", "drop"]
+
+
+def _as_list(votes: Any, where: str) -> list[Any]:
+    if isinstance(votes, (str, bytes)) or not hasattr(votes, "__iter__"):
+        raise TypeError(f"{where}votes must be a list of labels, one a vote, got {votes!r}. Mend: split it first.")
+    return list(votes)
+
+
+def _count(
+    votes: Any, emotions: tuple[str, ...], weights: Any, outside: str, where: str, seen: dict[Any, int]
+) -> FloatArray:
+    """Count one row. `seen` remembers labels already looked up (-1: outside), so that long columns stay fast."""
+    labels = _as_list(votes, where)
+    if weights is None:
+        amounts = np.ones(len(labels))
+    else:
+        amounts = np.asarray(list(weights), dtype=np.float64)
+        if amounts.shape != (len(labels),):
+            raise ValueError(f"{where}{len(labels)} votes but {amounts.size} weights. Mend: give one weight a vote.")
+        if not np.isfinite(amounts).all() or (amounts < 0).any():
+            raise ValueError(f"{where}vote weights must be finite and not negative, got {amounts.tolist()}.")
+    counts = np.zeros(len(emotions))
+    for label, amount in zip(labels, amounts, strict=True):
+        index = seen.get(label) if isinstance(label, str) else None
+        if index is None:
+            try:
+                index = emotions.index(canonical_emotion(label, emotions))
+            except ValueError as error:
+                if outside == "error" or not isinstance(label, str) or not label.strip():
+                    mend = "Mend: correct the label, add it to `emotions`, or pass outside='drop'."
+                    raise type(error)(f"{where}{error} {mend}") from None
+                index = -1
+            seen[label] = index
+        if index >= 0:
+            counts[index] += amount
+    return counts
+
+
+def count_votes(
+    votes: Sequence[str],
+    emotions: Sequence[str],
+    weights: Sequence[float] | None = None,
+    outside: Outside = "error",
+) -> FloatArray:
+    """Count the votes for each emotion.
+
+    Args:
+        votes: One label a vote; other spellings of an emotion count for it.
+        emotions: The label set, K labels.
+        weights: One weight a vote, finite and not negative (a rater who gives m tags gives each 1/m). Default: 1 each.
+        outside: What becomes of a vote for something not among `emotions`: ``"error"``, or ``"drop"`` that vote.
+
+    Returns:
+        float64 array (K,), in the order of `emotions`, in votes. All zeros where there are no votes.
+
+    Raises:
+        UnknownEmotionError: A label is not among `emotions` (with ``outside="error"``), or is empty or no string.
+        ValueError: The weights do not fit.
+
+    Example:
+        >>> count_votes(["angry", "Anger", "sad"], ["angry", "happy", "sad"])
+        array([2., 0., 1.])
+    """
+    check_choice("outside", outside, ("error", "drop"))
+    return _count(votes, validate_emotions(emotions), weights, outside, "", {})
+
+
+def votes_to_distribution(
+    votes: Sequence[str],
+    emotions: Sequence[str],
+    weights: Sequence[float] | None = None,
+    empty: Empty = "error",
+    outside: Outside = "error",
+) -> FloatArray | None:
+    """Turn the votes for one utterance into a distribution: :func:`count_votes`, divided by the sum.
+
+    Returns:
+        float64 array (K,) that sums to 1, or ``None`` for a row without votes and ``empty="drop"``.
+
+    Example:
+        >>> votes_to_distribution(["sad", "sad", "happy", "neutral"], ["happy", "neutral", "sad"])
+        array([0.25, 0.25, 0.5 ])
+    """
+    return counts_to_distribution(count_votes(votes, emotions, weights, outside), empty)
+
+
+def vote_counts_matrix(
+    human_votes_column: Any,
+    emotions: Sequence[str],
+    weights_column: Any | None = None,
+    ids: Sequence[Any] | None = None,
+    outside: Outside = "error",
+) -> FloatArray:
+    """Count the votes of every row, for likelihood losses and for the log-likelihood a vote.
+
+    Args:
+        human_votes_column: N lists of labels, or null.
+        emotions: The label set, K labels.
+        weights_column: N lists of vote weights, or null for a row of weights 1.
+        ids: The rows' ids, for messages. Default: row numbers.
+        outside: As for :func:`count_votes`.
+
+    Returns:
+        float64 matrix (N, K), in votes; all zeros in a row without votes.
+
+    Raises:
+        UnknownEmotionError: A label is not among `emotions`; the message names the row.
+        ValueError: The weights do not fit.
+
+    Example:
+        >>> vote_counts_matrix([["sad", "sad"], None], ["angry", "sad"])
+        array([[0., 2.],
+               [0., 0.]])
+    """
+    check_choice("outside", outside, ("error", "drop"))
+    names = validate_emotions(emotions)
+    rows = to_list(human_votes_column)
+    weights = [None] * len(rows) if weights_column is None else to_list(weights_column)
+    if len(weights) != len(rows):
+        raise ValueError(f"{len(rows)} rows of votes but {len(weights)} rows of weights.")
+    counts = np.zeros((len(rows), len(names)))
+    seen: dict[Any, int] = {}
+    for index, (votes, row_weights) in enumerate(zip(rows, weights, strict=True)):
+        if votes is not None:
+            where = f"Row {index if ids is None else ids[index]!r}: "
+            counts[index] = _count(votes, names, row_weights, outside, where, seen)
+    return counts
+
+
+#: The columns that combine_votes may read, beside the two that it writes.
+_VOTE_COLUMNS = ("human_votes", "synthetic_votes", "human_vote_weights", "synthetic_annotations", "mixed_from")
+_WRITTEN = ("human_distribution", "emotion_distribution")
+
+
+def combine_votes(
+    example_or_batch: Mapping[str, Any],
+    emotions: Sequence[str] | None = None,
+    empty: Empty = "error",
+    outside: Outside = "error",
+    human_weight: float = 1.0,
+    synthetic_weight: float = 1.0,
+    distribution_weight: float = 1.0,
+) -> dict[str, Any]:
+    """Count human and synthetic votes into the two distribution columns; a function for ``Dataset.map``.
+
+    The defaults pool as arXiv 2601.14620 does: the two lists of labels are concatenated and counted, one vote each.
+    Takes one example or a batch, so that ``ds.map(f)`` and ``ds.map(f, batched=True)`` agree, and returns only the
+    columns it adds. Reads ``human_votes`` and, where they exist, ``human_vote_weights``, ``synthetic_votes``,
+    ``synthetic_annotations``, ``mixed_from`` and ``id``.
+
+    An entry of ``synthetic_annotations`` that states a distribution and no label adds that distribution, as
+    `distribution_weight` votes; one with a label counts once, as its label. Where there is no ``synthetic_votes``, the
+    labels are taken from ``synthetic_annotations``.
+
+    A row that came from mixing two others (``mixed_from`` is not empty) has no votes: its ``human_distribution`` is
+    ``None`` and its ``emotion_distribution`` stays as it is.
+
+    Args:
+        example_or_batch: A row or a batch of rows.
+        emotions: The label set. Default: the fields, in their order, of the ``human_distribution`` (else
+            ``emotion_distribution``) that is already there.
+        empty: What becomes of a distribution without votes behind it: ``"error"``; ``"drop"``, which writes ``None``
+            so that the row can be filtered out; or ``"uniform"``. It holds for each of the two columns by itself: a
+            row with synthetic votes only is empty in ``human_distribution`` and not in ``emotion_distribution``.
+        outside: What becomes of a vote for something not among `emotions`: ``"error"``, or ``"drop"`` that vote.
+        human_weight: Votes that a human vote counts for in ``emotion_distribution``.
+        synthetic_weight: Votes that a synthetic label counts for.
+        distribution_weight: Votes that a stated distribution counts for.
+
+    Returns:
+        ``{"human_distribution": ..., "emotion_distribution": ...}``: a dict (emotion to float) or ``None`` each; for
+        a batch, lists of these.
+
+    Raises:
+        KeyError: There is no ``human_votes`` column.
+        UnknownEmotionError: A label is not among `emotions`; the message names the row.
+        ValueError: A row is empty with ``empty="error"``, a weight is out of range, or `emotions` is needed.
+
+    Example:
+        >>> row = {"id": "a", "human_votes": ["sad", "sad", "happy"], "synthetic_votes": ["sad"]}
+        >>> combine_votes(row, emotions=["happy", "sad"])["emotion_distribution"]
+        {'happy': 0.25, 'sad': 0.75}
+    """
+    check_choice("empty", empty, ("error", "drop", "uniform"))
+    check_choice("outside", outside, ("error", "drop"))
+    weights = {"human": human_weight, "synthetic": synthetic_weight, "distribution": distribution_weight}
+    for name, weight in weights.items():
+        if not np.isfinite(weight) or weight < 0:
+            raise ValueError(f"`{name}_weight` must be finite and not negative, got {weight}.")
+    if "human_votes" not in example_or_batch:
+        there = ", ".join(example_or_batch)
+        raise KeyError(f"No column 'human_votes' among {there}. Mend: name the column of votes so, with rename_column.")
+    batched = _is_batch(example_or_batch)
+    columns = {
+        name: example_or_batch[name] if batched else [example_or_batch[name]]
+        for name in ("id", *_VOTE_COLUMNS, *_WRITTEN)
+        if name in example_or_batch
+    }
+    names = _emotions_of(columns) if emotions is None else validate_emotions(emotions)
+    written: dict[str, list[dict[str, float] | None]] = {name: [] for name in _WRITTEN}
+    seen: dict[Any, int] = {}
+    for index in range(len(columns["human_votes"])):
+        row = {name: column[index] for name, column in columns.items()}
+        where = f"Row {row['id']!r}: " if "id" in row else f"Row {index} of the batch: " if batched else ""
+        if not _none_or_empty(row.get("mixed_from")):
+            pair: tuple[Any, Any] = (None, row.get("emotion_distribution"))
+        else:
+            human, synthetic = _row_counts(row, names, outside, where, seen, synthetic_weight, distribution_weight)
+            total = human_weight * human + synthetic
+            pair = (
+                _struct(human, names, empty, f"{where}no human vote for any of {', '.join(names)}"),
+                _struct(total, names, empty, f"{where}no vote of any weight for any of {', '.join(names)}"),
+            )
+        for name, value in zip(_WRITTEN, pair, strict=True):
+            written[name].append(value)
+    return dict(written) if batched else {name: values[0] for name, values in written.items()}
+
+
+def _none_or_empty(value: Any) -> bool:
+    return value is None or len(value) == 0
+
+
+def _is_batch(row: Mapping[str, Any]) -> bool:
+    """Say whether this is a batch. Only the columns that are needed are looked at: others may hold audio to decode."""
+    if "id" in row:
+        return not isinstance(row["id"], str) and hasattr(row["id"], "__len__")
+    for name in _VOTE_COLUMNS:
+        if name in row:
+            if row[name] is None:  # A batch has a list in every column.
+                return False
+            entries = list(row[name])
+            if entries:
+                # A row has a list of labels, numbers or structs; a batch has a list of such lists, or of nulls.
+                return all(entry is None or hasattr(entry, "__len__") for entry in entries) and not any(
+                    isinstance(entry, (str, Mapping)) for entry in entries
+                )
+    return False
+
+
+def _emotions_of(columns: Mapping[str, Any]) -> tuple[str, ...]:
+    for name in _WRITTEN:
+        for struct in columns.get(name, ()):
+            if struct is not None:
+                return validate_emotions(list(struct))
+    raise ValueError("`emotions` is needed: there is no human_distribution to take it from. Mend: pass emotions=[...].")
+
+
+def _row_counts(
+    row: Mapping[str, Any],
+    names: tuple[str, ...],
+    outside: str,
+    where: str,
+    seen: dict[Any, int],
+    synthetic_weight: float,
+    distribution_weight: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the counts of the human votes, and the weighted counts of everything synthetic."""
+    votes = row["human_votes"]
+    human = _count([] if votes is None else votes, names, row.get("human_vote_weights"), outside, where, seen)
+    annotations = row.get("synthetic_annotations")
+    annotations = [] if annotations is None else list(annotations)
+    labels = row.get("synthetic_votes")
+    if labels is None:
+        labels = [entry["label"] for entry in annotations if entry.get("label") is not None]
+    synthetic = synthetic_weight * _count(labels, names, None, outside, f"{where}synthetic vote: ", seen)
+    stated = [
+        entry["distribution"]
+        for entry in annotations
+        if entry.get("label") is None
+        and entry.get("distribution") is not None
+        and any(value is not None for value in entry["distribution"].values())
+    ]
+    if stated:
+        ids = [f"{where}annotation {position}" for position in range(len(stated))]
+        column = "distribution"
+        synthetic += distribution_weight * distributions_to_matrix(stated, names, ids, column, atol=0.02).sum(axis=0)
+    return human, synthetic
+
+
+def _struct(counts: FloatArray, names: tuple[str, ...], empty: Empty, problem: str) -> dict[str, float] | None:
+    if empty == "error" and counts.sum() == 0:
+        raise ValueError(f"{problem}. Mend: leave the row out, or pass empty='drop' or empty='uniform'.")
+    values = counts_to_distribution(counts, empty)
+    return None if values is None else dict(zip(names, values.tolist(), strict=True))

@@ -1,0 +1,141 @@
+"""Fixtures shared by all tests: offline, on one thread, with caches outside the user's home."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# Before torch, transformers or datasets are imported: they read these when they load.
+_CACHE = tempfile.mkdtemp(prefix="hf_emo_dist_tests_")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HOME=_CACHE,
+    HF_DATASETS_CACHE=os.path.join(_CACHE, "datasets"),
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+    TOKENIZERS_PARALLELISM="false",
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    WANDB_DISABLED="true",
+    MPLBACKEND="Agg",
+)
+for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"):
+    os.environ.pop(name, None)
+
+import copy
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY_EMOTIONS = ("angry", "happy", "sad")
+
+
+def tone(frequency, seconds, amplitude=0.3, seed=0):
+    """A tone with a little noise, at 16 kHz."""
+    time = np.arange(int(seconds * 16000)) / 16000
+    noise = np.random.default_rng(seed).standard_normal(len(time))
+    return (amplitude * np.sin(2 * np.pi * frequency * time) + 0.01 * noise).astype(np.float32)
+
+
+def tiny_rows(count, seed=0, emotions=TINY_EMOTIONS, seconds=(0.15, 0.5)):
+    """Rows of the data contract: tones whose pitch says which emotion has most of the votes."""
+    from hf_emo_dist.audio import encode_flac
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(count):
+        main = i % len(emotions)
+        true = 0.1 * rng.dirichlet(np.ones(len(emotions)))
+        true[main] += 0.9
+        votes = rng.multinomial(5, true)
+        wave = tone(150.0 * 2**main * (1 + 0.05 * rng.random()), rng.uniform(*seconds), seed=i)
+        shares = dict(zip(emotions, (votes / 5).tolist(), strict=True))
+        rows.append(
+            {
+                "id": f"clip-{seed}-{i:02d}",
+                "audio": {"bytes": encode_flac(wave), "path": f"clip-{seed}-{i:02d}.flac"},
+                "transcript": None if i % 4 == 0 else "Kids are talking by the door."[: 5 + 3 * (i % 8)],
+                "speaker": f"speaker-{seed}-{i % 4}",
+                "human_votes": [name for name, n in zip(emotions, votes, strict=True) for _ in range(n)],
+                "human_distribution": shares,
+                "emotion_distribution": shares,
+            }
+        )
+    return rows
+
+
+def as_dataset(rows):
+    """A `Dataset` whose audio stays bytes. The cast comes after: encoding an Audio feature would need torchcodec."""
+    from datasets import Audio, Dataset
+
+    return Dataset.from_list(rows).cast_column("audio", Audio(sampling_rate=16000, decode=False))
+
+
+@pytest.fixture(scope="session")
+def tiny_emotions():
+    return TINY_EMOTIONS
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory):
+    """The folder of a backbone that does a training step in milliseconds."""
+    import torch
+
+    from hf_emo_dist.modeling.mini import build_mini_backbone
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("tiny") / "backbone"
+    return build_mini_backbone(folder, hidden_size=16, audio_layers=1, text_layers=1, num_mel_bins=16)
+
+
+@pytest.fixture(scope="session")
+def _tiny_model(tiny_backbone):
+    import torch
+
+    from hf_emo_dist.modeling import Qwen2AudioForEmotionDistribution
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Qwen2AudioForEmotionDistribution.from_pretrained(tiny_backbone, emotions=TINY_EMOTIONS)
+
+
+@pytest.fixture(scope="session")
+def _tiny_processor(tiny_backbone):
+    from hf_emo_dist.modeling import EmotionDistributionProcessor
+
+    return EmotionDistributionProcessor.from_pretrained(tiny_backbone, emotions=TINY_EMOTIONS)
+
+
+@pytest.fixture
+def tiny_model(_tiny_model):
+    """A fresh copy of the tiny model, in evaluation mode."""
+    return copy.deepcopy(_tiny_model).eval()
+
+
+@pytest.fixture
+def tiny_processor(_tiny_processor):
+    return copy.deepcopy(_tiny_processor)
+
+
+@pytest.fixture(scope="session")
+def tiny_train():
+    """16 training rows."""
+    return as_dataset(tiny_rows(16, seed=1))
+
+
+@pytest.fixture(scope="session")
+def tiny_validation():
+    """8 rows of other speakers."""
+    return as_dataset(tiny_rows(8, seed=2))
+
+
+@pytest.fixture(scope="session")
+def test_data():
+    """The folder of real recordings that some tests read."""
+    folder = Path(os.environ.get("HF_EMO_DIST_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder}: set HF_EMO_DIST_TEST_DATA")
+    return folder

@@ -1,0 +1,85 @@
+"""The command lines over the readers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from hf_emo_dist.audio import encode_wav
+from hf_emo_dist.corpora import check_speaker_disjoint, load_emotion_dataset, read_table, read_vote_source
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("HF_EMO_DIST_TEST_DATA") or ROOT.parent / "shared" / "data")
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"dataset_script_{name}", ROOT / "dataset_scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    lines = ["file,speaker,angry,sad"]
+    for index in range(8):
+        scale = 0.0 if index == 5 else 0.1
+        wave = scale * rng.uniform(-1, 1, 8000)
+        (tmp_path / f"clip{index}.wav").write_bytes(encode_wav(wave.astype(np.float32), 16000))
+        lines.append(f"clip{index}.wav,s{index % 4},{index % 3},1")
+    (tmp_path / "votes.csv").write_text("\n".join(lines))
+    return tmp_path / "votes.csv"
+
+
+def test_from_table_writes_splits_and_reports_bad_clips(table, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    arguments = [str(table), str(tmp_path), str(tmp_path / "out"), "--vote_source", "Invented.", "--seed", "1"]
+    assert script("from_table").main([*arguments, "--speaker_split", "0.5,0.25,0.25"]) == 0
+    printed = capsys.readouterr().out
+    assert "clip5" in printed and "silent" in printed
+    data = load_emotion_dataset(tmp_path / "out")
+    assert list(data) == ["train", "validation", "test"]
+    assert sum(len(rows) for rows in data.values()) == 8  # the silent clip is reported and not dropped
+    check_speaker_disjoint(data)
+    assert read_vote_source(tmp_path / "out") == "Invented."
+
+    assert script("from_table").main(arguments) == 1
+    assert "overwrite" in capsys.readouterr().err
+
+
+def test_from_table_ends_in_one_line_when_the_table_does_not_fit(table, tmp_path, capsys):
+    table.write_text("file,angry,sad\nnope.wav,1,0\n")
+    assert script("from_table").main([str(table), str(tmp_path), str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "nope.wav" in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulated_writes_a_card_that_says_so(tmp_path, capsys):
+    arguments = [str(tmp_path / "sim"), "--num_utterances", "6", "--num_speakers", "3", "--emotions", "fear,surprise"]
+    assert script("simulated").main(arguments) == 0
+    assert "Simulated" in capsys.readouterr().out
+    assert "SIMULATED" in (read_vote_source(tmp_path / "sim") or "")
+    assert set(load_emotion_dataset(tmp_path / "sim", "train")[0]["true_distribution"]) == {"fear", "surprise"}
+    assert script("simulated").main([str(tmp_path / "x"), "--emotions", "bored,sad"]) == 1
+    assert "cannot voice bored" in capsys.readouterr().err
+
+
+def test_a_real_table_is_read(tmp_path):
+    folder = DATA / "ravdess"
+    if not (folder / "votes.csv").is_file():
+        pytest.skip(f"no recordings at {folder}: set HF_EMO_DIST_TEST_DATA")
+    data = read_table(folder / "votes.csv", folder / "audio", cache_dir=tmp_path, progress=False)
+    assert {split: len(rows) for split, rows in data.items()} == {"train": 528, "validation": 88, "test": 88}
+    check_speaker_disjoint(data)
+    row = data["train"][0]
+    assert list(row["human_distribution"]) == ["angry", "disgust", "fear", "happy", "neutral", "sad"]
+    assert row["human_votes"] == ["disgust", "fear", *["neutral"] * 7]
+    assert row["fold"] == 0 and row["intended"] == "NEU"

@@ -1,0 +1,161 @@
+# ruff: noqa: E402, F401, F811 - the fixtures are imported from beside the tests of reports
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "reports"))
+
+from tiny_setup import EMOTIONS, backbone, checkpoint, data_folder, make_checkpoint, make_rows
+
+from hf_emo_dist.corpora import build_dataset, row_features, write_dataset
+from hf_emo_dist.reports.commands import run_command
+
+
+def recipe(name):
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", ROOT / "recipes" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+    return run_command(recipe(name).main)
+
+
+def test_command_scores_and_prints_the_table(checkpoint, data_folder, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "new" / "scores.json"
+    status = call(
+        "evaluate",
+        monkeypatch,
+        *("--model", checkpoint, "--dataset", data_folder, "--split", "test", "--output", output),
+        *("--num_resamples", 20, "--device", "cpu"),
+    )
+    assert status == 0
+    printed = capsys.readouterr().out
+    assert "simulated data" in printed and "| uniform |" in printed and "| mean of training targets |" in printed
+    scores = json.loads(output.read_text())
+    assert {"js_divergence", "bhattacharyya_coefficient", "num_examples"} <= scores.keys()
+    written = {path.name for path in output.parent.iterdir()}
+    assert written == {
+        "scores.json",
+        "scores.md",
+        "predictions.parquet",
+        "reliability.png",
+        "predicted_against_target.png",
+    }
+
+
+def broken_data(folder, change):
+    from datasets import DatasetDict
+
+    rows = make_rows(["s0", "s1"])
+    change(rows)
+    features = row_features(EMOTIONS)
+    dataset = DatasetDict({"test": build_dataset(rows, features)})
+    return write_dataset(dataset, folder, description="Tones.", vote_source="Simulated.", emotions=EMOTIONS)
+
+
+def silence(rows):
+    from hf_emo_dist.audio import encode_flac
+
+    for i in (1, 2):
+        rows[i]["audio"] = {"bytes": encode_flac(np.zeros(8000, np.float32), 16000), "path": "x.flac"}
+
+
+def unscored(rows):
+    rows[1]["human_distribution"] = None
+
+
+def corrupt(rows):
+    rows[3]["audio"] = {"bytes": b"no audio at all", "path": "x.flac"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(silence, ["s0-1", "s1-0", "silent"]), (corrupt, ["s1-1", "corrupt"]), (unscored, ["s0-1", "human_distribution"])],
+)
+def test_bad_rows_end_in_one_message_that_names_them(
+    checkpoint,
+    tmp_path,
+    monkeypatch,
+    capsys,
+    change,
+    words,
+):
+    data = broken_data(tmp_path / "data", change)
+    out = tmp_path / "scores.json"
+    assert call("evaluate", monkeypatch, "--model", checkpoint, "--dataset", data, "--output", out) == 2
+    told = capsys.readouterr().err
+    message = told[told.index("error: ") :]
+    assert "Traceback" not in told
+    for word in words:
+        assert word in message
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"--model": "no/such/model/here"}, ["no/such/model/here"]),
+        ({"--dataset": "./nothing"}, ["./nothing"]),
+        ({"--split": "dev"}, ["'dev'", "train, test"]),
+        ({"--score_column": "consensus"}, ["consensus", "human_distribution"]),
+        ({"--device": "warp"}, ["warp"]),
+        ({"--output": "scores.txt"}, ["scores.txt", ".json"]),
+        ({"--limit": "0"}, ["limit=0"]),
+    ],
+)
+def test_wrong_arguments_end_in_one_line_with_the_mend(
+    checkpoint,
+    data_folder,
+    tmp_path,
+    monkeypatch,
+    capsys,
+    arguments,
+    words,
+):
+    given = {"--model": checkpoint, "--dataset": data_folder, "--output": tmp_path / "scores.json", **arguments}
+    assert call("evaluate", monkeypatch, *[word for pair in given.items() for word in pair]) == 2
+    told = capsys.readouterr().err.strip()
+    message = told[told.index("error: ") :]
+    assert "Traceback" not in told
+    assert len(message.splitlines()) == 1
+    for word in words:
+        assert word in message
+
+
+def test_a_model_of_other_emotions_is_refused(backbone, data_folder, tmp_path, monkeypatch, capsys):
+    model = make_checkpoint(backbone, ["angry", "calm"], tmp_path / "model")
+    out = tmp_path / "scores.json"
+    assert call("evaluate", monkeypatch, "--model", model, "--dataset", data_folder, "--output", out) == 2
+    told = capsys.readouterr().err
+    assert "answers with angry, calm" in told and "angry, happy, sad" in told and "Mend" in told
+
+
+def test_a_bug_keeps_its_traceback():
+    def bug():
+        raise AttributeError("ours")
+
+    with pytest.raises(AttributeError):
+        run_command(bug)
+
+
+def test_cross_validate_command(backbone, data_folder, tmp_path, monkeypatch, capsys):
+    status = call(
+        "cross_validate",
+        monkeypatch,
+        *("--backbone", backbone, "--dataset", data_folder, "--output_dir", tmp_path / "cv", "--num_folds", 2),
+        *("--validation_speakers", 1, "--ceiling_columns", "intended", "--num_train_epochs", 1, "--use_cpu", "true"),
+        *("--report_to", "none"),
+    )
+    assert status == 0
+    printed = capsys.readouterr().out
+    for words in ("simulated data", "knowing intended", "trained model", "regression on frozen tower features"):
+        assert words in printed
+    assert (tmp_path / "cv" / "cross_validation.json").is_file()
