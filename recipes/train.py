@@ -8,7 +8,9 @@ import sys
 
 import transformers
 
-from hf_emo_dist.training.run import parse_config, run_training
+from hf_emo_dist.training.run import finish_training, parse_config, prepare_training
+
+SHOWN = ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likelihood_per_vote")
 
 
 def main() -> int:
@@ -18,13 +20,14 @@ def main() -> int:
     transformers.logging.set_verbosity_warning()
     try:
         recipe, args = parse_config()
-        scores = run_training(recipe, args)
+        trainer = prepare_training(recipe, args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if args.process_index == 0:
+    scores = finish_training(trainer, recipe)
+    if trainer.is_world_process_zero():
         print(f"checkpoint: {args.output_dir}")
-        for name in ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likelihood_per_vote"):
+        for name in SHOWN:
             if name in scores:
                 print(f"{name}: {scores[name]:.4f}")
     return 0

@@ -58,7 +58,9 @@ def stock_outputs(tower, features, mask):
     conv, tokens = tower._get_feat_extract_output_lengths(mask.sum(-1))
     valid = torch.arange(1500)[None] < conv[:, None]
     attention = create_bidirectional_mask(
-        config=tower.config, inputs_embeds=torch.zeros(*valid.shape, 1, dtype=torch.float64), attention_mask=valid.long()
+        config=tower.config,
+        inputs_embeds=torch.zeros(*valid.shape, 1, dtype=torch.float64),
+        attention_mask=valid.long(),
     )
     hidden = tower(features, attention_mask=attention).last_hidden_state
     return torch.cat([row[:n] for row, n in zip(hidden, tokens.tolist(), strict=True)])

@@ -54,7 +54,9 @@ def test_kl_and_soft_cross_entropy_match_scipy(case):
     log_p = scipy_log_softmax(logits.astype(np.float64), axis=-1)
     cross = -(target * log_p).sum(1)
     logits, target_tensor = torch.from_numpy(logits), torch.from_numpy(target)
-    np.testing.assert_allclose(losses.soft_cross_entropy_loss(logits, target_tensor).numpy(), cross, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        losses.soft_cross_entropy_loss(logits, target_tensor).numpy(), cross, rtol=1e-5, atol=1e-5
+    )
     entropy = np.array([stats.entropy(row) for row in target.astype(np.float64)])
     np.testing.assert_allclose(losses.kl_loss(logits, target_tensor).numpy(), cross - entropy, rtol=1e-5, atol=1e-5)
 
@@ -63,7 +65,9 @@ def test_kl_and_soft_cross_entropy_match_scipy(case):
 @given(logits_and_targets(limit=11.0), st.integers(1, 40))
 def test_dirichlet_multinomial_matches_scipy_without_its_coefficient(case, votes):
     logits, target = case
-    counts = np.stack([np.random.default_rng(votes).multinomial(votes, row / row.sum()) for row in target.astype(float)])
+    counts = np.stack(
+        [np.random.default_rng(votes).multinomial(votes, row / row.sum()) for row in target.astype(float)]
+    )
     alpha = np.exp(logits.astype(np.float64))
     log_pmf = np.array([stats.dirichlet_multinomial.logpmf(n, a, votes) for n, a in zip(counts, alpha, strict=True)])
     coefficient = [math.lgamma(votes + 1) - sum(math.lgamma(c + 1) for c in row) for row in counts.tolist()]
@@ -139,7 +143,10 @@ def test_float64_gradcheck_of_the_dirichlet_multinomial():
     (gradient,) = torch.autograd.grad(loss.sum(), logits)
     alpha, n = logits.detach().exp(), counts
     expected = alpha * (
-        torch.digamma(alpha.sum() + n.sum()) - torch.digamma(alpha.sum()) - torch.digamma(alpha + n) + torch.digamma(alpha)
+        torch.digamma(alpha.sum() + n.sum())
+        - torch.digamma(alpha.sum())
+        - torch.digamma(alpha + n)
+        + torch.digamma(alpha)
     )
     torch.testing.assert_close(gradient, expected / n.sum(), atol=1e-7, rtol=1e-6)
 

@@ -3,5 +3,5 @@
 from .._lazy import lazy_attributes
 
 _NAMES = {"load_emotion_model": "load"}
-__all__ = list(_NAMES)  # noqa: PLE0605  lazy: the package is listed without loading torch
+__all__ = list(_NAMES)  # lazy: the package is listed without loading torch
 __getattr__ = lazy_attributes(__name__, _NAMES)

@@ -9,5 +9,5 @@ _NAMES = {
     "build_mini_backbone": "mini",
     "predict_distributions": "prediction",
 }
-__all__ = list(_NAMES)  # noqa: PLE0605  lazy: the configuration can be registered without loading torch's models
+__all__ = list(_NAMES)  # lazy: the configuration can be registered without loading torch's models
 __getattr__ = lazy_attributes(__name__, _NAMES)

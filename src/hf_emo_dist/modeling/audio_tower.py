@@ -63,6 +63,7 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
     def forward(  # type: ignore[override]
         self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutput:
+        """Log-mel frames → hidden states, see the class."""
         maximum = self.config.max_source_positions * 2
         frames = input_features.shape[-1]
         if frames > maximum or frames % 2:

@@ -32,7 +32,7 @@ class AttentionPooling(nn.Module):
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(batch, L, d) and its mask (batch, L), 1 for tokens → (batch, d)."""
-        batch, length, size = hidden.shape
+        batch, _, size = hidden.shape
         first = mask.long().argmax(dim=1)  # the first token that is not padding, also with padding on the left
         pooled_by = self.query(hidden[torch.arange(batch, device=hidden.device), first])
 
@@ -70,6 +70,7 @@ class EmotionDistributionHead(nn.Module):
         self.classifier = nn.Linear(width, config.num_labels)
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logits, see the class."""
         pooled = self.pooling(hidden.to(self.classifier.weight.dtype), mask)
         pooled = pooled + self.residual(pooled)
         return self.classifier(self.norm(self.projection(pooled)))

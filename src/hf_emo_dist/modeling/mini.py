@@ -16,24 +16,39 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from ..emotions import KNOWN_EMOTIONS
+
 logger = logging.getLogger(__name__)
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
 
 
+# What the prompts say. The merges learned from it make a prompt some 30 tokens instead of 120, a third of the language model's work.
+PROMPT_TEXT = (
+    "user\nWhat do listeners hear: ",
+    "assistant\nSpeaker: \nWords: ",
+    *(f" {emotion}, {emotion}?" for emotion in KNOWN_EMOTIONS),
+)
+VOCABULARY_SIZE = 600
+
+
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token a byte and Qwen2-Audio's special tokens.
+    """A byte-level tokenizer (any text, no unknown token) with Qwen2-Audio's special tokens and merges for the prompt's own words.
 
     Example:
-        >>> len(byte_level_tokenizer())
-        262
+        >>> tokenizer = byte_level_tokenizer()
+        >>> len(tokenizer("angry, happy?")["input_ids"]) < 8, tokenizer.decode(tokenizer("Ça va 😊")["input_ids"])
+        (True, 'Ça va 😊')
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+    )
+    tokenizer.train_from_iterator(PROMPT_TEXT, trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>", padding_side="right"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -47,10 +47,10 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
     config: Qwen2AudioEmotionConfig
     # Trainer must divide by the accumulation steps itself, also when a wrapper's forward takes **kwargs
     accepts_loss_kwargs = False
-    _keys_to_ignore_on_load_unexpected = [r"^lm_head", r"^language_model\.lm_head"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^lm_head", r"^language_model\.lm_head"]
     # half-precision heads on small losses do not train; it is tiny next to the backbone
-    _keep_in_fp32_modules_strict = ["head"]
-    _no_split_modules = ["Qwen2AudioEncoderLayer", "Qwen2DecoderLayer"]
+    _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["head"]
+    _no_split_modules: ClassVar[list[str]] = ["Qwen2AudioEncoderLayer", "Qwen2DecoderLayer"]
 
     def __init__(self, config: Qwen2AudioEmotionConfig) -> None:
         super().__init__(config)
@@ -174,6 +174,8 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         )
         config = config or loaded
         kwargs.setdefault("use_safetensors", True)
+        # weights of another shape are refused below, by name; transformers' own error only points at a log
+        kwargs["ignore_mismatched_sizes"] = True
         model, info = super().from_pretrained(
             pretrained_model_name_or_path, *model_args, config=config, output_loading_info=True, **kwargs
         )
@@ -185,6 +187,9 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
                 f"{len(mismatched)} of another shape (first: {mismatched[:3]}). They would stay random, so nothing was loaded: "
                 "name a complete Qwen2-Audio checkpoint, or load an adapter with hf_emo_dist.load_emotion_model."
             )
+        if new_head:
+            # transformers keeps modules in float32 that it loads, but makes new ones in the backbone's dtype
+            model.head.float()
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
@@ -229,8 +234,8 @@ def load_config(
                 f"'{name_or_path}' was trained for {list(found.emotions)} in this order, not for {list(emotions)}. "
                 "Leave `emotions` out, or start from its backbone to train a new head."
             )
-        for key, value in changes.items():
-            setattr(found, key, value)
+        if changes:  # built anew, so that they are checked
+            found = Qwen2AudioEmotionConfig.from_dict({**found.to_dict(), **changes})
         return found, False, kwargs
     if found.model_type != "qwen2_audio":
         raise ValueError(f"'{name_or_path}' is a {found.model_type} model; a Qwen2-Audio one is needed")

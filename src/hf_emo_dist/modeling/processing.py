@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from huggingface_hub.errors import HFValidationError
 from transformers import (
     AutoFeatureExtractor,
     AutoProcessor,
@@ -90,7 +91,7 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         settings = {key: kwargs.pop(key) for key in SETTINGS if key in kwargs}
         try:
             saved, _ = ProcessorMixin.get_processor_dict(pretrained_model_name_or_path, **kwargs)
-        except OSError:
+        except (OSError, HFValidationError):
             saved = {}  # a tokenizer and a feature extractor without a processor file, like the Hub's Qwen2-Audio
         known = {key: saved[key] for key in SETTINGS if key in saved}
         if "emotions" in known and "emotions" in settings:
@@ -143,7 +144,7 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         """Model inputs for one clip or a list of clips.
 
         Args:
-            audio: a waveform (T,), or a list of waveforms, mono, float, at `sampling_rate`.
+            audio: a waveform (T,), or a list of waveforms, mono, at `sampling_rate`; floats, or integers, which are scaled as in files.
             transcript: the words of each clip, or None where unknown.
             speaker: the speaker of each clip; used only with `use_speaker=True`.
             sampling_rate: of the waveforms, in Hz; they are resampled to 16 kHz where it differs.
@@ -157,10 +158,12 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         Raises:
             ValueError: for missing, too short or non-finite audio, or lists of different lengths.
         """
-        if audio is None:
+        if audio is None or len(audio) == 0:
             raise ValueError("audio is missing: pass processor(audio=[waveform, ...], transcript=[...])")
         waveforms = list(audio) if isinstance(audio, list | tuple) and np.ndim(audio[0]) > 0 else [audio]
         names = [str(name) for name in row_ids] if row_ids is not None else [str(i) for i in range(len(waveforms))]
+        if len(names) != len(waveforms):
+            raise ValueError(f"{len(waveforms)} clips but {len(names)} row_ids: give one a clip")
         transcripts, speakers = (
             _as_list(transcript, len(waveforms), "transcript"),
             _as_list(speaker, len(waveforms), "speaker"),
@@ -228,7 +231,10 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
 
 
 def _clean(text: str) -> str:
-    return " ".join(SPECIAL_TOKEN.sub("", text).split())
+    found = 1
+    while found:  # taking one out can make another: <|<|AUDIO|>AUDIO|>
+        text, found = SPECIAL_TOKEN.subn("", text)
+    return " ".join(text.split())
 
 
 def _as_list(value: Any, length: int, name: str) -> list[str | None]:
@@ -239,11 +245,16 @@ def _as_list(value: Any, length: int, name: str) -> list[str | None]:
 
 
 def _check_waveform(waveform: Any, sampling_rate: int, name: str) -> np.ndarray:
-    array = np.asarray(waveform, dtype=np.float32)
+    array = np.asarray(waveform)
     if array.ndim != 1:
-        raise audio_room.AudioError(f"clip {name}: a waveform has one axis (samples), this one has shape {array.shape}")
-    if sampling_rate != audio_room.SAMPLING_RATE:
-        array = audio_room.load_audio({"array": array, "sampling_rate": sampling_rate}, row_id=name)
+        raise audio_room.AudioError(
+            f"clip {name}: a waveform has one axis (samples), this one has shape {array.shape}; pass several clips as a list, and "
+            "the mean of the channels of one"
+        )
+    if sampling_rate != audio_room.SAMPLING_RATE or array.dtype.kind in "iu":
+        if array.size:
+            array = audio_room.load_audio({"array": array, "sampling_rate": sampling_rate}, row_id=name)
+    array = array.astype(np.float32, copy=False)
     if len(array) < audio_room.MIN_SAMPLES:
         raise audio_room.AudioError(
             f"clip {name} has {len(array)} samples; fewer than {audio_room.MIN_SAMPLES} (0.02 s) give no audio token, and the "

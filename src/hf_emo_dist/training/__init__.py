@@ -9,5 +9,5 @@ _NAMES = {
     "emotion_lora_config": "lora",
     "paper_lora_config": "lora",
 }
-__all__ = list(_NAMES)  # noqa: PLE0605  lazy: `training.losses` alone does not load peft
+__all__ = list(_NAMES)  # lazy: `training.losses` alone does not load peft
 __getattr__ = lazy_attributes(__name__, _NAMES)

@@ -5,8 +5,8 @@ to look for them.
 """
 
 from ..modeling.losses import (
-    distribution_loss,
     dirichlet_multinomial_loss,
+    distribution_loss,
     js_loss,
     kl_loss,
     prediction_entropy,

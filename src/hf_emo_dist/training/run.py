@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -50,6 +51,7 @@ class RecipeArguments:
     attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager or flash_attention_2."})
     head_dropout: float = field(default=0.15, metadata={"help": "Dropout of the head's residual block."})
     head_projection_dropout: float = field(default=0.1, metadata={"help": "Dropout of the head's projection."})
+    num_threads: int | None = field(default=None, metadata={"help": "CPU threads. Default: all, with one process."})
     use_transcript: bool = field(default=True, metadata={"help": "Put transcripts into the prompt."})
     use_speaker: bool = field(default=False, metadata={"help": "Put speakers' names into the prompt, as the paper does."})
     long_audio: str = field(default="error", metadata={"help": "Clips over 30 s: error, truncate or window."})
@@ -119,22 +121,32 @@ def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, E
     return model, processor
 
 
-def make_trainer(
+def prepare_training(
     recipe: RecipeArguments,
     args: EmotionDistributionTrainingArguments,
     train_dataset: Any = None,
     eval_dataset: Any = None,
 ) -> EmotionDistributionTrainer:
-    """The trainer of a recipe; data sets that are given replace those that it names.
+    """The trainer of a recipe, with everything checked; data sets that are given replace those that it names.
+
+    A CPU run of one process uses all cores (`accelerate launch` gives each process one thread), or `num_threads`.
 
     Raises:
+        FileExistsError: when the output folder holds checkpoints and resuming was not asked for.
         ValueError, OSError: when the backbone or the data is missing, cannot be reached or does not fit.
     """
+    if last_checkpoint(args) is not None and not is_resuming(args):
+        raise FileExistsError(
+            f"{args.output_dir} holds checkpoints of an earlier run: add --resume_from_checkpoint true to continue it, or choose "
+            "another --output_dir"
+        )
     if recipe.backbone is None:
         raise ValueError(
             "no backbone: add --backbone, a Hub id such as Qwen/Qwen2-Audio-7B-Instruct or a folder that "
             "recipes/mini_backbone.py wrote"
         )
+    if recipe.num_threads is not None or (args.device.type == "cpu" and args.world_size == 1):
+        torch.set_num_threads(recipe.num_threads or available_cores())
     if train_dataset is None:
         if recipe.dataset is None:
             raise ValueError("no data: add --dataset, a folder that dataset_scripts/from_table.py wrote or a Hub id")
@@ -158,35 +170,18 @@ def make_trainer(
     )
 
 
-def run_training(
-    recipe: RecipeArguments,
-    args: EmotionDistributionTrainingArguments,
-    train_dataset: Any = None,
-    eval_dataset: Any = None,
-) -> dict[str, float]:
-    """Trains, keeps the best checkpoint in `args.output_dir`, and returns its scores on the validation data.
+def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments) -> dict[str, float]:
+    """Trains, saves the best checkpoint into the output folder and scores it on the validation data.
 
-    Beside the checkpoint lie `train_results.json`, `recipe.json` and `training_args.json`. A folder that holds checkpoints of an earlier run is
-    not overwritten: continue it with `resume_from_checkpoint=True`.
-
-    Raises:
-        FileExistsError: when the output folder holds checkpoints and resuming was not asked for.
-        ValueError, OSError: before training, when anything about the model or the data is wrong.
+    Beside the checkpoint lie `train_results.json`, `recipe.json` and `training_args.json`.
     """
-    last = get_last_checkpoint(args.output_dir) if os.path.isdir(str(args.output_dir)) else None
-    resume = str(args.resume_from_checkpoint or "").strip()
-    resuming = resume.lower() not in ("", "false", "none")
-    if last is not None and not resuming:
-        raise FileExistsError(
-            f"{args.output_dir} holds {Path(last).name} of an earlier run: add --resume_from_checkpoint true to continue it, or "
-            "choose another --output_dir"
-        )
-    trainer = make_trainer(recipe, args, train_dataset, eval_dataset)
-    result = trainer.train(
-        resume_from_checkpoint=(last if resume.lower() == "true" else resume) if resuming else None
-    )
+    args = trainer.args
+    resume: str | None = None
+    if is_resuming(args):
+        named = str(args.resume_from_checkpoint)
+        resume = last_checkpoint(args) if named.lower() == "true" else named
+    scores = dict(trainer.train(resume_from_checkpoint=resume).metrics)
     trainer.save_model()
-    scores = dict(result.metrics)
     if trainer.eval_dataset is not None:
         scores.update(trainer.evaluate())
     if trainer.is_world_process_zero():
@@ -195,3 +190,28 @@ def run_training(
         (folder / "train_results.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
         (folder / "recipe.json").write_text(json.dumps(vars(recipe), indent=2) + "\n", encoding="utf-8")
     return scores
+
+
+def run_training(
+    recipe: RecipeArguments,
+    args: EmotionDistributionTrainingArguments,
+    train_dataset: Any = None,
+    eval_dataset: Any = None,
+) -> dict[str, float]:
+    """`prepare_training`, then `finish_training`: returns the scores on the validation data."""
+    return finish_training(prepare_training(recipe, args, train_dataset, eval_dataset), recipe)
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def last_checkpoint(args: EmotionDistributionTrainingArguments) -> str | None:
+    """The newest checkpoint in the output folder, if there is one."""
+    return get_last_checkpoint(args.output_dir) if os.path.isdir(str(args.output_dir)) else None
+
+
+def is_resuming(args: EmotionDistributionTrainingArguments) -> bool:
+    """Whether `resume_from_checkpoint` asks for anything (`true` or a path)."""
+    return str(args.resume_from_checkpoint or "").strip().lower() not in ("", "false", "none")

@@ -1,0 +1,462 @@
+import copy
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from tiny_data import as_dataset, tiny_rows
+from trainer_setup import largest_difference, make_args, make_trainer, weights, without_dropout
+
+from hf_emo_dist import load_emotion_model
+from hf_emo_dist.modeling import predict_distributions
+from hf_emo_dist.scores import compute_scores
+from hf_emo_dist.training import EmotionDistributionTrainer, emotion_lora_config, paper_lora_config
+
+PER_EPOCH = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
+
+
+def changed(dataset, **columns):
+    """The data set with columns replaced: a value for all rows, or a function of the row."""
+    rows = [dict(row) for row in dataset]
+    for row in rows:
+        for name, value in columns.items():
+            row[name] = value(row) if callable(value) else value
+    return as_dataset(rows)
+
+
+def test_it_can_overfit_sixteen_clips(tmp_path, tiny_model, tiny_processor):
+    rows = tiny_rows(16, seed=5, seconds=(0.2, 0.3))
+    for i, row in enumerate(rows):
+        target = {name: float(k == i % 3) for k, name in enumerate(tiny_processor.emotions)}
+        row.update(emotion_distribution=target, human_distribution=target, transcript=None)
+    trainer = make_trainer(
+        without_dropout(tiny_model),
+        tiny_processor,
+        tmp_path,
+        as_dataset(rows),
+        per_device_train_batch_size=16,
+        num_train_epochs=80,
+        learning_rate=3e-3,
+        warmup_steps=0.1,
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[0] > 0.15 and losses[-1] < 0.005
+
+
+def test_evaluation_reports_the_scores_of_compute_scores(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation
+):
+    trainer = make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, tiny_validation)
+    found = trainer.evaluate()
+    names = tiny_processor.emotions
+    predictions = predict_distributions(tiny_model, tiny_processor, tiny_validation, progress=False)
+    references = np.array([[row["human_distribution"][name] for name in names] for row in tiny_validation])
+    counts = np.array([[row["human_votes"].count(name) for name in names] for row in tiny_validation])
+    expected = compute_scores(predictions, references, emotions=names, counts=counts)
+    assert {"js_divergence", "bhattacharyya_coefficient", "log_likelihood_per_vote", "num_examples"} <= expected.keys()
+    for name, value in expected.items():
+        assert found[f"eval_{name}"] == pytest.approx(value, rel=1e-4), name
+    assert found["eval_loss"] == pytest.approx(expected["js_divergence"] * np.log(2), rel=1e-4)
+    few = trainer.evaluate(tiny_validation.select(range(3)))
+    assert few["eval_num_examples"] == 3
+    prediction = trainer.predict(tiny_validation)
+    np.testing.assert_allclose(
+        torch.from_numpy(prediction.predictions).double().softmax(-1).numpy(), predictions, atol=1e-5
+    )
+
+
+def test_training_reads_the_target_and_evaluation_the_human_votes(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation
+):
+    """What synthetic votes say about validation rows changes no score, and no weight."""
+    nonsense = {"angry": 1.0, "happy": 0.0, "sad": 0.0}
+    poisoned = changed(tiny_validation, emotion_distribution=nonsense, synthetic_votes=["angry"] * 50)
+    results = []
+    for name, evaluation in (("clean", tiny_validation), ("poisoned", poisoned)):
+        trainer = make_trainer(
+            copy.deepcopy(tiny_model), tiny_processor, tmp_path / name, tiny_train, evaluation, **PER_EPOCH
+        )
+        trainer.train()
+        scores = trainer.evaluate()
+        results.append(
+            (weights(trainer), {k: v for k, v in scores.items() if "second" not in k and "runtime" not in k})
+        )
+    assert largest_difference(results[0][0], results[1][0]) == 0
+    assert results[0][1] == results[1][1]
+    # while the target of training rows does matter
+    other = make_trainer(
+        copy.deepcopy(tiny_model),
+        tiny_processor,
+        tmp_path / "other",
+        changed(tiny_train, emotion_distribution=nonsense),
+        tiny_validation,
+    )
+    other.train()
+    assert largest_difference(results[0][0], weights(other)) > 1e-3
+
+
+def test_another_target_must_be_named_and_is_logged(tmp_path, tiny_model, tiny_processor, tiny_train, caplog):
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train)
+        assert not caplog.records
+        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, target_column="human_distribution")
+    assert "training on `human_distribution`" in caplog.text
+
+
+def test_shared_speakers_are_warned_about(tmp_path, tiny_model, tiny_processor, tiny_train, caplog):
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, tiny_train.select(range(4)))
+    assert "not about unseen speakers" in caplog.text
+
+
+def test_votes_of_synthetic_annotators_count_in_training_alone(tmp_path, tiny_model, tiny_processor, tiny_train):
+    train = changed(tiny_train, synthetic_votes=["sad", "sad"])
+    ends = []
+    for data in (tiny_train, train):
+        trainer = make_trainer(
+            copy.deepcopy(tiny_model), tiny_processor, tmp_path, data, loss_type="dirichlet_multinomial"
+        )
+        trainer.train()
+        ends.append(weights(trainer))
+    assert largest_difference(*ends) > 1e-4
+    scores = [
+        make_trainer(tiny_model, tiny_processor, tmp_path, None, data, loss_type="dirichlet_multinomial").evaluate()
+        for data in (tiny_train, train)
+    ]
+    assert scores[0]["eval_loss"] == scores[1]["eval_loss"]
+
+
+@pytest.mark.parametrize("metric", ["eval_js_divergence", "js_divergence", "eval_loss"])
+def test_the_best_checkpoint_is_loaded_at_the_end(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation, metric
+):
+    trainer = make_trainer(
+        tiny_model,
+        tiny_processor,
+        tmp_path,
+        tiny_train,
+        tiny_validation,
+        num_train_epochs=4,
+        learning_rate=0.05,
+        metric_for_best_model=metric,
+        **PER_EPOCH,
+    )
+    trainer.train()
+    name = metric if metric.startswith("eval_") else f"eval_{metric}"
+    series = [entry[name] for entry in trainer.state.log_history if name in entry]
+    assert len(series) == 4 and trainer.state.best_metric == min(series)
+    assert trainer.evaluate()[name] == pytest.approx(min(series), abs=1e-6)
+
+
+def test_early_stopping_ends_a_run_that_does_not_improve(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation
+):
+    settings = {**PER_EPOCH, "num_train_epochs": 6, "learning_rate": 0.0}
+    trainer = make_trainer(
+        tiny_model, tiny_processor, tmp_path / "a", tiny_train, tiny_validation, early_stopping_patience=2, **settings
+    )
+    trainer.train()
+    assert trainer.state.epoch == 3
+    trainer = make_trainer(
+        tiny_model, tiny_processor, tmp_path / "b", tiny_train, tiny_validation, early_stopping_patience=0, **settings
+    )
+    trainer.train()
+    assert trainer.state.epoch == 6
+
+
+def test_the_defaults_are_those_of_the_task(tmp_path):
+    from hf_emo_dist.training import EmotionDistributionTrainingArguments
+
+    args = EmotionDistributionTrainingArguments(str(tmp_path), use_cpu=True)
+    assert (args.metric_for_best_model, args.greater_is_better) == ("eval_js_divergence", False)
+    assert (args.early_stopping_patience, args.load_best_model_at_end) == (8, True)
+    assert args.eval_strategy == args.save_strategy == "epoch" and not args.remove_unused_columns
+    with pytest.raises(ValueError, match="loss_type='jsd' is not known"):
+        EmotionDistributionTrainingArguments(str(tmp_path), use_cpu=True, loss_type="jsd")
+
+
+def test_without_validation_data_training_runs_and_saves(tmp_path, tiny_model, tiny_processor, tiny_train):
+    trainer = make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, None, **PER_EPOCH)
+    trainer.train()
+    trainer.save_model()
+    assert (tmp_path / "model.safetensors").is_file() and trainer.state.global_step == 4
+
+
+def test_several_evaluation_sets(tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation):
+    sets = {"one": tiny_validation, "two": tiny_validation.select(range(4))}
+    scores = make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, sets).evaluate()
+    assert scores["eval_one_num_examples"] == 8 and scores["eval_two_num_examples"] == 4
+
+
+def predictions_of(model, processor, data):
+    return predict_distributions(model.eval(), processor, data, progress=False)
+
+
+def test_a_saved_model_gives_the_trained_ones_predictions(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation
+):
+    trainer = make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, loss_type="kl", entropy_weight=0.01)
+    trainer.train()
+    trainer.save_model()
+    model, processor = load_emotion_model(tmp_path)
+    assert not model.training and model.config.loss_type == "kl" and model.config.entropy_weight == 0.01
+    np.testing.assert_array_equal(
+        predictions_of(model, processor, tiny_validation),
+        predictions_of(trainer.model, tiny_processor, tiny_validation),
+    )
+
+
+@pytest.mark.parametrize("preset", ["paper", "language_model", "all"])
+def test_a_saved_adapter_gives_the_trained_ones_predictions(
+    tmp_path, tiny_model, tiny_backbone, tiny_processor, tiny_train, tiny_validation, preset
+):
+    untrained = predictions_of(tiny_model, tiny_processor, tiny_validation)
+    trainer = make_trainer(
+        tiny_model,
+        tiny_processor,
+        tmp_path,
+        tiny_train,
+        trainer_options={"peft_config": emotion_lora_config(preset)},
+        num_train_epochs=2,
+    )
+    trainer.train()
+    trainer.save_model()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "emotion_config.json"} <= names
+    assert "config.json" not in names and "model.safetensors" not in names
+    trained = predictions_of(trainer.model, tiny_processor, tiny_validation)
+    assert np.abs(trained - untrained).max() > 1e-3
+    torch.manual_seed(123)  # a head that reloads random would show
+    model, processor = load_emotion_model(tmp_path)
+    np.testing.assert_allclose(predictions_of(model, processor, tiny_validation), trained, atol=1e-6)
+    merged, processor = load_emotion_model(tmp_path, merge=True)
+    np.testing.assert_allclose(predictions_of(merged, processor, tiny_validation), trained, atol=1e-5)
+
+
+def test_the_best_adapter_is_loaded_at_the_end(tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation):
+    trainer = make_trainer(
+        tiny_model,
+        tiny_processor,
+        tmp_path,
+        tiny_train,
+        tiny_validation,
+        trainer_options={"peft_config": paper_lora_config()},
+        num_train_epochs=3,
+        learning_rate=0.05,
+        **PER_EPOCH,
+    )
+    trainer.train()
+    series = [e["eval_js_divergence"] for e in trainer.state.log_history if "eval_js_divergence" in e]
+    assert trainer.evaluate()["eval_js_divergence"] == pytest.approx(min(series), abs=1e-6)
+    checkpoint = next(tmp_path.glob("checkpoint-*"))
+    assert (checkpoint / "emotion_config.json").is_file() and load_emotion_model(checkpoint)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_no_pickled_arguments_and_no_secrets_are_written(tmp_path, tiny_model, tiny_processor, tiny_train, lora):
+    secret = "hf_" + "secretsecretsecret"
+    trainer = make_trainer(
+        tiny_model,
+        tiny_processor,
+        tmp_path,
+        tiny_train.select(range(4)),
+        trainer_options={"peft_config": paper_lora_config()} if lora else None,
+        save_strategy="steps",
+        save_steps=1,
+        hub_token=secret,
+    )
+    trainer.train()
+    trainer.save_model()
+    assert not list(tmp_path.rglob("training_args.bin"))
+    files = list(tmp_path.rglob("training_args.json"))
+    assert len(files) == 2
+    arguments = json.loads(files[0].read_text())
+    assert arguments["learning_rate"] == 0.01 and arguments["target_column"] == "emotion_distribution"
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or secret.encode() not in path.read_bytes(), path
+
+
+def test_a_stream_can_be_trained_on(tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation):
+    stream = tiny_train.to_iterable_dataset(num_shards=2).shuffle(seed=0, buffer_size=8)
+    trainer = make_trainer(
+        tiny_model, tiny_processor, tmp_path, stream, tiny_validation, max_steps=3, num_train_epochs=1
+    )
+    before = weights(trainer)
+    trainer.train()
+    assert trainer.state.global_step == 3 and largest_difference(before, weights(trainer)) > 1e-3
+    assert trainer.evaluate()["eval_num_examples"] == 8
+
+
+def test_long_recordings_are_trained_on_in_windows(tmp_path, tiny_model, tiny_backbone, tiny_emotions):
+    from hf_emo_dist.audio import encode_flac
+    from hf_emo_dist.modeling import EmotionDistributionProcessor
+
+    rows = tiny_rows(4)
+    rows[1]["audio"]["bytes"] = encode_flac(np.tile(np.sin(np.arange(16000) / 9).astype(np.float32), 31))
+    processor = EmotionDistributionProcessor.from_pretrained(tiny_backbone, emotions=tiny_emotions, long_audio="window")
+    data = as_dataset(rows)
+    trainer = make_trainer(tiny_model, processor, tmp_path, data, data)
+    trainer.train()
+    assert trainer.evaluate()["eval_num_examples"] == 4
+
+
+def test_lora_with_activation_checkpointing_trains(tmp_path, tiny_model, tiny_processor, tiny_train):
+    ends = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        trainer = make_trainer(
+            without_dropout(copy.deepcopy(tiny_model)),
+            tiny_processor,
+            tmp_path,
+            tiny_train,
+            trainer_options={"peft_config": emotion_lora_config("language_model", lora_dropout=0.0)},
+            activation_checkpointing=checkpointing,
+            optim="sgd",
+            learning_rate=0.5,
+        )
+        before = weights(trainer)
+        trainer.train()
+        after = weights(trainer)
+        adapters = [name for name in after if "lora_B" in name]
+        assert max((after[n] - before[n]).abs().max() for n in adapters) > 0
+        ends.append({name: after[name] for name in adapters})
+    assert largest_difference(*ends) < 1e-5
+
+
+# -- what is wrong with the data is said before the first step --------------------------------------------------------
+
+
+BROKEN = {
+    "missing target": (lambda d: d.remove_columns("emotion_distribution"), "no `emotion_distribution` column"),
+    "missing audio": (lambda d: d.remove_columns("audio"), "no `audio` column"),
+    "other labels": (
+        lambda d: changed(d, emotion_distribution={"angry": 0.5, "happy": 0.25, "fear": 0.25}),
+        "fear",
+    ),
+    "fewer labels": (lambda d: changed(d, emotion_distribution={"angry": 0.5, "happy": 0.5}), "sad"),
+    "more labels": (
+        lambda d: changed(d, emotion_distribution={"angry": 0.5, "happy": 0.5, "sad": 0.0, "fear": 0.0}),
+        "fear",
+    ),
+    "NaN": (
+        lambda d: changed(d, emotion_distribution=lambda r: {"angry": float("nan"), "happy": 0.5, "sad": 0.5}),
+        "clip-1-00",
+    ),
+    "null": (
+        lambda d: changed(
+            d, emotion_distribution=lambda r: None if r["id"] == "clip-1-02" else r["human_distribution"]
+        ),
+        "clip-1-02",
+    ),
+    "not normalised": (
+        lambda d: changed(
+            d,
+            emotion_distribution=lambda r: (
+                {"angry": 2.0, "happy": 1.0, "sad": 0.0} if r["id"] == "clip-1-03" else r["human_distribution"]
+            ),
+        ),
+        "clip-1-03",
+    ),
+    "negative": (
+        lambda d: changed(d, emotion_distribution={"angry": 1.5, "happy": -0.5, "sad": 0.0}),
+        "clip-1-00",
+    ),
+    "empty": (lambda d: d.select([]), "has no rows"),
+    "corrupt clip": (
+        lambda d: changed(
+            d, audio=lambda r: {"bytes": b"noise", "path": None} if r["id"] == "clip-1-05" else r["audio"]
+        ),
+        "clip-1-05",
+    ),
+}
+
+
+@pytest.mark.parametrize(("break_it", "message"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_training_data_is_found_before_training(
+    tmp_path, tiny_model, tiny_processor, tiny_train, break_it, message
+):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tiny_model, tiny_processor, tmp_path, break_it(tiny_train))
+
+
+@pytest.mark.parametrize("case", ["other labels", "NaN", "null", "not normalised", "missing target"])
+def test_broken_evaluation_data_is_found_before_training(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation, case
+):
+    break_it, message = BROKEN[case]
+    broken = break_it(tiny_train.select(range(6)))
+    if case == "missing target":
+        broken, message = tiny_train.remove_columns("human_distribution"), "no `human_distribution` column"
+    else:
+        broken = changed(broken, human_distribution=lambda row: row["emotion_distribution"])
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, broken)
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, {"a": tiny_validation, "b": broken})
+    trainer = make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, tiny_validation)
+    for use in (trainer.evaluate, trainer.predict):
+        with pytest.raises(ValueError, match=message):
+            use(broken)
+
+
+def test_mixed_rows_train_but_are_refused_in_evaluation(tmp_path, tiny_model, tiny_processor, tiny_train):
+    mixed = changed(
+        tiny_train, mixed_from=lambda r: ["a", "b"] if r["id"] == "clip-1-03" else None, mix_ratio=0.5, human_votes=None
+    )
+    make_trainer(tiny_model, tiny_processor, tmp_path, mixed).train()
+    with pytest.raises(ValueError, match=r"1 rows of the evaluation data were mixed.*clip-1-03"):
+        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, mixed)
+    plain = changed(tiny_train, mixed_from=None)
+    assert make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, plain).evaluate()
+
+
+def test_a_processor_for_other_emotions_is_refused(tmp_path, tiny_model, tiny_backbone, tiny_train):
+    from hf_emo_dist.modeling import EmotionDistributionProcessor
+
+    processor = EmotionDistributionProcessor.from_pretrained(tiny_backbone, emotions=["sad", "happy", "angry"])
+    with pytest.raises(ValueError, match="same emotions in the same order"):
+        make_trainer(tiny_model, processor, tmp_path, tiny_train)
+
+
+def test_a_likelihood_of_votes_needs_votes(tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation):
+    bare = tiny_train.remove_columns("human_votes")
+    with pytest.raises(ValueError, match="`human_votes`"):
+        make_trainer(tiny_model, tiny_processor, tmp_path, bare, loss_type="dirichlet_multinomial")
+    with pytest.raises(ValueError, match="`human_votes`"):
+        make_trainer(
+            tiny_model,
+            tiny_processor,
+            tmp_path,
+            tiny_train,
+            tiny_validation.remove_columns("human_votes"),
+            loss_type="dirichlet_multinomial",
+        )
+
+
+def test_a_broken_row_of_a_stream_is_named_when_it_comes(tmp_path, tiny_model, tiny_processor, tiny_train):
+    bad = changed(
+        tiny_train,
+        emotion_distribution=lambda r: (
+            {"angry": float("nan"), "happy": 0.5, "sad": 0.5} if r["id"] == "clip-1-01" else r["human_distribution"]
+        ),
+    )
+    trainer = make_trainer(tiny_model, tiny_processor, tmp_path, bad.to_iterable_dataset(), max_steps=4)
+    with pytest.raises(ValueError, match="clip-1-01"):
+        trainer.train()
+
+
+def test_the_trainers_own_arguments_are_passed_on(tmp_path, tiny_model, tiny_processor, tiny_train):
+    optimizer = torch.optim.SGD(tiny_model.parameters(), lr=0.1)
+    trainer = EmotionDistributionTrainer(
+        model=tiny_model,
+        args=make_args(tmp_path),
+        processing_class=tiny_processor,
+        train_dataset=tiny_train,
+        eval_dataset=tiny_train,
+        compute_metrics=lambda prediction: {"mine": 1.0},
+        optimizers=(optimizer, None),
+    )
+    trainer.train()
+    assert trainer.evaluate()["eval_mine"] == 1.0 and trainer.optimizer.optimizer is optimizer

@@ -1,0 +1,50 @@
+"""A trainer on the tiny model, with whatever a test changes."""
+
+import torch
+
+from hf_emo_dist.training import EmotionDistributionTrainer, EmotionDistributionTrainingArguments
+
+
+def make_args(folder, **changes):
+    settings = {
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 4,
+        "per_device_eval_batch_size": 8,
+        "learning_rate": 1e-2,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "logging_steps": 1,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "seed": 0,
+    }
+    return EmotionDistributionTrainingArguments(str(folder), **{**settings, **changes})
+
+
+def make_trainer(model, processor, folder, train, evaluation=None, trainer_options=None, **changes):
+    return EmotionDistributionTrainer(
+        model=model,
+        args=make_args(folder, **changes),
+        processing_class=processor,
+        train_dataset=train,
+        eval_dataset=evaluation,
+        **(trainer_options or {}),
+    )
+
+
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def weights(trainer):
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def largest_difference(a, b):
+    assert a.keys() == b.keys()
+    return max((a[name].double() - b[name].double()).abs().max().item() for name in a)
