@@ -6,12 +6,11 @@ Any argument of recipes/train.py may be added. A stopped run goes on when the sa
 """
 
 import argparse
-import logging
 import sys
 
 import transformers
 
-from hf_emo_dist.reports.commands import run_command
+from hf_emo_dist.reports.commands import run_command, set_up_logging
 from hf_emo_dist.reports.cross_validation import cross_validate
 from hf_emo_dist.training.run import parse_config
 
@@ -56,8 +55,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("hf_emo_dist").setLevel(logging.INFO)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries would bury the one message that counts
+    set_up_logging()
     transformers.logging.set_verbosity_warning()
     sys.exit(run_command(main))

@@ -6,10 +6,9 @@ Beside scores.json it writes the table (scores.md), predictions.parquet, reliabi
 """
 
 import argparse
-import logging
 import sys
 
-from hf_emo_dist.reports.commands import run_command
+from hf_emo_dist.reports.commands import run_command, set_up_logging
 
 
 def main() -> None:
@@ -40,7 +39,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("hf_emo_dist").setLevel(logging.INFO)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries would bury the one message that counts
+    set_up_logging()
     sys.exit(run_command(main))

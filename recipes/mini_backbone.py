@@ -6,7 +6,17 @@ python recipes/mini_backbone.py OUTPUT [--whisper DIR_OR_ID]
 import argparse
 import sys
 
+import numpy as np
+
+from hf_emo_dist.audio import load_audio
+from hf_emo_dist.corpora import simulate_corpus
 from hf_emo_dist.modeling.mini import build_mini_backbone
+
+
+def calibration_speech() -> list[np.ndarray]:
+    """A few minutes of synthetic speech: enough to see the scale of each of the tower's dimensions, and nothing to download."""
+    splits = simulate_corpus(num_utterances=120, num_speakers=12, seed=1)
+    return [load_audio(row["audio"]) for split in splits.values() for row in split]
 
 
 def main() -> int:
@@ -15,7 +25,9 @@ def main() -> int:
     parser.add_argument("output", help="folder to write")
     parser.add_argument("--whisper", help="Whisper model or encoder for the audio tower: local folder or Hub id")
     parser.add_argument("--hidden_size", type=int, default=128, help="width, where no Whisper gives it")
-    parser.add_argument("--audio_layers", type=int, help="layers of the audio tower (default: 2; with Whisper all but one)")
+    parser.add_argument(
+        "--audio_layers", type=int, help="layers of the audio tower (default: 2; with Whisper all but one)"
+    )
     parser.add_argument("--text_layers", type=int, default=2, help="layers of the language model")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights")
     args = parser.parse_args()
@@ -26,6 +38,7 @@ def main() -> int:
             hidden_size=args.hidden_size,
             audio_layers=args.audio_layers,
             text_layers=args.text_layers,
+            calibration=calibration_speech() if args.whisper else (),
             seed=args.seed,
         )
     except (OSError, ValueError) as error:

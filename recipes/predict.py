@@ -4,10 +4,9 @@ python recipes/predict.py --model CHECKPOINT FILE [FILE ...]
 """
 
 import argparse
-import logging
 import sys
 
-from hf_emo_dist.reports.commands import run_command
+from hf_emo_dist.reports.commands import run_command, set_up_logging
 
 BAR_WIDTH = 40
 
@@ -17,7 +16,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", help="audio files: WAV, FLAC, OGG, MP3")
     parser.add_argument("--model", required=True, help="checkpoint: local folder or Hub id")
-    parser.add_argument("--long_audio", choices=("error", "truncate", "window"), default="window", help="clips over 30 s")
+    parser.add_argument(
+        "--long_audio", choices=("error", "truncate", "window"), default="window", help="clips over 30 s"
+    )
     args = parser.parse_args()
 
     from hf_emo_dist.hub.load import load_emotion_model
@@ -34,6 +35,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    set_up_logging()
     sys.exit(run_command(main))

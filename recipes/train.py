@@ -3,11 +3,11 @@
 accelerate launch recipes/train.py --config recipes/configs/mini.yaml --backbone B --dataset D --output_dir O
 """
 
-import logging
 import sys
 
 import transformers
 
+from hf_emo_dist.reports.commands import set_up_logging
 from hf_emo_dist.training.run import finish_training, parse_config, prepare_training
 
 SHOWN = ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likelihood_per_vote")
@@ -15,8 +15,7 @@ SHOWN = ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likel
 
 def main() -> int:
     """Parses the command line, trains, and prints the scores on the validation data."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("hf_emo_dist").setLevel(logging.INFO)
+    set_up_logging()
     transformers.logging.set_verbosity_warning()
     try:
         recipe, args = parse_config()

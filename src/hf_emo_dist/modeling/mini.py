@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     PreTrainedTokenizerFast,
@@ -17,6 +19,7 @@ from transformers import (
 )
 
 from ..emotions import KNOWN_EMOTIONS
+from .audio_tower import HOP_LENGTH, TrimmedQwen2AudioEncoder, num_mel_frames, padded_mel_frames
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ def build_mini_backbone(
     audio_layers: int | None = None,
     text_layers: int = 2,
     num_mel_bins: int = 80,
+    calibration: Sequence[np.ndarray] = (),
     seed: int = 0,
 ) -> Path:
     """Writes a small Qwen2-Audio backbone (model, tokenizer, feature extractor) to a folder.
@@ -79,6 +83,9 @@ def build_mini_backbone(
             since the last layers of a recogniser are about words, not about the voice.
         text_layers: layers of the language model.
         num_mel_bins: mel bins where no Whisper is given.
+        calibration: waveforms (T,), 16 kHz, over which the projector standardises the tower's outputs, each dimension to mean 0 and
+            deviation 1. A few of Whisper's dimensions are ten times as large as the rest; without this they drown the others in the
+            language model's norm. Any speech will do, also synthetic; none leaves the projector an identity.
         seed: of the random weights.
 
     Returns:
@@ -91,7 +98,9 @@ def build_mini_backbone(
         >>> build_mini_backbone("mini")  # doctest: +SKIP
     """
     if hidden_size % 8:
-        raise ValueError(f"hidden_size={hidden_size} must be a multiple of 8, the number of attention heads of the head")
+        raise ValueError(
+            f"hidden_size={hidden_size} must be a multiple of 8, the number of attention heads of the head"
+        )
     if whisper is None:
         audio: dict[str, Any] = {
             "num_mel_bins": num_mel_bins,
@@ -130,11 +139,14 @@ def build_mini_backbone(
             _scale_random_tower(model.model.audio_tower)
     if weights is not None:
         _copy_whisper(model.model.audio_tower, weights, str(whisper))
+    feature_extractor = WhisperFeatureExtractor(feature_size=audio["num_mel_bins"])
     _open_channel(model.model)
+    if len(calibration):
+        _standardise(model.model, feature_extractor, calibration)
 
     folder = Path(output)
     model.save_pretrained(folder)
-    Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=audio["num_mel_bins"]), tokenizer).save_pretrained(folder)
+    Qwen2AudioProcessor(feature_extractor, tokenizer).save_pretrained(folder)
     return folder
 
 
@@ -212,3 +224,25 @@ def _open_channel(model: torch.nn.Module) -> None:
     for layer in model.language_model.layers:
         layer.self_attn.o_proj.weight.mul_(0.1)
         layer.mlp.down_proj.weight.mul_(0.1)
+
+
+@torch.no_grad()
+def _standardise(model: torch.nn.Module, feature_extractor: Any, waveforms: Sequence[np.ndarray]) -> None:
+    tower = TrimmedQwen2AudioEncoder(model.audio_tower.config).eval()
+    tower.load_state_dict(model.audio_tower.state_dict())
+    outputs = []
+    for waveform in waveforms:
+        features = feature_extractor(
+            waveform,
+            sampling_rate=feature_extractor.sampling_rate,
+            padding="max_length",
+            max_length=padded_mel_frames(num_mel_frames(len(waveform))) * HOP_LENGTH,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        outputs.append(tower.encode(features["input_features"], features["attention_mask"]))
+    values = torch.cat(outputs)
+    mean, deviation = values.mean(0), values.std(0).clamp_min(1e-3)
+    projector = model.multi_modal_projector.linear
+    projector.bias.sub_(projector.weight @ (mean / deviation))
+    projector.weight.div_(deviation)

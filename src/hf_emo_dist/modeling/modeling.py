@@ -24,6 +24,10 @@ from .losses import distribution_loss
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
+class IncompleteWeightsError(RuntimeError, ValueError):
+    """A checkpoint lacks weights of the model, which would stay random. Also a ValueError: naming another checkpoint mends it."""
+
+
 class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
     """Qwen2-Audio that answers with the distribution of emotions that listeners perceive (arXiv 2601.14620).
 
@@ -163,7 +167,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         Raises:
             OSError: when nothing can be loaded from there.
             ValueError: when `emotions` is missing or differs from the checkpoint's, or the model type is another.
-            RuntimeError: when any weight other than a new head's is missing from the files.
+            IncompleteWeightsError: (a RuntimeError) when any weight other than a new head's is missing from the files.
 
         Example:
             >>> model = Qwen2AudioForEmotionDistribution.from_pretrained(
@@ -182,7 +186,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         missing = sorted(key for key in info["missing_keys"] if not (new_head and key.startswith("head.")))
         mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
         if missing or mismatched:
-            raise RuntimeError(
+            raise IncompleteWeightsError(
                 f"{pretrained_model_name_or_path} lacks {len(missing)} weights of the model (first: {missing[:3]}) and has "
                 f"{len(mismatched)} of another shape (first: {mismatched[:3]}). They would stay random, so nothing was loaded: "
                 "name a complete Qwen2-Audio checkpoint, or load an adapter with hf_emo_dist.load_emotion_model."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from huggingface_hub.errors import HFValidationError
@@ -60,12 +60,14 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         emotions: Sequence[str] | None = None,
         use_transcript: bool = True,
         use_speaker: bool = False,
-        long_audio: str = "error",
+        long_audio: audio_room.LongAudio = "error",
         prompt_version: int = PROMPT_VERSION,
     ) -> None:
         super().__init__(feature_extractor, tokenizer, chat_template, audio_token, audio_bos_token, audio_eos_token)
         if emotions is None:
-            raise ValueError('say which emotions are asked for, for instance emotions=["angry", "happy", "neutral", "sad"]')
+            raise ValueError(
+                'say which emotions are asked for, for instance emotions=["angry", "happy", "neutral", "sad"]'
+            )
         audio_room.check_long_audio(long_audio)
         if prompt_version != PROMPT_VERSION:
             raise ValueError(
@@ -75,7 +77,7 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         self.emotions = list(validate_emotions(emotions))
         self.use_transcript = use_transcript
         self.use_speaker = use_speaker
-        self.long_audio = long_audio
+        self.long_audio = cast(audio_room.LongAudio, long_audio)  # checked above
         self.prompt_version = prompt_version
 
     @classmethod
@@ -238,7 +240,9 @@ def _clean(text: str) -> str:
 
 
 def _as_list(value: Any, length: int, name: str) -> list[str | None]:
-    values = [None] * length if value is None else [value] if isinstance(value, str) else list(value)
+    values: list[str | None] = [None] * length
+    if value is not None:
+        values = [value] if isinstance(value, str) else list(value)
     if len(values) != length:
         raise ValueError(f"{length} clips but {len(values)} values of `{name}`: give one a clip, None where unknown")
     return values

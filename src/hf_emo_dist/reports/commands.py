@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-__all__ = ["KNOWN_ERRORS", "run_command"]
+__all__ = ["KNOWN_ERRORS", "run_command", "set_up_logging"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,19 @@ def run_command(command: Callable[[], None]) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
+
+
+def set_up_logging() -> None:
+    """Our own messages from INFO, everybody else's from WARNING, and none of the Hub client's retries.
+
+    Example:
+        >>> set_up_logging()
+    """
+    from huggingface_hub.utils import logging as hub_logging
+
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("hf_emo_dist").setLevel(logging.INFO)
+    hub_logging.set_verbosity_error()  # they would bury the one message that counts
 
 
 class KnownStop(KeyboardInterrupt):

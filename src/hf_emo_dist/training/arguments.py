@@ -34,14 +34,19 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
     )
     metric_for_best_model: str | None = field(
         default="eval_js_divergence",
-        metadata={"help": "eval_js_divergence (base 2, against human votes), eval_loss (the paper's), or another score."},
+        metadata={
+            "help": "eval_js_divergence (base 2, against human votes), eval_loss (the paper's), or another score."
+        },
     )
-    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether the metric is better when larger."})
+    greater_is_better: bool | None = field(
+        default=False, metadata={"help": "Whether the metric is better when larger."}
+    )
     remove_unused_columns: bool | None = field(
         default=False, metadata={"help": "Keep False: the collator reads audio, transcript and votes from the rows."}
     )
     target_column: str = field(
-        default="emotion_distribution", metadata={"help": "Distribution column to train on (human and synthetic votes)."}
+        default="emotion_distribution",
+        metadata={"help": "Distribution column to train on (human and synthetic votes)."},
     )
     score_column: str = field(
         default="human_distribution", metadata={"help": "Distribution column to evaluate against (human votes)."}
@@ -51,7 +56,9 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
     )
     entropy_weight: float | None = field(
         default=None,
-        metadata={"help": "Weight of the mean prediction entropy in the loss (paper: 0.08). Default: the model's own (0)."},
+        metadata={
+            "help": "Weight of the mean prediction entropy in the loss (paper: 0.08). Default: the model's own (0)."
+        },
     )
     early_stopping_patience: int | None = field(
         default=8, metadata={"help": "Evaluations without improvement before training stops; 0 switches it off."}
@@ -60,10 +67,12 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "Draw training rows so that every emotion has the same expected mass."}
     )
     group_by_duration: bool = field(
-        default=True, metadata={"help": "Put clips of like duration into a batch, by a seeded sampler that resumes exactly."}
+        default=True,
+        metadata={"help": "Put clips of like duration into a batch, by a seeded sampler that resumes exactly."},
     )
     check_audio: bool = field(
-        default=True, metadata={"help": "Read every clip before training and stop with a list of those that cannot be used."}
+        default=True,
+        metadata={"help": "Read every clip before training and stop with a list of those that cannot be used."},
     )
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..votes import count_votes
+from ..votes import count_votes, distributions_to_matrix
 
 
 @dataclass
@@ -23,6 +23,10 @@ class EmotionDistributionCollator:
         target_column: distribution column that becomes `labels`; `None` makes inputs only.
         with_votes: also make `vote_counts` from `human_votes`.
         with_synthetic_votes: count `synthetic_votes` among them.
+
+    Raises:
+        ValueError: for a row without a distribution over just these emotions, naming it.
+        AudioError: for a clip that cannot be used, naming it.
 
     Shapes:
         labels, vote_counts: (batch, K) float32. A row without votes (a mixed one) counts as one vote, split as its distribution.
@@ -42,7 +46,13 @@ class EmotionDistributionCollator:
         """A batch for the model from data set rows."""
         batch = dict(self.processor.from_rows(rows, return_tensors="pt"))
         if self.target_column is not None:
-            labels = np.array([[row[self.target_column][name] for name in self._emotions] for row in rows], np.float32)
+            # a data set was checked as a whole before training; the rows of a stream are checked here
+            labels = distributions_to_matrix(
+                [row.get(self.target_column) for row in rows],
+                self._emotions,
+                ids=[row.get("id", i) for i, row in enumerate(rows)],
+                column_name=self.target_column,
+            ).astype(np.float32)
             batch["labels"] = torch.from_numpy(labels)
             if self.with_votes:
                 counts = np.stack([self._counts(row) for row in rows]).astype(np.float32)
@@ -50,7 +60,9 @@ class EmotionDistributionCollator:
         return batch
 
     def _counts(self, row: Mapping[str, Any]) -> np.ndarray:
-        counts = count_votes(row.get("human_votes") or [], self._emotions, row.get("human_vote_weights") or None, "drop")
+        counts = count_votes(
+            row.get("human_votes") or [], self._emotions, row.get("human_vote_weights") or None, "drop"
+        )
         if self.with_synthetic_votes and row.get("synthetic_votes"):
             counts = counts + count_votes(row["synthetic_votes"], self._emotions, None, "drop")
         return counts

@@ -36,7 +36,8 @@ class RecipeArguments:
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     validation_split: str = field(default="validation", metadata={"help": "Split that chooses the checkpoint."})
     emotions: str | None = field(
-        default=None, metadata={"help": "Emotions in order, comma separated. Default: those of the data's distributions."}
+        default=None,
+        metadata={"help": "Emotions in order, comma separated. Default: those of the data's distributions."},
     )
     lora: str | None = field(
         default=None, metadata={"help": f"LoRA preset: {', '.join(TARGETS)}. Default: train all weights."}
@@ -45,6 +46,7 @@ class RecipeArguments:
     lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
     lora_dropout: float = field(default=0.2, metadata={"help": "LoRA dropout."})
     freeze_audio_tower: bool = field(default=False, metadata={"help": "Keep the audio tower as it is."})
+    freeze_projector: bool = field(default=False, metadata={"help": "Keep the audio projector as it is."})
     freeze_language_model: bool = field(default=False, metadata={"help": "Keep the language model as it is."})
     load_in_4bit: bool = field(default=False, metadata={"help": "4-bit backbone (needs bitsandbytes and a GPU)."})
     model_dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
@@ -53,7 +55,9 @@ class RecipeArguments:
     head_projection_dropout: float = field(default=0.1, metadata={"help": "Dropout of the head's projection."})
     num_threads: int | None = field(default=None, metadata={"help": "CPU threads. Default: all, with one process."})
     use_transcript: bool = field(default=True, metadata={"help": "Put transcripts into the prompt."})
-    use_speaker: bool = field(default=False, metadata={"help": "Put speakers' names into the prompt, as the paper does."})
+    use_speaker: bool = field(
+        default=False, metadata={"help": "Put speakers' names into the prompt, as the paper does."}
+    )
     long_audio: str = field(default="error", metadata={"help": "Clips over 30 s: error, truncate or window."})
 
     def __post_init__(self) -> None:
@@ -116,6 +120,8 @@ def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, E
     )
     if recipe.freeze_audio_tower:
         model.model.audio_tower.requires_grad_(False)
+    if recipe.freeze_projector:
+        model.model.multi_modal_projector.requires_grad_(False)
     if recipe.freeze_language_model:
         model.model.language_model.requires_grad_(False)
     return model, processor

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-UNITS_A_WINDOW = 32  # how many optimizer batches are sorted by duration together: enough to match, few enough to stay random
+UNITS_A_WINDOW = (
+    32  # how many optimizer batches are sorted by duration together: enough to match, few enough to stay random
+)
 
 
 class EmotionSampler(Sampler[int]):

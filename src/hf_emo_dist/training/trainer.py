@@ -19,7 +19,7 @@ from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .collator import EmotionDistributionCollator
 from .sampler import EmotionSampler, balancing_weights
-from .validation import check_clips, check_columns, warn_about_speakers
+from .validation import check_clips, check_columns, check_names, check_votes, warn_about_speakers
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class EmotionDistributionTrainer(Trainer):
     """Trains a `Qwen2AudioForEmotionDistribution` on `emotion_distribution` and scores it on `human_distribution`.
 
     Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base 2),
-    `bhattacharyya_coefficient` and the other figures of `scores.compute_scores`; with a `human_votes` column also the log-likelihood a vote.
+    `bhattacharyya_coefficient` and the other figures of `scores.compute_scores`; and the log-likelihood a vote (without `human_votes`, of one vote a row, split as its distribution).
 
     Args:
         model: the model.
@@ -113,7 +113,16 @@ class EmotionDistributionTrainer(Trainer):
         if peft_config is not None:
             from peft import get_peft_model
 
+            if "head" not in (peft_config.modules_to_save or []):
+                logger.warning("the head is trained and saved with the adapter: added to modules_to_save")
+                peft_config.modules_to_save = ["head", *(peft_config.modules_to_save or [])]
             model = get_peft_model(model, peft_config)
+        for name, adapter in getattr(model, "peft_config", {}).items():
+            if "head" not in (adapter.modules_to_save or []):
+                raise ValueError(
+                    f"adapter {name!r} does not hold the head, which would reload random: make the adapter with modules_to_save=['head'], "
+                    "or pass peft_config=emotion_lora_config() to the trainer"
+                )
         callbacks = list(callbacks or [])
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
@@ -148,13 +157,9 @@ class EmotionDistributionTrainer(Trainer):
 
     def _training_rows(self, dataset: Any) -> Any:
         args = self._emotion_args
-        columns = getattr(dataset, "column_names", None) or []
         counted = self._loss_type == "dirichlet_multinomial"
-        if counted and columns and "human_votes" not in columns:
-            raise ValueError(
-                "loss_type='dirichlet_multinomial' is a likelihood of votes, and the training data has no `human_votes` column; "
-                "add it, or use js, kl or soft_cross_entropy"
-            )
+        if counted:
+            check_votes(dataset, "training")
         collator = EmotionDistributionCollator(
             self._processor,
             self.emotions,
@@ -164,6 +169,7 @@ class EmotionDistributionTrainer(Trainer):
         )
         if not hasattr(dataset, "__len__"):
             logger.info("the training data is a stream: its rows are checked as they come")
+            check_names(dataset, args.target_column, "training")
             return _IterableRows(dataset, collator)
         self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
         if args.check_audio:
@@ -174,6 +180,8 @@ class EmotionDistributionTrainer(Trainer):
         if isinstance(dataset, _Rows):
             return dataset
         check_columns(dataset, self.emotions, self._emotion_args.score_column, "evaluation")
+        if self._loss_type == "dirichlet_multinomial":
+            check_votes(dataset, "evaluation")
         if self._emotion_args.check_audio:
             check_clips(dataset, "evaluation", self._processor.long_audio)
         return _Rows(

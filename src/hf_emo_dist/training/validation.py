@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..audio import check_audio
+from ..audio import LongAudio, check_audio
 from ..votes import distributions_to_matrix
 
 logger = logging.getLogger(__name__)
@@ -30,13 +30,7 @@ def check_columns(dataset: Any, emotions: Sequence[str], column: str, use: str) 
     names = dataset.column_names
     if len(dataset) == 0:
         raise ValueError(f"the {use} data set has no rows")
-    if "audio" not in names:
-        raise ValueError(f"the {use} data set has no `audio` column; it has {names}. Rename the column that holds the clips.")
-    if column not in names:
-        raise ValueError(
-            f"the {use} data set has no `{column}` column; it has {names}. Write it with dataset_scripts/from_table.py or "
-            "dataset.map(combine_votes, fn_kwargs={'emotions': [...]})."
-        )
+    check_names(dataset, column, use)
     ids = [str(i) for i in dataset["id"]] if "id" in names else [str(i) for i in range(len(dataset))]
     if use == "evaluation" and "mixed_from" in names:
         mixed = [i for i, sources in zip(ids, dataset["mixed_from"], strict=True) if sources]
@@ -48,7 +42,41 @@ def check_columns(dataset: Any, emotions: Sequence[str], column: str, use: str) 
     return distributions_to_matrix(dataset[column], emotions, ids=ids, column_name=column)
 
 
-def check_clips(dataset: Any, use: str, long_audio: str) -> np.ndarray:
+def check_names(dataset: Any, column: str, use: str) -> None:
+    """Finds a missing `audio` or distribution column, also of a stream that knows its columns.
+
+    Raises:
+        ValueError: naming the column, those that there are, and the mend.
+    """
+    names = getattr(dataset, "column_names", None)
+    if names is None:
+        return
+    if "audio" not in names:
+        raise ValueError(
+            f"the {use} data set has no `audio` column; it has {names}. Rename the column that holds the clips."
+        )
+    if column not in names:
+        raise ValueError(
+            f"the {use} data set has no `{column}` column; it has {names}. Write it with dataset_scripts/from_table.py or "
+            "dataset.map(combine_votes, fn_kwargs={'emotions': [...]})."
+        )
+
+
+def check_votes(dataset: Any, use: str) -> None:
+    """Finds data without votes where the loss is a likelihood of votes.
+
+    Raises:
+        ValueError: if there is no `human_votes` column.
+    """
+    names = getattr(dataset, "column_names", None)
+    if names is not None and "human_votes" not in names:
+        raise ValueError(
+            f"loss_type='dirichlet_multinomial' is a likelihood of votes, and the {use} data has no `human_votes` column; "
+            "add it, or use js, kl or soft_cross_entropy"
+        )
+
+
+def check_clips(dataset: Any, use: str, long_audio: LongAudio) -> np.ndarray:
     """Durations in seconds (N,), after reading every clip.
 
     Raises:

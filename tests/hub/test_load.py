@@ -1,0 +1,141 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_data import tone
+
+from hf_emo_dist import load_emotion_model
+from hf_emo_dist.modeling import EmotionDistributionProcessor, Qwen2AudioForEmotionDistribution
+
+
+@pytest.fixture
+def full(tmp_path, tiny_model, tiny_processor):
+    tiny_model.save_pretrained(tmp_path / "full")
+    tiny_processor.save_pretrained(tmp_path / "full")
+    return tmp_path / "full"
+
+
+@pytest.fixture
+def adapter(tmp_path, tiny_model, tiny_processor, tiny_train):
+    from hf_emo_dist.training import (
+        EmotionDistributionTrainer,
+        EmotionDistributionTrainingArguments,
+        paper_lora_config,
+    )
+
+    trainer = EmotionDistributionTrainer(
+        model=tiny_model,
+        args=EmotionDistributionTrainingArguments(
+            str(tmp_path / "adapter"), use_cpu=True, max_steps=1, learning_rate=0.05, disable_tqdm=True
+        ),
+        processing_class=tiny_processor,
+        train_dataset=tiny_train.select(range(4)),
+        peft_config=paper_lora_config(init_lora_weights=False),
+    )
+    trainer.train()
+    trainer.save_model()
+    return tmp_path / "adapter"
+
+
+@torch.no_grad()
+def logits(model, processor):
+    return model(**processor(audio=[tone(200, 0.3)], transcript=["Well."])).logits
+
+
+def test_a_full_checkpoint(full, tiny_model, tiny_processor):
+    model, processor = load_emotion_model(full)
+    assert type(model) is Qwen2AudioForEmotionDistribution and not model.training
+    assert type(processor) is EmotionDistributionProcessor
+    assert torch.equal(logits(model, processor), logits(tiny_model, tiny_processor))
+    half, _ = load_emotion_model(str(full), dtype=torch.bfloat16)
+    assert half.model.dtype == torch.bfloat16
+
+
+def test_an_adapter_and_its_merge(adapter):
+    model, processor = load_emotion_model(adapter)
+    assert type(model).__name__.startswith("Peft") and not model.training
+    merged, _ = load_emotion_model(adapter, merge=True)
+    assert type(merged) is Qwen2AudioForEmotionDistribution and not merged.training
+    assert not [name for name, _ in merged.named_parameters() if "lora" in name or "modules_to_save" in name]
+    torch.testing.assert_close(logits(merged, processor), logits(model, processor), atol=1e-5, rtol=0)
+    assert model.config.emotions == ("angry", "happy", "sad") == merged.config.emotions
+
+
+def test_a_merged_adapter_saves_as_a_full_checkpoint(adapter, tmp_path):
+    merged, processor = load_emotion_model(adapter, merge=True)
+    merged.save_pretrained(tmp_path / "merged")
+    processor.save_pretrained(tmp_path / "merged")
+    again, processor = load_emotion_model(tmp_path / "merged")
+    assert torch.equal(logits(again, processor), logits(merged, processor))
+
+
+def test_an_adapter_without_the_order_of_its_emotions(adapter):
+    (adapter / "emotion_config.json").unlink()
+    with pytest.raises(ValueError, match=r"without emotion_config\.json"):
+        load_emotion_model(adapter)
+
+
+def test_an_adapter_whose_head_is_missing(adapter):
+    file = adapter / "adapter_model.safetensors"
+    kept = {key: value for key, value in load_file(file).items() if "head" not in key}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="holds no head, which would stay random"):
+        load_emotion_model(adapter)
+
+
+def test_an_adapter_that_was_trained_without_the_head(adapter):
+    file = adapter / "adapter_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "modules_to_save": None}))
+    with pytest.raises(ValueError, match="holds no head, which would stay random"):
+        load_emotion_model(adapter)
+
+
+def test_an_adapter_in_pickle_is_not_read(adapter):
+    file = adapter / "adapter_model.safetensors"
+    torch.save(load_file(file), adapter / "adapter_model.bin")
+    file.unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        load_emotion_model(adapter)
+
+
+def test_an_adapter_whose_backbone_is_gone(adapter):
+    file = adapter / "adapter_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "base_model_name_or_path": "/no/such/backbone"}))
+    with pytest.raises(OSError, match="/no/such/backbone"):
+        load_emotion_model(adapter)
+
+
+def test_labels_edited_by_hand(adapter, full, tiny_backbone):
+    for file in (adapter / "emotion_config.json", full / "config.json"):
+        config = json.loads(file.read_text())
+        config["id2label"] = {"0": "sad", "1": "happy", "2": "angry"}
+        file.write_text(json.dumps(config))
+        with pytest.raises(ValueError, match="id2label"):
+            load_emotion_model(file.parent)
+
+
+def test_a_processor_of_other_emotions(full):
+    file = full / "processor_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "emotions": ["sad", "happy", "angry"]}))
+    with pytest.raises(ValueError, match="its processor asks for"):
+        load_emotion_model(full)
+
+
+@pytest.mark.parametrize("name", ["you/no-such-checkpoint", "./nothing", "no/such/folder"])
+def test_nothing_there(name):
+    with pytest.raises(OSError, match=f"'{name}'"):
+        load_emotion_model(name)
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path):
+    with pytest.raises(OSError, match=r"neither config\.json nor adapter_config\.json"):
+        load_emotion_model(tmp_path)
+
+
+def test_a_bare_backbone_is_no_checkpoint(tiny_backbone):
+    with pytest.raises(ValueError, match="backbone without an emotion head"):
+        load_emotion_model(tiny_backbone)

@@ -1,0 +1,134 @@
+"""Every recipe's YAML is read as its users would read it, and takes a training step with a tiny model and tiny data."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_data import as_dataset, tiny_rows
+
+from hf_emo_dist.emotions import PAPER_EMOTIONS
+from hf_emo_dist.training.run import parse_config, run_training
+
+CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+# what needs a GPU, or takes longer than a test should
+ELSEWHERE = {
+    "fp16": "false",
+    "bf16": "false",
+    "tf32": "false",
+    "use_cpu": "true",
+    "load_in_4bit": "false",
+    "attn_implementation": "sdpa",
+    "model_dtype": "float32",
+}
+QUICK = {"max_steps": 1, "num_threads": 1, "dataloader_num_workers": 0, "disable_tqdm": "true"}
+
+
+def command_line(name, folder, **changes):
+    options = {**({} if torch.cuda.is_available() else ELSEWHERE), **QUICK, "output_dir": folder, **changes}
+    return [
+        "--config",
+        str(CONFIGS / f"{name}.yaml"),
+        *(str(part) for k, v in options.items() for part in (f"--{k}", v)),
+    ]
+
+
+def test_the_promised_recipes_are_there():
+    assert {"quickstart", "mini", "paper_iemocap", "paper_msp_podcast", "qwen2_audio_lora"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_takes_a_training_step(tmp_path, tiny_backbone, name):
+    train, validation = (as_dataset(tiny_rows(8, seed=seed, emotions=PAPER_EMOTIONS)) for seed in (1, 2))
+    recipe, args = parse_config(command_line(name, tmp_path / "out", backbone=tiny_backbone))
+    scores = run_training(recipe, args, train, validation)
+    assert scores["eval_num_examples"] == 8 and 0 <= scores["eval_js_divergence"] <= 1
+    saved = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"train_results.json", "recipe.json", "training_args.json", "processor_config.json"} <= saved
+    assert ("adapter_model.safetensors" if recipe.lora else "model.safetensors") in saved
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_says_what_is_parsed(tmp_path, name):
+    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    recipe, args = parse_config(command_line(name, tmp_path))
+    for key, value in values.items():
+        if key not in ELSEWHERE and key not in QUICK and key != "report_to":  # none becomes an empty list
+            found = getattr(recipe, key) if hasattr(recipe, key) else getattr(args, key)
+            assert found == value or str(getattr(found, "value", found)) == str(value), key
+
+
+@pytest.mark.parametrize("name", ["paper_iemocap", "paper_msp_podcast"])
+def test_the_papers_hyperparameters(tmp_path, name):
+    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    expected = {
+        "lora": "paper",
+        "lora_r": 8,
+        "lora_alpha": 16,
+        "lora_dropout": 0.2,
+        "head_dropout": 0.15,
+        "head_projection_dropout": 0.1,
+        "loss_type": "js",
+        "entropy_weight": 0.08,
+        "learning_rate": 2.5e-6,
+        "lr_scheduler_type": "cosine_with_restarts",
+        "warmup_steps": 0.15,
+        "weight_decay": 0.03,
+        "max_grad_norm": 3.0,
+        "fp16": True,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 8,
+        "num_train_epochs": 60,
+        "early_stopping_patience": 8,
+        "metric_for_best_model": "eval_loss",
+        "use_speaker": True,
+        "emotions": ",".join(PAPER_EMOTIONS),
+    }
+    assert {key: values.get(key) for key in expected} == expected
+
+
+def test_the_command_line_overrides_the_file(tmp_path):
+    recipe, args = parse_config(command_line("mini", tmp_path, learning_rate=0.123, use_transcript="false"))
+    assert args.learning_rate == 0.123 and not recipe.use_transcript
+    assert recipe.freeze_audio_tower is yaml.safe_load((CONFIGS / "mini.yaml").read_text()).get(
+        "freeze_audio_tower", False
+    )
+
+
+WRONG = {
+    "unknown key": ("learning_rat: 0.1\n", "learning_rat"),
+    "unknown preset": ("lora: papper\n", "paper, language_model, all"),
+    "unknown loss": ("loss_type: jsd\n", "js, kl, soft_cross_entropy"),
+    "4 bit without an adapter": ("load_in_4bit: true\n", "load_in_4bit trains only through an adapter"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_file_is_refused(tmp_path, text, message):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(f"output_dir: {tmp_path}\nuse_cpu: true\n{text}")
+    with pytest.raises(ValueError, match=message):
+        parse_config(["--config", str(file)])
+
+
+def test_an_unknown_argument_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="learningrate"):
+        parse_config(command_line("mini", tmp_path, learningrate=0.1))
+
+
+def test_frozen_parts_stay_as_they_are(tmp_path, tiny_backbone, tiny_train, tiny_validation):
+    from safetensors.torch import load_file
+
+    from hf_emo_dist import load_emotion_model
+
+    options = {"freeze_audio_tower": "true", "freeze_language_model": "true", "learning_rate": 0.1, "warmup_steps": 0}
+    recipe, args = parse_config(command_line("quickstart", tmp_path / "out", backbone=tiny_backbone, **options))
+    run_training(recipe, args, tiny_train, tiny_validation)
+    model, _ = load_emotion_model(tmp_path / "out")
+    before = load_file(tiny_backbone / "model.safetensors")
+    state = model.state_dict()
+    for key, value in before.items():
+        same = key.replace("language_model.model.", "language_model.")
+        if "lm_head" not in key:
+            assert torch.equal(state[f"model.{same}"], value) != key.startswith("multi_modal_projector"), key
