@@ -1,6 +1,7 @@
 """A trainer on the tiny model, with whatever a test changes."""
 
 import torch
+from tiny_data import as_dataset
 
 from hf_emo_dist.training import EmotionDistributionTrainer, EmotionDistributionTrainingArguments
 
@@ -48,3 +49,12 @@ def weights(trainer):
 def largest_difference(a, b):
     assert a.keys() == b.keys()
     return max((a[name].double() - b[name].double()).abs().max().item() for name in a)
+
+
+def changed(dataset, **columns):
+    """The data set with columns replaced: a value for all rows, or a function of the row."""
+    rows = [dict(row) for row in dataset]
+    for row in rows:
+        for name, value in columns.items():
+            row[name] = value(row) if callable(value) else value
+    return as_dataset(rows)

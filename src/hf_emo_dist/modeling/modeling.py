@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +22,8 @@ from .audio_tower import TrimmedQwen2AudioEncoder
 from .configuration import Qwen2AudioEmotionConfig
 from .head import EmotionDistributionHead
 from .losses import distribution_loss
+
+logger = logging.getLogger(__name__)
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
@@ -180,9 +184,10 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         kwargs.setdefault("use_safetensors", True)
         # weights of another shape are refused below, by name; transformers' own error only points at a log
         kwargs["ignore_mismatched_sizes"] = True
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *model_args, config=config, output_loading_info=True, **kwargs
-        )
+        with _without_load_report():
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *model_args, config=config, output_loading_info=True, **kwargs
+            )
         missing = sorted(key for key in info["missing_keys"] if not (new_head and key.startswith("head.")))
         mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
         if missing or mismatched:
@@ -194,12 +199,28 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         if new_head:
             # transformers keeps modules in float32 that it loads, but makes new ones in the backbone's dtype
             model.head.float()
+            logger.info("the head for %s is new; all other weights were found", ", ".join(config.emotions))
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
         """Saves under this class's own parameter names (`model.*`, `head.*`), which every supported version reads."""
         kwargs.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, **kwargs)
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Drops transformers' table of missing weights: a new head is meant to be missing, and anything else is an error here."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    loader = logging.getLogger("transformers.modeling_utils")
+    loader.addFilter(keep)
+    try:
+        yield
+    finally:
+        loader.removeFilter(keep)
 
 
 def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:

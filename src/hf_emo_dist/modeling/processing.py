@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from huggingface_hub.errors import HFValidationError
@@ -77,7 +77,7 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         self.emotions = list(validate_emotions(emotions))
         self.use_transcript = use_transcript
         self.use_speaker = use_speaker
-        self.long_audio = cast(audio_room.LongAudio, long_audio)  # checked above
+        self.long_audio = long_audio
         self.prompt_version = prompt_version
 
     @classmethod

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._lazy import missing_extra
+
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 TARGETS: dict[str, list[str] | str] = {
     # As in the paper's code: by name. In Qwen2-Audio this also reaches q, k and v of the audio tower.
@@ -32,8 +34,10 @@ def emotion_lora_config(preset: str = "language_model", **overrides: Any) -> Any
         >>> emotion_lora_config("paper").r, sorted(emotion_lora_config("paper").target_modules)
         (8, ['k_proj', 'o_proj', 'q_proj', 'v_proj'])
     """
-    from peft import LoraConfig
-
+    try:
+        from peft import LoraConfig
+    except ModuleNotFoundError as error:
+        raise missing_extra("emotion_lora_config", error) from error
     if preset not in TARGETS:
         raise ValueError(f"LoRA preset {preset!r} is not known; use one of {', '.join(TARGETS)}")
     modules_to_save = list(dict.fromkeys(["head", *(overrides.pop("modules_to_save", None) or [])]))

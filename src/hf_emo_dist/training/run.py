@@ -83,7 +83,7 @@ def parse_config(argv: Sequence[str] | None = None) -> tuple[RecipeArguments, Em
     """
     from trl import TrlParser
 
-    parser = TrlParser((RecipeArguments, EmotionDistributionTrainingArguments))
+    parser = TrlParser((RecipeArguments, EmotionDistributionTrainingArguments), allow_abbrev=False)
     recipe, args = parser.parse_args_and_config(None if argv is None else list(argv))
     return recipe, args
 

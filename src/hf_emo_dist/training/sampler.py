@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-UNITS_A_WINDOW = (
-    32  # how many optimizer batches are sorted by duration together: enough to match, few enough to stay random
-)
+# How many optimizer batches are sorted by duration together: enough to match, few enough to stay random, and at most a quarter of
+# the data, or every epoch would have the same batches in another order.
+UNITS_A_WINDOW, WINDOWS = 32, 4
 
 
 class EmotionSampler(Sampler[int]):
@@ -62,7 +62,7 @@ class EmotionSampler(Sampler[int]):
 
     def _group(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         assert self.durations is not None
-        window = self.unit * UNITS_A_WINDOW
+        window = self.unit * min(UNITS_A_WINDOW, max(1, self.size // (WINDOWS * self.unit)))
         units = []
         for start in range(0, self.size, window):
             part = order[start : start + window]

@@ -172,6 +172,8 @@ class EmotionDistributionTrainer(Trainer):
             check_names(dataset, args.target_column, "training")
             return _IterableRows(dataset, collator)
         self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
+        if args.group_by_duration and not args.check_audio:
+            logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
         if args.check_audio:
             self._durations = check_clips(dataset, "training", self._processor.long_audio)
         return _Rows(dataset, collator)
