@@ -51,9 +51,11 @@ def _load_local(path: Path, split: str | None) -> Any:
 def _load_hub(name: str, split: str | None, revision: str | None) -> Any:
     from datasets import load_dataset
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import validate_repo_id
 
     hint = "Mend: check the spelling, that it is public or that you are logged in, and your connection."
     try:
+        validate_repo_id(name)  # before anything is asked of the network
         return load_dataset(name, split=split, revision=revision)
     except HFValidationError as error:
         raise DatasetLoadError(
