@@ -17,8 +17,11 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from ..modeling.configuration import ADAPTER_CONFIG_NAME
 from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
+from .cached_tower import complete_inputs, hash_for, open_cache
 from .collator import EmotionDistributionCollator
 from .sampler import EmotionSampler, balancing_weights
+from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
+from .tower_cache import TowerCache
 from .validation import check_clips, check_columns, check_names, check_votes, warn_about_speakers
 
 logger = logging.getLogger(__name__)
@@ -110,6 +113,7 @@ class EmotionDistributionTrainer(Trainer):
         self._emotion_args = args
         self._durations: np.ndarray | None = None
         self._targets: np.ndarray | None = None
+        self._tower_cache: TowerCache | None = None
         if peft_config is not None:
             from peft import get_peft_model
 
@@ -123,6 +127,8 @@ class EmotionDistributionTrainer(Trainer):
                     f"adapter {name!r} does not hold the head, which would reload random: make the adapter with modules_to_save=['head'], "
                     "or pass peft_config=emotion_lora_config() to the trainer"
                 )
+        if args.cache_audio_tower:
+            self._tower_cache = open_cache(model, processing_class, args)
         callbacks = list(callbacks or [])
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
@@ -154,6 +160,26 @@ class EmotionDistributionTrainer(Trainer):
         # peft's forward takes **kwargs, from which Trainer would conclude that the loss is already scaled
         self.model_accepts_loss_kwargs = False
         self.label_names = ["labels", "vote_counts"]
+        if self._tower_cache is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError(
+                "cache_audio_tower runs the tower outside the model's forward, which FSDP and DeepSpeed do not allow: switch it off, or "
+                "use DDP"
+            )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self._tower_cache is not None:
+            # a checkpoint may hold another tower than the one that the trainer was made with
+            self._tower_cache.tower = hash_for(
+                self.accelerator.unwrap_model(model or self.model), self._processor, self._emotion_args
+            )
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = super()._prepare_inputs(inputs)
+        if self._tower_cache is None:
+            return inputs
+        with self.accelerator.autocast():
+            return complete_inputs(inputs, self.accelerator.unwrap_model(self.model), self._tower_cache)
 
     def _training_rows(self, dataset: Any) -> Any:
         args = self._emotion_args
@@ -166,8 +192,14 @@ class EmotionDistributionTrainer(Trainer):
             args.target_column,
             with_votes=counted,
             with_synthetic_votes=args.target_column == "emotion_distribution",
+            tower_cache=self._tower_cache,
         )
         if not hasattr(dataset, "__len__"):
+            if args.max_audio_tokens_per_batch:
+                raise ValueError(
+                    "max_audio_tokens_per_batch needs the clips' durations beforehand, and the training data is a stream: load it with "
+                    "streaming=False, or use per_device_train_batch_size"
+                )
             logger.info("the training data is a stream: its rows are checked as they come")
             check_names(dataset, args.target_column, "training")
             return _IterableRows(dataset, collator)
@@ -189,9 +221,31 @@ class EmotionDistributionTrainer(Trainer):
         return _Rows(
             dataset,
             EmotionDistributionCollator(
-                self._processor, self.emotions, self._emotion_args.score_column, with_votes=True
+                self._processor,
+                self.emotions,
+                self._emotion_args.score_column,
+                with_votes=True,
+                tower_cache=self._tower_cache,
             ),
         )
+
+    def get_train_dataloader(self) -> Any:
+        """The training data loader; with `max_audio_tokens_per_batch` its batches have varying numbers of rows."""
+        args = self._emotion_args
+        if args.max_audio_tokens_per_batch and isinstance(self.train_dataset, _Rows):
+            assert self._durations is not None
+            batches = TokenBatchSampler(
+                tokens_and_clips(self._durations, self._processor.long_audio),
+                args.max_audio_tokens_per_batch,
+                weights=self._sampling_weights(),
+                num_processes=args.world_size,
+                seed=self._data_seed(),
+            )
+            loader = prepared_loader(self.accelerator, self.train_dataset, batches, self.data_collator, args)
+        else:
+            loader = super().get_train_dataloader()
+        show_sampler(loader)
+        return loader
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """The evaluation data loader; data sets that are given here are checked like those of the constructor."""
@@ -212,9 +266,17 @@ class EmotionDistributionTrainer(Trainer):
             len(rows),
             unit=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
             durations=self._durations if args.group_by_duration else None,
-            weights=balancing_weights(self._targets) if args.balanced_sampling and self._targets is not None else None,
-            seed=args.data_seed if args.data_seed is not None else args.seed,
+            weights=self._sampling_weights(),
+            seed=self._data_seed(),
         )
+
+    def _sampling_weights(self) -> np.ndarray | None:
+        balanced = self._emotion_args.balanced_sampling and self._targets is not None
+        return balancing_weights(self._targets) if balanced else None  # type: ignore[arg-type]
+
+    def _data_seed(self) -> int:
+        args = self._emotion_args
+        return args.data_seed if args.data_seed is not None else args.seed
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return torch.utils.data.SequentialSampler(eval_dataset)
