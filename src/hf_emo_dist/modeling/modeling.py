@@ -18,7 +18,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioPreTr
 from transformers.utils import torch_compilable_check
 
 from ..emotions import validate_emotions
-from .audio_tower import TrimmedQwen2AudioEncoder
+from .audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from .configuration import Qwen2AudioEmotionConfig
 from .head import EmotionDistributionHead
 from .losses import distribution_loss
@@ -90,7 +90,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         """
         embeddings = self.get_input_embeddings()(input_ids)
         if audio_embeddings is None:
-            audio_embeddings = self.model.audio_tower.encode(input_features, feature_attention_mask)
+            audio_embeddings = encode_audio(self.model.audio_tower, input_features, feature_attention_mask)
         audio = self.model.multi_modal_projector(audio_embeddings)
         places = input_ids == self.config.audio_token_id
         torch_compilable_check(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel,
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..modeling.configuration import ADAPTER_CONFIG_NAME
+from ..modeling.losses import distribution_loss
 from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import complete_inputs, hash_for, open_cache
 from .collator import EmotionDistributionCollator
+from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
 from .sampler import EmotionSampler, balancing_weights
 from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
 from .tower_cache import TowerCache
@@ -41,19 +44,26 @@ class _Rows(torch.utils.data.Dataset):
 
 
 class _IterableRows(torch.utils.data.IterableDataset):
-    def __init__(self, dataset: Any, collator: EmotionDistributionCollator) -> None:
-        self.dataset, self.collator = dataset, collator
+    """A stream with its collator. `step` rows make a batch of every process; each row says its place in its own process's, which
+    starts at row `start`: a row that accelerate repeats stands in another place."""
+
+    def __init__(self, dataset: Any, collator: EmotionDistributionCollator, step: int = 0, start: int = 0) -> None:
+        self.dataset, self.collator, self.step, self.start = dataset, collator, step, start
 
     def set_epoch(self, epoch: int) -> None:
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
 
     def __iter__(self) -> Any:
-        return ((self.collator, row) for row in self.dataset)
+        if not self.step:
+            return ((self.collator, row) for row in self.dataset)
+        return ((self.collator, row, i % self.step - self.start) for i, row in enumerate(self.dataset))
 
 
-def _collate(pairs: list[tuple[EmotionDistributionCollator, Any]]) -> dict[str, torch.Tensor]:
-    return pairs[0][0]([row for _, row in pairs])
+def _collate(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    batch: dict[str, Any] = rows[0][0]([row for _, row, *_ in rows])
+    counted = sum(place in ([], [i]) for i, (_, _, *place) in enumerate(rows))
+    return batch if counted == len(rows) else {**batch, COUNTED_ROWS: counted}
 
 
 class EmotionDistributionTrainer(Trainer):
@@ -140,6 +150,9 @@ class EmotionDistributionTrainer(Trainer):
         for split in splits.values():
             if split is not None and hasattr(train_dataset, "column_names") and hasattr(split, "column_names"):
                 warn_about_speakers(train_dataset, split)
+        if args.world_size > 1 and train_dataset is not None and not hasattr(train_dataset, "__len__"):
+            # the main process would join the batches of all processes, which are of different lengths, and send the pieces out
+            args.accelerator_config.dispatch_batches = False
         super().__init__(
             model=model,
             args=args,
@@ -157,6 +170,7 @@ class EmotionDistributionTrainer(Trainer):
             compute_metrics=compute_metrics or self._score,
             **kwargs,
         )
+        warn_about_launch(args.world_size)
         # peft's forward takes **kwargs, from which Trainer would conclude that the loss is already scaled
         self.model_accepts_loss_kwargs = False
         self.label_names = ["labels", "vote_counts"]
@@ -202,7 +216,10 @@ class EmotionDistributionTrainer(Trainer):
                 )
             logger.info("the training data is a stream: its rows are checked as they come")
             check_names(dataset, args.target_column, "training")
-            return _IterableRows(dataset, collator)
+            batch = args.train_batch_size
+            if args.world_size == 1 or args.auto_find_batch_size or args.accelerator_config.split_batches:
+                return _IterableRows(dataset, collator)
+            return _IterableRows(dataset, collator, batch * args.world_size, batch * args.process_index)
         self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
         if args.group_by_duration and not args.check_audio:
             logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
@@ -281,9 +298,22 @@ class EmotionDistributionTrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return torch.utils.data.SequentialSampler(eval_dataset)
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """The batches of an optimizer step and the number of their rows; an epoch's last batch says how many of its rows count."""
+        batches = list(islice(epoch_iterator, num_batches))
+        if batches:
+            rows = len(batches[-1]["labels"])
+            counted = rows_that_count(self.accelerator, rows)
+            if counted < rows:
+                batches[-1] = {**batches[-1], COUNTED_ROWS: counted}
+        return batches, self._get_num_items_in_batch(batches, device)
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
         """Rows of the whole optimizer step, over all processes, so that every row weighs the same in it."""
-        rows = torch.tensor(sum(len(batch["labels"]) for batch in batch_samples), device=device)
+        counts = [batch.get(COUNTED_ROWS, len(batch["labels"])) for batch in batch_samples]
+        rows = torch.tensor(sum(counts), device=device)
         return self.accelerator.gather(rows).sum() if self.args.world_size > 1 else rows
 
     def compute_loss(
@@ -296,13 +326,21 @@ class EmotionDistributionTrainer(Trainer):
         """The model's mean loss over the rows of this batch, weighted in training by the batch's share of the step's rows.
 
         Trainer divides by the number of accumulated batches and averages over processes, which is exact only if all hold as many rows;
-        the last step of an epoch does not.
+        the last step of an epoch does not. Rows that accelerate repeats at the end of an epoch have no share in the loss.
         """
+        rows = len(inputs["labels"])
+        counted = inputs.pop(COUNTED_ROWS, rows) if model.training else rows_that_count(self.accelerator, rows)
         outputs = model(**inputs)
         loss = outputs.loss
+        if counted < rows:
+            config = self.accelerator.unwrap_model(model).config
+            target = inputs["vote_counts" if config.loss_type == "dirichlet_multinomial" else "labels"]
+            # a batch without any row of its own still takes part in the backward pass, with weight 0
+            keep = slice(max(counted, 1))
+            loss = distribution_loss(outputs.logits[keep], target[keep], config.loss_type, config.entropy_weight)
         if model.training and num_items_in_batch is not None:
             batches = self.current_gradient_accumulation_steps * self.args.world_size
-            loss = loss * (len(inputs["labels"]) * batches / num_items_in_batch)
+            loss = loss * (counted * batches / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     def _score(self, prediction: EvalPrediction) -> dict[str, float]:
