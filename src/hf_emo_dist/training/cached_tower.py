@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..audio import SAMPLING_RATE, audio_hash, load_audio
-from ..modeling.audio_tower import num_audio_tokens, num_mel_frames
+from ..modeling.audio_tower import encode_audio, num_audio_tokens, num_mel_frames
 from .tower_cache import Entry, TowerCache
 
 logger = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ def complete_inputs(inputs: dict[str, Any], model: Any, cache: TowerCache) -> di
     was_training = tower.training
     tower.eval()  # it has no dropout (check_frozen); this only keeps activation checkpointing out of it
     try:
-        new = tower.encode(features, mask)
+        new = encode_audio(tower, features, mask)
     finally:
         tower.train(was_training)
     counts = (inputs["input_ids"] == model.config.audio_token_id).sum(1)
