@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
+logger = logging.getLogger(__name__)
+
 HOP_LENGTH = 160
 MARGIN_FRAMES = 2  # what the two convolutions (kernel 3) can see beyond a clip's last frame
+# Those that are known to keep padding out. Under any other the stock outputs depend on how much padding there is.
+MASKING_ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+SLOW = "the audio tower runs on 30 s a clip, not on the clip"
+
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
 def num_mel_frames(num_samples: int) -> int:
@@ -69,8 +79,10 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
         if frames > maximum or frames % 2:
             raise ValueError(
                 f"input_features has {frames} frames; the audio tower takes an even number of at most {maximum}. "
-                "Use EmotionDistributionProcessor, which pads accordingly."
+                "Use EmotionDistributionProcessor, which pads accordingly, or audio_kwargs_for."
             )
+        if frames < maximum and (reason := why_not_trimmed(self)):
+            raise ValueError(f"{reason}; or give it features of {maximum} frames")
         features = input_features.to(dtype=self.conv1.weight.dtype, device=self.conv1.weight.device)
         hidden = nn.functional.gelu(self.conv1(features))
         hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
@@ -84,29 +96,124 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
 
     def encode(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
-        """Outputs of the valid frames of all clips, one after the other: (total audio tokens, d_model).
-
-        Args:
-            input_features: (clips, mel bins, frames) log-mel spectrogram.
-            feature_attention_mask: (clips, frames), 1 for frames of the clip and 0 for padding.
-        """
-        hidden, lengths = self.encode_padded(input_features, feature_attention_mask)
-        valid = torch.arange(hidden.shape[1], device=hidden.device)[None, :] < lengths[:, None]
-        return hidden[valid]
+        """`encode_audio` with this tower."""
+        return encode_audio(self, input_features, feature_attention_mask)
 
     def encode_padded(
         self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Outputs (clips, frames / 4, d_model) and the number of valid ones of each clip (clips,)."""
-        conv_lengths, token_lengths = self._get_feat_extract_output_lengths(feature_attention_mask.sum(-1))
-        positions = input_features.shape[-1] // 2
-        steps = torch.arange(positions, device=input_features.device)[None, :]
-        valid = steps < conv_lengths[:, None]
-        mask = create_bidirectional_mask(
-            config=self.config,
-            inputs_embeds=torch.zeros(
-                (*valid.shape, 1), dtype=self.conv1.weight.dtype, device=self.conv1.weight.device
-            ),
-            attention_mask=valid.long(),
+        """`encode_audio_padded` with this tower."""
+        return encode_audio_padded(self, input_features, feature_attention_mask)
+
+
+def encode_audio(tower: nn.Module, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
+    """Outputs of the valid frames of all clips, one after the other: (total audio tokens, d_model).
+
+    Args:
+        tower: a `TrimmedQwen2AudioEncoder`; a stock tower, or an attention that may not keep padding out, runs on 30 s, after one warning.
+        input_features: (clips, mel bins, frames) log-mel spectrogram, frames even.
+        feature_attention_mask: (clips, frames), 1 for frames of the clip and 0 for padding.
+    """
+    hidden, lengths = encode_audio_padded(tower, input_features, feature_attention_mask)
+    valid = torch.arange(hidden.shape[1], device=hidden.device)[None, :] < lengths[:, None]
+    return hidden[valid]
+
+
+def encode_audio_padded(
+    tower: Any, input_features: torch.Tensor, feature_attention_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Outputs (clips, frames / 4, d_model) and the number of valid ones of each clip (clips,); see `encode_audio`."""
+    conv_lengths, token_lengths = tower._get_feat_extract_output_lengths(feature_attention_mask.sum(-1))
+    reason = why_not_trimmed(tower)
+    if reason:
+        _warn_once(tower, reason)
+        missing = max(0, tower.config.max_source_positions * 2 - input_features.shape[-1])
+        # what the feature extractor makes of zeros: 8 decades below the clip's peak, in units of 4, and no less than 1e-10
+        silence = (input_features.amax(dim=(1, 2), keepdim=True) - 2).clamp_min(-1.5)
+        input_features = torch.cat([input_features, silence.expand(*input_features.shape[:2], missing)], dim=-1)
+    steps = torch.arange(input_features.shape[-1] // 2, device=input_features.device)[None, :]
+    valid = steps < conv_lengths[:, None]
+    weight = tower.conv1.weight
+    mask = create_bidirectional_mask(
+        config=tower.config,
+        inputs_embeds=torch.zeros((*valid.shape, 1), dtype=weight.dtype, device=weight.device),
+        attention_mask=valid.long(),
+    )
+    return tower(input_features, attention_mask=mask).last_hidden_state, token_lengths
+
+
+def why_not_trimmed(tower: nn.Module) -> str | None:
+    """Why a tower must run on 30 s, or None where it runs on the clip."""
+    attention = getattr(tower.config, "_attn_implementation", None)
+    if attention not in MASKING_ATTENTION:
+        return (
+            f"{SLOW}: attention {attention!r} is not known to keep padding out. "
+            f"Load the model with attn_implementation='sdpa' (known: {', '.join(MASKING_ATTENTION)})"
         )
-        return self(input_features, attention_mask=mask).last_hidden_state, token_lengths
+    # what wraps a tower (an adapter, a sharded module) hands its `encode` on
+    if not hasattr(tower, "encode"):
+        return f"{SLOW}: it is a {type(tower).__name__}. Call hf_emo_dist.use_trimmed_audio_tower(model)"
+    return None
+
+
+def use_trimmed_audio_tower(model: _Model) -> _Model:
+    """Makes a stock Qwen2-Audio model take features of the batch's longest clip instead of 30 s; weights and outputs stay.
+
+    The tower's class is changed in place, so `generate`, `forward`, adapters and saving work as before. Make the inputs with
+    `audio_kwargs_for`. Features of 30 s still work.
+
+    Args:
+        model: `Qwen2AudioForConditionalGeneration`, `Qwen2AudioModel`, or what holds one.
+
+    Returns:
+        The same model. Where the fast path would change the outputs (an unknown attention, a tower of another class) it stays stock, and one
+        warning says why.
+
+    Raises:
+        ValueError: if the model has no Qwen2-Audio tower.
+
+    Example:
+        >>> model = use_trimmed_audio_tower(
+        ...     Qwen2AudioForConditionalGeneration.from_pretrained("Qwen/Qwen2-Audio-7B-Instruct"))  # doctest: +SKIP
+        >>> inputs = processor(text=prompts, audio=clips, sampling_rate=16000, padding=True, return_tensors="pt",
+        ...     audio_kwargs=audio_kwargs_for(clips, model))  # doctest: +SKIP
+        >>> model.generate(**inputs)  # doctest: +SKIP
+    """
+    towers = [module for module in model.modules() if isinstance(module, Qwen2AudioEncoder)]
+    if not towers:
+        raise ValueError(f"{type(model).__name__} has no Qwen2-Audio tower; pass a Qwen2AudioForConditionalGeneration")
+    for tower in towers:
+        if isinstance(tower, TrimmedQwen2AudioEncoder):
+            continue
+        known = tower.config._attn_implementation in MASKING_ATTENTION
+        if known and type(tower) is Qwen2AudioEncoder:
+            tower.__class__ = TrimmedQwen2AudioEncoder
+        elif known:
+            _warn_once(tower, f"{SLOW}: {type(tower).__name__} may have a forward of its own")
+        else:
+            _warn_once(tower, str(why_not_trimmed(tower)))
+    return model
+
+
+def audio_kwargs_for(waveforms: Sequence[np.ndarray], model: nn.Module | None = None) -> dict[str, Any]:
+    """`audio_kwargs` for `Qwen2AudioProcessor`, which pad features to the longest clip and what the tower sees beyond it.
+
+    Args:
+        waveforms: (T,) each, 16 kHz.
+        model: the model that gets the features; if `use_trimmed_audio_tower` left it stock, features stay at 30 s.
+
+    Example:
+        >>> import numpy as np
+        >>> audio_kwargs_for([np.zeros(16000), np.zeros(32000)])
+        {'max_length': 32320}
+    """
+    frames = 3000
+    if model is None or any(isinstance(module, TrimmedQwen2AudioEncoder) for module in model.modules()):
+        frames = padded_mel_frames(max(num_mel_frames(len(waveform)) for waveform in waveforms))
+    return {"max_length": frames * HOP_LENGTH}
+
+
+def _warn_once(tower: Any, reason: str) -> None:
+    if getattr(tower, "_reported", None) != reason:
+        tower._reported = reason
+        logger.warning("%s", reason)

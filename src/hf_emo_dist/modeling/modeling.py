@@ -18,7 +18,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioPreTr
 from transformers.utils import torch_compilable_check
 
 from ..emotions import validate_emotions
-from .audio_tower import TrimmedQwen2AudioEncoder
+from .audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from .configuration import Qwen2AudioEmotionConfig
 from .head import EmotionDistributionHead
 from .losses import distribution_loss
@@ -77,10 +77,21 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         """Replaces the language model's token embeddings."""
         self.model.language_model.set_input_embeddings(value)
 
-    def embed(self, input_ids: Tensor, input_features: Tensor, feature_attention_mask: Tensor) -> Tensor:
-        """Token embeddings with the projected audio in the places of the audio tokens: (batch, L, d)."""
+    def embed(
+        self,
+        input_ids: Tensor,
+        input_features: Tensor | None = None,
+        feature_attention_mask: Tensor | None = None,
+        audio_embeddings: Tensor | None = None,
+    ) -> Tensor:
+        """Token embeddings with the projected audio in the places of the audio tokens: (batch, L, d).
+
+        `audio_embeddings` are the tower's outputs where they are known already; otherwise it runs on the features.
+        """
         embeddings = self.get_input_embeddings()(input_ids)
-        audio = self.model.multi_modal_projector(self.model.audio_tower.encode(input_features, feature_attention_mask))
+        if audio_embeddings is None:
+            audio_embeddings = encode_audio(self.model.audio_tower, input_features, feature_attention_mask)
+        audio = self.model.multi_modal_projector(audio_embeddings)
         places = input_ids == self.config.audio_token_id
         torch_compilable_check(
             places.sum() == audio.shape[0],
@@ -92,7 +103,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
     def forward(
         self,
         input_ids: Tensor,
-        input_features: Tensor,
+        input_features: Tensor | None = None,
         attention_mask: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
@@ -101,6 +112,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         row_weight: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        audio_embeddings: Tensor | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """Logits whose softmax is the distribution, and the loss when targets are given.
 
@@ -115,6 +127,8 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             row_weight: (clips,) seconds of each window: a row's distribution is their mean weighted by these.
             output_hidden_states: also return the language model's hidden states.
             return_dict: `False` returns a tuple.
+            audio_embeddings: (audio tokens of all clips, tower's d_model) outputs of the audio tower, clip after clip, as its `encode`
+                gives them; the tower does not run then. Instead of `input_features` and its mask, not beside them.
 
         Returns:
             `loss` (scalar, nats; only with targets) and `logits` (batch, K), float32.
@@ -122,12 +136,15 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         Raises:
             ValueError: when audio or its mask is missing: the answer would come from the text alone.
         """
-        if input_features is None or feature_attention_mask is None:
+        if audio_embeddings is not None:
+            if input_features is not None:
+                raise ValueError("input_features and audio_embeddings are the same audio twice; pass one of them")
+        elif input_features is None or feature_attention_mask is None:
             raise ValueError("input_features and feature_attention_mask are needed; pass what the processor returned")
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         outputs = self.model.language_model(
-            inputs_embeds=self.embed(input_ids, input_features, feature_attention_mask),
+            inputs_embeds=self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings),
             attention_mask=attention_mask,
             # counted over tokens, so that padding on the left changes nothing
             position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),

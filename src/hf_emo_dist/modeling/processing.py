@@ -172,35 +172,13 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         )
         clips, rows = [], []
         for row, (waveform, name) in enumerate(zip(waveforms, names, strict=True)):
-            checked = _check_waveform(waveform, sampling_rate, name)
-            for window in audio_room.windows(checked, long_audio=self.long_audio, row_id=name):
-                clips.append(window)
-                rows.append(row)
-
-        features = self.feature_extractor(
-            clips,
-            sampling_rate=audio_room.SAMPLING_RATE,
-            padding="max_length",
-            max_length=self.padded_samples(max(len(clip) for clip in clips)),
-            return_attention_mask=True,
-            return_tensors="np",
-        )
-        sequences = []
-        for row, clip in zip(rows, clips, strict=True):
-            before, after = self.prompt(transcripts[row], speakers[row])
-            placeholders = [self.audio_token_id] * num_audio_tokens(num_mel_frames(len(clip)))
-            sequences.append(self._tokens(before) + placeholders + self._tokens(after))
-        length = max(len(sequence) for sequence in sequences)
-        input_ids = np.full((len(sequences), length), self._padding_token_id(), dtype=np.int64)
-        attention_mask = np.zeros_like(input_ids)
-        for i, sequence in enumerate(sequences):
-            input_ids[i, : len(sequence)] = sequence
-            attention_mask[i, : len(sequence)] = 1
+            windows = self.cut(waveform, sampling_rate, name)
+            clips += windows
+            rows += [row] * len(windows)
+        counts = [num_audio_tokens(num_mel_frames(len(clip))) for clip in clips]
         data: dict[str, Any] = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "input_features": np.asarray(features["input_features"], dtype=np.float32),
-            "feature_attention_mask": np.asarray(features["attention_mask"], dtype=np.int64),
+            **self.text_inputs(counts, [transcripts[row] for row in rows], [speakers[row] for row in rows]),
+            **self.audio_features(clips),
         }
         if len(clips) > len(waveforms):
             data["row_index"] = np.array(rows, dtype=np.int64)
@@ -219,6 +197,42 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
             return_tensors=return_tensors,
             row_ids=names,
         )
+
+    def cut(self, waveform: Any, sampling_rate: int = audio_room.SAMPLING_RATE, name: str = "0") -> list[np.ndarray]:
+        """The clips of one row: its checked waveform (T,) at 16 kHz, cut by `long_audio` where it is over 30 s."""
+        checked = _check_waveform(waveform, sampling_rate, name)
+        return audio_room.windows(checked, long_audio=self.long_audio, row_id=name)
+
+    def audio_features(self, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """`input_features` (clips, mel bins, frames) float32 and `feature_attention_mask` (clips, frames) of waveforms at 16 kHz."""
+        features = self.feature_extractor(
+            clips,
+            sampling_rate=audio_room.SAMPLING_RATE,
+            padding="max_length",
+            max_length=self.padded_samples(max(len(clip) for clip in clips)),
+            return_attention_mask=True,
+            return_tensors="np",
+        )
+        return {
+            "input_features": np.asarray(features["input_features"], dtype=np.float32),
+            "feature_attention_mask": np.asarray(features["attention_mask"], dtype=np.int64),
+        }
+
+    def text_inputs(
+        self, counts: Sequence[int], transcripts: Sequence[str | None], speakers: Sequence[str | None]
+    ) -> dict[str, np.ndarray]:
+        """`input_ids` and `attention_mask` (clips, L) of prompts with `counts[i]` audio placeholders in the i-th."""
+        sequences = []
+        for count, transcript, speaker in zip(counts, transcripts, speakers, strict=True):
+            before, after = self.prompt(transcript, speaker)
+            sequences.append(self._tokens(before) + [self.audio_token_id] * count + self._tokens(after))
+        length = max(len(sequence) for sequence in sequences)
+        input_ids = np.full((len(sequences), length), self._padding_token_id(), dtype=np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        for i, sequence in enumerate(sequences):
+            input_ids[i, : len(sequence)] = sequence
+            attention_mask[i, : len(sequence)] = 1
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
 
     def padded_samples(self, num_samples: int) -> int:
         """Samples that a batch is padded to whose longest clip has `num_samples`."""

@@ -70,6 +70,26 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
         default=True,
         metadata={"help": "Put clips of like duration into a batch, by a seeded sampler that resumes exactly."},
     )
+    max_audio_tokens_per_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Fill training batches with clips of like duration up to so many audio tokens (25 a second), padding counted, instead "
+            "of per_device_train_batch_size clips; for each process and accumulation step."
+        },
+    )
+    cache_audio_tower: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute the outputs of a frozen audio tower once a clip, keep them on disk and read them back in later epochs and runs."
+        },
+    )
+    tower_cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of cache_audio_tower. Default: hf_emo_dist/tower_cache in the Hugging Face cache."},
+    )
+    tower_cache_max_gb: float = field(
+        default=20.0, metadata={"help": "Bound on that folder; beyond it clips are computed in every epoch."}
+    )
     check_audio: bool = field(
         default=True,
         metadata={"help": "Read every clip before training and stop with a list of those that cannot be used."},
@@ -79,5 +99,18 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.loss_type is not None and self.loss_type not in LOSSES:
             raise ValueError(f"loss_type={self.loss_type!r} is not known; use one of {', '.join(LOSSES)}")
+        if self.max_audio_tokens_per_batch is not None:
+            if self.max_audio_tokens_per_batch < 1:
+                raise ValueError(
+                    f"max_audio_tokens_per_batch={self.max_audio_tokens_per_batch} must be at least 1; a clip has 25 tokens a second"
+                )
+            if self.auto_find_batch_size:
+                raise ValueError(
+                    "auto_find_batch_size lowers per_device_train_batch_size, which max_audio_tokens_per_batch replaces: choose one"
+                )
+            if not self.check_audio:
+                raise ValueError("max_audio_tokens_per_batch needs check_audio, which measures durations")
+        if not self.tower_cache_max_gb > 0:
+            raise ValueError(f"tower_cache_max_gb={self.tower_cache_max_gb} must be above 0")
         if self.metric_for_best_model and not self.metric_for_best_model.startswith("eval_"):
             self.metric_for_best_model = f"eval_{self.metric_for_best_model}"

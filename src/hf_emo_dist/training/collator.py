@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ..votes import count_votes, distributions_to_matrix
+from .cached_tower import cached_inputs
+from .tower_cache import TowerCache
 
 
 @dataclass
@@ -23,6 +25,8 @@ class EmotionDistributionCollator:
         target_column: distribution column that becomes `labels`; `None` makes inputs only.
         with_votes: also make `vote_counts` from `human_votes`.
         with_synthetic_votes: count `synthetic_votes` among them.
+        tower_cache: where the audio tower's outputs may be found, which then replace features; such batches go through
+            `cached_tower.complete_inputs` before the model.
 
     Raises:
         ValueError: for a row without a distribution over just these emotions, naming it.
@@ -37,6 +41,7 @@ class EmotionDistributionCollator:
     target_column: str | None = "emotion_distribution"
     with_votes: bool = False
     with_synthetic_votes: bool = False
+    tower_cache: TowerCache | None = None
     _emotions: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -44,7 +49,10 @@ class EmotionDistributionCollator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """A batch for the model from data set rows."""
-        batch = dict(self.processor.from_rows(rows, return_tensors="pt"))
+        if self.tower_cache is None:
+            batch = dict(self.processor.from_rows(rows, return_tensors="pt"))
+        else:
+            batch = cached_inputs(self.processor, self.tower_cache, rows)
         if self.target_column is not None:
             # a data set was checked as a whole before training; the rows of a stream are checked here
             labels = distributions_to_matrix(

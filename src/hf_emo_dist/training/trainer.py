@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,15 @@ from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel,
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..modeling.configuration import ADAPTER_CONFIG_NAME
+from ..modeling.losses import distribution_loss
 from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
+from .cached_tower import complete_inputs, hash_for, open_cache
 from .collator import EmotionDistributionCollator
+from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
 from .sampler import EmotionSampler, balancing_weights
+from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
+from .tower_cache import TowerCache
 from .validation import check_clips, check_columns, check_names, check_votes, warn_about_speakers
 
 logger = logging.getLogger(__name__)
@@ -38,19 +44,26 @@ class _Rows(torch.utils.data.Dataset):
 
 
 class _IterableRows(torch.utils.data.IterableDataset):
-    def __init__(self, dataset: Any, collator: EmotionDistributionCollator) -> None:
-        self.dataset, self.collator = dataset, collator
+    """A stream with its collator. `step` rows make a batch of every process; each row says its place in its own process's, which
+    starts at row `start`: a row that accelerate repeats stands in another place."""
+
+    def __init__(self, dataset: Any, collator: EmotionDistributionCollator, step: int = 0, start: int = 0) -> None:
+        self.dataset, self.collator, self.step, self.start = dataset, collator, step, start
 
     def set_epoch(self, epoch: int) -> None:
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
 
     def __iter__(self) -> Any:
-        return ((self.collator, row) for row in self.dataset)
+        if not self.step:
+            return ((self.collator, row) for row in self.dataset)
+        return ((self.collator, row, i % self.step - self.start) for i, row in enumerate(self.dataset))
 
 
-def _collate(pairs: list[tuple[EmotionDistributionCollator, Any]]) -> dict[str, torch.Tensor]:
-    return pairs[0][0]([row for _, row in pairs])
+def _collate(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    batch: dict[str, Any] = rows[0][0]([row for _, row, *_ in rows])
+    counted = sum(place in ([], [i]) for i, (_, _, *place) in enumerate(rows))
+    return batch if counted == len(rows) else {**batch, COUNTED_ROWS: counted}
 
 
 class EmotionDistributionTrainer(Trainer):
@@ -110,6 +123,7 @@ class EmotionDistributionTrainer(Trainer):
         self._emotion_args = args
         self._durations: np.ndarray | None = None
         self._targets: np.ndarray | None = None
+        self._tower_cache: TowerCache | None = None
         if peft_config is not None:
             from peft import get_peft_model
 
@@ -123,6 +137,8 @@ class EmotionDistributionTrainer(Trainer):
                     f"adapter {name!r} does not hold the head, which would reload random: make the adapter with modules_to_save=['head'], "
                     "or pass peft_config=emotion_lora_config() to the trainer"
                 )
+        if args.cache_audio_tower:
+            self._tower_cache = open_cache(model, processing_class, args)
         callbacks = list(callbacks or [])
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
@@ -134,6 +150,9 @@ class EmotionDistributionTrainer(Trainer):
         for split in splits.values():
             if split is not None and hasattr(train_dataset, "column_names") and hasattr(split, "column_names"):
                 warn_about_speakers(train_dataset, split)
+        if args.world_size > 1 and train_dataset is not None and not hasattr(train_dataset, "__len__"):
+            # the main process would join the batches of all processes, which are of different lengths, and send the pieces out
+            args.accelerator_config.dispatch_batches = False
         super().__init__(
             model=model,
             args=args,
@@ -151,9 +170,30 @@ class EmotionDistributionTrainer(Trainer):
             compute_metrics=compute_metrics or self._score,
             **kwargs,
         )
+        warn_about_launch(args.world_size)
         # peft's forward takes **kwargs, from which Trainer would conclude that the loss is already scaled
         self.model_accepts_loss_kwargs = False
         self.label_names = ["labels", "vote_counts"]
+        if self._tower_cache is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError(
+                "cache_audio_tower runs the tower outside the model's forward, which FSDP and DeepSpeed do not allow: switch it off, or "
+                "use DDP"
+            )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self._tower_cache is not None:
+            # a checkpoint may hold another tower than the one that the trainer was made with
+            self._tower_cache.tower = hash_for(
+                self.accelerator.unwrap_model(model or self.model), self._processor, self._emotion_args
+            )
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = super()._prepare_inputs(inputs)
+        if self._tower_cache is None:
+            return inputs
+        with self.accelerator.autocast():
+            return complete_inputs(inputs, self.accelerator.unwrap_model(self.model), self._tower_cache)
 
     def _training_rows(self, dataset: Any) -> Any:
         args = self._emotion_args
@@ -166,11 +206,20 @@ class EmotionDistributionTrainer(Trainer):
             args.target_column,
             with_votes=counted,
             with_synthetic_votes=args.target_column == "emotion_distribution",
+            tower_cache=self._tower_cache,
         )
         if not hasattr(dataset, "__len__"):
+            if args.max_audio_tokens_per_batch:
+                raise ValueError(
+                    "max_audio_tokens_per_batch needs the clips' durations beforehand, and the training data is a stream: load it with "
+                    "streaming=False, or use per_device_train_batch_size"
+                )
             logger.info("the training data is a stream: its rows are checked as they come")
             check_names(dataset, args.target_column, "training")
-            return _IterableRows(dataset, collator)
+            batch = args.train_batch_size
+            if args.world_size == 1 or args.auto_find_batch_size or args.accelerator_config.split_batches:
+                return _IterableRows(dataset, collator)
+            return _IterableRows(dataset, collator, batch * args.world_size, batch * args.process_index)
         self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
         if args.group_by_duration and not args.check_audio:
             logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
@@ -189,9 +238,31 @@ class EmotionDistributionTrainer(Trainer):
         return _Rows(
             dataset,
             EmotionDistributionCollator(
-                self._processor, self.emotions, self._emotion_args.score_column, with_votes=True
+                self._processor,
+                self.emotions,
+                self._emotion_args.score_column,
+                with_votes=True,
+                tower_cache=self._tower_cache,
             ),
         )
+
+    def get_train_dataloader(self) -> Any:
+        """The training data loader; with `max_audio_tokens_per_batch` its batches have varying numbers of rows."""
+        args = self._emotion_args
+        if args.max_audio_tokens_per_batch and isinstance(self.train_dataset, _Rows):
+            assert self._durations is not None
+            batches = TokenBatchSampler(
+                tokens_and_clips(self._durations, self._processor.long_audio),
+                args.max_audio_tokens_per_batch,
+                weights=self._sampling_weights(),
+                num_processes=args.world_size,
+                seed=self._data_seed(),
+            )
+            loader = prepared_loader(self.accelerator, self.train_dataset, batches, self.data_collator, args)
+        else:
+            loader = super().get_train_dataloader()
+        show_sampler(loader)
+        return loader
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """The evaluation data loader; data sets that are given here are checked like those of the constructor."""
@@ -212,16 +283,37 @@ class EmotionDistributionTrainer(Trainer):
             len(rows),
             unit=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
             durations=self._durations if args.group_by_duration else None,
-            weights=balancing_weights(self._targets) if args.balanced_sampling and self._targets is not None else None,
-            seed=args.data_seed if args.data_seed is not None else args.seed,
+            weights=self._sampling_weights(),
+            seed=self._data_seed(),
         )
+
+    def _sampling_weights(self) -> np.ndarray | None:
+        balanced = self._emotion_args.balanced_sampling and self._targets is not None
+        return balancing_weights(self._targets) if balanced else None  # type: ignore[arg-type]
+
+    def _data_seed(self) -> int:
+        args = self._emotion_args
+        return args.data_seed if args.data_seed is not None else args.seed
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return torch.utils.data.SequentialSampler(eval_dataset)
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """The batches of an optimizer step and the number of their rows; an epoch's last batch says how many of its rows count."""
+        batches = list(islice(epoch_iterator, num_batches))
+        if batches:
+            rows = len(batches[-1]["labels"])
+            counted = rows_that_count(self.accelerator, rows)
+            if counted < rows:
+                batches[-1] = {**batches[-1], COUNTED_ROWS: counted}
+        return batches, self._get_num_items_in_batch(batches, device)
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
         """Rows of the whole optimizer step, over all processes, so that every row weighs the same in it."""
-        rows = torch.tensor(sum(len(batch["labels"]) for batch in batch_samples), device=device)
+        counts = [batch.get(COUNTED_ROWS, len(batch["labels"])) for batch in batch_samples]
+        rows = torch.tensor(sum(counts), device=device)
         return self.accelerator.gather(rows).sum() if self.args.world_size > 1 else rows
 
     def compute_loss(
@@ -234,13 +326,21 @@ class EmotionDistributionTrainer(Trainer):
         """The model's mean loss over the rows of this batch, weighted in training by the batch's share of the step's rows.
 
         Trainer divides by the number of accumulated batches and averages over processes, which is exact only if all hold as many rows;
-        the last step of an epoch does not.
+        the last step of an epoch does not. Rows that accelerate repeats at the end of an epoch have no share in the loss.
         """
+        rows = len(inputs["labels"])
+        counted = inputs.pop(COUNTED_ROWS, rows) if model.training else rows_that_count(self.accelerator, rows)
         outputs = model(**inputs)
         loss = outputs.loss
+        if counted < rows:
+            config = self.accelerator.unwrap_model(model).config
+            target = inputs["vote_counts" if config.loss_type == "dirichlet_multinomial" else "labels"]
+            # a batch without any row of its own still takes part in the backward pass, with weight 0
+            keep = slice(max(counted, 1))
+            loss = distribution_loss(outputs.logits[keep], target[keep], config.loss_type, config.entropy_weight)
         if model.training and num_items_in_batch is not None:
             batches = self.current_gradient_accumulation_steps * self.args.world_size
-            loss = loss * (len(inputs["labels"]) * batches / num_items_in_batch)
+            loss = loss * (counted * batches / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     def _score(self, prediction: EvalPrediction) -> dict[str, float]:

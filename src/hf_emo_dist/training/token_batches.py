@@ -1,0 +1,179 @@
+"""Batches by token budget: as many clips as fit, in an order that is a function of (seed, epoch) alone."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Sampler
+
+from ..audio import MAX_SECONDS, SAMPLING_RATE, LongAudio
+from ..modeling.audio_tower import num_audio_tokens, num_mel_frames
+from .sampler import UNITS_A_WINDOW, WINDOWS
+
+ATTEMPTS = 8
+
+
+def tokens_and_clips(seconds: Sequence[float] | np.ndarray, long_audio: LongAudio = "error") -> np.ndarray:
+    """Audio tokens of a row's longest clip, and the clips that it is cut into: (N, 2) int64.
+
+    Args:
+        seconds: (N,) durations.
+        long_audio: what becomes of rows over 30 s; only `window` makes more than one clip of a row.
+
+    Example:
+        >>> tokens_and_clips([2.0, 45.0], "window").tolist()
+        [[50, 1], [562, 2]]
+    """
+    values = np.asarray(seconds, dtype=np.float64)
+    clips = np.maximum(1, np.ceil(values / MAX_SECONDS)) if long_audio == "window" else np.ones_like(values)
+    longest = np.ceil(np.minimum(values / clips, MAX_SECONDS) * SAMPLING_RATE).astype(np.int64)
+    tokens = [max(1, num_audio_tokens(num_mel_frames(int(samples)))) for samples in longest]
+    return np.stack([np.asarray(tokens, dtype=np.int64), clips.astype(np.int64)], axis=1)
+
+
+class TokenBatchSampler(Sampler[list[int]]):
+    """Batches of at most `budget` padded audio tokens: the longest clip's tokens × the clips.
+
+    Clips of like length go together, drawn anew from (seed, epoch) and no global state, so that a resumed run sees the same batches.
+    Every epoch has the same number of batches, a multiple of `num_processes`, since the number of steps is computed once: it is that of
+    epoch 0 and 2 % more, batches being halved where an epoch needs fewer. A row that is larger than the budget is a batch of its own.
+    Where every batch is a single row and their number is odd for the processes, rows of the epoch are repeated to even it out.
+
+    Args:
+        tokens: (N,) audio tokens of each row's longest clip, or (N, 2) with its number of clips, as `tokens_and_clips` gives.
+        budget: padded audio tokens of a batch (one process, one accumulation step).
+        weights: (N,) sampling weights; with them N rows an epoch are drawn with replacement.
+        num_processes: processes that share out the batches.
+        seed: of all draws.
+
+    Raises:
+        ValueError: for a budget below 1, no rows, or weights of another shape.
+
+    Example:
+        >>> sampler = TokenBatchSampler([50] * 8, budget=200, seed=0)
+        >>> sorted(len(batch) for batch in sampler), len(sampler)
+        ([2, 2, 4], 3)
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[int] | np.ndarray,
+        budget: int,
+        weights: Sequence[float] | np.ndarray | None = None,
+        num_processes: int = 1,
+        seed: int = 0,
+    ) -> None:
+        values = np.asarray(tokens, dtype=np.int64)
+        self.rows = np.stack([values, np.ones_like(values)], axis=1) if values.ndim == 1 else values
+        self.size, self.budget, self.seed, self.epoch = len(self.rows), budget, seed, 0
+        if budget < 1 or self.size == 0:
+            raise ValueError(
+                f"a budget of at least 1 audio token and at least one row are needed, got {budget}, {self.size}"
+            )
+        self.weights = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
+        if self.weights is not None and self.weights.shape != (self.size,):
+            raise ValueError(
+                f"weights has shape {self.weights.shape}; one value for each of the {self.size} rows is needed"
+            )
+        # accelerate hands set_epoch to what a batch sampler calls `sampler`, also behind its own wrappers
+        self.sampler, self.batch_size, self.drop_last = self, None, False
+        everything = np.arange(self.size)
+        first = len(self._pack(self._draw(np.random.default_rng([seed, 0, 0])), self._window()))
+        # all rows in one window always fit: without weights the number of those batches is the same in every epoch
+        enough = max(min(self.size, math.ceil(1.02 * first)), len(self._pack(everything, self.size)))
+        self.num_batches = math.ceil(enough / num_processes) * num_processes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose batches are drawn; accelerate's data loaders call it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for attempt in range(ATTEMPTS):
+            rng = np.random.default_rng([self.seed, self.epoch, attempt])
+            order = self._draw(rng)
+            batches = self._pack(order, self._window())
+            if len(batches) <= self.num_batches:
+                break
+        while len(batches) > self.num_batches:
+            batches = self._pack(order, self.size)
+            # only drawing with replacement gets here again, when an epoch has many more long clips than epoch 0
+            order = order[: int(0.98 * len(order))]
+        batches = self._fill_up(batches)
+        return iter([batches[i] for i in rng.permutation(len(batches))])
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        if self.weights is None:
+            return rng.permutation(self.size)
+        return rng.choice(self.size, size=self.size, p=self.weights)
+
+    def _window(self) -> int:
+        """Rows that are sorted by length together: 32 batches' worth; of less data a quarter, of very little a half."""
+        a_batch = max(1, int(self.budget / (self.rows[:, 0] * self.rows[:, 1]).mean()))
+        part, half = math.ceil(self.size / WINDOWS), math.ceil(self.size / 2)
+        return max(min(a_batch * WINDOWS, half), min(a_batch * UNITS_A_WINDOW, part))
+
+    def _pack(self, order: np.ndarray, window: int) -> list[list[int]]:
+        batches: list[list[int]] = []
+        longest = clips = 0
+        for number, start in enumerate(range(0, len(order), window)):
+            part = order[start : start + window]
+            part = part[np.lexsort((self.rows[part, 1], self.rows[part, 0]))]
+            # up and down in turn, so that a batch can go on over the border of two windows
+            for row in (part if number % 2 == 0 else part[::-1]).tolist():
+                tokens, pieces = self.rows[row].tolist()
+                if batches and max(longest, tokens) * (clips + pieces) <= self.budget:
+                    batches[-1].append(row)
+                    longest, clips = max(longest, tokens), clips + pieces
+                else:
+                    batches.append([row])
+                    longest, clips = tokens, pieces
+        return batches
+
+    def _fill_up(self, batches: list[list[int]]) -> list[list[int]]:
+        heap = [(-len(batch), i, batch) for i, batch in enumerate(batches)]
+        heapq.heapify(heap)
+        while len(heap) < self.num_batches:
+            _, number, batch = heap[0]
+            half = len(batch) // 2
+            if half:
+                heapq.heapreplace(heap, (-half, number, batch[:half]))
+            heapq.heappush(heap, (half - len(batch), len(heap), batch[half:]))
+        return [batch for _, _, batch in sorted(heap, key=lambda entry: entry[1])]
+
+
+def prepared_loader(accelerator: Any, rows: Any, batches: TokenBatchSampler, collate: Any, args: Any) -> Any:
+    """A data loader over `batches` with the settings of the training arguments, its batches shared out over the processes."""
+    loader: Any = DataLoader(
+        rows,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory,
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+    )
+    before = accelerator.even_batches
+    accelerator.even_batches = False  # there is a batch for every process already
+    try:
+        return accelerator.prepare(loader)
+    finally:
+        accelerator.even_batches = before
+
+
+def show_sampler(loader: Any) -> None:
+    """Lets `set_epoch` of a prepared data loader reach the sampler also in an epoch that is resumed on several processes.
+
+    accelerate wraps the batch sampler once for the processes and once more to skip batches, but looks for the sampler in the outer two only;
+    the resumed epoch would have the first one's order.
+    """
+    shard: Any = getattr(loader, "batch_sampler", None)
+    sampler = getattr(getattr(shard, "batch_sampler", None), "sampler", None)
+    if sampler is not None and not hasattr(shard, "sampler"):
+        shard.sampler = sampler

@@ -1,0 +1,122 @@
+"""Several processes give the gradient, the scores and the rows of one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.data_loader import BatchSamplerShard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch.utils.data import BatchSampler
+
+from hf_emo_dist.training.distributed import counted_rows, warn_about_launch
+
+ROOT = Path(__file__).parents[2]
+WORKER = Path(__file__).with_name("distributed_worker.py")
+CONFIGS = ROOT / "recipes" / "accelerate_configs"
+
+
+@settings(deadline=None)
+@given(size=st.integers(1, 60), batch=st.integers(1, 7), processes=st.integers(1, 5))
+def test_every_row_of_accelerates_shards_counts_once(size, batch, processes):
+    seen = Counter()
+    for rank in range(processes):
+        shard = list(BatchSamplerShard(BatchSampler(range(size), batch, False), processes, rank))
+        for number, rows in enumerate(shard):
+            last = number == len(shard) - 1
+            seen.update(rows[: counted_rows(len(rows), size % (batch * processes), rank)] if last else rows)
+    assert seen == Counter(range(size))
+
+
+def test_a_launch_that_started_too_few_processes_is_reported_once(caplog):
+    launched = {"ACCELERATE_USE_CPU": "True", "MASTER_PORT": "29500"}
+    warn_about_launch(1, launched)
+    assert len(caplog.records) == 1 and "accelerate_configs/cpu.yaml" in caplog.text
+    caplog.clear()
+    warn_about_launch(2, {**launched, "WORLD_SIZE": "2"})
+    warn_about_launch(1, {"ACCELERATE_USE_CPU": "True"})
+    warn_about_launch(1, {})
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["cpu", "ddp", "fsdp2", "deepspeed_zero3"])
+def test_accelerate_reads_the_configurations(name):
+    config = load_config_from_file(str(CONFIGS / f"{name}.yaml"))
+    kind = {"fsdp2": "FSDP", "deepspeed_zero3": "DEEPSPEED"}.get(name, "MULTI_GPU")
+    assert config.distributed_type == kind and config.num_processes == 2
+    assert config.use_cpu == (name == "cpu")
+
+
+def test_fsdp_wraps_classes_that_the_model_has(tiny_model):
+    config = yaml.safe_load((CONFIGS / "fsdp2.yaml").read_text())["fsdp_config"]
+    names = config["fsdp_transformer_layer_cls_to_wrap"].split(",")
+    pieces = [module for module in tiny_model.modules() if type(module).__name__ in names]
+    assert {type(module).__name__ for module in pieces} == set(names)
+    # every piece, and what is left, has one dtype also where the backbone is in half precision
+    tiny_model.model.bfloat16()
+    wrapped = {id(parameter) for module in pieces for parameter in module.parameters()}
+    left = {parameter.dtype for parameter in tiny_model.parameters() if id(parameter) not in wrapped}
+    assert len(left) == 1
+    assert all(len({parameter.dtype for parameter in module.parameters()}) == 1 for module in pieces)
+
+
+def run(folder, backbone, processes, rows, batch, steps, changes):
+    folder.mkdir()
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), str(WORKER.parent)])
+    launch = []
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        launch = ["-m", "accelerate.commands.launch", "--config_file", CONFIGS / "cpu.yaml"]
+        launch += ["--num_processes", processes, "--main_process_port", port]
+    command = [sys.executable, *launch, WORKER, backbone, folder, rows, batch, steps, json.dumps(changes)]
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text()), load_file(folder / "gradients.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rows", "batch", "steps", "changes"),
+    [
+        (13, 8, 2, {}),  # the last step has 5 rows: batches of 2 and 2, 1 and a repeat
+        (9, 8, 1, {"loss_type": "dirichlet_multinomial"}),  # one process has no row of its own in the last step
+        (7, 4, 1, {"stream": True, "max_steps": 2}),
+    ],
+    ids=["13 rows, accumulated", "9 rows, dirichlet", "a stream of 7 rows"],
+)
+def test_two_processes_give_what_one_gives(tmp_path, tiny_backbone, rows, batch, steps, changes):
+    one, one_gradients = run(tmp_path / "one", tiny_backbone, 1, rows, batch, steps, changes)
+    two, two_gradients = run(tmp_path / "two", tiny_backbone, 2, rows, batch, steps, changes)
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert one["steps"] == two["steps"] == 2
+    assert one_gradients.keys() == two_gradients.keys()
+    for name, gradient in one_gradients.items():
+        assert (gradient - two_gradients[name]).norm() <= 1e-9 + 1e-5 * gradient.norm(), name
+    assert max(float(gradient.norm()) for gradient in one_gradients.values()) > 1e-3
+    assert one["losses"] == pytest.approx(two["losses"], rel=1e-6)
+
+    clock = ("runtime", "per_second")
+    scores = {name: value for name, value in one["scores"].items() if not name.endswith(clock)}
+    assert {name: two["scores"][name] for name in scores} == pytest.approx(scores, abs=1e-6)
+    assert scores["eval_num_examples"] == rows
+    # every row once and in order
+    for found in (one, two):
+        np.testing.assert_allclose(found["labels"], found["expected_labels"], atol=1e-6)
+    np.testing.assert_allclose(one["predictions"], two["predictions"], atol=1e-6)
