@@ -7,7 +7,7 @@ import sys
 
 import transformers
 
-from hf_emo_dist.reports.commands import set_up_logging
+from hf_emo_dist.reports.commands import KNOWN_ERRORS, set_up_logging
 from hf_emo_dist.training.run import finish_training, parse_config, prepare_training
 
 SHOWN = ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likelihood_per_vote")
@@ -20,7 +20,7 @@ def main() -> int:
     try:
         recipe, args = parse_config()
         trainer = prepare_training(recipe, args)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except KNOWN_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     scores = finish_training(trainer, recipe)

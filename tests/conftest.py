@@ -92,7 +92,7 @@ def tiny_validation():
 
 
 @pytest.fixture(scope="session")
-def test_data():
+def real_data():
     """The folder of real recordings that some tests read."""
     folder = Path(os.environ.get("HF_EMO_DIST_TEST_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():

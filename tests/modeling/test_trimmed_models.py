@@ -153,8 +153,8 @@ def test_flash_attention(tiny_backbone):
 
 
 @pytest.fixture(scope="module")
-def real_clips(test_data):
-    folder = test_data / "ravdess" / "audio"
+def real_clips(real_data):
+    folder = real_data / "ravdess" / "audio"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
     clips = [load_audio(str(path)) for path in sorted(folder.glob("*.flac"))[:400:50]]
@@ -163,8 +163,8 @@ def real_clips(test_data):
 
 
 @pytest.fixture(scope="module")
-def whisper(test_data):
-    folder = test_data / "whisper_tiny_en_encoder"
+def whisper(real_data):
+    folder = real_data / "whisper_tiny_en_encoder"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
     settings, weights = load_whisper_encoder(folder)

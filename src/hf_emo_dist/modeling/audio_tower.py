@@ -99,12 +99,6 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
         """`encode_audio` with this tower."""
         return encode_audio(self, input_features, feature_attention_mask)
 
-    def encode_padded(
-        self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`encode_audio_padded` with this tower."""
-        return encode_audio_padded(self, input_features, feature_attention_mask)
-
 
 def encode_audio(tower: nn.Module, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
     """Outputs of the valid frames of all clips, one after the other: (total audio tokens, d_model).

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from ..emotions import KNOWN_EMOTIONS
-from .audio_tower import HOP_LENGTH, TrimmedQwen2AudioEncoder, num_mel_frames, padded_mel_frames
+from .audio_tower import audio_kwargs_for, use_trimmed_audio_tower
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +84,8 @@ def build_mini_backbone(
         text_layers: layers of the language model.
         num_mel_bins: mel bins where no Whisper is given.
         calibration: waveforms (T,), 16 kHz, over which the projector standardises the tower's outputs, each dimension to mean 0 and
-            deviation 1. A few of Whisper's dimensions are ten times as large as the rest; without this they drown the others in the
-            language model's norm. Any speech will do, also synthetic; none leaves the projector an identity.
+            deviation 1. The scales of Whisper's dimensions differ by a factor of ten; without this the large ones drown the others in
+            the language model's norm. Any speech will do, also synthetic; none leaves the projector an identity.
         seed: of the random weights.
 
     Returns:
@@ -228,15 +228,14 @@ def _open_channel(model: torch.nn.Module) -> None:
 
 @torch.no_grad()
 def _standardise(model: torch.nn.Module, feature_extractor: Any, waveforms: Sequence[np.ndarray]) -> None:
-    tower = TrimmedQwen2AudioEncoder(model.audio_tower.config).eval()
-    tower.load_state_dict(model.audio_tower.state_dict())
+    tower = use_trimmed_audio_tower(model).audio_tower.eval()
     outputs = []
     for waveform in waveforms:
         features = feature_extractor(
             waveform,
             sampling_rate=feature_extractor.sampling_rate,
             padding="max_length",
-            max_length=padded_mel_frames(num_mel_frames(len(waveform))) * HOP_LENGTH,
+            **audio_kwargs_for([waveform]),
             return_attention_mask=True,
             return_tensors="pt",
         )

@@ -47,6 +47,8 @@ def tower_features(
     import torch
     from tqdm.auto import tqdm
 
+    from ..modeling.audio_tower import encode_audio_padded
+
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     tower = network.model.audio_tower
     chosen = range(len(tower.layers)) if isinstance(layers, str) else layers
@@ -68,7 +70,7 @@ def tower_features(
                 batch = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
                 inputs = processor.from_rows(batch)
                 mask = inputs["feature_attention_mask"].to(network.device)
-                tower.encode_padded(inputs["input_features"].to(network.device), mask)
+                encode_audio_padded(tower, inputs["input_features"].to(network.device), mask)
                 # frames after the second convolution, which halves them; pooling by 2 comes after the layers
                 lengths = (mask.sum(-1) - 1) // 2 + 1
                 hidden = torch.stack([seen[place] for place in range(len(handles))], dim=1).double()
