@@ -21,7 +21,7 @@ from torch.utils.data import BatchSampler
 from hf_emo_dist.training.distributed import counted_rows, warn_about_launch
 
 ROOT = Path(__file__).parents[2]
-WORKER = Path(__file__).with_name("distributed_worker.py")
+HERE = Path(__file__).parent
 CONFIGS = ROOT / "recipes" / "accelerate_configs"
 
 
@@ -69,25 +69,30 @@ def test_fsdp_wraps_classes_that_the_model_has(tiny_model):
     assert all(len({parameter.dtype for parameter in module.parameters()}) == 1 for module in pieces)
 
 
-def run(folder, backbone, processes, rows, batch, steps, changes):
-    folder.mkdir()
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), str(WORKER.parent)])
-    launch = []
+def launch(script, *arguments, processes=2, config="cpu"):
+    """Runs a script of this folder in so many processes."""
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), str(HERE)])
+    command = [sys.executable]
     if processes > 1:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        launch = ["-m", "accelerate.commands.launch", "--config_file", CONFIGS / "cpu.yaml"]
-        launch += ["--num_processes", processes, "--main_process_port", port]
-    command = [sys.executable, *launch, WORKER, backbone, folder, rows, batch, steps, json.dumps(changes)]
+        command += ["-m", "accelerate.commands.launch", "--config_file", CONFIGS / f"{config}.yaml"]
+        command += ["--num_processes", processes, "--main_process_port", port]
     done = subprocess.run(
-        [str(part) for part in command],
+        [str(part) for part in [*command, HERE / script, *arguments]],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def run(folder, backbone, processes, rows, batch, steps, changes):
+    folder.mkdir()
+    arguments = (backbone, folder, rows, batch, steps, json.dumps(changes))
+    launch("distributed_worker.py", *arguments, processes=processes)
     return json.loads((folder / "found.json").read_text()), load_file(folder / "gradients.safetensors")
 
 
@@ -120,3 +125,19 @@ def test_two_processes_give_what_one_gives(tmp_path, tiny_backbone, rows, batch,
     for found in (one, two):
         np.testing.assert_allclose(found["labels"], found["expected_labels"], atol=1e-6)
     np.testing.assert_allclose(one["predictions"], two["predictions"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_resume_exactly_in_an_epoch(tmp_path, tiny_backbone):
+    """By rows, where the resumed epoch's last step has one row and repeats; by token budget, with the cache of the tower in one folder."""
+    cache = {"cache_audio_tower": True, "tower_cache_dir": str(tmp_path / "cache")}
+    variants = {"rows": {"per_device_train_batch_size": 2}, "tokens": {"max_audio_tokens_per_batch": 20, **cache}}
+    launch("resume_worker.py", tiny_backbone, tmp_path, json.dumps(variants))
+    for name in variants:
+        ranks = [json.loads((tmp_path / f"rank{i}.json").read_text())[name] for i in range(2)]
+        seen = Counter(ranks[0]["rows"] + ranks[1]["rows"])
+        assert set(seen) == set(range(13)) and seen.total() == 2 * (16 if name == "rows" else 13)
+        assert ranks[0]["steps"] == ranks[0]["resumed_steps"] == ranks[1]["resumed_steps"] >= 4
+        assert max(rank["difference"] for rank in ranks) <= 1e-6, name
+        assert ranks[0]["js"] == ranks[1]["js"]
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 20

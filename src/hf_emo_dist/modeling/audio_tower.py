@@ -59,6 +59,16 @@ def padded_mel_frames(longest: int, maximum: int = 3000) -> int:
     return min(maximum, frames + frames % 2)
 
 
+def padded_samples(num_samples: int, maximum: int = 3000) -> int:
+    """Samples to pad a batch to whose longest clip has `num_samples`; `maximum` is in mel frames.
+
+    Example:
+        >>> padded_samples(16000), padded_samples(480000)
+        (16320, 480000)
+    """
+    return padded_mel_frames(num_mel_frames(num_samples), maximum) * HOP_LENGTH
+
+
 class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
     """`Qwen2AudioEncoder` for any even number of mel frames up to 3,000; same parameters, same valid outputs.
 
@@ -201,10 +211,8 @@ def audio_kwargs_for(waveforms: Sequence[np.ndarray], model: nn.Module | None = 
         >>> audio_kwargs_for([np.zeros(16000), np.zeros(32000)])
         {'max_length': 32320}
     """
-    frames = 3000
-    if model is None or any(isinstance(module, TrimmedQwen2AudioEncoder) for module in model.modules()):
-        frames = padded_mel_frames(max(num_mel_frames(len(waveform)) for waveform in waveforms))
-    return {"max_length": frames * HOP_LENGTH}
+    trimmed = model is None or any(isinstance(module, TrimmedQwen2AudioEncoder) for module in model.modules())
+    return {"max_length": padded_samples(max(map(len, waveforms)) if trimmed else 3000 * HOP_LENGTH)}
 
 
 def _warn_once(tower: Any, reason: str) -> None:
