@@ -93,6 +93,12 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
             )
         if frames < maximum and (reason := why_not_trimmed(self)):
             raise ValueError(f"{reason}; or give it features of {maximum} frames")
+        # activation checkpointing makes the first layer's outputs require gradients, and a frozen tower would run forward again and backward
+        trained = input_features.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
+            return BaseModelOutput(last_hidden_state=self._run(input_features, attention_mask, **kwargs))
+
+    def _run(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Any) -> torch.Tensor:
         features = input_features.to(dtype=self.conv1.weight.dtype, device=self.conv1.weight.device)
         hidden = nn.functional.gelu(self.conv1(features))
         hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
@@ -103,7 +109,7 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
                 continue
             hidden = layer(hidden, attention_mask, **kwargs)
         hidden = self.avg_pooler(hidden.permute(0, 2, 1)).permute(0, 2, 1)
-        return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
+        return self.layer_norm(hidden)
 
     def encode(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
         """`encode_audio` with this tower."""

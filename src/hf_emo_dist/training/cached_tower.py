@@ -21,6 +21,7 @@ from .tower_cache import Entry, TowerCache
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+ROWS_READ_TWICE = 8
 
 
 def tower_of(model: Any) -> Any:
@@ -42,8 +43,16 @@ def open_cache(model: Any, processor: Any, args: Any) -> TowerCache:
             "bf16_full_eval and fp16_full_eval change the tower's dtype in evaluation, and cache_audio_tower keeps the outputs of one: "
             "switch one of them off, or load the model in that dtype"
         )
+    if getattr(processor.feature_extractor, "dither", 0.0):
+        raise ValueError(
+            f"the feature extractor adds noise (dither={processor.feature_extractor.dither}), so a clip's features differ from epoch to "
+            "epoch: set its dither to 0, or switch cache_audio_tower off"
+        )
     cache = TowerCache(
-        args.tower_cache_dir or default_folder(), hash_for(model, processor, args), max_gb=args.tower_cache_max_gb
+        args.tower_cache_dir or default_folder(),
+        hash_for(model, processor, args),
+        max_gb=args.tower_cache_max_gb,
+        num_processes=args.world_size,
     )
     logger.info("outputs of the audio tower are kept in %s", cache.folder)
     return cache
@@ -91,6 +100,23 @@ def check_frozen(tower: torch.nn.Module) -> None:
             f"the audio tower drops out ({', '.join(f'{k}={v}' for k, v in random.items() if v)}), so its outputs differ from epoch to "
             "epoch: set these to 0 in the model's audio_config, or switch cache_audio_tower off"
         )
+
+
+def check_repeatable(dataset: Any) -> None:
+    """Refuses training data whose clips are perturbed when they are read: no output of the tower would be met again.
+
+    Raises:
+        ValueError: if one of a few rows gives other audio when it is read again, naming it.
+    """
+    for index in range(0, len(dataset), max(1, len(dataset) // ROWS_READ_TWICE)):
+        rows = [dataset[index] for _ in range(2)]
+        name = str(rows[0].get("id", index))
+        first, second = (audio_hash(row["audio"], row_id=name) for row in rows)
+        if first != second:
+            raise ValueError(
+                f"row {name!r} of the training data gives other audio each time it is read (a perturbation in set_transform?), and "
+                "cache_audio_tower keeps one output a clip. Write perturbed copies into the data once, or switch the cache off."
+            )
 
 
 def tower_hash(tower: torch.nn.Module, feature_extractor: Any, **settings: Any) -> str:

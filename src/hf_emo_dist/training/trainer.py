@@ -19,7 +19,7 @@ from ..modeling.configuration import ADAPTER_CONFIG_NAME
 from ..modeling.losses import distribution_loss
 from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
-from .cached_tower import complete_inputs, hash_for, open_cache
+from .cached_tower import check_repeatable, complete_inputs, hash_for, open_cache
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
 from .rows import Rows, StreamedRows, collate
@@ -190,6 +190,8 @@ class EmotionDistributionTrainer(Trainer):
             logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
         if args.check_audio:
             self._durations = check_clips(dataset, "training", self._processor.long_audio)
+        if self._tower_cache is not None:
+            check_repeatable(dataset)
         return Rows(dataset, collator)
 
     def _evaluation_rows(self, dataset: Any) -> Any:
