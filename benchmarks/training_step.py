@@ -42,7 +42,7 @@ VARIANTS = {  # what is trained, whether activations are checkpointed, and the t
 class Step:
     """A training step; `stock` runs the tower on 30 s."""
 
-    def __init__(self, backbone: str, stock: bool, variant: str, batch: int) -> None:
+    def __init__(self, backbone: str, stock: bool, variant: str, batch: int, transcript: bool = True) -> None:
         torch.manual_seed(0)
         trained, checkpointing, _ = VARIANTS[variant]
         self.model = Qwen2AudioForEmotionDistribution.from_pretrained(backbone, emotions=EMOTIONS)
@@ -62,8 +62,10 @@ class Step:
         if stock:
             self.processor.padded_samples = lambda samples: 480000
         self.clips, self.kind = speech(batch)
-        # words that fill the prompt to some 120 tokens, of which about 20 to 100 are a usual transcript's
-        self.words = ["It is eleven o'clock, and the dogs are sitting by the door again."] * batch
+        # words that fill the text of the prompt to some 120 tokens
+        self.words = [
+            "It is eleven o'clock, and the dogs are sitting by the door again." if transcript else None
+        ] * batch
         self.targets = torch.from_numpy(np.random.default_rng(0).dirichlet([1.0] * len(EMOTIONS), batch)).float()
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -112,7 +114,7 @@ def tensor_memory(step: Step) -> int:
 
 def measure_memory(args: argparse.Namespace) -> None:
     """In a process of its own: how far the peak of resident memory rises over what model, data and optimizer take; and tensors."""
-    step = Step(args.backbone, args.memory == "stock", args.variant, args.batch)
+    step = Step(args.backbone, args.memory == "stock", args.variant, args.batch, args.transcript)
     before = peak_memory()
     for _ in range(3):
         step()
@@ -122,7 +124,8 @@ def measure_memory(args: argparse.Namespace) -> None:
 def memory(args: argparse.Namespace, backbone: str, kind: str, variant: str) -> dict[str, float]:
     """`measure_memory` of a variant, in MiB."""
     command = [sys.executable, __file__, "--memory", kind, "--backbone", backbone, "--batch", str(args.batch)]
-    done = subprocess.run([*command, "--variant", variant], capture_output=True, text=True, check=True)
+    command += ["--variant", variant, "--transcript" if args.transcript else "--no-transcript"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return {name: value / 1024 for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
@@ -132,6 +135,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--variant", choices=list(VARIANTS), help="Default: all, one after the other.")
+    parser.add_argument("--transcript", action=argparse.BooleanOptionalAction, default=True, help="in the prompt")
     parser.add_argument("--backbone", help="Default: a mini backbone, of Whisper tiny's weights if they are there.")
     parser.add_argument("--memory", choices=["stock", "trimmed"], help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -151,7 +155,7 @@ def main() -> None:
 
 def compare(args: argparse.Namespace, backbone: str, variant: str) -> None:
     """Prints the ratios of one variant."""
-    stock, trimmed = (Step(backbone, kind, variant, args.batch) for kind in (True, False))
+    stock, trimmed = (Step(backbone, kind, variant, args.batch, args.transcript) for kind in (True, False))
     use_trimmed_audio_tower(trimmed.model)
     inputs = trimmed.inputs()
     text = int((inputs["input_ids"] != trimmed.processor.audio_token_id).sum(1).max())
