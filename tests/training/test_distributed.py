@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
+from trainer_setup import largest_difference
 
+from hf_emo_dist import load_emotion_model
 from hf_emo_dist.training.distributed import counted_rows, warn_about_launch
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +71,7 @@ def test_fsdp_wraps_classes_that_the_model_has(tiny_model):
     assert all(len({parameter.dtype for parameter in module.parameters()}) == 1 for module in pieces)
 
 
-def launch(script, *arguments, processes=2, config="cpu"):
+def launch(script, *arguments, processes=2, config="cpu.yaml"):
     """Runs a script of this folder in so many processes."""
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), str(HERE)])
     command = [sys.executable]
@@ -77,54 +79,64 @@ def launch(script, *arguments, processes=2, config="cpu"):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command += ["-m", "accelerate.commands.launch", "--config_file", CONFIGS / f"{config}.yaml"]
-        command += ["--num_processes", processes, "--main_process_port", port]
+        command += ["-m", "accelerate.commands.launch", "--config_file", CONFIGS / config]
+        command += ["--num_processes", processes, "--main_process_port", port, "--mixed_precision", "no"]
     done = subprocess.run(
         [str(part) for part in [*command, HERE / script, *arguments]],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def run(folder, backbone, processes, rows, batch, steps, changes):
-    folder.mkdir()
-    arguments = (backbone, folder, rows, batch, steps, json.dumps(changes))
-    launch("distributed_worker.py", *arguments, processes=processes)
-    return json.loads((folder / "found.json").read_text()), load_file(folder / "gradients.safetensors")
+CASES = {
+    "13 rows, accumulated": (13, 8, 2, {}),  # the last step has 5 rows: batches of 2 and 2, 1 and a repeat
+    # one process has no row of its own in the last step
+    "9 rows, dirichlet": (9, 8, 1, {"loss_type": "dirichlet_multinomial"}),
+    "a stream of 7 rows": (7, 4, 1, {"stream": True, "max_steps": 2}),
+}
+SHARDED = "13 rows, accumulated"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, tiny_backbone):
+    """The folders of what one process made, two, and two that shard the model."""
+    folder = tmp_path_factory.mktemp("runs")
+    sharded = json.dumps({SHARDED: CASES[SHARDED]})
+    launch("distributed_worker.py", tiny_backbone, folder / "one", json.dumps(CASES), "cpu", processes=1)
+    launch("distributed_worker.py", tiny_backbone, folder / "two", json.dumps(CASES), "cpu")
+    launch("distributed_worker.py", tiny_backbone, folder / "fsdp2", sharded, "fsdp", config="fsdp2.yaml")
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rows", "batch", "steps", "changes"),
-    [
-        (13, 8, 2, {}),  # the last step has 5 rows: batches of 2 and 2, 1 and a repeat
-        (9, 8, 1, {"loss_type": "dirichlet_multinomial"}),  # one process has no row of its own in the last step
-        (7, 4, 1, {"stream": True, "max_steps": 2}),
-    ],
-    ids=["13 rows, accumulated", "9 rows, dirichlet", "a stream of 7 rows"],
+    ("name", "kind"), [*((name, "two") for name in CASES), (SHARDED, "fsdp2")], ids=[*CASES, "FSDP2"]
 )
-def test_two_processes_give_what_one_gives(tmp_path, tiny_backbone, rows, batch, steps, changes):
-    one, one_gradients = run(tmp_path / "one", tiny_backbone, 1, rows, batch, steps, changes)
-    two, two_gradients = run(tmp_path / "two", tiny_backbone, 2, rows, batch, steps, changes)
+def test_two_processes_give_what_one_gives(runs, name, kind):
+    folders = [runs / "one" / name, runs / kind / name]
+    one, two = (json.loads((folder / "found.json").read_text()) for folder in folders)
+    one_gradients, two_gradients = (load_file(folder / "gradients.safetensors") for folder in folders)
     assert (one["processes"], two["processes"]) == (1, 2)
     assert one["steps"] == two["steps"] == 2
     assert one_gradients.keys() == two_gradients.keys()
-    for name, gradient in one_gradients.items():
-        assert (gradient - two_gradients[name]).norm() <= 1e-9 + 1e-5 * gradient.norm(), name
+    for weight, gradient in one_gradients.items():
+        assert (gradient - two_gradients[weight]).norm() <= 1e-9 + 1e-5 * gradient.norm(), weight
     assert max(float(gradient.norm()) for gradient in one_gradients.values()) > 1e-3
     assert one["losses"] == pytest.approx(two["losses"], rel=1e-6)
 
     clock = ("runtime", "per_second")
-    scores = {name: value for name, value in one["scores"].items() if not name.endswith(clock)}
-    assert {name: two["scores"][name] for name in scores} == pytest.approx(scores, abs=1e-6)
-    assert scores["eval_num_examples"] == rows
+    scores = {score: value for score, value in one["scores"].items() if not score.endswith(clock)}
+    assert {score: two["scores"][score] for score in scores} == pytest.approx(scores, abs=1e-6)
+    assert scores["eval_num_examples"] == CASES[name][0]
     # every row once and in order
     for found in (one, two):
         np.testing.assert_allclose(found["labels"], found["expected_labels"], atol=1e-6)
     np.testing.assert_allclose(one["predictions"], two["predictions"], atol=1e-6)
+    saved = [load_emotion_model(folder)[0].state_dict() for folder in folders]
+    assert largest_difference(*saved) <= 1e-6
 
 
 @pytest.mark.slow
