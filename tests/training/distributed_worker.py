@@ -16,6 +16,7 @@ from trainer_setup import make_trainer, without_dropout
 from transformers import TrainerCallback
 
 from hf_emo_dist.modeling import EmotionDistributionProcessor, Qwen2AudioForEmotionDistribution
+from hf_emo_dist.training import emotion_lora_config
 
 
 class Gradients(TrainerCallback):
@@ -48,6 +49,9 @@ def train(backbone, folder, rows, batch, steps, changes, fsdp):
     train = as_dataset(tiny_rows(rows, seed=1, seconds=(0.15, 1.5)))
     held_out = as_dataset(tiny_rows(rows, seed=2, seconds=(0.15, 1.5)))
     gradients = Gradients()
+    options = {"callbacks": [gradients]}
+    if changes.pop("lora", False):
+        options["peft_config"] = emotion_lora_config("all", lora_dropout=0.0)
     if changes.pop("stream", False):
         train = train.to_iterable_dataset()
     trainer = make_trainer(
@@ -56,14 +60,13 @@ def train(backbone, folder, rows, batch, steps, changes, fsdp):
         folder,
         train,
         held_out,
-        trainer_options={"callbacks": [gradients]},
+        trainer_options=options,
         per_device_train_batch_size=batch // processes // steps,
         gradient_accumulation_steps=steps,
         per_device_eval_batch_size=4,
         optim="sgd",
         learning_rate=0.1,
         max_grad_norm=1e9,
-        ddp_find_unused_parameters=False,
         use_cpu=not fsdp,
         **changes,
     )

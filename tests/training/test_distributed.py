@@ -42,7 +42,7 @@ def test_every_row_of_accelerates_shards_counts_once(size, batch, processes):
 def test_a_launch_that_started_too_few_processes_is_reported_once(caplog):
     launched = {"ACCELERATE_USE_CPU": "True", "MASTER_PORT": "29500"}
     warn_about_launch(1, launched)
-    assert len(caplog.records) == 1 and "accelerate_configs/cpu.yaml" in caplog.text
+    assert len(caplog.records) == 1 and "--multi_gpu --num_processes N recipes/train.py --use_cpu true" in caplog.text
     caplog.clear()
     warn_about_launch(2, {**launched, "WORLD_SIZE": "2"})
     warn_about_launch(1, {"ACCELERATE_USE_CPU": "True"})
@@ -95,6 +95,12 @@ CASES = {
     "13 rows, accumulated": (13, 8, 2, {}),  # the last step has 5 rows: batches of 2 and 2, 1 and a repeat
     # one process has no row of its own in the last step
     "9 rows, dirichlet": (9, 8, 1, {"loss_type": "dirichlet_multinomial"}),
+    "LoRA, checkpointed": (
+        5,
+        4,
+        1,
+        {"lora": True, "activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": True}},
+    ),
     "a stream of 7 rows": (7, 4, 1, {"stream": True, "max_steps": 2}),
 }
 SHARDED = "13 rows, accumulated"
@@ -136,6 +142,8 @@ def test_two_processes_give_what_one_gives(runs, name, kind):
         np.testing.assert_allclose(found["labels"], found["expected_labels"], atol=1e-6)
     np.testing.assert_allclose(one["predictions"], two["predictions"], atol=1e-6)
     saved = [load_emotion_model(folder)[0].state_dict() for folder in folders]
+    # beside an adapter's trained head peft keeps the one it replaced, which is made anew
+    saved = [{name: value for name, value in model.items() if "original_module" not in name} for model in saved]
     assert largest_difference(*saved) <= 1e-6
 
 

@@ -57,6 +57,6 @@ def warn_about_launch(world_size: int, environment: Mapping[str, str] = os.envir
     asked = environment.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") and "MASTER_PORT" in environment
     if world_size == 1 and asked and "WORLD_SIZE" not in environment:
         logger.warning(
-            "accelerate was asked for several CPU processes and started one: `--cpu` needs MPI for that. "
-            "Use `accelerate launch --config_file recipes/accelerate_configs/cpu.yaml` instead"
+            "accelerate was asked for several CPU processes and started one: its `--cpu` needs MPI for that. Leave it out and use "
+            "`accelerate launch --multi_gpu --num_processes N recipes/train.py --use_cpu true ...`, which needs no GPU"
         )

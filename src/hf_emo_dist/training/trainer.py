@@ -19,7 +19,7 @@ from ..modeling.configuration import ADAPTER_CONFIG_NAME
 from ..modeling.losses import distribution_loss
 from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
-from .cached_tower import check_repeatable, complete_inputs, hash_for, open_cache
+from .cached_tower import check_repeatable, complete_inputs, hash_for, open_cache, tower_of
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
 from .rows import Rows, StreamedRows, collate
@@ -102,6 +102,9 @@ class EmotionDistributionTrainer(Trainer):
                     f"adapter {name!r} does not hold the head, which would reload random: make the adapter with modules_to_save=['head'], "
                     "or pass peft_config=emotion_lora_config() to the trainer"
                 )
+        if args.ddp_find_unused_parameters is None:
+            # a forward pass uses every weight; looking for others takes time, and with adapters and reentrant checkpointing it fails
+            args.ddp_find_unused_parameters = getattr(tower_of(model).config, "encoder_layerdrop", 0.0) > 0
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
         callbacks = list(callbacks or [])
