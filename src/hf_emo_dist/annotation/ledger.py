@@ -26,7 +26,7 @@ from hf_emo_dist.annotation import ledger_rows as rows
 from hf_emo_dist.annotation.ledger_limits import Claim, Limits, Owner, Reservation, Spending
 from hf_emo_dist.annotation.ledger_opening import Database, open_to_read
 from hf_emo_dist.annotation.ledger_schema import LedgerError, new_id
-from hf_emo_dist.annotation.types import Record
+from hf_emo_dist.annotation.types import OK, Record
 
 if TYPE_CHECKING:
     import datasets
@@ -86,6 +86,7 @@ class Ledger:
         self._database = Database(path, synchronous, busy_timeout_s, self._opened)
         self._owner = Owner.of_this_process()
         self._last_id = 0
+        self._all_stored = True
         self._closed = False
         self._warned = False
 
@@ -160,12 +161,15 @@ class Ledger:
                 `extend`.
         """
         limits = limits or Limits()
-        with self._reading() as connection:  # a full ledger is read without waiting for who is writing
-            found = rows.lookup(connection, [claim.key for claim in claims])
-            if all(claim.key in found and (found[claim.key].outcome == "ok" or not claim.retry) for claim in claims):
+        if self._all_stored:  # so it was last time: a full ledger is read without waiting for those who write
+            with self._reading() as connection:
+                found = rows.lookup(connection, [claim.key for claim in claims])
+            if all(claim.key in found and (found[claim.key].outcome == OK or not claim.retry) for claim in claims):
                 return Reservation(stored=found)
         with self._transaction() as connection:
-            return limiting.reserve(connection, claims, limits, self._owner, self._clock(), lease_s)
+            result = limiting.reserve(connection, claims, limits, self._owner, self._clock(), lease_s)
+        self._all_stored = len(result.stored) == len(claims)
+        return result
 
     def store(self, records: Sequence[Record]) -> None:
         """Writes replies, in one transaction that is on the disk when this returns; drops their leases.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emo_dist.annotation.ledger_rows import Row, content_id, record_of, row_of
+from hf_emo_dist.annotation.ledger_rows import Row, content_id, row_of
 from hf_emo_dist.annotation.ledger_schema import FIELDS, INTEGERS, REALS, LedgerError
 from hf_emo_dist.annotation.types import FAILURES, OK, Record
 
@@ -34,7 +34,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     field.name: field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
     for field in dataclasses.fields(Record)
 }
@@ -92,12 +92,8 @@ def read_lines(path: Path) -> tuple[list[tuple[str, Row]], int]:
             continue
         try:
             values = json.loads(line)
-            reply_id = values["reply_id"]
-            if not _ID.fullmatch(reply_id):
-                raise ValueError(reply_id)
-            # through the record, which checks it
-            found.append((reply_id, row_of(record_of(tuple(values.get(name) for name in FIELDS)))))
-        except (ValueError, KeyError, TypeError):
+            found.append(_reply({name: values[name] for name in (*FIELDS, "reply_id") if name in values}, len(found)))
+        except (ValueError, TypeError):
             bad += 1
     return found, bad
 
@@ -170,12 +166,12 @@ def rows_of_dataset(
         present = [name for name in (*FIELDS, "reply_id") if name in batch]
         rows = []
         for values in zip(*(batch[name] for name in present), strict=True):
-            rows.append(_row_of_dataset(dict(zip(present, values, strict=True)), number))
+            rows.append(_reply(dict(zip(present, values, strict=True)), number))
             number += 1
         yield rows
 
 
-def _row_of_dataset(values: dict[str, Any], number: int) -> tuple[str, Row]:
+def _reply(values: dict[str, Any], number: int) -> tuple[str, Row]:
     def wrong(column: str, why: str) -> ValueError:
         return ValueError(
             f"Row {number}, column `{column}`: {why}. Rows before it may be imported already; importing again is safe."
@@ -211,6 +207,8 @@ def _settings(value: Any) -> dict[str, Any]:
 
 
 def _distribution(value: Any) -> dict[str, float] | None:
+    if isinstance(value, str):
+        value = json.loads(value)
     if value is None or isinstance(value, Mapping):
         shares = {str(emotion): float(share) for emotion, share in (value or {}).items() if share is not None}
     else:

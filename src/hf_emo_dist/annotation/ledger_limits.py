@@ -80,7 +80,7 @@ class Reservation:
         granted: To be sent now; leased to the caller until stored, released or run out. In the order of the claims.
         stored: The record that counts, of what needs no request.
         busy: Someone else is asking, or the caller already is: look again after `wait_s`.
-        wait_s: Seconds after which it is worth trying again; 0 if nothing is deferred or busy.
+        wait_s: Seconds after which it is worth trying again; 0 if there is nothing to wait for.
         over_budget: The cap would be passed by the next request, counting what others are at; nothing was granted from there on.
         deferred: The rate is used up, or the scope is paused, for `wait_s`.
         exhausted: The cap would be passed even if all that is in flight came for nothing. Over budget without this may change when
@@ -193,7 +193,8 @@ class Rates:
         row = connection.execute(
             "SELECT requests, tokens, updated, paused_until FROM rates WHERE scope = ?", (limits.scope,)
         ).fetchone()
-        requests, tokens, updated, self.paused_until = row or (None, None, now, 0.0)
+        requests, tokens, updated, paused_until = row or (None, None, now, 0.0)
+        self.paused_until: float = paused_until
         elapsed = max(0.0, now - updated)  # a clock that was set back gives nothing
         self.requests = _Bucket(limits.requests_per_minute, requests, elapsed, 1.0)
         self.tokens = _Bucket(limits.tokens_per_minute, tokens, elapsed, 0.0)
@@ -267,6 +268,8 @@ def reserve(
     rates.save()
     if result.busy and not result.deferred:
         result.wait_s = min(POLL_SECONDS, max(0.01, min(held[key] for key in result.busy) - now))
+    elif result.over_budget and not result.exhausted and not result.deferred:
+        result.wait_s = POLL_SECONDS
     return result
 
 

@@ -27,6 +27,7 @@ __all__ = ["Database", "Mode", "open_to_read"]
 #: How the file is shared: a write-ahead log, a rollback journal, or not at all (each process keeps its replies in a file of its own).
 Mode = Literal["wal", "delete", "parts"]
 
+_JOURNALS: tuple[Literal["wal"], Literal["delete"]] = ("wal", "delete")
 FREE_BYTES = 32 * 2**20
 CHECK_SECONDS = 2.0
 # their locks or their shared memory do not reach from one machine to the next, which a write-ahead log needs
@@ -275,7 +276,7 @@ class Database:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         error: sqlite3.Error | None = None
-        for mode in ("delete",) if on_network(self.path) else ("wal", "delete"):
+        for mode in _JOURNALS[1:] if on_network(self.path) else _JOURNALS:
             connection = self._connected(str(self.path))
             try:
                 self._set_journal(connection, mode)

@@ -58,7 +58,7 @@ _CAST = {name: int if name in INTEGERS else float if name in REALS else _text fo
 }
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)  # the settings of thousands of replies are the same
 def _parsed(text: str) -> dict[str, Any]:
     return json.loads(text)
 
@@ -69,23 +69,12 @@ def record_of(row: Row) -> Record:
     if bytes in map(type, values):
         values = [value.decode("utf-8", "surrogatepass") if type(value) is bytes else value for value in values]
     if values[_DISTRIBUTION] is not None:
-        values[_DISTRIBUTION] = dict(_parsed(values[_DISTRIBUTION]))
-    values[_SETTINGS] = dict(_parsed(values[_SETTINGS])) if values[_SETTINGS] else {}
-    for place, default in _DEFAULTS:
-        if values[place] is None:
-            values[place] = default
+        values[_DISTRIBUTION] = json.loads(values[_DISTRIBUTION])
+    values[_SETTINGS] = dict(_parsed(values[_SETTINGS]))
     # what Record() does but for its check: these were checked when they were stored, and a full ledger is read at twice the pace
     record = object.__new__(Record)
     record.__dict__.update(zip(FIELDS, values, strict=True))
     return record
-
-
-# of columns that a migration added
-_DEFAULTS = tuple(
-    (FIELDS.index(name), value)
-    for name, value in vars(Record(key="", outcome=OK)).items()
-    if value is not None and name not in ("settings", "distribution", "key", "outcome")
-)
 
 
 def content_id(record: Record) -> str:
@@ -176,12 +165,8 @@ def pages(connection: sqlite3.Connection, after: int, plan: str | None, size: in
 
 
 def all_pages(connection: sqlite3.Connection) -> Iterator[list[tuple[str, Row]]]:
-    """All rows of another ledger, a thousand at a time, whatever columns of ours it has."""
-    present = {row[1] for row in connection.execute("PRAGMA table_info(replies)")}
-    columns = ", ".join(name if name in present else "NULL" for name in FIELDS)
+    """All rows of another ledger as `insert` takes them, a thousand at a time."""
     after = -1
-    while rows := connection.execute(
-        f"SELECT id, reply_id, {columns} FROM replies WHERE id > ? ORDER BY id LIMIT 1000", (after,)
-    ).fetchall():
-        after = rows[-1][0]
-        yield [(row[1], row[2:]) for row in rows]
+    while page := pages(connection, after, None):
+        after = page[-1][0]
+        yield [(row[1], row[3:]) for row in page]

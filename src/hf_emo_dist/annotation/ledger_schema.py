@@ -24,12 +24,17 @@ INTEGERS = frozenset(
 )
 REALS = frozenset({"temperature", "cost_usd", "latency_s"})
 
+
+def _kind(name: str) -> str:
+    return "INTEGER" if name in INTEGERS else "REAL" if name in REALS else "TEXT"
+
+
 # reply_id names a reply wherever it is copied to: 16 hexadecimal digits of its time in microseconds, then 16 random ones. Its order is the
 # order of storing. counts is 1 for the one reply of each key that counts.
 _TABLES = (
     f"""CREATE TABLE IF NOT EXISTS replies (
         id INTEGER PRIMARY KEY, reply_id TEXT NOT NULL, counts INTEGER NOT NULL DEFAULT 0,
-        {", ".join(f"{name} {'INTEGER' if name in INTEGERS else 'REAL' if name in REALS else 'TEXT'}" for name in FIELDS)})""",
+        {", ".join(f"{name} {_kind(name)}" for name in FIELDS)})""",
     """CREATE TABLE IF NOT EXISTS leases (
         key TEXT PRIMARY KEY, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL,
         expires REAL NOT NULL, cost_usd REAL NOT NULL, tokens INTEGER NOT NULL, scope TEXT NOT NULL) WITHOUT ROWID""",
@@ -148,11 +153,13 @@ def _from_0(connection: sqlite3.Connection) -> None:
     present = {row[1] for row in connection.execute("PRAGMA table_info(replies)")}
     for statement in _TABLES:
         connection.execute(statement)
-    for name, kind in [("reply_id", "TEXT"), ("counts", "INTEGER NOT NULL DEFAULT 0")] + [
-        (name, "INTEGER" if name in INTEGERS else "REAL" if name in REALS else "TEXT") for name in FIELDS
-    ]:
+    columns = {"reply_id": "TEXT", "counts": "INTEGER NOT NULL DEFAULT 0"} | {name: _kind(name) for name in FIELDS}
+    for name, kind in columns.items():
         if present and name not in present:
             connection.execute(f"ALTER TABLE replies ADD COLUMN {name} {kind}")
+            default = "{}" if name == "settings" else getattr(Record, name, None)
+            if default is not None:
+                connection.execute(f"UPDATE replies SET {name} = ?", (default,))
     connection.execute(
         "UPDATE replies SET reply_id = printf('%016x', id) || lower(hex(randomblob(8))) WHERE reply_id IS NULL"
     )
