@@ -213,7 +213,11 @@ class Server:
         return getattr(self, f"fault_{kind}")(request, **options)
 
     def fault_status(self, request, code=500, body=None, headers=()):
-        return Reply(code, {"error": {"code": code, "message": f"status {code}", "status": "X"}} if body is None else body, headers)
+        return Reply(
+            code,
+            {"error": {"code": code, "message": f"status {code}", "status": "X"}} if body is None else body,
+            headers,
+        )
 
     def fault_reset_after(self, request):
         return Reply(how="abort")

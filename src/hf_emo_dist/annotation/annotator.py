@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..audio import AudioError, audio_hash
 from ..emotions import PAPER_EMOTIONS, validate_emotions
-from .choice import make_backend
+from .choice import choose_members, choose_prompts, make_backend
 from .columns import annotation_columns, annotation_features, typed
 from .jobs import Clip, Job, RunSettings
 from .ledger import Ledger
 from .loop import LoopThread
-from .panel import default_panel, describe_panel, panel_from, paper_panel, without_temperature
+from .panel import describe_panel
 from .progress import Progress
-from .prompts import PromptSet, default_prompts, load_prompts, paper_prompts
+from .prompts import PromptSet
 from .report import AnnotationIncomplete, RunReport
 from .rows import Utterance, read_batch, read_dataset
 from .runner import Runner
@@ -117,7 +116,9 @@ class Annotator:
             raise ValueError(f"`preset` must be 'default' or 'paper', got {preset!r}.")
         unknown = sorted(set(run) - set(_RUN_FIELDS))
         if unknown:
-            raise ValueError(f"Unknown arguments: {', '.join(unknown)}. Known ones for the run are {', '.join(_RUN_FIELDS)}.")
+            raise ValueError(
+                f"Unknown arguments: {', '.join(unknown)}. Known ones for the run are {', '.join(_RUN_FIELDS)}."
+            )
         if isinstance(run.get("retry_failed"), (list, set)):
             run["retry_failed"] = tuple(sorted(run["retry_failed"]))
         self.emotions = validate_emotions(emotions)
@@ -125,13 +126,10 @@ class Annotator:
         self.audio_column, self.progress = audio_column, progress
         self.settings = RunSettings(**run)
         self.backend: Backend = make_backend(backend, preset) if isinstance(backend, str) else backend
-        if isinstance(prompts, PromptSet):
-            self.prompts = prompts
-        elif prompts is not None:
-            self.prompts = load_prompts(prompts)
-        else:
-            self.prompts = paper_prompts() if preset == "paper" else default_prompts()
-        self.members = self._members(panel, num_annotations, num_distributions, seed)
+        self.prompts = choose_prompts(prompts, preset)
+        self.members = choose_members(
+            self.backend, self.prompts, preset, panel, num_annotations, num_distributions, seed
+        )
         self._ledger_path = str(ledger.path if isinstance(ledger, Ledger) else ledger or default_ledger())
         self._ledger: Ledger | None = ledger if isinstance(ledger, Ledger) else None
         self._start()
@@ -140,50 +138,6 @@ class Annotator:
     def _start(self) -> None:
         self._loop, self._lock = LoopThread(), threading.RLock()
         self._told: set[str] = set()
-
-    def _members(
-        self, panel: Sequence[PanelMember | Mapping[str, Any]] | None, num_annotations: int, num_distributions: int, seed: int
-    ) -> tuple[PanelMember, ...]:
-        capabilities = self.backend.capabilities
-        if panel is None and self.preset == "default":
-            members = default_panel(
-                num_annotations,
-                num_distributions,
-                honours_temperature=capabilities.temperature,
-                num_wordings=min(self.prompts.wordings(mode) or 99 for mode in ("label", "distribution")),
-            )
-            if not capabilities.temperature:
-                logger.info(
-                    "%s does not honour temperature: annotators differ in focus and wording (%s)",
-                    self.backend.model,
-                    describe_panel(members),
-                )
-        else:
-            members = paper_panel(num_annotations, seed) if panel is None else panel_from(panel)
-            if not capabilities.temperature and any(member.temperature is not None for member in members):
-                members = without_temperature(members, self.prompts)
-                logger.warning(
-                    "%s does not honour temperature, so none is sent, and annotators differ in focus and wording alone%s",
-                    self.backend.model,
-                    ": this is not the paper's panel" if panel is None else "",
-                )
-        for member in members:
-            if not self.prompts.wordings(member.mode):
-                raise ValueError(
-                    f"The prompts ask no question in {member.mode} mode, and the panel has such annotators. "
-                    f"Mend: give '{member.mode}' in the prompt file, or change the panel."
-                )
-        today = datetime.now(UTC).date()
-        if capabilities.retired_on is not None and self.backend.destination is not None:
-            gone = "was retired" if capabilities.is_retired(today) else "will be retired"
-            logger.warning(
-                "%s %s on %s; from then on %s may answer its name. Such a reply stops the run and is no vote.",
-                self.backend.model,
-                gone,
-                capabilities.retired_on,
-                capabilities.replaced_by or "another model",
-            )
-        return members
 
     def _check_budget(self) -> None:
         capabilities = self.backend.capabilities

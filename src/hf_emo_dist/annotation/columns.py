@@ -130,4 +130,6 @@ def with_columns(dataset: Dataset, ledger: Ledger, keys: Sequence[bytes], emotio
 
     # The schema carries the features, so that nothing is cast.
     added = Dataset(pa.Table.from_batches(batches(), schema=features.arrow_schema), split=dataset.split)
-    return concatenate_datasets([dataset.remove_columns([n for n in names if n in dataset.column_names]), added], axis=1)
+    return concatenate_datasets(
+        [dataset.remove_columns([n for n in names if n in dataset.column_names]), added], axis=1
+    )

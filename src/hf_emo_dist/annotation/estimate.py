@@ -51,7 +51,9 @@ class Estimate:
 
     def summary(self) -> str:
         """The estimate in one line."""
-        cost = f"${self.cost_usd.text(',.2f')}" if self.cost_usd is not None else "cost unknown (no price for this model)"
+        cost = (
+            f"${self.cost_usd.text(',.2f')}" if self.cost_usd is not None else "cost unknown (no price for this model)"
+        )
         source = f"measured on {self.pilot} replies" if self.pilot else "assumed thinking and latency, not measured"
         minutes = (self.seconds * (1 / 60)).text(",.1f")
         return (
@@ -69,13 +71,19 @@ class Estimate:
             f"thinking tokens   {self.thinking.text()}",
             f"output tokens     {self.output.text()}",
             "cost              "
-            + (f"${self.cost_usd.text(',.4f')} ({self.prices})" if self.cost_usd is not None else "unknown: no price for this model"),
+            + (
+                f"${self.cost_usd.text(',.4f')} ({self.prices})"
+                if self.cost_usd is not None
+                else "unknown: no price for this model"
+            ),
             f"time              {(self.seconds * (1 / 60)).text(',.1f')} min",
             f"figures a request {f'measured on {self.pilot} replies' if self.pilot else 'assumed; a pilot measures them'}",
         ]
         if self.unusable:
             first = next(iter(self.unusable))
-            lines.append(f"cannot be sent    {len(self.unusable)} clips: {', '.join(list(self.unusable)[:10])}. {self.unusable[first]}")
+            lines.append(
+                f"cannot be sent    {len(self.unusable)} clips: {', '.join(list(self.unusable)[:10])}. {self.unusable[first]}"
+            )
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,7 +132,12 @@ def spans_cost(tokens: dict[str, Span], capabilities: ModelCapabilities, on_date
 
 
 def time_needed(
-    requests: int, tokens: Span, concurrency: int, latency: Span | None, requests_per_minute: float | None, tokens_per_minute: float | None
+    requests: int,
+    tokens: Span,
+    concurrency: int,
+    latency: Span | None,
+    requests_per_minute: float | None,
+    tokens_per_minute: float | None,
 ) -> Span:
     """Seconds for so many requests: by latency and concurrency, or by the rates where they are slower."""
     if not requests:

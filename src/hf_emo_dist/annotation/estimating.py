@@ -46,7 +46,9 @@ def estimate(annotator: Annotator, dataset: Dataset, pilot: int = 0) -> Estimate
             wanted = []
             for job in jobs:
                 record = there.get(job.key)
-                if job.key in seen or (record is not None and (record.outcome == OK or not settings.asks_again(record.outcome))):
+                if job.key in seen or (
+                    record is not None and (record.outcome == OK or not settings.asks_again(record.outcome))
+                ):
                     stored += 1
                 else:
                     seen.add(job.key)
@@ -67,7 +69,11 @@ def estimate(annotator: Annotator, dataset: Dataset, pilot: int = 0) -> Estimate
         waiting.clear()
 
     bar = tqdm(
-        annotator.utterances(dataset), total=len(dataset), desc="Estimating", unit="clip", disable=not annotator.progress
+        annotator.utterances(dataset),
+        total=len(dataset),
+        desc="Estimating",
+        unit="clip",
+        disable=not annotator.progress,
     )
     for utterance in bar:
         rows += 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from .types import PanelMember, PreparedAudio, Prompt
+from .capabilities import cost_usd
+from .parsing import Reading
+from .types import Answer, Backend, PanelMember, PreparedAudio, Prompt, Record
 
-__all__ = ["Clip", "Job", "RunSettings"]
+__all__ = ["Clip", "Job", "RunSettings", "record_of"]
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,50 @@ class Job:
     request_hash: str
     audio_hash: str
     retry: bool = False
+
+
+def record_of(
+    job: Job,
+    backend: Backend,
+    plan: str,
+    reading: Reading,
+    answer: Answer | None,
+    latency_s: float | None,
+    tries: int,
+    clean: Callable[[str], str],
+) -> Record:
+    """The row of the ledger for one reply, or for one that was given up (`answer` is None then)."""
+    now = datetime.now(UTC)
+    replied: dict[str, Any] = {}
+    if answer is not None:
+        usage = answer.usage
+        replied = {
+            "text": None if answer.text is None else clean(answer.text),
+            "model_version": answer.model_version,
+            "settings": dict(answer.settings),
+            "prompt_tokens": usage.prompt_tokens,
+            "audio_tokens": usage.audio_tokens,
+            "thinking_tokens": usage.thinking_tokens,
+            "output_tokens": usage.output_tokens,
+            "cost_usd": cost_usd(usage, backend.capabilities, now.date()),
+        }
+    return Record(
+        key=job.key,
+        outcome=reading.outcome,
+        label=reading.label,
+        distribution=reading.distribution,
+        detail=reading.detail,
+        backend=backend.name,
+        endpoint=backend.endpoint,
+        model=backend.model,
+        prompt_version=job.prompt.version,
+        plan=plan,
+        audio=job.audio_hash,
+        request=job.request_hash,
+        row_id=job.clip.row_id,
+        latency_s=latency_s,
+        tries=tries,
+        created=now.isoformat(timespec="milliseconds"),
+        **asdict(job.member),
+        **replied,
+    )

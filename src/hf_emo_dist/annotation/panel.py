@@ -155,7 +155,9 @@ def without_temperature(panel: Sequence[PanelMember], prompts: PromptSet) -> tup
         values = {**asdict(member), "temperature": None}
         count = prompts.wordings(member.mode)
         candidates = (
-            PanelMember(**{**values, "wording": (member.wording + i) % count, "replicate": member.replicate + i // count})
+            PanelMember(
+                **{**values, "wording": (member.wording + i) % count, "replicate": member.replicate + i // count}
+            )
             for i in range(len(panel) * count)
         )
         fresh = next(candidate for candidate in candidates if candidate not in seen)

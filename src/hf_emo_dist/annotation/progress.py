@@ -33,7 +33,10 @@ class Progress:
         # Building the figures costs more than a vote does: only when the bar is drawn anyway.
         if self._bar.update(advance) or advance == 0:
             failures = sum(map(len, report.failures.values())) + len(report.skipped)
-            figures: dict[str, Any] = {"failed": failures, "tokens": sum(report.tokens[k] for k in ("prompt", "thinking", "output"))}
+            figures: dict[str, Any] = {
+                "failed": failures,
+                "tokens": sum(report.tokens[k] for k in ("prompt", "thinking", "output")),
+            }
             if report.cost_usd:
                 figures["USD"] = f"{report.cost_usd:.4f}"
             if report.transport_errors:
@@ -43,6 +46,8 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -73,7 +73,9 @@ class RunReport:
             self.model_versions[record.model_version] += 1
         if record.latency_s is not None:
             # A request that never got a reply costs nothing; one that did and has no price makes the sum unknown.
-            self.cost_usd = None if self.cost_usd is None or record.cost_usd is None else self.cost_usd + record.cost_usd
+            self.cost_usd = (
+                None if self.cost_usd is None or record.cost_usd is None else self.cost_usd + record.cost_usd
+            )
 
     def summary(self) -> str:
         """The report in a few lines."""

@@ -7,18 +7,18 @@ leases within budget and rates; as many workers as requests may be in flight sen
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..audio import AudioError
 from .budget import claim_for
-from .capabilities import cost_usd, same_family
-from .jobs import Job, RunSettings
+from .capabilities import same_family
+from .jobs import Job, RunSettings, record_of
 from .ledger import Ledger, LedgerError, Limits
 from .loop import Channel
 from .pacing import Pacing
@@ -36,6 +36,8 @@ _LEASE_S = 600.0
 _CHUNK = 512
 #: Seconds between two looks at a key that another process has asked for.
 _POLL_S = 0.25
+#: Bytes a second.
+_SLOWEST_UPLOAD = 100_000
 #: Replies given up one after another, with none in between, after which the service is taken to be down.
 _DOWN = 8
 
@@ -212,10 +214,8 @@ class Runner:
                 "Mend: raise max_cost_usd or max_tokens.",
             )
             return
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._settled.wait(), _POLL_S)
-        except TimeoutError:
-            pass
 
     # --- what is sent
 
@@ -245,9 +245,9 @@ class Runner:
             self.report.requests += 1
             sent = time.monotonic()
             try:
-                answer = await asyncio.wait_for(
-                    self.backend.ask(job.request, clip, self.settings.timeout_s), self.settings.timeout_s
-                )
+                # The backend keeps the time-out itself; this holds where it does not. Large clips are uploaded first.
+                limit = self.settings.timeout_s + len(clip.data) / _SLOWEST_UPLOAD
+                answer = await asyncio.wait_for(self.backend.ask(job.request, clip, self.settings.timeout_s), limit)
             except (TransientError, TimeoutError) as error:
                 kind = error.kind if isinstance(error, TransientError) else "timeout"
                 self.report.transport_errors[kind] += 1
@@ -305,37 +305,7 @@ class Runner:
         return True
 
     def _record(self, job: Job, reading: Reading, answer: Answer | None, latency: float | None, tries: int) -> Record:
-        now = datetime.now(UTC)
-        member = job.member
-        record: dict[str, Any] = {
-            "key": job.key,
-            "outcome": reading.outcome,
-            "label": reading.label,
-            "distribution": reading.distribution,
-            "detail": reading.detail,
-            "backend": self.backend.name,
-            "endpoint": self.backend.endpoint,
-            "model": self.backend.model,
-            "prompt_version": job.prompt.version,
-            "plan": self.plan,
-            "audio": job.audio_hash,
-            "request": job.request_hash,
-            "row_id": job.clip.row_id,
-            "latency_s": latency,
-            "tries": tries,
-            "created": now.isoformat(timespec="milliseconds"),
-        }
-        record |= {name: getattr(member, name) for name in ("focus", "temperature", "mode", "replicate", "wording", "persona")}
-        if answer is not None:
-            usage = answer.usage
-            record |= {f"{kind}_tokens": getattr(usage, f"{kind}_tokens") for kind in ("prompt", "audio", "thinking", "output")}
-            record |= {
-                "text": None if answer.text is None else self._clean(answer.text),
-                "model_version": answer.model_version,
-                "settings": dict(answer.settings),
-                "cost_usd": cost_usd(usage, self.backend.capabilities, now.date()),
-            }
-        return Record(**record)
+        return record_of(job, self.backend, self.plan, reading, answer, latency, tries, self._clean)
 
     # --- what is kept
 
@@ -385,10 +355,8 @@ class Runner:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopped.wait(), seconds)
-        except TimeoutError:
-            pass
 
     def _stop(self, reason: str, mend: str = "") -> None:
         if self.report.stop_reason is None:

@@ -202,8 +202,6 @@ class Backend(Protocol):
         model: The model that is asked.
         endpoint: Identity of the server, without secrets: ``"https://host/path"``, or ``"local"``.
         capabilities: What the model takes and honours, see `annotation.capabilities.ModelCapabilities`.
-        destination: Where audio is uploaded to, in words; None if it stays on this machine.
-        terms: Under whose terms, with an address.
         row_columns: Columns of the row that `render` reads.
     """
 
@@ -211,9 +209,17 @@ class Backend(Protocol):
     model: str
     endpoint: str
     capabilities: Any
-    destination: str | None
-    terms: str
     row_columns: tuple[str, ...]
+
+    @property
+    def destination(self) -> str | None:
+        """Where audio is uploaded to, in words; None if it stays on this machine."""
+        ...
+
+    @property
+    def terms(self) -> str:
+        """Under whose terms, with an address."""
+        ...
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
         """The complete request without audio and secrets, of what `json` can write. All that changes the answer is in it."""
