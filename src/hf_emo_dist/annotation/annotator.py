@@ -275,6 +275,12 @@ class Annotator:
 
         return estimate(self, dataset, pilot)
 
+    def without_votes(self, dataset: Dataset) -> Dataset:
+        """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
+        from .columns import with_columns
+
+        return with_columns(dataset, self.ledger, [], self.emotions)
+
     def features(self, features: Features) -> Features:
         """`features` with the new columns, for ``dataset.map(annotator, features=annotator.features(dataset.features))``."""
         from datasets import Features

@@ -136,6 +136,6 @@ def judge(error: Any, model: str, sent_file: bool, secrets: Iterable[str]) -> An
         return TransientError("rate_limit", text, _delay(error, entries))
     if code in (408, 504):
         return TransientError("timeout" if code == 408 else "server", text, _delay(error, entries))
-    if code >= 500 or not 400 <= code:
+    if code >= 500 or not code >= 400:
         return TransientError("server", text, _delay(error, entries))
     return Answer(None, "rejected", text)
