@@ -204,7 +204,7 @@ class Ledger:
         """Lets the caller's leases on these keys run for `lease_s` seconds from now. What has run out is not brought back."""
         if keys:
             with self._transaction() as connection:
-                limiting.extend(connection, self._owner, keys, self._clock() + lease_s)
+                limiting.extend(connection, self._owner, keys, self._clock(), lease_s)
 
     def pause(self, scope: str, seconds: float) -> None:
         """Grants nobody anything in this scope for so long: after the server said that the rate is too high."""

@@ -28,6 +28,7 @@ __all__ = ["Database", "Mode", "open_to_read"]
 Mode = Literal["wal", "delete", "parts"]
 
 _JOURNALS: tuple[Literal["wal"], Literal["delete"]] = ("wal", "delete")
+MOUNTS = "/proc/self/mounts"
 FREE_BYTES = 32 * 2**20
 CHECK_SECONDS = 2.0
 # their locks or their shared memory do not reach from one machine to the next, which a write-ahead log needs
@@ -107,7 +108,7 @@ def on_network(path: Path) -> bool:
     """Whether the file system is one that several machines share; False where the system does not say."""
     best, kind = "", ""
     try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+        with open(MOUNTS, encoding="utf-8", errors="replace") as file:
             for line in file:
                 mount, name = line.split()[1:3]
                 mount = mount.encode().decode("unicode_escape")
