@@ -127,7 +127,9 @@ def test_caps_count_what_is_spent_and_what_is_reserved(ledger):
     assert result.granted == [key(2), key(3)] and result.over_budget
     ledger.store([record(2, cost_usd=0.4), record(3, cost_usd=0.4)])
     with Ledger(ledger.path) as resumed:  # the cap goes on
-        result = resumed.reserve([Claim(key(0), cost_usd=0.4), Claim(key(9), cost_usd=0.4), Claim(key(8), cost_usd=0.0)], limits)
+        result = resumed.reserve(
+            [Claim(key(0), cost_usd=0.4), Claim(key(9), cost_usd=0.4), Claim(key(8), cost_usd=0.0)], limits
+        )
     assert result.stored and not result.granted and result.over_budget and result.exhausted and result.wait_s == 0
     tokens = Limits(max_tokens=4 * 110 + 100)
     assert ledger.reserve([Claim(key(7), tokens=100), Claim(key(8), tokens=1)], tokens).granted == [key(7)]

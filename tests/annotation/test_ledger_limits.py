@@ -129,7 +129,9 @@ def test_no_order_of_events_passes_the_cap_or_grants_a_key_twice(events, cap):
             names = [key(number) for number in dict.fromkeys(numbers)]
             running = {name: lease for name, lease in leases.items() if lease[1] > clock.now}
             if event == "reserve":
-                result = owners[who].reserve([Claim(name, cost_usd=1.0) for name in names], Limits(max_cost_usd=cap), 10)
+                result = owners[who].reserve(
+                    [Claim(name, cost_usd=1.0) for name in names], Limits(max_cost_usd=cap), 10
+                )
                 assert not set(result.granted) & (set(running) | stored)
                 assert set(result.busy) <= set(running) and set(result.stored) == stored & set(names)
                 if result.granted:

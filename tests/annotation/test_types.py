@@ -5,7 +5,13 @@ import pytest
 from hf_emo_dist.annotation import types
 from hf_emo_dist.annotation.types import Record, canonical_json, ledger_key, request_hash
 
-REQUEST = {"model": "m-1", "temperature": 0.5, "text": "Wie klingt das? „ü“", "emotions": ["angry", "happy"], "thinking": None}
+REQUEST = {
+    "model": "m-1",
+    "temperature": 0.5,
+    "text": "Wie klingt das? „ü“",
+    "emotions": ["angry", "happy"],
+    "thinking": None,
+}
 PARTS = {
     "audio": "0f" * 32,
     "request": "2ca1c4537021a7d53ddb6cbcfd0a967dd5e44bd3a6e1d1f6cb9bbd8b4e3b0a11",

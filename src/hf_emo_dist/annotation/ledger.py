@@ -368,7 +368,7 @@ class Ledger:
         # into the process's own working copy; the files stay as they are
         with self._database.transaction() as own:
             if self.path.exists() and self.path.stat().st_size:
-                with contextlib.closing(open_to_read(self.path)) as connection:
+                with contextlib.closing(open_to_read(self.path, locks=False)) as connection:
                     for page in rows.all_pages(connection):
                         rows.insert(own, page)
             for part in parts:
