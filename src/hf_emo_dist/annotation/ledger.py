@@ -204,7 +204,7 @@ class Ledger:
         """Lets the caller's leases on these keys run for `lease_s` seconds from now. What has run out is not brought back."""
         if keys:
             with self._transaction() as connection:
-                limiting.extend(connection, self._owner, keys, self._clock() + lease_s)
+                limiting.extend(connection, self._owner, keys, self._clock(), lease_s)
 
     def pause(self, scope: str, seconds: float) -> None:
         """Grants nobody anything in this scope for so long: after the server said that the rate is too high."""
@@ -368,7 +368,7 @@ class Ledger:
         # into the process's own working copy; the files stay as they are
         with self._database.transaction() as own:
             if self.path.exists() and self.path.stat().st_size:
-                with contextlib.closing(open_to_read(self.path)) as connection:
+                with contextlib.closing(open_to_read(self.path, locks=False)) as connection:
                     for page in rows.all_pages(connection):
                         rows.insert(own, page)
             for part in parts:

@@ -333,11 +333,11 @@ def release(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str]) -
     )
 
 
-def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], expires: float) -> None:
-    """Lets the owner's leases on these keys run until `expires`."""
+def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], now: float, lease_s: float) -> None:
+    """Lets those of the owner's leases on these keys that still run do so for `lease_s` seconds from now."""
     connection.execute(
-        "UPDATE leases SET expires = ? WHERE owner = ? AND key IN (SELECT value FROM json_each(?))",
-        (expires, owner.token, json.dumps(list(keys))),
+        "UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND key IN (SELECT value FROM json_each(?))",
+        (now + lease_s, owner.token, now, json.dumps(list(keys))),
     )
 
 

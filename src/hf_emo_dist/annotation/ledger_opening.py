@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from hf_emo_dist.annotation.ledger_schema import APPLICATION_ID, VERSION, LedgerError, damaged, explain, install, newer
+from hf_emo_dist.annotation.ledger_schema import (
+    APPLICATION_ID,
+    VERSION,
+    LedgerError,
+    check_owner,
+    damaged,
+    explain,
+    install,
+    newer,
+)
 
 try:
     import fcntl
@@ -28,6 +37,7 @@ __all__ = ["Database", "Mode", "open_to_read"]
 Mode = Literal["wal", "delete", "parts"]
 
 _JOURNALS: tuple[Literal["wal"], Literal["delete"]] = ("wal", "delete")
+MOUNTS = "/proc/self/mounts"
 FREE_BYTES = 32 * 2**20
 CHECK_SECONDS = 2.0
 # their locks or their shared memory do not reach from one machine to the next, which a write-ahead log needs
@@ -107,7 +117,7 @@ def on_network(path: Path) -> bool:
     """Whether the file system is one that several machines share; False where the system does not say."""
     best, kind = "", ""
     try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+        with open(MOUNTS, encoding="utf-8", errors="replace") as file:
             for line in file:
                 mount, name = line.split()[1:3]
                 mount = mount.encode().decode("unicode_escape")
@@ -124,16 +134,22 @@ def address(path: Path, **options: str) -> str:
     return f"file:{quote(str(path))}?{query}"
 
 
-def open_to_read(path: Path, busy_timeout_s: float = 30.0) -> sqlite3.Connection:
-    """A read-only connection to a ledger of this version, also in a folder that is read-only or without locks.
+def open_to_read(path: Path, busy_timeout_s: float = 30.0, locks: bool = True) -> sqlite3.Connection:
+    """A read-only connection to a ledger of this version, also in a folder that is read-only.
+
+    Args:
+        locks: False for a file that cannot be locked, and so is written by nobody.
 
     Raises:
         LedgerError: if there is no such ledger.
     """
     check_header(path)
     # a write-ahead log cannot be read without its shared memory; a file that nobody writes can be read as it is
+    ways = [{"mode": "ro"}, {"mode": "ro", "immutable": "1"}]
+    if not locks and not Path(f"{path}-wal").exists():
+        ways.reverse()
     tried: sqlite3.Error | None = None
-    for options in ({"mode": "ro"}, {"mode": "ro", "nolock": "1"}, {"mode": "ro", "immutable": "1"}):
+    for options in ways:
         connection = None
         try:
             connection = sqlite3.connect(
@@ -306,6 +322,7 @@ class Database:
         if mode == "delete":
             # the only way out of a write-ahead log where shared memory does not work
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        check_owner(connection, self.path)  # before anything is changed in it
         deadline = time.monotonic() + self.busy_timeout_s
         while True:
             try:
