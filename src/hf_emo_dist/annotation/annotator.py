@@ -256,9 +256,9 @@ class Annotator:
         """
         from .columns import with_columns
 
+        utterances = self.utterances(dataset)
         estimate = self.estimate(dataset, pilot) if pilot else None
-        total = len(dataset) * len(self.members)
-        report, keys = self.run(self.utterances(dataset), total=total)
+        report, keys = self.run(utterances, total=len(dataset) * len(self.members))
         report.estimate = estimate
         logger.info("%s", report.summary())
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
