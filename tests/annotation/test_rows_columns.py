@@ -188,7 +188,10 @@ def test_restricted_audio_is_not_uploaded_unless_allowed(tmp_path, mark):
 
 def test_the_first_upload_says_where_to_and_under_whose_terms(tmp_path, caplog):
     mine = Annotator(
-        ScriptedBackend(destination="Far Away Inc."), emotions=TINY_EMOTIONS, ledger=tmp_path / "v.sqlite", progress=False
+        ScriptedBackend(destination="Far Away Inc."),
+        emotions=TINY_EMOTIONS,
+        ledger=tmp_path / "v.sqlite",
+        progress=False,
     )
     rows = as_dataset(tiny_rows(4))
     rows.map(mine, batched=True, batch_size=2)
@@ -208,7 +211,9 @@ def test_a_stream_of_typed_rows_is_annotated(tmp_path):
         for row in rows:
             yield {"id": row["id"], "audio": row["audio"]["bytes"]}
 
-    stream = IterableDataset.from_generator(generate, features=Features({"id": Value("string"), "audio": Value("binary")}))
+    stream = IterableDataset.from_generator(
+        generate, features=Features({"id": Value("string"), "audio": Value("binary")})
+    )
     assert [len(row["synthetic_votes"]) for row in stream.map(annotator(tmp_path), batched=True)] == [3, 3]
 
 

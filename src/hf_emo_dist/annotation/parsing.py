@@ -90,7 +90,9 @@ def _read_label(content: str, emotions: Sequence[str], lenient: bool) -> Reading
             named = any(part in emotions for part in re.split(r"\W+", word.lower()))
             if not broken and not named and len(word.split()) <= 3:
                 return Reading("outside", detail=f"{word!r} is not among {', '.join(emotions)}")
-    wrong = "the reply breaks off or is not JSON" if broken else f"expected one of {', '.join(emotions)} and nothing else"
+    wrong = (
+        "the reply breaks off or is not JSON" if broken else f"expected one of {', '.join(emotions)} and nothing else"
+    )
     return Reading("unparseable", detail=wrong)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..audio import check_audio
 from ..corpora import emotions_of, load_emotion_dataset, read_vote_source, write_dataset
+from ..corpora.writing import check_output_folder
 from ..emotions import validate_emotions
 from ..votes import combine_votes
 from .settings import PrepareSettings
@@ -57,8 +58,7 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     if settings.output is None:
         raise ValueError("output is missing. Mend: name a folder to write.")
     folder = Path(settings.output).expanduser()
-    if folder.is_dir() and any(folder.iterdir()) and not settings.overwrite:  # before money is spent
-        raise FileExistsError(f"{folder} is not empty. Mend: choose another output folder, or add --overwrite.")
+    check_output_folder(folder, settings.overwrite)  # before money is spent
     dataset, annotator, splits = _opened(settings)
     emotions = _emotions(settings, dataset)
     for split, rows in dataset.items():
