@@ -175,7 +175,7 @@ def test_restricted_audio_is_not_uploaded_unless_allowed(tmp_path, mark):
     far = {"destination": "Far Away Inc."}
     mine = Annotator(ScriptedBackend(**far), emotions=TINY_EMOTIONS, ledger=tmp_path / "v.sqlite", progress=False)
     for call in (lambda: mine.annotate(as_dataset(rows)), lambda: mine(rows[0])):
-        with pytest.raises(ValueError, match="Far Away Inc.*allow_upload=True"):
+        with pytest.raises(ValueError, match=r"Far Away Inc.*allow_upload=True"):
             call()
     assert mine.backend.sent == 0
     allowed = Annotator(
