@@ -61,7 +61,10 @@ class GeminiServer(Server):
         if found:
             return self._file(request, found[1])
         if request.where == "no file":
-            return Reply(403, error(403, "PERMISSION_DENIED", "You do not have permission to access the File or it may not exist."))
+            return Reply(
+                403,
+                error(403, "PERMISSION_DENIED", "You do not have permission to access the File or it may not exist."),
+            )
         return self.generated(request)
 
     def generated(self, request, text=None, model=None, reason="STOP", thinking=40, parts=None):
@@ -106,7 +109,10 @@ class GeminiServer(Server):
             name = f"files/f{len(self.files) + 1}"
             mime = request.headers["x-goog-upload-header-content-type"]
             self.files[name] = {"mime": mime, "state": "NEW", "looks": 0, "audio": None}
-            return Reply(body={}, headers={"x-goog-upload-status": "active", "x-goog-upload-url": f"{self.url}/upload/v1beta/{name}"})
+            return Reply(
+                body={},
+                headers={"x-goog-upload-status": "active", "x-goog-upload-url": f"{self.url}/upload/v1beta/{name}"},
+            )
         name = request.path.partition("/upload/v1beta/")[2]
         file = self.files[name]
         file["data"] = file.get("data", b"") + request.body
