@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import struct
-import sys
 import threading
 import time
 
@@ -263,7 +262,6 @@ class Server:
         ready()
         async with server:
             await self._stop.wait()
-            server.close_clients() if hasattr(server, "close_clients") else None
 
     @property
     def url(self):
@@ -308,6 +306,6 @@ def main(server_class):
                 await asyncio.sleep(0.2)
             server._stop.set()
 
-        await asyncio.gather(server._serve(lambda: (print(server.url), sys.stdout.flush())), watch())
+        await asyncio.gather(server._serve(lambda: os.write(1, f"{server.url}\n".encode())), watch())
 
     asyncio.run(serve())

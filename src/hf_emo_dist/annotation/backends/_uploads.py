@@ -37,7 +37,7 @@ class Uploads:
 
     Args:
         client: With ``aio.files``, as google-genai has it.
-        failures: Exceptions of the client that deleting may meet.
+        failures: Exceptions that the client raises.
         most_bytes: Files that nobody waits for are deleted once all of them are larger than this.
         poll_s: Seconds between two looks at a file that is not ready.
     """
@@ -105,7 +105,7 @@ class Uploads:
         try:
             file = await entry.task
             await self._client.aio.files.delete(name=file.name)
-        except (*self._failures, ValueError) as error:
+        except self._failures as error:
             # It is gone after 48 hours by itself.
             logger.info("An uploaded file was not deleted (%s).", type(error).__name__)
 
