@@ -230,7 +230,7 @@ def test_pickles_hold_the_path_alone(ledger):
     ledger.store([record(0)])
     data = pickle.dumps(ledger)
     assert data == pickle.dumps(ledger) and b"happy" not in data
-    with pickle.loads(data) as copy:  # noqa: S301 - made above
+    with pickle.loads(data) as copy:
         assert copy.path == ledger.path and copy.lookup([key(0)])
         assert ledger.reserve([Claim(key(1))]).granted and copy.reserve([Claim(key(1))]).busy
 

@@ -86,7 +86,7 @@ class Annotator:
 
     Example:
         >>> import numpy as np, tempfile
-        >>> row = {"id": "a", "audio": {"array": 0.1 * np.ones(8000, "float32"), "sampling_rate": 16000},
+        >>> row = {"id": "a", "audio": {"array": np.linspace(-0.1, 0.1, 8000, dtype="float32"), "sampling_rate": 16000},
         ...        "true_distribution": {"angry": 0.0, "sad": 1.0}}
         >>> annotator = Annotator("simulated", emotions=["angry", "sad"], num_annotations=3, progress=False,
         ...                       ledger=tempfile.mkdtemp() + "/votes.sqlite")
