@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ class Settings:
     share: float | None = field(default=None, metadata={"help": "at most 100 % of it"})
     flag: bool = field(default=False, metadata={"help": "whether"})
     on: bool = field(default=True, metadata={"help": "whether not"})
-    options: dict | None = field(default=None, metadata={"help": "more"})
+    options: dict[str, Any] | None = field(default=None, metadata={"help": "more"})
 
 
 def parse(*words, **kwargs):

@@ -78,7 +78,7 @@ def from_arguments(args: argparse.Namespace, kind: type[T]) -> T:
 def _plain(hint: Any) -> Any:
     """The type in `X | None`, or the type."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return next(part for part in typing.get_args(hint) if part is not type(None))
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
     return typing.get_origin(hint) or hint
 
 

@@ -1,14 +1,17 @@
 """From a data set with human votes to one with more: by the recipe's function, its command line and its YAML files."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from hf_emo_dist._arguments import from_arguments
 from hf_emo_dist.cli import main
 from hf_emo_dist.corpora import load_emotion_dataset, read_vote_source, simulate_corpus, write_dataset
 from hf_emo_dist.preparation import PrepareSettings, prepare_dataset
+from hf_emo_dist.preparation.annotate_command import add_arguments
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs" / "prepare"
 
@@ -120,6 +123,12 @@ def test_the_command_line_names_what_is_missing(capsys, tmp_path):
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
 def test_every_configuration_makes_an_annotator(name, tmp_path, monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "not-a-key")
-    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    annotator = PrepareSettings(**{**values, "ledger": str(tmp_path / "v.sqlite")}).annotator(("angry", "sad"))
+    file = CONFIGS / f"{name}.yaml"
+    values = yaml.safe_load(file.read_text())
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    read = from_arguments(
+        parser.parse_args(["--config", str(file), "--ledger", str(tmp_path / "v.sqlite")]), PrepareSettings
+    )
+    annotator = read.annotator(("angry", "sad"))
     assert len(annotator.members) == values["num_annotations"] and annotator.backend.name == values["backend"]
