@@ -367,3 +367,19 @@ def test_a_lock_that_another_program_holds_is_waited_for_and_then_named(tmp_path
         holder.close()
     with Ledger(path) as ledger:
         assert ledger.lookup([key(1)])
+
+
+def test_lines_that_are_written_while_another_process_takes_the_file_away(tmp_path, monkeypatch):
+    path = tmp_path / "votes.sqlite.a.part.jsonl"
+    ledger_exchange.append_lines(path, [("0" * 32, record(0))])
+    real = os.fsync
+
+    def taken(handle):
+        monkeypatch.setattr(os, "fsync", real)
+        path.rename(tmp_path / "taken")  # and read before the lines are in it
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", taken)
+    ledger_exchange.append_lines(path, [("1" * 32, record(1))])
+    (found,), bad = ledger_exchange.read_lines(path)
+    assert found[0] == "1" * 32 and not bad
