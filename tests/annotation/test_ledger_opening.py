@@ -55,8 +55,8 @@ def newer_version(path):
 def garbage_inside(path):
     filled(path)
     with open(path, "r+b") as file:
-        file.seek(4096 * 5)
-        file.write(os.urandom(4096 * 20))
+        file.seek(4096 * 40)  # a page of replies, which nothing but the check reads now
+        file.write(os.urandom(4096))
 
 
 def cut_off(path):
