@@ -205,14 +205,15 @@ def test_a_fork_opens_a_connection_of_its_own(ledger):
             ledger.release([key(1)])
             code = 0
         os._exit(code)
-    os.read(opened, 1)
+    os.close(tell_opened)
+    assert os.read(opened, 1)
     ledger.store([record(0)])
     ledger._database.disconnect()
     with Ledger(ledger.path) as other:
         other.store([record(2)])
     os.write(tell_closed, b"x")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    for end in (opened, tell_opened, closed, tell_closed):
+    for end in (opened, closed, tell_closed):
         os.close(end)
     assert ledger.reserve([Claim(key(1))]).busy, "the child cannot give back what is the parent's"
     assert len(ledger) == 22

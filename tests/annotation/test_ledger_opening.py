@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ledger_records import key, record
 
-from hf_emo_dist.annotation import ledger_exchange, ledger_opening
+from hf_emo_dist.annotation import ledger_exchange, ledger_place
 from hf_emo_dist.annotation.ledger import Claim, Ledger, LedgerError
 from hf_emo_dist.annotation.ledger_opening import Database
 from hf_emo_dist.annotation.ledger_schema import APPLICATION_ID, VERSION
@@ -197,7 +197,7 @@ def on_nfs(monkeypatch):
     mounts.write_text(
         "/dev/vda / ext4 rw 0 0\nserver:/export /home\\040of/all nfs4 rw 0 0\nserver:/export /tmp nfs4 rw 0 0\n"
     )
-    monkeypatch.setattr(ledger_opening, "MOUNTS", str(mounts))
+    monkeypatch.setattr(ledger_place, "MOUNTS", str(mounts))
 
 
 @pytest.mark.parametrize("place", [no_log, on_nfs])
@@ -208,10 +208,10 @@ def test_without_a_write_ahead_log_there_is_a_rollback_journal(tmp_path, monkeyp
         assert ledger._database.mode == "wal"
     place(monkeypatch)
     if place is on_nfs:
-        monkeypatch.setattr(ledger_opening, "NETWORK_FILE_SYSTEMS", ("nfs",))
-        assert ledger_opening.on_network(Path("/tmp/x")) and ledger_opening.on_network(Path("/home of/all/x"))
-        assert not ledger_opening.on_network(Path("/tmpfs/x"))
-        monkeypatch.setattr(ledger_opening, "on_network", lambda path: True)
+        monkeypatch.setattr(ledger_place, "NETWORK_FILE_SYSTEMS", ("nfs",))
+        assert ledger_place.on_network(Path("/tmp/x")) and ledger_place.on_network(Path("/home of/all/x"))
+        assert not ledger_place.on_network(Path("/tmpfs/x"))
+        monkeypatch.setattr(ledger_place, "on_network", lambda path: True)
     with warnings.catch_warnings(), Ledger(path) as one, Ledger(path) as two:
         warnings.simplefilter("error")
         assert one._database.mode == two._database.mode == "delete"
@@ -227,10 +227,10 @@ def without_locks(monkeypatch):
     def fails(*args):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(ledger_opening.fcntl, "lockf", fails)
+    monkeypatch.setattr(ledger_place.fcntl, "lockf", fails)
 
 
-@pytest.mark.skipif(ledger_opening.fcntl is None, reason="locks by other means")
+@pytest.mark.skipif(ledger_place.fcntl is None, reason="locks by other means")
 def test_without_locks_each_process_has_its_own_file_which_is_taken_in_later(tmp_path, monkeypatch):
     path = filled(tmp_path / "votes.sqlite", 3)
     before = path.read_bytes()
