@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ledger_records import key, record
 
-from hf_emo_dist.annotation import ledger_exchange, ledger_opening
+from hf_emo_dist.annotation import ledger_exchange, ledger_place
 from hf_emo_dist.annotation.ledger import Claim, Ledger, LedgerError
 from hf_emo_dist.annotation.ledger_opening import Database
 from hf_emo_dist.annotation.ledger_schema import APPLICATION_ID, VERSION
@@ -55,8 +55,8 @@ def newer_version(path):
 def garbage_inside(path):
     filled(path)
     with open(path, "r+b") as file:
-        file.seek(4096 * 5)
-        file.write(os.urandom(4096 * 20))
+        file.seek(4096 * 40)  # a page of replies, which nothing but the check reads now
+        file.write(os.urandom(4096))
 
 
 def cut_off(path):
@@ -197,7 +197,7 @@ def on_nfs(monkeypatch):
     mounts.write_text(
         "/dev/vda / ext4 rw 0 0\nserver:/export /home\\040of/all nfs4 rw 0 0\nserver:/export /tmp nfs4 rw 0 0\n"
     )
-    monkeypatch.setattr(ledger_opening, "MOUNTS", str(mounts))
+    monkeypatch.setattr(ledger_place, "MOUNTS", str(mounts))
 
 
 @pytest.mark.parametrize("place", [no_log, on_nfs])
@@ -208,10 +208,10 @@ def test_without_a_write_ahead_log_there_is_a_rollback_journal(tmp_path, monkeyp
         assert ledger._database.mode == "wal"
     place(monkeypatch)
     if place is on_nfs:
-        monkeypatch.setattr(ledger_opening, "NETWORK_FILE_SYSTEMS", ("nfs",))
-        assert ledger_opening.on_network(Path("/tmp/x")) and ledger_opening.on_network(Path("/home of/all/x"))
-        assert not ledger_opening.on_network(Path("/tmpfs/x"))
-        monkeypatch.setattr(ledger_opening, "on_network", lambda path: True)
+        monkeypatch.setattr(ledger_place, "NETWORK_FILE_SYSTEMS", ("nfs",))
+        assert ledger_place.on_network(Path("/tmp/x")) and ledger_place.on_network(Path("/home of/all/x"))
+        assert not ledger_place.on_network(Path("/tmpfs/x"))
+        monkeypatch.setattr(ledger_place, "on_network", lambda path: True)
     with warnings.catch_warnings(), Ledger(path) as one, Ledger(path) as two:
         warnings.simplefilter("error")
         assert one._database.mode == two._database.mode == "delete"
@@ -227,10 +227,10 @@ def without_locks(monkeypatch):
     def fails(*args):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(ledger_opening.fcntl, "lockf", fails)
+    monkeypatch.setattr(ledger_place.fcntl, "lockf", fails)
 
 
-@pytest.mark.skipif(ledger_opening.fcntl is None, reason="locks by other means")
+@pytest.mark.skipif(ledger_place.fcntl is None, reason="locks by other means")
 def test_without_locks_each_process_has_its_own_file_which_is_taken_in_later(tmp_path, monkeypatch):
     path = filled(tmp_path / "votes.sqlite", 3)
     before = path.read_bytes()
@@ -367,3 +367,19 @@ def test_a_lock_that_another_program_holds_is_waited_for_and_then_named(tmp_path
         holder.close()
     with Ledger(path) as ledger:
         assert ledger.lookup([key(1)])
+
+
+def test_lines_that_are_written_while_another_process_takes_the_file_away(tmp_path, monkeypatch):
+    path = tmp_path / "votes.sqlite.a.part.jsonl"
+    ledger_exchange.append_lines(path, [("0" * 32, record(0))])
+    real = os.fsync
+
+    def taken(handle):
+        monkeypatch.setattr(os, "fsync", real)
+        path.rename(tmp_path / "taken")  # and read before the lines are in it
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", taken)
+    ledger_exchange.append_lines(path, [("1" * 32, record(1))])
+    (found,), bad = ledger_exchange.read_lines(path)
+    assert found[0] == "1" * 32 and not bad

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -74,12 +73,8 @@ def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
             file.write(data.encode("ascii"))
             file.flush()
             os.fsync(file.fileno())
-            written = os.fstat(file.fileno())
-        # another process may have taken the file away to merge it before these lines were in it
-        with contextlib.suppress(FileNotFoundError):
-            now = os.stat(path)
-            if (now.st_dev, now.st_ino) == (written.st_dev, written.st_ino):
-                return
+        if path.exists():  # else another process took it away to merge it, perhaps before these lines were in it
+            return
 
 
 def read_lines(path: Path) -> tuple[list[tuple[str, Row]], int]:
