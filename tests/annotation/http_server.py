@@ -63,6 +63,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         self.server.connections += 1
+        self.server.opened += 1
 
     def connection_lost(self, error):
         self.server.connections -= 1
@@ -167,7 +168,7 @@ class Server:
         self.latency, self.key, self.keep, self.port = latency, key, keep, port
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if log else None
         self.requests, self.replies, self.script = [], [], []
-        self.count = self.sent = self.connections = self.in_flight = self.most_in_flight = 0
+        self.count = self.sent = self.connections = self.opened = self.in_flight = self.most_in_flight = 0
         self.loop = None
 
     # -- faults ------------------------------------------------------------------------------------------------------

@@ -207,9 +207,9 @@ class GeminiBackend:
                 if self._fits_inline(audio):
                     part = {"inline_data": {"data": audio.data, "mime_type": audio.mime}}
                 else:
-                    sent_file = True
                     async with asyncio.timeout(max(timeout_s, _UPLOAD_TIMEOUT_S)):
                         file = await stack.enter_async_context(connection.uploads.use(audio))
+                    sent_file = True
                     part = {"file_data": {"file_uri": file.uri, "mime_type": audio.mime}}
                 types = connection.types
                 contents = [types.Content(role="user", parts=[types.Part(**part), types.Part(text=request["text"])])]
