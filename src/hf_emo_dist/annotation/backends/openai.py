@@ -181,7 +181,9 @@ class OpenAIBackend:
             )
             if not getattr(response, "object", "").startswith("chat.completion"):
                 raise BrokenReply(f"no chat completion: {str(response)[:100]}")
-            return _read(response, dict(request["config"]), self.secrets())
+            # Without the schema, which is long and the same in every row; the request's hash covers it.
+            settings = {name: value for name, value in request["config"].items() if name != "response_format"}
+            return _read(response, {**settings, "structured": self.capabilities.structured}, self.secrets())
         except connection.failures as error:
             outcome = self._judge(error)
         if isinstance(outcome, Answer):
