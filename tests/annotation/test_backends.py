@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -403,4 +404,4 @@ def test_the_loop_gets_a_turn_between_two_builds():
 
     assert asyncio.run(main()) == list(range(8))
     builds = [i for i, event in enumerate(events) if event != "tick"]
-    assert all(later - earlier > 1 for earlier, later in zip(builds, builds[1:], strict=False)), events[:40]
+    assert all(later - earlier > 1 for earlier, later in itertools.pairwise(builds)), events[:40]
