@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import pytest
 from backend_setup import EMOTIONS, KEY, KEY_NAMES, SERVICES, ask, everything_about, member, prompt
 from http_server import label_for, shares_for
 
+from hf_emo_dist.annotation.backends._turns import send_in_turn
 from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, canonical_json
 
 
@@ -165,9 +167,9 @@ def test_a_request_holds_neither_audio_nor_keys_and_is_the_same_for_the_same(ser
 
 
 def test_sixty_four_at_once(service, server, audio):
-    server.latency = 1.0
-    found = ask(service.backend(), audio, count=64, timeout_s=20)
-    assert server.most_in_flight == server.count == 64, "connections are limited"
+    server.gate = 64  # a client with fewer connections waits for ever
+    found = ask(service.backend(), audio, count=64, timeout_s=30)
+    assert server.count == 64
     # no reply goes to another request
     for i, entry in enumerate(found):
         assert entry.text == label_for(audio.digest, f"What do you hear? ({i})", EMOTIONS)
@@ -224,10 +226,10 @@ def test_a_pickle_has_no_client_and_takes_the_environments(service, server, audi
     state = pickle.dumps(backend)
     ask(backend, audio, close=False)
     assert pickle.dumps(backend) == state, "use changes the fingerprint"
-    (found,) = ask(pickle.loads(state), audio)
+    (found,) = ask(pickle.loads(state), audio)  # noqa: S301
     assert found.failure is None
 
-    lost = pickle.loads(pickle.dumps(service.backend(client=given_client(service, server))))
+    lost = pickle.loads(pickle.dumps(service.backend(client=given_client(service, server))))  # noqa: S301
     for name in KEY_NAMES:
         monkeypatch.delenv(name, raising=False)
     (found,) = ask(lost, audio)
@@ -267,7 +269,7 @@ def test_keys_are_nowhere(service, server, audio, caplog, monkeypatch):
     assert len([thing for thing in things if isinstance(thing, Exception)]) == 3
     monkeypatch.setenv(service.url_name, user)
     hidden = service.backend()
-    assert set(hidden.secrets()) >= {KEY, "user", "pass-word-1", "key=query-secret-1"}
+    assert set(hidden.secrets()) >= {KEY, "pass-word-1", "key=query-secret-1"}
     things += [hidden, *ask(hidden, audio)]
     assert isinstance(things[-1], TransientError)
     for thing in things:
@@ -333,3 +335,73 @@ def test_cancelling_frees_the_turn(service, server, audio):
         return found
 
     assert asyncio.run(run()).failure is None
+
+
+def test_openai_servers_without_keys(monkeypatch):
+    for name in KEY_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    with SERVICES["openai"].server_class() as server:
+        url = server.url + "/v1"
+        backend = SERVICES["openai"].backend(
+            model="Qwen/Qwen2-Audio-7B-Instruct", base_url=url, capabilities={"structured": "json_schema"}
+        )
+        assert backend.destination is None and backend.endpoint == url
+        audio = backend.prepare(SERVICES["openai"].clip())
+        (found,) = ask(pickle.loads(pickle.dumps(backend)), audio, temperature=0.7, replicate=3)  # noqa: S301
+        assert json.loads(found.text)["emotion"] in EMOTIONS
+        config = server.requests[0].config
+        assert (config["temperature"], config["seed"], config["max_tokens"]) == (0.7, 3, 512)
+        schema = config["response_format"]["json_schema"]
+        assert schema["strict"] and schema["schema"]["additionalProperties"] is False
+        (found,) = ask(backend, audio, mode="distribution")
+        assert json.loads(found.text) == shares_for(audio.digest, "What do you hear? (0)", EMOTIONS)
+        server.fault("refusal")
+        (found,) = ask(backend, audio)
+        assert (found.text, found.failure) == (None, "refused") and "judge" in found.detail
+
+
+def test_openais_own_models_get_its_own_names(monkeypatch):
+    service = SERVICES["openai"]
+    for name in KEY_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    backend = service.backend()
+    assert backend.destination == "OpenAI"
+    assert backend.render(prompt(), member(temperature=0.5), {})["config"] == {
+        "max_completion_tokens": 512,
+        "modalities": ["text"],
+        "temperature": 0.5,
+    }
+    elsewhere = service.backend(base_url="https://notopenai.com/v1")
+    assert elsewhere.destination == "the server at notopenai.com" and "OpenAI" not in elsewhere.terms
+
+
+@pytest.mark.parametrize("url", ["https://user:pass@host/v1", "https://host/v1?key=abc"])
+def test_an_address_with_a_secret_is_not_taken(url):
+    with pytest.raises(ValueError, match="OPENAI_BASE_URL"):
+        SERVICES["openai"].backend(base_url=url)
+
+
+def test_the_loop_gets_a_turn_between_two_builds():
+    events = []
+
+    async def send(name):
+        events.append(name)  # what comes before the first await is the building
+        await asyncio.sleep(0.02)
+        return name
+
+    async def main():
+        async def tick():
+            while True:
+                events.append("tick")
+                await asyncio.sleep(0)
+
+        turn, ticker = asyncio.Lock(), asyncio.create_task(tick())
+        found = await asyncio.gather(*(send_in_turn(turn, lambda i=i: send(i), 1.0) for i in range(8)))
+        with pytest.raises(TimeoutError):
+            await send_in_turn(turn, lambda: send(8), 0.001)
+        ticker.cancel()
+        return found
+
+    assert asyncio.run(main()) == list(range(8))
+    builds = [i for i, event in enumerate(events) if event != "tick"]
+    assert all(later - earlier > 1 for earlier, later in itertools.pairwise(builds)), events[:40]

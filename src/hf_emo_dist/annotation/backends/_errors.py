@@ -35,8 +35,8 @@ class LoopConnections(dict[Any, Any]):
 
     def of_running_loop(self) -> Any:
         """The running loop's entry, or None. Entries of loops that were closed without `close()` are dropped."""
-        for loop in [loop for loop in self if loop.is_closed()]:
-            del self[loop]
+        for loop in [loop for loop in list(self) if loop.is_closed()]:
+            self.pop(loop, None)
         return self.get(asyncio.get_running_loop())
 
 
@@ -46,7 +46,8 @@ def scrub(text: str, secrets: Iterable[str], longest: int | None = 500) -> str:
     >>> scrub("key=abcdef is wrong", ["abcdef"])
     'key=[secret] is wrong'
     """
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    # Shorter ones are no secrets, and would tear words apart.
+    for secret in sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True):
         text = text.replace(secret, "[secret]")
     return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
@@ -124,11 +125,11 @@ def endpoint_of(url: str) -> str:
 
 
 def url_secrets(url: str | None) -> tuple[str, ...]:
-    """What must not be shown of an address: user, password and query."""
+    """What must not be shown of an address: password and query."""
     if not url:
         return ()
     parts = urlsplit(url)
-    return tuple(value for value in (parts.password, parts.username, parts.query) if value)
+    return tuple(value for value in (parts.password, parts.query) if value)
 
 
 def is_loopback(url: str) -> bool:

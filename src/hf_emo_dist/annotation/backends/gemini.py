@@ -207,9 +207,9 @@ class GeminiBackend:
                 if self._fits_inline(audio):
                     part = {"inline_data": {"data": audio.data, "mime_type": audio.mime}}
                 else:
-                    sent_file = True
                     async with asyncio.timeout(max(timeout_s, _UPLOAD_TIMEOUT_S)):
                         file = await stack.enter_async_context(connection.uploads.use(audio))
+                    sent_file = True
                     part = {"file_data": {"file_uri": file.uri, "mime_type": audio.mime}}
                 types = connection.types
                 contents = [types.Content(role="user", parts=[types.Part(**part), types.Part(text=request["text"])])]
@@ -220,7 +220,7 @@ class GeminiBackend:
                     ),
                     timeout_s,
                 )
-            return replies.read(response, dict(request["config"]), self.secrets())
+            return replies.read(response, self._settings(request), self.secrets())
         except connection.failures as error:
             outcome = self._judge(error, sent_file)
         if isinstance(outcome, TransientError) and sent_file and outcome.kind == "server":
@@ -229,6 +229,11 @@ class GeminiBackend:
             return outcome
         # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to it.
         raise outcome
+
+    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
+        long = ("response_schema", "safety_settings")
+        return {**{name: value for name, value in request["config"].items() if name not in long}, "safety": self.safety}
 
     def _config(self, connection: _Connection, request: Mapping[str, Any]) -> Any:
         # A panel has few of them, and building one takes a tenth of the request's time.
@@ -255,7 +260,11 @@ class GeminiBackend:
             return replies.judge(error, self.model, sent_file, secrets)
         text = scrub(f"{type(error).__name__}: {error}", secrets)
         if type(error).__module__.startswith("google.auth") and "Transport" not in type(error).__name__:
-            return FatalError("authentication", f"Google Cloud refused the credentials: {text}", _MEND_KEY)
+            return FatalError(
+                "authentication",
+                f"There are no Google Cloud credentials that work: {text}",
+                "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS.",
+            )
         if isinstance(error, ValueError):
             if type(error).__name__ in _BROKEN_REPLY:
                 return TransientError("server", f"The server sent what is not a reply: {text}")
@@ -285,17 +294,19 @@ class GeminiBackend:
             # opened anew for each request.
             http = optional_module("httpx2") or optional_module("httpx")
             options["async_client_args"] = {"limits": http.Limits(max_connections=None, max_keepalive_connections=256)}
-        problem = None
+        error: FatalError
         try:
             client = genai.Client(http_options=genai.types.HttpOptions(**options))
             if _identity(client)[0] == self.endpoint:
                 return client
-            problem = f"Requests were planned for {self.endpoint}, and the environment names {_identity(client)[0]}."
-        except ValueError as error:
-            problem = scrub(f"There is no key for Gemini ({str(error).partition('.')[0]}).", self.secrets())
+            found = f"Requests were planned for {self.endpoint}, and the environment names {_identity(client)[0]}."
+            error = FatalError("setup", found, "set the environment as it was when the backend was made.")
+        except ValueError as problem:
+            found = scrub(f"There is no key for Gemini ({str(problem).partition('.')[0]}).", self.secrets())
             if self._given:
-                problem += " The client that was given does not go to worker processes."
-        raise FatalError("authentication", problem, _MEND_KEY)
+                found += " The client that was given does not go to worker processes."
+            error = FatalError("authentication", found, _MEND_KEY)
+        raise error
 
     async def close(self) -> None:
         """Deletes uploaded files and closes the connections of the running event loop; a given client stays open."""

@@ -68,7 +68,7 @@ class OpenAIBackend:
         model: Its name, as the server has it.
         client: An ``openai.AsyncOpenAI`` to use instead. It stays its owner's and is not pickled. With an `http_client`
             of its own it works in one event loop.
-        base_url: Of the server, without user, password or query.
+        base_url: Of the server, without password or query.
         capabilities: Replaces what the table says, as a whole or, given a mapping, in part. A server that can hold
             replies to a JSON schema has ``{"structured": "json_schema"}``.
         max_output_tokens: Reasoning and reply together. Default: 512; a model that reasons needs more.
@@ -95,13 +95,13 @@ class OpenAIBackend:
         if client is not None and base_url is not None:
             raise ValueError("Pass `client` or `base_url`: a client has its own server.")
         if url_secrets(base_url):
-            raise ValueError("`base_url` has a user, password or query in it. Mend: set OPENAI_BASE_URL instead.")
+            raise ValueError("`base_url` has a password or query in it. Mend: set OPENAI_BASE_URL instead.")
         self.model = model
         self._base_url = base_url
         self._given = client is not None
         self._client = client
         self.endpoint = endpoint_of(str(client.base_url)) if client is not None else self._planned_endpoint()
-        self._own = (urlsplit(self.endpoint).hostname or "").endswith("openai.com")
+        self._own = (urlsplit(self.endpoint).hostname or "").endswith(".openai.com")
         self.capabilities = resolve_capabilities("openai" if self._own else "openai-compatible", model, capabilities)
         self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
         self._connections = LoopConnections()
@@ -181,7 +181,9 @@ class OpenAIBackend:
             )
             if not getattr(response, "object", "").startswith("chat.completion"):
                 raise BrokenReply(f"no chat completion: {str(response)[:100]}")
-            return _read(response, dict(request["config"]), self.secrets())
+            # Without the schema, which is long and the same in every row; the request's hash covers it.
+            settings = {name: value for name, value in request["config"].items() if name != "response_format"}
+            return _read(response, {**settings, "structured": self.capabilities.structured}, self.secrets())
         except connection.failures as error:
             outcome = self._judge(error)
         if isinstance(outcome, Answer):
