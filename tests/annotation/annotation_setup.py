@@ -2,7 +2,6 @@
 
 import functools
 
-import numpy as np
 from tiny_data import tone
 
 from hf_emo_dist.annotation.annotator import Annotator
@@ -34,11 +33,25 @@ def dataset(count_or_rows, **options):
     return Dataset.from_list(content).cast_column("audio", Audio(decode=False))
 
 
-def gemini(server, key=KEY, model=MODEL, **options):
+@functools.cache  # half a second each, for their TLS contexts
+def _client(url, key):
     from google import genai
 
-    client = genai.Client(api_key=key, http_options={"base_url": server.url, "api_version": "v1beta"})
-    return GeminiBackend(model, client=client, **options)
+    return genai.Client(api_key=key, http_options={"base_url": url, "api_version": "v1beta"})
+
+
+def gemini(server, key=KEY, model=MODEL, **options):
+    return GeminiBackend(model, client=_client(server.url, key), **options)
+
+
+def reset(server):
+    """As if the server had just started."""
+    server.script.clear()
+    server.requests.clear()
+    server.replies.clear()
+    server.count = server.most_in_flight = 0
+    server.latency = 0.0
+    return server
 
 
 def annotator(backend, ledger, **options):
@@ -55,9 +68,3 @@ def generated(server):
 def votes(data):
     """Id → the annotations of the row without what differs between runs."""
     return {row["id"]: row["synthetic_votes"] for row in data}
-
-
-def long_clip(number, size=160_000):
-    """The bytes of a FLAC-sized WAV file of noise: about `size` bytes."""
-    wave = 0.1 * np.random.default_rng(number).standard_normal(size // 2)
-    return encode_wav(wave.astype(np.float32))

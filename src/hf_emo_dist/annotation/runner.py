@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -257,12 +258,15 @@ class Runner:
             sent = time.monotonic()
             try:
                 outcome = await self._ask(job)
+                latency_s = time.monotonic() - sent
                 # Before the next request is let in, which may wait for just this.
+                reading = self._read(job, outcome) if isinstance(outcome, Answer) else None
                 wait_s = self._note(outcome, sent, failures + 1)
             finally:
                 self._pacing.leave()
             if isinstance(outcome, Answer):
-                await self._take(job, outcome, time.monotonic() - sent, tries)
+                assert reading is not None
+                await self._store(job, self._record(job, reading, outcome, latency_s, tries))
                 return
             if isinstance(outcome, FatalError):  # the lease goes back in the end, and the next run asks
                 return
@@ -294,6 +298,11 @@ class Runner:
             return error
         except TimeoutError:
             return TransientError("timeout", f"no reply in {timeout_s:g} s")
+        except ImportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - such as a client that fails at one odd reply: not the end of the run
+            logger.debug("%s", self._clean("".join(traceback.format_exception(error))))
+            return TransientError("server", f"{type(error).__name__}: {error}")
 
     def _note(self, outcome: Answer | TransientError | FatalError, sent: float, failures: int) -> float:
         """Draws the consequences for all requests; returns the seconds until this one may be sent again."""
@@ -341,14 +350,14 @@ class Runner:
 
     # --- what comes back
 
-    async def _take(self, job: Job, answer: Answer, latency: float, tries: int) -> None:
+    def _read(self, job: Job, answer: Answer) -> Reading:
         reading = reading_of(job, answer, self.backend.model, self.emotions, self.lenient, self._clean)
-        await self._store(job, self._record(job, reading, answer, latency, tries))
         if reading.outcome == "other_model":
             self._stop(
                 f"{self.backend.model!r} was asked and {answer.model_version!r} answered. Its reply is in the ledger, but is no vote.",
                 "Mend: ask for the model that you want by its present name.",
             )
+        return reading
 
     def _record(self, job: Job, reading: Reading, answer: Answer | None, latency: float | None, tries: int) -> Record:
         return record_of(job, self.backend, self.plan, reading, answer, latency, tries, self._clean)
