@@ -229,16 +229,16 @@ class Runner:
 
     async def _wait_for_money(self, exhausted: bool) -> None:
         """Waits until a request in flight, of this process or another, has cost what it cost; stops when that cannot help."""
-        spent = await self._keeper.call(self.ledger.spending)
-        if exhausted or not (self._keeper.leased or spent.reserved_cost_usd or spent.reserved_tokens):
-            self._stop(
-                f"the budget is used up: the ledger has cost ${spent.cost_usd:.4f} and {spent.tokens:,} tokens, and one more request "
-                "might pass the cap.",
-                "Mend: raise max_cost_usd or max_tokens.",
-            )
+        if not exhausted:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), _POLL_S)
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), _POLL_S)
+        spent = await self._keeper.call(self.ledger.spending)
+        self._stop(
+            f"the budget is used up: the ledger has cost ${spent.cost_usd:.4f} and {spent.tokens:,} tokens, and one more request "
+            "might pass the cap.",
+            "Mend: raise max_cost_usd or max_tokens.",
+        )
 
     # --- what is sent
 
