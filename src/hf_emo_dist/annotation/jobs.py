@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .capabilities import cost_usd
-from .parsing import Reading
+from .capabilities import cost_usd, same_family
+from .parsing import Reading, read_reply
 from .types import Answer, Backend, PanelMember, PreparedAudio, Prompt, Record
 
-__all__ = ["Clip", "Job", "RunSettings", "record_of"]
+__all__ = ["Clip", "Job", "RunSettings", "reading_of", "record_of"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,10 @@ class RunSettings:
         requests_per_minute, tokens_per_minute: Rates, shared by all processes on the ledger; None for no bound.
         max_cost_usd, max_tokens: Caps on all that the ledger has cost since it exists; None for no cap.
         timeout_s: Seconds to wait for one reply.
-        max_tries: Requests for one reply while the service or the connection fails.
-        patience_s: Seconds to go on while the service answers 429 and nothing else; then, or when it asks for a longer wait, the run stops.
+        max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do not count, nor does a
+            connection that is down for all.
+        patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service asks for a longer wait,
+            the run stops) or because the connection is down.
         retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again for.
         first_backoff_s, last_backoff_s: Bounds of the waiting time between tries.
     """
@@ -35,7 +37,7 @@ class RunSettings:
     max_cost_usd: float | None = None
     max_tokens: int | None = None
     timeout_s: float = 120.0
-    max_tries: int = 6
+    max_tries: int = 8
     patience_s: float = 600.0
     retry_failed: bool | tuple[str, ...] = False
     first_backoff_s: float = 1.0
@@ -70,7 +72,10 @@ class Clip:
 
 @dataclass
 class Job:
-    """One reply that is wanted; `retry` where the ledger has a failure under its key that is to be tried again."""
+    """One reply that is wanted; `retry` where the ledger has a failure under its key that is to be tried again.
+
+    `also` holds the ids of further rows with the same clip.
+    """
 
     key: str
     clip: Clip
@@ -80,6 +85,21 @@ class Job:
     request_hash: str
     audio_hash: str
     retry: bool = False
+    also: list[str] = field(default_factory=list)
+
+
+def reading_of(
+    job: Job, answer: Answer, model: str, emotions: Sequence[str], lenient: bool, clean: Callable[[str], str]
+) -> Reading:
+    """What an answer says: a vote, or why it is none. `model` is the one that was asked."""
+    if answer.model_version is not None and not same_family(model, answer.model_version):
+        return Reading("other_model", detail=f"{answer.model_version} answered")
+    if answer.failure is not None:
+        return Reading(answer.failure, detail=clean(answer.detail))
+    try:
+        return read_reply(answer.text, job.member.mode, emotions, lenient)
+    except Exception as error:  # noqa: BLE001 - whatever a model writes, it was paid for and is kept
+        return Reading("unparseable", detail=f"{type(error).__name__} in reading it")
 
 
 def record_of(

@@ -5,6 +5,7 @@ A prompt is the same for every service; how it is sent, and how the form of the 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -104,7 +105,7 @@ class PromptSet:
         Raises:
             ValueError: There is no such phrasing.
         """
-        names = list(validate_emotions(emotions))
+        names = list(_validated(tuple(emotions)))
         texts = self.label if member.mode == "label" else self.distribution
         if member.wording >= len(texts):
             raise ValueError(
@@ -135,6 +136,10 @@ class PromptSet:
             # Otherwise equal requests could be answered out of a cache, or taken for one request sent twice.
             system = f"{system} (Annotator {member.replicate + 1}.)"
         return Prompt(system, _fill(question, values), tuple(names), member.mode, self.version)
+
+
+#: A run renders for the same emotions millions of times.
+_validated = functools.lru_cache(maxsize=64)(validate_emotions)
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

@@ -71,8 +71,8 @@ class RunReport:
             self.tokens[kind] += getattr(record, f"{kind}_tokens") or 0
         if record.model_version:
             self.model_versions[record.model_version] += 1
-        if record.latency_s is not None:
-            # A request that never got a reply costs nothing; one that did and has no price makes the sum unknown.
+        # A request that got no reply, or was refused before the model saw it, costs nothing; any other without a price makes the sum unknown.
+        if record.outcome == OK or record.prompt_tokens is not None:
             self.cost_usd = (
                 None if self.cost_usd is None or record.cost_usd is None else self.cost_usd + record.cost_usd
             )

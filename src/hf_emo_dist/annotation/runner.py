@@ -1,7 +1,7 @@
 """The runner: many requests at once, each paid for once, every reply stored before it is used.
 
 Three stages pass jobs on, with no barrier between rows: `_feed` asks the ledger what is there and prepares audio; `_grant` takes
-leases within budget and rates; as many workers as requests may be in flight send, read and store.
+leases within budget and rates; workers send, read and store, as many requests at once as `Pacing` lets in.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 from ..audio import AudioError
 from .budget import claim_for
-from .capabilities import same_family
-from .jobs import Job, RunSettings, record_of
-from .ledger import Ledger, LedgerError, Limits
+from .jobs import Job, RunSettings, reading_of, record_of
+from .keeping import Keeper
+from .ledger import Ledger, Limits
 from .loop import Channel
 from .pacing import Pacing
-from .parsing import Reading, read_reply
+from .parsing import Reading
 from .progress import Progress
 from .report import RunReport
 from .types import OK, Answer, Backend, FatalError, Record, TransientError
@@ -31,14 +32,15 @@ __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-_LEASE_S = 600.0
-_CHUNK = 512
-#: Seconds between two looks at a key that another process has asked for.
+#: Jobs, and utterances, that are looked up in the ledger together.
+_CHUNK, _ROWS = 512, 64
+#: Seconds between two looks at keys that another process has asked for.
 _POLL_S = 0.25
+#: Jobs of other processes that are held at most, each with its clip.
+_MOST_BUSY = 4096
 #: Bytes a second.
 _SLOWEST_UPLOAD = 100_000
-#: Replies given up one after another, with none in between, after which the service is taken to be down.
+#: Clips that were given up one after another, with no reply in between, after which the service is taken to be down.
 _DOWN = 8
 
 
@@ -77,10 +79,15 @@ class Runner:
             scope=f"{backend.name}|{backend.endpoint}|{backend.model}",
         )
         self._secrets = tuple(secret for secret in backend.secrets() if secret)
-        self._known: set[str] = set()  # keys that this run asks for
-        self._leased: set[str] = set()
-        self._unsaved: list[tuple[Record, asyncio.Future[None]]] = []
+        self._wanted: dict[str, Job] = {}  # by key, what this run is asking for
+        self._failed: set[str] = set()  # keys that it has asked for without getting a vote
         self._failure: BaseException | None = None
+        self._stopped, self._settled = asyncio.Event(), asyncio.Event()
+        number = settings.concurrency
+        self._pacing = Pacing(number, settings.first_backoff_s, settings.last_backoff_s)
+        self._todo: Channel[Job] = Channel(4 * number)
+        # What is leased and prepared beyond the requests in flight, so that none waits for the ledger.
+        self._ready: Channel[Job] = Channel(max(2, number))
 
     def request_stop(self) -> None:
         """Sends nothing new and finishes what is in flight (Ctrl-C). To be called in the event loop."""
@@ -95,29 +102,21 @@ class Runner:
             Exception: Whatever reading a row raised; replies in flight are stored first.
         """
         number = self.settings.concurrency
-        self._pacing = Pacing(number, self.settings.first_backoff_s, self.settings.last_backoff_s)
-        self._stopped, self._settled, self._to_save = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._todo: Channel[Job] = Channel(4 * number)
-        # What is leased and prepared beyond the requests in flight, so that no worker waits for the ledger.
-        self._ready: Channel[Job] = Channel(number)
-        # One thread for the ledger, so that its transactions queue instead of locking each other out; two for decoding.
-        self._database, self._decoders = ThreadPoolExecutor(1), ThreadPoolExecutor(2)
-        saver = asyncio.create_task(self._save())
-        stages = [self._feed(groups), self._grant(), *(self._work(i) for i in range(number))]
+        # One thread reads rows while the other decodes a clip.
+        self._decoders = ThreadPoolExecutor(2, thread_name_prefix="hf_emo_dist-audio")
+        self._keeper = Keeper(self.ledger, self._limits)
+        # More workers than requests in flight: some are storing a reply meanwhile.
+        workers = number + max(1, number // 4)
+        stages = [self._feed(groups), self._grant(), *(self._work() for _ in range(workers))]
         tasks = [asyncio.create_task(self._guarded(stage)) for stage in stages]
         try:
             await asyncio.gather(*tasks)
         finally:
+            self._pacing.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            saver.cancel()
-            await asyncio.gather(saver, return_exceptions=True)
-            if self._unsaved:  # a second Ctrl-C came between a reply and its storing
-                await self._db(self.ledger.store, [record for record, _ in self._unsaved])
-            if self._leased:
-                await self._db(self.ledger.release, sorted(self._leased))
-            self._database.shutdown(wait=False)
+            await self._keeper.close()
             self._decoders.shutdown(wait=False)
         if self._failure is not None:
             raise self._failure
@@ -134,64 +133,77 @@ class Runner:
     async def _feed(self, groups: Iterator[Sequence[Job]]) -> None:
         loop = asyncio.get_running_loop()
         while not self._stopped.is_set():
-            jobs = await loop.run_in_executor(self._decoders, _take, groups, _CHUNK)
+            jobs = await loop.run_in_executor(self._decoders, _take, groups)
             if not jobs:
                 break
-            stored = await self._db(self.ledger.lookup, [job.key for job in jobs])
-            wanted: dict[int, list[Job]] = {}
+            stored = await self._keeper.call(self.ledger.lookup, [job.key for job in jobs])
+            clips: dict[int, list[Job]] = {}
             for job in jobs:
-                record = stored.get(job.key)
-                if record is not None and (record.outcome == OK or not self.settings.asks_again(record.outcome)):
-                    self.report.count(record, job.clip.row_id, fresh=False)
-                    self.progress.show(self.report)
-                elif job.key in self._known:  # the same clip stands in another row
-                    self.progress.show(self.report)
+                record, first = stored.get(job.key), self._wanted.get(job.key)
+                if first is not None:  # the same clip stands in another row
+                    first.also.append(job.clip.row_id)
+                elif record is not None and (job.key in self._failed or not self._asks(record)):
+                    self._count(record, job.clip.row_id, fresh=False)
                 else:
                     job.retry = record is not None
-                    self._known.add(job.key)
-                    wanted.setdefault(id(job.clip), []).append(job)
-            for of_one_clip in wanted.values():
+                    self._wanted[job.key] = job
+                    clips.setdefault(id(job.clip), []).append(job)
+            while clips:
+                of_one_clip = clips.pop(next(iter(clips)))
                 clip = of_one_clip[0].clip
                 try:
                     clip.prepared = await loop.run_in_executor(self._decoders, clip.prepare)
                 except AudioError as error:
-                    self.report.skipped[clip.row_id] = str(error)
-                    self.progress.show(self.report, advance=len(of_one_clip))
+                    self._skip(of_one_clip, str(error))
                     continue
                 for job in of_one_clip:
                     if not await self._todo.put(job):
                         return
         self._todo.close()
 
+    def _asks(self, record: Record) -> bool:
+        return record.outcome != OK and self.settings.asks_again(record.outcome)
+
+    def _skip(self, jobs: Sequence[Job], reason: str) -> None:
+        for job in jobs:
+            del self._wanted[job.key]
+            self.report.skipped.update(dict.fromkeys((job.clip.row_id, *job.also), reason))
+            self.progress.show(self.report, advance=1 + len(job.also))
+
     # --- what may be sent
 
     async def _grant(self) -> None:
         waiting: deque[Job] = deque()
-        busy: deque[Job] = deque()  # another process has asked for these
+        busy: deque[Job] = deque()  # another process, or another run in this one, has asked for these
         looked_at_busy = 0.0
         while not self._stopped.is_set() and (waiting or busy or not self._todo.over):
-            while len(waiting) < self._ready.size and (len(self._todo) or not (waiting or busy)):
+            while len(waiting) < self._ready.size and len(busy) < _MOST_BUSY:
+                if not len(self._todo) and (waiting or busy):
+                    break
                 job = await self._todo.get()
                 if job is None:
                     break
                 waiting.append(job)
             if busy and time.monotonic() - looked_at_busy > _POLL_S:
                 looked_at_busy = time.monotonic()
-                waiting.extendleft(busy)
-                busy.clear()
-            free = max(1, self._ready.size - len(self._ready))
-            jobs = {job.key: job for job in (waiting.popleft() for _ in range(min(free, len(waiting))))}
-            # A result may come in while the ledger is asked; waiting for one must not miss it.
-            self._settled.clear()
-            if not jobs or self._stopped.is_set():
+                await self._look_at(busy)
+                # Whoever asked for them may have given up; they are tried in turn.
+                again = [busy.popleft() for _ in range(min(len(busy), self._ready.size))]
+                waiting.extendleft(reversed(again))
+            if not waiting:
                 await self._sleep(_POLL_S if busy else 0.0)
                 continue
+            # In bunches: one transaction a bunch.
+            free = await self._ready.room(self._ready.size // 2)
+            jobs = {job.key: job for job in (waiting.popleft() for _ in range(min(free, len(waiting))))}
+            if not jobs:
+                continue
+            # A result may come in while the ledger is asked; waiting for one must not miss it.
+            self._settled.clear()
             claims = [claim_for(job, self.backend.capabilities) for job in jobs.values()]
-            got = await self._db(self.ledger.reserve, claims, self._limits, _LEASE_S)
-            for key, record in got.stored.items():  # another process got it since
-                self.report.count(record, jobs.pop(key).clip.row_id, fresh=False)
-                self.progress.show(self.report)
-            self._leased.update(got.granted)
+            got = await self._keeper.reserve(claims)
+            for key, record in got.stored.items():  # somebody else got it since
+                self._settle(jobs.pop(key), record, fresh=False)
             for key in got.granted:
                 await self._ready.put(jobs.pop(key))
             busy.extend(jobs.pop(key) for key in got.busy)
@@ -199,156 +211,175 @@ class Runner:
             if got.granted:
                 continue
             if got.over_budget:
-                await self._wait_for_money()
+                await self._wait_for_money(got.exhausted)
             elif got.deferred:
                 await self._sleep(min(max(got.wait_s, 0.01), 30.0))
         self._ready.close()
 
-    async def _wait_for_money(self) -> None:
-        """Waits until a request in flight, of this process or another, has cost what it cost; stops when there is none."""
-        spent = await self._db(self.ledger.spending)
-        if not self._leased and not spent.reserved_cost_usd and not spent.reserved_tokens:
-            self._stop(
-                f"the budget is used up: the ledger has cost ${spent.cost_usd:.4f} and {spent.tokens:,} tokens, and one more request "
-                "might pass the cap.",
-                "Mend: raise max_cost_usd or max_tokens.",
-            )
+    async def _look_at(self, busy: deque[Job]) -> None:
+        """Takes out those whose replies have come."""
+        found = await self._keeper.call(self.ledger.lookup, [job.key for job in busy])
+        for _ in range(len(busy)):
+            job = busy.popleft()
+            record = found.get(job.key)
+            if record is None or (job.retry and self._asks(record)):
+                busy.append(job)
+            else:
+                self._settle(job, record, fresh=False)
+
+    async def _wait_for_money(self, exhausted: bool) -> None:
+        """Waits until a request in flight, of this process or another, has cost what it cost; stops when that cannot help."""
+        if not exhausted:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), _POLL_S)
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), _POLL_S)
+        spent = await self._keeper.call(self.ledger.spending)
+        self._stop(
+            f"the budget is used up: the ledger has cost ${spent.cost_usd:.4f} and {spent.tokens:,} tokens, and one more request "
+            "might pass the cap.",
+            "Mend: raise max_cost_usd or max_tokens.",
+        )
 
     # --- what is sent
 
-    async def _work(self, number: int) -> None:
-        while True:
-            # Under rate limiting only some workers go on; number 0 always does.
-            while number >= self._pacing.allowed and not self._ready.over:
-                await asyncio.sleep(0.05)
-            job = await self._ready.get()
-            if job is None:
-                return
+    async def _work(self) -> None:
+        while (job := await self._ready.get()) is not None and not self._stopped.is_set():
             try:
                 await self._answer(job)
             finally:
                 self._settled.set()
 
     async def _answer(self, job: Job) -> None:
-        clip, tries = job.clip.prepared, 0
-        assert clip is not None
-        while True:
-            while self._pacing.pause_left() > 0 and not self._stopped.is_set():
-                await self._sleep(self._pacing.spread(self._pacing.pause_left()))
-            if self._stopped.is_set():
-                await self._release(job)
-                return
+        tries = failures = 0
+        failed_at = time.monotonic()
+        while await self._may_send(job, repeated=tries > 0):
             tries += 1
             self.report.requests += 1
             sent = time.monotonic()
             try:
-                # The backend keeps the time-out itself; this holds where it does not. Large clips are uploaded first.
-                limit = self.settings.timeout_s + len(clip.data) / _SLOWEST_UPLOAD
-                answer = await asyncio.wait_for(self.backend.ask(job.request, clip, self.settings.timeout_s), limit)
-            except (TransientError, TimeoutError) as error:
-                kind = error.kind if isinstance(error, TransientError) else "timeout"
-                self.report.transport_errors[kind] += 1
-                self.progress.show(self.report, advance=0)
-                detail = self._clean(str(error)) or f"no reply in {self.settings.timeout_s:g} s"
-                wait_s = error.retry_after if isinstance(error, TransientError) else None
-                if not await self._may_repeat(job, kind, wait_s, tries, detail):
-                    return
-            except FatalError as error:
-                await self._release(job)  # free for the next run
-                self._stop(self._clean(str(error)))
+                outcome = await self._ask(job)
+                latency_s = time.monotonic() - sent
+                # Before the next request is let in, which may wait for just this.
+                reading = self._read(job, outcome) if isinstance(outcome, Answer) else None
+                wait_s = self._note(outcome, sent, failures + 1)
+            finally:
+                self._pacing.leave()
+            if isinstance(outcome, Answer):
+                assert reading is not None
+                await self._store(job, self._record(job, reading, outcome, latency_s, tries))
                 return
-            else:
-                self._pacing.replied()
-                await self._take(job, answer, time.monotonic() - sent, tries)
+            if isinstance(outcome, FatalError):  # the lease goes back in the end, and the next run asks
+                return
+            alive = self._pacing.last_reply > failed_at
+            if outcome.kind != "rate_limit":
+                failures, failed_at = failures + 1, time.monotonic()
+            if await self._gives_up(job, outcome, wait_s, alive, failures, tries):
                 return
 
-    async def _take(self, job: Job, answer: Answer, latency: float, tries: int) -> None:
-        other = answer.model_version is not None and not same_family(self.backend.model, answer.model_version)
-        if other:
-            reading = Reading("other_model", detail=f"{answer.model_version} answered")
-        elif answer.failure is not None:
-            reading = Reading(answer.failure, detail=self._clean(answer.detail))
-        else:
-            reading = read_reply(answer.text, job.member.mode, self.emotions, self.lenient)
-        await self._store(job, self._record(job, reading, answer, latency, tries))
-        if other:
-            self._stop(
-                f"{self.backend.model!r} was asked and {answer.model_version!r} answered. Its reply is in the ledger, but is no vote.",
-                "Mend: ask for the model that you want by its present name.",
-            )
+    async def _may_send(self, job: Job, repeated: bool) -> bool:
+        """Waits until a request may be sent; False where nothing is sent any more."""
+        settings = self.settings
+        if repeated and (settings.requests_per_minute or settings.tokens_per_minute):  # else the lease has been counted
+            tokens = claim_for(job, self.backend.capabilities).tokens
+            while (wait_s := await self._keeper.call(self.ledger.admit, self._limits, tokens)) > 0:
+                await self._sleep(wait_s)
+                if self._stopped.is_set():
+                    return False
+        return await self._pacing.enter()
 
-    async def _may_repeat(self, job: Job, kind: str, asked_s: float | None, tries: int, detail: str) -> bool:
-        """Waits until the same request may be sent again; False where that is given up, and what follows is done."""
-        wait_s = self._pacing.backoff(tries, asked_s)
-        if kind == "rate_limit":
-            if time.monotonic() + wait_s - self._pacing.last_reply > self.settings.patience_s:
-                await self._release(job)
+    async def _ask(self, job: Job) -> Answer | TransientError | FatalError:
+        clip, timeout_s = job.clip.prepared, self.settings.timeout_s
+        assert clip is not None
+        try:
+            # The backend keeps the time-out itself; this holds where it does not. Large clips are uploaded first.
+            async with asyncio.timeout(timeout_s + len(clip.data) / _SLOWEST_UPLOAD):
+                return await self.backend.ask(job.request, clip, timeout_s)
+        except (TransientError, FatalError) as error:
+            return error
+        except TimeoutError:
+            return TransientError("timeout", f"no reply in {timeout_s:g} s")
+        except ImportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - such as a client that fails at one odd reply: not the end of the run
+            logger.debug("%s", self._clean("".join(traceback.format_exception(error))))
+            return TransientError("server", f"{type(error).__name__}: {error}")
+
+    def _note(self, outcome: Answer | TransientError | FatalError, sent: float, failures: int) -> float:
+        """Draws the consequences for all requests; returns the seconds until this one may be sent again."""
+        if isinstance(outcome, Answer):
+            self._pacing.replied()
+            return 0.0
+        if isinstance(outcome, FatalError):
+            self._stop(self._clean(str(outcome)))
+            return 0.0
+        self.report.transport_errors[outcome.kind] += 1
+        self.progress.show(self.report, advance=0)
+        if outcome.kind == "rate_limit":
+            return self._pacing.refused(outcome.retry_after, sent)
+        self._pacing.failed()
+        return max(self._pacing.backoff(failures), min(outcome.retry_after or 0.0, self.settings.patience_s))
+
+    async def _gives_up(
+        self, job: Job, problem: TransientError, wait_s: float, alive: bool, failures: int, tries: int
+    ) -> bool:
+        """Waits until a request that got no reply may be sent again, or gives it up."""
+        detail, patience_s = self._clean(str(problem)) or problem.kind, self.settings.patience_s
+        if problem.kind == "rate_limit":
+            if self._pacing.trouble_s() + wait_s > patience_s:
                 self._stop(
                     f"the service refuses more requests ({detail}); it asks to wait {wait_s:.0f} s.",
                     "Mend: run again later, lower requests_per_minute, or raise patience_s.",
                 )
-                return False
-            self._pacing.refused(wait_s)
-            await self._db(self.ledger.pause, self._limits.scope, wait_s)
-        elif tries >= self.settings.max_tries:
-            self._pacing.given_up += 1
-            await self._store(job, self._record(job, Reading(kind, detail=detail), None, None, tries))
-            if self._pacing.given_up >= _DOWN:
-                self._stop(f"the service does not answer ({detail}).", "Mend: check the connection and run again.")
+            else:  # for other processes; those of this one wait in `Pacing.enter`
+                await self._keeper.call(self.ledger.pause, self._limits.scope, wait_s)
             return False
-        await self._db(self.ledger.extend, [job.key], _LEASE_S + wait_s)
-        if kind != "rate_limit":  # that pause holds for all, see `_answer`
+        # A connection that fails for every request is no request's fault, and may be there again in a while.
+        waits = problem.kind == "connection" and not alive and self._pacing.trouble_s() <= patience_s
+        if failures < self.settings.max_tries or waits:
             await self._sleep(wait_s)
+            return False
+        assert job.clip.prepared is not None
+        self._pacing.given_up.add(job.clip.prepared.digest)
+        await self._store(job, self._record(job, Reading(problem.kind, detail=detail), None, None, tries))
+        if len(self._pacing.given_up) >= _DOWN:
+            self._stop(
+                f"the service does not answer ({detail}).",
+                f"Mend: see to it, and run again; with retry_failed=({problem.kind!r},) what was given up is asked for too.",
+            )
         return True
+
+    # --- what comes back
+
+    def _read(self, job: Job, answer: Answer) -> Reading:
+        reading = reading_of(job, answer, self.backend.model, self.emotions, self.lenient, self._clean)
+        if reading.outcome == "other_model":
+            self._stop(
+                f"{self.backend.model!r} was asked and {answer.model_version!r} answered. Its reply is in the ledger, but is no vote.",
+                "Mend: ask for the model that you want by its present name.",
+            )
+        return reading
 
     def _record(self, job: Job, reading: Reading, answer: Answer | None, latency: float | None, tries: int) -> Record:
         return record_of(job, self.backend, self.plan, reading, answer, latency, tries, self._clean)
 
-    # --- what is kept
-
     async def _store(self, job: Job, record: Record) -> None:
-        """Returns when the record is on disk. Records that wait together are written together."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unsaved.append((record, done))
-        self._to_save.set()
-        await done
-        self._leased.discard(job.key)
-        self.report.count(record, job.clip.row_id, fresh=True)
+        await self._keeper.store(record)
+        self._settle(job, record, fresh=True)
+
+    def _settle(self, job: Job, record: Record, fresh: bool) -> None:
+        """Counts a job whose reply is in the ledger, and the rows with the same clip."""
+        del self._wanted[job.key]
+        if record.outcome != OK:
+            self._failed.add(job.key)
+        self._count(record, job.clip.row_id, fresh)
+        for row_id in job.also:
+            self._count(record, row_id, fresh=False)
+
+    def _count(self, record: Record, row_id: str, fresh: bool) -> None:
+        self.report.count(record, row_id, fresh)
         self.progress.show(self.report)
 
-    async def _save(self) -> None:
-        while True:
-            await self._to_save.wait()
-            self._to_save.clear()
-            batch = list(self._unsaved)
-            if not batch:
-                continue
-            problem: LedgerError | None = None
-            try:
-                await self._db(self.ledger.store, [record for record, _ in batch])
-            except LedgerError as error:  # it has saved them elsewhere, and says where
-                problem = error
-            del self._unsaved[: len(batch)]
-            for _, done in batch:
-                if done.done():
-                    continue
-                if problem is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(problem)
-
-    async def _release(self, job: Job) -> None:
-        await self._db(self.ledger.release, [job.key])
-        self._leased.discard(job.key)
-
     # --- helpers
-
-    async def _db(self, function: Callable[..., T], *args: Any) -> T:
-        # Shielded: a transaction that has begun ends, and its outcome is known.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._database, function, *args))
 
     async def _sleep(self, seconds: float) -> None:
         """Sleeps, but not longer than until the run stops."""
@@ -363,6 +394,7 @@ class Runner:
             self.report.stop_reason, self.report.mend = reason, mend
         self._stopped.set()
         self._settled.set()
+        self._pacing.close()
         self._todo.close()
         self._ready.close()
 
@@ -372,10 +404,10 @@ class Runner:
         return text
 
 
-def _take(groups: Iterator[Sequence[Job]], number: int) -> list[Job]:
+def _take(groups: Iterator[Sequence[Job]]) -> list[Job]:
     jobs: list[Job] = []
-    for group in groups:
+    for rows, group in enumerate(groups, start=1):
         jobs += group
-        if len(jobs) >= number:
+        if len(jobs) >= _CHUNK or (jobs and rows >= _ROWS):  # rows hold audio
             break
     return jobs
