@@ -141,6 +141,15 @@ def test_too_little_space(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(5 * 2**20))
     with pytest.raises(LedgerError, match=r"5 MiB left.*Mend: free at least 32 MiB"):
         Ledger(tmp_path / "votes.sqlite")
+    monkeypatch.undo()
+    with Ledger(tmp_path / "votes.sqlite") as ledger:  # and it may run full later
+        ledger.store([record(0)])
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(5 * 2**20))
+        with pytest.raises(LedgerError, match="5 MiB left"):
+            ledger.reserve([Claim(key(0)), Claim(key(1))])
+        assert ledger.reserve([Claim(key(0))]).stored and ledger.spending().replies == 1
+        monkeypatch.undo()
+        assert ledger.reserve([Claim(key(1))]).granted
 
 
 def test_only_its_owner_may_read_it(tmp_path):

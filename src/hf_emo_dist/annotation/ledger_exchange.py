@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -102,6 +103,9 @@ def rescue(ledger: Path, token: str, replies: Sequence[tuple[str, Record]], reas
             append_lines(path, replies)
         except OSError as error:
             logger.debug("%s: %s", path, error)
+            with contextlib.suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
             continue
         if path == beside:
             mend = "when that is mended, open the ledger again: it takes the file in by itself."

@@ -14,12 +14,26 @@ try:
 except ImportError:  # Windows, whose SQLite locks by other means
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_header", "check_place", "locks_work", "on_network"]
+__all__ = ["check_header", "check_place", "check_space", "locks_work", "on_network"]
 
 MOUNTS = "/proc/self/mounts"
 FREE_BYTES = 32 * 2**20
+FREE_BYTES_TO_GRANT = 8 * 2**20  # for what is in flight in all processes when the disk runs full
 # their locks or their shared memory do not reach from one machine to the next, which a write-ahead log needs
-NETWORK_FILE_SYSTEMS = tuple("nfs lustre gpfs cifs smb beegfs ceph afs fuse. 9p glusterfs pvfs virtiofs".split())
+NETWORK_FILE_SYSTEMS = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "cifs",
+    "smb",
+    "beegfs",
+    "ceph",
+    "afs",
+    "fuse.",
+    "9p",
+    "glusterfs",
+    "virtiofs",
+)
 
 
 def check_place(path: Path) -> None:
@@ -39,13 +53,18 @@ def check_place(path: Path) -> None:
             raise LedgerError(
                 f"The {what} of the ledger {path} is read-only.", "make it writable, or give another `ledger`."
             )
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES:
+    check_space(path, FREE_BYTES)
+    check_header(path)
+
+
+def check_space(path: Path, least: int) -> None:
+    """Raises `LedgerError` if the disk has less than so many bytes left."""
+    free = shutil.disk_usage(path.parent).free
+    if free < least:
         raise LedgerError(
             f"The disk of the ledger {path} has {free / 2**20:.0f} MiB left, which is too little to keep what is paid for.",
             f"free at least {FREE_BYTES // 2**20} MiB, or give a `ledger` on another disk.",
         )
-    check_header(path)
 
 
 def check_header(path: Path) -> None:
