@@ -289,7 +289,7 @@ def test_the_cap_in_money_holds_and_a_resumed_run_goes_on_under_it(ledger):
     backend, first = run(max_cost_usd=cap)
     assert "budget is used up" in first.report.stop_reason and "raise max_cost_usd" in first.report.mend
     spent = ledger.spending().cost_usd
-    claim = 2000e-6 + 300e-6  # at most what is reserved for one request is left over
+    claim = 3000e-6  # at most what is reserved for one request is left over
     assert cap - claim <= spent <= cap and spent == pytest.approx(first.report.votes * 200e-6)
     assert sum(map(len, votes(first.dataset).values())) == first.report.votes == backend.sent
     backend, second = run(max_cost_usd=cap)
@@ -307,7 +307,7 @@ def test_the_cap_in_tokens_holds(ledger):
     backend = ScriptedBackend(bill)
     result = annotator(backend, ledger, max_tokens=30_000, concurrency=8).annotate(dataset(100))
     assert "budget is used up" in result.report.stop_reason
-    assert 30_000 - 2500 <= ledger.spending().tokens <= 30_000
+    assert 30_000 - 3000 <= ledger.spending().tokens <= 30_000
 
 
 def test_a_cap_in_money_needs_prices(ledger):

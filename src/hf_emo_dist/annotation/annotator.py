@@ -132,6 +132,7 @@ class Annotator:
         )
         self._ledger_path = str(ledger.path if isinstance(ledger, Ledger) else ledger or default_ledger())
         self._ledger: Ledger | None = ledger if isinstance(ledger, Ledger) else None
+        self._given_ledger = self._ledger  # stays its owner's
         self._start()
         self._check_budget()
 
@@ -184,13 +185,13 @@ class Annotator:
 
     def __getstate__(self) -> dict[str, Any]:
         # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make it another.
-        state = {k: v for k, v in self.__dict__.items() if k not in ("_ledger", "_loop", "_lock", "_told")}
+        state = {k: v for k, v in self.__dict__.items() if k not in ("_ledger", "_given_ledger", "_loop", "_lock", "_told")}
         failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
         return {**state, "_version": ANNOTATOR_VERSION, "_failures": failures}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({k: v for k, v in state.items() if k not in ("_version", "_failures")})
-        self._ledger = None
+        self._ledger = self._given_ledger = None
         self._start()
 
     @property
@@ -207,12 +208,12 @@ class Annotator:
             return self._ledger
 
     def close(self) -> None:
-        """Closes the connections and the ledger. The next use opens them again."""
+        """Closes the connections and the ledger, unless that was given as an object. The next use opens them again."""
         self._loop.close(self.backend.close())
         with self._lock:
-            if self._ledger is not None:
+            if self._ledger is not None and self._ledger is not self._given_ledger:
                 self._ledger.close()
-            self._ledger = None
+            self._ledger = self._given_ledger
 
     # --- what it does
 
