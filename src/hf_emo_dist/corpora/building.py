@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emo_dist.corpora.folds import add_fold_column, draw_order, random_utterance_split, splits_from_folds
+from hf_emo_dist.corpora.folds import (
+    add_fold_column,
+    check_splits,
+    draw_order,
+    random_utterance_split,
+    splits_from_folds,
+)
 from hf_emo_dist.corpora.options import Settings
-from hf_emo_dist.corpora.splits import folds_from_column, speaker_disjoint_split
+from hf_emo_dist.corpora.splits import speaker_disjoint_split
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
 from hf_emo_dist.corpora.writing import SPLIT_ORDER, build_dataset, row_features
 from hf_emo_dist.votes import matrix_to_distributions
@@ -125,7 +131,9 @@ def _plan(
     else:
         if by == "session":
             rows = rows.add_column("fold", [utterance.session for utterance in used])
-            folds_from_column(rows)  # refuses a speaker in two sessions
+            check_splits(rows, fold_column="fold")  # refuses a speaker in two sessions
+            if len(set(rows["fold"])) < 2:
+                logger.warning("all utterances are of one session: there is no other to train on")
         else:
             rows = add_fold_column(rows, settings.num_folds, settings.seed)
         folds = list(rows["fold"])

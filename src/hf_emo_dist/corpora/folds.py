@@ -252,18 +252,18 @@ def check_splits(dataset: DatasetDict | Mapping[str, Dataset] | Dataset, fold_co
                 unknown += 1
             elif speakers.setdefault(speaker, split) != split:
                 found.append(f"speaker {speaker!r} is in {speakers[speaker]!r} and in {split!r}")
-    lost: list[str] = []
+    lost: dict[str, None] = {}
     for split, rows in parts.items():
         for row in rows:
             for source in _unique(row.get("mixed_from")):
                 if source not in place:
-                    lost.append(str(row["id"]))
+                    lost[str(row["id"])] = None
                 elif place[source] != split:
                     found.append(f"{row['id']!r} in {split!r} was mixed from {source!r}, which is in {place[source]!r}")
     if unknown:
         logger.warning("rows without a speaker cannot be checked: somebody may speak in more than one split")
     if lost:
-        logger.warning("%d mixed rows name sources that are in no split (%s ...)", len(lost), lost[0])
+        logger.warning("%d mixed rows name sources that are in no split (%s ...)", len(lost), next(iter(lost)))
     if found:
         more = f"; and {len(found) - 10} more" if len(found) > 10 else ""
         raise SplitError(

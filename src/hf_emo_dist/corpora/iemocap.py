@@ -117,7 +117,8 @@ def _blocks(path: Path, report: CorpusReport) -> Iterator[_Block]:
             match = _HEADER.match(text)
             broken, block = match is None, None
             if match is None:
-                report.skip("bad_header", text.split("\t")[1] if "\t" in text else text[:40], where, text.strip()[:80])
+                turn = _TURN.search(text)
+                report.skip("bad_header", turn[0] if turn else text[:40], where, text.strip()[:80])
                 continue
             block = _Block(match[3], number, match[4], _means(match[5]))
             if block.means is None:
@@ -247,6 +248,7 @@ def _session(session: Path, labels: Labels, report: CorpusReport) -> Iterator[Ut
             utterance = _utterance(block, dialog, clips, texts, labels, where, report)
             if utterance is not None:
                 yield utterance
+    described.update(problem.item for problem in report.problems if problem.reason == "bad_header")
     waves = session / "sentences" / "wav"
     for folder in sorted(waves.iterdir()) if waves.is_dir() else ():
         for stem, clip in audio_files(folder).items():
