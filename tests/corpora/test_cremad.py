@@ -51,7 +51,7 @@ def test_votes_are_those_of_the_modality(tmp_path):
         "1001_IEO_HAP_LO": ["happy"],
         "1002_DFA_ANG_XX": ["angry"],
     }
-    with pytest.raises(ValueError, match="modality.*voice, face, audiovisual"):
+    with pytest.raises(ValueError, match=r"modality.*voice, face, audiovisual"):
         read(root, modality="smell")
 
 
@@ -88,7 +88,7 @@ def test_votes_only_needs_no_audio(tmp_path):
     ids, speakers, counts = votes.of("face")
     assert (ids, speakers) == (["1001_IEO_HAP_LO", "1002_DFA_ANG_XX"], ["1001", "1002"])
     np.testing.assert_array_equal(counts, [[0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]])
-    with pytest.raises(CorpusError, match="no audio.*votes_only"):
+    with pytest.raises(CorpusError, match=r"no audio.*votes_only"):
         read(root, audio_dir=tmp_path)
     with pytest.raises(CorpusError, match="columns"):
         votes_only(write(tmp_path / "other.csv", "a,b\n1,2\n"))

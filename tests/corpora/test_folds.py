@@ -27,7 +27,7 @@ def test_the_paper_split_has_its_shares_and_warns_of_leaks(caplog):
         parts = random_utterance_split(rows)
     assert {split: len(part) for split, part in parts.items()} == {"train": 144, "validation": 16, "test": 40}
     assert "7 of 7 test speakers are in the training split too" in caplog.text
-    assert sorted(sum((part["id"][:] for part in parts.values()), [])) == sorted(rows["id"][:])
+    assert sorted(row_id for part in parts.values() for row_id in part["id"]) == sorted(rows["id"][:])
     with pytest.raises(SplitError, match="speaker 's"):
         check_splits(parts)
 

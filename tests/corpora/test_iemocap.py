@@ -181,7 +181,7 @@ def test_the_folder_above_is_found_and_another_is_refused(tmp_path):
     iemocap(tmp_path / "IEMOCAP_full_release")
     assert len(read(tmp_path)[0]["train"]) == 5
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match="not IEMOCAP.*Mend"):
+    with pytest.raises(CorpusError, match=r"not IEMOCAP.*Mend"):
         read(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="no folder"):
         read(tmp_path / "nowhere")

@@ -84,7 +84,7 @@ def test_a_corpus_without_votes_is_refused_as_a_target_and_scores_dominant_class
         lambda: scored_matrix(rows, ["angry", "sad"]),
         lambda: training_targets(rows, ["angry", "sad"]),
     ):
-        with pytest.raises(NoVotesError, match="intended labels only.*Mend"):
+        with pytest.raises(NoVotesError, match=r"intended labels only.*Mend"):
             refused()
     emotions = ["angry", "neutral", "sad"]
     by_id = dict(zip(rows["id"], dominant_classes(rows, emotions, {"calm": "neutral"}).tolist(), strict=True))

@@ -132,15 +132,15 @@ def _plan(
         if by == "session":
             rows = rows.add_column("fold", [utterance.session for utterance in used])
             check_splits(rows, fold_column="fold")  # refuses a speaker in two sessions
-            if len(set(rows["fold"])) < 2:
+            if len({utterance.session for utterance in used}) < 2:
                 logger.warning("all utterances are of one session: there is no other to train on")
         else:
             rows = add_fold_column(rows, settings.num_folds, settings.seed)
-        folds = list(rows["fold"])
+        folds = rows["fold"][:]
         splits = DatasetDict({"train": rows})
         if settings.test_fold is not None:
             splits = splits_from_folds(rows, settings.test_fold)
-    return {split: list(part["row"]) for split, part in splits.items()}, folds
+    return {split: part["row"][:] for split, part in splits.items()}, folds
 
 
 def _read(paths: Sequence[str]) -> list[bytes | OSError]:

@@ -98,8 +98,9 @@ def _responses(path: Path, report: CorpusReport) -> _Votes:
     late = _distracted(path.with_name("finishedEmoResponses.csv"), report)
     found: _Votes = {}
     seen: set[tuple[str, str, str]] = set()
+    file = report.name(path)
     for line, row in iter_csv(path, report, required):
-        where = f"{report.name(path)}:{line}"
+        where = f"{file}:{line}"
         clip = row["clipName"]
         label = _LETTERS.get(row["respEmo"])
         modality = {"1": "voice", "2": "face", "3": "audiovisual"}.get(row["queryType"])
@@ -131,10 +132,10 @@ def _count(text: str) -> int:
 
 def _tabulated(path: Path, report: CorpusReport) -> _Votes:
     """Read counts: ``tabulatedVotes.csv``, whose row names begin with the query type, or a table with a modality."""
-    rows = iter_csv(path, report)
     found: _Votes = {}
-    for line, row in rows:
-        where = f"{report.name(path)}:{line}"
+    file = report.name(path)
+    for line, row in iter_csv(path, report):
+        where = f"{file}:{line}"
         clip = row.get("clip") or row.get("fileName") or ""
         # Row 100001 of the authors' table is clip 1 heard only: a hundred thousand times the query type.
         modality = row.get("modality") or {"1": "voice", "2": "face", "3": "audiovisual"}.get(row.get("", "")[:1], "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from hf_emo_dist.corpora.building import build_corpus
-from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, iter_csv, iter_lines
+from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, iter_csv, iter_lines, stem_of
 from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
 from hf_emo_dist.emotions import CORPUS_CODES
@@ -92,8 +93,9 @@ def _answers(path: Path, report: CorpusReport) -> Iterator[tuple[int, Mapping[st
 
 def _clips(path: Path, labels: Labels, report: CorpusReport) -> dict[str, _Clip]:
     clips: dict[str, _Clip] = {}
+    file = report.name(path)
     for line, row in _answers(path, report):
-        where = f"{report.name(path)}:{line}"
+        where = f"{file}:{line}"
         row_id = str(row["hash_id"])
         clip = clips.get(row_id)
         if clip is None:
@@ -122,7 +124,7 @@ def _utterances(found: Mapping[str, tuple[Path, Path]], report: CorpusReport) ->
     labels = Labels(_EMOTIONS, dict(CORPUS_CODES["dusha"]))
     for part, (table, folder) in found.items():
         domain, _, split = part.partition("_")
-        audio = {Path(path).name: path for path in audio_files(folder).values()}
+        audio = {os.path.basename(path): path for path in audio_files(folder).values()}
         described: set[str] = set()
         clips = _clips(table, labels, report)
         for row_id in list(clips):
@@ -149,7 +151,7 @@ def _utterances(found: Mapping[str, tuple[Path, Path]], report: CorpusReport) ->
             )
         for name, path in audio.items():
             if name not in described:
-                report.skip("no_labels", Path(name).stem, report.name(path))
+                report.skip("no_labels", stem_of(name), report.name(path))
 
 
 def _tables(root: Path, parts: Sequence[str]) -> dict[str, tuple[Path, Path]]:

@@ -7,12 +7,13 @@ emotion_recognized``), and in the later record speaker-disjoint ``metadata/split
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_emo_dist.corpora.building import build_corpus
-from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, iter_csv
+from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, iter_csv, stem_of
 from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
 from hf_emo_dist.corpora.table import split_name
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
@@ -48,9 +49,9 @@ def _votes(path: Path, report: CorpusReport) -> dict[str, tuple[str, list[Vote]]
         name = file_name(row["file_name"], where, report)
         label = labels(row["emotion_recognized"])
         if label is None:
-            report.note("unknown_label", Path(name).stem, where, row["emotion_recognized"])
+            report.note("unknown_label", stem_of(name), where, row["emotion_recognized"])
         elif (name, row["evaluator"]) in seen:
-            report.note("duplicate_rater", Path(name).stem, where, row["evaluator"])
+            report.note("duplicate_rater", stem_of(name), where, row["evaluator"])
         else:
             seen.add((name, row["evaluator"]))
             found.setdefault(name, (where, []))[1].append((label, 1.0, row["evaluator"]))
@@ -69,7 +70,7 @@ def _utterances(root: Path, report: CorpusReport) -> Iterator[Utterance]:
     metadata = root / "metadata"
     votes = _votes(metadata / "evaluations.csv", report)
     splits = _splits(metadata / "split", report)
-    clips = {Path(path).name: path for path in audio_files(root / "audio").values()}
+    clips = {os.path.basename(path): path for path in audio_files(root / "audio").values()}
     labels = Labels(_EMOTIONS)
     described: set[str] = set()
     samples = metadata / "samples.csv"
@@ -78,15 +79,15 @@ def _utterances(root: Path, report: CorpusReport) -> Iterator[Utterance]:
         name = file_name(row["file_name"], where, report)
         described.add(name)
         if name not in clips:
-            report.skip("no_audio", Path(name).stem, where)
+            report.skip("no_audio", stem_of(name), where)
             continue
         if not row["sentence"]:
-            report.note("empty_transcript", Path(name).stem, where)
+            report.note("empty_transcript", stem_of(name), where)
         intended = labels(row["emotion_expressed"])
         if intended is None:
-            report.note("unknown_label", Path(name).stem, where, row["emotion_expressed"])
+            report.note("unknown_label", stem_of(name), where, row["emotion_expressed"])
         yield Utterance(
-            id=Path(name).stem,
+            id=stem_of(name),
             audio=clips[name],
             where=where,
             speaker=row["actor"] or None,
@@ -97,10 +98,10 @@ def _utterances(root: Path, report: CorpusReport) -> Iterator[Utterance]:
         )
     for name, path in clips.items():
         if name not in described:
-            report.skip("no_labels", Path(name).stem, report.name(path))
+            report.skip("no_labels", stem_of(name), report.name(path))
     for name, (where, _) in votes.items():
         if name not in described and name not in clips:
-            report.skip("no_audio", Path(name).stem, where)
+            report.skip("no_audio", stem_of(name), where)
 
 
 def read_emozionalmente(

@@ -74,7 +74,7 @@ def random_utterance_split(
 
     if not 0 < test < 1 or not 0 < validation < 1:
         raise ValueError(f"The shares must lie between 0 and 1, got test={test}, validation={validation}.")
-    order = draw_order(dataset["id"], seed)
+    order = draw_order(dataset["id"][:], seed)
     tested = math.ceil(test * len(order))
     chosen = math.ceil(validation * (len(order) - tested))
     if tested + chosen >= len(order):
@@ -86,13 +86,13 @@ def random_utterance_split(
     }
     result = DatasetDict({split: dataset.select(np.sort(rows)) for split, rows in parts.items()})
     if speaker_column in dataset.column_names:
-        trained = set(result["train"][speaker_column])
-        shared = trained.intersection(result["test"][speaker_column]) - {None}
+        trained = set(result["train"][speaker_column][:])
+        tested_speakers = set(result["test"][speaker_column][:]) - {None}
         logger.warning(
             "a random split by utterance: %d of %d test speakers are in the training split too, so scores are not those "
             "of unseen speakers",
-            len(shared),
-            len(set(result["test"][speaker_column]) - {None}),
+            len(trained & tested_speakers),
+            len(tested_speakers),
         )
     return result
 
@@ -174,7 +174,7 @@ def splits_from_folds(
     """
     from datasets import DatasetDict
 
-    values = list(dataset[column])
+    values = dataset[column][:]
     names = sorted(set(values))
     if test_fold not in names:
         raise ValueError(
@@ -206,7 +206,7 @@ def _parts(dataset: Any, fold_column: str | None) -> dict[str, list[dict[str, An
         wanted = [name for name in ("id", "speaker", "mixed_from", fold_column) if name in rows.column_names]
         if fold_column is not None and fold_column not in wanted:
             raise ValueError(f"There is no column {fold_column!r} (there are {', '.join(rows.column_names)}).")
-        columns = {name: list(rows[name]) for name in wanted}
+        columns = {name: rows[name][:] for name in wanted}
         for index in range(len(rows)):
             row: dict[str, Any] = {str(name): values[index] for name, values in columns.items()}
             row.setdefault("id", f"row {index}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
 from hf_emo_dist.emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
 
-__all__ = ["Labels", "audio_files", "file_name", "find_folder", "iter_csv", "iter_lines"]
+__all__ = ["Labels", "audio_files", "file_name", "find_folder", "iter_csv", "iter_lines", "stem_of"]
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -82,7 +82,16 @@ def file_name(text: str, where: str, report: CorpusReport) -> str:
     if "\\" in text:
         report.note("windows_path", text, where)
         text = text.replace("\\", "/")
-    return PurePosixPath(text.strip()).name
+    return text.strip().rpartition("/")[2]
+
+
+def stem_of(name: str) -> str:
+    """The name of a file without its extension.
+
+    >>> stem_of("clip.v2.wav")
+    'clip.v2'
+    """
+    return os.path.splitext(name)[0]
 
 
 def audio_files(folder: Path, suffixes: Sequence[str] = (".wav",)) -> dict[str, str]:

@@ -124,8 +124,8 @@ def dominant_classes(
     """
     names = validate_emotions(emotions)
     if "human_distribution" in dataset.column_names:
-        ids = dataset["id"] if "id" in dataset.column_names else None
-        matrix, kept = map_distributions(dataset["human_distribution"], names, label_map, ids)
+        ids = dataset["id"][:] if "id" in dataset.column_names else None
+        matrix, kept = map_distributions(dataset["human_distribution"][:], names, label_map, ids)
         classes = np.full(len(matrix), -1, dtype=np.int64)
         if kept.any():
             classes[kept] = dominant(matrix[kept])
@@ -135,7 +135,7 @@ def dominant_classes(
             f"There is neither 'human_distribution' nor 'intended' (there are {', '.join(dataset.column_names)}). "
             "Mend: name the column that holds the classes so."
         )
-    labels = list(dataset["intended"])
+    labels = dataset["intended"][:]
     found = [label for label in dict.fromkeys(labels) if label]
     target = dict(zip(found, _targets(found, names, label_map), strict=True))
     return np.array([target.get(label, -1) for label in labels], dtype=np.int64)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
-from hf_emo_dist.corpora.label_files import file_name, iter_csv, iter_lines
+from hf_emo_dist.corpora.label_files import file_name, iter_csv, iter_lines, stem_of
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
 
 __all__ = ["Rating", "find_details", "iter_ratings"]
@@ -80,10 +80,10 @@ def iter_ratings(path: Path, report: CorpusReport) -> Iterator[tuple[str, str, l
 
 
 def _from_blocks(path: Path, report: CorpusReport) -> Iterator[tuple[str, str, list[Rating]]]:
-    name, where = "", ""
+    name, where, file = "", "", report.name(path)
     ratings: list[Rating] = []
     for number, text in iter_lines(path, report):
-        here = f"{report.name(path)}:{number}"
+        here = f"{file}:{number}"
         first = text.partition(";")[0].strip()
         if not text.strip():
             continue
@@ -94,7 +94,7 @@ def _from_blocks(path: Path, report: CorpusReport) -> Iterator[tuple[str, str, l
             continue
         rating = parse_rating(text, number)
         if rating is None or not name:
-            report.note("bad_line", Path(name).stem or path.name, here, text.strip()[:80])
+            report.note("bad_line", stem_of(name) or path.name, here, text.strip()[:80])
         else:
             ratings.append(rating)
     if name:
@@ -103,8 +103,9 @@ def _from_blocks(path: Path, report: CorpusReport) -> Iterator[tuple[str, str, l
 
 def _from_csv(path: Path, report: CorpusReport) -> Iterator[tuple[str, str, list[Rating]]]:
     clips: dict[str, tuple[str, list[Rating]]] = {}
+    file = report.name(path)
     for line, row in iter_csv(path, report, required=("FileName",)):
-        where = f"{report.name(path)}:{line}"
+        where = f"{file}:{line}"
         name = file_name(row["FileName"], where, report)
         _, ratings = clips.setdefault(name, (where, []))
         if "EmoDetail" in row:
@@ -119,7 +120,7 @@ def _from_csv(path: Path, report: CorpusReport) -> Iterator[tuple[str, str, list
             secondary = _split_secondary(row.get("EmoClass_Second", ""))
             rating = Rating(intern(worker), intern(row["EmoClass_Major"]), secondary, line)
         if rating is None or not rating.primary or not rating.worker:
-            report.note("bad_line", Path(name).stem, where, ", ".join(row.values())[:80])
+            report.note("bad_line", stem_of(name), where, ", ".join(row.values())[:80])
         else:
             ratings.append(rating)
     for name in list(clips):
@@ -139,7 +140,7 @@ def _from_json(path: Path, report: CorpusReport) -> Iterator[tuple[str, str, lis
         for worker, fields in workers.items() if isinstance(workers, dict) else ():
             primary = fields.get("EmoClass_Major") if isinstance(fields, dict) else None
             if not isinstance(primary, str) or not primary.strip():
-                report.note("bad_line", Path(name).stem, where, f"{worker} has no EmoClass_Major")
+                report.note("bad_line", stem_of(name), where, f"{worker} has no EmoClass_Major")
                 continue
             second = fields.get("EmoClass_Second") or ""
             secondary = _split_secondary(second) if isinstance(second, str) else tuple(map(str, second))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,15 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_emo_dist.corpora.building import build_corpus
-from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, find_folder, iter_csv, iter_lines
+from hf_emo_dist.corpora.label_files import (
+    Labels,
+    audio_files,
+    file_name,
+    find_folder,
+    iter_csv,
+    iter_lines,
+    stem_of,
+)
 from hf_emo_dist.corpora.msp_labels import Rating, find_details, iter_ratings
 from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
 from hf_emo_dist.corpora.table import split_name
@@ -123,8 +132,9 @@ def _partitions(root: Path, folder: Path, report: CorpusReport) -> dict[str, str
     """Read Partitions.txt, lines such as ``Train; MSP-PODCAST_0001_0008.wav``."""
     path = next((p for p in (root / "Partitions.txt", folder / "Partitions.txt") if p.is_file()), None)
     found: dict[str, str] = {}
+    file = report.name(path) if path else ""
     for number, text in iter_lines(path, report) if path else ():
-        where = f"{report.name(path or root)}:{number}"
+        where = f"{file}:{number}"
         part, separator, name = text.partition(";")
         if separator and name.strip():
             found[file_name(name.strip().rstrip(";"), where, report)] = split_name(part)
@@ -174,13 +184,13 @@ def _utterances(root: Path, labels_path: Path | None, secondary: bool, report: C
     consensus = _consensus(folder, report)
     partitions = _partitions(root, folder, report)
     audio = find_folder(root, "Audios", "Audio") or root
-    clips = {Path(path).name: path for path in audio_files(audio).values()}
+    clips = {os.path.basename(path): path for path in audio_files(audio).values()}
     texts = find_folder(root, "Transcripts", "Transcript")
     labels, second = Labels(_EMOTIONS), Labels()
     described: set[str] = set()
     for name, where, ratings in iter_ratings(details, report):
         described.add(name)
-        stem = Path(name).stem
+        stem = stem_of(name)
         if name not in clips:
             report.skip("no_audio", stem, where)
             continue
@@ -213,7 +223,7 @@ def _utterances(root: Path, labels_path: Path | None, secondary: bool, report: C
     for name, path in clips.items():
         if name not in described:
             withheld = (partitions.get(name) or consensus.get(name, _NOTHING).split) in _WITHHELD
-            report.skip("labels_withheld" if withheld else "no_labels", Path(name).stem, report.name(path))
+            report.skip("labels_withheld" if withheld else "no_labels", stem_of(name), report.name(path))
 
 
 def read_msp_podcast(

@@ -39,7 +39,7 @@ def describe_dataset(dataset: DatasetDict | Dataset) -> str:
     splits = {"all": dataset} if isinstance(dataset, Dataset) else dict(dataset)
     first = next(iter(splits.values()))
     if "human_distribution" not in first.column_names and "intended" in first.column_names:
-        present = {label for rows in splits.values() for label in rows["intended"]} - {None}
+        present = {label for rows in splits.values() for label in rows["intended"][:]} - {None}
         emotions = tuple(name for name in KNOWN_EMOTIONS if name in present) + tuple(
             sorted(present - set(KNOWN_EMOTIONS))
         )
@@ -47,15 +47,15 @@ def describe_dataset(dataset: DatasetDict | Dataset) -> str:
         emotions = emotions_of(dataset)
     table = [["split", "rows", "speakers", "votes", *emotions]]
     for split, rows in splits.items():
-        speakers = set(rows["speaker"]) - {None} if "speaker" in rows.column_names else set()
+        speakers = set(rows["speaker"][:]) - {None} if "speaker" in rows.column_names else set()
         if "human_votes" in rows.column_names:
-            votes = float(np.mean([len(labels or ()) for labels in rows["human_votes"]]))
-            mass = distributions_to_matrix(rows["human_distribution"], emotions, column_name="human_distribution").mean(
-                0
-            )
+            votes = float(np.mean([len(labels or ()) for labels in rows["human_votes"][:]]))
+            mass = distributions_to_matrix(
+                rows["human_distribution"][:], emotions, column_name="human_distribution"
+            ).mean(0)
         else:
             votes = 0.0
-            mass = np.mean([[label == name for name in emotions] for label in rows["intended"]], axis=0)
+            mass = np.mean([[label == name for name in emotions] for label in rows["intended"][:]], axis=0)
         table.append(
             [split, str(len(rows)), str(len(speakers) or "?"), f"{votes:.1f}", *(f"{value:.3f}" for value in mass)]
         )

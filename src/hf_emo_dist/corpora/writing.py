@@ -217,7 +217,8 @@ def _check_dataset(splits: Mapping[str, Dataset]) -> None:
         NamedSplit(split)  # refuses names that load_dataset could not read back
         if len(dataset) == 0:
             raise ValueError(f"Split {split!r} has no rows. Mend: leave it out, or choose another split.")
-        for row_id in dataset["id"] if "id" in dataset.column_names else ():
+        # A column is read row by row when it is iterated over, and at once when it is sliced.
+        for row_id in dataset["id"][:] if "id" in dataset.column_names else ():
             if row_id in seen:
                 raise ValueError(
                     f"Column 'id': {row_id!r} is in {seen[row_id]!r} and again in {split!r}. Mend: make ids unique."
@@ -265,7 +266,7 @@ def _card(
     for split, dataset in splits.items():
         speakers: set[Any] = set()
         if "speaker" in dataset.column_names:
-            speakers = set(dataset["speaker"]) - {None}
+            speakers = set(dataset["speaker"][:]) - {None}
         rows.append(f"| {split} | {len(dataset)} | {len(speakers) or 'unknown'} |")
     lines = [
         f"---\n{front}---\n# {texts['title']}\n",
