@@ -75,6 +75,13 @@ def test_the_paper_preset_and_the_default_of_iemocap(tmp_path, capsys):
     assert "Split: `paper_random`" in card and "not those of unseen speakers" in card
 
 
+def test_the_card_of_a_corpus_without_votes_names_the_merged_labels(tmp_path):
+    source = acted(tmp_path / "ravdess")
+    assert run("ravdess", source, tmp_path / "out", "--merge", "calm=neutral,fearful=sad") == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Emotions: angry, happy, neutral, sad, disgust, surprise. They were acted on request." in card
+
+
 def test_options_reach_the_reader(tmp_path):
     source = cremad(tmp_path / "cremad")
     words = ["--modality", "face", "--split", "folds", "--num_folds", 2, "--test_fold", 1, "--merge", "angry=sad"]

@@ -77,12 +77,14 @@ def test_emodb(tmp_path):
 
 def test_a_corpus_without_votes_is_refused_as_a_target_and_scores_dominant_classes(tmp_path):
     from hf_emo_dist.reports.rows import scored_matrix, training_targets
+    from hf_emo_dist.training.validation import check_names
 
     rows = read(read_ravdess, ravdess(tmp_path / "corpus"))[0]["test"]
     for refused in (
         lambda: emotions_of(rows),
         lambda: scored_matrix(rows, ["angry", "sad"]),
         lambda: training_targets(rows, ["angry", "sad"]),
+        lambda: check_names(rows, "emotion_distribution", "training"),
     ):
         with pytest.raises(NoVotesError, match=r"intended labels only.*Mend"):
             refused()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from hf_emo_dist.corpora.options import Outside, ReadOptions, SplitBy
 from hf_emo_dist.corpora.utterances import CorpusInfo, CorpusReport
-from hf_emo_dist.emotions import PAPER_EMOTIONS
+from hf_emo_dist.emotions import PAPER_EMOTIONS, canonical_emotion
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -172,7 +172,7 @@ def _write(
             description=_description(info, split, options),
             vote_source=info.vote_source,
             citation=info.citation,
-            emotions=None if info.has_votes else options.get("emotions") or info.emotions,
+            emotions=None if info.has_votes else _intended(info, options),
             license=info.license,
             max_shard_bytes=args.max_shard_size,
             overwrite=args.overwrite,
