@@ -145,6 +145,12 @@ def _description(info: CorpusInfo, split: str, options: dict[str, Any]) -> str:
     return " ".join(lines)
 
 
+def _intended(info: CorpusInfo, options: dict[str, Any]) -> list[str]:
+    """The label set of a corpus without votes, which has no distribution to take it from."""
+    merge = {canonical_emotion(old): canonical_emotion(new) for old, new in (options.get("merge") or {}).items()}
+    return list(options.get("emotions") or dict.fromkeys(merge.get(name, name) for name in info.emotions))
+
+
 def _write(
     info: CorpusInfo, reader: Callable[..., DatasetDict], args: argparse.Namespace, report: CorpusReport
 ) -> None:
