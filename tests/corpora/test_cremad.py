@@ -21,7 +21,7 @@ def test_rows_are_the_hand_written_ones(tmp_path):
     assert row == {
         "id": "1001_IEO_HAP_LO",
         "transcript": "It's eleven o'clock.",
-        "speaker": "1001",
+        "speaker": "cremad-1001",
         "human_votes": ["happy", "neutral", "neutral"],
         "human_distribution": shares,
         "emotion_distribution": shares,

@@ -31,7 +31,7 @@ def test_rows_are_the_hand_written_ones(tmp_path):
     assert first == {
         "id": "Ses01F_impro01_F000",
         "transcript": "Excuse me.",
-        "speaker": "Ses01F",
+        "speaker": "iemocap-Ses01F",
         "human_votes": ["neutral"] * 3,
         "human_vote_weights": [1.0] * 3,
         "human_raters": ["C-E2", "C-E3", "C-E4"],
@@ -59,8 +59,8 @@ def test_rows_are_the_hand_written_ones(tmp_path):
     assert rows["Ses01F_impro01_M001"]["transcript"] == "Yes: good."
     scripted = rows["Ses02M_script01_1b_F003"]
     assert scripted["human_votes"] == ["neutral", "sad", "fear"]
-    assert (scripted["speaker"], scripted["style"], scripted["fold"]) == ("Ses02F", "scripted", 2)
-    assert rows["Ses02M_script01_1b_MXX1"]["speaker"] == "Ses02M"
+    assert (scripted["speaker"], scripted["style"], scripted["fold"]) == ("iemocap-Ses02F", "scripted", 2)
+    assert rows["Ses02M_script01_1b_MXX1"]["speaker"] == "iemocap-Ses02M"
     assert found(report) == {
         ("empty_transcript", "Ses01F_impro01_M000", "Session1/dialog/transcriptions/Ses01F_impro01.txt:3")
     }

@@ -30,7 +30,7 @@ def test_every_shape_gives_the_hand_written_rows(tmp_path, shape, spelling):
     assert row == {
         "id": "MSP-PODCAST_0001_0139",
         "transcript": "Wait, what?",
-        "speaker": "30",
+        "speaker": "msp_podcast-30",
         "human_votes": ["other", "neutral", "surprise"],
         "human_distribution": third,
         "emotion_distribution": third,

@@ -118,7 +118,7 @@ def test_emozionalmente(tmp_path):
     row = dataset["train"][0]
     assert row["human_votes"] == ["joy"] * 4 + ["sad"]
     assert row["human_raters"] == ["u0", "u1", "u2", "u3", "u9"]
-    assert (row["speaker"], row["intended"], row["transcript"]) == ("a1", "joy", "Sì, certo")
+    assert (row["speaker"], row["intended"], row["transcript"]) == ("emozionalmente-a1", "joy", "Sì, certo")
     assert (row["language"], row["restricted"], report.problems) == ("it", False, [])
     assert dataset["validation"][0]["human_distribution"]["neutral"] == pytest.approx(0.8)
     happy, _ = read(read_emozionalmente, tmp_path, merge={"joy": "happy"}, emotions=["happy", "sad"], split="own")
@@ -160,7 +160,7 @@ def test_dusha(tmp_path, form):
     assert {split: rows["id"][:] for split, rows in dataset.items()} == {"train": ["a1", "a2"], "test": ["b1", "b2"]}
     row = dataset["train"][0]
     assert row["human_votes"] == ["happy", "happy", "other"] and row["human_raters"] == ["r0", "r1", "r2"]
-    assert (row["speaker"], row["intended"], row["transcript"]) == ("crowd-s-a", "happy", 'ну "да"')
+    assert (row["speaker"], row["intended"], row["transcript"]) == ("dusha-crowd-s-a", "happy", 'ну "да"')
     assert report.counts() == {"control_task": 2}
     with pytest.raises(CorpusError, match=r"podcast_train/raw_podcast_train.tsv.*Mend"):
         read(read_dusha, tmp_path / "corpus", parts=["podcast_train"])

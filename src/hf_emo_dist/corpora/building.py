@@ -225,7 +225,8 @@ def build_corpus(
             "id": utterance.id,
             "audio": {"bytes": data, "path": os.path.basename(utterance.audio)},
             "transcript": text() if callable(text) else text,
-            "speaker": utterance.speaker,
+            # Bare numbers of two corpora would be one speaker once they are put together.
+            "speaker": utterance.speaker and f"{info.name}-{utterance.speaker}",
             "session": utterance.session,
             "intended": utterance.intended,
             "consensus": utterance.consensus,

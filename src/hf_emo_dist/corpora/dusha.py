@@ -38,7 +38,7 @@ INFO = CorpusInfo(
     language="ru",
     emotions=_EMOTIONS,
     license="other",
-    terms="Public licence with attribution and conditions reserved, of Sber (in the repository of Golos).",
+    terms="A licence of Sber's own, in the repository of Golos (github.com/salute-developers/golos).",
     citation="Kondratenko, V., Sokolov, A., Karpov, N., Kutuzov, O., Savushkin, N., & Minkin, F. (2022). Large Raw "
     "Emotional Dataset with Aggregation Mechanism. arXiv:2212.12266",
     vote_source="Dusha's crowd raters, one answer each; `positive` counts as happy. Control clips with a known answer are "
@@ -175,7 +175,8 @@ def read_dusha(
 ) -> DatasetDict:
     """Read Dusha.
 
-    ``speaker`` is the corpus's ``source_id``: the speaker of a crowd clip, the podcast of another. ``intended`` is what
+    ``speaker`` is the corpus's ``source_id``, which other readers take for the speaker; its own readme does not say what it
+    stands for, so check it before you rely on disjoint speakers. ``intended`` is what
     the speaker of a crowd clip was asked for. Clips with a ``golden_emo`` were control tasks and are left out, as the
     corpus's authors do.
 

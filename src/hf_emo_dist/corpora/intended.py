@@ -47,7 +47,7 @@ EMODB = CorpusInfo(
     language="de",
     emotions=("angry", "happy", "neutral", "sad", "fear", "disgust", "bored"),
     license="other",
-    terms="Free of charge for research; the archive states no licence.",
+    terms="Offered free of charge by its authors; see the archive for its terms.",
     citation="Burkhardt, F., Paeschke, A., Rolfes, M., Sendlmeier, W., & Weiss, B. (2005). A database of German emotional "
     "speech. Interspeech 2005, 1517-1520. doi:10.21437/Interspeech.2005-446",
     vote_source=_NOBODY,
@@ -82,7 +82,7 @@ def _ravdess(stem: str, path: str, songs: bool) -> Utterance | None:
         id=stem,
         audio=path,
         where="",
-        speaker=f"ravdess-{actor}",
+        speaker=actor,
         transcript=_RAVDESS_TEXTS[match[5]],
         intended=CORPUS_CODES["ravdess"][match[3]],
         extra={
@@ -101,7 +101,7 @@ def _emodb(stem: str, path: str) -> Utterance | None:
         id=stem,
         audio=path,
         where="",
-        speaker=f"emodb-{match[1]}",
+        speaker=match[1],
         transcript=_EMODB_TEXTS.get(match[2]),
         intended=CORPUS_CODES["emodb"][match[3]],
         extra={"gender": "female" if match[1] in _EMODB_WOMEN else "male"},

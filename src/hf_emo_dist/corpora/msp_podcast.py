@@ -42,7 +42,7 @@ INFO = CorpusInfo(
     language="en",
     emotions=_EMOTIONS,
     license="other",
-    terms="Licensed by the MSP lab (University of Texas at Dallas, now Carnegie Mellon University) for research, by "
+    terms="Licensed by the MSP lab (University of Texas at Dallas) for research, by "
     "signed agreement; the recordings and labels may not be handed on.",
     citation="Lotfian, R., & Busso, C. (2019). Building naturalistic emotionally balanced speech corpus by retrieving "
     "emotional speech from existing podcast recordings. IEEE Transactions on Affective Computing, 10(4), 471-483. "
