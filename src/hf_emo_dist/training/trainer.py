@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from ..modeling.configuration import ADAPTER_CONFIG_NAME
+from ..modeling.adapters import save_adapter_config
 from ..modeling.losses import distribution_loss
 from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
@@ -359,11 +357,3 @@ class EmotionDistributionTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         if hasattr(model, "peft_config"):
             save_adapter_config(model.config, folder)
-
-
-def save_adapter_config(config: Any, folder: str | os.PathLike[str]) -> None:
-    """Writes the emotions, the head's settings and the loss beside an adapter, which `adapter_config.json` does not hold."""
-    values = json.loads(config.to_json_string(use_diff=False))
-    for key in ("_name_or_path", "name_or_path"):
-        values.pop(key, None)
-    Path(folder, ADAPTER_CONFIG_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
