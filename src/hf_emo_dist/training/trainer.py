@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..modeling.adapters import save_adapter_config
@@ -20,6 +20,7 @@ from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import complete_inputs, hash_for, open_cache
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
+from .hub import HubTrainer
 from .sampler import EmotionSampler, balancing_weights
 from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
 from .tower_cache import TowerCache
@@ -64,7 +65,7 @@ def _collate(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     return batch if counted == len(rows) else {**batch, COUNTED_ROWS: counted}
 
 
-class EmotionDistributionTrainer(Trainer):
+class EmotionDistributionTrainer(HubTrainer):
     """Trains a `Qwen2AudioForEmotionDistribution` on `emotion_distribution` and scores it on `human_distribution`.
 
     Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base 2),
