@@ -225,6 +225,7 @@ class Handler(BaseHTTPRequestHandler):
             (r"/api/validate-yaml", self.validate),
             (r"/api/(models|datasets|spaces)/([^/]+/[^/]+)/preupload/(.+)", self.preupload),
             (r"/api/(models|datasets|spaces)/([^/]+/[^/]+)/commit/(.+)", self.commit),
+            (r"/api/(models|datasets|spaces)/([^/]+/[^/]+)/branch/(.+)", self.branch),
             (r"/api/(models|datasets|spaces)/([^/]+/[^/]+)/tree/([^/]+)/?(.*)", self.tree),
             (r"/api/(models|datasets|spaces)/([^/]+/[^/]+)/paths-info/(.+)", self.paths_info),
             (r"/api/(models|datasets|spaces)/([^/]+/[^/]+)/revision/(.+)", self.info),
@@ -335,6 +336,13 @@ class Handler(BaseHTTPRequestHandler):
             raise Stop(400, message="invalid metadata")
         oid = repo.add(header["summary"], files, revision)
         return 200, {"commitUrl": f"{self.server.url}/{name}/commit/{oid}", "commitOid": oid, "hookOutput": ""}
+
+    def branch(self, kind, name, branch):
+        repo = self.find(KINDS[kind], name, write=True)
+        if branch in repo.branches:
+            return 409, {"error": "Reference already exists"}
+        repo.branches[branch] = repo.branches["main"]
+        return 201, {}
 
     def info(self, kind, name, revision="main"):
         repo = self.find(KINDS[kind], name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .licences import KNOWN_BASES, combined_licence
 from .preparation import read_preparation
-from .text import hub_id, one_line
+from .text import hub_id, last_part, one_line
 
 __all__ = ["ModelFacts", "gather_model_facts"]
 
@@ -166,10 +166,10 @@ def gather_model_facts(
         emotions=emotions,
         layout=layout or ("adapter" if adapter else "merged" if recipe.get("lora") else "full"),
         repo_id=repo_id,
-        base=Path(str(base)).name if base and not hub_id(base) else base,
+        base=last_part(base) if base and not hub_id(base) else base,
         base_id=hub_id(base),
         base_licence=_licence_of(base),
-        dataset=data.get("pretty_name") or (Path(source).name if source and not data_id else data_id),
+        dataset=data.get("pretty_name") or (last_part(source) if source and not data_id else data_id),
         dataset_id=data_id,
         data=data,
         preparation=preparation,

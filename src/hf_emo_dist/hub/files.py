@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .text import hub_id
+from .text import hub_id, last_part
 
 __all__ = ["SecretFoundError", "UploadFile", "check_uploads", "checkpoint_files", "clean_json", "total_size"]
 
@@ -124,7 +124,7 @@ def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:
         base = base_model or values.get("base_model_name_or_path")
         if hub_id(base) is None:
             raise ValueError(
-                f"the adapter's backbone is '{Path(str(base)).name}', a local folder that nobody else has. Mend: name the same backbone on the "
+                f"the adapter's backbone is '{last_part(base)}', a local folder that nobody else has. Mend: name the same backbone on the "
                 "Hub with base_model='owner/name', or push with merge=True, which folds the adapter in."
             )
         values["base_model_name_or_path"] = base
@@ -144,8 +144,8 @@ def clean_json(value: Any) -> Any:
         return [clean_json(entry) for entry in value]
     if isinstance(value, str):
         if os.path.isabs(value) or value.startswith("~"):
-            return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-        return _HUB_TOKEN.sub("(removed)", _PATH.sub(lambda match: re.split(r"[/\\]", match[0].rstrip("/\\"))[-1], value))
+            return last_part(value)
+        return _HUB_TOKEN.sub("(removed)", _PATH.sub(lambda match: last_part(match[0]), value))
     return value
 
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Any
 
-__all__ = ["Safe", "as_code", "as_text", "hub_id", "one_line", "yaml_value"]
+__all__ = ["Safe", "as_code", "as_text", "hub_id", "last_part", "one_line", "yaml_value"]
 
 # what Markdown, with tables, strikethrough and bare links, or HTML could take for markup
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#|~!$^]|:(?=//))")
@@ -76,6 +76,16 @@ def yaml_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [yaml_value(entry) for entry in value]
     return one_line(value) if isinstance(value, str) else value
+
+
+def last_part(path: Any) -> str:
+    """The last part of a path of any system.
+
+    Example:
+        >>> last_part("/home/me/mini/"), last_part("C:\\\\Users\\\\me\\\\votes"), last_part("mini")
+        ('mini', 'votes', 'mini')
+    """
+    return re.split(r"[/\\]", str(path).rstrip("/\\"))[-1]
 
 
 def hub_id(name: Any) -> str | None:

@@ -13,7 +13,7 @@ from transformers.utils import cached_file
 
 from .configuration import ADAPTER_CONFIG_NAME, Qwen2AudioEmotionConfig
 
-__all__ = ["adapter_settings", "find_file", "no_head", "save_adapter_config"]
+__all__ = ["adapter_settings", "check_safetensors", "find_file", "no_head", "save_adapter_config"]
 
 PEFT_CONFIG_NAME = "adapter_config.json"
 PEFT_WEIGHTS_NAME = "adapter_model.safetensors"
@@ -61,6 +61,19 @@ def adapter_settings(
     if find_file(name_or_path, PEFT_WEIGHTS_NAME, hub) is None:
         raise OSError(f"'{name_or_path}' has no {PEFT_WEIGHTS_NAME}; weights in other formats are not read")
     return config, adapter
+
+
+def check_safetensors(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
+    """Refuses a full checkpoint without safetensors, before transformers asks a service on the Hub to convert its pickles.
+
+    Raises:
+        OSError: naming what is there instead.
+    """
+    if not any(find_file(name_or_path, name, hub) for name in ("model.safetensors", "model.safetensors.index.json")):
+        raise OSError(
+            f"'{name_or_path}' has no weights in safetensors (model.safetensors, or shards with their index); other formats are not read. "
+            "Mend: load it where it was made, and save it again with save_pretrained."
+        )
 
 
 def no_head(name_or_path: str | os.PathLike[str]) -> str:

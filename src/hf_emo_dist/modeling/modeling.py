@@ -18,7 +18,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioPreTr
 from transformers.utils import torch_compilable_check
 
 from ..emotions import validate_emotions
-from .adapters import PEFT_CONFIG_NAME, adapter_settings, find_file, no_head, save_adapter_config
+from .adapters import PEFT_CONFIG_NAME, adapter_settings, check_safetensors, find_file, no_head, save_adapter_config
 from .audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from .configuration import Qwen2AudioEmotionConfig
 from .head import EmotionDistributionHead
@@ -203,8 +203,11 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         # from AutoModelForAudioClassification, which has read the adapter's own configuration already
         given = dict(kwargs.get("adapter_kwargs") or {})
         adapter = given.pop("_adapter_model_path", None)
-        if adapter is None and config is None and find_file(pretrained_model_name_or_path, PEFT_CONFIG_NAME, hub):
-            adapter, given = pretrained_model_name_or_path, hub
+        if adapter is None and config is None:
+            # of an adapter, transformers' pipeline() hands over the commit of the backbone's repository; `initial` is what the user asked for
+            asked = {**hub, "revision": getattr(hub.get("revision"), "initial", hub.get("revision"))}
+            if find_file(pretrained_model_name_or_path, PEFT_CONFIG_NAME, asked):
+                adapter, given = pretrained_model_name_or_path, asked
         if adapter is not None:
             del hub, config
             kwargs = {key: value for key, value in kwargs.items() if key not in ("adapter_kwargs", "revision", "subfolder")}
@@ -213,7 +216,8 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             pretrained_model_name_or_path, emotions if config is None else config.emotions, **kwargs
         )
         config = config or loaded
-        kwargs.setdefault("use_safetensors", True)
+        if kwargs.setdefault("use_safetensors", True) and "variant" not in kwargs:
+            check_safetensors(pretrained_model_name_or_path, hub)
         # weights of another shape are refused below, by name; transformers' own error only points at a log
         kwargs["ignore_mismatched_sizes"] = True
         with _without_load_report():
