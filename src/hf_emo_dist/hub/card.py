@@ -122,7 +122,7 @@ def model_metadata(facts: ModelFacts) -> Any:
         values |= {"metrics": list(dict.fromkeys(result.metric_type for result in results))}
     data = ModelCardData(**yaml_value({key: value for key, value in values.items() if value is not None}))
     if results:
-        data.model_name, data.eval_results = facts.name, results
+        data.model_name, data.eval_results = one_line(facts.name), results
     return data
 
 
