@@ -46,16 +46,6 @@ def hub(hub_process, monkeypatch, tmp_path_factory, naps):
     return server
 
 
-def put(server, name, folder, kind="model"):
-    """A repository with the files of a folder, as if somebody had pushed it."""
-    files = {path.name: hub_server.Blob(path.read_bytes(), path.suffix == ".safetensors") for path in folder.iterdir() if path.is_file()}
-    server.repos[kind, name] = repo = hub_server.Repo(kind, name, False)
-    for blob in files.values():
-        if blob.large:
-            server.large[blob.sha256] = blob.data
-    repo.add("upload", files, "main")
-
-
 @pytest.fixture(scope="session")
 def _adapter(tiny_backbone, _tiny_model, _tiny_processor, tmp_path_factory):
     """An adapter with weights and a head of its own, as the trainer saves it."""

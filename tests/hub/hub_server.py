@@ -128,6 +128,16 @@ def running():
         server.server_close()
 
 
+def put(server, name, folder, kind="model"):
+    """A repository with the files of a folder, as if somebody had pushed it."""
+    files = {path.name: Blob(path.read_bytes(), path.suffix == ".safetensors") for path in folder.iterdir() if path.is_file()}
+    server.repos[kind, name] = repo = Repo(kind, name, False)
+    for blob in files.values():
+        if blob.large:
+            server.large[blob.sha256] = blob.data
+    repo.add("upload", files, "main")
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: HubServer

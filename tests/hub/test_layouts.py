@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import put
+from hub_server import put
 from tiny_data import tone
 
 from hf_emo_dist import load_emotion_model, push_model
