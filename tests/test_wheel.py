@@ -30,7 +30,9 @@ def test_every_public_name_comes_from_the_wheel(installed, tmp_path):
 def test_the_card_template_has_one_source(installed):
     inside = installed / "hf_emo_dist" / "hub" / "model_card_template.md"
     assert inside.read_bytes() == (ROOT / "model_card_template.md").read_bytes()
-    assert (ROOT / "model_card_template.md").resolve() == (ROOT / "src/hf_emo_dist/hub/model_card_template.md").resolve()
+    assert (ROOT / "model_card_template.md").resolve() == (
+        ROOT / "src/hf_emo_dist/hub/model_card_template.md"
+    ).resolve()
     assert (installed / "hf_emo_dist" / "hub" / "data_card_template.md").is_file()
 
 

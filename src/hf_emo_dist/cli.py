@@ -53,10 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 2
             offered.add_arguments(subparser)
             run, takes_more = offered.run, getattr(offered, "TAKES_MORE", False)
-    if takes_more:
-        args, args.more = parser.parse_known_args(words)
-    else:
-        args = parser.parse_args(words)
+    args, more = parser.parse_known_args(words) if takes_more else (parser.parse_args(words), [])
+    args.more = more
     if run is None:
         parser.print_help()
         return 2

@@ -40,7 +40,9 @@ def test_predict_draws_bars(checkpoint, clips, capsys):
     assert lines[0] == str(clips / "a.wav") and lines[4] == str(clips / "b.flac")
     shares = [float(line.split()[1].rstrip("%")) for line in lines[1:4]]
     assert sum(shares) == pytest.approx(100, abs=0.2) and shares == sorted(shares, reverse=True)
-    assert all(line.count("█") == pytest.approx(share * 0.4, abs=0.6) for line, share in zip(lines[1:4], shares, strict=True))
+    assert all(
+        line.count("█") == pytest.approx(share * 0.4, abs=0.6) for line, share in zip(lines[1:4], shares, strict=True)
+    )
 
 
 def test_predict_as_json_and_csv(checkpoint, clips, capsys, tmp_path):
@@ -53,8 +55,25 @@ def test_predict_as_json_and_csv(checkpoint, clips, capsys, tmp_path):
     assert main(["predict", str(clips), "--model", str(checkpoint), "--format", "csv", "--output", str(out)]) == 0
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     for row, answer in zip(rows, answers, strict=True):
-        np.testing.assert_allclose([float(row[e]) for e in TINY_EMOTIONS], [answer["distribution"][e] for e in TINY_EMOTIONS], atol=1e-6)
-    assert main(["predict", str(clips / "long.wav"), "--model", str(checkpoint), "--format", "csv", "--track", "--top_k", "1"]) == 0
+        np.testing.assert_allclose(
+            [float(row[e]) for e in TINY_EMOTIONS], [answer["distribution"][e] for e in TINY_EMOTIONS], atol=1e-6
+        )
+    assert (
+        main(
+            [
+                "predict",
+                str(clips / "long.wav"),
+                "--model",
+                str(checkpoint),
+                "--format",
+                "csv",
+                "--track",
+                "--top_k",
+                "1",
+            ]
+        )
+        == 0
+    )
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["end"] for row in rows] == ["15.50", "31.00"]
     assert all(sum(row[e] != "" for e in TINY_EMOTIONS) == 1 for row in rows)
@@ -129,22 +148,64 @@ def test_card_and_push_from_the_shell(checkpoint, capsys, tmp_path):
     assert "--dry_run" in capsys.readouterr().out
 
 
-def test_train_evaluate_and_card_from_the_shell(tmp_path, tiny_backbone, tiny_train, tiny_validation, tiny_emotions, capsys):
+def test_train_evaluate_and_card_from_the_shell(
+    tmp_path, tiny_backbone, tiny_train, tiny_validation, tiny_emotions, capsys
+):
     from datasets import DatasetDict
 
     from hf_emo_dist.corpora import write_dataset
 
-    splits = DatasetDict({"train": tiny_train.select(range(6)), "validation": tiny_validation.select(range(4)), "test": tiny_validation.select(range(4, 8))})
-    data = write_dataset(splits, tmp_path / "tones", description="Tones.", vote_source="Simulated votes.", emotions=tiny_emotions, license="cc0-1.0")
-    options = {"backbone": tiny_backbone, "dataset": data, "output_dir": tmp_path / "out", "max_steps": 1, "use_cpu": "true", "num_threads": 1, "disable_tqdm": "true"}
+    splits = DatasetDict(
+        {
+            "train": tiny_train.select(range(6)),
+            "validation": tiny_validation.select(range(4)),
+            "test": tiny_validation.select(range(4, 8)),
+        }
+    )
+    data = write_dataset(
+        splits,
+        tmp_path / "tones",
+        description="Tones.",
+        vote_source="Simulated votes.",
+        emotions=tiny_emotions,
+        license="cc0-1.0",
+    )
+    options = {
+        "backbone": tiny_backbone,
+        "dataset": data,
+        "output_dir": tmp_path / "out",
+        "max_steps": 1,
+        "use_cpu": "true",
+        "num_threads": 1,
+        "disable_tqdm": "true",
+    }
     assert main(["train", *(str(part) for key, value in options.items() for part in (f"--{key}", value))]) == 0
     assert f"checkpoint: {tmp_path / 'out'}" in capsys.readouterr().out
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "Simulated votes" in card and "| Split `train` | 6 rows of 4 speakers, 30 human votes |" in card and str(tmp_path) not in card
+    assert (
+        "Simulated votes" in card
+        and "| Split `train` | 6 rows of 4 speakers, 30 human votes |" in card
+        and str(tmp_path) not in card
+    )
     facts = json.loads((tmp_path / "out" / "training_facts.json").read_text())
     assert facts["hardware"].startswith("CPU, 1 threads") and facts["data"]["license"] == "cc0-1.0"
     scores = tmp_path / "out" / "scores.json"
-    assert main(["evaluate", "--model", str(tmp_path / "out"), "--dataset", str(data), "--output", str(scores), "--num_resamples", "50"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--model",
+                str(tmp_path / "out"),
+                "--dataset",
+                str(data),
+                "--output",
+                str(scores),
+                "--num_resamples",
+                "50",
+            ]
+        )
+        == 0
+    )
     assert "JS divergence" in capsys.readouterr().out
     assert main(["card", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "README.md").read_text()

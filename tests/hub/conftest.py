@@ -18,7 +18,9 @@ def hub_process():
 def naps(monkeypatch):
     """How long was waited before a request was made again; nobody waits."""
     taken = []
-    clock = SimpleNamespace(**{name: getattr(time, name) for name in ("time", "monotonic", "perf_counter")}, sleep=taken.append)
+    clock = SimpleNamespace(
+        **{name: getattr(time, name) for name in ("time", "monotonic", "perf_counter")}, sleep=taken.append
+    )
     for module in ("hf_emo_dist.hub.commit", "huggingface_hub.utils._http", "huggingface_hub.file_download"):
         monkeypatch.setattr(f"{module}.time", clock)
     return taken
@@ -36,7 +38,9 @@ def hub(hub_process, monkeypatch, tmp_path_factory, naps):
         server.part_size = None
     cache = str(tmp_path_factory.mktemp("hub_cache"))
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the server keeps large files as LFS does
     monkeypatch.setattr(constants, "HF_HUB_CACHE", cache)

@@ -15,59 +15,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
+from hub_repos import Blob, Repo, metadata_errors
 
 KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 LARGE = 2_000  # bytes from which a file counts as large, besides those with the endings below
 LARGE_NAMES = (".safetensors", ".parquet", ".bin", ".png")
-LICENSES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "odbl", "other", "unknown"}
-REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-
-
-@dataclass
-class Blob:
-    data: bytes
-    large: bool
-
-    @property
-    def sha256(self):
-        return hashlib.sha256(self.data).hexdigest()
-
-    @property
-    def oid(self):
-        """git's name for the file, or for the pointer that stands for a large one."""
-        data = self.data
-        if self.large:
-            data = f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {len(data)}\n".encode()
-        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-@dataclass
-class Repo:
-    kind: str
-    name: str
-    private: bool
-    sdk: str | None = None
-    commits: list = field(default_factory=list)  # (oid, message, {path: Blob})
-    branches: dict = field(default_factory=dict)  # name → index of a commit
-
-    def __post_init__(self):
-        self.add("initial commit", {".gitattributes": Blob(b"*.safetensors filter=lfs\n", False)}, "main")
-
-    def add(self, message, files, branch):
-        oid = hashlib.sha1(f"{self.name}{len(self.commits)}{message}{sorted(files)}".encode()).hexdigest()
-        self.commits.append((oid, message, files))
-        self.branches[branch] = len(self.commits) - 1
-        return oid
-
-    def at(self, revision):
-        if revision in self.branches:
-            return self.commits[self.branches[revision]]
-        return next((commit for commit in self.commits if commit[0] == revision), None)
-
-    @property
-    def files(self):
-        return self.at("main")[2]
 
 
 @dataclass
@@ -98,7 +50,10 @@ class HubServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.lock = threading.RLock()
         self.repos, self.large, self.parts = {}, {}, {}
-        self.tokens = {"hf_writes0000000000000000000000": ("me", True), "hf_reads00000000000000000000000": ("me", False)}
+        self.tokens = {
+            "hf_writes0000000000000000000000": ("me", True),
+            "hf_reads00000000000000000000000": ("me", False),
+        }
         self.tokens["hf_somebody_else0000000000000000"] = ("you", True)
         self.requests, self.faults = [], []
         self.part_size = None  # upload large files in parts of so many bytes
@@ -130,7 +85,9 @@ def running():
 
 def put(server, name, folder, kind="model"):
     """A repository with the files of a folder, as if somebody had pushed it."""
-    files = {path.name: Blob(path.read_bytes(), path.suffix == ".safetensors") for path in folder.iterdir() if path.is_file()}
+    files = {
+        path.name: Blob(path.read_bytes(), path.suffix == ".safetensors") for path in folder.iterdir() if path.is_file()
+    }
     server.repos[kind, name] = repo = Repo(kind, name, False)
     for blob in files.values():
         if blob.large:
@@ -155,7 +112,14 @@ class Handler(BaseHTTPRequestHandler):
         self.route, self.query = unquote(url.path), parse_qs(url.query)
         with self.server.lock:
             self.server.requests.append((self.command, self.route))
-            fault = next((f for f in self.server.faults if f.times and f.method == self.command and re.search(f.path, self.route)), None)
+            fault = next(
+                (
+                    f
+                    for f in self.server.faults
+                    if f.times and f.method == self.command and re.search(f.path, self.route)
+                ),
+                None,
+            )
             if fault is not None:
                 fault.times -= 1
         length = int(self.headers.get("Content-Length") or 0)
@@ -164,7 +128,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        self.body = self.read_chunked() if "chunked" in self.headers.get("Transfer-Encoding", "") else self.rfile.read(length)
+        self.body = (
+            self.read_chunked() if "chunked" in self.headers.get("Transfer-Encoding", "") else self.rfile.read(length)
+        )
         if fault is not None and fault.status is not None and not fault.after:
             return self.answer(fault.status, {"error": "as ordered"}, **fault.headers)
         try:
@@ -256,7 +222,12 @@ class Handler(BaseHTTPRequestHandler):
         user, may_write = self.user()
         if user is None:
             raise Stop(401, message="Invalid username or password.")
-        return 200, {"type": "user", "name": user, "orgs": [], "auth": {"accessToken": {"role": "write" if may_write else "read"}}}
+        return 200, {
+            "type": "user",
+            "name": user,
+            "orgs": [],
+            "auth": {"accessToken": {"role": "write" if may_write else "read"}},
+        }
 
     def create(self):
         user, may_write = self.user()
@@ -285,7 +256,9 @@ class Handler(BaseHTTPRequestHandler):
         answers = []
         for file in json.loads(self.body)["files"]:
             base64.b64decode(file["sample"])
-            large = file["path"].endswith(LARGE_NAMES) or (file["size"] > LARGE and not file["path"].endswith((".md", ".json", ".py")))
+            large = file["path"].endswith(LARGE_NAMES) or (
+                file["size"] > LARGE and not file["path"].endswith((".md", ".json", ".py"))
+            )
             answer = {"path": file["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
             if there := files.get(file["path"]):
                 answer["oid"] = there.sha256 if there.large else there.oid
@@ -382,7 +355,9 @@ class Handler(BaseHTTPRequestHandler):
             folders |= {prefix + "/".join(parts[:i]) for i in range(1, len(parts) if recursive else min(2, len(parts)))}
             if recursive or len(parts) == 1:
                 entries.append(self.entry(path, blob))
-        return 200, [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in sorted(folders)] + entries
+        return 200, [
+            {"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in sorted(folders)
+        ] + entries
 
     def paths_info(self, kind, name, revision):
         files = self.revision(self.find(KINDS[kind], name), revision)[2]
@@ -409,47 +384,3 @@ class Handler(BaseHTTPRequestHandler):
             }
             return 302, b"", headers
         return 200, blob.data, {**headers, "ETag": f'"{blob.oid}"', "Content-Type": "application/octet-stream"}
-
-
-def metadata_errors(content, kind):
-    """What is wrong with a README's metadata."""
-    match = re.match(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))", content)
-    if match is None:
-        return []
-    try:
-        data = yaml.safe_load(match.group(2))
-    except yaml.YAMLError as error:
-        return [f"not YAML: {error}"]
-    if not isinstance(data, dict):
-        return ["the metadata is no mapping"]
-    errors = []
-
-    def check(key, ok, what):
-        if key in data and not ok(data[key]):
-            errors.append(f'"{key}" must be {what}, not {data[key]!r}')
-
-    def texts(value):
-        return isinstance(value, list) and all(isinstance(entry, str) and entry for entry in value)
-
-    def ids(value):
-        return all(isinstance(v, str) and REPO_ID.fullmatch(v) for v in (value if isinstance(value, list) else [value]))
-
-    check("license", lambda v: v in LICENSES, f"one of {sorted(LICENSES)}")
-    check("license_name", lambda v: isinstance(v, str) and re.fullmatch(r"[a-z0-9][a-z0-9.\-]*", v), "lower case with dashes")
-    check("tags", texts, "a list of strings")
-    check("metrics", texts, "a list of strings")
-    check("base_model", ids, "a model's id")
-    check("datasets", ids, "data sets' ids")
-    check("library_name", lambda v: isinstance(v, str), "a string")
-    check("pipeline_tag", lambda v: v in ("audio-classification",), "a task")
-    check("language", lambda v: all(re.fullmatch("[a-z]{2,3}", x) for x in (v if isinstance(v, list) else [v])), "ISO 639 codes")
-    for result in (entry for model in data.get("model-index", []) for entry in model["results"]):
-        if not all(isinstance(result["task"].get(k, ""), str) for k in ("type", "name")) or "type" not in result["dataset"]:
-            errors.append('"model-index" has a result without task or data set')
-        if not all(isinstance(m["type"], str) and isinstance(m["value"], int | float) for m in result["metrics"]):
-            errors.append('"model-index" has a metric that is no number')
-    if kind == "space":
-        check("title", lambda v: isinstance(v, str) and v, "a string")
-        if data.get("sdk") not in ("gradio", "docker", "static"):
-            errors.append('"sdk" is missing')
-    return errors

@@ -4,9 +4,9 @@ import json
 import re
 import shutil
 
-import hub_server
 import pytest
 import yaml
+from hub_repos import metadata_errors
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import REGEX_YAML_BLOCK, RepoCard
 from tiny_data import tone
@@ -59,7 +59,7 @@ TRAINING = {
 
 def checked(card):
     """The card's metadata, after the Hub's own rules."""
-    assert hub_server.metadata_errors(card, "model") == []
+    assert metadata_errors(card, "model") == []
     parsed = ModelCard(card)
     assert isinstance(parsed.data.to_dict(), dict)
     assert RepoCard(str(parsed)).data.to_dict() == parsed.data.to_dict()
@@ -130,7 +130,9 @@ def test_it_renders_for_each_layout_without_scores(full, adapter, layout):
     data = checked(card)
     assert "This model has not been scored" in card and "model-index" not in data and data["license"] == "other"
     if layout == "adapter":
-        assert data["base_model"] == "me/backbone" and data["base_model_relation"] == "adapter" and "`me/backbone`" in card
+        assert (
+            data["base_model"] == "me/backbone" and data["base_model_relation"] == "adapter" and "`me/backbone`" in card
+        )
         assert "r `8`" in card
     assert ("folded into the backbone" in card) == (layout == "merged")
     assert "<" not in re.sub(r"<!--.*?-->|<\|", "", card)
@@ -189,7 +191,13 @@ def test_nobody_s_name_is_markup(evil):
     def shape(text):
         tokens = [t for t in parser.parse(text[REGEX_YAML_BLOCK.search(text).end() :])]
         kinds = [t.type for t in tokens if not t.type.startswith("inline")]
-        inner = [child.type for t in tokens if t.children for child in t.children if child.type in ("link_open", "image", "html_inline")]
+        inner = [
+            child.type
+            for t in tokens
+            if t.children
+            for child in t.children
+            if child.type in ("link_open", "image", "html_inline")
+        ]
         return kinds, inner
 
     assert shape(card) == shape(plain)
@@ -275,6 +283,8 @@ def test_a_local_data_set_is_counted(full, tmp_path, tiny_train, tiny_emotions):
     shutil.rmtree(data)
     (data).mkdir()
     (data / "preparation.json").write_text("[]")
-    (full / "training_facts.json").write_text(json.dumps({"data": {"dataset": str(data), "splits": {"train": {"rows": 3}}}}))
+    (full / "training_facts.json").write_text(
+        json.dumps({"data": {"dataset": str(data), "splits": {"train": {"rows": 3}}}})
+    )
     with pytest.raises(ValueError, match="no JSON object"):
         gather_model_facts(full)

@@ -51,7 +51,9 @@ def test_full(hub, tmp_path, tiny_backbone, case):
     np.testing.assert_allclose(probabilities(again, processor), probabilities(model, processor), atol=1e-6)
 
 
-@pytest.mark.parametrize("case", [CASES["twenty"], CASES["a wide head"], CASES["bf16"]], ids=["twenty", "a wide head", "bf16"])
+@pytest.mark.parametrize(
+    "case", [CASES["twenty"], CASES["a wide head"], CASES["bf16"]], ids=["twenty", "a wide head", "bf16"]
+)
 def test_adapter_and_merged(hub, tmp_path, tiny_backbone, case):
     from peft import get_peft_model
 

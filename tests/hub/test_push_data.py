@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hub_server
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict
+from hub_repos import metadata_errors
 from tiny_data import as_dataset, tiny_rows
 
 from hf_emo_dist import push_dataset, push_metric, push_votes
@@ -51,19 +51,31 @@ def test_a_ledger_goes_without_what_was_said_or_written(hub):
     assert hub.repo("me/votes", "dataset").private
     files, table, everything = published(hub, "me/votes")
     assert {"text", "detail", "prompt", "endpoint"}.isdisjoint(table.column_names) and SECRET.encode() not in everything
-    assert {"label", "outcome", "model_version", "focus", "row_id", "cost_usd", "request", "audio"} <= set(table.column_names)
+    assert {"label", "outcome", "model_version", "focus", "row_id", "cost_usd", "request", "audio"} <= set(
+        table.column_names
+    )
     assert table.num_rows == 9 and len(hub.repo("me/votes", "dataset").commits) == 2
-    assert "text (ask with include_replies=True)" in str(report) and "endpoint (ask with columns=['endpoint'])" in str(report)
+    assert "text (ask with include_replies=True)" in str(report) and "endpoint (ask with columns=['endpoint'])" in str(
+        report
+    )
     card = files["README.md"].data.decode()
-    assert hub_server.metadata_errors(card, "dataset") == []
-    for line in ("Simulated votes", "| Replies | 9 |", "| Votes | 6 |", "| No vote, by reason | blocked `3` |", "`gemini-x-001` (9)"):
+    assert metadata_errors(card, "dataset") == []
+    for line in (
+        "Simulated votes",
+        "| Replies | 9 |",
+        "| Votes | 6 |",
+        "| No vote, by reason | blocked `3` |",
+        "`gemini-x-001` (9)",
+    ):
         assert line in card, line
     push_votes(Ledger(), "me/all", include_replies=True, include_transcripts=True, columns=["endpoint"])
     assert {"text", "detail", "prompt", "endpoint"} <= set(published(hub, "me/all")[1].column_names)
 
 
 def test_utterances_go_without_recordings_and_transcripts(hub, tiny_train):
-    rows = tiny_train.add_column("synthetic_votes", [["sad", "sad"]] * len(tiny_train)).add_column("human_raters", [["anna"] * 5] * len(tiny_train))
+    rows = tiny_train.add_column("synthetic_votes", [["sad", "sad"]] * len(tiny_train)).add_column(
+        "human_raters", [["anna"] * 5] * len(tiny_train)
+    )
     report = push_votes(DatasetDict({"train": rows, "test": rows.select(range(3))}), "me/votes", dry_run=True)
     assert hub.requests == [] and report.private
     push_votes(DatasetDict({"train": rows, "test": rows.select(range(3))}), "me/votes", private=False)
@@ -71,7 +83,10 @@ def test_utterances_go_without_recordings_and_transcripts(hub, tiny_train):
     assert not hub.repo("me/votes", "dataset").private
     assert {"audio", "transcript", "human_raters"}.isdisjoint(table.column_names)
     assert b"fLaC" not in everything and b"talking by" not in everything and b"anna" not in everything
-    assert [name for name in sorted(files) if "data/" in name] == ["data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"]
+    assert [name for name in sorted(files) if "data/" in name] == [
+        "data/test-00000-of-00001.parquet",
+        "data/train-00000-of-00001.parquet",
+    ]
     assert "| `train` | 16 | 80 | 32 | none | none |" in files["README.md"].data.decode()
     with pytest.raises(ValueError, match="no votes in this data"):
         push_votes(Dataset.from_list([{"id": "a", "seconds": 1.0}]), "me/x")
@@ -82,8 +97,18 @@ def test_utterances_go_without_recordings_and_transcripts(hub, tiny_train):
 @pytest.fixture
 def prepared(tmp_path, tiny_emotions):
     data = DatasetDict({"train": as_dataset(tiny_rows(6)), "test": as_dataset(tiny_rows(4, seed=9))})
-    folder = write_dataset(data, tmp_path / "prepared", description="Tones.", vote_source="Nine listeners.", emotions=tiny_emotions, license="cc0-1.0")
-    preparation = {"annotation": {"model": "m<b>", "num_requests": 60, "panel": [{"focus": "tone"}], "failures": {"empty": 2}}, "source": {"dataset": "/home/anna/raw"}}
+    folder = write_dataset(
+        data,
+        tmp_path / "prepared",
+        description="Tones.",
+        vote_source="Nine listeners.",
+        emotions=tiny_emotions,
+        license="cc0-1.0",
+    )
+    preparation = {
+        "annotation": {"model": "m<b>", "num_requests": 60, "panel": [{"focus": "tone"}], "failures": {"empty": 2}},
+        "source": {"dataset": "/home/anna/raw"},
+    }
     (folder / "preparation.json").write_text(json.dumps(preparation))
     return folder
 
@@ -97,14 +122,17 @@ def test_the_card_of_prepared_data_grows_a_section_and_keeps_the_rest(prepared):
     (prepared / "README.md").write_text(text.replace("Tones.", "My tones."))
     write_dataset_card(prepared)
     assert (prepared / "README.md").read_text() == text.replace("Tones.", "My tones.")
-    assert hub_server.metadata_errors(text, "dataset") == []
+    assert metadata_errors(text, "dataset") == []
 
 
 def test_a_whole_data_set_and_a_restricted_one(hub, prepared):
     push_dataset(prepared, "me/data")
     files = hub.repo("me/data", "dataset").files
     assert hub.repo("me/data", "dataset").private and b"anna" not in files["preparation.json"].data
-    assert files["data/train-00000-of-00001.parquet"].data == (prepared / "data" / "train-00000-of-00001.parquet").read_bytes()
+    assert (
+        files["data/train-00000-of-00001.parquet"].data
+        == (prepared / "data" / "train-00000-of-00001.parquet").read_bytes()
+    )
     readme = prepared / "README.md"
     readme.write_text(readme.read_text().replace("license: cc0-1.0", "license: cc0-1.0\nrestricted: true"))
     for push in (push_dataset, push_votes):
@@ -147,12 +175,25 @@ def test_a_metric_works_where_the_package_is_not(hub, tmp_path):
     space = hub.repo("me/js_divergence", "space")
     assert space.sdk == "gradio" and len(space.commits) == 2 and report.repo_type == "space"
     readme = space.files["README.md"].data.decode()
-    assert hub_server.metadata_errors(readme, "space") == [] and 'evaluate.load("me/js_divergence")' in readme
+    assert metadata_errors(readme, "space") == [] and 'evaluate.load("me/js_divergence")' in readme
     rng = np.random.default_rng(0)
     p, q = rng.dirichlet(np.ones(4), 5).tolist(), rng.dirichlet(np.ones(4), 5).tolist()
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path), "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path),
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    }
     environment.pop("HF_DATASETS_CACHE", None)
-    done = subprocess.run([sys.executable, "-c", PULL_METRIC, json.dumps([p, q])], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", PULL_METRIC, json.dumps([p, q])],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     from hf_emo_dist.scores import jensen_shannon_divergence

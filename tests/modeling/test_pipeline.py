@@ -1,6 +1,7 @@
 """The pipeline: whatever shape a recording comes in, the model's own distribution comes out."""
 
 import http.server
+import itertools
 import logging
 import threading
 
@@ -103,7 +104,9 @@ def test_every_shape_of_input(pipe, tmp_path, served):
         ({"audio": str(tmp_path / "a.flac")}, stored),
     ]:
         np.testing.assert_allclose(by_name(pipe(value)), wanted, atol=1e-6, err_msg=str(type(value)))
-    np.testing.assert_allclose(by_name(pipe(row)), expected(pipe, soundfile.read(tmp_path / "a.flac", dtype="float32")[0], "Well."), atol=1e-6)
+    np.testing.assert_allclose(
+        by_name(pipe(row)), expected(pipe, soundfile.read(tmp_path / "a.flac", dtype="float32")[0], "Well."), atol=1e-6
+    )
     at_8_khz = {"array": wave[::2], "sampling_rate": 8000}
     np.testing.assert_allclose(by_name(pipe(at_8_khz)), expected(pipe, load_audio(at_8_khz)), atol=1e-9)
     assert pipe(wave[::2], sampling_rate=8000) == pipe(at_8_khz)
@@ -127,7 +130,7 @@ def test_a_long_recording_in_windows(pipe, batch_size):
     answer = pipe({"array": wave, "sampling_rate": 16000}, return_track=True, batch_size=batch_size)
     track = answer["track"]
     assert len(track) == 4 and track[0]["start"] == 0 and track[-1]["end"] == pytest.approx(95)
-    assert all(a["end"] == b["start"] and b["end"] - b["start"] <= 30 for a, b in zip(track, track[1:], strict=False))
+    assert all(a["end"] == b["start"] and b["end"] - b["start"] <= 30 for a, b in itertools.pairwise(track))
     pieces = np.array_split(wave, 4)
     parts = np.stack([expected(pipe, piece) for piece in pieces])
     np.testing.assert_allclose([by_name(window["distribution"]) for window in track], parts, atol=1e-5)
@@ -144,11 +147,20 @@ def test_a_bad_file_fails_by_name_and_the_others_answer(pipe, tmp_path, caplog, 
     (tmp_path / "b.wav").write_text("these are words")
     soundfile.write(tmp_path / "short.wav", WAVES[0][:100], 16000)
     good, bad = str(tmp_path / "a.wav"), str(tmp_path / "b.wav")
-    files = [good, bad, str(tmp_path / "none.wav"), str(tmp_path / "short.wav"), f"{served}/gone.wav?signature=abc", good]
+    files = [
+        good,
+        bad,
+        str(tmp_path / "none.wav"),
+        str(tmp_path / "short.wav"),
+        f"{served}/gone.wav?signature=abc",
+        good,
+    ]
     with caplog.at_level(logging.WARNING, "hf_emo_dist"):
         answers = pipe(files, batch_size=4)
     assert [isinstance(answer, list) for answer in answers] == [True, False, False, False, False, True]
-    for answer, reason in zip(answers[1:5], ["not readable as WAV", "cannot read", "no audio token", "404"], strict=True):
+    for answer, reason in zip(
+        answers[1:5], ["not readable as WAV", "cannot read", "no audio token", "404"], strict=True
+    ):
         assert reason in answer["error"] and "signature" not in answer["error"]
     assert "b.wav" in answers[1]["error"] and "4 inputs could not be read" in caplog.text
     with pytest.raises(AudioError, match=r"b\.wav"):
@@ -220,7 +232,11 @@ def test_other_models_keep_transformers_own_pipeline():
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=2, classifier_proj_size=8,
         conv_dim=[8], conv_kernel=[10], conv_stride=[5], num_feat_extract_layers=1, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
     )  # fmt: skip
-    pipe = pipeline("audio-classification", model=Wav2Vec2ForSequenceClassification(config), feature_extractor=Wav2Vec2FeatureExtractor())
+    pipe = pipeline(
+        "audio-classification",
+        model=Wav2Vec2ForSequenceClassification(config),
+        feature_extractor=Wav2Vec2FeatureExtractor(),
+    )
     assert type(pipe) is AudioClassificationPipeline and len(pipe(WAVES[0])) == 2
 
 

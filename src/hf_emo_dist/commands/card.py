@@ -48,5 +48,7 @@ def run(args: argparse.Namespace) -> None:
         licence=args.license,
     )
     if not written:
-        raise FileExistsError(f"{file} was edited by hand and is kept. Mend: add --overwrite, or write elsewhere with --output.")
+        raise FileExistsError(
+            f"{file} was edited by hand and is kept. Mend: add --overwrite, or write elsewhere with --output."
+        )
     sys.stdout.write(f"wrote {file}\n")

@@ -7,6 +7,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,19 +19,29 @@ AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument("files", nargs="+", help="audio files (WAV, FLAC, OGG, MP3), http(s) addresses, or folders of audio files")
+    parser.add_argument(
+        "files", nargs="+", help="audio files (WAV, FLAC, OGG, MP3), http(s) addresses, or folders of audio files"
+    )
     parser.add_argument("--model", required=True, help="checkpoint: a local folder or a Hub id")
     parser.add_argument("--revision", help="branch, tag or commit of a checkpoint on the Hub")
-    parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table, a bar chart")
+    parser.add_argument(
+        "--format", choices=("table", "json", "csv"), default="table", help="default: table, a bar chart"
+    )
     parser.add_argument("--output", help="file to write instead of the terminal")
     parser.add_argument("--transcript", help="what is said, for one file and a model that reads transcripts")
     parser.add_argument("--top_k", type=int, help="show only so many emotions, the most probable ones")
-    parser.add_argument("--track", action="store_true", help="also how the distribution changes over time, window by window")
-    parser.add_argument("--window_seconds", type=float, default=30.0, help="longest window of a longer recording (default: 30)")
+    parser.add_argument(
+        "--track", action="store_true", help="also how the distribution changes over time, window by window"
+    )
+    parser.add_argument(
+        "--window_seconds", type=float, default=30.0, help="longest window of a longer recording (default: 30)"
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="windows a forward pass (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: as saved)")
-    parser.add_argument("--load_in_4bit", action="store_true", help="the backbone in 4 bits (needs bitsandbytes and a GPU)")
+    parser.add_argument(
+        "--load_in_4bit", action="store_true", help="the backbone in 4 bits (needs bitsandbytes and a GPU)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -57,15 +68,14 @@ def run(args: argparse.Namespace) -> None:
     )
     bad = []
     first = next(answers)  # whatever is wrong with the model shows before a file is opened for writing
-    out = open(args.output, "w", encoding="utf-8", newline="") if args.output else sys.stdout
-    try:
-        write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[args.format]
+    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[args.format]
+    with ExitStack() as stack:
+        out: TextIO = sys.stdout
+        if args.output:
+            out = stack.enter_context(open(args.output, "w", encoding="utf-8", newline=""))
         for answer in write(_chain(first, answers), out, args.top_k, args.track):
             if "error" in answer:
                 bad.append(answer["file"])
-    finally:
-        if args.output:
-            out.close()
     if bad:
         raise ValueError(f"{len(bad)} of {len(files)} files could not be predicted: {', '.join(bad[:10])}")
 
@@ -168,7 +178,9 @@ def _write_table(
             for emotion, share in _top(answer["distribution"], top_k):
                 out.write(f"  {emotion:<{width}} {share:6.1%}  {block * round(share * BAR_WIDTH)}\n")
             for window in answer["track"] if track else ():
-                shown = ", ".join(f"{emotion} {share:.0%}" for emotion, share in _top(window["distribution"], top_k or 3))
+                shown = ", ".join(
+                    f"{emotion} {share:.0%}" for emotion, share in _top(window["distribution"], top_k or 3)
+                )
                 out.write(f"  {window['start']:7.1f} to {window['end']:.1f} s: {shown}\n")
         out.flush()
         yield answer

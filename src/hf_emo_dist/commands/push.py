@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--dry_run", action="store_true", help="list the files and their sizes, and send nothing")
         visible = sub.add_mutually_exclusive_group()
         visible.add_argument("--private", action="store_true", default=None, help="make the repository private")
-        visible.add_argument("--public", dest="private", action="store_false", default=None, help="make the repository public")
+        visible.add_argument(
+            "--public", dest="private", action="store_false", default=None, help="make the repository public"
+        )
         sub.add_argument("--revision", help="branch to push to")
         sub.add_argument("--create_pr", action="store_true", help="open a pull request instead")
         sub.add_argument("--commit_message", help="of the commit")
@@ -46,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--license", dest="licence", help="such as cc-by-4.0 (default: the data set's)")
         if kind in ("votes", "dataset"):
             sub.add_argument(
-                "--allow_restricted", action="store_true", help="push data marked as restricted, where its terms allow it"
+                "--allow_restricted",
+                action="store_true",
+                help="push data marked as restricted, where its terms allow it",
             )
 
 
@@ -55,11 +59,15 @@ def run(args: argparse.Namespace) -> None:
     from .. import hub
 
     options: dict[str, Any] = {
-        name: value for name, value in vars(args).items() if name not in ("command", "kind", "source", "repo_id", "more")
+        name: value
+        for name, value in vars(args).items()
+        if name not in ("command", "kind", "source", "repo_id", "more")
     }
     if options["private"] is None:
         options.pop("private")  # each kind's own default
     if options.get("columns") is not None:
         options["columns"] = [name.strip() for name in options["columns"].split(",") if name.strip()]
-    push = {"model": hub.push_model, "votes": hub.push_votes, "dataset": hub.push_dataset, "metric": hub.push_metric}[args.kind]
+    push = {"model": hub.push_model, "votes": hub.push_votes, "dataset": hub.push_dataset, "metric": hub.push_metric}[
+        args.kind
+    ]
     sys.stdout.write(f"{push(args.source, args.repo_id, **options)}\n")

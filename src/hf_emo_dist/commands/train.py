@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--learning_rate 1e-4, --push_to_hub true, ...). On several GPUs: accelerate launch -m hf_emo_dist train ..."
     )
     parser.add_argument("--config", help="YAML file with any of the arguments; the command line goes first")
-    parser.add_argument("--backbone", help="Qwen2-Audio backbone: a Hub id, or a folder that recipes/mini_backbone.py wrote")
+    parser.add_argument(
+        "--backbone", help="Qwen2-Audio backbone: a Hub id, or a folder that recipes/mini_backbone.py wrote"
+    )
     parser.add_argument("--dataset", help="data set: a folder that dataset_scripts/ wrote, or a Hub id")
     parser.add_argument("--output_dir", help="folder for checkpoints, card and figures")
     parser.add_argument("--emotions", help="emotions in order, comma separated (default: those of the data)")

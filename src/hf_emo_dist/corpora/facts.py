@@ -82,4 +82,6 @@ def about_folder(folder: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(front, dict):
         return {}
-    return {key: front[key] for key in ("license", "vote_source", "pretty_name", "restricted") if front.get(key) is not None}
+    return {
+        key: front[key] for key in ("license", "vote_source", "pretty_name", "restricted") if front.get(key) is not None
+    }

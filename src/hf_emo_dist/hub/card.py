@@ -76,8 +76,10 @@ def model_card(facts: ModelFacts) -> str:
             facts=facts,
             metadata=Safe(metadata.to_yaml()),
             model_id=Safe(facts.repo_id or "path/to/this/folder"),
-            dataset_link=link(facts.dataset_id, "datasets/") or (as_code(facts.dataset) if facts.dataset else "not recorded"),
-            base_link=link(facts.base_id) or Safe(f"{as_code(facts.base)}, a local folder" if facts.base else "not recorded"),
+            dataset_link=link(facts.dataset_id, "datasets/")
+            or (as_code(facts.dataset) if facts.dataset else "not recorded"),
+            base_link=link(facts.base_id)
+            or Safe(f"{as_code(facts.base)}, a local folder" if facts.base else "not recorded"),
             human_votes=count_text(facts.votes("human")),
             synthetic_votes=count_text(facts.votes("synthetic"), none="none"),
             annotation=annotation_rows(facts.preparation.get("annotation", {})),
@@ -160,7 +162,11 @@ def _breakdowns(scores: Mapping[str, Any]) -> Iterable[tuple[str, list[list[str]
     for key, title in BREAKDOWNS.items():
         parts = scores.get(key)
         if isinstance(parts, list):
-            parts = {str(part.get("name", part.get("stratum", i))): part for i, part in enumerate(parts) if isinstance(part, dict)}
+            parts = {
+                str(part.get("name", part.get("stratum", i))): part
+                for i, part in enumerate(parts)
+                if isinstance(part, dict)
+            }
         if not isinstance(parts, dict) or not parts:
             continue
         tables = {title: parts}

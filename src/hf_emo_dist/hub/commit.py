@@ -47,9 +47,13 @@ class PushReport:
     def __str__(self) -> str:
         """The files with their sizes, a line each."""
         what = "would be pushed" if self.dry_run else "pushed"
-        visible = {True: "private", False: "public", None: "public unless your account's settings say otherwise"}[self.private]
+        visible = {True: "private", False: "public", None: "public unless your account's settings say otherwise"}[
+            self.private
+        ]
         width = max((len(file.path_in_repo) for file in self.files), default=0)
-        lines = [f"{len(self.files)} files, {total_size(self.files)}, {what} to the {self.repo_type} {self.repo_id} ({visible} if new)"]
+        lines = [
+            f"{len(self.files)} files, {total_size(self.files)}, {what} to the {self.repo_type} {self.repo_id} ({visible} if new)"
+        ]
         lines += [f"  {file.path_in_repo:<{width}}  {size_text(file.size):>9}" for file in self.files]
         lines += [f"withheld: {entry}" for entry in self.withheld]
         return "\n".join([*lines, *([self.url] if self.url else [])])
@@ -117,7 +121,9 @@ def commit_files(
     def commit() -> Any:
         # made anew for each try: the client marks what it has sent
         operations = [
-            CommitOperationAdd(file.path_in_repo, file.content if isinstance(file.content, bytes) else str(file.content))
+            CommitOperationAdd(
+                file.path_in_repo, file.content if isinstance(file.content, bytes) else str(file.content)
+            )
             for file in files
         ]
         return api.create_commit(
@@ -133,7 +139,13 @@ def commit_files(
         withheld = [*withheld, "README.md (it was edited on the Hub; ask with overwrite_card=True)"]
     done = _with_retries(commit, name)
     return PushReport(
-        name, repo_type, tuple(files), private, commit=done.oid, url=done.pr_url or done.commit_url, withheld=tuple(withheld)
+        name,
+        repo_type,
+        tuple(files),
+        private,
+        commit=done.oid,
+        url=done.pr_url or done.commit_url,
+        withheld=tuple(withheld),
     )
 
 
@@ -213,9 +225,13 @@ def _explained(error: BaseException, repo_id: str) -> BaseException:
     if isinstance(error, OfflineModeIsEnabled):
         return OSError(f"{repo_id} cannot be pushed: HF_HUB_OFFLINE is set. Mend: unset it.")
     if status == 401:
-        return PermissionError(f"the Hub does not know you (401). Mend: log in with `hf auth login`, or pass a token that may write to {repo_id}.")
+        return PermissionError(
+            f"the Hub does not know you (401). Mend: log in with `hf auth login`, or pass a token that may write to {repo_id}."
+        )
     if status == 403:
-        return PermissionError(f"you may not write to {repo_id} (403). Mend: check the owner's name, and that the token is allowed to write.")
+        return PermissionError(
+            f"you may not write to {repo_id} (403). Mend: check the owner's name, and that the token is allowed to write."
+        )
     if status == 404:
         return OSError(f"{repo_id} is not on the Hub, or not for you (404). Mend: check the name and the token.")
     return error

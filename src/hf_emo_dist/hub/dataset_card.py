@@ -67,7 +67,10 @@ def preparation_section(counts: Mapping[str, Any], preparation: Mapping[str, Map
         "|---|---|---|---|---|---|",
     ]
     for name, split in counts.get("splits", {}).items():
-        cells = [count_text(split.get(key) or None, none="none") for key in ("human_votes", "synthetic_votes", "stated_distributions", "mixed_rows")]
+        cells = [
+            count_text(split.get(key) or None, none="none")
+            for key in ("human_votes", "synthetic_votes", "stated_distributions", "mixed_rows")
+        ]
         lines.append(f"| {as_code(name)} | {count_text(split.get('rows'))} | {' | '.join(cells)} |")
     about = [(title, str(text)) for title, text in annotation_rows(preparation.get("annotation", {}))]
     for part, title in (("combine", "How votes were combined"), ("dime_aug", "DiME-Aug"), ("source", "Made from")):
@@ -77,7 +80,9 @@ def preparation_section(counts: Mapping[str, Any], preparation: Mapping[str, Map
         lines += ["\n## How this was prepared\n", "| | |", "|---|---|"]
         lines += [f"| {title} | {text} |" for title, text in about]
     if any(split.get("mixed_rows") for split in counts.get("splits", {}).values()):
-        lines.append("\nMixed rows were made from two others (`mixed_from`); nobody has listened to them, and they hold no votes.")
+        lines.append(
+            "\nMixed rows were made from two others (`mixed_from`); nobody has listened to them, and they hold no votes."
+        )
     return "\n".join(lines)
 
 
@@ -122,7 +127,12 @@ def vote_card(
             {
                 "pretty_name": title,
                 "task_categories": ["audio-classification"],
-                "tags": ["speech-emotion-recognition", "soft-labels", "hf-emo-dist", *(["simulated-votes"] if simulated else [])],
+                "tags": [
+                    "speech-emotion-recognition",
+                    "soft-labels",
+                    "hf-emo-dist",
+                    *(["simulated-votes"] if simulated else []),
+                ],
                 "annotations_creators": ["machine-generated"] if is_ledger else None,
                 "license": licence,
                 "language": [language for language in counts["languages"] if len(language) in (2, 3)] or None,
@@ -144,7 +154,8 @@ def vote_card(
             simulated=simulated,
             borrowed="borrowed" in told,
             vote_source=vote_source,
-            description=description or ("One row is one reply of a synthetic annotator." if is_ledger else "One row is one utterance."),
+            description=description
+            or ("One row is one reply of a synthetic annotator." if is_ledger else "One row is one utterance."),
             emotions=counts.get("emotions"),
             table=Safe(table),
             repo_id=Safe(repo_id),
@@ -182,4 +193,3 @@ def _values(splits: Mapping[str, Any], column: str) -> Counter[str]:
         if column in rows.column_names:
             counts.update(str(value) for value in rows[column] if value is not None)
     return counts
-

@@ -97,7 +97,12 @@ class ModelFacts:
         """What the first lines of the card must say of the votes: `simulated`, `borrowed`."""
         text = " ".join(
             str(part).lower()
-            for part in (self.vote_source, self.data.get("description"), self.data.get("corpora"), self.scores.get("notes"))
+            for part in (
+                self.vote_source,
+                self.data.get("description"),
+                self.data.get("corpora"),
+                self.scores.get("notes"),
+            )
             if part
         )
         found = [word for word in ("simulated", "borrowed") if word in text]
@@ -142,7 +147,9 @@ def gather_model_facts(
     adapter = _read(folder / "adapter_config.json")
     config = _read(folder / ("emotion_config.json" if adapter else "config.json"))
     if not config:
-        raise OSError(f"'{checkpoint}' is no checkpoint: it has neither config.json nor adapter_config.json with emotion_config.json")
+        raise OSError(
+            f"'{checkpoint}' is no checkpoint: it has neither config.json nor adapter_config.json with emotion_config.json"
+        )
     from ..modeling.configuration import Qwen2AudioEmotionConfig
 
     if config.get("model_type") != Qwen2AudioEmotionConfig.model_type:
@@ -173,9 +180,15 @@ def gather_model_facts(
         dataset_id=data_id,
         data=data,
         preparation=preparation,
-        model={key: config.get(key) for key in ("loss_type", "entropy_weight", "head_dropout", "head_projection_dropout")},
+        model={
+            key: config.get(key) for key in ("loss_type", "entropy_weight", "head_dropout", "head_projection_dropout")
+        },
         processor=_read(folder / "processor_config.json"),
-        lora={key: adapter[key] for key in ("r", "lora_alpha", "lora_dropout", "target_modules") if adapter.get(key) is not None},
+        lora={
+            key: adapter[key]
+            for key in ("r", "lora_alpha", "lora_dropout", "target_modules")
+            if adapter.get(key) is not None
+        },
         hyperparameters={
             **{key: arguments[key] for key in HYPERPARAMETERS if arguments.get(key) not in (None, False, "", -1)},
             **{key: recipe[key] for key in RECIPE if recipe.get(key)},
@@ -186,7 +199,9 @@ def gather_model_facts(
         hardware=recorded.get("hardware"),
         energy_kwh=_energy(folder / "emissions.csv"),
         versions=dict(recorded.get("versions") or {}),
-        languages=[language for language in data.get("languages", []) if len(language) in (2, 3) and language.isalpha()],
+        languages=[
+            language for language in data.get("languages", []) if len(language) in (2, 3) and language.isalpha()
+        ],
     )
     facts.licence = licence or combined_licence(
         facts.base_licence, data.get("license") or preparation.get("source", {}).get("license")

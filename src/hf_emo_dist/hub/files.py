@@ -49,9 +49,15 @@ CHECKPOINT_FILES = (
 _AS_THEY_ARE = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", "chat_template.json")
 _TEXT = (".json", ".md", ".txt", ".py", ".jinja", ".yaml", ".csv")
 # keys of this machine or of this user
-_DROPPED = re.compile(r"(?i)(token$|_token|secret|password|api_?key|_dir$|^logging_dir|^run_name$|^is_local$|^local_files_only$|_name_or_path$|^name_or_path$)")
-_KEPT = re.compile(r"^(?:\w*(?:bos|eos|pad|unk|sep|cls|mask|audio|image|video|bos|text|token)_token\w*|(?:audio|image|video|boa|eoa)_\w*token\w*|num_\w+|include_\w+|max_\w*tokens?\w*|base_model_name_or_path)$")
-_PATH = re.compile(r"(?<![\w.:/\\<])(?:~|file://)?(?:/(?!/)[^\s/:\"'<>|]+){2,}/?|\b[A-Za-z]:\\[^\s\"'<>|]+|\\\\[^\s\\]+\\[^\s\"'<>|]+")
+_DROPPED = re.compile(
+    r"(?i)(token$|_token|secret|password|api_?key|_dir$|^logging_dir|^run_name$|^is_local$|^local_files_only$|_name_or_path$|^name_or_path$)"
+)
+_KEPT = re.compile(
+    r"^(?:\w*(?:bos|eos|pad|unk|sep|cls|mask|audio|image|video|bos|text|token)_token\w*|(?:audio|image|video|boa|eoa)_\w*token\w*|num_\w+|include_\w+|max_\w*tokens?\w*|base_model_name_or_path)$"
+)
+_PATH = re.compile(
+    r"(?<![\w.:/\\<])(?:~|file://)?(?:/(?!/)[^\s/:\"'<>|]+){2,}/?|\b[A-Za-z]:\\[^\s\"'<>|]+|\\\\[^\s\\]+\\[^\s\"'<>|]+"
+)
 _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 _SECRET_NAMES = re.compile(r"(?i)(token|secret|password|api_?key|credential)")
 
@@ -78,7 +84,11 @@ class UploadFile:
 
 
 def checkpoint_files(
-    folder: str | Path, *, base_model: str | None = None, readme: str | None = None, extra: Mapping[str, Path] | None = None
+    folder: str | Path,
+    *,
+    base_model: str | None = None,
+    readme: str | None = None,
+    extra: Mapping[str, Path] | None = None,
 ) -> list[UploadFile]:
     """The files of a checkpoint's folder that are uploaded, cleaned.
 
@@ -106,7 +116,11 @@ def checkpoint_files(
         if path.is_file() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in CHECKPOINT_FILES)
     )
     if is_adapter:  # a full model of an earlier run in the same folder
-        names = [name for name in names if name not in ("config.json", "generation_config.json") and not name.startswith("model")]
+        names = [
+            name
+            for name in names
+            if name not in ("config.json", "generation_config.json") and not name.startswith("model")
+        ]
     sources = {**{name: root / name for name in names}, **(extra or {})}
     files = [UploadFile(name, _content(name, path, base_model)) for name, path in sorted(sources.items())]
     if readme is None and (root / "README.md").is_file():
@@ -139,7 +153,11 @@ def clean_json(value: Any) -> Any:
         {'backbone': 'mini', 'note': 'see a.txt', 'r': 8}
     """
     if isinstance(value, dict):
-        return {key: clean_json(entry) for key, entry in value.items() if _KEPT.match(str(key)) or not _DROPPED.search(str(key))}
+        return {
+            key: clean_json(entry)
+            for key, entry in value.items()
+            if _KEPT.match(str(key)) or not _DROPPED.search(str(key))
+        }
     if isinstance(value, list):
         return [clean_json(entry) for entry in value]
     if isinstance(value, str):
@@ -164,7 +182,9 @@ def check_uploads(files: Iterable[UploadFile]) -> None:
         if found is None and _HUB_TOKEN.search(text):
             found = "what looks like a Hugging Face token"
         if found is not None:
-            raise SecretFoundError(f"{file.path_in_repo} holds {found}: nothing was uploaded. Mend: take it out of the file.")
+            raise SecretFoundError(
+                f"{file.path_in_repo} holds {found}: nothing was uploaded. Mend: take it out of the file."
+            )
 
 
 def _secrets() -> list[tuple[str, re.Pattern[str]]]:
@@ -180,7 +200,9 @@ def _secrets() -> list[tuple[str, re.Pattern[str]]]:
         found.insert(0, ("your Hugging Face token", re.compile(re.escape(token))))
     folders = {str(Path.home()), tempfile.gettempdir(), os.getcwd()}
     return found + [
-        ("a path of this machine", re.compile(rf"(?<![\w.:/-]){re.escape(folder)}[/\\]")) for folder in folders if len(folder) > 3
+        ("a path of this machine", re.compile(rf"(?<![\w.:/-]){re.escape(folder)}[/\\]"))
+        for folder in folders
+        if len(folder) > 3
     ]
 
 

@@ -12,11 +12,31 @@ KNOWN_BASES = {
 }
 # Naming the source, which a card does, is all that these ask of a model made from it.
 _PERMISSIVE = frozenset(
-    ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "odc-by", "pddl", "unlicense")
+    (
+        "apache-2.0",
+        "mit",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "cc0-1.0",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "odc-by",
+        "pddl",
+        "unlicense",
+    )
 )
 # What the product of these and a permissive one must carry: share-alike and non-commercial terms pass on.
 _PASSED_ON = frozenset(
-    ("cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "odbl")
+    (
+        "cc-by-sa-3.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-2.0",
+        "cc-by-nc-3.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-sa-3.0",
+        "cc-by-nc-sa-4.0",
+        "odbl",
+    )
 )
 
 

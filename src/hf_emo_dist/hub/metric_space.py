@@ -78,7 +78,9 @@ def push_metric(
     files = metric_files(folder, repo_id)
     name = Path(folder).resolve().name
     if repo_id.split("/")[-1] != name:
-        raise ValueError(f"evaluate looks for {repo_id.split('/')[-1]}.py in the Space {repo_id}: give the Space the metric's name, {name}")
+        raise ValueError(
+            f"evaluate looks for {repo_id.split('/')[-1]}.py in the Space {repo_id}: give the Space the metric's name, {name}"
+        )
     return commit_files(
         repo_id,
         files,
@@ -103,7 +105,9 @@ def metric_files(folder: str | os.PathLike[str], repo_id: str) -> list[UploadFil
     root = Path(folder).resolve()
     module = root / f"{root.name}.py"
     if not module.is_file():
-        raise OSError(f"'{folder}' holds no {root.name}.py: name the folder of an evaluate module, such as metrics/js_divergence")
+        raise OSError(
+            f"'{folder}' holds no {root.name}.py: name the folder of an evaluate module, such as metrics/js_divergence"
+        )
     title = root.name.replace("_", " ")
     return [
         UploadFile("README.md", _readme(root / "README.md", title, repo_id).encode()),

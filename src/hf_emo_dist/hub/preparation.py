@@ -41,10 +41,14 @@ def read_preparation(folder: str | Path) -> dict[str, dict[str, Any]]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{PREPARATION_NAME} in {folder} cannot be read ({error}). Mend: prepare the data again.") from error
+        raise ValueError(
+            f"{PREPARATION_NAME} in {folder} cannot be read ({error}). Mend: prepare the data again."
+        ) from error
     if not isinstance(values, dict):
         raise ValueError(f"{PREPARATION_NAME} in {folder} is no JSON object. Mend: prepare the data again.")
     for part in PARTS:
         if not isinstance(values.get(part, {}), dict):
-            raise ValueError(f"{PREPARATION_NAME} in {folder}: {part!r} is no JSON object. Mend: prepare the data again.")
+            raise ValueError(
+                f"{PREPARATION_NAME} in {folder}: {part!r} is no JSON object. Mend: prepare the data again."
+            )
     return {part: values[part] for part in PARTS if values.get(part)}

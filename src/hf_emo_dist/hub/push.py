@@ -72,7 +72,9 @@ def push_model(
     """
     folder = Path(checkpoint)
     if not folder.is_dir():
-        raise OSError(f"'{checkpoint}' is no folder: name the output folder of a training, or what load_emotion_model's model was saved to")
+        raise OSError(
+            f"'{checkpoint}' is no folder: name the output folder of a training, or what load_emotion_model's model was saved to"
+        )
     if base_model is not None and hub_id(base_model) is None:
         raise ValueError(f"base_model={base_model!r} is no model on the Hub: give owner/name")
     about: dict[str, Any] = {
@@ -97,8 +99,18 @@ def push_model(
         "revision": revision, "create_pr": create_pr, "dry_run": dry_run, "overwrite_card": overwrite_card,
     }  # fmt: skip
     if not merged:
-        return commit_files(repo_id, checkpoint_files(folder, base_model=base_model, readme=card, extra=extra), **options)
-    for name in ("training_args.json", "training_facts.json", "train_results.json", "recipe.json", "scores.json", "scores.md", *PLOTS):
+        return commit_files(
+            repo_id, checkpoint_files(folder, base_model=base_model, readme=card, extra=extra), **options
+        )
+    for name in (
+        "training_args.json",
+        "training_facts.json",
+        "train_results.json",
+        "recipe.json",
+        "scores.json",
+        "scores.md",
+        *PLOTS,
+    ):
         if (folder / name).is_file():
             extra.setdefault(name, folder / name)
     with tempfile.TemporaryDirectory() as work:
@@ -112,4 +124,3 @@ def _merge(folder: Path, target: str) -> None:
     model, processor = load_emotion_model(folder, merge=True)
     model.save_pretrained(target)
     processor.save_pretrained(target)
-

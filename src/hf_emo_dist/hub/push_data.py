@@ -71,7 +71,11 @@ def push_votes(
     chosen = choose_columns(
         first.features, include_transcripts=include_transcripts, include_replies=include_replies, columns=columns
     )
-    votes = [name for name in chosen.kept if "vote" in name or "distribution" in name or name in ("label", "synthetic_annotations")]
+    votes = [
+        name
+        for name in chosen.kept
+        if "vote" in name or "distribution" in name or name in ("label", "synthetic_annotations")
+    ]
     if not votes:
         raise ValueError(f"there are no votes in this data; it has the columns {', '.join(first.column_names)}")
     published = {name: rows.select_columns(list(chosen.kept)) for name, rows in splits.items()}
@@ -133,7 +137,9 @@ def push_dataset(
     root = Path(folder)
     shards = sorted((root / "data").glob("*.parquet"))
     if not shards or not (root / "README.md").is_file():
-        raise OSError(f"'{folder}' holds no data/*.parquet with a README.md: write it with corpora.write_dataset or dataset_scripts/")
+        raise OSError(
+            f"'{folder}' holds no data/*.parquet with a README.md: write it with corpora.write_dataset or dataset_scripts/"
+        )
     _refuse_restricted(_about(root), allow_restricted, repo_id)
     files = [UploadFile("README.md", (root / "README.md").read_bytes())]
     if (root / PREPARATION_NAME).is_file():

@@ -100,12 +100,12 @@ def _is_form(card: str) -> bool:
 
 def _digests(text: str) -> tuple[str, str]:
     """Of the card, and of the card without what peft's writer changes in its metadata."""
+    import yaml
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-    import yaml
-
     match = REGEX_YAML_BLOCK.search(text)
-    body, data = text, {}
+    body = text
+    data: Any = {}
     if match is not None:
         body = text[match.end() :]
         try:

@@ -19,10 +19,21 @@ def annotation_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
     panel = about.get("panel") or []
     failures = about.get("failures") or {}
     rows: list[tuple[str, Any]] = [
-        ("Annotator model", f"{as_code(about.get('model') or 'unknown')} through {as_code(about.get('backend') or 'unknown')}"),
+        (
+            "Annotator model",
+            f"{as_code(about.get('model') or 'unknown')} through {as_code(about.get('backend') or 'unknown')}",
+        ),
         ("Version that answered", ", ".join(as_code(name) for name in answered) or "not recorded"),
-        ("Prompts", f"version {as_code(about.get('prompt_version') or 'unknown')}, preset {as_code(about.get('preset') or 'none')}"),
-        ("Panel", f"{len(panel)} annotators: {'; '.join(_member(member) for member in panel[:20])}" if panel else "not recorded"),
+        (
+            "Prompts",
+            f"version {as_code(about.get('prompt_version') or 'unknown')}, preset {as_code(about.get('preset') or 'none')}",
+        ),
+        (
+            "Panel",
+            f"{len(panel)} annotators: {'; '.join(_member(member) for member in panel[:20])}"
+            if panel
+            else "not recorded",
+        ),
     ]
     if about.get("num_requests") is not None:
         asked, voted = as_text(about["num_requests"]), as_text(about.get("num_votes", "unknown"))
@@ -44,7 +55,9 @@ def _member(member: Any) -> str:
 
 def settings_text(values: Mapping[str, Any]) -> Safe:
     """Names and values in a row, such as `preset paper, weight 1`."""
-    return Safe(", ".join(f"{as_text(str(key).replace('_', ' '))} {as_code(_plain(value))}" for key, value in values.items()))
+    return Safe(
+        ", ".join(f"{as_text(str(key).replace('_', ' '))} {as_code(_plain(value))}" for key, value in values.items())
+    )
 
 
 def _plain(value: Any) -> str:

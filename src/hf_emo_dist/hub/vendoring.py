@@ -93,7 +93,9 @@ def standalone_source(file: str | Path) -> str:
                 third_party[line] = None
                 return
             if not original or original == "*":
-                raise ValueError(f"{module.name} imports the module {source} as a whole, which cannot be put into one file: import names from it")
+                raise ValueError(
+                    f"{module.name} imports the module {source} as a whole, which cannot be put into one file: import names from it"
+                )
             take(module_of(source), original)
             if original != name and f"{name} = {original}" not in aliases:
                 aliases.append(f"{name} = {original}")
@@ -103,7 +105,9 @@ def standalone_source(file: str | Path) -> str:
             return  # a builtin
         if name in found:
             if found[name][0] != module.name:
-                raise ValueError(f"{name!r} stands for two things, in {found[name][0]} and in {module.name}: rename one of them")
+                raise ValueError(
+                    f"{name!r} stands for two things, in {found[name][0]} and in {module.name}: rename one of them"
+                )
             return
         for target in _targets(statement):
             found[target] = (module.name, statement)
@@ -129,7 +133,9 @@ def standalone_source(file: str | Path) -> str:
     parts.append("\n".join(lines) + "\n")
     parts.append(f"# From here to the next line of dashes: taken from {PACKAGE}, so that this file runs without it.\n")
     order = list(modules)
-    taken = sorted({id(s): (order.index(m), s.lineno, m, s) for m, s in found.values()}.values(), key=lambda entry: entry[:2])
+    taken = sorted(
+        {id(s): (order.index(m), s.lineno, m, s) for m, s in found.values()}.values(), key=lambda entry: entry[:2]
+    )
     # modules that were reached later are used by those before
     for index in sorted({entry[0] for entry in taken}, reverse=True):
         parts += [modules[m].text(s) + "\n" for i, _, m, s in taken if i == index]
@@ -140,7 +146,9 @@ def standalone_source(file: str | Path) -> str:
     parts += [main.text(statement) + "\n" for statement in body if not isinstance(statement, skip)]
     source = "\n".join(parts)
     if any(name.partition(".")[0] == PACKAGE for name in _imports(source)):
-        raise ValueError(f"a function that {path.name} uses imports {PACKAGE} inside: import at the top of its module instead")
+        raise ValueError(
+            f"a function that {path.name} uses imports {PACKAGE} inside: import at the top of its module instead"
+        )
     return source
 
 

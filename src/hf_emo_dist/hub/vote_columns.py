@@ -11,17 +11,31 @@ __all__ = ["REPLIES", "TRANSCRIPTS", "ChosenColumns", "choose_columns"]
 #: What was said, or what was sent to an annotator and may hold it.
 TRANSCRIPTS = ("transcript", "text", "sentence", "words", "prompt", "system_prompt", "request")
 #: What an annotator wrote beyond its label or distribution.
-REPLIES = ("raw", "raw_text", "raw_reply", "reply", "response", "output", "reasoning", "thinking", "rationale", "explanation", "detail")
+REPLIES = (
+    "raw",
+    "raw_text",
+    "raw_reply",
+    "reply",
+    "response",
+    "output",
+    "reasoning",
+    "thinking",
+    "rationale",
+    "explanation",
+    "detail",
+)
 # in a ledger these are a reply, and digests
 _LEDGER = {"text": "include_replies", "request": None, "audio": None}
 # columns whose strings are names, labels or numbers of this library's own
-_KNOWN = frozenset(
-    "id row_id reply_id key speaker corpus language gender split fold file intended intensity consensus donor human_votes human_vote_weights "
-    "human_distribution emotion_distribution true_distribution synthetic_votes synthetic_annotations mixed_from mix_ratio label labels "
-    "distribution model model_requested model_version model_answered focus wording persona temperature mode replicate outcome "
-    "backend plan prompt_version preset panel member emotions created settings preparation version audio_hash "
-    "emotion votes counts attempt audio_tokens".split()
-)
+_KNOWN = frozenset((
+    "id", "row_id", "reply_id", "key", "speaker", "corpus", "language", "gender", "split", "fold", "file", "intended",
+    "intensity", "consensus", "donor", "human_votes", "human_vote_weights", "human_distribution",
+    "emotion_distribution", "true_distribution", "synthetic_votes", "synthetic_annotations", "mixed_from",
+    "mix_ratio", "label", "labels", "distribution", "model", "model_requested", "model_version", "model_answered",
+    "focus", "wording", "persona", "temperature", "mode", "replicate", "outcome", "backend", "plan", "prompt_version",
+    "preset", "panel", "member", "emotions", "created", "settings", "preparation", "version", "audio_hash", "emotion",
+    "votes", "counts", "attempt", "audio_tokens",
+))  # fmt: skip
 # names of people, or what identifies a recording beyond its id
 _PERSONAL = ("human_raters", "rater", "raters", "annotator_id", "worker_id")
 

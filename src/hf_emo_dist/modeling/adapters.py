@@ -37,9 +37,7 @@ def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, An
     return found
 
 
-def adapter_settings(
-    name_or_path: str | os.PathLike[str], hub: dict[str, Any]
-) -> tuple[Qwen2AudioEmotionConfig, Any]:
+def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Qwen2AudioEmotionConfig, Any]:
     """What lies beside an adapter's weights: the model's configuration and peft's.
 
     Raises:

@@ -210,7 +210,9 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
                 adapter, given = pretrained_model_name_or_path, asked
         if adapter is not None:
             del hub, config
-            kwargs = {key: value for key, value in kwargs.items() if key not in ("adapter_kwargs", "revision", "subfolder")}
+            kwargs = {
+                key: value for key, value in kwargs.items() if key not in ("adapter_kwargs", "revision", "subfolder")
+            }
             return cls._from_adapter(adapter, given, emotions, output_loading_info, **kwargs)
         loaded, new_head, kwargs = load_config(
             pretrained_model_name_or_path, emotions if config is None else config.emotions, **kwargs
@@ -363,4 +365,6 @@ register_checkpoint_conversion_mapping(
 )
 AutoModelForAudioClassification.register(Qwen2AudioEmotionConfig, Qwen2AudioForEmotionDistribution, exist_ok=True)
 # Of an adapter, AutoModelForAudioClassification looks up its backbone's configuration.
-AutoModelForAudioClassification._model_mapping.register(Qwen2AudioConfig, Qwen2AudioForEmotionDistribution, exist_ok=True)
+AutoModelForAudioClassification._model_mapping.register(
+    Qwen2AudioConfig, Qwen2AudioForEmotionDistribution, exist_ok=True
+)

@@ -86,7 +86,9 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             raise ValueError(f"on_error={parameters['on_error']!r} must be one of {', '.join(ON_ERROR)}")
         return parts
 
-    def __call__(self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None, **kwargs: Any) -> Any:
+    def __call__(
+        self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None, **kwargs: Any
+    ) -> Any:
         """Distributions of one recording or of many.
 
         Args:
@@ -124,13 +126,16 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         return next(self._answers([inputs], size, {"on_error": "raise", **before}, after, single=True))
 
     def _answers(
-        self, inputs: Iterable[Any], batch_size: int, before: dict[str, Any], after: dict[str, Any], single: bool = False
+        self,
+        inputs: Iterable[Any],
+        batch_size: int,
+        before: dict[str, Any],
+        after: dict[str, Any],
+        single: bool = False,
     ) -> Iterator[Any]:
         options = dict(before)
         on_error = options.pop("on_error", "return")
-        words = {
-            name: _one_each(options.pop(name, None), inputs, name, single) for name in ("transcript", "speaker")
-        }
+        words = {name: _one_each(options.pop(name, None), inputs, name, single) for name in ("transcript", "speaker")}
         clips: deque[Clip] = deque()
         waiting: deque[tuple[Clip, int]] = deque()
         failed = []
@@ -212,7 +217,7 @@ class _AudioClassification(AudioClassificationPipeline):
     """transformers' own audio-classification pipeline, but for our models, which need a prompt beside the audio, ours."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        model = kwargs.get("model", args[0] if args else None)
+        model: Any = kwargs.get("model", args[0] if args else None)
         network = model.get_base_model() if hasattr(model, "get_base_model") else model
         if not isinstance(network, Qwen2AudioForEmotionDistribution):
             return AudioClassificationPipeline(*args, **kwargs)
@@ -229,14 +234,18 @@ def processor_of(model: Qwen2AudioForEmotionDistribution) -> EmotionDistribution
         OSError: there is no processor.
     """
     if model.loaded_from is None:
-        raise ValueError("this model was not loaded from a checkpoint: pass processor=..., its EmotionDistributionProcessor")
+        raise ValueError(
+            "this model was not loaded from a checkpoint: pass processor=..., its EmotionDistributionProcessor"
+        )
     name, hub = model.loaded_from
     return EmotionDistributionProcessor.from_pretrained(name, **hub)
 
 
 def _is_many(inputs: Any) -> bool:
     """A `Dataset`, a generator or the like: anything that gives inputs one by one and is none itself."""
-    if isinstance(inputs, str | bytes | bytearray | memoryview | os.PathLike | Mapping | np.ndarray | torch.Tensor | list | tuple):
+    if isinstance(
+        inputs, str | bytes | bytearray | memoryview | os.PathLike | Mapping | np.ndarray | torch.Tensor | list | tuple
+    ):
         return False
     return isinstance(inputs, Iterable) or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
 
@@ -248,7 +257,9 @@ def _one_each(value: Any, inputs: Any, name: str, single: bool) -> Any:
         return lambda number: value
     values = list(value)
     if hasattr(inputs, "__len__") and len(inputs) != len(values):
-        raise ValueError(f"{len(inputs)} inputs but {len(values)} values of `{name}`: give one each, None where unknown")
+        raise ValueError(
+            f"{len(inputs)} inputs but {len(values)} values of `{name}`: give one each, None where unknown"
+        )
     return lambda number: values[number]
 
 

@@ -69,7 +69,11 @@ def training_facts(trainer: Any, recipe: Any = None) -> dict[str, Any]:
             if preparation.is_file():
                 data["preparation"] = json.loads(preparation.read_text(encoding="utf-8"))
     on_cpu = trainer.args.device.type == "cpu"
-    machine = f"CPU, {torch.get_num_threads()} threads ({platform.machine()})" if on_cpu else hardware(trainer.args.world_size)
+    machine = (
+        f"CPU, {torch.get_num_threads()} threads ({platform.machine()})"
+        if on_cpu
+        else hardware(trainer.args.world_size)
+    )
     return {
         "data": data,
         "hardware": machine,

@@ -29,6 +29,7 @@ class HubTrainer(Trainer):
     """
 
     recipe: Any = None
+    push_in_progress: Any = None
     _pushes: Any = None
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
@@ -40,7 +41,9 @@ class HubTrainer(Trainer):
         self._check_base()
         super().init_hf_repo(token=token, private=private)
 
-    def create_model_card(self, *args: Any, model_name: str | None = None, license: str | None = None, **kwargs: Any) -> None:
+    def create_model_card(
+        self, *args: Any, model_name: str | None = None, license: str | None = None, **kwargs: Any
+    ) -> None:
         """Writes `README.md` into the output folder, unless it was edited by hand: see `hub.card.write_model_card`.
 
         Args:
@@ -91,7 +94,12 @@ class HubTrainer(Trainer):
         self.create_model_card(**kwargs)
         self._finish_current_push()
         return self._push(
-            Path(str(self.args.output_dir)), commit_message or "End of training", token, revision, "", in_background=not blocking
+            Path(str(self.args.output_dir)),
+            commit_message or "End of training",
+            token,
+            revision,
+            "",
+            in_background=not blocking,
         )
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
@@ -108,7 +116,9 @@ class HubTrainer(Trainer):
             message = f"Training in progress, epoch {int(self.state.epoch or 0)}"
         folders = [""]
         if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
-            folders.append("last-checkpoint" if args.hub_strategy == HubStrategy.CHECKPOINT else Path(checkpoint_folder).name)
+            folders.append(
+                "last-checkpoint" if args.hub_strategy == HubStrategy.CHECKPOINT else Path(checkpoint_folder).name
+            )
         # the checkpoint may be rotated away before the upload is through
         copy = _linked(Path(checkpoint_folder), Path(str(args.output_dir)) / f"_push-{self.state.global_step}")
         facts = Path(str(args.output_dir)) / TRAINING_FACTS_NAME
@@ -173,7 +183,11 @@ class HubTrainer(Trainer):
         before = readme.read_bytes() if readme.is_file() else None
         super()._save(output_dir, state_dict)
         # peft has written its own, or has put its tags into ours
-        if self.args.should_save and readme.is_file() and hasattr(self.accelerator.unwrap_model(self.model), "peft_config"):
+        if (
+            self.args.should_save
+            and readme.is_file()
+            and hasattr(self.accelerator.unwrap_model(self.model), "peft_config")
+        ):
             if before is None:
                 readme.unlink()
             else:

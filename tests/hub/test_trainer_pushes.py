@@ -61,7 +61,9 @@ def test_pushes_during_and_after_a_training(hub, from_hub, tmp_path, tiny_train,
     with torch.no_grad():  # otherwise the last checkpoint is what is there already, and there is no commit
         next(weight for weight in trainer.model.parameters() if weight.requires_grad).add_(0.05)
     report = trainer.push_to_hub()
-    assert [message for _, message, _ in repo.commits[3:]] == ["End of training"] and report.commit == repo.commits[-1][0]
+    assert [message for _, message, _ in repo.commits[3:]] == ["End of training"] and report.commit == repo.commits[-1][
+        0
+    ]
     again = load_emotion_model("me/trained")
     np.testing.assert_allclose(
         probabilities(*again, tiny_validation), probabilities(trainer.model, processor, tiny_validation), atol=1e-6
@@ -70,7 +72,11 @@ def test_pushes_during_and_after_a_training(hub, from_hub, tmp_path, tiny_train,
         assert not [name for name in files if name.endswith((".bin", ".pt", ".pth")) or "/" in name or "_push" in name]
         for name, blob in files.items():
             assert str(tmp_path).encode() not in blob.data and b"hf_writes" not in blob.data, name
-        weights = {"adapter_model.safetensors", "adapter_config.json", "emotion_config.json"} if lora else {"model.safetensors", "config.json"}
+        weights = (
+            {"adapter_model.safetensors", "adapter_config.json", "emotion_config.json"}
+            if lora
+            else {"model.safetensors", "config.json"}
+        )
         assert weights | {"README.md", "processor_config.json", "training_args.json"} <= set(files)
         card = files["README.md"].data.decode()
         assert not is_edited(card) and "library_name: hf-emo-dist" in card and "More Information Needed" not in card
@@ -79,7 +85,9 @@ def test_pushes_during_and_after_a_training(hub, from_hub, tmp_path, tiny_train,
 
 
 def test_a_card_that_was_edited_by_hand_goes_along_as_it_is(hub, from_hub, tmp_path, tiny_train):
-    trainer = trainer_for(*from_hub, tmp_path / "trained", tiny_train, lora=True, push_to_hub=False, save_strategy="no", max_steps=1)
+    trainer = trainer_for(
+        *from_hub, tmp_path / "trained", tiny_train, lora=True, push_to_hub=False, save_strategy="no", max_steps=1
+    )
     trainer.train()
     trainer.push_to_hub()
     readme = tmp_path / "trained" / "README.md"
@@ -108,14 +116,18 @@ def test_a_push_that_fails_does_not_stop_a_training(hub, from_hub, tmp_path, tin
     assert trainer.state.global_step == 4 and (tmp_path / "trained" / "checkpoint-4" / "model.safetensors").is_file()
 
 
-def test_an_adapter_of_a_local_backbone_is_refused_before_the_training(hub, tmp_path, tiny_model, tiny_processor, tiny_train, tiny_backbone):
+def test_an_adapter_of_a_local_backbone_is_refused_before_the_training(
+    hub, tmp_path, tiny_model, tiny_processor, tiny_train, tiny_backbone
+):
     tiny_model.name_or_path = str(tiny_backbone)
     with pytest.raises(ValueError, match="is a local folder that nobody else has"):
         trainer_for(tiny_model, tiny_processor, tmp_path, tiny_train, lora=True)
     assert hub.requests == []
 
 
-def test_the_recipe_pushes_once_and_says_what_it_was_trained_on(hub, tiny_backbone, tiny_train, tiny_validation, tiny_emotions, tmp_path, caplog):
+def test_the_recipe_pushes_once_and_says_what_it_was_trained_on(
+    hub, tiny_backbone, tiny_train, tiny_validation, tiny_emotions, tmp_path, caplog
+):
     from datasets import DatasetDict
 
     from hf_emo_dist.corpora import write_dataset
@@ -123,8 +135,17 @@ def test_the_recipe_pushes_once_and_says_what_it_was_trained_on(hub, tiny_backbo
 
     put(hub, "me/backbone", tiny_backbone)
     splits = DatasetDict({"train": tiny_train.select(range(8)), "validation": tiny_validation.select(range(4))})
-    data = write_dataset(splits, tmp_path / "tones", description="T.", vote_source="Simulated.", emotions=tiny_emotions, license="cc0-1.0")
-    (data / "preparation.json").write_text(json.dumps({"annotation": {"model": "gemini-x", "panel": [{"focus": "tone"}]}}))
+    data = write_dataset(
+        splits,
+        tmp_path / "tones",
+        description="T.",
+        vote_source="Simulated.",
+        emotions=tiny_emotions,
+        license="cc0-1.0",
+    )
+    (data / "preparation.json").write_text(
+        json.dumps({"annotation": {"model": "gemini-x", "panel": [{"focus": "tone"}]}})
+    )
     options = {
         "backbone": "me/backbone", "dataset": data, "output_dir": tmp_path / "out", "max_steps": 1, "use_cpu": "true", "num_threads": 1,
         "disable_tqdm": "true", "push_to_hub": "true", "hub_model_id": "me/recipe", "hub_strategy": "end", "lora": "paper",
@@ -134,7 +155,13 @@ def test_the_recipe_pushes_once_and_says_what_it_was_trained_on(hub, tiny_backbo
     repo = hub.repo("me/recipe")
     assert [message for _, message, _ in repo.commits[1:]] == ["End of training"]
     card = repo.files["README.md"].data.decode()
-    for line in ("Simulated votes", "base_model: me/backbone", "`gemini-x`", "| Split `validation` | 4 rows", "LoRA and the head"):
+    for line in (
+        "Simulated votes",
+        "base_model: me/backbone",
+        "`gemini-x`",
+        "| Split `validation` | 4 rows",
+        "LoRA and the head",
+    ):
         assert line in card, line
     assert json.loads(repo.files["recipe.json"].data)["dataset"] == "tones"
     shutil.rmtree(tmp_path / "out")
