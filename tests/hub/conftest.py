@@ -33,7 +33,7 @@ def hub(hub_process, monkeypatch, tmp_path_factory, naps):
 
     server = hub_process
     with server.lock:
-        for kept in (server.repos, server.large, server.parts, server.requests, server.faults):
+        for kept in (server.repos, server.large, server.parts, server.requests, server.faults, server.leaks):
             kept.clear()
         server.part_size = None
     cache = str(tmp_path_factory.mktemp("hub_cache"))

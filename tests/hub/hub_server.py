@@ -55,7 +55,7 @@ class HubServer(ThreadingHTTPServer):
             "hf_reads00000000000000000000000": ("me", False),
         }
         self.tokens["hf_somebody_else0000000000000000"] = ("you", True)
-        self.requests, self.faults = [], []
+        self.requests, self.faults, self.leaks = [], [], []  # leaks: tokens that went to the storage
         self.part_size = None  # upload large files in parts of so many bytes
 
     def repo(self, name, kind="model"):
@@ -285,7 +285,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.parts.setdefault(oid, {})[int(part)] = self.body
             return 200, b"", {"ETag": hashlib.md5(self.body).hexdigest()}
         if self.command == "GET":
-            assert self.headers.get("Authorization") is None or self.server.url in f"http://{self.headers['Host']}"
+            if self.headers.get("Authorization") is not None:
+                self.server.leaks.append(self.route)
             return 200, self.server.large[oid], {"Content-Type": "application/octet-stream"}
         if self.command == "POST":  # all parts are there
             parts = self.server.parts.pop(oid)

@@ -13,7 +13,7 @@ from hub_server import put
 from tiny_data import tone
 
 from hf_emo_dist import load_emotion_model, push_model
-from hf_emo_dist.hub.files import SecretFoundError, checkpoint_files
+from hf_emo_dist.hub.files import SecretFoundError, checkpoint_files, clean_json
 from hf_emo_dist.hub.rendering import is_edited
 
 READS, OTHER = "hf_reads00000000000000000000000", "hf_somebody_else0000000000000000"
@@ -95,6 +95,7 @@ def test_three_layouts_from_a_process_that_has_only_the_wheel(hub, full, adapter
             expected = np.repeat(torch.tensor(expected[:1]).log_softmax(-1).numpy(), 2, axis=0)
         np.testing.assert_allclose(values, expected, atol=1e-6, err_msg=name)
     assert not [path for method, path in hub.requests if path.endswith((".bin", ".pt", ".py")) and method == "GET"]
+    assert hub.count("GET", "/storage/") >= 3 and hub.leaks == []
 
 
 def test_a_dry_run_lists_files_and_sizes_and_asks_nothing(hub, full):
@@ -228,6 +229,26 @@ def test_what_is_not_there_is_told_apart(hub, full):
     hub.fail("GET", "/api/models/", times=500, status=429)
     with pytest.raises(OSError, match="me/full"):
         load_emotion_model("me/full")
+
+
+def test_a_bare_name_is_the_account_s_own(hub, full):
+    assert push_model(full, "mine").repo_id == "me/mine"
+    assert 'model="me/mine"' in hub.repo("me/mine").files["README.md"].data.decode()
+
+
+def test_numbers_are_no_secrets():
+    kept = {
+        "decoder_start_token_id": 3,
+        "pad_token": "<pad>",
+        "audio_bos_token": "<a>",
+        "max_audio_tokens_per_batch": 100,
+        "path": "a/b",
+    }
+    assert clean_json({**kept, "hub_token": "x", "is_local": True, "tokenizer": {"name_or_path": "x"}}) == {
+        **kept,
+        "tokenizer": {},
+    }
+    assert clean_json(["see /home/anna/x.txt, or https://a.b/c/d"]) == ["see x.txt, or https://a.b/c/d"]
 
 
 def test_a_revision_is_pinned(hub, full, tiny_processor):

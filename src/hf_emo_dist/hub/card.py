@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..markdown import Safe, as_code, as_text, one_line, yaml_value
 from .facts import ModelFacts, gather_model_facts
 from .rendering import render, template_text, with_mark, write_card
 from .tables import annotation_rows, count_text, link, number_text, settings_text
-from .text import Safe, as_code, as_text, one_line, yaml_value
 
 __all__ = ["model_card", "model_metadata", "write_model_card"]
 

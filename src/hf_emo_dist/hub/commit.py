@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from .files import UploadFile, check_uploads, size_text, total_size
 from .rendering import is_edited
 
-__all__ = ["PushReport", "commit_files"]
+__all__ = ["PushReport", "commit_files", "full_name"]
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +147,20 @@ def commit_files(
         url=done.pr_url or done.commit_url,
         withheld=tuple(withheld),
     )
+
+
+def full_name(repo_id: str, token: str | bool | None = None) -> str:
+    """`owner/name`: a bare name belongs to the account that the token is of.
+
+    Raises:
+        PermissionError: the Hub does not know the token.
+        OSError: the Hub cannot be reached.
+    """
+    if "/" in repo_id:
+        return repo_id
+    from huggingface_hub import HfApi
+
+    return f"{_with_retries(lambda: HfApi(token=token).whoami(), repo_id)['name']}/{repo_id}"
 
 
 def _has_edited_card(api: Any, name: str, repo_type: str, revision: str | None, files: Sequence[UploadFile]) -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..markdown import Safe, as_code, yaml_value
 from .preparation import read_preparation
 from .rendering import render, template_text, with_mark
 from .tables import annotation_rows, count_text, settings_text
-from .text import Safe, as_code, yaml_value
 
 __all__ = ["preparation_section", "vote_card", "write_dataset_card"]
 

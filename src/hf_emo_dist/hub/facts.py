@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._lazy import missing_extra
+from ..markdown import hub_id, last_part, one_line
 from .licences import KNOWN_BASES, combined_licence
 from .preparation import read_preparation
-from .text import hub_id, last_part, one_line
 
 __all__ = ["ModelFacts", "gather_model_facts"]
 
@@ -150,7 +151,10 @@ def gather_model_facts(
         raise OSError(
             f"'{checkpoint}' is no checkpoint: it has neither config.json nor adapter_config.json with emotion_config.json"
         )
-    from ..modeling.configuration import Qwen2AudioEmotionConfig
+    try:
+        from ..modeling.configuration import Qwen2AudioEmotionConfig
+    except ModuleNotFoundError as error:
+        raise missing_extra("a model card", error) from error
 
     if config.get("model_type") != Qwen2AudioEmotionConfig.model_type:
         raise ValueError(f"'{checkpoint}' holds a {config.get('model_type')} model, not one of this library")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .text import hub_id, last_part
+from ..markdown import hub_id, last_part
 
 __all__ = ["SecretFoundError", "UploadFile", "check_uploads", "checkpoint_files", "clean_json", "total_size"]
 
@@ -48,12 +48,12 @@ CHECKPOINT_FILES = (
 # Vocabularies and templates hold any string; only the others are searched for paths to take out.
 _AS_THEY_ARE = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", "chat_template.json")
 _TEXT = (".json", ".md", ".txt", ".py", ".jinja", ".yaml", ".csv")
-# keys of this machine or of this user
+# Keys of this machine or of this user, where they hold text: a number such as `pad_token_id` is neither.
 _DROPPED = re.compile(
-    r"(?i)(token$|_token|secret|password|api_?key|_dir$|^logging_dir|^run_name$|^is_local$|^local_files_only$|_name_or_path$|^name_or_path$)"
+    r"(?i)(token$|_token|secret|password|api_?key|_dir$|^run_name$|_name_or_path$|^name_or_path$|^local_files_only$|^is_local$)"
 )
-_KEPT = re.compile(
-    r"^(?:\w*(?:bos|eos|pad|unk|sep|cls|mask|audio|image|video|bos|text|token)_token\w*|(?:audio|image|video|boa|eoa)_\w*token\w*|num_\w+|include_\w+|max_\w*tokens?\w*|base_model_name_or_path)$"
+_SPECIAL_TOKEN = re.compile(
+    r"^\w*(bos|eos|pad|unk|sep|cls|mask|audio|image|video|text)_token\w*$|^base_model_name_or_path$"
 )
 _PATH = re.compile(
     r"(?<![\w.:/\\<])(?:~|file://)?(?:/(?!/)[^\s/:\"'<>|]+){2,}/?|\b[A-Za-z]:\\[^\s\"'<>|]+|\\\\[^\s\\]+\\[^\s\"'<>|]+"
@@ -153,11 +153,7 @@ def clean_json(value: Any) -> Any:
         {'backbone': 'mini', 'note': 'see a.txt', 'r': 8}
     """
     if isinstance(value, dict):
-        return {
-            key: clean_json(entry)
-            for key, entry in value.items()
-            if _KEPT.match(str(key)) or not _DROPPED.search(str(key))
-        }
+        return {key: clean_json(entry) for key, entry in value.items() if not _is_private(str(key), entry)}
     if isinstance(value, list):
         return [clean_json(entry) for entry in value]
     if isinstance(value, str):
@@ -165,6 +161,10 @@ def clean_json(value: Any) -> Any:
             return last_part(value)
         return _HUB_TOKEN.sub("(removed)", _PATH.sub(lambda match: last_part(match[0]), value))
     return value
+
+
+def _is_private(key: str, value: Any) -> bool:
+    return isinstance(value, str | bool) and _DROPPED.search(key) is not None and _SPECIAL_TOKEN.match(key) is None
 
 
 def check_uploads(files: Iterable[UploadFile]) -> None:

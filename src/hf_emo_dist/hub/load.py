@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .._lazy import missing_extra
-from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file, no_head
+from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file
 from ..modeling.modeling import HUB_ARGUMENTS, Qwen2AudioForEmotionDistribution
 from ..modeling.processing import EmotionDistributionProcessor
 
@@ -91,12 +91,7 @@ def _load_adapter(
         raise OSError(
             f"'{name_or_path}' is an adapter of the backbone '{base}', which could not be loaded: {error}"
         ) from error
-    try:
-        model = PeftModel.from_pretrained(backbone, str(name_or_path), **hub)
-    except KeyError as error:  # peft looks up every saved module's weights
-        if ".head." not in str(error):
-            raise
-        raise ValueError(no_head(name_or_path)) from error
+    model = PeftModel.from_pretrained(backbone, str(name_or_path), **hub)
     backbone.loaded_from = (str(name_or_path), hub)
     return model.merge_and_unload() if merge else model
 

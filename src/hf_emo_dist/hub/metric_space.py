@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .commit import PushReport, commit_files
+from ..markdown import one_line
+from .commit import PushReport, commit_files, full_name
 from .files import UploadFile
-from .text import one_line
 from .vendoring import standalone_source
 
 __all__ = ["metric_files", "push_metric"]
@@ -75,6 +75,8 @@ def push_metric(
     Example:
         >>> print(push_metric("metrics/js_divergence", "you/js_divergence", dry_run=True))  # doctest: +SKIP
     """
+    if not dry_run:
+        repo_id = full_name(repo_id, token)
     files = metric_files(folder, repo_id)
     name = Path(folder).resolve().name
     if repo_id.split("/")[-1] != name:

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ..markdown import hub_id
 from .card import model_card
-from .commit import PushReport, commit_files
+from .commit import PushReport, commit_files, full_name
 from .facts import PLOTS, gather_model_facts
 from .files import checkpoint_files
 from .rendering import is_edited
-from .text import hub_id
 
 __all__ = ["push_model"]
 
@@ -77,6 +77,8 @@ def push_model(
         )
     if base_model is not None and hub_id(base_model) is None:
         raise ValueError(f"base_model={base_model!r} is no model on the Hub: give owner/name")
+    if not dry_run:
+        repo_id = full_name(repo_id, token)
     about: dict[str, Any] = {
         "repo_id": repo_id, "scores": scores, "dataset": dataset, "base_model": base_model, "licence": licence
     }  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .commit import PushReport, commit_files
+from .commit import PushReport, commit_files, full_name
 from .dataset_card import vote_card
 from .files import UploadFile, clean_json
 from .preparation import PREPARATION_NAME, read_preparation
@@ -79,6 +79,8 @@ def push_votes(
     if not votes:
         raise ValueError(f"there are no votes in this data; it has the columns {', '.join(first.column_names)}")
     published = {name: rows.select_columns(list(chosen.kept)) for name, rows in splits.items()}
+    if not dry_run:
+        repo_id = full_name(repo_id, token)
     title = repo_id.split("/")[-1]
     card = vote_card(
         published,

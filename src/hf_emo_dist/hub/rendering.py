@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .text import Safe, as_code, as_text
+from ..markdown import Safe, as_code, as_text
 
 __all__ = ["is_edited", "render", "template_text", "with_mark", "write_card"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .text import Safe, as_code, as_text
+from ..markdown import Safe, as_code, as_text
 
 __all__ = ["annotation_rows", "count_text", "link", "number_text", "settings_text"]
 
@@ -67,7 +67,7 @@ def _plain(value: Any) -> str:
 
 
 def link(name: str | None, prefix: str = "") -> Safe | None:
-    """A link to a repository on the Hub, where `name` is the id of one (see `text.hub_id`)."""
+    """A link to a repository on the Hub, where `name` is the id of one (see `markdown.hub_id`)."""
     return Safe(f"[{name}](https://huggingface.co/{prefix}{name})") if name else None  # a valid id needs no escape
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
+from safetensors import safe_open
 from transformers.utils import cached_file
 
 from .configuration import ADAPTER_CONFIG_NAME, Qwen2AudioEmotionConfig
@@ -56,8 +57,12 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
     adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
     if "head" not in (getattr(adapter, "modules_to_save", None) or []):
         raise ValueError(no_head(name_or_path))
-    if find_file(name_or_path, PEFT_WEIGHTS_NAME, hub) is None:
+    weights = find_file(name_or_path, PEFT_WEIGHTS_NAME, hub)
+    if weights is None:
         raise OSError(f"'{name_or_path}' has no {PEFT_WEIGHTS_NAME}; weights in other formats are not read")
+    with safe_open(weights, framework="pt") as tensors:
+        if not any(".head." in name for name in tensors.keys()):  # noqa: SIM118  it is no mapping
+            raise ValueError(no_head(name_or_path))
     return config, adapter
 
 

@@ -18,7 +18,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioPreTr
 from transformers.utils import torch_compilable_check
 
 from ..emotions import validate_emotions
-from .adapters import PEFT_CONFIG_NAME, adapter_settings, check_safetensors, find_file, no_head, save_adapter_config
+from .adapters import PEFT_CONFIG_NAME, adapter_settings, check_safetensors, find_file, save_adapter_config
 from .audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from .configuration import Qwen2AudioEmotionConfig
 from .head import EmotionDistributionHead
@@ -218,7 +218,9 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             pretrained_model_name_or_path, emotions if config is None else config.emotions, **kwargs
         )
         config = config or loaded
-        if kwargs.setdefault("use_safetensors", True) and "variant" not in kwargs:
+        if not kwargs.setdefault("use_safetensors", True):
+            raise ValueError("use_safetensors=False would read a pickle, which this library does not do")
+        if "variant" not in kwargs:
             check_safetensors(pretrained_model_name_or_path, hub)
         # weights of another shape are refused below, by name; transformers' own error only points at a log
         kwargs["ignore_mismatched_sizes"] = True
@@ -258,8 +260,10 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         )
         with _without_load_report():
             loaded = model.load_adapter(str(adapter), adapter_kwargs=hub)
-        if loaded.missing_keys:
-            raise ValueError(no_head(adapter))
+        if getattr(loaded, "missing_keys", None):
+            raise IncompleteWeightsError(
+                f"the adapter in '{adapter}' lacks weights, first: {sorted(loaded.missing_keys)[:3]}"
+            )
         model.loaded_from = (str(adapter), hub)
         return (model, info) if output_loading_info else model
 

@@ -200,7 +200,7 @@ class HubTrainer(Trainer):
         return "/".join([*str(name).split("/")[:-1], str(model_name)])
 
     def _check_base(self) -> None:
-        from ..hub.text import hub_id
+        from ..markdown import hub_id
 
         for adapter in getattr(self.accelerator.unwrap_model(self.model), "peft_config", {}).values():
             if hub_id(adapter.base_model_name_or_path) is None:
