@@ -28,6 +28,7 @@ KEY = "benchmark-key"
 
 
 def make_dataset(clips: int, clip_bytes: int):
+    """Clips of noise, so many bytes each."""
     from datasets import Audio, Dataset
 
     rows = []
@@ -54,6 +55,7 @@ class ServerProcess:
 
 
 def backend_for(url: str) -> GeminiBackend:
+    """The real client, pointed at the local server."""
     from google import genai
 
     client = genai.Client(api_key=KEY, http_options={"base_url": url, "api_version": "v1beta"})
@@ -61,6 +63,7 @@ def backend_for(url: str) -> GeminiBackend:
 
 
 def annotator_for(backend: GeminiBackend, ledger: str, concurrency: int) -> Annotator:
+    """Ten annotators on one ledger."""
     return Annotator(backend, ledger=ledger, num_annotations=10, concurrency=concurrency, progress=False)
 
 
@@ -95,6 +98,7 @@ def ledger_overhead(folder: str, number: int, bunch: int) -> float:
 
 
 def main() -> None:
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000, help="requests, ten a clip")
     parser.add_argument("--latency", type=float, default=0.5, help="seconds to a reply")
@@ -146,7 +150,9 @@ def main() -> None:
             assert votes == arguments.stored
             print(f"full ledger, {name}: {votes / seconds:,.0f} votes a second ({votes} votes)")
         for bunch in (1, 16):
-            print(f"ledger, bunches of {bunch}: {1e3 * ledger_overhead(folder, 3000, bunch):.3f} ms a vote (synchronous=FULL)")
+            print(
+                f"ledger, bunches of {bunch}: {1e3 * ledger_overhead(folder, 3000, bunch):.3f} ms a vote (synchronous=FULL)"
+            )
             os.unlink(f"{folder}/overhead.sqlite")
 
 

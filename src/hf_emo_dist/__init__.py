@@ -58,6 +58,11 @@ _PUBLIC = {
     "emotion_lora_config": "training",
     "paper_lora_config": "training",
     "load_emotion_model": "hub",
+    "push_dataset": "hub",
+    "push_metric": "hub",
+    "push_model": "hub",
+    "push_votes": "hub",
+    "write_model_card": "hub",
 }
 _MODULES = (
     "annotation",

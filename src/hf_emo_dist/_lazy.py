@@ -11,6 +11,7 @@ EXTRA_OF = {
     "accelerate": "train",
     "peft": "train",
     "torch": "train",
+    "bitsandbytes": "4bit",
     "transformers": "train",
     "trl": "train",
     "soundfile": "audio",

@@ -38,7 +38,7 @@ def once(path, run):
     def target():
         try:
             box.append(run())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed to the test
             box.append(error)
 
     thread = threading.Thread(target=target, daemon=True)
@@ -107,7 +107,7 @@ def test_every_run_ends_and_every_job_is_accounted_for(ledger, seed):
             runners = []
             original = module.Runner.run
 
-            async def stopped(self, groups, original=original, stop_after=stop_after):
+            async def stopped(self, groups, original=original, stop_after=stop_after, runners=runners):
                 runners.append(self)
                 asyncio.get_running_loop().call_later(stop_after, self.request_stop)
                 await original(self, groups)
@@ -195,9 +195,7 @@ def test_duplicated_clips_are_asked_for_once_and_counted_for_each_row(ledger):
 
 
 def test_mixed_rows_get_no_votes_and_rows_without_ids_do(ledger):
-    rows = [
-        {"audio": {"bytes": clip(i), "path": None}, "mixed_from": ["a", "b"] if i == 1 else []} for i in range(3)
-    ]
+    rows = [{"audio": {"bytes": clip(i), "path": None}, "mixed_from": ["a", "b"] if i == 1 else []} for i in range(3)]
     result = annotator(ScriptedBackend(), ledger).annotate(dataset(rows))
     assert [len(found) for found in result.dataset["synthetic_votes"]] == [3, 0, 3]
     assert {record.row_id for record in ledger.records()} == {"0", "2"}
@@ -423,7 +421,7 @@ def test_too_little_disk_space_is_said_before_anything_is_sent(tmp_path, monkeyp
     full = type("Usage", (), {"free": 2**20})()
     monkeypatch.setattr("hf_emo_dist.annotation.ledger_opening.shutil.disk_usage", lambda _: full)
     backend = ScriptedBackend()
-    with pytest.raises(LedgerError, match="has 1 MiB left.*Mend: free at least"):
+    with pytest.raises(LedgerError, match=r"has 1 MiB left.*Mend: free at least"):
         annotator(backend, tmp_path / "v.sqlite").annotate(dataset(1))
     assert backend.sent == 0
 

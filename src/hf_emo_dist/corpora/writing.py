@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emo_dist.corpora.output_folder import check_folder
 from hf_emo_dist.emotions import validate_emotions
+from hf_emo_dist.markdown import as_text, one_line
 from hf_emo_dist.votes import distribution_feature
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def _card(
         dataset_size=sum(in_memory for in_memory, _ in sizes.values()),
     )
     data = DatasetCardData(
-        pretty_name=texts["title"],
+        pretty_name=one_line(texts["title"]),
         task_categories=["audio-classification"],
         tags=["speech-emotion-recognition", "soft-labels", "hf-emo-dist"],
         license=texts["license"],
@@ -257,7 +258,7 @@ def _card(
                 "data_files": [{"split": split, "path": f"data/{split}-*"} for split in splits],
             }
         ],
-        vote_source=texts["vote_source"],
+        vote_source=one_line(texts["vote_source"]),
     )
     DatasetInfosDict({"default": info}).to_dataset_card_data(data)
     front = yaml.safe_dump(data.to_dict(), sort_keys=False, allow_unicode=True)
@@ -267,12 +268,12 @@ def _card(
         speakers: set[Any] = set()
         if "speaker" in dataset.column_names:
             speakers = set(dataset["speaker"][:]) - {None}
-        rows.append(f"| {split} | {len(dataset)} | {len(speakers) or 'unknown'} |")
+        rows.append(f"| {as_text(split)} | {len(dataset)} | {len(speakers) or 'unknown'} |")
     lines = [
-        f"---\n{front}---\n# {texts['title']}\n",
-        f"**Where the votes come from:** {texts['vote_source']}\n",
+        f"---\n{front}---\n# {as_text(texts['title'])}\n",
+        f"**Where the votes come from:** {as_text(texts['vote_source'])}\n",
         f"{texts['description']}\n",
-        f"Emotions: {', '.join(emotions)}. "
+        f"Emotions: {', '.join(map(as_text, emotions))}. "
         + (
             "They stand for what is perceived, not for what a speaker felt.\n"
             if voted
