@@ -44,7 +44,6 @@ def leases(path):
 
 NO_VOTE = {
     "empty candidates": ("no_candidates", {}, "empty", "no candidates"),
-    "an empty body": ("body", {"body": b""}, "empty", "no candidates"),
     "a reply without text": ("no_text", {}, "empty", "no text"),
     "the prompt is blocked": ("blocked_prompt", {}, "blocked", "SAFETY"),
     "the reply is blocked": ("safety", {}, "blocked", "SAFETY"),
