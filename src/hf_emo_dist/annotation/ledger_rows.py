@@ -40,7 +40,7 @@ def row_of(record: Record) -> Row:
 
 
 def _integer(value: Any) -> int:
-    return max(-(2**63), min(int(value), 2**63 - 1))  # what SQLite can hold
+    return max(-(2**53), min(int(value), 2**53))  # beyond that totals would leave what SQLite can hold
 
 
 def _text(value: Any) -> str | bytes:
