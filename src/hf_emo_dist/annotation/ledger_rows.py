@@ -39,6 +39,10 @@ def row_of(record: Record) -> Row:
     return tuple([_CAST[name](value) if (value := getattr(record, name)) is not None else None for name in FIELDS])
 
 
+def _integer(value: Any) -> int:
+    return max(-(2**53), min(int(value), 2**53))  # beyond that totals would leave what SQLite can hold
+
+
 def _text(value: Any) -> str | bytes:
     value = value if type(value) is str else str(value)
     try:
@@ -59,7 +63,7 @@ def _distribution(value: Mapping[str, float]) -> str | bytes:
     return _text(json.dumps({str(emotion): float(share) for emotion, share in value.items()}, ensure_ascii=False))
 
 
-_CAST = {name: int if name in INTEGERS else float if name in REALS else _text for name in FIELDS} | {
+_CAST = {name: _integer if name in INTEGERS else float if name in REALS else _text for name in FIELDS} | {
     "settings": _settings,
     "distribution": _distribution,
 }
