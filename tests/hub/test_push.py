@@ -13,6 +13,8 @@ from hub_server import put
 from tiny_data import tone
 
 from hf_emo_dist import load_emotion_model, push_model
+from hf_emo_dist.hub.card import model_card
+from hf_emo_dist.hub.facts import gather_model_facts
 from hf_emo_dist.hub.files import SecretFoundError, checkpoint_files, clean_json
 from hf_emo_dist.hub.rendering import is_edited
 
@@ -269,6 +271,22 @@ def test_an_adapter_of_a_local_backbone_is_not_pushed(hub, adapter):
     with pytest.raises(ValueError, match=r"base_model='owner/name', or push with merge=True"):
         push_model(adapter, "me/adapter")
     assert hub.requests == []
+
+
+def test_a_folder_that_is_named_like_a_repository_is_none(hub, adapter):
+    """`data/mine` of a training in another folder."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "models/mini"}))
+    facts = {
+        "backbone": "models/mini",
+        "backbone_is_local": True,
+        "data": {"dataset": "data/mine", "dataset_is_local": True},
+    }
+    (adapter / "training_facts.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match="is 'mini', a local folder"):
+        push_model(adapter, "me/adapter")
+    card = model_card(gather_model_facts(adapter))
+    assert "models/mini" not in card and "data/mine" not in card and "`mini`, a local folder" in card
 
 
 def test_a_changed_label_order_is_refused_after_a_pull_too(hub, full):

@@ -185,7 +185,10 @@ def _with_retries(action: Callable[[], Result], repo_id: str) -> Result:
         except (OSError, RuntimeError) as error:  # what the client raises for answers, connections and uploads
             wait = _wait(error, attempt)
             if wait is None:
-                raise _explained(error, repo_id) from error
+                explained = _explained(error, repo_id)
+                if explained is None:
+                    raise
+                raise explained from error
             if attempt == TRIES:
                 raise OSError(
                     f"{repo_id} could not be pushed ({_first_line(_cause(error))}). Mend: make the same call again; what has been uploaded is not "
@@ -232,7 +235,7 @@ def _wait(error: BaseException, attempt: int) -> float | None:
     return float(asked) + 1 if asked.isdigit() else float(2**attempt)
 
 
-def _explained(error: BaseException, repo_id: str) -> BaseException:
+def _explained(error: BaseException, repo_id: str) -> OSError | None:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     status = _status(error)
@@ -248,7 +251,7 @@ def _explained(error: BaseException, repo_id: str) -> BaseException:
         )
     if status == 404:
         return OSError(f"{repo_id} is not on the Hub, or not for you (404). Mend: check the name and the token.")
-    return error
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -164,21 +164,29 @@ def gather_model_facts(
     if scores is not None and not Path(scores).is_file():
         raise OSError(f"there are no scores at '{scores}': recipes/evaluate.py or hf-emo-dist evaluate writes them")
     score_file = Path(scores) if scores is not None else folder / "scores.json"
-    base = base_model or adapter.get("base_model_name_or_path") or recipe.get("backbone") or config.get("_name_or_path")
+    base = (
+        base_model
+        or recorded.get("backbone")
+        or adapter.get("base_model_name_or_path")
+        or recipe.get("backbone")
+        or config.get("_name_or_path")
+    )
     data = dict(recorded.get("data") or {})
     source = str(dataset or data.get("dataset") or recipe.get("dataset") or "") or None
     if source is not None and Path(source).is_dir():
         data = {**_of_folder(source, counted=bool(data.get("splits"))), **data}
         data["preparation"] = read_preparation(source) or data.get("preparation") or {}
     preparation = data.pop("preparation", None) or {}
-    data_id = hub_id(source) or hub_id(preparation.get("source", {}).get("dataset"))
+    recorded_here = dataset is None and data.pop("dataset_is_local", False)
+    data_id = (None if recorded_here else hub_id(source)) or hub_id(preparation.get("source", {}).get("dataset"))
+    base_id = None if base_model is None and recorded.get("backbone_is_local") else hub_id(base)
     facts = ModelFacts(
         name=one_line((repo_id or folder.resolve().name).split("/")[-1]),
         emotions=emotions,
         layout=layout or ("adapter" if adapter else "merged" if recipe.get("lora") else "full"),
         repo_id=repo_id,
-        base=last_part(base) if base and not hub_id(base) else base,
-        base_id=hub_id(base),
+        base=last_part(base) if base and base_id is None else base,
+        base_id=base_id,
         base_licence=_licence_of(base),
         dataset=data.get("pretty_name") or (last_part(source) if source and not data_id else data_id),
         dataset_id=data_id,

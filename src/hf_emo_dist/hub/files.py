@@ -136,7 +136,9 @@ def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:
     values = json.loads(path.read_text(encoding="utf-8"))
     if name == "adapter_config.json":
         base = base_model or values.get("base_model_name_or_path")
-        if hub_id(base) is None:
+        facts = path.with_name("training_facts.json")
+        was_local = facts.is_file() and json.loads(facts.read_text(encoding="utf-8")).get("backbone_is_local")
+        if hub_id(base) is None or (was_local and base_model is None):
             raise ValueError(
                 f"the adapter's backbone is '{last_part(base)}', a local folder that nobody else has. Mend: name the same backbone on the "
                 "Hub with base_model='owner/name', or push with merge=True, which folds the adapter in."

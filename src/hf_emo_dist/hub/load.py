@@ -61,8 +61,7 @@ def load_emotion_model(
     if find_file(name_or_path, PEFT_CONFIG_NAME, hub) is not None:
         model = _load_adapter(name_or_path, hub, merge, kwargs)
     else:
-        if find_file(name_or_path, "config.json", hub) is None:
-            _say_why_there_is_none(name_or_path, hub)
+        _check_config(name_or_path, hub)
         model = Qwen2AudioForEmotionDistribution.from_pretrained(name_or_path, **kwargs)
     processor = EmotionDistributionProcessor.from_pretrained(name_or_path, **hub)
     if tuple(processor.emotions) != model.config.emotions:
@@ -113,12 +112,14 @@ def _four_bits() -> Any:
     )
 
 
-def _say_why_there_is_none(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
+def _check_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
     """Raises the error that tells a mistyped name from a private repository, a revision that is not there, or no connection."""
     from transformers.utils import cached_file
 
     name = f"'{name_or_path}'"
     if Path(name_or_path).is_dir():
+        if (Path(name_or_path) / hub.get("subfolder", "") / "config.json").is_file():
+            return
         raise OSError(f"{name} holds neither config.json nor adapter_config.json: it is not a checkpoint")
     if os.path.isabs(name_or_path) or str(name_or_path).startswith(("./", "../", "~")):
         raise OSError(f"{name} is not there: check the path")

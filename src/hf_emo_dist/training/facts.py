@@ -62,7 +62,8 @@ def training_facts(trainer: Any, recipe: Any = None) -> dict[str, Any]:
     data = data_facts(splits)
     source = getattr(recipe, "dataset", None)
     if source is not None:
-        data |= {"dataset": str(source), "revision": recipe.dataset_revision}
+        # said here, where the paths hold: seen from another folder, data/mine could be the name of a repository
+        data |= {"dataset": str(source), "dataset_is_local": Path(source).exists(), "revision": recipe.dataset_revision}
         if Path(source).is_dir():
             data |= about_folder(source)
             preparation = Path(source) / "preparation.json"
@@ -74,8 +75,12 @@ def training_facts(trainer: Any, recipe: Any = None) -> dict[str, Any]:
         if on_cpu
         else hardware(trainer.args.world_size)
     )
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    backbone = getattr(recipe, "backbone", None) or getattr(model, "name_or_path", None) or ""
     return {
         "data": data,
+        "backbone": str(backbone),
+        "backbone_is_local": bool(backbone) and Path(backbone).exists(),
         "hardware": machine,
         "num_processes": trainer.args.world_size,
         "versions": versions(),
