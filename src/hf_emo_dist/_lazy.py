@@ -17,6 +17,8 @@ EXTRA_OF = {
     "soxr": "audio",
     "matplotlib": "reports",
     "sklearn": "reports",
+    "faiss": "augment",
+    "librosa": "augment",
     "evaluate": "evaluate",
 }
 
