@@ -26,6 +26,9 @@ _PUBLIC = {
     "read_table": "corpora",
     "simulate_corpus": "corpora",
     "speaker_disjoint_split": "corpora",
+    "DiMEAug": "augmentation",
+    "MixPlan": "augmentation",
+    "WaveformPerturbation": "augmentation",
     "write_dataset": "corpora",
     "EmotionDistributionProcessor": "modeling",
     "Qwen2AudioEmotionConfig": "modeling",
@@ -41,7 +44,7 @@ _PUBLIC = {
     "paper_lora_config": "training",
     "load_emotion_model": "hub",
 }
-_MODULES = ("audio", "corpora", "emotions", "hub", "modeling", "reports", "scores", "training", "votes")
+_MODULES = ("audio", "augmentation", "corpora", "emotions", "hub", "modeling", "reports", "scores", "training", "votes")
 
 __all__ = ["scores", *_PUBLIC]
 

@@ -214,7 +214,9 @@ class DiMEAug:
         positions = row_positions(plain)
         pool = read_pool(plain, self.emotions, self._matrix(plain, positions), positions)
         if not pool.usable.any():
-            raise ValueError(f"No row has finite features ({', '.join(self.features or ())}). Mend: check the audio or the column.")
+            raise ValueError(
+                f"No row has finite features ({', '.join(self.features or ())}). Mend: check the audio or the column."
+            )
         if self.speakers == "different" and (pool.speakers < 0).all():
             raise ValueError("speakers='different' needs a column 'speaker'. Mend: add it, or take speakers='any'.")
         pairs = choose_pairs(pool, self)
@@ -266,9 +268,7 @@ class DiMEAug:
 
         first = [pool.ids[i] for i in pairs.first]
         second = [pool.ids[j] for j in pairs.second]
-        ids = [
-            mixed_id(self.seed, a, b, copy) for a, b, copy in zip(first, second, pairs.copy.tolist(), strict=True)
-        ]
+        ids = [mixed_id(self.seed, a, b, copy) for a, b, copy in zip(first, second, pairs.copy.tolist(), strict=True)]
         taken = set(ids) & set(pool.ids)
         if taken or len(set(ids)) < len(ids):
             raise ValueError(f"Ids of mixed rows are taken ({sorted(taken)[:3]}). Mend: choose another seed.")
@@ -296,9 +296,8 @@ class DiMEAug:
         # a row meets a source with a chance in proportion to its use
         uses_mean = float((used**2).sum() / used.sum()) if len(used) else 0.0
         balance = balance_vector(self.balance, pool.emotions)
-        warnings = redundancy_warnings(
-            before, after, balance, len(pool.ids), len(ratios), uses_mean, len(used)
-        )
+        asked = None if isinstance(self.target, Mapping) else balance
+        warnings = redundancy_warnings(before, after, asked, len(pool.ids), len(ratios), uses_mean, len(used))
         warnings += [f"the target of {name} is not reached: {reason}" for name, reason in pairs.unmet.items()]
         found = pairs.neighbours
         return PlanReport(
@@ -308,7 +307,9 @@ class DiMEAug:
             mass_before=before.tolist(),
             mass_after=after.tolist(),
             counts_before=counts.tolist(),
-            counts_after=(counts + np.bincount(dominant(added), minlength=size)).tolist() if len(added) else counts.tolist(),
+            counts_after=(counts + np.bincount(dominant(added), minlength=size)).tolist()
+            if len(added)
+            else counts.tolist(),
             balance=balance.tolist(),
             sources=len(used),
             uses_mean=uses_mean,

@@ -93,7 +93,7 @@ class _Extractor:
 
     def __init__(self) -> None:
         # in the instance, hence in the fingerprint that datasets takes of this object
-        self.fingerprint = (self.kind, self.version)
+        self.fingerprint: tuple[Any, ...] = (self.kind, self.version)
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         names = list(batch)
@@ -193,7 +193,9 @@ def extractor_for(kind: str, backbone: Any = None) -> _Extractor:
         from hf_emo_dist.augmentation.backbone_features import BackboneFeatures
 
         if backbone is None:
-            raise ValueError("features='backbone' needs a checkpoint. Mend: pass backbone=..., a local folder or a Hub id.")
+            raise ValueError(
+                "features='backbone' needs a checkpoint. Mend: pass backbone=..., a local folder or a Hub id."
+            )
         return BackboneFeatures(backbone)
     classes: dict[str, type[_Extractor]] = {"paper": PaperFeatures, "text": TextFeatures, "lexical": LexicalFeatures}
     if kind not in classes:
@@ -228,7 +230,9 @@ def compute_features(
     reads = [name for name in ("id", *extractor.reads) if name in dataset.column_names]
     for name in extractor.reads:
         if name not in reads and not (name == "transcript" and kind == "paper"):
-            raise ValueError(f"There is no column {name!r} for features={kind!r} (there are {', '.join(dataset.column_names)}).")
+            raise ValueError(
+                f"There is no column {name!r} for features={kind!r} (there are {', '.join(dataset.column_names)})."
+            )
     narrow = dataset.with_format(None).select_columns(reads)
     feature = narrow.features.get("audio")
     if isinstance(feature, Audio) and feature.decode:
@@ -294,12 +298,16 @@ def column_matrix(dataset: Dataset, column: str) -> Matrix:
         wrong = np.flatnonzero((lengths != size) & (lengths >= 0))
         if size < 1 or len(wrong):
             row = at + (int(wrong[0]) if len(wrong) else 0)
-            raise ValueError(f"Column {column!r}, row number {row}: {int(lengths[row - at])} numbers, where others have {size}.")
+            raise ValueError(
+                f"Column {column!r}, row number {row}: {int(lengths[row - at])} numbers, where others have {size}."
+            )
         if result is None:
             result = np.full((len(dataset), size), np.nan, dtype=np.float32)
         if lists is None:
             flat = values.flatten()
-            result[at : at + len(values)] = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32).reshape(-1, size)
+            result[at : at + len(values)] = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32).reshape(
+                -1, size
+            )
         else:
             for place, entry in enumerate(lists):
                 if entry is not None:

@@ -151,6 +151,7 @@ class RowMixer:
         self.sources, self.mixer, self.columns = Sources(sources), mixer, tuple(columns)
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """The mixed rows of a batch."""
         rows = self.sources.rows([*batch["i"], *batch["j"]])
         made = []
         for row_id, ratio, i, j in zip(batch["id"], batch["mix_ratio"], batch["i"], batch["j"], strict=True):

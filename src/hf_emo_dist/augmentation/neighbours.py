@@ -84,7 +84,9 @@ def scale_features(features: NDArray[Any], metric: Metric = "standardised") -> N
     for start in range(0, len(rows), step):
         squares += ((rows[start : start + step] - mean) ** 2).sum(axis=0)
     deviation = np.sqrt(squares / len(rows))
-    inverse = np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), 1.0 / np.where(deviation > 0, deviation, 1), 0.0)
+    inverse = np.where(
+        deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), 1.0 / np.where(deviation > 0, deviation, 1), 0.0
+    )
     for start in range(0, len(values), step):
         block = values[start : start + step]
         values[start : start + step] = (block - mean) * inverse
@@ -134,7 +136,9 @@ def find_neighbours(
     wanted = np.arange(len(features)) if queries is None else np.asarray(queries, dtype=np.int64)
     labels = np.zeros(len(features), dtype=np.int64) if groups is None else np.unique(groups, return_inverse=True)[1]
     original = _first_copies(features, labels)
-    result = Neighbours(np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), np.inf, np.float32), "", None)
+    result = Neighbours(
+        np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), np.inf, np.float32), "", None
+    )
     kinds: dict[str, None] = {}
     recalls: list[tuple[int, float]] = []
     for label in np.unique(labels[wanted]):
@@ -171,7 +175,13 @@ class _Search:
     """An index over the members of one group."""
 
     def __init__(
-        self, features: NDArray[np.float32], members: Indices, original: Indices, allowed: Allowed | None, kind: str, seed: int
+        self,
+        features: NDArray[np.float32],
+        members: Indices,
+        original: Indices,
+        allowed: Allowed | None,
+        kind: str,
+        seed: int,
     ) -> None:
         self.features, self.members, self.original, self.allowed, self.seed = features, members, original, allowed, seed
         self.kind = ("exact" if len(members) <= EXACT_ROWS else "ivf") if kind == "auto" else kind

@@ -91,7 +91,7 @@ def choose_pairs(pool: Pool, settings: Any) -> Pairs:
     Returns:
         Pairs sorted by the first source's id.
     """
-    if isinstance(settings.target, str) and settings.target == "mass" or isinstance(settings.target, int):
+    if (isinstance(settings.target, str) and settings.target == "mass") or isinstance(settings.target, int):
         return _by_mass(pool, settings)
     return _by_dominant(pool, settings)
 
@@ -121,7 +121,9 @@ def _neighbours(pool: Pool, settings: Any, queries: Indices, same_class: bool) -
             fits &= (theirs != speakers[rows][:, None]) & (theirs >= 0) & (speakers[rows] >= 0)[:, None]
         if means is not None:
             size = candidates.shape[1]
-            fits_by_vote = jensen_shannon_divergence(means[rows].repeat(size, axis=0), means[candidates.ravel()], base=2)
+            fits_by_vote = jensen_shannon_divergence(
+                means[rows].repeat(size, axis=0), means[candidates.ravel()], base=2
+            )
             fits &= fits_by_vote.reshape(candidates.shape) <= settings.max_divergence
         return fits
 
@@ -162,7 +164,9 @@ def _by_dominant(pool: Pool, settings: Any) -> Pairs:
             continue
         if settings.max_repeats is not None and missing > len(mine) * settings.max_repeats:
             reachable = len(mine) * settings.max_repeats
-            unmet[name] = f"{reachable} of {missing} rows, with max_repeats={settings.max_repeats} and {len(mine)} sources"
+            unmet[name] = (
+                f"{reachable} of {missing} rows, with max_repeats={settings.max_repeats} and {len(mine)} sources"
+            )
             missing = reachable
         rng = seeded(settings.seed, "sources", name)
         if settings.preset == "paper":

@@ -106,7 +106,9 @@ def row_positions(dataset: Dataset) -> dict[str, int]:
     places: dict[str, int] = {}
     for place, row_id in enumerate(dataset["id"]):
         if not isinstance(row_id, str) or not row_id:
-            raise ValueError(f"Column 'id', row number {place}: {row_id!r} is no id. Mend: give every row a unique string.")
+            raise ValueError(
+                f"Column 'id', row number {place}: {row_id!r} is no id. Mend: give every row a unique string."
+            )
         if row_id in places:
             raise ValueError(f"Column 'id': {row_id!r} stands twice. Mend: make ids unique.")
         places[row_id] = place

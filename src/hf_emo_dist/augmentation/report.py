@@ -75,7 +75,10 @@ class PlanReport:
                 f"{self.counts_before[k]} | {self.counts_after[k]} |"
             )
         if self.rows_added:
-            lines += ["", f"A source stands in {self.uses_mean:.1f} planned rows on average, in {self.uses_most} at most."]
+            lines += [
+                "",
+                f"A source stands in {self.uses_mean:.1f} planned rows on average, in {self.uses_most} at most.",
+            ]
         if self.recall is not None:
             lines.append(f"Neighbours by {self.index}: {100 * self.recall:.1f} % of the exact ones on a sample.")
         lines += [f"Not reached: {name}: {reason}." for name, reason in self.unmet.items()]
@@ -89,13 +92,19 @@ class PlanReport:
 
 
 def redundancy_warnings(
-    before: FloatArray, after: FloatArray, balance: FloatArray, rows: int, added: int, uses_mean: float, sources: int
+    before: FloatArray,
+    after: FloatArray,
+    balance: FloatArray | None,
+    rows: int,
+    added: int,
+    uses_mean: float,
+    sources: int,
 ) -> list[str]:
     """Where augmentation is redundant: it hardly changes the class mass, or repeats a few utterances.
 
     Args:
         before, after: (K,) mass.
-        balance: (K,) wanted shares.
+        balance: (K,) wanted shares; None where counts were asked for, and any change of the mass is meant.
         rows, added: Utterances and planned rows.
         uses_mean: Planned rows that a source stands in on average, each source weighed by its use.
         sources: Utterances that are used.
@@ -104,19 +113,26 @@ def redundancy_warnings(
         >>> redundancy_warnings(np.array([50.0, 50.0]), np.array([75.0, 75.0]), np.array([0.5, 0.5]), 100, 50, 1.0, 100)[0][:52]
         '50 mixed rows hardly change the balance of the class'
     """
-    found = []
+    found: list[str] = []
     if not added:
         return found
 
-    def distance(mass: FloatArray) -> float:
-        return 0.5 * float(np.abs(mass / mass.sum() - balance).sum())
+    def distance(mass: FloatArray, wanted: FloatArray) -> float:
+        return 0.5 * float(np.abs(mass / mass.sum() - wanted / wanted.sum()).sum())
 
-    gain = distance(before) - distance(after)
+    if balance is None:
+        gain, told = distance(after, before), "of the classes"
+    else:
+        far = distance(before, balance), distance(after, balance)
+        gain, told = (
+            far[0] - far[1],
+            f"of the classes (distance to the wanted one {far[0]:.3f} before, {far[1]:.3f} after)",
+        )
     # a row can at most move its own share of the mass
     if gain < 0.1 * added / (rows + added):
         found.append(
-            f"{added} mixed rows hardly change the balance of the classes (distance to the wanted one {distance(before):.3f} before, "
-            f"{distance(after):.3f} after): they are redundant, and may cost accuracy. Mend: lower target_ratio, or do not augment this data."
+            f"{added} mixed rows hardly change the balance {told}: they are redundant, and may cost accuracy. Mend: lower target_ratio, "
+            "or do not augment this data."
         )
     if uses_mean > 20:
         found.append(

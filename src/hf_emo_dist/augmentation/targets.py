@@ -39,7 +39,9 @@ def balance_vector(balance: Any, emotions: Sequence[str]) -> FloatArray:
     for label, share in balance.items():
         shares[names.index(canonical_emotion(label, names))] += float(share)
     if not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
-        raise ValueError(f"`balance` must hold shares that are finite, not negative and not all 0, got {dict(balance)}.")
+        raise ValueError(
+            f"`balance` must hold shares that are finite, not negative and not all 0, got {dict(balance)}."
+        )
     return np.asarray(shares / shares.sum())
 
 
@@ -87,7 +89,7 @@ def mass_to_add(mass: FloatArray, balance: FloatArray, ratio: float, limit: int 
 
 
 def tilted_weights(
-    sources: FloatArray, wanted: FloatArray, number: int, most: float | None, ridge: float = 1e-3
+    sources: FloatArray, wanted: FloatArray, number: int, most: float | None, ridge: float = 0.02
 ) -> tuple[FloatArray, FloatArray]:
     """Expected number of times that each source is drawn, so that what is drawn has the wanted mean and is spread as evenly as that allows.
 
@@ -107,7 +109,7 @@ def tilted_weights(
     Example:
         >>> draws, mean = tilted_weights(np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]), np.array([0.25, 0.75]), 8, None)
         >>> draws.round(1).tolist(), mean.round(2).tolist()
-        ([0.9, 2.1, 5.0], [0.25, 0.75])
+        ([1.0, 2.2, 4.8], [0.27, 0.73])
     """
     from scipy.optimize import minimize
 
@@ -140,7 +142,9 @@ def tilted_weights(
         top = logits.max()
         weights = np.exp(logits - top)
         total = weights.sum()
-        return top + float(np.log(total)) + 0.5 * ridge * float(theta @ theta), weights @ centred / total + ridge * theta
+        return top + float(np.log(total)) + 0.5 * ridge * float(
+            theta @ theta
+        ), weights @ centred / total + ridge * theta
 
     theta = minimize(dual, np.zeros(sources.shape[1]), jac=True, method="L-BFGS-B").x
     weights = share(theta)

@@ -202,7 +202,10 @@ def complete_inputs(inputs: dict[str, Any], model: Any, cache: TowerCache) -> di
         new = encode_audio(tower, features, mask)
     finally:
         tower.train(was_training)
-    counts = (inputs["input_ids"] == model.config.audio_token_id).sum(1)
+    # second clips of mixed rows have no prompt of their own
+    counts = inputs.get("mix_lengths")
+    if counts is None:
+        counts = (inputs["input_ids"] == model.config.audio_token_id).sum(1)
     new_counts, new_rows = counts[~cached].tolist(), owners[~cached].tolist()
     new_seconds = seconds[~cached].tolist()
     # one transfer to the host for the batch, not one a clip

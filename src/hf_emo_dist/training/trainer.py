@@ -22,6 +22,7 @@ from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import complete_inputs, hash_for, open_cache
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
+from .embedding_mixing import AnnounceEpochs, check_mixing
 from .sampler import EmotionSampler, balancing_weights
 from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
 from .tower_cache import TowerCache
@@ -139,7 +140,7 @@ class EmotionDistributionTrainer(Trainer):
                 )
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
-        callbacks = list(callbacks or [])
+        callbacks = [AnnounceEpochs(train_dataset), *(callbacks or [])]
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
             if args.save_strategy == SaveStrategy.BEST:
@@ -207,7 +208,9 @@ class EmotionDistributionTrainer(Trainer):
             with_votes=counted,
             with_synthetic_votes=args.target_column == "emotion_distribution",
             tower_cache=self._tower_cache,
+            mix_embeddings=args.mix_embeddings,
         )
+        check_mixing(dataset, args.mix_embeddings)
         if not hasattr(dataset, "__len__"):
             if args.max_audio_tokens_per_batch:
                 raise ValueError(
