@@ -28,7 +28,9 @@ def corpus(distributions, seconds=0.3, features=None, ids=None, speakers=None, w
                 "audio": {"bytes": encode_flac(wave), "path": f"{ids[i]}.flac"},
                 "transcript": f"Words of {ids[i]}.",
                 "speaker": f"speaker-{i % 4}" if speakers is None else speakers[i],
-                "human_votes": [name for name, n in zip(EMOTIONS, np.round(votes * p[i]).astype(int)) for _ in range(n)],
+                "human_votes": [
+                    name for name, n in zip(EMOTIONS, np.round(votes * p[i]).astype(int), strict=True) for _ in range(n)
+                ],
                 "human_distribution": struct,
                 "emotion_distribution": struct,
                 "x": x[i].tolist(),

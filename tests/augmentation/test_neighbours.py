@@ -81,7 +81,11 @@ def test_features_are_scaled():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"k": 0}, "k >= 1"), ({"index": "fast"}, "'auto', 'exact'"), ({"features": np.full((2, 1), np.nan, "f4")}, "finite")],
+    [
+        ({"k": 0}, "k >= 1"),
+        ({"index": "fast"}, "'auto', 'exact'"),
+        ({"features": np.full((2, 1), np.nan, "f4")}, "finite"),
+    ],
 )
 def test_what_does_not_fit_is_refused(change, message):
     arguments = {"features": np.zeros((2, 1), "f4"), "k": 1, **change}

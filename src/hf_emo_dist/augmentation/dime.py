@@ -212,7 +212,9 @@ class DiMEAug:
             raise ValueError("The data set has no rows. Mend: give a training split with rows.")
         plain = undecoded(dataset)
         positions = row_positions(plain)
-        pool = read_pool(plain, self.emotions, self._matrix(plain, positions), positions)
+        # the same words are spoken in many recordings; other features tell these apart
+        words_only = set(self.features or ()) <= {"text", "lexical"}
+        pool = read_pool(plain, self.emotions, self._matrix(plain, positions), positions, hash_clips=words_only)
         if not pool.usable.any():
             raise ValueError(
                 f"No row has finite features ({', '.join(self.features or ())}). Mend: check the audio or the column."

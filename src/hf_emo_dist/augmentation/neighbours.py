@@ -1,7 +1,7 @@
 """Who lies near whom: nearest neighbours with faiss, under the restrictions of a plan.
 
-Only real neighbours count: neither the row itself nor a copy of it (equal features to four decimals of a standard deviation) takes a slot, and of
-several copies of a neighbour only the first counts.
+Only real neighbours count: neither the row itself nor a copy of it takes a slot, and of several copies of a neighbour only the first counts. Copies
+have equal features to four decimals, unless it is said what else makes them.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def find_neighbours(
     queries: Indices | None = None,
     groups: NDArray[Any] | None = None,
     allowed: Allowed | None = None,
+    clips: NDArray[Any] | None = None,
     index: IndexKind = "auto",
     seed: int = 0,
 ) -> Neighbours:
@@ -112,6 +113,7 @@ def find_neighbours(
         queries: Rows whose neighbours are wanted, (Q,). Default: all.
         groups: (N,) labels; neighbours are of the same group. Default: one group.
         allowed: ``allowed(rows (M,), candidates (M, m))`` says which candidates a row may have, (M, m) bool.
+        clips: (N,) labels; rows with the same one are copies. Default: rows with the same features are.
         index: ``"exact"``; ``"ivf"`` or ``"hnsw"``, approximate; ``"auto"``: exact up to :data:`EXACT_ROWS` rows a group, above that IVF, whose
             search is widened until it finds 95 % of the exact neighbours of a sample.
         seed: Of the training of IVF and the sample.
@@ -135,7 +137,7 @@ def find_neighbours(
         raise ValueError("Features must be finite. Mend: leave out the rows that are not.")
     wanted = np.arange(len(features)) if queries is None else np.asarray(queries, dtype=np.int64)
     labels = np.zeros(len(features), dtype=np.int64) if groups is None else np.unique(groups, return_inverse=True)[1]
-    original = _first_copies(features, labels)
+    original = _first_copies(features if clips is None else clips, labels)
     result = Neighbours(
         np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), np.inf, np.float32), "", None
     )
@@ -158,8 +160,16 @@ def find_neighbours(
     return Neighbours(result.indices, result.distances, ", ".join(kinds) or "exact", recall)
 
 
-def _first_copies(features: NDArray[np.float32], labels: Indices) -> Indices:
-    """For each row the first row of its group with the same features to four decimals: (N,)."""
+def _first_copies(features: NDArray[Any], labels: Indices) -> Indices:
+    """For each row the first row of its group with the same features to four decimals, or the same label: (N,)."""
+    if features.ndim == 1:
+        _, place, number = np.unique(
+            np.stack([labels, np.unique(features, return_inverse=True)[1]]),
+            axis=1,
+            return_index=True,
+            return_inverse=True,
+        )
+        return place[number.reshape(-1)]
     first: dict[bytes, int] = {}
     copies = np.empty(len(features), dtype=np.int64)
     step = max(1, _GATHERED // max(1, features.shape[1]))

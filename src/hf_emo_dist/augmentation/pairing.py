@@ -134,6 +134,7 @@ def _neighbours(pool: Pool, settings: Any, queries: Indices, same_class: bool) -
         queries=place[queries],
         groups=groups,
         allowed=allowed if restricted else None,
+        clips=None if pool.clips is None else pool.clips[usable],
         index=settings.index,
         seed=settings.seed,
     )

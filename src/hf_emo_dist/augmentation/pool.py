@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_emo_dist.audio import audio_hash
 from hf_emo_dist.distributions import FloatArray, dominant
 from hf_emo_dist.emotions import validate_emotions
 from hf_emo_dist.votes import distributions_to_matrix
@@ -37,6 +38,7 @@ class Pool:
         speakers: (N,) numbers, -1 where the speaker is not known.
         features: (N, d) float32, scaled; rows of NaN are not mixed.
         left_out: Reason to ids: rows that are no source, or not even counted.
+        clips: (N,) labels of the recordings, where features do not tell them apart; None where they do.
     """
 
     ids: list[str]
@@ -46,6 +48,7 @@ class Pool:
     speakers: NDArray[np.int64]
     features: NDArray[np.float32]
     left_out: dict[str, list[str]]
+    clips: NDArray[Any] | None = None
 
     @property
     def dominant(self) -> NDArray[np.int64]:
@@ -116,9 +119,13 @@ def row_positions(dataset: Dataset) -> dict[str, int]:
 
 
 def read_pool(
-    dataset: Dataset, emotions: Sequence[str] | None, features: NDArray[np.float32], positions: dict[str, int]
+    dataset: Dataset,
+    emotions: Sequence[str] | None,
+    features: NDArray[np.float32],
+    positions: dict[str, int],
+    hash_clips: bool = False,
 ) -> Pool:
-    """Reads a data set; `features` (rows of the data set, d) are scaled already.
+    """Reads a data set; `features` (rows of the data set, d) are scaled already. `hash_clips` tells recordings apart by their bytes.
 
     Raises:
         ValueError: A distribution has other labels than `emotions` or is none, or no row has one.
@@ -146,7 +153,8 @@ def read_pool(
     bad = np.flatnonzero(~np.isfinite(chosen).all(axis=1))
     if len(bad):
         left_out["features that are not finite"] = [kept[i] for i in bad]
-    pool = Pool(kept, names, matrix, _votes(dataset, order), speakers, chosen, left_out)
+    clips = np.array([audio_hash(dataset[int(i)]["audio"]) for i in order]) if hash_clips else None
+    pool = Pool(kept, names, matrix, _votes(dataset, order), speakers, chosen, left_out, clips)
     for reason, rows in left_out.items():
         logger.warning("%d rows are not mixed: %s (%s)", len(rows), reason, ", ".join(rows[:5]))
     return pool
