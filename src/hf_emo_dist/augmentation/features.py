@@ -177,7 +177,7 @@ class PaperFeatures(_Extractor):
             feature.zero_crossing_rate(wave, frame_length=_N_FFT, hop_length=_HOP),
             feature.spectral_rolloff(S=spectrum, sr=16000),
             feature.spectral_centroid(S=spectrum, sr=16000),
-            feature.rms(S=spectrum, frame_length=_N_FFT),
+            feature.rms(y=wave, frame_length=_N_FFT, hop_length=_HOP),
         ]
         acoustic = [value for block in frames for value in (block.mean(axis=1), block.std(axis=1))]
         return np.concatenate([*acoustic, lexical_counts(row.get("transcript"))])
