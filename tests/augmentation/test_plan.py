@@ -324,3 +324,13 @@ def test_mass_is_raised_from_below(seed, ratio, limit):
 def test_the_papers_level_is_rounded_down():
     assert dominant_targets(np.array([70, 20, 3]), 0.3).tolist() == [70, 21, 21]
     assert dominant_targets(np.array([79, 24, 3]), 0.3).tolist() == [79, 24, 23]
+
+
+def test_rows_without_a_distribution_are_left_out_and_named():
+    rows = unbalanced((10, 5, 4), seconds=0.05)
+    structs = [None if i == 3 else struct for i, struct in enumerate(rows["emotion_distribution"])]
+    feature = rows.features["emotion_distribution"]
+    rows = rows.remove_columns("emotion_distribution").add_column("emotion_distribution", structs, feature=feature)
+    plan = dime(target=30, neighbours="any").plan(rows)
+    assert plan.report.left_out == {"no emotion_distribution": ["row-003"]} and plan.report.rows_before == 18
+    assert len(plan) == 30 and "row-003" not in {i for pair in pairs(plan) for i in pair}

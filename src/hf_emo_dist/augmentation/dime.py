@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -214,7 +213,9 @@ class DiMEAug:
         positions = row_positions(plain)
         # the same words are spoken in many recordings; other features tell these apart
         words_only = set(self.features or ()) <= {"text", "lexical"}
-        pool = read_pool(plain, self.emotions, self._matrix(plain, positions), positions, hash_clips=words_only)
+        ids = sorted(positions)
+        order = np.array([positions[row_id] for row_id in ids], dtype=np.int64)
+        pool = read_pool(plain, self.emotions, self._matrix(plain, order), ids, order, hash_clips=words_only)
         if not pool.usable.any():
             raise ValueError(
                 f"No row has finite features ({', '.join(self.features or ())}). Mend: check the audio or the column."
@@ -243,10 +244,10 @@ class DiMEAug:
         """
         return join(self.plan(dataset), space=space, num_proc=self.num_proc)
 
-    def _matrix(self, dataset: Dataset, positions: dict[str, int]) -> NDArray[np.float32]:
-        """Scaled features in the order of the data set; computed over the rows sorted by id, so that their order has no influence."""
-        order = np.array([positions[row_id] for row_id in sorted(positions)], dtype=np.int64)
+    def _matrix(self, dataset: Dataset, order: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scaled features (N, d) of the rows in `order`, sorted by id, so that the order of the data set has no influence."""
         blocks = []
+        is_sorted = bool((np.diff(order) == 1).all())
         for kind in self.features or ():
             column = feature_column(kind)
             if kind in FEATURE_KINDS and column not in dataset.column_names:
@@ -254,15 +255,11 @@ class DiMEAug:
             else:
                 source = dataset
             values = column_matrix(source, column)
-            ordered = scale_features(values[order], self.metric)
-            if len(self.features or ()) > 1:
-                # each block with the same weight, whatever its size; lengths of cosine blocks are alike already
-                ordered /= np.float32(1.0 if self.metric == "cosine" else np.sqrt(ordered.shape[1]))
-            blocks.append(ordered)
-        scaled = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
-        values = np.empty_like(scaled)
-        values[order] = scaled
-        return values
+            values = scale_features(values if is_sorted else values[order], self.metric, in_place=True)
+            if len(self.features or ()) > 1 and self.metric == "standardised":
+                values /= np.float32(np.sqrt(values.shape[1]))  # each block with the same weight, whatever its size
+            blocks.append(values)
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
     def _rows(self, pool: Pool, pairs: Pairs) -> tuple[Dataset, NDArray[np.float64]]:
         import pyarrow as pa
@@ -332,13 +329,3 @@ def join(plan: MixPlan, mixed: Dataset | None = None, space: str = "waveform", n
     rows = plan.map(num_proc=num_proc, space=space) if mixed is None else mixed
     originals = with_mix_columns(plan.dataset, pairs=space == "embedding")
     return concatenate_datasets([originals, rows.select_columns(originals.column_names)], split=plan.dataset.split)
-
-
-def save_report(report: PlanReport, folder: str | Path) -> None:
-    """Writes the report as Markdown and JSON."""
-    import json
-
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "augmentation.md").write_text(report.to_markdown(), encoding="utf-8")
-    (target / "augmentation.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")

@@ -54,13 +54,16 @@ class Neighbours:
     recall: float | None
 
 
-def scale_features(features: NDArray[Any], metric: Metric = "standardised") -> NDArray[np.float32]:
+def scale_features(
+    features: NDArray[Any], metric: Metric = "standardised", *, in_place: bool = False
+) -> NDArray[np.float32]:
     """Bring features to a common scale.
 
     Args:
         features: (N, d). Rows that are not finite are left out of mean and deviation, and stay as they are.
         metric: ``"standardised"``: mean 0 and deviation 1 a dimension, constant ones 0; ``"cosine"``: length 1 a row, so that Euclidean distance
             orders like the angle.
+        in_place: Change `features`, float32, instead of a copy of them: of a million rows that is a gigabyte.
 
     Returns:
         float32 (N, d).
@@ -70,7 +73,7 @@ def scale_features(features: NDArray[Any], metric: Metric = "standardised") -> N
         [[-1.0, 0.0], [1.0, 0.0]]
     """
     check_choice("metric", metric, ("standardised", "cosine"))
-    values = np.array(features, dtype=np.float32, order="C")
+    values = np.ascontiguousarray(features, dtype=np.float32) if in_place else np.array(features, np.float32, order="C")
     if metric == "cosine":
         length = np.linalg.norm(values, axis=1, keepdims=True)
         return np.asarray(values / np.where(length > 0, length, 1.0), dtype=np.float32)

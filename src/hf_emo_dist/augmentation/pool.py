@@ -122,39 +122,47 @@ def read_pool(
     dataset: Dataset,
     emotions: Sequence[str] | None,
     features: NDArray[np.float32],
-    positions: dict[str, int],
+    ids: Sequence[str],
+    order: NDArray[np.int64],
     hash_clips: bool = False,
 ) -> Pool:
-    """Reads a data set; `features` (rows of the data set, d) are scaled already. `hash_clips` tells recordings apart by their bytes.
+    """Reads a data set.
+
+    Args:
+        dataset: Rows of the data contract.
+        emotions: The label set. Default: the fields of `emotion_distribution`.
+        features: (N, d), scaled, of the rows sorted by id.
+        ids: All ids, sorted.
+        order: (N,) their row numbers.
+        hash_clips: Tell recordings apart by their bytes.
 
     Raises:
         ValueError: A distribution has other labels than `emotions` or is none, or no row has one.
     """
-    column = dataset["emotion_distribution"]
-    structs = column[:] if hasattr(column, "__getitem__") else list(column)
-    ids = sorted(positions)
-    filled = [row is not None and any(value is not None for value in row.values()) for row in structs]
-    kept = [row_id for row_id in ids if filled[positions[row_id]]]
-    if not kept:
+    structs = dataset["emotion_distribution"][:]
+    structs = [structs[i] for i in order.tolist()]
+    filled = np.array([row is not None and any(value is not None for value in row.values()) for row in structs])
+    if not filled.any():
         raise ValueError("No row has an 'emotion_distribution'. Mend: write it with dataset.map(combine_votes).")
-    names = validate_emotions(list(structs[positions[kept[0]]]) if emotions is None else emotions)
-    order = np.array([positions[row_id] for row_id in kept], dtype=np.int64)
-    matrix = distributions_to_matrix([structs[i] for i in order], names, ids=kept)
+    left_out: dict[str, list[str]] = {}
+    kept = list(ids)
+    if not filled.all():
+        left_out["no emotion_distribution"] = [ids[i] for i in np.flatnonzero(~filled)]
+        kept, structs = [ids[i] for i in np.flatnonzero(filled)], [structs[i] for i in np.flatnonzero(filled)]
+        features, order = features[filled], order[filled]
+    names = validate_emotions(list(structs[0]) if emotions is None else emotions)
+    matrix = distributions_to_matrix(structs, names, ids=kept)
     speakers = np.full(len(kept), -1, dtype=np.int64)
     if "speaker" in dataset.column_names:
         values = dataset["speaker"][:]
         known = sorted({values[i] for i in order} - {None, ""}, key=str)
         number = {name: index for index, name in enumerate(known)}
         speakers = np.array([number.get(values[i], -1) for i in order], dtype=np.int64)
-    left_out: dict[str, list[str]] = {}
-    if len(kept) < len(ids):
-        left_out["no emotion_distribution"] = [row_id for row_id in ids if not filled[positions[row_id]]]
-    chosen = features[order]
-    bad = np.flatnonzero(~np.isfinite(chosen).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         left_out["features that are not finite"] = [kept[i] for i in bad]
     clips = np.array([audio_hash(dataset[int(i)]["audio"]) for i in order]) if hash_clips else None
-    pool = Pool(kept, names, matrix, _votes(dataset, order), speakers, chosen, left_out, clips)
+    pool = Pool(kept, names, matrix, _votes(dataset, order), speakers, features, left_out, clips)
     for reason, rows in left_out.items():
         logger.warning("%d rows are not mixed: %s (%s)", len(rows), reason, ", ".join(rows[:5]))
     return pool
