@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hf_emo_dist._lazy import missing_extra
 from hf_emo_dist.audio import AudioError, load_audio
+from hf_emo_dist.augmentation.cache import cache_place
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -83,7 +84,7 @@ def lexical_counts(transcript: str | None) -> NDArray[np.float64]:
 class _Extractor:
     """A function for ``Dataset.map(batched=True)`` that adds one feature column. Subclasses say how for one row.
 
-    `version` is part of the pickled state, so that a change of the code does not read what older code left in the cache.
+    `version` is part of the cache file's name, so that a change of the code does not read what older code left there.
     """
 
     kind = ""
@@ -92,7 +93,7 @@ class _Extractor:
     reads: tuple[str, ...] = ("audio", "transcript")
 
     def __init__(self) -> None:
-        # in the instance, hence in the fingerprint that datasets takes of this object
+        # names the cache file
         self.fingerprint: tuple[Any, ...] = (self.kind, self.version)
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -244,6 +245,7 @@ def compute_features(
         num_proc=num_proc if num_proc and num_proc > 1 and len(narrow) > 1 else None,
         remove_columns=reads,
         features=Features({feature_column(kind): List(Value("float32"), length=extractor.size)}),
+        **cache_place("features", narrow._fingerprint, *extractor.fingerprint),
         desc=f"{kind} features",
     )
 

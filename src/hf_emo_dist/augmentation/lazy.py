@@ -117,7 +117,7 @@ class LazyMixer:
             batch_size=256,
             remove_columns=[*work.column_names],
             features=_with_problem(features),
-            new_fingerprint=self.plan._fingerprint(None, f"light {features}"),
+            **self.plan.place(None, "without audio", features),
             desc="planning rows",
         )
         mixed = as_contract(light.remove_columns("problem"), features)

@@ -29,10 +29,10 @@ Indices = NDArray[np.int64]
 Allowed = Callable[[Indices, Indices], NDArray[np.bool_]]
 
 #: Rows of one group above which `index="auto"` goes from the exact index to IVF.
-EXACT_ROWS = 20_000
+EXACT_ROWS = 10_000
 # The furthest that a row looks for neighbours that it may have.
 _FURTHEST = 2048
-_RECALL_WANTED, _RECALL_QUERIES = 0.95, 400
+_RECALL_WANTED, _RECALL_QUERIES, _RECALL_DEPTH = 0.95, 400, 12
 # Numbers that are gathered at a time when distances are computed again.
 _GATHERED = 1 << 24
 
@@ -232,11 +232,14 @@ class _Search:
         for start in range(0, len(rows), 65536):
             index.add(rows[start : start + 65536])
         some = np.sort(rng.choice(len(rows), size=min(len(rows), _RECALL_QUERIES), replace=False))
-        exact = self.faiss.knn(rows[some], rows, 10)[1]
+        exact = self.faiss.knn(rows[some], rows, _RECALL_DEPTH)[1]
         index.nprobe = min(lists, 4)
         while index.nprobe < lists:
-            found = index.search(rows[some], 10)[1]
-            if np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, found, strict=True)]) >= _RECALL_WANTED:
+            found = index.search(rows[some], _RECALL_DEPTH)[1]
+            if (
+                np.mean([len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)])
+                >= _RECALL_WANTED * _RECALL_DEPTH
+            ):
                 break
             index.nprobe = min(lists, math.ceil(1.25 * index.nprobe))
         self._coarse = coarse  # the index does not own it

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_emo_dist.augmentation.cache import cache_place
 from hf_emo_dist.augmentation.mixed_rows import MIX_AUDIO, RowMixer, mixed_features, stored_features
 from hf_emo_dist.augmentation.mixing import BetweenClassMixer, Mixer
 from hf_emo_dist.augmentation.pool import row_positions
@@ -163,7 +163,7 @@ class MixPlan:
                 num_proc=num_proc if num_proc and num_proc > 1 and len(work) > 1 else None,
                 remove_columns=work.column_names,
                 features=stored,
-                new_fingerprint=self._fingerprint(chosen, features),
+                **self.place(chosen, features),
                 desc="mixing",
             )
         else:
@@ -188,11 +188,13 @@ class MixPlan:
 
         return LazyMixer(self, None if _is_embedding(space) else (mixer or self.mixer), perturbation)
 
-    def _fingerprint(self, mixer: Mixer | None, features: Any) -> str:
+    def place(self, mixer: Mixer | None, *others: object) -> dict[str, str]:
+        """Where rows are kept that are made by this plan with a mixer: arguments of ``Dataset.map``."""
         from datasets.fingerprint import Hasher
 
-        parts = [self.rows._fingerprint, self.dataset._fingerprint, Hasher.hash(mixer), str(features), "mixed rows 1"]
-        return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
+        return cache_place(
+            "mixed rows", 1, self.rows._fingerprint, self.dataset._fingerprint, Hasher.hash(mixer), *others
+        )
 
 
 def _is_embedding(space: str) -> bool:

@@ -107,7 +107,7 @@ def row_positions(dataset: Dataset) -> dict[str, int]:
         ValueError: An id is missing or stands twice.
     """
     places: dict[str, int] = {}
-    for place, row_id in enumerate(dataset["id"]):
+    for place, row_id in enumerate(dataset["id"][:]):
         if not isinstance(row_id, str) or not row_id:
             raise ValueError(
                 f"Column 'id', row number {place}: {row_id!r} is no id. Mend: give every row a unique string."
