@@ -35,6 +35,9 @@ _PUBLIC = {
     "dominant_classes": "corpora",
     "simulate_corpus": "corpora",
     "speaker_disjoint_split": "corpora",
+    "DiMEAug": "augmentation",
+    "MixPlan": "augmentation",
+    "WaveformPerturbation": "augmentation",
     "write_dataset": "corpora",
     "AnnotationIncomplete": "annotation",
     "Annotator": "annotation",
@@ -67,6 +70,7 @@ _PUBLIC = {
 _MODULES = (
     "annotation",
     "audio",
+    "augmentation",
     "corpora",
     "emotions",
     "hub",

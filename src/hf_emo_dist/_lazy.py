@@ -18,6 +18,8 @@ EXTRA_OF = {
     "soxr": "audio",
     "matplotlib": "reports",
     "sklearn": "reports",
+    "faiss": "augment",
+    "librosa": "augment",
     "evaluate": "evaluate",
     "google": "annotate",  # google-genai; other packages share the name
     "openai": "openai",

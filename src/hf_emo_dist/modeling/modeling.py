@@ -21,6 +21,7 @@ from ..emotions import validate_emotions
 from .adapters import PEFT_CONFIG_NAME, adapter_settings, check_safetensors, find_file, save_adapter_config
 from .audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from .configuration import Qwen2AudioEmotionConfig
+from .embedding_mixing import mix_embeddings
 from .head import EmotionDistributionHead
 from .losses import distribution_loss
 
@@ -86,14 +87,18 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         input_features: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
         audio_embeddings: Tensor | None = None,
+        mixing: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Token embeddings with the projected audio in the places of the audio tokens: (batch, L, d).
 
-        `audio_embeddings` are the tower's outputs where they are known already; otherwise it runs on the features.
+        `audio_embeddings` are the tower's outputs where they are known already; otherwise it runs on the features. `mixing` are the
+        last three arguments of `mix_embeddings`.
         """
         embeddings = self.get_input_embeddings()(input_ids)
         if audio_embeddings is None:
             audio_embeddings = encode_audio(self.model.audio_tower, input_features, feature_attention_mask)
+        if mixing is not None:
+            audio_embeddings = mix_embeddings(audio_embeddings, *mixing)
         audio = self.model.multi_modal_projector(audio_embeddings)
         places = input_ids == self.config.audio_token_id
         torch_compilable_check(
@@ -116,6 +121,9 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         audio_embeddings: Tensor | None = None,
+        mix_lengths: Tensor | None = None,
+        mix_partner: Tensor | None = None,
+        mix_ratio: Tensor | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """Logits whose softmax is the distribution, and the loss when targets are given.
 
@@ -132,6 +140,8 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             return_dict: `False` returns a tuple.
             audio_embeddings: (audio tokens of all clips, tower's d_model) outputs of the audio tower, clip after clip, as its `encode`
                 gives them; the tower does not run then. Instead of `input_features` and its mask, not beside them.
+            mix_lengths, mix_partner, mix_ratio: clips that are mixed behind the tower, see `mix_embeddings`; the features or embeddings then hold
+                the partners' clips after the batch's own.
 
         Returns:
             `loss` (scalar, nats; only with targets) and `logits` (batch, K), float32.
@@ -146,8 +156,11 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             raise ValueError("input_features and feature_attention_mask are needed; pass what the processor returned")
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        mixing = None
+        if mix_lengths is not None and mix_partner is not None and mix_ratio is not None:
+            mixing = (mix_lengths, mix_partner, mix_ratio)
         outputs = self.model.language_model(
-            inputs_embeds=self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings),
+            inputs_embeds=self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings, mixing),
             attention_mask=attention_mask,
             # counted over tokens, so that padding on the left changes nothing
             position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),

@@ -20,6 +20,7 @@ from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import check_repeatable, complete_inputs, hash_for, open_cache, tower_of
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
+from .embedding_mixing import AnnounceEpochs, check_mixing
 from .hub import HubTrainer
 from .rows import Rows, StreamedRows, collate
 from .sampler import EmotionSampler, balancing_weights
@@ -106,7 +107,7 @@ class EmotionDistributionTrainer(HubTrainer):
             args.ddp_find_unused_parameters = getattr(tower_of(model).config, "encoder_layerdrop", 0.0) > 0
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
-        callbacks = list(callbacks or [])
+        callbacks = [AnnounceEpochs(train_dataset), *(callbacks or [])]
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
             if args.save_strategy == SaveStrategy.BEST:
@@ -174,7 +175,9 @@ class EmotionDistributionTrainer(HubTrainer):
             with_votes=counted,
             with_synthetic_votes=args.target_column == "emotion_distribution",
             tower_cache=self._tower_cache,
+            mix_embeddings=args.mix_embeddings,
         )
+        check_mixing(dataset, args.mix_embeddings)
         if not hasattr(dataset, "__len__"):
             if args.max_audio_tokens_per_batch:
                 raise ValueError(
