@@ -16,6 +16,7 @@ EXTRA_OF = {
     "soundfile": "audio",
     "soxr": "audio",
     "matplotlib": "reports",
+    "scipy": "reports",
     "sklearn": "reports",
     "evaluate": "evaluate",
 }
