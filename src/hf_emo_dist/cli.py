@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from ._lazy import missing_extra
 
 #: subcommand → (module, what it does in one line)
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "report": ("reports.report_command", "studies of votes and models: tables, plots and one HTML page"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
