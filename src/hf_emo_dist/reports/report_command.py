@@ -13,6 +13,7 @@ __all__ = ["STUDIES", "add_arguments", "run"]
 #: study → (module of this room, what it does in one line)
 STUDIES = {
     "saturation": ("saturation", "how many votes an utterance needs, over what independent draws would give"),
+    "strata": ("strata", "scores by ambiguity, or by any column, and skill over predictors that hear nothing"),
 }
 
 

@@ -249,14 +249,15 @@ def _table(results: dict[str, Any], measure: str) -> StudyTable:
     for name, result in results.items():
         found = result[measure]
         if not found["defined"]:
-            rows.append([name, str(result["rows"]), *["-"] * 7])
+            rows.append([name, str(result["rows"]), *["-"] * 8])
             continue
         exponential, hyperbola = found["exponential"], found["hyperbola"]
         rows.append(
             [
                 name,
                 str(result["rows"]),
-                f"{found['observed'][0]:.3f} → {found['observed'][-1]:.3f} (n = {found['n'][0]} to {found['n'][-1]})",
+                f"{found['n'][0]} to {found['n'][-1]}",
+                f"{found['observed'][0]:.3f} → {found['observed'][-1]:.3f}",
                 interval_words(exponential["asymptote"]),
                 interval_words(exponential["n_relative"], ".0f"),
                 interval_words(exponential["null_n_relative"], ".0f"),
@@ -271,6 +272,7 @@ def _table(results: dict[str, Any], measure: str) -> StudyTable:
         [
             "corpus",
             "rows",
+            "n",
             "first → last",
             "asymptote (exponential)",
             "n, exponential",
@@ -293,7 +295,7 @@ def _caption(votes: str, reference: str, settings: CurveSettings) -> str:
 
 
 def _plot(results: dict[str, Any], notes: list[str]) -> Any:
-    from .study_plots import panels
+    from .study_plots import panels, polished
 
     figure, axes = panels(len(MEASURES), list(results), notes, "Votes an utterance needs")
     for column, (name, result) in enumerate(results.items()):
@@ -305,7 +307,7 @@ def _plot(results: dict[str, Any], notes: list[str]) -> Any:
                 _draw(axis, found)
             axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0][0].legend(frameon=False, fontsize=7)
-    return figure
+    return polished(figure)
 
 
 def _draw(axis: Any, found: dict[str, Any]) -> None:

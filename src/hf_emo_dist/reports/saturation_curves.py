@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..distributions import entropy
 from ..scores import fit_dirichlet_prior, jensen_shannon_divergence
-from .vote_table import count_labels
+from .vote_table import count_labels, shuffle_votes
 
 __all__ = ["CurveSettings", "Curves", "Null", "Order", "Reference", "saturation_curves"]
 
@@ -105,7 +104,7 @@ def saturation_curves(
     for subset in range(settings.num_subsets if settings.order == "random" else 1):
         shuffled = labels
         if settings.order == "random":
-            shuffled = _shuffled(labels, [ids[row] for row in order], settings.seed, subset)
+            shuffled = shuffle_votes(labels, [ids[row] for row in order], settings.seed, subset)
         js, entropies, target = maker.rows(shuffled, reference)
         observed_js.append(js)
         observed_shares.append(entropies)
@@ -212,22 +211,3 @@ def _resampled_rows(number: int, groups: Labels | None, rng: np.random.Generator
 
 def _numbers(values: Sequence[Any]) -> Labels:
     return np.unique(np.array([str(value) for value in values]), return_inverse=True)[1].astype(np.int64)
-
-
-def _shuffled(labels: Labels, ids: Sequence[str], seed: int, subset: int) -> Labels:
-    """Put each row's votes into an order that (seed, id, subset) decides, whatever other rows there are."""
-    rows = np.array(
-        [int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little") for name in ids],
-        dtype=np.uint64,
-    )
-    place = np.arange(1, labels.shape[1] + 1, dtype=np.uint64) + np.uint64(subset * labels.shape[1])
-    keys = _mixed(rows[:, None] + place * np.uint64(0x9E3779B97F4A7C15))
-    keys[labels < 0] = np.iinfo(np.uint64).max
-    return np.take_along_axis(labels, np.argsort(keys, axis=1, kind="stable"), axis=1)
-
-
-def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's output function (Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195): counters become random bits."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))

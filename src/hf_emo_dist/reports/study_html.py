@@ -21,6 +21,7 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+td { white-space: nowrap; }
 th { border-bottom: 2px solid var(--ink); }
 caption { caption-side: top; text-align: left; font-weight: 600; padding: .4rem 0; }
 .note, figcaption { color: var(--soft); font-size: .88rem; max-width: 55rem; }

@@ -13,7 +13,15 @@ import numpy as np
 from ..scores import bootstrap_interval
 from .vote_table import VoteTable, read_vote_table
 
-__all__ = ["add_common_arguments", "add_source_arguments", "corpora_of", "interval", "interval_words", "source_facts"]
+__all__ = [
+    "add_common_arguments",
+    "add_source_arguments",
+    "corpora_of",
+    "interval",
+    "interval_words",
+    "predictions_for",
+    "source_facts",
+]
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +93,34 @@ def source_facts(args: argparse.Namespace, corpora: dict[str, VoteTable]) -> tup
     return facts, notes
 
 
-def interval(values: Any, groups: Sequence[Any] | None, num_resamples: int, seed: int) -> dict[str, float]:
+def predictions_for(path: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
+    """Predicted distributions (N, K) of these rows from a `predictions.parquet`, matched by id.
+
+    Raises:
+        ValueError: The file lacks rows, or holds distributions over other labels.
+        FileNotFoundError: There is no such file.
+    """
+    import pyarrow.parquet as pq
+
+    from ..votes import distributions_to_matrix
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"There are no predictions at {file}. Mend: recipes/evaluate.py writes predictions.parquet."
+        )
+    found = pq.read_table(file, columns=["id", "predicted_distribution"])
+    places = {name: place for place, name in enumerate(found["id"].to_pylist())}
+    lacking = [name for name in ids if name not in places]
+    if lacking:
+        raise ValueError(
+            f"{file.name} lacks {len(lacking)} of {len(ids)} rows: {', '.join(lacking[:5])}. Mend: predict the same split, or name it with --split."
+        )
+    column = found["predicted_distribution"].take([places[name] for name in ids])
+    return distributions_to_matrix(column, emotions, ids=list(ids), column_name="predicted_distribution")
+
+
+def interval(values: Any, groups: Any, num_resamples: int, seed: int) -> dict[str, float]:
     """Mean of rows with its interval, over speakers where they are known; NaN where there are no rows.
 
     >>> interval([1.0, 1.0], ["a", "b"], 10, 0)

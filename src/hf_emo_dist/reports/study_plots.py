@@ -13,7 +13,7 @@ from .figures import BLUE, GREY, ORANGE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "interval_plot", "panels"]
+__all__ = ["COLOURS", "interval_plot", "panels", "polished"]
 
 # Okabe and Ito's colours in an order in which neighbours differ in lightness too
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", GREY)
@@ -33,13 +33,18 @@ def panels(
     FigureCanvasAgg(figure)
     figure.suptitle("\n".join(lines), fontsize=10)
     axes = figure.subplots(rows, len(columns), squeeze=False)
-    for axis in axes.flat:
+    return figure, [list(row) for row in axes]
+
+
+def polished(figure: Figure) -> Figure:
+    """The figure with sizes of text that fit small panels; after everything is drawn, since titles and labels bring their own."""
+    for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
         axis.title.set_fontsize(9)
         axis.xaxis.label.set_fontsize(8)
         axis.yaxis.label.set_fontsize(8)
-    return figure, [list(row) for row in axes]
+    return figure
 
 
 def interval_plot(

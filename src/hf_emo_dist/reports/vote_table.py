@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..corpora import DatasetLoadError, emotions_of, load_emotion_dataset, read_
 from ..emotions import canonical_emotion, validate_emotions
 from .rows import column_of, notes_about, row_ids
 
-__all__ = ["Annotations", "VoteTable", "read_vote_table"]
+__all__ = ["Annotations", "VoteTable", "count_labels", "read_vote_table", "shuffle_votes"]
 
 Labels = NDArray[np.int64]
 
@@ -142,6 +143,29 @@ def count_labels(labels: Labels, size: int) -> NDArray[np.float64]:
            [0., 1.]])
     """
     return np.stack([(labels == k).sum(axis=1) for k in range(size)], axis=1).astype(np.float64)
+
+
+def shuffle_votes(labels: Labels, ids: Sequence[str], seed: int, subset: int = 0) -> Labels:
+    """Put each row's votes into an order that (seed, id, subset) decides, whatever other rows there are.
+
+    >>> shuffle_votes(np.array([[0, 1, 2, -1]]), ["a"], seed=0)[:, 3]
+    array([-1])
+    """
+    rows = np.array(
+        [int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little") for name in ids],
+        dtype=np.uint64,
+    )
+    place = np.arange(1, labels.shape[1] + 1, dtype=np.uint64) + np.uint64(subset * labels.shape[1])
+    keys = _mixed(rows[:, None] + place * np.uint64(0x9E3779B97F4A7C15))
+    keys[labels < 0] = np.iinfo(np.uint64).max
+    return np.take_along_axis(labels, np.argsort(keys, axis=1, kind="stable"), axis=1)
+
+
+def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's output function (Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195): counters become random bits."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
 
 
 def read_vote_table(
