@@ -14,6 +14,8 @@ __all__ = ["STUDIES", "add_arguments", "run"]
 STUDIES = {
     "saturation": ("saturation", "how many votes an utterance needs, over what independent draws would give"),
     "strata": ("strata", "scores by ambiguity, or by any column, and skill over predictors that hear nothing"),
+    "agreement": ("agreement", "listeners among themselves, and each synthetic annotator with them"),
+    "diagnose": ("diagnose", "signs of failure of annotations, augmentation and models, with advice"),
 }
 
 
