@@ -16,6 +16,8 @@ STUDIES = {
     "strata": ("strata", "scores by ambiguity, or by any column, and skill over predictors that hear nothing"),
     "agreement": ("agreement", "listeners among themselves, and each synthetic annotator with them"),
     "diagnose": ("diagnose", "signs of failure of annotations, augmentation and models, with advice"),
+    "cross-corpus": ("cross_corpus", "train on one corpus, score on another, with a label map"),
+    "ablation": ("ablation", "human, synthetic or combined votes, with and without DiME-Aug, over seeds"),
 }
 
 
