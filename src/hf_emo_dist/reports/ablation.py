@@ -51,6 +51,7 @@ def ablation_study(
     overwrite: bool = False,
     keep_checkpoints: bool = False,
     vote_source: str | None = None,
+    seed: int = 0,
 ) -> Study:
     """Train every cell of sources × augmentation × seeds and score all of them on the human votes of the same test rows.
 
@@ -71,6 +72,7 @@ def ablation_study(
         overwrite: Train again what has been predicted.
         keep_checkpoints: Keep every cell's checkpoint.
         vote_source: Where the votes come from; default: what the data set's card says.
+        seed: Of the bootstrap.
 
     Returns:
         The study; not yet saved.
@@ -104,12 +106,12 @@ def ablation_study(
     with resumable(out):
         for source in sources:
             for augmented in augment:
-                for seed in seeds:
-                    name = f"{source}{'-augmented' if augmented else ''}-seed{seed}"
+                for training_seed in seeds:
+                    name = f"{source}{'-augmented' if augmented else ''}-seed{training_seed}"
                     own = copy.copy(args)
-                    own.seed = seed
+                    own.seed = training_seed
 
-                    def rows(source: str = source, augmented: bool = augmented, seed: int = seed) -> Any:
+                    def rows(source: str = source, augmented: bool = augmented, seed: int = training_seed) -> Any:
                         made = with_targets(train, targets[source], emotions, args.target_column)
                         return make(made, emotions, seed) if augmented else made
 
@@ -132,7 +134,7 @@ def ablation_study(
                         keep_checkpoints=keep_checkpoints,
                     )
                     predictions.setdefault((source, augmented), []).append(predicted)
-                    details.append({"source": source, "augmented": augmented, "seed": seed, **detail})
+                    details.append({"source": source, "augmented": augmented, "seed": training_seed, **detail})
 
     speakers, known = speaker_groups(test)
     card = vote_source
@@ -152,9 +154,9 @@ def ablation_study(
         "backbone": Path(str(recipe.backbone)).name,
         "protocol": "every cell is scored on the human votes of the same test rows; figures are means over seeds; 95 % bootstrap intervals over speakers "
         "where known, of the mean over seeds; p-values flip the signs of whole speakers",
-        "seeds": f"training {', '.join(map(str, seeds))}; bootstrap 0; {num_resamples} resamples",
+        "seeds": f"training {', '.join(map(str, seeds))}; bootstrap {seed}; {num_resamples} resamples",
     }
-    cells = _score(predictions, references, speakers, num_resamples)
+    cells = _score(predictions, references, speakers, num_resamples, seed)
     study.results = {"cells": cells, "runs": details}
     counts = vote_counts_matrix(
         column_of(test, "human_votes"), emotions, column_of(test, "human_vote_weights"), outside="drop"
@@ -183,7 +185,11 @@ def _digest(targets: Sequence[dict[str, float] | None]) -> str:
 
 
 def _score(
-    predictions: Mapping[tuple[str, bool], list[FloatArray]], references: FloatArray, speakers: Any, num_resamples: int
+    predictions: Mapping[tuple[str, bool], list[FloatArray]],
+    references: FloatArray,
+    speakers: Any,
+    num_resamples: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     js = {
         cell: np.stack([jensen_shannon_divergence(p, references) for p in seeds]) for cell, seeds in predictions.items()
@@ -196,8 +202,8 @@ def _score(
         found: dict[str, Any] = {
             "source": cell[0],
             "augmented": cell[1],
-            "js_divergence": interval(rows, speakers, num_resamples, 0),
-            "bhattacharyya_coefficient": interval(coefficient, speakers, num_resamples, 0),
+            "js_divergence": interval(rows, speakers, num_resamples, seed),
+            "bhattacharyya_coefficient": interval(coefficient, speakers, num_resamples, seed),
             "by_seed": values.mean(axis=1).tolist(),
             "seed_deviation": float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None,
         }
@@ -205,7 +211,7 @@ def _score(
             if other != cell and other in js:
                 difference = js[other].mean(axis=0)
                 found[name] = {
-                    **interval(rows - difference, speakers, num_resamples, 0),
+                    **interval(rows - difference, speakers, num_resamples, seed),
                     "p_value": paired_permutation_test(rows, difference, speakers)["p_value"],
                 }
         cells.append(found)
@@ -362,4 +368,5 @@ def run(args: argparse.Namespace) -> Study:
         overwrite=args.overwrite,
         keep_checkpoints=args.keep_checkpoints,
         vote_source=args.vote_source,
+        seed=args.seed,
     )

@@ -7,14 +7,12 @@ import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..emotions import canonical_emotion
 from ..scores import (
     accuracy,
     bhattacharyya_coefficient,
@@ -24,80 +22,20 @@ from ..scores import (
     macro_f1,
     unweighted_average_recall,
 )
-from ..votes import vote_counts_matrix
 from .evaluation import bootstrap_ratio
 from .label_maps import common_emotions, label_matrix, parse_label_map
 from .resuming import backbone_stamp, is_done, read_predictions, write_json
-from .rows import column_of, notes_about, refuse_mixed, row_ids, speaker_groups
+from .rows import column_of, row_ids
+from .scored_sets import CrossPrediction, TestSet, read_test_set
 from .study import Plot, Study, StudyTable
 from .study_inputs import add_common_arguments, interval, interval_words
 from .training_cells import parse_recipe, predicted_by_training, resumable
 
-__all__ = ["CrossPrediction", "TestSet", "cross_corpus_study", "read_test_set"]
+__all__ = ["cross_corpus_study"]
 
 logger = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """Rows to score on.
-
-    Attributes:
-        emotions: K labels.
-        counts: (N, K) human votes; of a corpus without votes the intended label as one.
-        speakers: (N,), or `None` where they are not known.
-        voted: Whether the counts are votes. Intended labels are good for the dominant class only.
-        source: What the data is, in words.
-        notes: What must be said with its figures.
-    """
-
-    __test__ = False  # not for pytest
-
-    emotions: tuple[str, ...]
-    counts: FloatArray
-    speakers: NDArray[np.str_] | None
-    voted: bool
-    source: str
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CrossPrediction:
-    """Predicted distributions (N, K) of the rows of a test set, over the model's own emotions."""
-
-    emotions: tuple[str, ...]
-    matrix: FloatArray
-
-
-def read_test_set(source: str, rows: Any) -> TestSet:
-    """Votes of a data set; where it has none, its intended labels, which are good for the dominant class only.
-
-    Raises:
-        ValueError: It has neither, or rows are mixed.
-
-    Example:
-        >>> read_test_set("demo", [{"id": "a", "intended": "sad"}, {"id": "b", "intended": "angry"}]).voted
-        False
-    """
-    refuse_mixed(rows)
-    groups, known = speaker_groups(rows)
-    votes, intended = column_of(rows, "human_votes"), column_of(rows, "intended")
-    if votes is not None and any(votes):
-        shares = next((value for value in column_of(rows, "human_distribution") or [] if value), None)
-        names = tuple(shares) if shares else tuple(sorted({canonical_emotion(v) for row in votes for v in row or []}))
-        counts = vote_counts_matrix(votes, names, column_of(rows, "human_vote_weights"), row_ids(rows), outside="drop")
-        return TestSet(names, counts, groups if known else None, True, source, tuple(notes_about(rows)))
-    if intended is None or not any(intended):
-        raise ValueError(
-            f"{source} has neither human votes nor intended labels. Mend: choose another split or data set."
-        )
-    labels = [None if label is None else canonical_emotion(label) for label in intended]
-    names = tuple(sorted({label for label in labels if label is not None}))
-    counts = np.array([[float(label == name) for name in names] for label in labels])
-    note = f"{source}: intended labels, not votes; only the dominant class is scored"
-    return TestSet(names, counts, groups if known else None, False, source, (*notes_about(rows), note))
 
 
 def cross_corpus_study(
@@ -312,13 +250,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Study:
     """Predict what has not been predicted, and score."""
-    from ..corpora import load_emotion_dataset
+    from ..corpora import load_emotion_dataset, read_vote_source
 
     out = Path(args.output)
-    rows = {}
+    rows, tests = {}, {}
     for name, (source, split) in _named(args.test, "--test").items():
         rows[name] = load_emotion_dataset(source, split or "test")
-    tests = {name: read_test_set(name, dataset) for name, dataset in rows.items()}
+        card = read_vote_source(source) if Path(source).is_dir() else None
+        tests[name] = read_test_set(name, rows[name], card)
     models, trained = _named(args.model, "--model"), _named(args.train, "--train")
     if not models and not trained:
         raise ValueError(
@@ -327,12 +266,17 @@ def run(args: argparse.Namespace) -> Study:
     if set(models) & set(trained):
         raise ValueError("A model of --model and one of --train have the same name.")
     predictions: dict[str, dict[str, CrossPrediction]] = {}
+    notes: list[str] = []
     with resumable(out):
         for name, (checkpoint, split) in models.items():
             where = checkpoint if split is None else f"{checkpoint}:{split}"
             predictions[name] = {test: _predicted(where, name, test, rows[test], out, args) for test in rows}
         for name, (source, _) in trained.items():
-            predictions[name] = _trained(name, source, rows, out, args)
+            predictions[name], heard = _trained(name, source, rows, out, args)
+            for test, dataset in rows.items():
+                shared = len(heard & set(column_of(dataset, "id") or ()))
+                if shared:
+                    notes.append(f"{name} was trained on {shared} of the {len(dataset)} rows of {test}")
     facts = {
         "data": "; ".join(f"{name}: {len(dataset)} rows" for name, dataset in rows.items()),
         "split": "; ".join(f"{name}: {split or 'test'}" for name, (_, split) in _named(args.test, "--test").items()),
@@ -347,6 +291,7 @@ def run(args: argparse.Namespace) -> Study:
         num_resamples=args.num_resamples or 1000,
         seed=args.seed,
         facts=facts,
+        notes=notes,
     )
 
 
@@ -379,8 +324,8 @@ def _read(file: Path, rows: Any) -> CrossPrediction:
 
 def _trained(
     name: str, source: str, rows: Mapping[str, Any], out: Path, args: argparse.Namespace
-) -> dict[str, CrossPrediction]:
-    """Train on a corpus and predict all test sets at once, one below the other."""
+) -> tuple[dict[str, CrossPrediction], set[str]]:
+    """Train on a corpus and predict all test sets at once, one below the other; also return the ids that were trained on."""
     from datasets import concatenate_datasets
 
     from ..corpora import emotions_of, load_emotion_dataset
@@ -395,11 +340,11 @@ def _trained(
     train = data[recipe.train_split]
     emotions = tuple(recipe.emotions.split(",")) if recipe.emotions else emotions_of(train, training.target_column)
     wanted = ("id", "audio", "transcript", "speaker")
-    parts = []
+    below = []
     for test, dataset in rows.items():
         part = dataset.select_columns([column for column in wanted if column in dataset.column_names])
-        parts.append(part.remove_columns("id").add_column("id", [f"{test}/{row}" for row in row_ids(dataset)]))
-    everything = concatenate_datasets(parts)
+        below.append(part.remove_columns("id").add_column("id", [f"{test}/{row}" for row in row_ids(dataset)]))
+    everything = concatenate_datasets(below)
     predicted, _ = predicted_by_training(
         recipe,
         training,
@@ -412,6 +357,6 @@ def _trained(
         overwrite=args.overwrite,
     )
     ends = np.cumsum([len(dataset) for dataset in rows.values()])
-    return {
-        test: CrossPrediction(emotions, part) for test, part in zip(rows, np.split(predicted, ends[:-1]), strict=True)
-    }
+    parts = np.split(predicted, ends[:-1])
+    found = {test: CrossPrediction(emotions, part) for test, part in zip(rows, parts, strict=True)}
+    return found, set(row_ids(train))

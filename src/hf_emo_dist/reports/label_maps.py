@@ -64,6 +64,6 @@ def label_matrix(emotions: Sequence[str], common: Sequence[str], mapping: Mappin
     matrix = np.zeros((len(emotions), len(common)))
     for place, name in enumerate(emotions):
         target = mapping.get(name, name)
-        if target in common:
+        if target is not None and target in common:
             matrix[place, list(common).index(target)] = 1.0
     return matrix
