@@ -19,6 +19,8 @@ EXTRA_OF = {
     "scipy": "reports",
     "sklearn": "reports",
     "evaluate": "evaluate",
+    "google": "annotate",  # google-genai; other packages share the name
+    "openai": "openai",
 }
 
 

@@ -15,6 +15,8 @@ from ._lazy import missing_extra
 
 #: subcommand → (module, what it does in one line)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "estimate": ("preparation.estimate_command", "tell what annotating a data set will cost, before anything is sent"),
+    "annotate": ("preparation.annotate_command", "have a model vote on a data set, combine the votes, write Parquet"),
     "report": ("reports.report_command", "studies of votes and models: tables, plots and one HTML page"),
 }
 

@@ -1,0 +1,169 @@
+"""Annotation against a local server that speaks Gemini's protocol, in a process of its own, through the real google-genai client.
+
+What to look at: the share of the ideal rate (concurrency ÷ latency) and the ratio to one call at a time; the CPU time of a request
+beside that of the client alone (the floor); votes a second over a full ledger; what the ledger adds to a vote.
+
+    python benchmarks/annotation.py --count 2000 --concurrency 64 --latency 0.5
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hf_emo_dist.annotation.annotator import Annotator
+from hf_emo_dist.annotation.backends.gemini import GeminiBackend
+from hf_emo_dist.annotation.ledger import Claim, Ledger, Limits
+from hf_emo_dist.annotation.types import Record
+from hf_emo_dist.audio import encode_wav
+
+SERVER = Path(__file__).parents[1] / "tests" / "annotation" / "gemini_server.py"
+KEY = "benchmark-key"
+
+
+def make_dataset(clips: int, clip_bytes: int):
+    from datasets import Audio, Dataset
+
+    rows = []
+    for i in range(clips):
+        wave = 0.1 * np.random.default_rng(i).standard_normal(clip_bytes // 2).astype(np.float32)
+        rows.append({"id": f"clip-{i}", "audio": {"bytes": encode_wav(wave), "path": f"{i}.wav"}})
+    return Dataset.from_list(rows).cast_column("audio", Audio(decode=False))
+
+
+class ServerProcess:
+    """The server, answering after `latency` seconds."""
+
+    def __init__(self, latency: float) -> None:
+        command = [sys.executable, str(SERVER), "--latency", str(latency), "--key", KEY]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+
+    def __enter__(self) -> "ServerProcess":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def backend_for(url: str) -> GeminiBackend:
+    from google import genai
+
+    client = genai.Client(api_key=KEY, http_options={"base_url": url, "api_version": "v1beta"})
+    return GeminiBackend("gemini-2.5-flash", client=client)
+
+
+def annotator_for(backend: GeminiBackend, ledger: str, concurrency: int) -> Annotator:
+    return Annotator(backend, ledger=ledger, num_annotations=10, concurrency=concurrency, progress=False)
+
+
+def one_at_a_time(backend: GeminiBackend, annotator: Annotator, dataset, number: int) -> tuple[float, float]:
+    """Seconds and CPU seconds of one request, one call after the other, without runner and ledger."""
+    from hf_emo_dist.annotation.report import RunReport
+
+    jobs = [job for row in annotator.utterances(dataset) for job in annotator.jobs(row, RunReport())][: number + 1]
+
+    async def ask() -> tuple[float, float]:
+        clip = jobs[0].clip.prepare()
+        await backend.ask(jobs[0].request, clip, 60)  # connects
+        began, cpu = time.perf_counter(), time.process_time()
+        for job in jobs[1:]:
+            await backend.ask(job.request, clip, 60)
+        return (time.perf_counter() - began) / number, (time.process_time() - cpu) / number
+
+    return asyncio.run(ask())
+
+
+def ledger_overhead(folder: str, number: int, bunch: int) -> float:
+    """Seconds a vote for looking up, reserving and storing, in bunches as a run has them."""
+    with Ledger(f"{folder}/overhead.sqlite") as ledger:
+        keys = [f"{i:064x}" for i in range(number)]
+        began = time.perf_counter()
+        for start in range(0, number, bunch):
+            some = keys[start : start + bunch]
+            ledger.lookup(some)
+            ledger.reserve([Claim(key, 0.01, 500) for key in some], Limits(max_cost_usd=1e9))
+            ledger.store([Record(key, "ok", label="happy", text="happy", cost_usd=0.004) for key in some])
+        return (time.perf_counter() - began) / number
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2000, help="requests, ten a clip")
+    parser.add_argument("--latency", type=float, default=0.5, help="seconds to a reply")
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--clip_bytes", type=int, default=160_000)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--stored", type=int, default=20_000, help="votes of the full ledger")
+    arguments = parser.parse_args()
+    dataset = make_dataset(arguments.count // 10, arguments.clip_bytes)
+    ideal = arguments.concurrency / arguments.latency
+    print(f"{arguments.count} requests, clips of {arguments.clip_bytes // 1000} kB, {arguments.latency} s latency")
+
+    with ServerProcess(arguments.latency) as server, tempfile.TemporaryDirectory() as folder:
+        backend = backend_for(server.url)
+        serial, client_cpu = one_at_a_time(backend, annotator_for(backend, f"{folder}/none.sqlite", 1), dataset, 10)
+        for repeat in range(arguments.repeats):
+            path = f"{folder}/{repeat}.sqlite"
+            annotator = annotator_for(backend, path, arguments.concurrency)
+            cpu = time.process_time()
+            result = annotator.annotate(dataset)
+            cpu = (time.process_time() - cpu) / arguments.count
+            assert result.report.votes == arguments.count, result.report.summary()
+            rate = arguments.count / result.report.seconds
+            load = os.getloadavg()[0]
+            print(
+                f"concurrency {arguments.concurrency}: {rate:.1f} a second, {rate / ideal:.3f} of the ideal {ideal:.0f}, "
+                f"{rate * serial:.1f} × one call at a time ({1 / serial:.2f} a second); "
+                f"CPU {1e3 * cpu:.2f} ms a request, of which the client {1e3 * client_cpu:.2f} ms (load of the machine {load:.1f})"
+            )
+            annotator.close()
+
+    with ServerProcess(0.0) as server, tempfile.TemporaryDirectory() as folder:
+        clips = arguments.stored // 10
+        small = make_dataset(clips, 2000)
+        backend = backend_for(server.url)
+        path = f"{folder}/full.sqlite"
+        fill(annotator_for(backend, path, 1), small)
+        for name in ("annotate", "map, batched"):
+            annotator = annotator_for(backend, path, arguments.concurrency)
+            began = time.perf_counter()
+            if name == "annotate":
+                result = annotator.annotate(small)
+                assert result.report.requests == 0
+                data = result.dataset
+            else:
+                data = small.map(annotator, batched=True, batch_size=256, load_from_cache_file=False)
+            seconds = time.perf_counter() - began
+            votes = sum(map(len, data["synthetic_votes"]))
+            assert votes == arguments.stored
+            print(f"full ledger, {name}: {votes / seconds:,.0f} votes a second ({votes} votes)")
+        for bunch in (1, 16):
+            print(f"ledger, bunches of {bunch}: {1e3 * ledger_overhead(folder, 3000, bunch):.3f} ms a vote (synchronous=FULL)")
+            os.unlink(f"{folder}/overhead.sqlite")
+
+
+def fill(annotator: Annotator, dataset) -> None:
+    """Puts a vote for each request into the ledger without asking anybody."""
+    from hf_emo_dist.annotation.jobs import reading_of, record_of
+    from hf_emo_dist.annotation.report import RunReport
+    from hf_emo_dist.annotation.types import Answer, Usage
+
+    answer = Answer("happy", model_version=annotator.backend.model, usage=Usage(196, 96, 40, 3), settings={"t": 1.0})
+    records = []
+    for row in annotator.utterances(dataset):
+        for job in annotator.jobs(row, RunReport(), sends=False):
+            reading = reading_of(job, answer, annotator.backend.model, annotator.emotions, False, str)
+            records.append(record_of(job, annotator.backend, annotator.plan, reading, answer, 0.5, 1, str))
+    annotator.ledger.store(records)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,369 @@
+"""`Annotator`: a callable for `Dataset.map` that has a model vote on utterances, every paid reply kept once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..audio import AudioError, audio_hash
+from ..emotions import PAPER_EMOTIONS, validate_emotions
+from .choice import choose_members, choose_prompts, make_backend
+from .columns import annotation_columns, annotation_features, typed
+from .jobs import Clip, Job, RunSettings
+from .ledger import Ledger
+from .loop import LoopThread
+from .panel import describe_panel
+from .progress import Progress
+from .prompts import PromptSet
+from .report import AnnotationIncomplete, RunReport
+from .rows import Utterance, read_batch, read_dataset
+from .runner import Runner
+from .types import Backend, PanelMember, ledger_key, request_hash
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+    from .estimate import Estimate
+
+__all__ = ["AnnotationResult", "Annotator", "default_ledger"]
+
+logger = logging.getLogger(__name__)
+
+#: Goes into the fingerprint of `Dataset.map`. Raise it when the same settings and replies give other columns than before.
+ANNOTATOR_VERSION = 1
+_RUN_FIELDS = tuple(entry.name for entry in fields(RunSettings))
+
+
+class AnnotationResult(NamedTuple):
+    """What `Annotator.annotate` returns: the data set with its new columns, and the report of the run."""
+
+    dataset: Dataset
+    report: RunReport
+
+
+def default_ledger() -> Path:
+    """Where replies are kept unless a file is named: `hf_emo_dist/votes.sqlite` in the Hugging Face cache (`HF_HOME`)."""
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(HF_HOME) / "hf_emo_dist" / "votes.sqlite"
+
+
+class Annotator:
+    """Has an audio-language model vote on utterances, as a panel of annotators.
+
+    Use it as a function for ``Dataset.map`` or ``IterableDataset.map`` (``batched=True`` is faster: the requests of a batch are in
+    flight together), or annotate a whole data set at once with :meth:`annotate`, which has no barrier between batches.
+    It adds ``synthetic_annotations`` and ``synthetic_votes``; `combine_votes` pools them with the human votes. Annotations of other
+    annotators that a row has already are kept.
+
+    Every reply is in the ledger before it is used, and nothing that is there is asked for again: a run that was broken off goes on
+    where it was, by the same call.
+
+    Args:
+        backend: ``"gemini"``, ``"openai"``, ``"simulated"``, or an instance of a class in `annotation.backends`.
+        emotions: The label set.
+        preset: ``"default"``, or ``"paper"``: the panel, paper-like prompts and the way of reading replies of arXiv 2601.14620.
+        panel: The user's own annotators instead: `PanelMember` or dicts such as ``{"focus": "voice", "temperature": 0.7}``.
+        num_annotations: Annotators that give one label, where `panel` does not say who answers.
+        num_distributions: Annotators that state the distribution that they expect, beside these.
+        prompts: A YAML file (see `load_prompts`) or a `PromptSet` instead of the preset's prompts.
+        use_transcript: Whether the transcript, where there is one, is shown, as quoted data.
+        ledger: The SQLite file of replies, or a `Ledger`. Default: :func:`default_ledger`.
+        allow_upload: Whether data that is marked as restricted may be sent to a remote service.
+        seed: Of the paper preset's temperatures.
+        audio_column: Name of the audio's column.
+        progress: Whether to show progress bars.
+        run: How requests are sent, see `RunSettings`: ``concurrency``, ``requests_per_minute``, ``tokens_per_minute``, ``max_cost_usd``,
+            ``max_tokens``, ``timeout_s``, ``max_tries``, ``patience_s``, ``retry_failed``.
+
+    Raises:
+        ValueError: An argument does not fit.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> row = {"id": "a", "audio": {"array": np.linspace(-0.1, 0.1, 8000, dtype="float32"), "sampling_rate": 16000},
+        ...        "true_distribution": {"angry": 0.0, "sad": 1.0}}
+        >>> annotator = Annotator("simulated", emotions=["angry", "sad"], num_annotations=3, progress=False,
+        ...                       ledger=tempfile.mkdtemp() + "/votes.sqlite")
+        >>> len(annotator(row)["synthetic_annotations"])
+        3
+    """
+
+    def __init__(
+        self,
+        backend: str | Backend = "gemini",
+        *,
+        emotions: Sequence[str] = PAPER_EMOTIONS,
+        preset: str = "default",
+        panel: Sequence[PanelMember | Mapping[str, Any]] | None = None,
+        num_annotations: int = 10,
+        num_distributions: int = 0,
+        prompts: str | Path | PromptSet | None = None,
+        use_transcript: bool = True,
+        ledger: str | Path | Ledger | None = None,
+        allow_upload: bool = False,
+        seed: int = 42,
+        audio_column: str = "audio",
+        progress: bool = True,
+        **run: Any,
+    ) -> None:
+        if preset not in ("default", "paper"):
+            raise ValueError(f"`preset` must be 'default' or 'paper', got {preset!r}.")
+        unknown = sorted(set(run) - set(_RUN_FIELDS))
+        if unknown:
+            raise ValueError(
+                f"Unknown arguments: {', '.join(unknown)}. Known ones for the run are {', '.join(_RUN_FIELDS)}."
+            )
+        if isinstance(run.get("retry_failed"), (list, set)):
+            run["retry_failed"] = tuple(sorted(run["retry_failed"]))
+        self.emotions = validate_emotions(emotions)
+        self.preset, self.use_transcript, self.allow_upload = preset, use_transcript, allow_upload
+        self.audio_column, self.progress = audio_column, progress
+        self.settings = RunSettings(**run)
+        self.backend: Backend = make_backend(backend, preset) if isinstance(backend, str) else backend
+        self.prompts = choose_prompts(prompts, preset)
+        self.members = choose_members(
+            self.backend, self.prompts, preset, panel, num_annotations, num_distributions, seed
+        )
+        self._ledger_path = str(ledger.path if isinstance(ledger, Ledger) else ledger or default_ledger())
+        self._ledger: Ledger | None = ledger if isinstance(ledger, Ledger) else None
+        self._given_ledger = self._ledger  # stays its owner's
+        self._start()
+        self._check_budget()
+
+    def _start(self) -> None:
+        self._loop, self._lock = LoopThread(), threading.RLock()
+        self._told: set[str] = set()
+
+    def _check_budget(self) -> None:
+        capabilities = self.backend.capabilities
+        if self.settings.max_cost_usd is not None and capabilities.prices_on(datetime.now(UTC).date()) is None:
+            raise ValueError(
+                f"max_cost_usd needs prices, and none are known for {self.backend.model!r}. Mend: cap max_tokens instead, or give the "
+                "backend capabilities={'prices': (Prices(...),)}."
+            )
+
+    # --- what identifies an annotator
+
+    @property
+    def plan(self) -> str:
+        """Hash of all that decides who is asked what, except the clips; replies in the ledger carry it."""
+        described = {
+            "backend": self.backend.name,
+            "endpoint": self.backend.endpoint,
+            "model": self.backend.model,
+            "emotions": list(self.emotions),
+            "prompts": asdict(self.prompts),
+            "members": [asdict(member) for member in self.members],
+            "use_transcript": self.use_transcript,
+            "lenient": self.preset == "paper",
+        }
+        return request_hash(described)[:32]
+
+    def describe(self) -> dict[str, Any]:
+        """What a card says of this annotator."""
+        return {
+            "backend": self.backend.name,
+            "model": self.backend.model,
+            "preset": self.preset,
+            "prompt_version": self.prompts.version,
+            "emotions": list(self.emotions),
+            "panel": [asdict(member) for member in self.members],
+            "plan": self.plan,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Annotator({self.backend.name!r}, model={self.backend.model!r}, preset={self.preset!r}, "
+            f"panel={describe_panel(self.members)!r}, ledger={self._ledger_path!r})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make it another.
+        state = {k: v for k, v in self.__dict__.items() if k not in ("_ledger", "_given_ledger", "_loop", "_lock", "_told")}
+        failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
+        return {**state, "_version": ANNOTATOR_VERSION, "_failures": failures}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({k: v for k, v in state.items() if k not in ("_version", "_failures")})
+        self._ledger = self._given_ledger = None
+        self._start()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, opened on first use.
+
+        Raises:
+            LedgerError: It cannot be opened or written; nothing has been sent then.
+        """
+        with self._lock:
+            if self._ledger is None:
+                Path(self._ledger_path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+                self._ledger = Ledger(self._ledger_path)
+            return self._ledger
+
+    def close(self) -> None:
+        """Closes the connections and the ledger, unless that was given as an object. The next use opens them again."""
+        self._loop.close(self.backend.close())
+        with self._lock:
+            if self._ledger is not None and self._ledger is not self._given_ledger:
+                self._ledger.close()
+            self._ledger = self._given_ledger
+
+    # --- what it does
+
+    def __call__(self, example_or_batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Annotates one example or a batch; returns the new columns only.
+
+        Raises:
+            AnnotationIncomplete: The run had to stop. What came is in the ledger; the same call goes on from there.
+            ValueError: Restricted data would be uploaded, or a row does not fit the backend.
+        """
+        utterances, batched = read_batch(example_or_batch, self.audio_column, self.backend.row_columns)
+        if not batched:
+            self._tell(
+                "unbatched",
+                "One utterance at a time has only its own requests in flight. Faster: dataset.map(annotator, batched=True, "
+                "batch_size=256), or annotator.annotate(dataset).",
+            )
+        report, keys = self.run(utterances, total=len(utterances) * len(self.members), leave=False, shown=batched)
+        if not report.complete:
+            raise AnnotationIncomplete(report)
+        if report.failures or report.skipped:
+            logger.warning("%s", report.summary())
+        columns = annotation_columns(self.ledger, keys, [u.annotations for u in utterances], self.emotions)
+        return typed(columns, self.emotions) if batched else {name: values[0] for name, values in columns.items()}
+
+    def annotate(self, dataset: Dataset, pilot: int = 0) -> AnnotationResult:
+        """Annotates a whole data set, with no barrier between batches.
+
+        A run that must stop early (budget, Ctrl-C, a wrong key) returns what there is: look at ``report.complete``.
+
+        Args:
+            dataset: One split.
+            pilot: Estimate from so many clips first, and put the estimate into the report.
+
+        Returns:
+            The data set with ``synthetic_annotations`` and ``synthetic_votes``, and the report.
+
+        Raises:
+            LedgerError: The ledger cannot be opened, or did not take a reply.
+            ValueError: Restricted data would be uploaded, or a row does not fit the backend.
+        """
+        from .columns import with_columns
+
+        utterances = self.utterances(dataset)
+        estimate = self.estimate(dataset, pilot) if pilot else None
+        report, keys = self.run(utterances, total=len(dataset) * len(self.members))
+        report.estimate = estimate
+        logger.info("%s", report.summary())
+        return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
+
+    def estimate(self, dataset: Dataset, pilot: int = 0) -> Estimate:
+        """Tells what :meth:`annotate` would take: requests, tokens, money and time. Nothing is sent, except for a pilot.
+
+        Args:
+            dataset: One split.
+            pilot: Annotate so many clips, spread over the data set, to measure what a request takes. They are paid for, and are in the
+                ledger when the run comes to them.
+        """
+        from .estimating import estimate
+
+        return estimate(self, dataset, pilot)
+
+    def without_votes(self, dataset: Dataset) -> Dataset:
+        """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
+        from .columns import with_columns
+
+        return with_columns(dataset, self.ledger, [], self.emotions)
+
+    def features(self, features: Features) -> Features:
+        """`features` with the new columns, for ``dataset.map(annotator, features=annotator.features(dataset.features))``."""
+        from datasets import Features
+
+        return Features({**features, **annotation_features(self.emotions)})
+
+    # --- within
+
+    def utterances(self, dataset: Dataset) -> Iterator[Utterance]:
+        """The utterances of a data set, after a look at all of them for what would stop the run."""
+        self._check_upload(read_dataset(dataset, self.audio_column, self.backend.row_columns, only_flags=True))
+        return read_dataset(dataset, self.audio_column, self.backend.row_columns)
+
+    def run(
+        self, utterances: Iterable[Utterance], total: int | None, leave: bool = True, shown: bool = True
+    ) -> tuple[RunReport, list[bytes]]:
+        """Gets all replies; returns the report and, for each utterance, its keys joined."""
+        if isinstance(utterances, list):
+            self._check_upload(utterances)
+        report, keys = RunReport(), []
+        ledger = self.ledger
+
+        def groups() -> Iterator[list[Job]]:
+            for utterance in utterances:
+                report.rows += 1
+                jobs = self.jobs(utterance, report)
+                keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
+                yield jobs
+
+        began = datetime.now(UTC)
+        with Progress(total, self.progress and shown, leave) as progress:
+            runner = Runner(
+                self.backend, ledger, self.settings, self.plan, self.emotions, self.preset == "paper", report, progress
+            )
+            self._loop.run(runner.run(groups()), on_interrupt=runner.request_stop)
+        report.seconds = (datetime.now(UTC) - began).total_seconds()
+        return report, keys
+
+    def jobs(self, utterance: Utterance, report: RunReport, sends: bool = True) -> list[Job]:
+        """The replies that are wanted for one utterance: one a panel member; none for a mixed row or a clip that cannot be read."""
+        if utterance.mixed:
+            return []
+        try:
+            digest = audio_hash(utterance.audio)
+        except AudioError as error:
+            report.skipped[utterance.row_id] = str(error)
+            return []
+        backend, audio, row_id = self.backend, utterance.audio, utterance.row_id
+        if sends and backend.destination is not None:
+            self._tell("upload", f"Audio is sent to {backend.destination}. Terms: {backend.terms}.")
+        clip = Clip(row_id, lambda: backend.prepare(audio, row_id))
+        jobs = []
+        for member in self.members:
+            prompt = self.prompts.render(member, self.emotions, utterance.transcript if self.use_transcript else None)
+            request = backend.render(prompt, member, utterance.row)
+            hashed = request_hash(request)
+            key = ledger_key(
+                audio=digest,
+                request=hashed,
+                backend=backend.name,
+                endpoint=backend.endpoint,
+                model=backend.model,
+                replicate=member.replicate,
+            )
+            jobs.append(Job(key, clip, member, prompt, request, hashed, digest))
+        return jobs
+
+    def _check_upload(self, utterances: Iterable[Utterance]) -> None:
+        if self.backend.destination is None or self.allow_upload:
+            return
+        restricted = [utterance.row_id for utterance in utterances if utterance.restricted]
+        if restricted:
+            raise ValueError(
+                f"{len(restricted)} utterances (first: {restricted[0]!r}) are of a corpus whose licence restricts passing audio on, and "
+                f"would be sent to {self.backend.destination}. Mend: use a model on this machine, or, if your licence allows it, "
+                "pass allow_upload=True."
+            )
+
+    def _tell(self, what: str, message: str) -> None:
+        """Warns once."""
+        with self._lock:
+            if what in self._told:
+                return
+            self._told.add(what)
+        logger.warning("%s", message)

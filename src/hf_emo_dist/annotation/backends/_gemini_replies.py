@@ -1,0 +1,136 @@
+"""What Gemini's replies and errors mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hf_emo_dist.annotation.backends._errors import BrokenReply, retry_after, scrub
+from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, Usage
+
+__all__ = ["judge", "read"]
+
+_ENDED = ("STOP", "FINISH_REASON_UNSPECIFIED", "None")
+_CUT = ("MAX_TOKENS", "CONTINUATION")
+
+
+def _word(value: Any) -> str:
+    """The name of an enum's member, which a newer service may have sent as a bare string."""
+    return str(getattr(value, "value", value))
+
+
+def read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> Answer:
+    """The answer in a `GenerateContentResponse`. Raises `BrokenReply` where it is none."""
+    facts: dict[str, Any] = {
+        "model_version": getattr(response, "model_version", None),
+        "usage": _usage(getattr(response, "usage_metadata", None)),
+        "settings": settings,
+    }
+    candidates = getattr(response, "candidates", None) or []
+    if not candidates:
+        feedback = getattr(response, "prompt_feedback", None)
+        reason = getattr(feedback, "block_reason", None)
+        if reason is None and facts["usage"] == Usage() and facts["model_version"] is None:
+            raise BrokenReply("it has no candidates, no usage and no model version")
+        if reason is None:
+            return Answer(None, "empty", "the reply has no candidates", **facts)
+        message = getattr(feedback, "block_reason_message", None) or ""
+        return Answer(None, "blocked", scrub(f"prompt blocked: {_word(reason)} {message}".strip(), secrets), **facts)
+    candidate = candidates[0]
+    parts = getattr(getattr(candidate, "content", None), "parts", None) or []
+    text = "".join(part.text for part in parts if getattr(part, "text", None) and not getattr(part, "thought", None))
+    text = scrub(text, secrets, longest=None)
+    reason = _word(getattr(candidate, "finish_reason", None))
+    if reason in _CUT:
+        thought = facts["usage"].thinking_tokens
+        spent = f", {thought} tokens of thinking" if thought else ""
+        return Answer(text or None, "truncated", f"finish reason {reason}{spent}", **facts)
+    if reason not in _ENDED:
+        failure = "empty" if reason.startswith("MALFORMED") else "blocked"
+        message = getattr(candidate, "finish_message", None) or ""
+        return Answer(text or None, failure, scrub(f"finish reason {reason} {message}".strip(), secrets), **facts)
+    if not text.strip():
+        return Answer(None, "empty", "the reply has no text", **facts)
+    return Answer(text, **facts)
+
+
+def _usage(found: Any) -> Usage:
+    if found is None:
+        return Usage()
+    details = getattr(found, "prompt_tokens_details", None)
+    audio = None
+    if details:
+        audio = sum(entry.token_count or 0 for entry in details if _word(entry.modality) == "AUDIO")
+    return Usage(
+        prompt_tokens=getattr(found, "prompt_token_count", None),
+        audio_tokens=audio,
+        thinking_tokens=getattr(found, "thoughts_token_count", None),
+        output_tokens=getattr(found, "candidates_token_count", None),
+    )
+
+
+def _details(error: Any) -> list[Mapping[str, Any]]:
+    body = error.details
+    if isinstance(body, list) and body:
+        body = body[0]
+    inner = body.get("error", body) if isinstance(body, Mapping) else {}
+    entries = inner.get("details") if isinstance(inner, Mapping) else None
+    return [entry for entry in entries or [] if isinstance(entry, Mapping)]
+
+
+def _of_type(entries: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    return [entry for entry in entries if str(entry.get("@type", "")).endswith("." + name)]
+
+
+def _delay(error: Any, entries: list[Mapping[str, Any]]) -> float | None:
+    for entry in _of_type(entries, "RetryInfo"):
+        try:
+            return max(0.0, float(str(entry.get("retryDelay")).removesuffix("s")))
+        except ValueError:
+            pass
+    return retry_after(getattr(getattr(error, "response", None), "headers", None))
+
+
+def judge(error: Any, model: str, sent_file: bool, secrets: Iterable[str]) -> Answer | TransientError | FatalError:
+    """What an `APIError` means: for this clip alone, for later, or for the whole run."""
+    entries = _details(error)
+    reasons = {str(entry.get("reason")) for entry in _of_type(entries, "ErrorInfo")}
+    status, code = str(error.status), int(error.code or 0)
+    message = error.message if isinstance(error.message, str) else json.dumps(error.details, default=str)
+    text = scrub(f"{code} {status}: {message}", secrets)
+    if code == 401 or "API_KEY_INVALID" in reasons or (code == 400 and "API key" in message):
+        return FatalError(
+            "authentication",
+            f"Google refused the key: {text}",
+            "set GEMINI_API_KEY to a valid key (https://aistudio.google.com/apikey).",
+        )
+    if sent_file and code in (403, 404) and "file" in message.lower():
+        return TransientError("server", f"the uploaded file is gone: {text}")
+    if code == 403 or (code == 400 and status == "FAILED_PRECONDITION"):
+        return FatalError(
+            "permission",
+            f"Google refused the request: {text}",
+            "let the key's project use this API and model: billing, region, restrictions of the key.",
+        )
+    if code == 404:
+        return FatalError(
+            "not_found",
+            f"There is no model {model!r} here: {text}",
+            "pass model= with a current name (https://ai.google.dev/gemini-api/docs/models).",
+        )
+    if code == 429:
+        violations = [v for entry in _of_type(entries, "QuotaFailure") for v in entry.get("violations") or []]
+        quotas = {str(v.get("quotaId", "")) for v in violations}
+        if any("PerDay" in quota for quota in quotas) or any(str(v.get("quotaValue")) == "0" for v in violations):
+            return FatalError(
+                "quota",
+                f"The quota is used up ({', '.join(sorted(quotas))}): {text}",
+                "go on tomorrow with the same ledger, or raise the quota.",
+            )
+        return TransientError("rate_limit", text, _delay(error, entries))
+    if code in (408, 504):
+        return TransientError("timeout" if code == 408 else "server", text, _delay(error, entries))
+    if code >= 500 or code < 400:
+        return TransientError("server", text, _delay(error, entries))
+    return Answer(None, "rejected", text)

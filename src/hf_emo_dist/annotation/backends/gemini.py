@@ -1,0 +1,393 @@
+"""Gemini as an annotator, through google-genai: the Gemini API, or Vertex AI by the client's own settings."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from hf_emo_dist.annotation.backends import _gemini_replies as replies
+from hf_emo_dist.annotation.backends._audio import prepare_audio
+from hf_emo_dist.annotation.backends._errors import (
+    LoopConnections,
+    endpoint_of,
+    is_loopback,
+    need_client,
+    optional_module,
+    scrub,
+    transport_errors,
+    transport_kind,
+    url_secrets,
+)
+from hf_emo_dist.annotation.backends._turns import send_in_turn
+from hf_emo_dist.annotation.backends._uploads import Uploads
+from hf_emo_dist.annotation.capabilities import DEFAULT_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
+from hf_emo_dist.annotation.types import (
+    Answer,
+    FatalError,
+    PanelMember,
+    PreparedAudio,
+    Prompt,
+    TransientError,
+    canonical_json,
+)
+from hf_emo_dist.decoding import clip_error
+
+__all__ = ["GeminiBackend"]
+
+_MEND_KEY = "set GEMINI_API_KEY in the environment, or pass client=genai.Client(api_key=...) and num_proc=1."
+_HOST = "https://generativelanguage.googleapis.com"
+_HARM = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
+_THRESHOLDS = {"none": "BLOCK_NONE", "high": "BLOCK_ONLY_HIGH", "default": None}
+# Room for a short answer and for what models think at their least; a runaway reply is cut off here, and is a typed failure.
+_MAX_OUTPUT_TOKENS = 4096
+_UPLOAD_TIMEOUT_S = 600.0
+# What json, pydantic and the client raise for a reply that is cut off or of another shape.
+_BROKEN_REPLY = ("JSONDecodeError", "ValidationError", "UnknownApiResponseError", "UnicodeDecodeError", "BrokenReply")
+
+
+@dataclass
+class _Connection:
+    """What belongs to one event loop."""
+
+    client: Any
+    types: Any
+    failures: tuple[type[BaseException], ...]
+    turn: asyncio.Lock
+    uploads: Uploads
+    configs: dict[str, Any] = field(default_factory=dict)
+
+
+class GeminiBackend:
+    """Asks a Gemini model about one clip at a time.
+
+    The key comes from ``GEMINI_API_KEY`` (or ``GOOGLE_API_KEY``), another server from ``GOOGLE_GEMINI_BASE_URL``, and
+    Vertex AI from ``GOOGLE_GENAI_USE_VERTEXAI``, ``GOOGLE_CLOUD_PROJECT`` and ``GOOGLE_CLOUD_LOCATION``, all as
+    google-genai reads them. It is read when the first request is sent, so that a full ledger needs none.
+
+    Audio goes inside the request up to the model's limit, and through the Files API beyond it, uploaded once for all
+    panel members and deleted by :meth:`close`.
+
+    Args:
+        model: Its name.
+        client: A ``google.genai.Client`` to use instead of the environment's. It stays its owner's: :meth:`close` leaves
+            it open. It is not pickled; worker processes (``num_proc`` over 1) use the environment.
+        capabilities: Replaces what the table says, as a whole or, given a mapping, in part.
+        thinking: How much the model reasons. Default: the least it can, because hidden reasoning costs more than the
+            audio and makes annotators alike. Else a number of tokens, or a level, whichever the model takes, or
+            ``"default"`` to leave it to the model.
+        max_output_tokens: Thinking and reply together. Default: 4096.
+        safety: Which replies Google's filter withholds: ``"none"`` (as far as that can be chosen; angry speech is what
+            is asked about), ``"high"``, or ``"default"``, Google's own choice.
+
+    Raises:
+        ValueError: An argument does not fit the model.
+        FatalError: Vertex AI is asked for without a project.
+
+    Example:
+        >>> GeminiBackend("gemini-3.8-flash").capabilities.temperature
+        False
+    """
+
+    name = "gemini"
+    row_columns: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        model: str = DEFAULT_GEMINI_MODEL,
+        client: Any = None,
+        capabilities: ModelCapabilities | Mapping[str, Any] | None = None,
+        thinking: int | str | None = None,
+        max_output_tokens: int | None = None,
+        safety: Literal["none", "high", "default"] = "none",
+    ) -> None:
+        if safety not in _THRESHOLDS:
+            raise ValueError(f"`safety` must be one of {', '.join(map(repr, _THRESHOLDS))}, got {safety!r}.")
+        self.model = model
+        self.capabilities = resolve_capabilities("gemini", model, capabilities)
+        self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
+        self.safety = safety
+        self._thinking = _thinking_config(self.capabilities, thinking)
+        self._given = client is not None
+        self._client = client
+        self.endpoint, self.vertex = _identity(client) if client is not None else _environment_identity()
+        self._connections = LoopConnections()
+
+    @property
+    def destination(self) -> str | None:
+        """Where audio is uploaded to; None for a server on this machine."""
+        if is_loopback(self.endpoint):
+            return None
+        host = urlsplit(self.endpoint).hostname or self.endpoint
+        if not host.endswith(".googleapis.com"):
+            return f"the server at {host}"
+        return SERVICES["vertex" if self.vertex else "gemini"].destination
+
+    @property
+    def terms(self) -> str:
+        """Under whose terms."""
+        host = urlsplit(self.endpoint).hostname or ""
+        if host.endswith(".googleapis.com"):
+            return SERVICES["vertex" if self.vertex else "gemini"].terms
+        return "those of whoever runs that server"
+
+    def __repr__(self) -> str:
+        return f"GeminiBackend(model={self.model!r}, endpoint={self.endpoint!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Neither client nor connections: they hold the key, and belong to this process.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_connections")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._client = None
+        self._connections = LoopConnections()
+
+    def secrets(self) -> tuple[str, ...]:
+        """The keys of the environment and of the given client, and what is secret in addresses."""
+        found = [os.environ.get(name) for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY")]
+        found += url_secrets(os.environ.get("GOOGLE_GEMINI_BASE_URL"))
+        inner = getattr(self._client, "_api_client", None)
+        if inner is not None:
+            found += [getattr(inner, "api_key", None), getattr(getattr(inner, "_credentials", None), "token", None)]
+            found += url_secrets(_base_url(self._client))
+        return tuple(dict.fromkeys(value.strip() for value in found if isinstance(value, str) and value.strip()))
+
+    def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The request without audio, as it is sent; settings that the model does not honour are not in it."""
+        has = self.capabilities
+        config: dict[str, Any] = {"max_output_tokens": self.max_output_tokens}
+        if has.temperature and member.temperature is not None:
+            config["temperature"] = member.temperature
+        if has.seed:
+            config["seed"] = member.replicate
+        if self._thinking is not None:
+            config["thinking_config"] = dict(self._thinking)
+        if prompt.mode == "label" and has.structured == "enum":
+            config["response_mime_type"] = "text/x.enum"
+            config["response_schema"] = {"type": "STRING", "enum": list(prompt.emotions)}
+        elif has.structured != "none":
+            config["response_mime_type"] = "application/json"
+            config["response_schema"] = _json_schema(prompt)
+        threshold = _THRESHOLDS[self.safety]
+        if threshold is not None:
+            config["safety_settings"] = [
+                {"category": f"HARM_CATEGORY_{harm}", "threshold": threshold} for harm in _HARM
+            ]
+        return {"model": self.model, "system": prompt.system, "text": prompt.text, "config": config}
+
+    def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
+        """The clip as it is where Gemini takes its format, else as 16 kHz mono FLAC. Raises `AudioError`."""
+        prepared = prepare_audio(audio, row_id, self.capabilities.audio_formats, "flac")
+        if self.vertex and not self._fits_inline(prepared):
+            raise clip_error("too_long", "too large for one request, and Vertex AI has no Files API", row_id)
+        return prepared
+
+    def _fits_inline(self, audio: PreparedAudio) -> bool:
+        # In base64, and with room for the words.
+        return 4 * (len(audio.data) + 2) // 3 + 100_000 <= self.capabilities.max_inline_bytes
+
+    async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
+        """Sends one request, once.
+
+        Raises:
+            TransientError: Rate limit, failing server, broken connection, time-out, or a broken reply.
+            FatalError: No key or a wrong one, no permission, no such model, a used-up quota.
+            ModuleNotFoundError: google-genai is not installed.
+        """
+        connection = self._connect()
+        config = self._config(connection, request)
+        sent_file = False
+        try:
+            async with AsyncExitStack() as stack:
+                if self._fits_inline(audio):
+                    part = {"inline_data": {"data": audio.data, "mime_type": audio.mime}}
+                else:
+                    async with asyncio.timeout(max(timeout_s, _UPLOAD_TIMEOUT_S)):
+                        file = await stack.enter_async_context(connection.uploads.use(audio))
+                    sent_file = True
+                    part = {"file_data": {"file_uri": file.uri, "mime_type": audio.mime}}
+                types = connection.types
+                contents = [types.Content(role="user", parts=[types.Part(**part), types.Part(text=request["text"])])]
+                response = await send_in_turn(
+                    connection.turn,
+                    lambda: connection.client.aio.models.generate_content(
+                        model=request["model"], contents=contents, config=config
+                    ),
+                    timeout_s,
+                )
+            return replies.read(response, self._settings(request), self.secrets())
+        except connection.failures as error:
+            outcome = self._judge(error, sent_file)
+        if isinstance(outcome, TransientError) and sent_file and outcome.kind == "server":
+            connection.uploads.forget(audio.digest)
+        if isinstance(outcome, Answer):
+            return outcome
+        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to it.
+        raise outcome
+
+    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
+        long = ("response_schema", "safety_settings")
+        return {**{name: value for name, value in request["config"].items() if name not in long}, "safety": self.safety}
+
+    def _config(self, connection: _Connection, request: Mapping[str, Any]) -> Any:
+        # A panel has few of them, and building one takes a tenth of the request's time.
+        key = canonical_json([request["config"], request["system"]])
+        if key not in connection.configs:
+            types = connection.types
+            extra: dict[str, Any] = {}
+            if connection.client is self._client:  # the environment's has it among its own options
+                extra["http_options"] = types.HttpOptions(retry_options=types.HttpRetryOptions(attempts=1))
+            if "automatic_continuation" in types.GenerateContentConfig.model_fields:
+                # Newer clients would follow up a reply that breaks off with requests of their own.
+                extra["automatic_continuation"] = False
+            connection.configs[key] = types.GenerateContentConfig(
+                **request["config"],
+                system_instruction=request["system"] or None,
+                automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+                **extra,
+            )
+        return connection.configs[key]
+
+    def _judge(self, error: BaseException, sent_file: bool) -> Answer | TransientError | FatalError:
+        secrets = self.secrets()
+        if hasattr(error, "code") and hasattr(error, "details"):
+            return replies.judge(error, self.model, sent_file, secrets)
+        text = scrub(f"{type(error).__name__}: {error}", secrets)
+        if type(error).__module__.startswith("google.auth") and "Transport" not in type(error).__name__:
+            return FatalError(
+                "authentication",
+                f"There are no Google Cloud credentials that work: {text}",
+                "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS.",
+            )
+        if isinstance(error, ValueError):
+            if type(error).__name__ in _BROKEN_REPLY:
+                return TransientError("server", f"The server sent what is not a reply: {text}")
+            return FatalError("setup", f"The request cannot be sent: {text}", "correct the backend's arguments.")
+        return TransientError(transport_kind(error), text)
+
+    def _connect(self) -> _Connection:
+        """The connection of the running event loop; made on first use. Nothing is sent here."""
+        connection: _Connection | None = self._connections.of_running_loop()
+        if connection is None:
+            need_client("google.genai", "google-genai", "annotate")
+            from google.genai import errors, types
+
+            auth = need_client("google.auth.exceptions", "google-auth", "annotate")
+            failures = (errors.APIError, ValueError, auth.GoogleAuthError, *transport_errors())
+            client = self._client or self._environment_client()
+            connection = _Connection(client, types, failures, asyncio.Lock(), Uploads(client, failures))
+            self._connections[asyncio.get_running_loop()] = connection
+        return connection
+
+    def _environment_client(self) -> Any:
+        from google import genai
+
+        options: dict[str, Any] = {"retry_options": {"attempts": 1}}  # who calls `ask` retries
+        if optional_module("aiohttp") is None:
+            # The client then uses httpx2 or httpx, which keep 20 connections by default; every further one would be
+            # opened anew for each request.
+            http = optional_module("httpx2") or optional_module("httpx")
+            options["async_client_args"] = {"limits": http.Limits(max_connections=None, max_keepalive_connections=256)}
+        error: FatalError
+        try:
+            client = genai.Client(http_options=genai.types.HttpOptions(**options))
+            if _identity(client)[0] == self.endpoint:
+                return client
+            found = f"Requests were planned for {self.endpoint}, and the environment names {_identity(client)[0]}."
+            error = FatalError("setup", found, "set the environment as it was when the backend was made.")
+        except ValueError as problem:
+            found = scrub(f"There is no key for Gemini ({str(problem).partition('.')[0]}).", self.secrets())
+            if self._given:
+                found += " The client that was given does not go to worker processes."
+            error = FatalError("authentication", found, _MEND_KEY)
+        raise error
+
+    async def close(self) -> None:
+        """Deletes uploaded files and closes the connections of the running event loop; a given client stays open."""
+        connection = self._connections.pop(asyncio.get_running_loop(), None)
+        if connection is None:
+            return
+        await connection.uploads.close()
+        if connection.client is not self._client:
+            await connection.client.aio.aclose()
+            connection.client.close()
+
+
+def _thinking_config(has: ModelCapabilities, thinking: int | str | None) -> dict[str, Any] | None:
+    kind = has.thinking.kind
+    if thinking == "default" or (thinking is None and has.thinking.least is None):
+        return None
+    value = has.thinking.least if thinking is None else thinking
+    if isinstance(value, str) and kind != "budget" and (not has.thinking.levels or value in has.thinking.levels):
+        return {"thinking_level": value.upper()}
+    if isinstance(value, int) and not isinstance(value, bool) and kind != "level":
+        if isinstance(has.thinking.least, int) and -1 != value < has.thinking.least:
+            raise ValueError(f"`thinking` of {has.model} is at least {has.thinking.least} tokens, got {value}.")
+        return {"thinking_budget": value}
+    wanted = "a number of tokens" if kind == "budget" else " or ".join(map(repr, has.thinking.levels))
+    raise ValueError(f"`thinking` of {has.model} must be {wanted} or 'default', got {value!r}.")
+
+
+def _json_schema(prompt: Prompt) -> dict[str, Any]:
+    names = list(prompt.emotions)
+    if prompt.mode == "label":
+        return {"type": "STRING", "enum": names}
+    return {
+        "type": "OBJECT",
+        "properties": {name: {"type": "NUMBER", "minimum": 0, "maximum": 1} for name in names},
+        "required": names,
+        "property_ordering": names,
+    }
+
+
+def _base_url(client: Any) -> str | None:
+    options = getattr(getattr(client, "_api_client", None), "_http_options", None)
+    url = getattr(options, "base_url", None)
+    return url if isinstance(url, str) else None
+
+
+def _identity(client: Any) -> tuple[str, bool]:
+    """Endpoint of a client, and whether it is Vertex AI's."""
+    url = _base_url(client)
+    if url is None:
+        return f"client:{type(client).__module__}.{type(client).__qualname__}", False
+    inner = client._api_client
+    vertex = bool(getattr(inner, "vertexai", False))
+    return _with_project(url, getattr(inner, "project", None) if vertex else None, getattr(inner, "location", None)), (
+        vertex
+    )
+
+
+def _environment_identity() -> tuple[str, bool]:
+    """The same for the client that google-genai would make from the environment, without importing it."""
+    flag = os.environ.get("GOOGLE_GENAI_USE_ENTERPRISE", os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", ""))
+    if flag.lower() not in ("true", "1"):
+        return endpoint_of(os.environ.get("GOOGLE_GEMINI_BASE_URL") or _HOST), False
+    project, location = os.environ.get("GOOGLE_CLOUD_PROJECT"), os.environ.get("GOOGLE_CLOUD_LOCATION")
+    key = os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")
+    if not (project or location) and key:
+        return endpoint_of(os.environ.get("GOOGLE_VERTEX_BASE_URL") or "https://aiplatform.googleapis.com"), True
+    if not project:
+        raise FatalError(
+            "setup",
+            "Vertex AI is asked for without a project; replies are kept under it.",
+            "set GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION.",
+        )
+    location = location or "global"
+    hosts = {"global": "https://aiplatform.googleapis.com"}
+    hosts |= {name: f"https://aiplatform.{name}.rep.googleapis.com" for name in ("us", "eu")}
+    url = os.environ.get("GOOGLE_VERTEX_BASE_URL") or hosts.get(
+        location, f"https://{location}-aiplatform.googleapis.com"
+    )
+    return _with_project(url, project, location), True
+
+
+def _with_project(url: str, project: str | None, location: str | None) -> str:
+    endpoint = endpoint_of(url)
+    return endpoint if project is None else f"{endpoint}/projects/{project}/locations/{location}"

@@ -1,0 +1,107 @@
+"""`annotate_with_gemini`: a function for `Dataset.map` that needs no object to be made first."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .annotator import ANNOTATOR_VERSION, Annotator, default_ledger
+from .choice import make_backend
+from .ledger import Ledger
+from .prompts import PROMPT_VERSION
+from .types import canonical_json
+
+__all__ = ["annotate_with_gemini"]
+
+logger = logging.getLogger(__name__)
+
+#: Arguments that belong to the backend and not to the annotator.
+_BACKEND_OPTIONS = ("model", "client", "capabilities", "thinking", "max_output_tokens", "safety")
+
+
+class _AnnotateWithGemini:
+    """Has Gemini vote on utterances, as a panel of annotators; a function for ``Dataset.map``.
+
+    ``ds.map(annotate_with_gemini)`` works with no argument: the four emotions of arXiv 2601.14620, ten annotators, the key from
+    ``GEMINI_API_KEY`` in the environment, replies kept in the Hugging Face cache folder. Faster, since the requests of a batch
+    are in flight together: ``ds.map(annotate_with_gemini, batched=True, batch_size=256, fn_kwargs={...})``. For a whole corpus
+    prefer ``Annotator(...).annotate(ds)``, which has no barrier between batches.
+
+    Args:
+        example_or_batch: A row or a batch with a column ``audio``, and ``id`` and ``transcript`` where there are any.
+        kwargs: Those of `Annotator` (``emotions``, ``num_annotations``, ``ledger``, ``max_cost_usd``, …) and of `GeminiBackend`
+            (``model``, ``client``, ``thinking``, …).
+
+    Returns:
+        The new columns ``synthetic_annotations`` and ``synthetic_votes``.
+
+    Raises:
+        AnnotationIncomplete: The run had to stop; the same call goes on from there.
+        ValueError: An argument or a row does not fit.
+
+    Example:
+        >>> ds = ds.map(annotate_with_gemini, batched=True, batch_size=256,
+        ...             fn_kwargs={"num_annotations": 10, "ledger": "votes.sqlite"})  # doctest: +SKIP
+    """
+
+    def __init__(self) -> None:
+        self.__doc__ = type(self).__doc__
+        self.__name__ = self.__qualname__ = "annotate_with_gemini"
+        self._made: dict[str, Annotator] = {}
+
+    def __call__(self, example_or_batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._annotator(kwargs)(example_or_batch)
+
+    def _annotator(self, kwargs: Mapping[str, Any]) -> Annotator:
+        # One annotator for all batches of a map: it keeps its connections and its ledger open.
+        name = f"{os.getpid()} " + canonical_json({key: repr(value) for key, value in kwargs.items()})
+        if name not in self._made:
+            options = {key: value for key, value in kwargs.items() if key in _BACKEND_OPTIONS}
+            rest = {key: value for key, value in kwargs.items() if key not in _BACKEND_OPTIONS}
+            backend = make_backend("gemini", rest.get("preset", "default"), **options)
+            self._made[name] = Annotator(backend, **rest)
+            _remember(self._made[name].ledger)
+        return self._made[name]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What `Dataset.map` takes its fingerprint from. It does not see the arguments, and so does not know the ledger: failures in
+        # any ledger that was used on this machine make it another, and `map` then reads the votes from the ledger again.
+        digest = hashlib.sha256()
+        for path in _remembered():
+            digest.update(f"{path} {Ledger.failures_digest_of(path)}\n".encode())
+        return (_restore, (ANNOTATOR_VERSION, PROMPT_VERSION, digest.hexdigest()))
+
+    def __repr__(self) -> str:
+        return "<function annotate_with_gemini>"
+
+
+def _restore(*_: Any) -> _AnnotateWithGemini:
+    return annotate_with_gemini
+
+
+def _list_file() -> Path:
+    return default_ledger().with_name("ledgers.txt")
+
+
+def _remembered() -> list[str]:
+    file = _list_file()
+    return sorted(set(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+
+
+def _remember(ledger: Ledger) -> None:
+    path = str(Path(ledger.path).expanduser().resolve())
+    if path in _remembered():
+        return
+    try:
+        _list_file().parent.mkdir(parents=True, exist_ok=True)
+        with _list_file().open("a", encoding="utf-8") as file:
+            file.write(path + "\n")
+    except OSError as error:
+        logger.debug("%s cannot be written: %s", _list_file(), error)
+
+
+annotate_with_gemini = _AnnotateWithGemini()

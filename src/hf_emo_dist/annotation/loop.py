@@ -1,0 +1,165 @@
+"""An event loop in a thread of its own (the same in a script, a notebook and a worker process), and what its tasks pass jobs through."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Channel", "LoopThread"]
+
+T = TypeVar("T")
+
+
+class Channel(Generic[T]):
+    """A queue of at most `size` items that can be closed: what is inside is still taken, then None.
+
+    `asyncio.Queue` has no closing before Python 3.13, and a `get` under a time-out may lose an item.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self.closed = size, False
+        self._items: deque[T] = deque()
+        self._some, self._room = asyncio.Event(), asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will come any more."""
+        return self.closed and not self._items
+
+    async def put(self, item: T) -> bool:
+        """Waits for room and adds an item; False where the channel is closed."""
+        while len(self._items) >= self.size and not self.closed:
+            self._room.clear()
+            await self._room.wait()
+        if self.closed:
+            return False
+        self._items.append(item)
+        self._some.set()
+        return True
+
+    async def room(self, places: int) -> int:
+        """Waits until there are so many places free, and tells how many are; 0 where the channel is closed."""
+        while self.size - len(self._items) < places and not self.closed:
+            self._room.clear()
+            await self._room.wait()
+        return 0 if self.closed else self.size - len(self._items)
+
+    async def get(self) -> T | None:
+        """Waits for an item and takes it; None where the channel is closed and empty."""
+        while not self._items:
+            if self.closed:
+                return None
+            self._some.clear()
+            await self._some.wait()
+        self._room.set()
+        return self._items.popleft()
+
+    def close(self) -> None:
+        """Lets nothing in any more."""
+        self.closed = True
+        self._some.set()
+        self._room.set()
+
+
+class LoopThread:
+    """Runs coroutines on a background event loop that lives as long as this object.
+
+    After a fork the child has no such thread; the first use there makes its own.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = -1
+        self._lock = threading.Lock()
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop."""
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid() or self._loop.is_closed():
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(loop,), name="hf_emo_dist-annotation", daemon=True).start()
+                self._loop, self._pid = loop, os.getpid()
+                weakref.finalize(self, _end, loop, os.getpid()).atexit = False
+            return self._loop
+
+    def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: Callable[[], None] | None = None) -> T:
+        """Runs a coroutine to its end and returns its result.
+
+        The first Ctrl-C calls `on_interrupt` and goes on waiting; the second one cancels and waits until that is done; a third
+        one waits no longer.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed twice, or once where there is no `on_interrupt`.
+        """
+        outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        task: asyncio.Task[T] | None = None
+
+        def start() -> None:
+            nonlocal task
+            task = loop.create_task(coroutine)
+            task.add_done_callback(lambda done: _pass_on(done, outcome))
+
+        loop = self.loop()
+        loop.call_soon_threadsafe(start)
+        interrupts = 0 if on_interrupt is not None else 1
+        while True:
+            try:
+                # A wait without time-out could not be interrupted on every platform.
+                concurrent.futures.wait([outcome], timeout=0.2)
+                if outcome.done():
+                    break
+            except KeyboardInterrupt:
+                interrupts += 1
+                if interrupts == 1 and on_interrupt is not None:
+                    loop.call_soon_threadsafe(on_interrupt)
+                elif interrupts == 2:
+                    loop.call_soon_threadsafe(lambda: task is not None and task.cancel())
+                else:
+                    raise
+        try:
+            return outcome.result()
+        except concurrent.futures.CancelledError:
+            raise KeyboardInterrupt from None
+
+    def close(self, *coroutines: Coroutine[Any, Any, Any]) -> None:
+        """Runs `coroutines` and stops the loop; the next use starts another."""
+        with self._lock:
+            loop, mine = self._loop, self._pid == os.getpid()
+            self._loop = None
+        if loop is None or not mine or loop.is_closed():
+            for coroutine in coroutines:
+                coroutine.close()
+            return
+        try:
+            for coroutine in coroutines:
+                asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout=10)
+        finally:
+            _end(loop, os.getpid())
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    if pid == os.getpid() and not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def _pass_on(task: asyncio.Task[T], outcome: concurrent.futures.Future[T]) -> None:
+    if task.cancelled():
+        outcome.set_exception(concurrent.futures.CancelledError())
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())

@@ -1,0 +1,192 @@
+"""Who answers: panels of annotators that differ in focus, temperature, wording and form of answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from .prompts import PAPER_FOCI, PromptSet
+from .types import Mode, PanelMember
+
+__all__ = ["default_panel", "describe_panel", "paper_panel", "panel_from", "without_temperature"]
+
+logger = logging.getLogger(__name__)
+
+#: Bands of temperature of arXiv 2601.14620; annotator i draws from band i mod 5.
+_PAPER_BANDS = ((0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 0.93))
+_PAPER_JITTER = 0.05
+#: Temperatures of the default panel, for models that honour them.
+_LOWEST, _HIGHEST = 0.4, 1.0
+
+
+def paper_panel(num_annotations: int = 10, seed: int = 42) -> tuple[PanelMember, ...]:
+    """The panel of arXiv 2601.14620: annotator i has focus i mod 5 and a temperature from band i mod 5.
+
+    Focus and temperature are fully confounded there, and so they are here. A temperature is drawn once for all utterances:
+    uniformly from its band, moved by up to ±0.05, clipped to [0.1, 1.0].
+
+    Args:
+        num_annotations: Annotators; the paper has 6 to 8 for IEMOCAP, 10 for MSP-Podcast and 20 for its saturation study.
+        seed: Of the temperatures.
+
+    Returns:
+        The members, all in label mode.
+
+    Example:
+        >>> [member.focus for member in paper_panel(6)][4:]
+        ['what_and_how', 'tone_and_content']
+    """
+    _check_number("num_annotations", num_annotations, 1)
+    members = []
+    for i in range(num_annotations):
+        rng = np.random.default_rng([seed, i])
+        low, high = _PAPER_BANDS[i % 5]
+        temperature = np.clip(rng.uniform(low, high) + rng.uniform(-_PAPER_JITTER, _PAPER_JITTER), 0.1, 1.0)
+        members.append(PanelMember(PAPER_FOCI[i % 5], round(float(temperature), 3), replicate=i // 5))
+    return tuple(members)
+
+
+def default_panel(
+    num_annotations: int = 10,
+    num_distributions: int = 0,
+    honours_temperature: bool = True,
+    num_wordings: int = 4,
+    foci: Sequence[str] = PAPER_FOCI,
+) -> tuple[PanelMember, ...]:
+    """Foci crossed with temperatures, or with phrasings where the model does not honour temperature.
+
+    The members are spread evenly: after the first len(foci) each focus was asked once, after the second twice at another level,
+    so that the effect of a focus can be told from that of a level.
+
+    Args:
+        num_annotations: Members that give one label.
+        num_distributions: Members that state a distribution, beside these.
+        honours_temperature: Whether the model does.
+        num_wordings: Phrasings that there are.
+        foci: What members attend to.
+
+    Returns:
+        The members: labels first.
+
+    Example:
+        >>> sorted({member.temperature for member in default_panel(10)})
+        [0.4, 1.0]
+        >>> sorted({member.wording for member in default_panel(10, honours_temperature=False)})
+        [0, 1]
+    """
+    _check_number("num_annotations", num_annotations, 0)
+    _check_number("num_distributions", num_distributions, 0)
+    if num_annotations + num_distributions < 1:
+        raise ValueError("A panel needs at least one member. Mend: raise num_annotations or num_distributions.")
+    modes: tuple[tuple[Mode, int], ...] = (("label", num_annotations), ("distribution", num_distributions))
+    members = []
+    for mode, number in modes:
+        rounds = -(-number // len(foci))
+        levels = max(1, min(rounds, num_wordings))
+        for i in range(number):
+            level, replicate = (i // len(foci)) % levels, i // (len(foci) * levels)
+            warmth = _LOWEST + (_HIGHEST - _LOWEST) * level / (levels - 1) if levels > 1 else _HIGHEST
+            members.append(
+                PanelMember(
+                    foci[i % len(foci)],
+                    round(warmth, 3) if honours_temperature else None,
+                    mode,
+                    replicate,
+                    0 if honours_temperature else level,
+                )
+            )
+    return tuple(members)
+
+
+def panel_from(members: Sequence[PanelMember | Mapping[str, Any]]) -> tuple[PanelMember, ...]:
+    """The user's own panel: `PanelMember` or dicts with its fields.
+
+    Members that are alike in everything get replicate numbers, so that each is asked once.
+
+    Raises:
+        ValueError: There is no member, or a field is unknown or out of range; the message names the member.
+
+    Example:
+        >>> [member.replicate for member in panel_from([{"focus": "voice"}, {"focus": "voice"}])]
+        [0, 1]
+    """
+    if isinstance(members, (str, Mapping)) or not isinstance(members, Sequence) or not members:
+        raise ValueError(f"A panel is a list of annotators, each with at least a focus; got {members!r}.")
+    known = {entry.name for entry in fields(PanelMember)}
+    seen: set[PanelMember] = set()
+    panel = []
+    for position, given in enumerate(members):
+        if isinstance(given, Mapping):
+            if set(given) - known:
+                raise ValueError(
+                    f"Annotator {position} has unknown fields: {', '.join(sorted(set(given) - known))}. "
+                    f"Known are {', '.join(sorted(known))}."
+                )
+            try:
+                member = PanelMember(**given)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"Annotator {position}: {error}") from error
+        else:
+            member = given
+        while member in seen:
+            member = PanelMember(**{**asdict(member), "replicate": member.replicate + 1})
+        seen.add(member)
+        panel.append(member)
+    return tuple(panel)
+
+
+def without_temperature(panel: Sequence[PanelMember], prompts: PromptSet) -> tuple[PanelMember, ...]:
+    """The same panel for a model that does not honour temperature.
+
+    Members that differed in nothing else differ in wording then, and where the phrasings are used up, as replicates.
+
+    Example:
+        >>> from hf_emo_dist.annotation.prompts import default_prompts
+        >>> [m.wording for m in without_temperature([PanelMember("voice", 0.2), PanelMember("voice", 0.9)], default_prompts())]
+        [0, 1]
+    """
+    seen: set[PanelMember] = set()
+    changed = []
+    for member in panel:
+        values = {**asdict(member), "temperature": None}
+        count = prompts.wordings(member.mode)
+        candidates = (
+            PanelMember(
+                **{**values, "wording": (member.wording + i) % count, "replicate": member.replicate + i // count}
+            )
+            for i in range(len(panel) * count)
+        )
+        fresh = next(candidate for candidate in candidates if candidate not in seen)
+        seen.add(fresh)
+        changed.append(fresh)
+    return tuple(changed)
+
+
+def describe_panel(panel: Sequence[PanelMember]) -> str:
+    """One line on who answers, for logs and cards.
+
+    >>> describe_panel(default_panel(10))
+    '10 label annotators: 5 foci, temperatures 0.4, 1'
+    """
+    parts = []
+    for mode, name in (("label", "label"), ("distribution", "distribution")):
+        members = [member for member in panel if member.mode == mode]
+        if members:
+            temperatures = sorted({m.temperature for m in members if m.temperature is not None})
+            wordings = len({m.wording for m in members})
+            how = [f"{len({m.focus for m in members})} foci"]
+            if temperatures:
+                how.append("temperatures " + ", ".join(f"{value:g}" for value in temperatures))
+            if wordings > 1:
+                how.append(f"{wordings} wordings")
+            parts.append(f"{len(members)} {name} annotators: {', '.join(how)}")
+    return "; ".join(parts)
+
+
+def _check_number(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"`{name}` must be a whole number from {least}, got {value!r}.")

@@ -1,0 +1,136 @@
+"""Reading utterances out of examples, batches and data sets, with their audio left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["RESTRICTED_CORPORA", "Utterance", "is_batch", "read_batch", "read_dataset"]
+
+#: Corpora whose licences do not let their audio be passed on; a column `restricted` says it of any other.
+RESTRICTED_CORPORA = frozenset({"iemocap", "msp_podcast", "msp-podcast"})
+_KNOWN = ("id", "transcript", "speaker", "corpus", "restricted", "synthetic_annotations")
+
+
+@dataclass
+class Utterance:
+    """One row, as annotators need it.
+
+    Attributes:
+        row_id: Its id, or its number where there is none.
+        audio: In any shape that `audio.load_audio` takes.
+        transcript: What is spoken, where it is known.
+        row: The columns that the backend reads.
+        restricted: Whether its licence forbids passing the audio on.
+        annotations: Those that the row has already.
+        mixed: Whether the row came from mixing two others; such rows are not annotated.
+    """
+
+    row_id: str
+    audio: Any
+    transcript: str | None = None
+    row: Mapping[str, Any] = field(default_factory=dict)
+    restricted: bool = False
+    annotations: Sequence[Mapping[str, Any]] = ()
+    mixed: bool = False
+
+
+def is_batch(example_or_batch: Mapping[str, Any], audio_column: str) -> bool:
+    """Say whether this is a batch: a list in each column.
+
+    >>> is_batch({"id": ["a"], "audio": [b""]}, "audio"), is_batch({"id": "a", "audio": b""}, "audio")
+    (True, False)
+    """
+    if "id" in example_or_batch:
+        return not isinstance(example_or_batch["id"], str) and hasattr(example_or_batch["id"], "__len__")
+    if hasattr(example_or_batch, "pa_table"):  # what Dataset.map gives
+        return type(example_or_batch).__name__ == "LazyBatch"
+    value = example_or_batch.get(audio_column)
+    # One clip may be a list of samples; a batch is a list of clips.
+    return isinstance(value, list) and not (value and isinstance(value[0], (int, float)))
+
+
+def read_batch(
+    example_or_batch: Mapping[str, Any], audio_column: str, columns: Sequence[str] = ()
+) -> tuple[list[Utterance], bool]:
+    """Return the utterances of an example or a batch, and whether it is a batch.
+
+    Raises:
+        KeyError: There is no audio column, or one of `columns` is missing.
+    """
+    if audio_column not in example_or_batch:
+        raise KeyError(
+            f"No column {audio_column!r} among {', '.join(example_or_batch)}. "
+            "Mend: pass audio_column=... with the name of the audio's column."
+        )
+    for name in columns:
+        if name not in example_or_batch:
+            raise KeyError(f"No column {name!r} among {', '.join(example_or_batch)}, and the annotator reads it.")
+    batched = is_batch(example_or_batch, audio_column)
+    names = [name for name in dict.fromkeys((*_KNOWN, "mixed_from", *columns)) if name in example_or_batch]
+    read = {name: example_or_batch[name] if batched else [example_or_batch[name]] for name in names}
+    audio = _raw_audio(example_or_batch, audio_column, batched)
+    return [
+        _utterance(clip, {name: column[i] for name, column in read.items()}, columns, i) for i, clip in enumerate(audio)
+    ], batched
+
+
+def _raw_audio(example_or_batch: Mapping[str, Any], column: str, batched: bool) -> list[Any]:
+    # Dataset.map gives views that decode audio when it is read, by torchcodec; the table behind them has the bytes.
+    table = getattr(example_or_batch, "pa_table", None)
+    if table is not None and column in getattr(example_or_batch, "keys_to_format", ()):
+        values: list[Any] = table.column(column).to_pylist()
+        return values
+    return list(example_or_batch[column]) if batched else [example_or_batch[column]]
+
+
+def read_dataset(
+    dataset: Any, audio_column: str, columns: Sequence[str] = (), batch_size: int = 64, only_flags: bool = False
+) -> Iterator[Utterance]:
+    """Go through the utterances of a `datasets.Dataset`; audio is not decoded, and a few rows at a time are in memory.
+
+    With `only_flags` neither audio nor `columns` are read: what is left tells which rows are restricted or mixed.
+
+    Raises:
+        KeyError: There is no audio column, or one of `columns` is missing.
+        TypeError: It is several splits, or a stream.
+    """
+    if isinstance(dataset, Mapping):
+        raise TypeError(f"This holds several splits ({', '.join(dataset)}). Mend: annotate one, dataset[split].")
+    if not hasattr(dataset, "with_format") or not hasattr(dataset, "__len__"):
+        raise TypeError("A stream cannot be annotated as a whole. Mend: dataset.map(annotator, batched=True).")
+    there = dataset.column_names
+    for name in (audio_column, *columns):
+        if name not in there:
+            raise KeyError(f"No column {name!r} among {', '.join(there)}. Mend: rename the column, or name it.")
+    wanted = ("id", "corpus", "restricted", "mixed_from") if only_flags else (*_KNOWN, "mixed_from", *columns)
+    names = [name for name in dict.fromkeys(wanted) if name in there]
+    arrow = dataset.select_columns(names if only_flags and names else [audio_column, *names]).with_format("arrow")
+    return _utterances(arrow, names, None if only_flags else audio_column, () if only_flags else columns, batch_size)
+
+
+def _utterances(
+    arrow: Any, names: Sequence[str], audio_column: str | None, columns: Sequence[str], batch_size: int
+) -> Iterator[Utterance]:
+    number = 0
+    for table in arrow.iter(batch_size=batch_size):
+        read = {name: table.column(name).to_pylist() for name in names}
+        clips = [None] * len(table) if audio_column is None else table.column(audio_column).to_pylist()
+        for i, clip in enumerate(clips):
+            yield _utterance(clip, {name: column[i] for name, column in read.items()}, columns, number)
+            number += 1
+
+
+def _utterance(audio: Any, values: Mapping[str, Any], columns: Sequence[str], number: int) -> Utterance:
+    row_id = values.get("id")
+    corpus = str(values.get("corpus") or "").lower()
+    return Utterance(
+        row_id=str(number) if row_id is None else str(row_id),
+        audio=audio,
+        transcript=values.get("transcript"),
+        row={"id": row_id, **{name: values[name] for name in columns}},
+        restricted=bool(values.get("restricted")) or corpus in RESTRICTED_CORPORA,
+        annotations=values.get("synthetic_annotations") or (),
+        mixed=bool(values.get("mixed_from")),
+    )

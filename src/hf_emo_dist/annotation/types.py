@@ -1,0 +1,357 @@
+"""What the parts of the annotation room hand each other: panel members, prompts, answers, records, and what can go wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+__all__ = [
+    "FAILURES",
+    "MODES",
+    "OK",
+    "Answer",
+    "Backend",
+    "FatalError",
+    "PanelMember",
+    "PreparedAudio",
+    "Prompt",
+    "Record",
+    "TransientError",
+    "Usage",
+    "canonical_json",
+    "ledger_key",
+]
+
+Mode = Literal["label", "distribution"]
+MODES: tuple[Mode, ...] = ("label", "distribution")
+
+#: The outcome of a reply that holds a vote.
+OK = "ok"
+#: Every other outcome, and what it means. Such a reply is a row of the ledger, and never a vote.
+FAILURES: Mapping[str, str] = MappingProxyType(
+    {
+        "empty": "the reply has no text",
+        "blocked": "the service's safety filter withheld the reply",
+        "truncated": "the reply broke off, or thinking used up its tokens",
+        "unparseable": "the reply is not in the form that was asked for",
+        "outside": "the reply names something that is not among the emotions",
+        "bad_sum": "the stated shares do not sum to 1",
+        "other_model": "another model answered than the one that was asked",
+        "rejected": "the service refused this clip or request",
+        "refused": "the annotator declined to answer",
+        "rate_limit": "the service's rate limit held until the attempts were used up",
+        "server": "the service failed until the attempts were used up",
+        "connection": "the connection failed until the attempts were used up",
+        "timeout": "no reply came in time until the attempts were used up",
+    }
+)
+
+#: Part of every key. Raise it when audio is prepared otherwise than before, so that replies to other audio are not taken for these.
+AUDIO_PREPARATION_VERSION = 1
+_KEY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PanelMember:
+    """One annotator: who answers, and how they are asked.
+
+    Attributes:
+        focus: What the annotator attends to: a name of `prompts.FOCI`, or a sentence of the user's own.
+        temperature: Sampling temperature, or None for the model's own.
+        mode: ``"label"`` for one emotion, ``"distribution"`` for the expected split of listeners.
+        replicate: Number among members that are otherwise alike; from 0.
+        wording: Number of the phrasing of the question, of `prompts.WORDINGS`.
+        persona: Who the annotator is to be, in words; None (the default) leaves it out.
+    """
+
+    focus: str
+    temperature: float | None = None
+    mode: Mode = "label"
+    replicate: int = 0
+    wording: int = 0
+    persona: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"`mode` of an annotator must be one of {', '.join(map(repr, MODES))}, got {self.mode!r}.")
+        if not self.focus or not isinstance(self.focus, str):
+            raise ValueError(f"`focus` of an annotator must be a name or a sentence, got {self.focus!r}.")
+        if self.temperature is not None and not 0 <= self.temperature <= 2:
+            raise ValueError(f"`temperature` of an annotator must lie between 0 and 2, got {self.temperature}.")
+        if self.replicate < 0 or self.wording < 0:
+            raise ValueError("`replicate` and `wording` of an annotator are numbers from 0.")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one panel member is told about one clip; the same for every service.
+
+    Attributes:
+        system: Who is asked and what for.
+        text: The question, with the transcript as quoted data where there is one.
+        emotions: The label set, in the order in which it is shown.
+        mode: The form of the answer.
+        version: Of the prompt's wording, as `prompts.PROMPT_VERSION` or the hash of the user's file.
+    """
+
+    system: str
+    text: str
+    emotions: tuple[str, ...]
+    mode: Mode
+    version: str
+
+
+@dataclass(frozen=True)
+class PreparedAudio:
+    """A clip as it is sent.
+
+    Attributes:
+        data: The bytes of an audio file.
+        mime: Its type, such as ``"audio/flac"``.
+        seconds: Duration.
+        digest: `audio.audio_hash` of the clip as the data set has it, not of `data`.
+    """
+
+    data: bytes = field(repr=False)
+    mime: str
+    seconds: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one reply, as the service counted them; None where it does not say.
+
+    Attributes:
+        prompt_tokens: Input tokens in all, audio included.
+        audio_tokens: Input tokens of the audio, where the service tells them apart.
+        thinking_tokens: Tokens of hidden reasoning.
+        output_tokens: Tokens of the visible reply.
+    """
+
+    prompt_tokens: int | None = None
+    audio_tokens: int | None = None
+    thinking_tokens: int | None = None
+    output_tokens: int | None = None
+
+    @property
+    def total(self) -> int:
+        """All tokens that were counted; `audio_tokens` are among `prompt_tokens`."""
+        return (self.prompt_tokens or 0) + (self.thinking_tokens or 0) + (self.output_tokens or 0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a backend got back for one request, before the text is read.
+
+    Attributes:
+        text: The reply as it came; None where there is none.
+        failure: None, or one of ``empty``, ``blocked``, ``truncated``, ``rejected``, ``refused``.
+        detail: The service's own reason, without secrets.
+        model_version: The model that says it answered; None where the service does not say.
+        usage: Tokens.
+        settings: The settings that were in effect.
+    """
+
+    text: str | None
+    failure: str | None = None
+    detail: str = ""
+    model_version: str | None = None
+    usage: Usage = Usage()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TransientError(Exception):
+    """A request that may succeed when it is sent again.
+
+    Attributes:
+        kind: ``rate_limit``, ``server``, ``connection`` or ``timeout``.
+        retry_after: Seconds that the server asks to wait, or None.
+    """
+
+    def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.kind, self.retry_after = kind, retry_after
+
+
+class FatalError(Exception):
+    """A problem that every further request would meet too: the run stops at once and nothing is sent again.
+
+    Attributes:
+        reason: ``authentication``, ``permission``, ``not_found``, ``quota``, ``other_model`` or ``setup``.
+        mend: What the user can do.
+    """
+
+    def __init__(self, reason: str, message: str, mend: str) -> None:
+        super().__init__(f"{message} Mend: {mend}")
+        self.reason, self.mend = reason, mend
+
+
+class Backend(Protocol):
+    """A service that answers panel members. One file a service in `annotation/backends`.
+
+    An instance may be pickled (`Dataset.map` does, for its fingerprint and its workers): what it pickles holds everything that
+    changes an answer, and neither secrets nor open connections.
+
+    Attributes:
+        name: Of the service, such as ``"gemini"``.
+        model: The model that is asked.
+        endpoint: Identity of the server, without secrets: ``"https://host/path"``, or ``"local"``.
+        capabilities: What the model takes and honours, see `annotation.capabilities.ModelCapabilities`.
+        row_columns: Columns of the row that `render` reads.
+    """
+
+    name: str
+    model: str
+    endpoint: str
+    capabilities: Any
+    row_columns: tuple[str, ...]
+
+    @property
+    def destination(self) -> str | None:
+        """Where audio is uploaded to, in words; None if it stays on this machine."""
+        ...
+
+    @property
+    def terms(self) -> str:
+        """Under whose terms, with an address."""
+        ...
+
+    def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The complete request without audio and secrets, of what `json` can write. All that changes the answer is in it."""
+        ...
+
+    def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
+        """The clip in a form that the service takes. Raises `AudioError` for a clip that cannot be sent."""
+        ...
+
+    async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
+        """Sends one request, once. Raises `TransientError` or `FatalError`; a clip that is refused is an Answer."""
+        ...
+
+    async def close(self) -> None:
+        """Closes the connections of the running event loop."""
+        ...
+
+    def secrets(self) -> tuple[str, ...]:
+        """The strings that must never be written anywhere."""
+        ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """One reply: a row of the ledger.
+
+    Attributes:
+        key: What was asked of whom about what, see `ledger_key`.
+        outcome: ``"ok"``, or one of `FAILURES`.
+        label: The emotion, in ``label`` mode and when the outcome is ok.
+        distribution: Emotion to share, in ``distribution`` mode and when the outcome is ok.
+        text: The reply as it came, without secrets.
+        detail: Why there is no vote.
+        backend, endpoint, model: Who was asked.
+        model_version: Who says it answered.
+        focus, temperature, mode, replicate, wording, persona: The panel member.
+        prompt_version: Of the prompt's wording.
+        plan: Hash of the annotator's settings: the rows of one plan belong together.
+        audio: `audio_hash` of the clip.
+        request: SHA-256 of the rendered request.
+        row_id: The id of the first row that this was asked for.
+        settings: The settings that were in effect.
+        prompt_tokens, audio_tokens, thinking_tokens, output_tokens: As the service counted them.
+        cost_usd: By the table of prices; None where there is no price.
+        latency_s: Seconds from sending to the reply.
+        tries: Requests that were sent for it, this one included.
+        created: UTC, ISO 8601.
+        attempt: 0 for the first reply that was stored under the key, 1 for the second, …; set by the ledger.
+    """
+
+    key: str
+    outcome: str
+    label: str | None = None
+    distribution: Mapping[str, float] | None = None
+    text: str | None = None
+    detail: str = ""
+    backend: str = ""
+    endpoint: str = ""
+    model: str = ""
+    model_version: str | None = None
+    focus: str = ""
+    temperature: float | None = None
+    mode: Mode = "label"
+    replicate: int = 0
+    wording: int = 0
+    persona: str | None = None
+    prompt_version: str = ""
+    plan: str = ""
+    audio: str = ""
+    request: str = ""
+    row_id: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prompt_tokens: int | None = None
+    audio_tokens: int | None = None
+    thinking_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    latency_s: float | None = None
+    tries: int = 1
+    created: str = ""
+    attempt: int = 0
+
+    def __post_init__(self) -> None:
+        if self.outcome != OK and self.outcome not in FAILURES:
+            raise ValueError(f"`outcome` must be 'ok' or one of {', '.join(FAILURES)}, got {self.outcome!r}.")
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt, thinking and output tokens together."""
+        return (self.prompt_tokens or 0) + (self.thinking_tokens or 0) + (self.output_tokens or 0)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that is the same for equal values: sorted keys, no spaces, no NaN.
+
+    >>> canonical_json({"b": 1, "a": [0.5, None]})
+    '{"a":[0.5,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def request_hash(request: Mapping[str, Any]) -> str:
+    """SHA-256 of a rendered request, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(request).encode()).hexdigest()
+
+
+def ledger_key(*, audio: str, request: str, backend: str, endpoint: str, model: str, replicate: int) -> str:
+    """The key of a reply: it changes with whatever may change the answer, and with nothing else.
+
+    Args:
+        audio: `audio_hash` of the clip, of its source bytes where there are any.
+        request: `request_hash` of the complete rendered request, without audio and secrets.
+        backend: The service's name.
+        endpoint: Identity of the server.
+        model: The model that is asked.
+        replicate: Number among otherwise equal members.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> ledger_key(audio="a" * 64, request="b" * 64, backend="gemini", endpoint="e", model="m", replicate=0)[:8]
+        '07e1869e'
+    """
+    parts = {
+        "version": _KEY_VERSION,
+        "audio": audio,
+        "audio_preparation": AUDIO_PREPARATION_VERSION,
+        "request": request,
+        "backend": backend,
+        "endpoint": endpoint,
+        "model": model,
+        "replicate": replicate,
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

@@ -1,0 +1,151 @@
+"""The gate that every request passes, and what answers 429 do to it."""
+
+import asyncio
+
+import pytest
+
+from hf_emo_dist.annotation.loop import Channel, LoopThread
+from hf_emo_dist.annotation.pacing import Pacing
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_what_was_in_flight_together_halves_once():
+    clock = Clock()
+    pacing = Pacing(16, clock=clock)
+    sent = clock()
+    clock.now += 5.0  # however long the replies take
+    for _ in range(16):
+        clock.now += 0.1
+        pacing.refused(1.0, sent)
+    assert pacing.allowed == 8
+    pacing.refused(1.0, sent=clock())
+    assert pacing.allowed == 4
+    for _ in range(20):
+        pacing.refused(1.0, sent=clock())
+    assert pacing.allowed == 1
+
+
+def test_replies_let_one_more_in_for_each_round():
+    pacing = Pacing(8)
+    pacing.refused(1.0, pacing.clock())
+    for _ in range(5):
+        pacing.replied()
+    assert 4.9 < pacing.allowed < 5.3
+    for _ in range(100):
+        pacing.replied()
+    assert pacing.allowed == 8
+
+
+def test_waiting_times():
+    clock = Clock()
+    pacing = Pacing(4, first_backoff_s=1.0, last_backoff_s=10.0, clock=clock)
+    assert pacing.refused(7.5, clock()) == 7.5 and pacing.pause_left() == 7.5
+    assert pacing.refused(2.0, clock()) == 2.0 and pacing.pause_left() == 7.5  # the longer one holds
+    waits = [pacing.backoff(tries) for tries in range(1, 2000)]
+    for tries, wait in enumerate(waits, start=1):
+        assert 0.5 * min(10, 2.0 ** min(tries - 1, 9)) <= wait <= 10
+    assert pacing.backoff(1, asked_s=0.0) >= 0.5  # a server that asks for no wait is not flooded
+    # without a delay of the server's, each round of refusals doubles the pause
+    fresh = Pacing(64, first_backoff_s=1.0, last_backoff_s=100.0, clock=clock)
+    for number in range(1, 6):
+        assert 2.0 ** (number - 1) / 2 <= fresh.refused(None, clock()) <= 2.0 ** (number - 1)
+        clock.now += 0.1
+    fresh.replied()
+    assert fresh.refused(None, clock()) <= 1.0
+
+
+def test_trouble_is_counted_from_the_first_failure_after_a_reply():
+    clock = Clock()
+    pacing = Pacing(4, clock=clock)
+    clock.now += 10_000  # nothing was sent for hours, such as for want of money
+    assert pacing.trouble_s() == 0
+    pacing.refused(1.0, clock())
+    clock.now += 5
+    pacing.failed()
+    assert pacing.trouble_s() == 5
+    pacing.replied()
+    assert pacing.trouble_s() == 0
+
+
+def test_the_gate_lets_in_as_many_as_are_allowed_and_nobody_in_a_pause():
+    async def main():
+        pacing = Pacing(4)
+        most = 0
+
+        async def request():
+            nonlocal most
+            assert await pacing.enter()
+            most = max(most, pacing.in_flight)
+            await asyncio.sleep(0.001)
+            pacing.leave()
+
+        await asyncio.gather(*(request() for _ in range(50)))
+        assert most == 4 and pacing.in_flight == 0
+        began = pacing.clock()
+        pacing.refused(0.1, began)
+        most = 0
+        await asyncio.gather(*(request() for _ in range(10)))
+        assert pacing.clock() - began >= 0.1 and most == 2 and pacing.in_flight == 0
+        # One who is cancelled while being let in gives the place back.
+        pacing.refused(0.05, pacing.clock())
+        waiters = [asyncio.create_task(pacing.enter()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiters[0].cancel()
+        assert (await asyncio.gather(*waiters[:2], return_exceptions=True))[1] is True
+        pacing.close()
+        assert await waiters[2] is False and await pacing.enter() is False
+        assert pacing.in_flight == 1
+
+    asyncio.run(main())
+
+
+def test_a_channel_gives_what_is_in_it_and_then_ends():
+    async def main():
+        channel = Channel(2)
+        got = []
+
+        async def take():
+            while (item := await channel.get()) is not None:
+                got.append(item)
+
+        takers = [asyncio.create_task(take()) for _ in range(3)]
+        for number in range(20):
+            assert await channel.put(number)
+        assert await channel.room(2) == 2
+        await channel.put("last")
+        channel.close()
+        await asyncio.gather(*takers)
+        assert got == [*range(20), "last"] and channel.over
+        assert not await channel.put("more") and await channel.room(1) == 0
+
+    asyncio.run(main())
+
+
+def test_the_background_loop_raises_returns_and_starts_again():
+    thread = LoopThread()
+
+    async def value(x):
+        await asyncio.sleep(0)
+        if isinstance(x, BaseException):
+            raise x
+        return x
+
+    assert thread.run(value(3)) == 3
+    with pytest.raises(TimeoutError, match="mine"):
+        thread.run(value(TimeoutError("mine")))
+    first = thread.loop()
+    thread.close(value(1))
+    assert thread.run(value(4)) == 4 and thread.loop() is not first
+    thread.close()
+
+    async def inside():
+        return thread.run(value(5))  # as in a notebook, where a loop is running
+
+    assert asyncio.run(inside()) == 5
