@@ -17,6 +17,7 @@ EXTRA_OF = {
     "soundfile": "audio",
     "soxr": "audio",
     "matplotlib": "reports",
+    "scipy": "reports",
     "sklearn": "reports",
     "faiss": "augment",
     "librosa": "augment",

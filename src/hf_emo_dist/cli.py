@@ -18,12 +18,13 @@ from ._lazy import missing_extra
 COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("preparation.estimate_command", "tell what annotating a data set will cost, before anything is sent"),
     "annotate": ("preparation.annotate_command", "have a model vote on a data set, combine the votes, write Parquet"),
-    "predict": ("commands.predict", "Predict the distribution of perceived emotions for audio files."),
-    "train": ("commands.train", "Fine-tune a backbone on a data set of votes."),
-    "evaluate": ("commands.evaluate", "Score a checkpoint on a split, next to predictors that hear nothing."),
-    "card": ("commands.card", "Write the card of a checkpoint or of a data set."),
-    "push": ("commands.push", "Push a model, votes, a data set or a metric to the Hub."),
-    "env": ("commands.env", "Show versions, device and settings, for a bug report."),
+    "predict": ("commands.predict", "predict the distribution of perceived emotions for audio files"),
+    "train": ("commands.train", "fine-tune a backbone on a data set of votes"),
+    "evaluate": ("commands.evaluate", "score a checkpoint on a split, next to predictors that hear nothing"),
+    "card": ("commands.card", "write the card of a checkpoint or of a data set"),
+    "push": ("commands.push", "push a model, votes, a data set or a metric to the Hub"),
+    "env": ("commands.env", "show versions, device and settings, for a bug report"),
+    "report": ("reports.report_command", "studies of votes and models: tables, plots and one HTML page"),
 }
 
 
