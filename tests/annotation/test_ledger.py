@@ -248,7 +248,7 @@ def test_a_closed_ledger_says_so(tmp_path):
 
 def test_errors_travel_between_processes_whole(ledger):
     error = LedgerError("Why.", "what to do.", rescue_file="f", records=[record(0)])
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made above
+    copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.mend, copy.rescue_file, copy.records) == (str(error), "what to do.", "f", (record(0),))
 
 

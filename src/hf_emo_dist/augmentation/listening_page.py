@@ -64,9 +64,8 @@ def write_listening_page(
     Returns:
         The path.
     """
-    places = (
-        np.unique(np.linspace(0, len(mixed) - 1, min(number, len(mixed))).round().astype(int)) if len(mixed) else []
-    )
+    shown = min(number, len(mixed))
+    places = np.unique(np.linspace(0, len(mixed) - 1, shown).round().astype(int)) if shown else np.zeros(0, dtype=int)
     known = row_positions(plan.dataset)
     sections = []
     for row in (mixed[int(place)] for place in places):

@@ -147,8 +147,9 @@ def read_pool(
     left_out: dict[str, list[str]] = {}
     kept = list(ids)
     if not filled.all():
-        left_out["no emotion_distribution"] = [ids[i] for i in np.flatnonzero(~filled)]
-        kept, structs = [ids[i] for i in np.flatnonzero(filled)], [structs[i] for i in np.flatnonzero(filled)]
+        left_out["no emotion_distribution"] = [ids[int(i)] for i in np.flatnonzero(~filled)]
+        kept = [ids[int(i)] for i in np.flatnonzero(filled)]
+        structs = [structs[int(i)] for i in np.flatnonzero(filled)]
         features, order = features[filled], order[filled]
     names = validate_emotions(list(structs[0]) if emotions is None else emotions)
     matrix = distributions_to_matrix(structs, names, ids=kept)
