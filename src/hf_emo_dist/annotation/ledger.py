@@ -196,7 +196,7 @@ class Ledger:
                 if self._database.mode == "parts":
                     exchange.append_lines(exchange.part_name(self.path, self._owner.token), replies)
                 rows.insert(connection, entries, newest=True)
-                limiting.settle(connection, self._owner, {record.key: record.total_tokens for record in records})
+                limiting.settle(connection, self._owner, {row[rows.KEY]: rows.tokens_of(row) for _, row in entries})
         except OSError as error:
             raise exchange.rescue(self.path, self._owner.token, replies, str(error).partition(" Mend:")[0]) from error
 

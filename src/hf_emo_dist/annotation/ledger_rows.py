@@ -19,7 +19,7 @@ __all__ = ["Row", "content_id", "insert", "lookup", "record_of", "row_of"]
 Row = tuple[Any, ...]
 
 COLUMNS = ", ".join(FIELDS)
-_KEY, _OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
+KEY, _OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
 _DISTRIBUTION, _SETTINGS = FIELDS.index("distribution"), FIELDS.index("settings")
 _COST = FIELDS.index("cost_usd")
 _TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens"))
@@ -69,6 +69,11 @@ _CAST = {name: _integer if name in INTEGERS else float if name in REALS else _te
 }
 
 
+def tokens_of(row: Row) -> int:
+    """All tokens of a reply."""
+    return sum(row[place] or 0 for place in _TOKENS)
+
+
 @functools.lru_cache(maxsize=1024)  # the settings of thousands of replies are the same
 def _parsed(text: str) -> dict[str, Any]:
     return json.loads(text)
@@ -105,7 +110,7 @@ def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Rec
     for start in range(0, len(keys), 1000):
         condition, value = among(keys[start : start + 1000])
         for row in connection.execute(f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND {condition}", (value,)):
-            found[row[_KEY]] = record_of(row)
+            found[row[KEY]] = record_of(row)
     return found
 
 
@@ -133,11 +138,11 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     Returns:
         How many were new.
     """
-    known = attempts(connection, list({row[_KEY] for _, row in rows}))
+    known = attempts(connection, list({row[KEY] for _, row in rows}))
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
     new: dict[str, Row] = {}
     for reply_id, row in rows:
-        entries = known.setdefault(row[_KEY], [])
+        entries = known.setdefault(row[KEY], [])
         if reply_id in before or reply_id in new:
             continue
         if newest and entries and entries[-1][0] >= reply_id:
@@ -159,7 +164,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
         connection.executemany("UPDATE replies SET attempt = ?, counts = ? WHERE reply_id = ?", moved)
     if new:
         cost = sum(row[_COST] or 0.0 for row in new.values())
-        tokens = sum(row[place] or 0 for row in new.values() for place in _TOKENS)
+        tokens = sum(map(tokens_of, new.values()))
         connection.execute(
             "UPDATE totals SET cost_usd = cost_usd + ?, tokens = tokens + ?, replies = replies + ?",
             (cost, tokens, len(new)),
