@@ -63,6 +63,16 @@ BLOCK = (
         ("transformers", "hf_emo_dist.EmotionDistributionTrainer", "train"),
         ("peft", "hf_emo_dist.paper_lora_config()", "train"),
         ("soundfile", "hf_emo_dist.load_audio(b'RIFF')", "audio"),
+        (
+            "faiss",
+            "import numpy as np\nfrom hf_emo_dist.augmentation.neighbours import find_neighbours\nfind_neighbours(np.eye(3, dtype='f4'), 1)",
+            "augment",
+        ),
+        (
+            "librosa",
+            "import numpy as np\nhf_emo_dist.WaveformPerturbation(p=1.0).waveform(np.ones(9000, 'f4'), 'a')",
+            "augment",
+        ),
     ],
 )
 def test_a_missing_extra_names_the_install(installed, tmp_path, package, use, extra):

@@ -114,6 +114,15 @@ def test_mixed_rows_have_no_votes_and_are_not_scored():
         check_columns(both, EMOTIONS, "emotion_distribution", "evaluation")
 
 
+def test_the_dominant_sources_words_reach_the_prompt(tiny_processor):
+    mixed = dime(target=8, neighbours="any").plan(unbalanced((6, 4, 2))).map()
+    tokens = tiny_processor.from_rows(list(mixed))["input_ids"]
+    for row, prompt in zip(mixed, tiny_processor.tokenizer.batch_decode(tokens), strict=True):
+        first, second = row["mixed_from"]
+        heard, other = (first, second) if row["mix_ratio"] >= 0.5 else (second, first)
+        assert f"Words of {heard}." in prompt and f"Words of {other}." not in prompt
+
+
 def test_a_true_distribution_is_mixed_too():
     from hf_emo_dist import simulate_corpus
 

@@ -93,8 +93,8 @@ class DiMEAug:
             number of rows to add. For ``"dominant"`` and a dict both sources have the same dominant emotion, and so has the mixed row.
         target_ratio: Level to reach, as a share of the emotion with the most mass (or rows).
         balance: ``"uniform"``, or emotion to its share of the mass.
-        max_growth: Most rows to add, as a share of the rows there are, for ``target="mass"``; `None` is no bound.
-        max_repeats: Most mixed rows that one utterance begins; `None` is no bound.
+        max_growth: Most rows to add, as a share of the rows there are, for ``target="mass"``; `None` is no bound, -1 the preset's.
+        max_repeats: Most mixed rows that one utterance begins; `None` is no bound, -1 the preset's.
         alpha: λ ~ Beta(alpha, alpha); 1 is U(0, 1).
         mixing: ``"between_class"``, ``"paper"``, or a function ``(first, second, ratio) -> waveform``.
         lengths: For ``"between_class"``: what becomes of the shorter clip, ``"align"``, ``"pad"`` or ``"loop"``.

@@ -51,7 +51,8 @@ def write_listening_page(
 ) -> Path:
     """Writes a page with a handful of mixed clips, each with its two sources: players, words, λ and the three distributions.
 
-    The file is complete in itself: the audio is inside as FLAC, nothing is loaded from elsewhere. Whatever comes from the data is escaped.
+    The file is complete in itself: the audio is inside as FLAC, nothing is loaded from elsewhere. Whatever comes from the data is escaped. It holds
+    recordings: treat it like them.
 
     Args:
         plan: The plan.
@@ -65,10 +66,10 @@ def write_listening_page(
         The path.
     """
     shown = min(number, len(mixed))
-    places = np.unique(np.linspace(0, len(mixed) - 1, shown).round().astype(int)) if shown else np.zeros(0, dtype=int)
+    places = np.unique(np.linspace(0, max(0, len(mixed) - 1), shown).round().astype(int)).tolist()
     known = row_positions(plan.dataset)
     sections = []
-    for row in (mixed[int(place)] for place in places):
+    for row in (mixed[place] for place in places):
         first, second = (plan.dataset[known[name]] for name in row["mixed_from"])
         ratio = float(row["mix_ratio"])
         clips = [

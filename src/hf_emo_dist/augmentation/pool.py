@@ -92,7 +92,7 @@ def check_trainable(dataset: Any) -> None:
                 "dataset_scripts/from_table.py, or write the distributions with dataset.map(combine_votes)."
             )
     if "mixed_from" in dataset.column_names:
-        mixed = sum(bool(sources) for sources in dataset["mixed_from"])
+        mixed = sum(bool(sources) for sources in dataset["mixed_from"][:])
         if mixed:
             raise ValueError(
                 f"{mixed} rows were mixed already. Mend: augment the original rows, "
@@ -147,9 +147,9 @@ def read_pool(
     left_out: dict[str, list[str]] = {}
     kept = list(ids)
     if not filled.all():
-        left_out["no emotion_distribution"] = [ids[int(i)] for i in np.flatnonzero(~filled)]
-        kept = [ids[int(i)] for i in np.flatnonzero(filled)]
-        structs = [structs[int(i)] for i in np.flatnonzero(filled)]
+        left_out["no emotion_distribution"] = [ids[i] for i in np.flatnonzero(~filled).tolist()]
+        there = np.flatnonzero(filled).tolist()
+        kept, structs = [ids[i] for i in there], [structs[i] for i in there]
         features, order = features[filled], order[filled]
     names = validate_emotions(list(structs[0]) if emotions is None else emotions)
     matrix = distributions_to_matrix(structs, names, ids=kept)
