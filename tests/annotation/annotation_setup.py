@@ -41,6 +41,7 @@ def _client(url, key):
 
 
 def gemini(server, key=KEY, model=MODEL, **options):
+    """`server` is anything with a `url`."""
     return GeminiBackend(model, client=_client(server.url, key), **options)
 
 

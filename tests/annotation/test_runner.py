@@ -195,9 +195,7 @@ def test_duplicated_clips_are_asked_for_once_and_counted_for_each_row(ledger):
 
 
 def test_mixed_rows_get_no_votes_and_rows_without_ids_do(ledger):
-    rows = [
-        {"audio": {"bytes": clip(i), "path": None}, "mixed_from": ["a", "b"] if i == 1 else []} for i in range(3)
-    ]
+    rows = [{"audio": {"bytes": clip(i), "path": None}, "mixed_from": ["a", "b"] if i == 1 else []} for i in range(3)]
     result = annotator(ScriptedBackend(), ledger).annotate(dataset(rows))
     assert [len(found) for found in result.dataset["synthetic_votes"]] == [3, 0, 3]
     assert {record.row_id for record in ledger.records()} == {"0", "2"}
