@@ -27,6 +27,15 @@ _PUBLIC = {
     "simulate_corpus": "corpora",
     "speaker_disjoint_split": "corpora",
     "write_dataset": "corpora",
+    "AnnotationIncomplete": "annotation",
+    "Annotator": "annotation",
+    "GeminiBackend": "annotation",
+    "Ledger": "annotation",
+    "OpenAIBackend": "annotation",
+    "PanelMember": "annotation",
+    "SimulatedBackend": "annotation",
+    "annotate_with_gemini": "annotation",
+    "prepare_dataset": "preparation",
     "EmotionDistributionProcessor": "modeling",
     "Qwen2AudioEmotionConfig": "modeling",
     "Qwen2AudioForEmotionDistribution": "modeling",
@@ -41,7 +50,19 @@ _PUBLIC = {
     "paper_lora_config": "training",
     "load_emotion_model": "hub",
 }
-_MODULES = ("audio", "corpora", "emotions", "hub", "modeling", "reports", "scores", "training", "votes")
+_MODULES = (
+    "annotation",
+    "audio",
+    "corpora",
+    "emotions",
+    "hub",
+    "modeling",
+    "preparation",
+    "reports",
+    "scores",
+    "training",
+    "votes",
+)
 
 __all__ = ["scores", *_PUBLIC]
 

@@ -18,6 +18,8 @@ EXTRA_OF = {
     "matplotlib": "reports",
     "sklearn": "reports",
     "evaluate": "evaluate",
+    "google": "annotate",  # google-genai; other packages share the name
+    "openai": "openai",
 }
 
 

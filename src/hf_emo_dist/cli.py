@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from ._lazy import missing_extra
 
 #: subcommand → (module, what it does in one line)
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "estimate": ("preparation.estimate_command", "tell what annotating a data set will cost, before anything is sent"),
+    "annotate": ("preparation.annotate_command", "have a model vote on a data set, combine the votes, write Parquet"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

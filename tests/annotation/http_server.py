@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import struct
-import sys
 import threading
 import time
 
@@ -64,6 +63,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         self.server.connections += 1
+        self.server.opened += 1
 
     def connection_lost(self, error):
         self.server.connections -= 1
@@ -116,8 +116,13 @@ class _Connection(asyncio.Protocol):
         request.body = b""
         if server.keep:
             server.requests.append(request)
-        server.in_flight += 1
-        server.most_in_flight = max(server.most_in_flight, server.in_flight)
+        if server.gate:
+            server.held.append((self, request, reply))
+            if len(server.held) == server.gate:
+                held, server.held = server.held, []
+                for connection, *rest in held:
+                    connection._send(*rest)
+            return
         delay = server.latency if reply.delay is None else reply.delay
         if delay > 0:
             server.loop.call_later(delay, self._send, request, reply)
@@ -126,7 +131,6 @@ class _Connection(asyncio.Protocol):
 
     def _send(self, request, reply):
         server = self.server
-        server.in_flight -= 1
         if reply.how == "never":
             return
         if reply.how == "abort" or self.transport.is_closing():
@@ -168,8 +172,10 @@ class Server:
         self.latency, self.key, self.keep, self.port = latency, key, keep, port
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if log else None
         self.requests, self.replies, self.script = [], [], []
-        self.count = self.sent = self.connections = self.in_flight = self.most_in_flight = 0
+        self.count = self.sent = self.connections = self.opened = 0
         self.loop = None
+        # How many requests must have come before any is answered; proves that so many can be under way at once.
+        self.gate, self.held = 0, []
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
@@ -263,7 +269,6 @@ class Server:
         ready()
         async with server:
             await self._stop.wait()
-            server.close_clients() if hasattr(server, "close_clients") else None
 
     @property
     def url(self):
@@ -308,6 +313,6 @@ def main(server_class):
                 await asyncio.sleep(0.2)
             server._stop.set()
 
-        await asyncio.gather(server._serve(lambda: (print(server.url), sys.stdout.flush())), watch())
+        await asyncio.gather(server._serve(lambda: os.write(1, f"{server.url}\n".encode())), watch())
 
     asyncio.run(serve())

@@ -1,1 +1,27 @@
 """Audio-language models as extra annotators: who answers, how they are asked, and every paid reply kept once."""
+
+from .._lazy import lazy_attributes
+
+_NAMES = {
+    "AnnotationIncomplete": "report",
+    "AnnotationResult": "annotator",
+    "Annotator": "annotator",
+    "Estimate": "estimate",
+    "GeminiBackend": "backends.gemini",
+    "Ledger": "ledger",
+    "LedgerError": "ledger",
+    "ModelCapabilities": "capabilities",
+    "OpenAIBackend": "backends.openai",
+    "PanelMember": "types",
+    "Prices": "capabilities",
+    "PromptSet": "prompts",
+    "RunReport": "report",
+    "SimulatedBackend": "backends.simulated",
+    "annotate_with_gemini": "functions",
+    "default_panel": "panel",
+    "load_prompts": "prompts",
+    "make_backend": "choice",
+    "paper_panel": "panel",
+}
+__all__ = list(_NAMES)
+__getattr__ = lazy_attributes(__name__, _NAMES)

@@ -86,7 +86,7 @@ class Annotator:
 
     Example:
         >>> import numpy as np, tempfile
-        >>> row = {"id": "a", "audio": {"array": 0.1 * np.ones(8000, "float32"), "sampling_rate": 16000},
+        >>> row = {"id": "a", "audio": {"array": np.linspace(-0.1, 0.1, 8000, dtype="float32"), "sampling_rate": 16000},
         ...        "true_distribution": {"angry": 0.0, "sad": 1.0}}
         >>> annotator = Annotator("simulated", emotions=["angry", "sad"], num_annotations=3, progress=False,
         ...                       ledger=tempfile.mkdtemp() + "/votes.sqlite")
@@ -257,9 +257,9 @@ class Annotator:
         """
         from .columns import with_columns
 
+        utterances = self.utterances(dataset)
         estimate = self.estimate(dataset, pilot) if pilot else None
-        total = len(dataset) * len(self.members)
-        report, keys = self.run(self.utterances(dataset), total=total)
+        report, keys = self.run(utterances, total=len(dataset) * len(self.members))
         report.estimate = estimate
         logger.info("%s", report.summary())
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
@@ -275,6 +275,12 @@ class Annotator:
         from .estimating import estimate
 
         return estimate(self, dataset, pilot)
+
+    def without_votes(self, dataset: Dataset) -> Dataset:
+        """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
+        from .columns import with_columns
+
+        return with_columns(dataset, self.ledger, [], self.emotions)
 
     def features(self, features: Features) -> Features:
         """`features` with the new columns, for ``dataset.map(annotator, features=annotator.features(dataset.features))``."""

@@ -108,7 +108,7 @@ def expected_usage(request: Any, seconds: float, num_emotions: int, capabilities
     size = len(request_text(request).encode())
     rate = capabilities.audio_tokens_per_second
     audio = (
-        Span(seconds * rate, (seconds + 1) * rate)
+        Span(int(seconds * rate), (seconds + 1) * rate)
         if rate is not None
         else Span(0, (seconds + 1) * _AUDIO_TOKENS_A_SECOND)
     )

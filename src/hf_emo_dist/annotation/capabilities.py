@@ -64,8 +64,8 @@ class Thinking:
 
     Attributes:
         kind: ``"budget"``, a number of tokens; ``"level"``, a word; ``"none"``, not set.
-        least: The least that can be asked for; 0 switches it off.
-        levels: The words, least first.
+        least: The least that can be asked for; 0 switches it off. None: nothing is asked for.
+        levels: The words, least first, as far as known.
         can_be_off: Whether it can be switched off.
     """
 
@@ -195,21 +195,22 @@ _TABLE = (
     ),
     _gemini_3("gemini-3.7-flash", _LOW),
     _gemini_3("gemini-3.5-flash", _MINIMAL, Prices(1.50, 1.50, 9.00, _READ, _GOOGLE)),
-    _gemini_3("gemini-3.5-flash-lite", _MINIMAL, Prices(0.30, 0.30, 2.50, _READ, _GOOGLE)),
+    # It does not think unless told to; which levels it has was not found.
+    _gemini_3("gemini-3.5-flash-lite", Thinking("level"), Prices(0.30, 0.30, 2.50, _READ, _GOOGLE)),
     _gemini_3("gemini-3.1-pro-preview", _LOW, Prices(2.00, 2.00, 12.00, _READ, _GOOGLE)),
     _gemini_25(
         "gemini-2.5-pro",
         Thinking("budget", 128),
         retired_on=date(2026, 12, 1),
         replaced_by="gemini-3.8-flash",
-        prices=(Prices(1.25, 1.25, 10.00, _READ, _GOOGLE),),
+        prices=(Prices(1.25, 1.25, 10.00, date(2026, 7, 1), _GOOGLE),),
     ),
     _gemini_25(
         "gemini-2.5-flash",
         Thinking("budget", 0, can_be_off=True),
         retired_on=date(2026, 12, 1),
         replaced_by="gemini-3.5-flash-lite",
-        prices=(Prices(0.30, 1.00, 2.50, _READ, _GOOGLE),),
+        prices=(Prices(0.30, 1.00, 2.50, date(2026, 7, 1), _GOOGLE),),
     ),
     # Its audio price was not found.
     _gemini_25("gemini-2.5-flash-lite", Thinking("budget", 0, can_be_off=True)),

@@ -42,12 +42,12 @@ def make_backend(name: str, preset: str = "default", model: str | None = None, *
 
         return GeminiBackend(model or (PAPER_GEMINI_MODEL if preset == "paper" else DEFAULT_GEMINI_MODEL), **options)
     if name == "openai":
-        from .backends.openai import OpenAIBackend
-
         if model is None:
             raise ValueError(
                 "The openai backend needs the name of a model. Mend: OpenAIBackend('gpt-audio'), or --model gpt-audio."
             )
+        from .backends.openai import OpenAIBackend
+
         return OpenAIBackend(model, **options)
     if name == "simulated":
         from .backends.simulated import SimulatedBackend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -107,7 +108,7 @@ def measured(records: Sequence[Record], requests: int) -> tuple[dict[str, Span],
     known = [record for record in records if record.prompt_tokens is not None and record.latency_s is not None]
     if not known or not requests:
         return None
-    spread = 1.96 * np.sqrt(1 / len(known) + 1 / requests)
+    spread = 1.96 * math.sqrt(1 / len(known) + 1 / requests)
 
     def span(values: Sequence[float]) -> Span:
         mean = float(np.mean(values))

@@ -110,7 +110,7 @@ def estimate(annotator: Annotator, dataset: Dataset, pilot: int = 0) -> Estimate
 
 def _pilot(annotator: Annotator, dataset: Dataset, number: int) -> list[Any]:
     """Annotates clips spread over the data set; returns the replies for them, those that were in the ledger too."""
-    if number < 1:
+    if number < 1 or isinstance(number, bool):
         raise ValueError(f"`pilot` must be a number of clips from 1, got {number!r}.")
     # Not the first ones: corpora are sorted by speaker. The choice depends on the number alone, so a repeated pilot costs nothing.
     order = sorted(range(len(dataset)), key=lambda i: hashlib.sha256(f"pilot-{i}".encode()).digest())

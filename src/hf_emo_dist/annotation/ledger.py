@@ -25,6 +25,7 @@ from hf_emo_dist.annotation import ledger_limits as limiting
 from hf_emo_dist.annotation import ledger_rows as rows
 from hf_emo_dist.annotation.ledger_limits import Claim, Limits, Owner, Reservation, Spending
 from hf_emo_dist.annotation.ledger_opening import Database, open_to_read
+from hf_emo_dist.annotation.ledger_place import FREE_BYTES_TO_GRANT, check_space
 from hf_emo_dist.annotation.ledger_schema import LedgerError, new_id
 from hf_emo_dist.annotation.types import OK, Record
 
@@ -159,6 +160,9 @@ class Ledger:
             limits: Caps and rates; None for none.
             lease_s: Seconds until the lease runs out. Longer than a request with its repetitions may take, else it is paid for twice; see
                 `extend`.
+
+        Raises:
+            LedgerError: if the ledger cannot be written, or its disk has too little space left for the replies; nothing is granted then.
         """
         limits = limits or Limits()
         if self._all_stored:  # so it was last time: a full ledger is read without waiting for those who write
@@ -168,6 +172,8 @@ class Ledger:
                 return Reservation(stored=found)
         with self._transaction() as connection:
             result = limiting.reserve(connection, claims, limits, self._owner, self._clock(), lease_s)
+            if result.granted:
+                check_space(self.path, FREE_BYTES_TO_GRANT)
         self._all_stored = len(result.stored) == len(claims)
         return result
 
@@ -204,7 +210,7 @@ class Ledger:
         """Lets the caller's leases on these keys run for `lease_s` seconds from now. What has run out is not brought back."""
         if keys:
             with self._transaction() as connection:
-                limiting.extend(connection, self._owner, keys, self._clock() + lease_s)
+                limiting.extend(connection, self._owner, keys, self._clock(), lease_s)
 
     def pause(self, scope: str, seconds: float) -> None:
         """Grants nobody anything in this scope for so long: after the server said that the rate is too high."""
@@ -368,7 +374,7 @@ class Ledger:
         # into the process's own working copy; the files stay as they are
         with self._database.transaction() as own:
             if self.path.exists() and self.path.stat().st_size:
-                with contextlib.closing(open_to_read(self.path)) as connection:
+                with contextlib.closing(open_to_read(self.path, locks=False)) as connection:
                     for page in rows.all_pages(connection):
                         rows.insert(own, page)
             for part in parts:

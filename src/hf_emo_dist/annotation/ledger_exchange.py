@@ -74,12 +74,8 @@ def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
             file.write(data.encode("ascii"))
             file.flush()
             os.fsync(file.fileno())
-            written = os.fstat(file.fileno())
-        # another process may have taken the file away to merge it before these lines were in it
-        with contextlib.suppress(FileNotFoundError):
-            now = os.stat(path)
-            if (now.st_dev, now.st_ino) == (written.st_dev, written.st_ino):
-                return
+        if path.exists():  # else another process took it away to merge it, perhaps before these lines were in it
+            return
 
 
 def read_lines(path: Path) -> tuple[list[tuple[str, Row]], int]:
@@ -107,6 +103,9 @@ def rescue(ledger: Path, token: str, replies: Sequence[tuple[str, Record]], reas
             append_lines(path, replies)
         except OSError as error:
             logger.debug("%s: %s", path, error)
+            with contextlib.suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
             continue
         if path == beside:
             mend = "when that is mended, open the ledger again: it takes the file in by itself."

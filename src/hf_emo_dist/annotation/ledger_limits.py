@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import socket
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from hf_emo_dist.annotation.ledger_rows import lookup
+from hf_emo_dist.annotation.ledger_rows import among, lookup
 from hf_emo_dist.annotation.types import OK, Record
 
 __all__ = ["Claim", "Limits", "Owner", "Reservation", "Spending"]
@@ -274,12 +273,8 @@ def reserve(
 
 
 def _held(connection: sqlite3.Connection, claims: Sequence[Claim]) -> dict[str, float]:
-    return dict(
-        connection.execute(
-            "SELECT key, expires FROM leases WHERE key IN (SELECT value FROM json_each(?))",
-            (json.dumps([claim.key for claim in claims]),),
-        )
-    )
+    condition, value = among([claim.key for claim in claims])
+    return dict(connection.execute(f"SELECT key, expires FROM leases WHERE {condition}", (value,)))
 
 
 def _over(limits: Limits, claim: Claim, cost: float, tokens: int) -> bool:
@@ -314,9 +309,9 @@ def spending(connection: sqlite3.Connection, now: float) -> Spending:
 def settle(connection: sqlite3.Connection, owner: Owner, used: dict[str, int]) -> None:
     """Drops the owner's leases on keys whose replies came, and gives the tokens back to the rates that were reserved in excess."""
     back: dict[str, int] = {}
+    condition, value = among(list(used))
     for key, scope, tokens in connection.execute(
-        "SELECT key, scope, tokens FROM leases WHERE owner = ? AND key IN (SELECT value FROM json_each(?))",
-        (owner.token, json.dumps(list(used))),
+        f"SELECT key, scope, tokens FROM leases WHERE owner = ? AND {condition}", (owner.token, value)
     ):
         if used[key] and tokens > used[key]:
             back[scope] = back.get(scope, 0) + tokens - used[key]
@@ -327,17 +322,16 @@ def settle(connection: sqlite3.Connection, owner: Owner, used: dict[str, int]) -
 
 def release(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str]) -> None:
     """Drops the owner's leases on these keys."""
-    connection.execute(
-        "DELETE FROM leases WHERE owner = ? AND key IN (SELECT value FROM json_each(?))",
-        (owner.token, json.dumps(list(keys))),
-    )
+    condition, value = among(keys)
+    connection.execute(f"DELETE FROM leases WHERE owner = ? AND {condition}", (owner.token, value))
 
 
-def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], expires: float) -> None:
-    """Lets the owner's leases on these keys run until `expires`."""
+def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], now: float, lease_s: float) -> None:
+    """Lets those of the owner's leases on these keys that still run do so for `lease_s` seconds from now."""
+    condition, value = among(keys)
     connection.execute(
-        "UPDATE leases SET expires = ? WHERE owner = ? AND key IN (SELECT value FROM json_each(?))",
-        (expires, owner.token, json.dumps(list(keys))),
+        f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
+        (now + lease_s, owner.token, now, value),
     )
 
 

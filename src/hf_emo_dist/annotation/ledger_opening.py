@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
-import tempfile
 import threading
 import time
 import weakref
@@ -15,12 +13,17 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from hf_emo_dist.annotation.ledger_schema import APPLICATION_ID, VERSION, LedgerError, damaged, explain, install, newer
-
-try:
-    import fcntl
-except ImportError:  # Windows, whose SQLite locks by other means
-    fcntl = None  # type: ignore[assignment]
+from hf_emo_dist.annotation import ledger_place
+from hf_emo_dist.annotation.ledger_schema import (
+    APPLICATION_ID,
+    VERSION,
+    LedgerError,
+    check_owner,
+    damaged,
+    explain,
+    install,
+    newer,
+)
 
 __all__ = ["Database", "Mode", "open_to_read"]
 
@@ -28,94 +31,7 @@ __all__ = ["Database", "Mode", "open_to_read"]
 Mode = Literal["wal", "delete", "parts"]
 
 _JOURNALS: tuple[Literal["wal"], Literal["delete"]] = ("wal", "delete")
-FREE_BYTES = 32 * 2**20
 CHECK_SECONDS = 2.0
-# their locks or their shared memory do not reach from one machine to the next, which a write-ahead log needs
-NETWORK_FILE_SYSTEMS = (
-    "nfs",
-    "lustre",
-    "gpfs",
-    "cifs",
-    "smb",
-    "beegfs",
-    "ceph",
-    "afs",
-    "fuse.",
-    "9p",
-    "glusterfs",
-    "pvfs",
-    "virtiofs",
-)
-
-
-def check_place(path: Path) -> None:
-    """Raises `LedgerError` if a ledger cannot live at `path`; makes its folder if that is missing."""
-    folder = path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LedgerError(
-            f"The folder of the ledger {path} cannot be made ({error.strerror}).",
-            "give a `ledger` in a folder that you may write.",
-        ) from error
-    if path.is_dir():
-        raise LedgerError(f"The ledger {path} is a folder.", "give a file, such as votes.sqlite in it.")
-    for place, what in ((folder, "folder"), (path, "file")):
-        if place.exists() and not os.access(place, os.R_OK | os.W_OK):
-            raise LedgerError(
-                f"The {what} of the ledger {path} is read-only.", "make it writable, or give another `ledger`."
-            )
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES:
-        raise LedgerError(
-            f"The disk of the ledger {path} has {free / 2**20:.0f} MiB left, which is too little to keep what is paid for.",
-            f"free at least {FREE_BYTES // 2**20} MiB, or give a `ledger` on another disk.",
-        )
-    check_header(path)
-
-
-def check_header(path: Path) -> None:
-    """Raises `LedgerError` if the file there is not one of SQLite's."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(16)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise LedgerError(f"The ledger {path} cannot be read ({error.strerror}).", "see to its permissions.") from error
-    if start and start != b"SQLite format 3\0":
-        raise LedgerError(f"{path} is not an SQLite file.", "give another file as `ledger`; that one stays as it is.")
-
-
-def locks_work(folder: Path) -> bool:
-    """Whether files in the folder can be locked, tried on a file of its own."""
-    if fcntl is None:
-        return True
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".lock-", suffix=".probe")
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.lockf(handle, fcntl.LOCK_UN)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-        os.unlink(name)
-    return True
-
-
-def on_network(path: Path) -> bool:
-    """Whether the file system is one that several machines share; False where the system does not say."""
-    best, kind = "", ""
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                mount, name = line.split()[1:3]
-                mount = mount.encode().decode("unicode_escape")
-                if len(mount) >= len(best) and (mount == "/" or f"{path}/".startswith(mount.rstrip("/") + "/")):
-                    best, kind = mount, name
-    except (OSError, ValueError):
-        return False
-    return kind.startswith(NETWORK_FILE_SYSTEMS)
 
 
 def address(path: Path, **options: str) -> str:
@@ -124,16 +40,22 @@ def address(path: Path, **options: str) -> str:
     return f"file:{quote(str(path))}?{query}"
 
 
-def open_to_read(path: Path, busy_timeout_s: float = 30.0) -> sqlite3.Connection:
-    """A read-only connection to a ledger of this version, also in a folder that is read-only or without locks.
+def open_to_read(path: Path, busy_timeout_s: float = 30.0, locks: bool = True) -> sqlite3.Connection:
+    """A read-only connection to a ledger of this version, also in a folder that is read-only.
+
+    Args:
+        locks: False for a file that cannot be locked, and so is written by nobody.
 
     Raises:
         LedgerError: if there is no such ledger.
     """
-    check_header(path)
+    ledger_place.check_header(path)
     # a write-ahead log cannot be read without its shared memory; a file that nobody writes can be read as it is
+    ways = [{"mode": "ro"}, {"mode": "ro", "immutable": "1"}]
+    if not locks and not Path(f"{path}-wal").exists():
+        ways.reverse()
     tried: sqlite3.Error | None = None
-    for options in ({"mode": "ro"}, {"mode": "ro", "nolock": "1"}, {"mode": "ro", "immutable": "1"}):
+    for options in ways:
         connection = None
         try:
             connection = sqlite3.connect(
@@ -169,7 +91,8 @@ class Database:
     """One connection of this process to the ledger's file, for one thread at a time.
 
     It is opened when it is first needed, closed before a fork and opened anew on both sides: SQLite's locks do not survive a fork, and a
-    connection that was taken along makes even a fresh one of the child believe that it holds locks which it has not.
+    connection that was taken along makes even a fresh one of the child believe that it holds locks which it has not. (Without this
+    ten acknowledged replies of a child were gone in a test, when the parent had closed the file before the child.)
 
     Args:
         path: of the file.
@@ -188,7 +111,6 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._process = 0
         self._file: tuple[int, int] | None = None
-        self._inherited: list[sqlite3.Connection] = []
         _DATABASES.add(self)
 
     @contextlib.contextmanager
@@ -221,12 +143,15 @@ class Database:
 
     def connect(self) -> sqlite3.Connection:
         """The connection of this process."""
-        if self._connection is not None and self._process == os.getpid():
-            return self._connection
-        if self._connection is not None:  # forked by something that runs no hooks: not even closing it is safe here
-            self._inherited.append(self._connection)
-            self._connection = None
-        check_place(self.path)
+        if self._connection is not None:
+            if self._process == os.getpid():
+                return self._connection
+            # neither using nor closing it is safe, and what another connection wrote could be gone when the parent ends
+            raise LedgerError(
+                f"This process was forked with the ledger {self.path} open, by other means than Python's.",
+                "start processes with multiprocessing or os.fork, or by `spawn`.",
+            )
+        ledger_place.check_place(self.path)
         connection = self._open()
         self._process = os.getpid()
         try:
@@ -267,7 +192,7 @@ class Database:
         )
 
     def _open(self) -> sqlite3.Connection:
-        if not locks_work(self.path.parent):
+        if not ledger_place.locks_work(self.path.parent):
             self.mode = "parts"
             self._file = None
             connection = self._connected("")
@@ -276,7 +201,7 @@ class Database:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         error: sqlite3.Error | None = None
-        for mode in _JOURNALS[1:] if on_network(self.path) else _JOURNALS:
+        for mode in _JOURNALS[1:] if ledger_place.on_network(self.path) else _JOURNALS:
             connection = self._connected(str(self.path))
             try:
                 self._set_journal(connection, mode)
@@ -306,6 +231,7 @@ class Database:
         if mode == "delete":
             # the only way out of a write-ahead log where shared memory does not work
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        check_owner(connection, self.path)  # before anything is changed in it
         deadline = time.monotonic() + self.busy_timeout_s
         while True:
             try:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,14 @@ _DISTRIBUTION, _SETTINGS = FIELDS.index("distribution"), FIELDS.index("settings"
 _COST = FIELDS.index("cost_usd")
 _TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens"))
 _INSERT = f"INSERT INTO replies (reply_id, counts, {COLUMNS}) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"
-_LOOKUP = f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND key IN (SELECT value FROM json_each(?))"
+
+
+def among(keys: Sequence[str]) -> tuple[str, str]:
+    """A condition of SQL that holds for rows with these keys, and the value of its one parameter."""
+    # one key alone is common and faster without the detour; else any number in one statement, whatever SQLite's limit
+    return (
+        ("key = ?", keys[0]) if len(keys) == 1 else ("key IN (SELECT value FROM json_each(?))", json.dumps(list(keys)))
+    )
 
 
 def row_of(record: Record) -> Row:
@@ -92,17 +99,18 @@ def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Rec
     """The record that counts, for each key that has one."""
     found: dict[str, Record] = {}
     for start in range(0, len(keys), 1000):
-        for row in connection.execute(_LOOKUP, (json.dumps(keys[start : start + 1000]),)):
+        condition, value = among(keys[start : start + 1000])
+        for row in connection.execute(f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND {condition}", (value,)):
             found[row[_KEY]] = record_of(row)
     return found
 
 
-def attempts(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, list[list[Any]]]:
+def attempts(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, list[list[Any]]]:
     """All replies under the keys, oldest first: lists of reply_id, outcome, attempt, counts."""
     found: dict[str, list[list[Any]]] = {}
+    condition, value = among(keys)
     for key, *entry in connection.execute(
-        "SELECT key, reply_id, outcome, attempt, counts FROM replies WHERE key IN (SELECT value FROM json_each(?)) ORDER BY reply_id",
-        (json.dumps(list(keys)),),
+        f"SELECT key, reply_id, outcome, attempt, counts FROM replies WHERE {condition} ORDER BY reply_id", (value,)
     ):
         found.setdefault(key, []).append(entry)
     return found
@@ -121,7 +129,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     Returns:
         How many were new.
     """
-    known = attempts(connection, {row[_KEY] for _, row in rows})
+    known = attempts(connection, list({row[_KEY] for _, row in rows}))
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
     new: dict[str, Row] = {}
     for reply_id, row in rows:

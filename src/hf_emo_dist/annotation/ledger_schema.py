@@ -117,7 +117,21 @@ def new_id(microseconds: int) -> str:
 
 
 def install(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> None:
-    """Makes the tables of a new file, and brings those of an older version to this one. To be called inside a write transaction.
+    """Makes the tables of a new file, and brings those of an older version to this one. To be called inside a write transaction."""
+    version, tables = check_owner(connection, path)
+    if not tables:
+        for statement in (*_TABLES, *_INDICES, _TOTALS, "INSERT INTO opened VALUES (0, 0)"):
+            connection.execute(statement)
+    else:
+        for old in range(version, VERSION):
+            MIGRATIONS[old](connection)
+    if version != VERSION or not tables:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def check_owner(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The file's version, and how many tables and indices it has.
 
     Raises:
         LedgerError: if the file belongs to another application, or to a newer version of this package.
@@ -129,15 +143,7 @@ def install(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> Non
         raise LedgerError(f"{path} is an SQLite file of another application.", "give another file as `ledger`.")
     if version > VERSION:
         raise newer(path, version)
-    if not tables:
-        for statement in (*_TABLES, *_INDICES, _TOTALS, "INSERT INTO opened VALUES (0, 0)"):
-            connection.execute(statement)
-    else:
-        for old in range(version, VERSION):
-            MIGRATIONS[old](connection)
-    if version != VERSION or not tables:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+    return version, tables
 
 
 def newer(path: str | os.PathLike[str], version: int) -> LedgerError:

@@ -170,7 +170,7 @@ def describe_panel(panel: Sequence[PanelMember]) -> str:
     """One line on who answers, for logs and cards.
 
     >>> describe_panel(default_panel(10))
-    '10 label annotators: 5 foci, temperatures 0.4, 1.0'
+    '10 label annotators: 5 foci, temperatures 0.4, 1'
     """
     parts = []
     for mode, name in (("label", "label"), ("distribution", "distribution")):

@@ -69,12 +69,12 @@ def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: b
 
 def _read_label(content: str, emotions: Sequence[str], lenient: bool) -> Reading:
     value: Any = content
+    broken = False
     if content[:1] in '{["':
         try:
             value = json.loads(content)
         except ValueError:
-            if not lenient:
-                return Reading("unparseable", detail="the reply breaks off or is not JSON")
+            broken = True
     while isinstance(value, (dict, list)) and len(value) == 1:
         value = next(iter(value.values())) if isinstance(value, dict) else value[0]
     if isinstance(value, str):
@@ -87,9 +87,13 @@ def _read_label(content: str, emotions: Sequence[str], lenient: bool) -> Reading
                 found = [name for name in emotions if places[name] >= 0]
                 if found:
                     return Reading(OK, label=min(found, key=lambda name: places[name]))
-            if len(word.split()) <= 3:
+            named = any(part in emotions for part in re.split(r"\W+", word.lower()))
+            if not broken and not named and len(word.split()) <= 3:
                 return Reading("outside", detail=f"{word!r} is not among {', '.join(emotions)}")
-    return Reading("unparseable", detail=f"expected one of {', '.join(emotions)}")
+    wrong = (
+        "the reply breaks off or is not JSON" if broken else f"expected one of {', '.join(emotions)} and nothing else"
+    )
+    return Reading("unparseable", detail=wrong)
 
 
 def _read_distribution(content: str, emotions: Sequence[str]) -> Reading:

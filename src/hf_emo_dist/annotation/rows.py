@@ -106,14 +106,19 @@ def read_dataset(
             raise KeyError(f"No column {name!r} among {', '.join(there)}. Mend: rename the column, or name it.")
     wanted = ("id", "corpus", "restricted", "mixed_from") if only_flags else (*_KNOWN, "mixed_from", *columns)
     names = [name for name in dict.fromkeys(wanted) if name in there]
-    arrow = dataset.select_columns(names if only_flags and names else [audio_column, *names])
+    arrow = dataset.select_columns(names if only_flags and names else [audio_column, *names]).with_format("arrow")
+    return _utterances(arrow, names, None if only_flags else audio_column, () if only_flags else columns, batch_size)
+
+
+def _utterances(
+    arrow: Any, names: Sequence[str], audio_column: str | None, columns: Sequence[str], batch_size: int
+) -> Iterator[Utterance]:
     number = 0
-    for table in arrow.with_format("arrow").iter(batch_size=batch_size):
+    for table in arrow.iter(batch_size=batch_size):
         read = {name: table.column(name).to_pylist() for name in names}
-        clips = [None] * len(table) if only_flags else table.column(audio_column).to_pylist()
+        clips = [None] * len(table) if audio_column is None else table.column(audio_column).to_pylist()
         for i, clip in enumerate(clips):
-            values = {name: column[i] for name, column in read.items()}
-            yield _utterance(clip, values, () if only_flags else columns, number)
+            yield _utterance(clip, {name: column[i] for name, column in read.items()}, columns, number)
             number += 1
 
 

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 SAMPLING_RATE = 16000
 SPLIT_ORDER = ("train", "validation", "test")
+#: What a data set's folder holds beside its shards; what prepared it may leave `preparation.json` and a folder of plots.
+_OWN_NAMES = ("README.md", "data", ".cache", "preparation.json", "preparation")
 _SHARD_NAME = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 # A record batch is held in memory while it is built; clips of 30 s are at most 1 MB each.
 _BATCH_BYTES = 64_000_000
@@ -270,7 +272,8 @@ def _card(
     return "\n".join(lines)
 
 
-def _check_folder(folder: Path, overwrite: bool) -> None:
+def check_output_folder(folder: Path, overwrite: bool) -> None:
+    """Raise a FileExistsError unless a data set may be written to `folder`: it is empty, or `overwrite` and a data set's."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file. Mend: choose another output folder.")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -279,7 +282,7 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} is not empty. Mend: choose another output folder, or pass overwrite=True.")
     # Only a data set's own files are ever replaced: a mistyped folder must not cost anybody their work.
     data = folder / "data"
-    foreign = [p.name for p in folder.iterdir() if p.name not in ("README.md", "data", ".cache")]
+    foreign = [p.name for p in folder.iterdir() if p.name not in _OWN_NAMES]
     if data.is_dir():
         foreign += [f"data/{p.name}" for p in data.iterdir() if not _SHARD_NAME.fullmatch(p.name)]
     if foreign or data.is_file():
@@ -343,7 +346,7 @@ def write_dataset(
     _check_dataset(splits)
     names = validate_emotions(emotions) if emotions is not None else emotions_of(dataset)
     target = Path(folder).expanduser().resolve()
-    _check_folder(target, overwrite)
+    check_output_folder(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         "title": title or target.name,

@@ -72,13 +72,13 @@ def prepare_audio(value: Any, row_id: Any, formats: Collection[str], encode_as: 
     if problem is not None:
         raise clip_error(problem.kind, problem.detail, row_id)
     kind = None if data is None else sniff(data)
-    if data is None or kind not in formats:
-        kind, body = encode_as, _ENCODERS[encode_as](load_audio(decoded, row_id=row_id))
+    if data is not None and kind is not None and kind in formats:
+        body, mime = data, MIME[kind]
     else:
-        body = data
+        body, mime = _ENCODERS[encode_as](load_audio(decoded, row_id=row_id)), MIME[encode_as]
     return PreparedAudio(
         data=body,
-        mime=MIME[kind],
+        mime=mime,
         seconds=len(mono) / rate,
         digest=audio_hash(value if data is None else data),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import importlib
 import ipaddress
@@ -11,6 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 __all__ = [
+    "BrokenReply",
+    "LoopConnections",
     "endpoint_of",
     "is_loopback",
     "optional_module",
@@ -22,18 +25,31 @@ __all__ = [
     "url_secrets",
 ]
 
-_LONGEST = 500
+
+class BrokenReply(ValueError):
+    """What a server sent is no reply of its protocol."""
 
 
-def scrub(text: str, secrets: Iterable[str]) -> str:
-    """Take secrets out of a text, and shorten it.
+class LoopConnections(dict[Any, Any]):
+    """Event loop to what belongs to it. A client cannot be used in another loop than the one it was made in."""
+
+    def of_running_loop(self) -> Any:
+        """The running loop's entry, or None. Entries of loops that were closed without `close()` are dropped."""
+        for loop in [loop for loop in list(self) if loop.is_closed()]:
+            self.pop(loop, None)
+        return self.get(asyncio.get_running_loop())
+
+
+def scrub(text: str, secrets: Iterable[str], longest: int | None = 500) -> str:
+    """Take secrets out of a text, and shorten it to `longest` characters.
 
     >>> scrub("key=abcdef is wrong", ["abcdef"])
     'key=[secret] is wrong'
     """
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    # Shorter ones are no secrets, and would tear words apart.
+    for secret in sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True):
         text = text.replace(secret, "[secret]")
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
@@ -109,11 +125,11 @@ def endpoint_of(url: str) -> str:
 
 
 def url_secrets(url: str | None) -> tuple[str, ...]:
-    """What must not be shown of an address: user, password and query."""
+    """What must not be shown of an address: password and query."""
     if not url:
         return ()
     parts = urlsplit(url)
-    return tuple(value for value in (parts.password, parts.username, parts.query) if value)
+    return tuple(value for value in (parts.password, parts.query) if value)
 
 
 def is_loopback(url: str) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hf_emo_dist.annotation.backends._errors import retry_after, scrub
+from hf_emo_dist.annotation.backends._errors import BrokenReply, retry_after, scrub
 from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, Usage
 
 __all__ = ["judge", "read"]
@@ -21,7 +21,7 @@ def _word(value: Any) -> str:
 
 
 def read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> Answer:
-    """The answer in a `GenerateContentResponse`."""
+    """The answer in a `GenerateContentResponse`. Raises `BrokenReply` where it is none."""
     facts: dict[str, Any] = {
         "model_version": getattr(response, "model_version", None),
         "usage": _usage(getattr(response, "usage_metadata", None)),
@@ -31,6 +31,8 @@ def read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> 
     if not candidates:
         feedback = getattr(response, "prompt_feedback", None)
         reason = getattr(feedback, "block_reason", None)
+        if reason is None and facts["usage"] == Usage() and facts["model_version"] is None:
+            raise BrokenReply("it has no candidates, no usage and no model version")
         if reason is None:
             return Answer(None, "empty", "the reply has no candidates", **facts)
         message = getattr(feedback, "block_reason_message", None) or ""
@@ -38,7 +40,7 @@ def read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> 
     candidate = candidates[0]
     parts = getattr(getattr(candidate, "content", None), "parts", None) or []
     text = "".join(part.text for part in parts if getattr(part, "text", None) and not getattr(part, "thought", None))
-    text = scrub_all(text, secrets)
+    text = scrub(text, secrets, longest=None)
     reason = _word(getattr(candidate, "finish_reason", None))
     if reason in _CUT:
         thought = facts["usage"].thinking_tokens
@@ -51,13 +53,6 @@ def read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> 
     if not text.strip():
         return Answer(None, "empty", "the reply has no text", **facts)
     return Answer(text, **facts)
-
-
-def scrub_all(text: str, secrets: Iterable[str]) -> str:
-    """Take secrets out of a reply, without shortening it."""
-    for secret in secrets:
-        text = text.replace(secret, "[secret]")
-    return text
 
 
 def _usage(found: Any) -> Usage:
@@ -136,6 +131,6 @@ def judge(error: Any, model: str, sent_file: bool, secrets: Iterable[str]) -> An
         return TransientError("rate_limit", text, _delay(error, entries))
     if code in (408, 504):
         return TransientError("timeout" if code == 408 else "server", text, _delay(error, entries))
-    if code >= 500 or not 400 <= code:
+    if code >= 500 or code < 400:
         return TransientError("server", text, _delay(error, entries))
     return Answer(None, "rejected", text)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from hf_emo_dist.annotation.backends._errors import BrokenReply
 from hf_emo_dist.annotation.types import PreparedAudio
 
 __all__ = ["Uploads"]
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 _VALID_S = 47 * 3600.0
 # A project may hold 20 GB. Files that nobody waits for are deleted from this sum on.
 _MOST_BYTES = 2_000_000_000
+_DELETE_TIMEOUT_S = 30.0
 
 
 @dataclass
@@ -37,20 +39,14 @@ class Uploads:
 
     Args:
         client: With ``aio.files``, as google-genai has it.
-        failures: Exceptions of the client that deleting may meet.
+        failures: Exceptions that the client raises.
         most_bytes: Files that nobody waits for are deleted once all of them are larger than this.
-        poll_s: Seconds between two looks at a file that is not ready.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        failures: tuple[type[BaseException], ...],
-        most_bytes: int = _MOST_BYTES,
-        poll_s: float = 0.5,
-    ) -> None:
-        self._client, self._failures, self._most_bytes, self._poll_s = client, failures, most_bytes, poll_s
+    def __init__(self, client: Any, failures: tuple[type[BaseException], ...], most_bytes: int = _MOST_BYTES) -> None:
+        self._client, self._failures, self._most_bytes = client, failures, most_bytes
         self._files: OrderedDict[str, _Upload] = OrderedDict()
+        self._deletions: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
     async def use(self, audio: PreparedAudio) -> AsyncIterator[Any]:
@@ -74,7 +70,7 @@ class Uploads:
             yield file
         finally:
             entry.users -= 1
-            await self._make_room()
+            self._make_room()
 
     def forget(self, digest: str, entry: Any = None) -> None:
         """Upload the clip anew when it is needed next."""
@@ -84,14 +80,16 @@ class Uploads:
     async def _upload(self, audio: PreparedAudio) -> Any:
         files = self._client.aio.files
         file = await files.upload(file=io.BytesIO(audio.data), config={"mime_type": audio.mime})
+        wait_s = 0.1
         while _state(file) == "PROCESSING":
-            await asyncio.sleep(self._poll_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, 5.0)
             file = await files.get(name=file.name)
         if _state(file) == "FAILED":
-            raise ValueError(f"the service could not process the file ({getattr(file, 'error', None)})")
+            raise BrokenReply(f"the service could not process the file ({getattr(file, 'error', None)})")
         return file
 
-    async def _make_room(self) -> None:
+    def _make_room(self) -> None:
         total = sum(entry.size for entry in self._files.values())
         for digest, entry in list(self._files.items()):
             if total <= self._most_bytes:
@@ -99,13 +97,15 @@ class Uploads:
             if entry.users == 0 and entry.task.done():
                 total -= entry.size
                 self.forget(digest, entry)
-                await self._delete(entry)
+                # On the side: a reply that was paid for does not wait for it.
+                self._deletions.append(asyncio.get_running_loop().create_task(self._delete(entry)))
 
     async def _delete(self, entry: _Upload) -> None:
         try:
             file = await entry.task
-            await self._client.aio.files.delete(name=file.name)
-        except (*self._failures, ValueError) as error:
+            async with asyncio.timeout(_DELETE_TIMEOUT_S):
+                await self._client.aio.files.delete(name=file.name)
+        except self._failures as error:
             # It is gone after 48 hours by itself.
             logger.info("An uploaded file was not deleted (%s).", type(error).__name__)
 
@@ -117,8 +117,10 @@ class Uploads:
             if not entry.task.done():
                 entry.task.cancel()
                 await asyncio.wait([entry.task])
-            if not entry.task.cancelled():
-                await self._delete(entry)
+        await asyncio.gather(
+            *self._deletions, *(self._delete(entry) for entry in entries if not entry.task.cancelled())
+        )
+        self._deletions.clear()
 
 
 def _state(file: Any) -> str:

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 from hf_emo_dist.annotation.backends import _gemini_replies as replies
 from hf_emo_dist.annotation.backends._audio import prepare_audio
 from hf_emo_dist.annotation.backends._errors import (
+    LoopConnections,
     endpoint_of,
     is_loopback,
     need_client,
@@ -23,6 +23,7 @@ from hf_emo_dist.annotation.backends._errors import (
     transport_kind,
     url_secrets,
 )
+from hf_emo_dist.annotation.backends._turns import send_in_turn
 from hf_emo_dist.annotation.backends._uploads import Uploads
 from hf_emo_dist.annotation.capabilities import DEFAULT_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
 from hf_emo_dist.annotation.types import (
@@ -46,7 +47,7 @@ _THRESHOLDS = {"none": "BLOCK_NONE", "high": "BLOCK_ONLY_HIGH", "default": None}
 _MAX_OUTPUT_TOKENS = 4096
 _UPLOAD_TIMEOUT_S = 600.0
 # What json, pydantic and the client raise for a reply that is cut off or of another shape.
-_BROKEN_REPLY = ("JSONDecodeError", "ValidationError", "UnknownApiResponseError", "UnicodeDecodeError")
+_BROKEN_REPLY = ("JSONDecodeError", "ValidationError", "UnknownApiResponseError", "UnicodeDecodeError", "BrokenReply")
 
 
 @dataclass
@@ -114,7 +115,7 @@ class GeminiBackend:
         self._given = client is not None
         self._client = client
         self.endpoint, self.vertex = _identity(client) if client is not None else _environment_identity()
-        self._connections: WeakKeyDictionary[Any, _Connection] = WeakKeyDictionary()
+        self._connections = LoopConnections()
 
     @property
     def destination(self) -> str | None:
@@ -144,7 +145,7 @@ class GeminiBackend:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._client = None
-        self._connections = WeakKeyDictionary()
+        self._connections = LoopConnections()
 
     def secrets(self) -> tuple[str, ...]:
         """The keys of the environment and of the given client, and what is secret in addresses."""
@@ -206,12 +207,20 @@ class GeminiBackend:
                 if self._fits_inline(audio):
                     part = {"inline_data": {"data": audio.data, "mime_type": audio.mime}}
                 else:
-                    sent_file = True
                     async with asyncio.timeout(max(timeout_s, _UPLOAD_TIMEOUT_S)):
                         file = await stack.enter_async_context(connection.uploads.use(audio))
+                    sent_file = True
                     part = {"file_data": {"file_uri": file.uri, "mime_type": audio.mime}}
-                response = await self._send(connection, request, config, part, timeout_s)
-            return replies.read(response, dict(request["config"]), self.secrets())
+                types = connection.types
+                contents = [types.Content(role="user", parts=[types.Part(**part), types.Part(text=request["text"])])]
+                response = await send_in_turn(
+                    connection.turn,
+                    lambda: connection.client.aio.models.generate_content(
+                        model=request["model"], contents=contents, config=config
+                    ),
+                    timeout_s,
+                )
+            return replies.read(response, self._settings(request), self.secrets())
         except connection.failures as error:
             outcome = self._judge(error, sent_file)
         if isinstance(outcome, TransientError) and sent_file and outcome.kind == "server":
@@ -220,6 +229,11 @@ class GeminiBackend:
             return outcome
         # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to it.
         raise outcome
+
+    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
+        long = ("response_schema", "safety_settings")
+        return {**{name: value for name, value in request["config"].items() if name not in long}, "safety": self.safety}
 
     def _config(self, connection: _Connection, request: Mapping[str, Any]) -> Any:
         # A panel has few of them, and building one takes a tenth of the request's time.
@@ -240,35 +254,17 @@ class GeminiBackend:
             )
         return connection.configs[key]
 
-    async def _send(
-        self, connection: _Connection, request: Mapping[str, Any], config: Any, part: Mapping[str, Any], timeout_s: float
-    ) -> Any:
-        types = connection.types
-        contents = [types.Content(role="user", parts=[types.Part(**part), types.Part(text=request["text"])])]
-        # Replies come in bunches. Without turns, every request of a bunch would be built (2 ms each, with its audio in
-        # base64) before the first of them leaves. The loop gets to send and to receive between two builds.
-        async with connection.turn:
-            await asyncio.sleep(0)
-            task = asyncio.get_running_loop().create_task(
-                connection.client.aio.models.generate_content(
-                    model=request["model"], contents=contents, config=config
-                )
-            )
-            try:
-                await asyncio.sleep(0)
-            except BaseException:
-                task.cancel()
-                raise
-        async with asyncio.timeout(timeout_s):
-            return await task
-
     def _judge(self, error: BaseException, sent_file: bool) -> Answer | TransientError | FatalError:
         secrets = self.secrets()
         if hasattr(error, "code") and hasattr(error, "details"):
             return replies.judge(error, self.model, sent_file, secrets)
         text = scrub(f"{type(error).__name__}: {error}", secrets)
         if type(error).__module__.startswith("google.auth") and "Transport" not in type(error).__name__:
-            return FatalError("authentication", f"Google Cloud refused the credentials: {text}", _MEND_KEY)
+            return FatalError(
+                "authentication",
+                f"There are no Google Cloud credentials that work: {text}",
+                "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS.",
+            )
         if isinstance(error, ValueError):
             if type(error).__name__ in _BROKEN_REPLY:
                 return TransientError("server", f"The server sent what is not a reply: {text}")
@@ -277,8 +273,7 @@ class GeminiBackend:
 
     def _connect(self) -> _Connection:
         """The connection of the running event loop; made on first use. Nothing is sent here."""
-        loop = asyncio.get_running_loop()
-        connection = self._connections.get(loop)
+        connection: _Connection | None = self._connections.of_running_loop()
         if connection is None:
             need_client("google.genai", "google-genai", "annotate")
             from google.genai import errors, types
@@ -287,7 +282,7 @@ class GeminiBackend:
             failures = (errors.APIError, ValueError, auth.GoogleAuthError, *transport_errors())
             client = self._client or self._environment_client()
             connection = _Connection(client, types, failures, asyncio.Lock(), Uploads(client, failures))
-            self._connections[loop] = connection
+            self._connections[asyncio.get_running_loop()] = connection
         return connection
 
     def _environment_client(self) -> Any:
@@ -295,23 +290,23 @@ class GeminiBackend:
 
         options: dict[str, Any] = {"retry_options": {"attempts": 1}}  # who calls `ask` retries
         if optional_module("aiohttp") is None:
-            import httpx
-
-            # httpx keeps 20 connections by default; every further one would be opened anew for each request.
-            options["async_client_args"] = {"limits": httpx.Limits(max_connections=None, max_keepalive_connections=256)}
-        problem = None
+            # The client then uses httpx2 or httpx, which keep 20 connections by default; every further one would be
+            # opened anew for each request.
+            http = optional_module("httpx2") or optional_module("httpx")
+            options["async_client_args"] = {"limits": http.Limits(max_connections=None, max_keepalive_connections=256)}
+        error: FatalError
         try:
             client = genai.Client(http_options=genai.types.HttpOptions(**options))
             if _identity(client)[0] == self.endpoint:
                 return client
-            problem = (
-                f"Requests were planned for {self.endpoint}, and the environment names {_identity(client)[0]}."
-            )
-        except ValueError as error:
-            problem = scrub(f"There is no key for Gemini ({str(error).partition('.')[0]}).", self.secrets())
+            found = f"Requests were planned for {self.endpoint}, and the environment names {_identity(client)[0]}."
+            error = FatalError("setup", found, "set the environment as it was when the backend was made.")
+        except ValueError as problem:
+            found = scrub(f"There is no key for Gemini ({str(problem).partition('.')[0]}).", self.secrets())
             if self._given:
-                problem += " The client that was given does not go to worker processes."
-        raise FatalError("authentication", problem, _MEND_KEY)
+                found += " The client that was given does not go to worker processes."
+            error = FatalError("authentication", found, _MEND_KEY)
+        raise error
 
     async def close(self) -> None:
         """Deletes uploaded files and closes the connections of the running event loop; a given client stays open."""
@@ -387,7 +382,9 @@ def _environment_identity() -> tuple[str, bool]:
     location = location or "global"
     hosts = {"global": "https://aiplatform.googleapis.com"}
     hosts |= {name: f"https://aiplatform.{name}.rep.googleapis.com" for name in ("us", "eu")}
-    url = os.environ.get("GOOGLE_VERTEX_BASE_URL") or hosts.get(location, f"https://{location}-aiplatform.googleapis.com")
+    url = os.environ.get("GOOGLE_VERTEX_BASE_URL") or hosts.get(
+        location, f"https://{location}-aiplatform.googleapis.com"
+    )
     return _with_project(url, project, location), True
 
 

@@ -1,0 +1,27 @@
+"""Prepares a data set for training: checks the audio, has a model vote as extra annotators, combines the votes, writes Parquet.
+
+python recipes/prepare.py --config recipes/configs/prepare/gemini.yaml --dataset D --output O [--dry_run]
+"""
+
+import argparse
+import sys
+
+from hf_emo_dist._arguments import from_arguments
+from hf_emo_dist.preparation.annotate_command import add_arguments
+from hf_emo_dist.preparation.commands import prepare
+from hf_emo_dist.preparation.settings import PrepareSettings
+from hf_emo_dist.reports.commands import run_command, set_up_logging
+
+
+def main() -> None:
+    """Parses the command line and prepares."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add_arguments(parser)
+    prepare(from_arguments(parser.parse_args(), PrepareSettings))
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_command(main))

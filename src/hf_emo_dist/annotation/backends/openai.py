@@ -1,0 +1,339 @@
+"""Any server with OpenAI's chat-completions protocol and ``input_audio`` as an annotator, through the openai client."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from hf_emo_dist.annotation.backends._audio import MIME, prepare_audio
+from hf_emo_dist.annotation.backends._errors import (
+    BrokenReply,
+    LoopConnections,
+    endpoint_of,
+    is_loopback,
+    need_client,
+    retry_after,
+    scrub,
+    transport_errors,
+    transport_kind,
+    url_secrets,
+)
+from hf_emo_dist.annotation.backends._turns import send_in_turn
+from hf_emo_dist.annotation.capabilities import SERVICES, ModelCapabilities, resolve_capabilities
+from hf_emo_dist.annotation.types import (
+    Answer,
+    FatalError,
+    PanelMember,
+    PreparedAudio,
+    Prompt,
+    TransientError,
+    Usage,
+)
+
+__all__ = ["OpenAIBackend"]
+
+_URL = "https://api.openai.com/v1"
+_MEND_KEY = "set OPENAI_API_KEY in the environment, or pass client=openai.AsyncOpenAI(api_key=...) and num_proc=1."
+_MAX_OUTPUT_TOKENS = 512
+_FORMATS = {mime: name for name, mime in MIME.items()}
+
+
+@dataclass
+class _Connection:
+    """What belongs to one event loop."""
+
+    client: Any
+    failures: tuple[type[BaseException], ...]
+    turn: asyncio.Lock
+
+
+class OpenAIBackend:
+    """Asks a model behind OpenAI's protocol about one clip at a time: OpenAI's own, or one that vLLM or another serves.
+
+    The key comes from ``OPENAI_API_KEY`` and the server from `base_url` or ``OPENAI_BASE_URL``. A server other than
+    OpenAI's may need no key; then none has to be set. With vLLM::
+
+        vllm serve Qwen/Qwen2-Audio-7B-Instruct
+        OpenAIBackend("Qwen/Qwen2-Audio-7B-Instruct", base_url="http://localhost:8000/v1",
+                      capabilities={"structured": "json_schema"})
+
+    A server on this machine counts as no upload. If it hands the audio on to somewhere else, say so to whom it concerns.
+
+    Args:
+        model: Its name, as the server has it.
+        client: An ``openai.AsyncOpenAI`` to use instead. It stays its owner's and is not pickled. With an `http_client`
+            of its own it works in one event loop.
+        base_url: Of the server, without password or query.
+        capabilities: Replaces what the table says, as a whole or, given a mapping, in part. A server that can hold
+            replies to a JSON schema has ``{"structured": "json_schema"}``.
+        max_output_tokens: Reasoning and reply together. Default: 512; a model that reasons needs more.
+
+    Raises:
+        ValueError: `base_url` has a secret in it, or an argument does not fit.
+
+    Example:
+        >>> OpenAIBackend("my-model", base_url="http://localhost:8000/v1").endpoint
+        'http://localhost:8000/v1'
+    """
+
+    name = "openai"
+    row_columns: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        model: str,
+        client: Any = None,
+        base_url: str | None = None,
+        capabilities: ModelCapabilities | Mapping[str, Any] | None = None,
+        max_output_tokens: int | None = None,
+    ) -> None:
+        if client is not None and base_url is not None:
+            raise ValueError("Pass `client` or `base_url`: a client has its own server.")
+        if url_secrets(base_url):
+            raise ValueError("`base_url` has a password or query in it. Mend: set OPENAI_BASE_URL instead.")
+        self.model = model
+        self._base_url = base_url
+        self._given = client is not None
+        self._client = client
+        self.endpoint = endpoint_of(str(client.base_url)) if client is not None else self._planned_endpoint()
+        self._own = (urlsplit(self.endpoint).hostname or "").endswith(".openai.com")
+        self.capabilities = resolve_capabilities("openai" if self._own else "openai-compatible", model, capabilities)
+        self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
+        self._connections = LoopConnections()
+
+    def _planned_endpoint(self) -> str:
+        return endpoint_of(self._base_url or os.environ.get("OPENAI_BASE_URL") or _URL)
+
+    @property
+    def destination(self) -> str | None:
+        """Where audio is uploaded to; None for a server on this machine."""
+        if is_loopback(self.endpoint):
+            return None
+        return SERVICES["openai"].destination if self._own else f"the server at {urlsplit(self.endpoint).hostname}"
+
+    @property
+    def terms(self) -> str:
+        """Under whose terms."""
+        return SERVICES["openai"].terms if self._own else "those of whoever runs that server"
+
+    def __repr__(self) -> str:
+        return f"OpenAIBackend(model={self.model!r}, endpoint={self.endpoint!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Neither client nor connections: they hold the key, and belong to this process.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_connections")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._client = None
+        self._connections = LoopConnections()
+
+    def secrets(self) -> tuple[str, ...]:
+        """The keys of the environment and of the given client, and what is secret in addresses."""
+        found = [os.environ.get("OPENAI_API_KEY"), *url_secrets(os.environ.get("OPENAI_BASE_URL"))]
+        if self._client is not None:
+            found += [getattr(self._client, "api_key", None), *url_secrets(str(self._client.base_url))]
+        # "EMPTY" is what servers without keys are given; it is no secret.
+        return tuple(dict.fromkeys(key for key in found if isinstance(key, str) and key and key != "EMPTY"))
+
+    def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The request without audio, as it is sent; settings that the model does not honour are not in it."""
+        has = self.capabilities
+        # OpenAI has renamed the limit; other servers know the old name.
+        config: dict[str, Any] = {"max_completion_tokens" if self._own else "max_tokens": self.max_output_tokens}
+        if self._own:
+            config["modalities"] = ["text"]
+        if has.temperature and member.temperature is not None:
+            config["temperature"] = member.temperature
+        if has.seed:
+            config["seed"] = member.replicate
+        if has.structured != "none":
+            config["response_format"] = _response_format(prompt)
+        return {"model": self.model, "system": prompt.system, "text": prompt.text, "config": config}
+
+    def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
+        """The clip as it is if it is WAV (or MP3 where the model takes it), else as 16 kHz mono WAV. Raises `AudioError`."""
+        # The protocol has no name for other formats.
+        formats = [name for name in self.capabilities.audio_formats if name in ("wav", "mp3")]
+        return prepare_audio(audio, row_id, formats, "wav")
+
+    async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
+        """Sends one request, once.
+
+        Raises:
+            TransientError: Rate limit, failing server, broken connection, time-out, or a broken reply.
+            FatalError: No key or a wrong one, no permission, no such model, a used-up quota.
+            ModuleNotFoundError: openai is not installed.
+        """
+        connection = self._connect()
+        try:
+            response = await send_in_turn(
+                connection.turn,
+                lambda: connection.client.chat.completions.create(
+                    model=request["model"], messages=_messages(request, audio), **request["config"]
+                ),
+                timeout_s,
+            )
+            if not getattr(response, "object", "").startswith("chat.completion"):
+                raise BrokenReply(f"no chat completion: {str(response)[:100]}")
+            # Without the schema, which is long and the same in every row; the request's hash covers it.
+            settings = {name: value for name, value in request["config"].items() if name != "response_format"}
+            return _read(response, {**settings, "structured": self.capabilities.structured}, self.secrets())
+        except connection.failures as error:
+            outcome = self._judge(error)
+        if isinstance(outcome, Answer):
+            return outcome
+        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to it.
+        raise outcome
+
+    def _connect(self) -> _Connection:
+        """The connection of the running event loop; made on first use. Nothing is sent here."""
+        connection: _Connection | None = self._connections.of_running_loop()
+        if connection is None:
+            openai = need_client("openai", "openai", "openai")
+            client = self._environment_client(openai) if self._client is None else self._loop_client(openai)
+            failures = (openai.OpenAIError, ValueError, *transport_errors())
+            connection = _Connection(client, failures, asyncio.Lock())
+            self._connections[asyncio.get_running_loop()] = connection
+        return connection
+
+    def _loop_client(self, openai: Any) -> Any:
+        """The given client for this event loop, without retries: who calls `ask` retries."""
+        given = self._client
+        if not hasattr(given, "copy"):
+            return given
+        if type(getattr(given, "_client", None)).__name__ == "AsyncHttpxClientWrapper":
+            # Its connections would be tied to the first event loop; it gets new ones for each.
+            return given.copy(max_retries=0, http_client=openai.DefaultAsyncHttpxClient())
+        return given.copy(max_retries=0)
+
+    def _environment_client(self, openai: Any) -> Any:
+        if self._planned_endpoint() != self.endpoint:
+            where = "The client that was given does not go to worker processes" if self._given else "It has changed"
+            raise FatalError(
+                "setup",
+                f"Requests were planned for {self.endpoint}, and the environment names {self._planned_endpoint()}. {where}.",
+                "num_proc=1, or pass base_url= instead of client=.",
+            )
+        key = os.environ.get("OPENAI_API_KEY") or (None if self._own else "EMPTY")
+        if not key:
+            raise FatalError("authentication", "There is no key for OpenAI.", _MEND_KEY)
+        url = self._base_url or os.environ.get("OPENAI_BASE_URL") or _URL
+        return openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0)
+
+    def _judge(self, error: BaseException) -> Answer | TransientError | FatalError:
+        secrets = self.secrets()
+        status = getattr(error, "status_code", None)
+        names = {cls.__name__ for cls in type(error).__mro__}
+        if status is None or "APIResponseValidationError" in names:
+            # The client wraps what the connection raised; its own message says only that it failed.
+            inner = error.__cause__ or error
+            text = scrub(f"{type(inner).__name__}: {inner}", secrets)
+            if names & {"ValueError", "APIResponseValidationError"}:
+                return TransientError("server", f"The server sent what is not a reply: {text}")
+            if "APIConnectionError" in names or not names & {"OpenAIError"}:
+                return TransientError(transport_kind(error), text)
+            return FatalError("setup", f"The client cannot send: {text}", "correct the backend's arguments.")
+        return self._judge_status(error, int(status), secrets)
+
+    def _judge_status(self, error: Any, status: int, secrets: Iterable[str]) -> Answer | TransientError | FatalError:
+        code = str(getattr(error, "code", None) or getattr(error, "type", None) or "")
+        text = scrub(f"{status} {code}: {error.message}", secrets)
+        where = "OpenAI" if self._own else "The server"
+        if status == 401:
+            return FatalError("authentication", f"{where} refused the key: {text}", _MEND_KEY)
+        if status == 403:
+            return FatalError(
+                "permission", f"{where} refused the request: {text}", "use a key whose project may use this model."
+            )
+        if status == 404:
+            return FatalError(
+                "not_found",
+                f"There is no model {self.model!r} at {self.endpoint}: {text}",
+                "correct model= or base_url=.",
+            )
+        if "insufficient_quota" in (code, getattr(error, "type", None)):
+            return FatalError("quota", f"The quota is used up: {text}", "add credit; the ledger keeps what there is.")
+        delay = retry_after(error.response.headers)
+        if status == 429:
+            return TransientError("rate_limit", text, delay)
+        if status == 408:
+            return TransientError("timeout", text, delay)
+        if status >= 500 or status == 409 or status < 400:
+            return TransientError("server", text, delay)
+        return Answer(None, "rejected", text)
+
+    async def close(self) -> None:
+        """Closes the connections of the running event loop; a given client stays open."""
+        connection = self._connections.pop(asyncio.get_running_loop(), None)
+        if connection is None:
+            return
+        shared = getattr(self._client, "_client", None)
+        if self._client is None or (shared is not None and connection.client._client is not shared):
+            await connection.client.close()
+
+
+def _messages(request: Mapping[str, Any], audio: PreparedAudio) -> list[dict[str, Any]]:
+    clip = {"data": base64.b64encode(audio.data).decode(), "format": _FORMATS[audio.mime]}
+    content = [{"type": "input_audio", "input_audio": clip}, {"type": "text", "text": request["text"]}]
+    system = [{"role": "system", "content": request["system"]}] if request["system"] else []
+    return [*system, {"role": "user", "content": content}]
+
+
+def _response_format(prompt: Prompt) -> dict[str, Any]:
+    """A JSON schema. Strict ones are objects, so a label comes as ``{"emotion": "sad"}``."""
+    names = list(prompt.emotions)
+    if prompt.mode == "label":
+        properties: dict[str, Any] = {"emotion": {"type": "string", "enum": names}}
+    else:
+        properties = {name: {"type": "number"} for name in names}
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": "annotation", "strict": True, "schema": schema}}
+
+
+def _read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> Answer:
+    """The answer in a `ChatCompletion`."""
+    facts: dict[str, Any] = {
+        "model_version": getattr(response, "model", None),
+        "usage": _usage(getattr(response, "usage", None)),
+        "settings": settings,
+    }
+    if not getattr(response, "choices", None):
+        return Answer(None, "empty", "the reply has no choices", **facts)
+    choice = response.choices[0]
+    text = scrub(getattr(choice.message, "content", None) or "", secrets, longest=None)
+    refusal = getattr(choice.message, "refusal", None)
+    if refusal:
+        return Answer(None, "refused", scrub(refusal, secrets), **facts)
+    if choice.finish_reason == "content_filter":
+        return Answer(text or None, "blocked", "finish reason content_filter", **facts)
+    if choice.finish_reason == "length":
+        thought = facts["usage"].thinking_tokens
+        spent = f", {thought} tokens of reasoning" if thought else ""
+        return Answer(text or None, "truncated", f"finish reason length{spent}", **facts)
+    if not text.strip():
+        return Answer(None, "empty", "the reply has no text", **facts)
+    return Answer(text, **facts)
+
+
+def _usage(found: Any) -> Usage:
+    if found is None:
+        return Usage()
+    thinking = getattr(getattr(found, "completion_tokens_details", None), "reasoning_tokens", None)
+    output = found.completion_tokens
+    return Usage(
+        prompt_tokens=found.prompt_tokens,
+        audio_tokens=getattr(getattr(found, "prompt_tokens_details", None), "audio_tokens", None),
+        thinking_tokens=thinking,
+        output_tokens=None if output is None else output - (thinking or 0),
+    )

@@ -1,0 +1,7 @@
+"""From speech with human votes to a data set to train on: audio checked, votes added and combined."""
+
+from .._lazy import lazy_attributes
+
+_NAMES = {"PrepareSettings": "settings", "estimate_preparation": "run", "prepare_dataset": "run"}
+__all__ = list(_NAMES)
+__getattr__ = lazy_attributes(__name__, _NAMES)

@@ -1,0 +1,210 @@
+"""What `recipes/prepare.py` does: check audio, annotate, combine votes, write a Parquet folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..audio import check_audio
+from ..corpora import emotions_of, load_emotion_dataset, read_vote_source, write_dataset
+from ..corpora.writing import check_output_folder
+from ..emotions import validate_emotions
+from ..votes import combine_votes
+from .settings import PrepareSettings
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+    from ..annotation.annotator import Annotator
+    from ..annotation.estimate import Estimate
+    from ..annotation.report import RunReport
+
+__all__ = ["estimate_preparation", "prepare_dataset"]
+
+logger = logging.getLogger(__name__)
+
+PREPARATION_NAME = "preparation.json"
+
+
+def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
+    """Estimate what annotating each split will take. Nothing is sent, except for a pilot.
+
+    Raises:
+        ValueError, OSError: A setting, the data or the ledger does not fit.
+    """
+    dataset, annotator, splits = _opened(settings)
+    if annotator is None:
+        raise ValueError("With backend none nobody is asked. Mend: name a backend.")
+    try:
+        return {split: annotator.estimate(dataset[split], settings.pilot) for split in splits}
+    finally:
+        annotator.close()
+
+
+def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
+    """Check audio, annotate, combine and write; returns the report of each split that was annotated.
+
+    Raises:
+        AnnotationIncomplete: A run had to stop. Replies are in the ledger; the same call goes on from there. Nothing is written.
+        AudioError: Clips cannot be used; the message lists them.
+        ValueError, OSError: A setting, the data, the ledger or the output folder does not fit.
+    """
+    from ..annotation.report import AnnotationIncomplete
+
+    if settings.output is None:
+        raise ValueError("output is missing. Mend: name a folder to write.")
+    folder = Path(settings.output).expanduser()
+    check_output_folder(folder, settings.overwrite)  # before money is spent
+    dataset, annotator, splits = _opened(settings)
+    emotions = _emotions(settings, dataset)
+    for split, rows in dataset.items():
+        logger.info("%s: checking %d clips", split, len(rows))
+        check_audio(rows, long_audio="window").raise_if_any()
+    reports: dict[str, RunReport] = {}
+    try:
+        for split in dataset if annotator is not None else ():
+            assert annotator is not None
+            if split not in splits:  # the splits of one data set have the same columns
+                dataset[split] = annotator.without_votes(dataset[split])
+                continue
+            dataset[split], reports[split] = annotator.annotate(dataset[split], settings.pilot)
+            if not reports[split].complete:
+                raise AnnotationIncomplete(reports[split])
+        history = _history(annotator, dataset)
+    finally:
+        if annotator is not None:
+            annotator.close()
+    for split in dataset:
+        combined = dataset[split].map(
+            combine_votes,
+            fn_kwargs={
+                "emotions": list(emotions),
+                "empty": settings.empty,
+                "human_weight": settings.human_weight,
+                "synthetic_weight": settings.synthetic_weight,
+                "distribution_weight": settings.distribution_weight,
+            },
+            batched=True,
+            desc=f"Combining votes of {split}",
+        )
+        if settings.empty == "drop":
+            combined = combined.filter(
+                lambda batch: [p is not None for p in batch], input_columns="emotion_distribution", batched=True
+            )
+        dataset[split] = combined
+    source = (
+        settings.vote_source or read_vote_source(str(settings.dataset)) or "not stated by whoever made the data set."
+    )
+    write_dataset(
+        dataset,
+        folder,
+        description="Prepared by recipes/prepare.py. What was done is in preparation.json.",
+        vote_source=_vote_source(source, annotator, splits),
+        emotions=emotions,
+        overwrite=settings.overwrite,
+    )
+    preparation = _preparation(settings, annotator, reports, history, dataset, source)
+    (folder / PREPARATION_NAME).write_text(json.dumps(preparation, indent=2, default=str) + "\n", encoding="utf-8")
+    return reports
+
+
+def _opened(settings: PrepareSettings) -> tuple[DatasetDict, Annotator | None, list[str]]:
+    from datasets import Dataset, DatasetDict
+
+    if settings.dataset is None:
+        raise ValueError(
+            "dataset is missing. Mend: name a folder that dataset_scripts/from_table.py wrote, or a Hub id."
+        )
+    loaded = load_emotion_dataset(settings.dataset, revision=settings.dataset_revision)
+    dataset = DatasetDict({"train": loaded}) if isinstance(loaded, Dataset) else loaded
+    if settings.limit is not None:
+        dataset = DatasetDict({split: _first(rows, settings.limit) for split, rows in dataset.items()})
+    splits = list(dataset)
+    if settings.annotate_splits.strip() != "all":
+        splits = [part.strip() for part in settings.annotate_splits.split(",") if part.strip()]
+        unknown = [split for split in splits if split not in dataset]
+        if unknown:
+            raise ValueError(
+                f"There is no split {', '.join(unknown)} (there are {', '.join(dataset)}). Mend: see annotate_splits."
+            )
+    return dataset, settings.annotator(_emotions(settings, dataset)), splits
+
+
+def _emotions(settings: PrepareSettings, dataset: DatasetDict) -> tuple[str, ...]:
+    if settings.emotions:
+        return validate_emotions([name.strip() for name in settings.emotions.split(",")])
+    return emotions_of(dataset)
+
+
+def _first(rows: Dataset, number: int) -> Dataset:
+    return rows.select(range(min(number, len(rows))))
+
+
+def _vote_source(source: str, annotator: Annotator | None, splits: list[str]) -> str:
+    if annotator is None:
+        return source
+    backend = annotator.backend
+    who = "a stated rater model, SIMULATED" if backend.name == "simulated" else f"{backend.model}, no person"
+    return (
+        f"{source} Beside them, synthetic votes by {who}, in {', '.join(splits)}; human_distribution is without them."
+    )
+
+
+def _history(annotator: Annotator | None, dataset: DatasetDict) -> dict[str, Any]:
+    """Who answered and what it cost, of the votes that the data set has: from the ledger, so whichever run they came in."""
+    versions: Counter[str] = Counter()
+    cost: float | None = 0.0
+    for rows in dataset.values() if annotator is not None else ():
+        assert annotator is not None
+        for row in rows["synthetic_annotations"]:
+            versions.update(entry["model"] for entry in row)
+            for record in annotator.ledger.lookup([entry["key"] for entry in row]).values():
+                cost = None if cost is None or record.cost_usd is None else cost + record.cost_usd
+    return {"model_versions": dict(versions), "cost_usd": cost}
+
+
+def _preparation(
+    settings: PrepareSettings,
+    annotator: Annotator | None,
+    reports: dict[str, RunReport],
+    history: dict[str, Any],
+    dataset: DatasetDict,
+    source: str,
+) -> dict[str, Any]:
+    """What was done, for the cards; no paths and no secrets."""
+    votes = {
+        split: {
+            "rows": len(rows),
+            "human": sum(len(row or ()) for row in rows["human_votes"]),
+            "synthetic": sum(len(row) for row in rows["synthetic_annotations"]) if annotator is not None else 0,
+        }
+        for split, rows in dataset.items()
+    }
+    result: dict[str, Any] = {
+        "version": __version__,
+        "source": {"vote_source": source},
+        "votes": votes,
+        "combine": {
+            name: getattr(settings, name)
+            for name in ("human_weight", "synthetic_weight", "distribution_weight", "empty")
+        },
+        "annotation": None,
+    }
+    if annotator is not None:
+        failures: Counter[str] = Counter()
+        for report in reports.values():
+            failures.update({outcome: len(ids) for outcome, ids in report.failures.items()})
+        result["annotation"] = {
+            **annotator.describe(),
+            **history,
+            "splits": list(reports),
+            "num_votes": sum(entry["synthetic"] for entry in votes.values()),
+            "num_requests": sum(report.requests for report in reports.values()),
+            "failures": dict(failures),
+            "skipped": sorted(row_id for report in reports.values() for row_id in report.skipped),
+        }
+    return result

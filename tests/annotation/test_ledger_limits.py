@@ -1,0 +1,165 @@
+"""Rates, leases of the dead, and that no order of events passes the cap or grants a key twice."""
+
+import tempfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ledger_records import Clock, key, record
+
+from hf_emo_dist.annotation import ledger_limits
+from hf_emo_dist.annotation.ledger import Claim, Ledger, Limits
+
+
+@pytest.mark.parametrize("per_minute", [0.5, 1, 7, 60, 90, 1000])
+def test_no_minute_has_more_requests_than_the_limit_and_few_less(tmp_path, per_minute):
+    clock = Clock()
+    limits = Limits(requests_per_minute=per_minute, scope="s")
+    sent: list[float] = []
+    with Ledger(tmp_path / "v", clock=clock) as one, Ledger(tmp_path / "v", clock=clock) as two:
+        number = 0
+        while clock.now < 1.7e9 + (200 if per_minute < 1000 else 100):
+            ledger = (one, two)[number % 2]  # the rate is that of both together
+            result = ledger.reserve([Claim(key(n)) for n in range(number, number + 20)], limits)
+            sent += [clock.now] * len(result.granted)
+            number += len(result.granted)
+            assert len(result.granted) + len(result.deferred) == 20
+            assert (result.wait_s > 0) == bool(result.deferred)
+            clock.now += result.wait_s + 1e-6
+    for start in sent:
+        assert sum(start <= time < start + 60 for time in sent) <= max(1, per_minute)
+    assert len(sent) >= 0.95 * per_minute * (clock.now - 1.7e9) / 60
+
+
+def test_tokens_a_minute_and_what_was_reserved_in_excess(tmp_path):
+    clock = Clock()
+    limits = Limits(tokens_per_minute=6000, scope="s")
+    with Ledger(tmp_path / "v", clock=clock) as ledger:
+        first = ledger.reserve([Claim(key(n), tokens=1000) for n in range(3)], limits)
+        assert first.granted == [key(0)] and first.deferred == [key(1), key(2)]  # 100 tokens a second
+        assert 8 < first.wait_s < 11
+        ledger.store([record(0, prompt_tokens=90, output_tokens=10)])  # it took 100 of the 1000
+        clock.now += ledger.reserve([Claim(key(1), tokens=1000)], limits).wait_s
+        assert clock.now < 1.7e9 + 1.1
+        assert ledger.reserve([Claim(key(1), tokens=1000)], limits).granted
+        assert ledger.reserve([Claim(key(2), tokens=1)], Limits(tokens_per_minute=6000, scope="another")).granted
+        assert ledger.reserve([Claim(key(3), tokens=10**6)]).granted, "without limits the rates do not hold"
+
+
+def test_a_pause_holds_for_its_scope_and_for_everybody(tmp_path):
+    clock = Clock()
+    with Ledger(tmp_path / "v", clock=clock) as one, Ledger(tmp_path / "v", clock=clock) as two:
+        one.store([record(9)])
+        one.pause("s", 30)
+        two.pause("s", 5)  # a shorter one does not cut it
+        result = two.reserve([Claim(key(9)), Claim(key(0))], Limits(scope="s"))
+        assert result.stored and result.deferred == [key(0)] and result.wait_s == pytest.approx(30)
+        assert one.reserve([Claim(key(1))], Limits(scope="t")).granted
+        assert two.admit(Limits(scope="s")) == pytest.approx(30)
+        clock.now += 30
+        assert two.reserve([Claim(key(0))], Limits(scope="s")).granted
+
+
+def test_repetitions_count_towards_the_rate(tmp_path):
+    clock = Clock()
+    limits = Limits(requests_per_minute=60, scope="s")
+    with Ledger(tmp_path / "v", clock=clock) as ledger:
+        assert ledger.reserve([Claim(key(0))], limits).granted
+        assert ledger.admit(limits) == pytest.approx(1)
+        clock.now += 1
+        assert ledger.admit(limits) == 0
+        assert ledger.reserve([Claim(key(1))], limits).deferred
+
+
+def test_a_clock_that_is_set_back_gives_nothing_and_does_not_block(tmp_path):
+    clock = Clock()
+    limits = Limits(requests_per_minute=60, scope="s")
+    with Ledger(tmp_path / "v", clock=clock) as ledger:
+        assert ledger.reserve([Claim(key(0))], limits).granted
+        clock.now -= 86400
+        assert ledger.reserve([Claim(key(1))], limits).deferred
+        assert ledger.admit(limits) <= 1
+        ledger.store([record(1)])
+        assert ledger.lookup([key(1)])
+
+
+def test_leases_of_another_host_run_out_and_those_of_the_dead_here_do_not_wait(tmp_path, monkeypatch):
+    clock = Clock()
+    limits = Limits(max_cost_usd=1)
+    with monkeypatch.context() as there:
+        there.setattr(ledger_limits, "this_host", lambda: "elsewhere")
+        abroad = Ledger(tmp_path / "v", clock=clock)
+    with monkeypatch.context() as dead:
+        dead.setattr(ledger_limits, "process_start", lambda pid: "a process that had this number before")
+        gone = Ledger(tmp_path / "v", clock=clock)
+    with Ledger(tmp_path / "v", clock=clock) as ledger:
+        assert abroad.reserve([Claim(key(0), cost_usd=0.5)], limits, lease_s=100).granted
+        assert gone.reserve([Claim(key(1), cost_usd=0.5)], limits, lease_s=100).granted
+        result = ledger.reserve([Claim(key(n), cost_usd=0.5) for n in range(3)], limits)
+        assert result.busy == [key(0)] and result.granted == [key(1)] and result.over_budget
+        clock.now += 100
+        assert ledger.reserve([Claim(key(0), cost_usd=0.5)], limits).granted
+    abroad.close()
+    gone.close()
+
+
+KEYS = st.lists(st.integers(0, 5), min_size=1, max_size=4)
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from(["reserve", "reserve", "store", "release", "extend", "wait"]), KEYS),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(EVENTS, st.integers(1, 6))
+def test_no_order_of_events_passes_the_cap_or_grants_a_key_twice(events, cap):
+    """Each request may cost 1 and turns out to cost 1. Replies that come after their lease ran out are spent beyond the cap, and only they."""
+    clock = Clock()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Ledger(folder + "/v", synchronous="NORMAL", clock=clock) as one,
+        Ledger(folder + "/v", synchronous="NORMAL", clock=clock) as two,
+    ):
+        owners = (one, two)
+        leases: dict[str, tuple[int, float]] = {}  # of what runs, by our own book-keeping
+        sent: list[set[str]] = [set(), set()]  # granted and neither stored nor released
+        stored: set[str] = set()
+        spent = late = 0
+        for who, event, numbers in events:
+            names = [key(number) for number in dict.fromkeys(numbers)]
+            running = {name: lease for name, lease in leases.items() if lease[1] > clock.now}
+            if event == "reserve":
+                result = owners[who].reserve(
+                    [Claim(name, cost_usd=1.0) for name in names], Limits(max_cost_usd=cap), 10
+                )
+                assert not set(result.granted) & (set(running) | stored)
+                assert set(result.busy) <= set(running) and set(result.stored) == stored & set(names)
+                if result.granted:
+                    assert spent + len(running) + len(result.granted) <= cap
+                else:
+                    left_out = set(names) - set(result.busy) - stored
+                    assert not left_out or spent + len(running) + 1 > cap
+                leases |= {name: (who, clock.now + 10) for name in result.granted}
+                sent[who] |= set(result.granted)
+            elif event == "store":
+                mine = [name for name in names if name in sent[who]]
+                for name in mine:
+                    late += running.get(name, (None,))[0] != who
+                    if leases[name][0] == who:
+                        del leases[name]
+                owners[who].store([record(name, cost_usd=1.0) for name in mine])
+                spent, stored, sent[who] = spent + len(mine), stored | set(mine), sent[who] - set(mine)
+            elif event == "release":
+                owners[who].release(names)
+                for name in names:
+                    if running.get(name, (None,))[0] == who:
+                        del leases[name]
+                        sent[who].discard(name)
+            elif event == "extend":
+                owners[who].extend(names, 10)
+                leases |= {name: (who, clock.now + 10) for name in names if running.get(name, (None,))[0] == who}
+            else:
+                clock.now += 4
+            assert spent <= cap + late
+            live = sum(lease[1] > clock.now for lease in leases.values())
+            assert (one.spending().cost_usd, two.spending().reserved_cost_usd) == (spent, live)

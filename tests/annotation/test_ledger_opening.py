@@ -1,0 +1,394 @@
+"""A ledger opens on any disk or says, before money is spent, why not. What it cannot take is kept elsewhere."""
+
+import collections
+import errno
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+from ledger_records import key, record
+
+from hf_emo_dist.annotation import ledger_exchange, ledger_place
+from hf_emo_dist.annotation.ledger import Claim, Ledger, LedgerError
+from hf_emo_dist.annotation.ledger_opening import Database
+from hf_emo_dist.annotation.ledger_schema import APPLICATION_ID, VERSION
+
+
+def filled(path, count=300):
+    with Ledger(path) as ledger:
+        ledger.store([record(number) for number in range(count)])
+    return path
+
+
+def text_file(path):
+    path.write_text("votes,id\n" * 10)
+
+
+def folder_there(path):
+    path.mkdir()
+
+
+def other_application(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.close()
+
+
+def other_mark(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA application_id = 17")
+    connection.close()
+
+
+def newer_version(path):
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 6}")
+    connection.close()
+
+
+def garbage_inside(path):
+    filled(path)
+    with open(path, "r+b") as file:
+        file.seek(4096 * 40)  # a page of replies, which nothing but the check reads now
+        file.write(os.urandom(4096))
+
+
+def cut_off(path):
+    filled(path)
+    os.truncate(path, 4096 * 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (text_file, "is not an SQLite file. Mend: give another file"),
+        (folder_there, "is a folder. Mend"),
+        (other_application, "of another application. Mend"),
+        (other_mark, "of another application. Mend"),
+        (
+            newer_version,
+            f"newer hf_emo_dist .layout {VERSION + 6}; this one knows up to {VERSION}.*Mend: pip install -U",
+        ),
+        (garbage_inside, "(?s)is damaged .*Mend: keep the file"),
+        (cut_off, "(?s)is damaged .*Mend: keep the file"),
+    ],
+)
+def test_what_is_no_ledger_is_refused_and_left_alone(tmp_path, make, message):
+    path = tmp_path / "votes.sqlite"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(LedgerError, match=message):
+        Ledger(path)
+    assert before is None or path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match=r"folder of the ledger .* cannot be made"):
+        Ledger(tmp_path / "file" / "votes.sqlite")
+    with Ledger(tmp_path / "new" / "folders" / "votes.sqlite") as ledger:
+        assert ledger.path.exists()
+
+
+def refusal(path) -> str:
+    """What Ledger(path) says to a user without root's rights."""
+    if os.getuid():
+        with pytest.raises(LedgerError) as caught:
+            Ledger(path)
+        return str(caught.value)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setuid(65534)
+        message = "no error"
+        try:
+            Ledger(path)
+        except LedgerError as error:
+            message = str(error)
+        finally:
+            os.write(write, message.encode())
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        return pipe.read()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs the permissions of a POSIX system")
+@pytest.mark.parametrize(("place", "mode"), [("file", 0o444), ("folder", 0o555), ("file", 0o000)])
+def test_read_only(place, mode):
+    folder = Path(tempfile.mkdtemp())
+    try:
+        path = filled(folder / "votes.sqlite", 1)
+        folder.chmod(0o777)
+        path.chmod(0o666)
+        (path if place == "file" else folder).chmod(mode)
+        message = refusal(path)
+        assert f"The {place} of the ledger" in message and "is read-only. Mend: make it writable" in message
+    finally:
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def test_too_little_space(tmp_path, monkeypatch):
+    usage = collections.namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(5 * 2**20))
+    with pytest.raises(LedgerError, match=r"5 MiB left.*Mend: free at least 32 MiB"):
+        Ledger(tmp_path / "votes.sqlite")
+    monkeypatch.undo()
+    with Ledger(tmp_path / "votes.sqlite") as ledger:  # and it may run full later
+        ledger.store([record(0)])
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(5 * 2**20))
+        with pytest.raises(LedgerError, match="5 MiB left"):
+            ledger.reserve([Claim(key(0)), Claim(key(1))])
+        assert ledger.reserve([Claim(key(0))]).stored and ledger.spending().replies == 1
+        monkeypatch.undo()
+        assert ledger.reserve([Claim(key(1))]).granted
+
+
+def test_only_its_owner_may_read_it(tmp_path):
+    old = os.umask(0o022)
+    try:
+        with Ledger(tmp_path / "votes.sqlite") as ledger:
+            ledger.store([record(0)])
+            ledger_exchange.append_lines(tmp_path / "votes.sqlite.x.part.jsonl", [("0" * 32, record(1))])
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(old)
+    assert len(modes) >= 3 and set(modes.values()) == {0o600}
+
+
+def test_an_older_layout_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "votes.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(f"""PRAGMA application_id = {APPLICATION_ID};
+            CREATE TABLE replies (id INTEGER PRIMARY KEY, key TEXT, outcome TEXT, label TEXT, text TEXT, plan TEXT,
+                                  prompt_tokens INTEGER, cost_usd REAL);
+            INSERT INTO replies (key, outcome, label, text, plan, prompt_tokens, cost_usd) VALUES
+                ('a', 'empty', NULL, NULL, 'p', 5, 0.5), ('b', 'server', NULL, NULL, 'p', NULL, NULL),
+                ('a', 'ok', 'sad', '…', 'p', 7, 0.25), ('a', 'ok', 'happy', '…', 'p', 7, 0.25),
+                ('b', 'blocked', NULL, NULL, 'p', NULL, NULL);""")
+    connection.close()
+    with Ledger(path) as ledger:
+        found = ledger.lookup(["a", "b"])
+        assert (found["a"].label, found["a"].attempt, found["a"].persona, found["a"].settings) == ("sad", 1, None, {})
+        assert (found["b"].outcome, found["b"].attempt, found["b"].mode, found["b"].tries) == ("blocked", 1, "label", 1)
+        assert [one.key for one in ledger.failures("p")] == ["b"] and ledger.failures_digest()
+        spending = ledger.spending()
+        assert (spending.cost_usd, spending.tokens, spending.replies) == (1.0, 19, 5)
+        ledger.store([record("b", persona="a child")])
+        assert ledger.lookup(["b"])["b"].attempt == 2
+        assert len({name for (name,) in ledger._database.connect().execute("SELECT reply_id FROM replies")}) == 6
+    with Ledger(path) as ledger:
+        assert ledger.lookup(["b"])["b"].persona == "a child"
+        assert ledger._database.connect().execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+def no_log(monkeypatch):
+    real = Database._set_journal
+
+    def fails(self, connection, mode):
+        if mode == "wal":
+            raise sqlite3.OperationalError("disk I/O error")
+        real(self, connection, mode)
+
+    monkeypatch.setattr(Database, "_set_journal", fails)
+
+
+def on_nfs(monkeypatch):
+    mounts = Path(tempfile.mkstemp()[1])
+    mounts.write_text(
+        "/dev/vda / ext4 rw 0 0\nserver:/export /home\\040of/all nfs4 rw 0 0\nserver:/export /tmp nfs4 rw 0 0\n"
+    )
+    monkeypatch.setattr(ledger_place, "MOUNTS", str(mounts))
+
+
+@pytest.mark.parametrize("place", [no_log, on_nfs])
+def test_without_a_write_ahead_log_there_is_a_rollback_journal(tmp_path, monkeypatch, place):
+    path = tmp_path / "votes.sqlite"
+    filled(path)
+    with Ledger(path) as ledger:
+        assert ledger._database.mode == "wal"
+    place(monkeypatch)
+    if place is on_nfs:
+        monkeypatch.setattr(ledger_place, "NETWORK_FILE_SYSTEMS", ("nfs",))
+        assert ledger_place.on_network(Path("/tmp/x")) and ledger_place.on_network(Path("/home of/all/x"))
+        assert not ledger_place.on_network(Path("/tmpfs/x"))
+        monkeypatch.setattr(ledger_place, "on_network", lambda path: True)
+    with warnings.catch_warnings(), Ledger(path) as one, Ledger(path) as two:
+        warnings.simplefilter("error")
+        assert one._database.mode == two._database.mode == "delete"
+        assert one.reserve([Claim(key(900))]).granted and two.reserve([Claim(key(900))]).busy
+        one.store([record(900)])
+        two.store([record(901)])
+        assert len(one) == len(two) == 302
+    assert {file.name for file in tmp_path.iterdir()} == {"votes.sqlite"}
+    assert path.read_bytes()[18:20] == b"\x01\x01", "the file itself says that it has no write-ahead log"
+
+
+def without_locks(monkeypatch):
+    def fails(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(ledger_place.fcntl, "lockf", fails)
+
+
+@pytest.mark.skipif(ledger_place.fcntl is None, reason="locks by other means")
+def test_without_locks_each_process_has_its_own_file_which_is_taken_in_later(tmp_path, monkeypatch):
+    path = filled(tmp_path / "votes.sqlite", 3)
+    before = path.read_bytes()
+    with monkeypatch.context() as nfs:
+        without_locks(nfs)
+        with pytest.warns(UserWarning, match=r"cannot be locked.*part.jsonl.*local disk"):
+            one = Ledger(path)
+        assert set(one.reserve([Claim(key(n)) for n in range(5)]).stored) == {key(0), key(1), key(2)}
+        one.store([record(3), record(4, "empty", text="\ud800")])
+        with pytest.warns(UserWarning, match="cannot be locked"):
+            two = Ledger(path)
+        assert two.reserve([Claim(key(3)), Claim(key(4), retry=True)]).granted == [key(4)]
+        two.store([record(4)])
+        assert path.read_bytes() == before, "a file that cannot be locked is only read"
+        one.store([record(5)])
+        one.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            child = os.fork()
+            if not child:  # a new process finds everything too, and says nothing again
+                os._exit(0 if len(two) == 7 and two.lookup([key(5)]) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        two.store([record(6)])
+        assert len(two) == 8
+        parts = [file for file in tmp_path.iterdir() if file != path]
+        assert len(parts) == 2 and all(stat.S_IMODE(part.stat().st_mode) == 0o600 for part in parts)
+        nfs.undo()
+        with Ledger(path) as main:
+            assert len(main) == 8 and main.lookup([key(4)])[key(4)].outcome == "ok"
+        assert {file.name for file in tmp_path.iterdir()} == {"votes.sqlite"}
+        without_locks(nfs)
+        two.store([record(7)])  # its file was taken away meanwhile: it makes another
+        two.close()
+    with Ledger(path) as main:
+        assert len(main) == 9 and main.spending().cost_usd == pytest.approx(9 * 0.25)
+        assert [r.outcome for r in sorted(main.records(), key=lambda r: r.attempt) if r.key == key(4)] == [
+            "empty",
+            "ok",
+        ]
+
+
+def test_a_line_that_breaks_off_is_left_out_and_a_damaged_one_kept(tmp_path, caplog):
+    path = filled(tmp_path / "votes.sqlite", 1)
+    lines = [ledger_exchange.line_of(f"{number:032x}", record(number)) for number in (5, 6)]
+    (tmp_path / "votes.sqlite.a.part.jsonl").write_text("\n" + lines[0] + "\n\n" + lines[1][:40])
+    (tmp_path / "votes.sqlite.b.part.jsonl.merging").write_text(lines[1] + "\n")  # of a merge that was killed
+    (tmp_path / "votes.sqlite.c.part.jsonl").write_text(
+        '{"reply_id": "17"}\n' + lines[1].replace("gemini", "other") + "\n"
+    )
+    (tmp_path / "another.sqlite.d.part.jsonl").write_text(lines[1].replace("6" * 3, "7" * 3) + "\n")
+    with Ledger(path) as ledger:
+        assert set(ledger.lookup([key(5), key(6)])) == {key(5), key(6)} and len(ledger) == 3
+    assert "votes.sqlite.c.part.jsonl.damaged" in caplog.text
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "votes.sqlite",
+        "votes.sqlite.c.part.jsonl.damaged",
+        "another.sqlite.d.part.jsonl",
+    }
+
+
+def fill_the_disk(ledger):
+    connection = ledger._database.connect()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def test_a_full_disk_loses_nothing_that_was_paid_for(tmp_path):
+    paid = [record(number, text="\ud800" + "x" * 3000) for number in range(20)]
+    with Ledger(tmp_path / "votes.sqlite") as ledger:
+        ledger.store([record(100)])
+        assert ledger.reserve([Claim(one.key) for one in paid]).granted
+        fill_the_disk(ledger)
+        with pytest.raises(LedgerError, match=r"is full. The 20 replies that came are kept in .*part.jsonl") as caught:
+            ledger.store(paid)
+        assert "Mend: when that is mended, open the ledger again" in str(caught.value)
+        assert Path(caught.value.rescue_file).parent == tmp_path and not caught.value.records
+        assert len(ledger) == 1, "all of a call or nothing"
+    with Ledger(tmp_path / "votes.sqlite") as ledger:
+        assert len(ledger) == 21 and ledger.lookup([paid[3].key])[paid[3].key] == paid[3]
+        assert ledger.spending().cost_usd == pytest.approx(21 * 0.25)
+    assert not ledger_exchange.part_files(tmp_path / "votes.sqlite")
+
+
+def test_where_even_the_folder_is_full_the_temporary_one_is_used(tmp_path, monkeypatch):
+    there = tmp_path / "tmp"
+    there.mkdir()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(there))
+    real = ledger_exchange.append_lines
+
+    def fails(path, replies):
+        if path.parent != there or not there.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, replies)
+
+    monkeypatch.setattr(ledger_exchange, "append_lines", fails)
+    with Ledger(tmp_path / "votes.sqlite") as ledger:
+        fill_the_disk(ledger)
+        big = record(0, text="x" * 9000)
+        with pytest.raises(LedgerError, match=r"Ledger\('.*votes.sqlite'\).merge\('.*/tmp/.*jsonl'\)") as caught:
+            ledger.store([big])
+        rescued = caught.value.rescue_file
+        shutil.move(rescued, tmp_path / "saved.part.jsonl")
+        there.rmdir()
+        with pytest.raises(LedgerError, match="1 reply that came could be written nowhere") as caught:
+            ledger.store([big])
+        assert caught.value.records == (big,)
+    with Ledger(tmp_path / "votes.sqlite") as ledger:
+        assert ledger.merge(tmp_path / "saved.part.jsonl") == 1 and ledger.merge(tmp_path / "saved.part.jsonl") == 0
+        assert ledger.lookup([key(0)])[key(0)] == big
+
+
+def test_a_ledger_that_was_deleted_while_in_use_says_so(tmp_path):
+    with Ledger(tmp_path / "votes.sqlite") as ledger:
+        ledger.store([record(0)])
+        for file in tmp_path.iterdir():
+            file.unlink()
+        with pytest.raises(LedgerError, match=r"deleted or replaced.*kept in"):
+            ledger.store([record(1)])
+    with Ledger(tmp_path / "votes.sqlite") as ledger:
+        assert set(ledger.lookup([key(0), key(1)])) == {key(1)}
+
+
+def test_a_lock_that_another_program_holds_is_waited_for_and_then_named(tmp_path):
+    path = filled(tmp_path / "votes.sqlite", 1)
+    with Ledger(path, busy_timeout_s=0.05) as ledger:
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        assert ledger.lookup([key(0)]), "reading goes on"
+        with pytest.raises(LedgerError, match="held by another process"):
+            ledger.reserve([Claim(key(1))])
+        with pytest.raises(LedgerError, match=r"held by another process.*kept in"):
+            ledger.store([record(1)])
+        holder.execute("COMMIT")
+        holder.close()
+    with Ledger(path) as ledger:
+        assert ledger.lookup([key(1)])
+
+
+def test_lines_that_are_written_while_another_process_takes_the_file_away(tmp_path, monkeypatch):
+    path = tmp_path / "votes.sqlite.a.part.jsonl"
+    ledger_exchange.append_lines(path, [("0" * 32, record(0))])
+    real = os.fsync
+
+    def taken(handle):
+        monkeypatch.setattr(os, "fsync", real)
+        path.rename(tmp_path / "taken")  # and read before the lines are in it
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", taken)
+    ledger_exchange.append_lines(path, [("1" * 32, record(1))])
+    (found,), bad = ledger_exchange.read_lines(path)
+    assert found[0] == "1" * 32 and not bad

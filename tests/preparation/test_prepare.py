@@ -1,0 +1,134 @@
+"""From a data set with human votes to one with more: by the recipe's function, its command line and its YAML files."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_emo_dist._arguments import from_arguments
+from hf_emo_dist.cli import main
+from hf_emo_dist.corpora import load_emotion_dataset, read_vote_source, simulate_corpus, write_dataset
+from hf_emo_dist.preparation import PrepareSettings, prepare_dataset
+from hf_emo_dist.preparation.annotate_command import add_arguments
+
+CONFIGS = Path(__file__).parents[2] / "recipes" / "configs" / "prepare"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus") / "data"
+    write_dataset(simulate_corpus(24, 6, seed=0), folder, description="simulated", vote_source="SIMULATED votes.")
+    return folder
+
+
+def settings(corpus, tmp_path, **options):
+    options = {"backend": "simulated", "num_annotations": 4, "ledger": str(tmp_path / "votes.sqlite"), **options}
+    return PrepareSettings(dataset=str(corpus), output=str(tmp_path / "out"), **options)
+
+
+def test_votes_are_added_combined_and_written(corpus, tmp_path):
+    reports = prepare_dataset(settings(corpus, tmp_path))
+    before, after = load_emotion_dataset(corpus), load_emotion_dataset(tmp_path / "out")
+    assert list(reports) == ["train"] and set(before) == set(after)
+    for split in before:
+        assert before[split]["id"][:] == after[split]["id"][:]
+        assert before[split]["human_distribution"][:] == after[split]["human_distribution"][:]
+        assert before[split][0]["audio"]["bytes"] == after[split][0]["audio"]["bytes"]
+        changed = before[split]["emotion_distribution"][:] != after[split]["emotion_distribution"][:]
+        assert changed == (split == "train")
+        assert {len(votes) for votes in after[split]["synthetic_votes"]} == ({4} if split == "train" else {0})
+    row = after["train"][0]
+    votes = row["human_votes"] + row["synthetic_votes"]
+    assert row["emotion_distribution"]["sad"] == pytest.approx(votes.count("sad") / len(votes))
+    source = read_vote_source(tmp_path / "out")
+    assert source.startswith("SIMULATED votes.") and "synthetic votes by a stated rater model, SIMULATED" in source
+
+
+def test_what_was_done_is_written_beside_it_without_paths(corpus, tmp_path):
+    prepare_dataset(settings(corpus, tmp_path, num_distributions=1, synthetic_weight=0.5))
+    text = (tmp_path / "out" / "preparation.json").read_text()
+    done = json.loads(text)
+    rows = len(load_emotion_dataset(corpus, "train"))
+    assert done["annotation"]["num_votes"] == 5 * rows and len(done["annotation"]["panel"]) == 5
+    assert done["annotation"]["model_versions"] == {done["annotation"]["model"]: 5 * rows}
+    assert done["votes"]["train"]["synthetic"] == 5 * rows and done["combine"]["synthetic_weight"] == 0.5
+    assert str(tmp_path) not in text and str(corpus) not in text
+
+
+def test_a_second_run_asks_nothing_and_gives_the_same(corpus, tmp_path):
+    (first,) = prepare_dataset(settings(corpus, tmp_path)).values()
+    (second,) = prepare_dataset(settings(corpus, tmp_path, overwrite=True)).values()
+    assert (first.votes, first.stored_votes) == (second.stored_votes, second.votes) and second.requests == 0
+    history = json.loads((tmp_path / "out" / "preparation.json").read_text())["annotation"]
+    assert history["num_requests"] == 0 and sum(history["model_versions"].values()) == first.votes
+
+
+def test_without_a_backend_votes_are_combined_only(corpus, tmp_path):
+    assert prepare_dataset(settings(corpus, tmp_path, backend="none")) == {}
+    out = load_emotion_dataset(tmp_path / "out")
+    assert "synthetic_votes" not in out["train"].column_names
+    assert out["train"]["emotion_distribution"][:] == out["train"]["human_distribution"][:]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"annotate_splits": "training"}, "There is no split training"),
+        ({"retry_failed": "sometimes"}, "retry_failed must be"),
+        ({"empty": "maybe"}, "empty must be"),
+        ({"backend": "gemeni"}, "`backend` must be"),
+        ({"backend_options": {"colour": "red"}}, "does not fit the backend"),
+        ({"backend_options": {"column": "no_such_column"}}, "no_such_column"),
+        ({"emotions": "angry"}, "at least two"),
+        ({"limit": 0}, "limit"),
+    ],
+)
+def test_wrong_settings_are_explained_and_nothing_is_written(corpus, tmp_path, options, problem):
+    with pytest.raises((ValueError, KeyError), match=problem):
+        prepare_dataset(settings(corpus, tmp_path, **options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_in_use_is_refused_before_anybody_is_asked(corpus, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        prepare_dataset(settings(corpus, tmp_path))
+    assert not (tmp_path / "votes.sqlite").exists()
+
+
+def test_the_command_line_estimates_annotates_and_stops_at_a_cap(corpus, tmp_path, capsys):
+    ledger = ["--backend", "simulated", "--ledger", str(tmp_path / "votes.sqlite"), "--num_annotations", "4"]
+    assert main(["estimate", str(corpus), *ledger]) == 0
+    assert "replies wanted" in capsys.readouterr().out
+    out = str(tmp_path / "out")
+    with pytest.raises(SystemExit) as stop:
+        main(["annotate", str(corpus), out, *ledger, "--max_tokens", "1"])
+    assert stop.value.code == 3 and "STOPPED: the budget is used up" in capsys.readouterr().err
+    assert main(["annotate", str(corpus), out, *ledger]) == 0
+    assert f"Wrote {out}" in capsys.readouterr().out
+    assert main(["annotate", str(corpus), out, *ledger]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_the_command_line_names_what_is_missing(capsys, tmp_path):
+    assert main(["annotate", "--backend", "simulated"]) == 2
+    assert "output is missing" in capsys.readouterr().err
+    assert main(["estimate", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+def test_every_configuration_makes_an_annotator(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEMINI_API_KEY", "not-a-key")
+    file = CONFIGS / f"{name}.yaml"
+    values = yaml.safe_load(file.read_text())
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    read = from_arguments(
+        parser.parse_args(["--config", str(file), "--ledger", str(tmp_path / "v.sqlite")]), PrepareSettings
+    )
+    annotator = read.annotator(("angry", "sad"))
+    assert len(annotator.members) == values["num_annotations"] and annotator.backend.name == values["backend"]
