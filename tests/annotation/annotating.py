@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - the paths are set before the imports that need them
 """Annotates in processes of their own, for tests that kill, interrupt or share.
 
 Each line of standard input is a command in JSON; for each, a child is forked and its process id printed. So the imports, which take
@@ -14,7 +15,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-import aiohttp  # noqa: F401 - before any child needs it
+import aiohttp  # noqa: F401 - once, and not in each child
 from annotation_setup import annotator, dataset, gemini, votes
 
 from hf_emo_dist.annotation.report import AnnotationIncomplete
@@ -38,7 +39,8 @@ def main():
         backend, data = gemini(types.SimpleNamespace(url=command["url"])), dataset(command["rows"])
         child = os.fork()
         if child:
-            print(child, flush=True)
+            sys.stdout.write(f"{child}\n")
+            sys.stdout.flush()
             continue
         os.dup2(os.open(command["errors"], os.O_WRONLY | os.O_CREAT), 2)
         logging.basicConfig(level=logging.WARNING)

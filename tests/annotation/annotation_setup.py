@@ -50,7 +50,7 @@ def reset(server):
     server.script.clear()
     server.requests.clear()
     server.replies.clear()
-    server.count = server.most_in_flight = 0
+    server.count = 0
     server.latency = 0.0
     return server
 

@@ -1,7 +1,7 @@
 """Several processes on one ledger: `num_proc`, two runs that share the work, and two that share a cap."""
 
 import pytest
-from annotation_setup import annotator, dataset, gemini, generated, rows, votes
+from annotation_setup import annotator, dataset, generated, rows, votes
 from gemini_server import GeminiServer
 from processes import Annotating, sent, serving
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 import weakref
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Channel", "LoopThread"]
+__all__ = ["Channel", "LoopThread", "Stop"]
 
 T = TypeVar("T")
 
@@ -68,6 +69,39 @@ class Channel(Generic[T]):
         self.closed = True
         self._some.set()
         self._room.set()
+
+
+class Stop:
+    """The end of a run before its time: who waits by `sleep` wakes up, and what is to be closed is closed.
+
+    Args:
+        closes: Called once, when the run stops.
+    """
+
+    def __init__(self, *closes: Callable[[], None]) -> None:
+        self.reason: str | None = None
+        self.mend = ""
+        self._event, self._closes = asyncio.Event(), closes
+
+    def __call__(self, reason: str, mend: str = "") -> None:
+        """Stops the run. The first reason counts."""
+        if self.reason is not None:
+            return
+        self.reason, self.mend = reason, mend
+        self._event.set()
+        for close in self._closes:
+            close()
+
+    def __bool__(self) -> bool:
+        return self.reason is not None
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps, but not longer than until the run stops."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), seconds)
 
 
 class LoopThread:
