@@ -185,7 +185,9 @@ class Annotator:
 
     def __getstate__(self) -> dict[str, Any]:
         # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make it another.
-        state = {k: v for k, v in self.__dict__.items() if k not in ("_ledger", "_given_ledger", "_loop", "_lock", "_told")}
+        state = {
+            k: v for k, v in self.__dict__.items() if k not in ("_ledger", "_given_ledger", "_loop", "_lock", "_told")
+        }
         failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
         return {**state, "_version": ANNOTATOR_VERSION, "_failures": failures}
 
