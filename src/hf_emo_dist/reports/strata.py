@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..distributions import entropy
 from ..scores import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence, js_divergence_floor
-from .evaluation import bootstrap_ratio
+from .evaluation import FEW_SPEAKERS, bootstrap_ratio
 from .strata_cut import MEAN, UNIFORM, ScoredRows, joined_rows, scored_rows
 from .study import Plot, Study, StudyTable
 from .study_inputs import (
@@ -58,7 +58,7 @@ def strata_study(
         table: Votes.
         predictions: Name to (N, K) predicted distributions; the first is what skill is reported of.
         by: Column whose values are the strata; default: the entropy of the votes.
-        train_mean: (K,) mean of the training targets; default: the mean over the other speakers' rows.
+        train_mean: (K,) mean of the training split's human votes; default: the mean over the other speakers' rows.
         known: Columns; the mean of the other speakers' rows that are alike in all of them is a predictor.
         halves: ``yes``, ``no``, or ``auto`` (yes where 80 % of the rows have 6 votes).
         num_halves: Random splits of each row's votes.
@@ -97,14 +97,16 @@ def strata_study(
         "speakers" if rows.speakers() else "rows resampled one by one"
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
-    study = Study("strata", f"Scores by {named}", told, list(notes))
+    few = len(set(map(str, groups)))
+    rough = [f"only {few} speakers: the intervals are rough"] if rows.speakers() and few < FEW_SPEAKERS else []
+    study = Study("strata", f"Scores by {named}", told, [*notes, *rough])
     study.results = {"by": by or "entropy", "halves": split, "main": main, "strata": strata}
     study.tables = _tables(strata, list(joined.predictors), main)
     if paper:
         study.tables.append(_paper_table(rows, given, train_mean, known, study))
     study.findings = _findings(strata, main, split)
     study.plots = [
-        Plot("strata", _plot(strata, list(joined.predictors), main, named, list(notes)), _caption(split, main))
+        Plot("strata", _plot(strata, list(joined.predictors), main, named, study.notes), _caption(split, main))
     ]
     return study
 
@@ -156,7 +158,7 @@ def _protocol(by: str | None, split: bool, num_halves: int, normalized: bool, tr
         if split
         else "strata and scores from the same votes"
     )
-    mean = "of the training targets" if trained else "over the other speakers' rows"
+    mean = "of the training split's human votes" if trained else "over the other speakers' rows"
     return f"{how}; {votes}; the mean predictor is the mean {mean}; human votes are what is scored against; 95 % bootstrap intervals over speakers where known"
 
 
@@ -295,7 +297,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="predictions.parquet of a model; may be repeated",
     )
     parser.add_argument(
-        "--train_split", help="split whose targets give the mean predictor (default: mean of the other speakers)"
+        "--train_split", help="split whose human votes give the mean predictor (default: mean of the other speakers)"
     )
     parser.add_argument(
         "--known", default="", metavar="A,B", help="columns whose knowledge is a predictor, such as intended,level"
