@@ -185,7 +185,7 @@ def _synthetic_tables(name: str, found: dict[str, Any]) -> list[StudyTable]:
             ["focus", *found["strata"]],
             [[focus, *(interval_words(value) for value in by.values())] for focus, by in found["focus"].items()],
             "JS divergence of the pooled annotations to the human votes without the focus, minus that without as many random annotations; above 0 the focus adds more than "
-            "another annotation does.",
+            "another annotation does. Intervals are not widened for the number of foci: of twenty, one is expected to lie off 0 by chance.",
         ),
         StudyTable(
             f"What synthetic votes add to half of the human votes: {name}",
@@ -219,12 +219,20 @@ def _findings(name: str, found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _short(annotators: list[str]) -> list[str]:
+    """Names for a narrow axis: without the model and the mode where all have the same."""
+    parts = [name.split(", ") for name in annotators]
+    if len({(part[0], part[-1]) for part in parts}) == 1 and all(len(part) > 2 for part in parts):
+        return [", ".join(part[1:-1]) for part in parts]
+    return annotators
+
+
 def _plot(results: dict[str, Any], notes: list[str]) -> Any:
-    from .study_plots import interval_plot, panels, polished
+    from .study_plots import interval_plot, panels, polished, slanted
 
     synthetic = {name: found for name, found in results.items() if "annotators" in found}
     figure, axes = panels(
-        max(len(synthetic), 1), ["agreement", "focus"] if synthetic else ["agreement"], notes, "Agreement", (4.6, 3.2)
+        max(len(synthetic), 1), ["agreement", "focus"] if synthetic else ["agreement"], notes, "Agreement", (4.6, 3.8)
     )
     nan = dict.fromkeys(("value", "low", "high"), float("nan"))
     if not synthetic:
@@ -238,17 +246,17 @@ def _plot(results: dict[str, Any], notes: list[str]) -> Any:
         )
         axes[0][0].legend(frameon=False, fontsize=7)
     for row, (name, found) in enumerate(synthetic.items()):
-        people = ["a listener", *found["annotators"]]
+        people = ["a listener", *_short(list(found["annotators"]))]
         values = [
             found.get("pair_agreement", nan),
             *(result.get("agreement", nan) for result in found["annotators"].values()),
         ]
         interval_plot(axes[row][0], {name: values}, people, "agreement with a listener")
-        axes[row][0].tick_params(axis="x", rotation=90)
+        slanted(axes[row][0])
         axes[row][0].set_title(name)
         by = {place: [found["focus"][focus][place] for focus in found["focus"]] for place in found["strata"]}
         interval_plot(axes[row][1], by, list(found["focus"]), "what the focus adds", zero=True)
-        axes[row][1].tick_params(axis="x", rotation=90)
+        slanted(axes[row][1])
         axes[row][1].legend(frameon=False, fontsize=7)
     return polished(figure)
 

@@ -339,12 +339,7 @@ def _trained(
             raise ValueError(f"{name}: there is no split {split!r} (there are {', '.join(data)}).")
     train = data[recipe.train_split]
     emotions = tuple(recipe.emotions.split(",")) if recipe.emotions else emotions_of(train, training.target_column)
-    wanted = ("id", "audio", "transcript", "speaker")
-    below = []
-    for test, dataset in rows.items():
-        part = dataset.select_columns([column for column in wanted if column in dataset.column_names])
-        below.append(part.remove_columns("id").add_column("id", [f"{test}/{row}" for row in row_ids(dataset)]))
-    everything = concatenate_datasets(below)
+    everything = concatenate_datasets([_bare(dataset, test) for test, dataset in rows.items()])
     predicted, _ = predicted_by_training(
         recipe,
         training,
@@ -360,3 +355,17 @@ def _trained(
     parts = np.split(predicted, ends[:-1])
     found = {test: CrossPrediction(emotions, part) for test, part in zip(rows, parts, strict=True)}
     return found, set(row_ids(train))
+
+
+def _bare(dataset: Any, name: str) -> Any:
+    """What a model reads of a data set, with the same types whatever corpus it is; ids say which one."""
+    from datasets import Audio, Value
+
+    part = dataset.select_columns(["audio"]).cast_column("audio", Audio(sampling_rate=16000, decode=False))
+    part = part.add_column("id", [f"{name}/{row}" for row in row_ids(dataset)], feature=Value("string"))
+    for column in ("transcript", "speaker"):
+        values = column_of(dataset, column) or [None] * len(dataset)
+        part = part.add_column(
+            column, [None if value is None else str(value) for value in values], feature=Value("string")
+        )
+    return part

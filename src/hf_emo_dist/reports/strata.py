@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..distributions import entropy
 from ..scores import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence, js_divergence_floor
-from .evaluation import bootstrap_ratio
-from .strata_cut import MEAN, UNIFORM, Strata, constant_predictors, cut_strata
+from .evaluation import FEW_SPEAKERS, bootstrap_ratio
+from .strata_cut import MEAN, UNIFORM, ScoredRows, joined_rows, scored_rows
 from .study import Plot, Study, StudyTable
 from .study_inputs import (
     add_source_arguments,
@@ -24,7 +23,7 @@ from .study_inputs import (
     predictions_for,
     source_facts,
 )
-from .vote_table import VoteTable, count_labels, read_vote_table, shuffle_votes
+from .vote_table import VoteTable, read_vote_table
 
 __all__ = ["strata_study"]
 
@@ -32,7 +31,6 @@ FloatArray = NDArray[np.float64]
 
 #: Votes that make halves worth while, and the share of rows that must have them.
 ENOUGH_VOTES, ENOUGH_ROWS = 6, 0.8
-HALF = "other half of the listeners"
 
 
 def strata_study(
@@ -60,7 +58,7 @@ def strata_study(
         table: Votes.
         predictions: Name to (N, K) predicted distributions; the first is what skill is reported of.
         by: Column whose values are the strata; default: the entropy of the votes.
-        train_mean: (K,) mean of the training targets; default: the mean over the other speakers' rows.
+        train_mean: (K,) mean of the training split's human votes; default: the mean over the other speakers' rows.
         known: Columns; the mean of the other speakers' rows that are alike in all of them is a predictor.
         halves: ``yes``, ``no``, or ``auto`` (yes where 80 % of the rows have 6 votes).
         num_halves: Random splits of each row's votes.
@@ -81,15 +79,16 @@ def strata_study(
     rows = table.select(kept)
     given = {name: np.asarray(matrix)[kept] for name, matrix in (predictions or {}).items()}
     parts = [
-        _part(rows, given, by, train_mean, known, split, normalized, seed, half)
+        scored_rows(rows, given, by, train_mean, known, split, normalized, seed, half)
         for half in range(num_halves if split else 1)
     ]
-    joined = _joined(parts, rows)
+    joined = joined_rows(parts, rows)
     groups = rows.speakers() or rows.ids
     members = np.array([str(group) for group in groups] * len(parts))
+    ids = np.array(rows.ids * len(parts))
     main = next(iter(given), None) or next((name for name in joined.predictors if name not in (UNIFORM, MEAN)), None)
     resample = {"num_resamples": num_resamples, "seed": seed}
-    strata = [_stratum(joined, place, members, main, resample) for place in range(len(joined.strata.names))]
+    strata = [_stratum(joined, place, members, ids, main, resample) for place in range(len(joined.strata.names))]
 
     named = "ambiguity (entropy of the votes)" if by is None else by
     told = dict(facts or {})
@@ -98,82 +97,32 @@ def strata_study(
         "speakers" if rows.speakers() else "rows resampled one by one"
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
-    study = Study("strata", f"Scores by {named}", told, list(notes))
+    few = len(set(map(str, groups)))
+    rough = [f"only {few} speakers: the intervals are rough"] if rows.speakers() and few < FEW_SPEAKERS else []
+    study = Study("strata", f"Scores by {named}", told, [*notes, *rough])
     study.results = {"by": by or "entropy", "halves": split, "main": main, "strata": strata}
     study.tables = _tables(strata, list(joined.predictors), main)
     if paper:
         study.tables.append(_paper_table(rows, given, train_mean, known, study))
     study.findings = _findings(strata, main, split)
     study.plots = [
-        Plot("strata", _plot(strata, list(joined.predictors), main, named, list(notes)), _caption(split, main))
+        Plot("strata", _plot(strata, list(joined.predictors), main, named, study.notes), _caption(split, main))
     ]
     return study
 
 
-@dataclass(frozen=True)
-class _Part:
-    strata: Strata
-    target: FloatArray
-    counts: FloatArray
-    predictors: dict[str, FloatArray]
-
-
-def _part(
-    rows: VoteTable,
-    given: Mapping[str, FloatArray],
-    by: str | None,
-    train_mean: FloatArray | None,
-    known: Sequence[str],
-    split: bool,
-    normalized: bool,
-    seed: int,
-    half: int,
-) -> _Part:
-    size = len(rows.emotions)
-    counts = first = rows.counts()
-    if split:
-        shuffled = shuffle_votes(rows.votes, rows.ids, seed, half)
-        middle = (shuffled >= 0).sum(axis=1)[:, None] // 2
-        place = np.arange(shuffled.shape[1])
-        first = count_labels(np.where(place < middle, shuffled, -1), size)
-        counts = count_labels(np.where(place >= middle, shuffled, -1), size)
-    shares, target = first / first.sum(axis=1, keepdims=True), counts / counts.sum(axis=1, keepdims=True)
-    if by is None:
-        strata = cut_strata(shares, normalized)
-    else:
-        names, index = np.unique(np.array([str(value) for value in rows.column(by)]), return_inverse=True)
-        strata = Strata(index.astype(np.int64), tuple(names.tolist()))
-    cells = (
-        {f"knowing {' and '.join(known)}": list(zip(*(rows.column(name) for name in known), strict=True))}
-        if known
-        else None
-    )
-    constants = constant_predictors(shares, rows.speakers(), cells)
-    if train_mean is not None:
-        constants[MEAN] = np.broadcast_to(train_mean / train_mean.sum(), shares.shape)
-    predictors = {**given, **constants}
-    if split:
-        predictors[HALF] = shares
-    return _Part(strata, target, counts, predictors)
-
-
-def _joined(parts: Sequence[_Part], rows: VoteTable) -> _Part:
-    """Put the parts below each other: a row once for each of its splits, its speaker being resampled as a whole."""
-    names = max((part.strata.names for part in parts), key=len)
-    index = [np.array([names.index(part.strata.names[place]) for place in part.strata.index]) for part in parts]
-    return _Part(
-        Strata(np.concatenate(index), names),
-        np.concatenate([part.target for part in parts]),
-        np.concatenate([part.counts for part in parts]),
-        {name: np.concatenate([part.predictors[name] for part in parts]) for name in parts[0].predictors},
-    )
-
-
 def _stratum(
-    part: _Part, place: int, members: NDArray[np.str_], main: str | None, resample: dict[str, int]
+    part: ScoredRows,
+    place: int,
+    members: NDArray[np.str_],
+    ids: NDArray[np.str_],
+    main: str | None,
+    resample: dict[str, int],
 ) -> dict[str, Any]:
     inside = np.flatnonzero(part.strata.index == place)
     target, groups = part.target[inside], members[inside]
+    if len(np.unique(groups)) == 1:
+        groups = ids[inside]  # one speaker: the interval is over the utterances of this speaker alone
     js = {name: jensen_shannon_divergence(p[inside], target) for name, p in part.predictors.items()}
     found: dict[str, Any] = {
         "name": part.strata.names[place],
@@ -209,7 +158,7 @@ def _protocol(by: str | None, split: bool, num_halves: int, normalized: bool, tr
         if split
         else "strata and scores from the same votes"
     )
-    mean = "of the training targets" if trained else "over the other speakers' rows"
+    mean = "of the training split's human votes" if trained else "over the other speakers' rows"
     return f"{how}; {votes}; the mean predictor is the mean {mean}; human votes are what is scored against; 95 % bootstrap intervals over speakers where known"
 
 
@@ -257,7 +206,7 @@ def _paper_table(
     rows: VoteTable, given: Mapping[str, FloatArray], train_mean: FloatArray | None, known: Sequence[str], study: Study
 ) -> StudyTable:
     """JS distance in base e by thirds of normalised entropy, strata and scores on the same votes."""
-    part = _part(rows, given, None, train_mean, known, False, True, 0, 0)
+    part = scored_rows(rows, given, None, train_mean, known, False, True, 0, 0)
     found = {
         name: [
             float(jensen_shannon_distance(p[inside], part.target[inside], math.e).mean())
@@ -278,7 +227,13 @@ def _findings(strata: list[dict[str, Any]], main: str | None, split: bool) -> li
     if main is None:
         return ["No predictor to judge: give predictions, or columns that are known."]
     lines = []
-    for stratum in strata if len(strata) <= 6 else (strata[0], strata[-1]):
+    if len(strata) > 6:
+        ranked = sorted(strata, key=lambda stratum: stratum["skill"][MEAN]["value"])
+        told = [f"{interval_words(end['skill'][MEAN], '.2f')} ({end['name']})" for end in (ranked[0], ranked[-1])]
+        lines.append(
+            f"Skill of {main} over the mean predictor: from {told[0]} to {told[1]}, over {len(strata)} strata."
+        )
+    for stratum in strata if len(strata) <= 6 else ():
         skill = stratum["skill"][MEAN]
         verdict = "better than" if skill["low"] > 0 else "worse than" if skill["high"] < 0 else "not told apart from"
         lines.append(
@@ -302,10 +257,10 @@ def _caption(split: bool, main: str | None) -> str:
 
 
 def _plot(strata: list[dict[str, Any]], predictors: list[str], main: str | None, named: str, notes: list[str]) -> Any:
-    from .study_plots import interval_plot, panels, polished
+    from .study_plots import interval_plot, panels, polished, slanted
 
     names = [stratum["name"] for stratum in strata]
-    width = max(4.2, 0.35 * len(names))
+    width = float(np.clip(0.35 * len(names), 4.2, 8.0))
     figure, axes = panels(1, ["js", "skill"] if main else ["js"], notes, f"Scores by {named}", (width, 3.3))
     series = {name: [stratum["js_divergence"][name] for stratum in strata] for name in predictors}
     if all(stratum["floor"] for stratum in strata):
@@ -320,8 +275,12 @@ def _plot(strata: list[dict[str, Any]], predictors: list[str], main: str | None,
     for axis in axes[0]:
         axis.set_xlabel(named)
         if len(names) > 8:
-            axis.tick_params(axis="x", rotation=90)
-    return polished(figure)
+            slanted(axis)
+    polished(figure)
+    if len(names) > 24:
+        for axis in axes[0]:
+            axis.tick_params(axis="x", labelsize=4)
+    return figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -338,7 +297,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="predictions.parquet of a model; may be repeated",
     )
     parser.add_argument(
-        "--train_split", help="split whose targets give the mean predictor (default: mean of the other speakers)"
+        "--train_split", help="split whose human votes give the mean predictor (default: mean of the other speakers)"
     )
     parser.add_argument(
         "--known", default="", metavar="A,B", help="columns whose knowledge is a predictor, such as intended,level"

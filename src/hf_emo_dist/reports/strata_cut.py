@@ -10,14 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..distributions import ambiguity_strata, entropy
+from .vote_table import VoteTable, count_labels, shuffle_votes
 
-__all__ = ["MEAN", "UNIFORM", "Strata", "constant_predictors", "cut_strata"]
+__all__ = [
+    "HALF",
+    "MEAN",
+    "UNIFORM",
+    "ScoredRows",
+    "Strata",
+    "constant_predictors",
+    "cut_strata",
+    "joined_rows",
+    "scored_rows",
+]
 
 FloatArray = NDArray[np.float64]
 
 #: Distinct entropies up to which the values themselves are the strata.
 FEW_VALUES = 5
-UNIFORM, MEAN = "uniform", "mean of others"
+UNIFORM, MEAN, HALF = "uniform", "mean of others", "other half of the listeners"
 
 
 @dataclass(frozen=True)
@@ -90,3 +101,65 @@ def constant_predictors(
         index = np.unique(np.array([str(value) for value in values]), return_inverse=True)[1]
         found[title] = means(index, found[MEAN])
     return {name: rows / rows.sum(axis=1, keepdims=True) for name, rows in found.items()}
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """N rows: strata, what is scored against, its votes, and predictors of it."""
+
+    strata: Strata
+    target: FloatArray
+    counts: FloatArray
+    predictors: dict[str, FloatArray]
+
+
+def scored_rows(
+    rows: VoteTable,
+    given: Mapping[str, FloatArray],
+    by: str | None,
+    train_mean: FloatArray | None,
+    known: Sequence[str],
+    split: bool,
+    normalized: bool,
+    seed: int,
+    half: int,
+) -> ScoredRows:
+    """Strata, targets and predictors of the rows; with `split` strata come from one random half of the votes, targets from the other."""
+    size = len(rows.emotions)
+    counts = first = rows.counts()
+    if split:
+        shuffled = shuffle_votes(rows.votes, rows.ids, seed, half)
+        middle = (shuffled >= 0).sum(axis=1)[:, None] // 2
+        place = np.arange(shuffled.shape[1])
+        first = count_labels(np.where(place < middle, shuffled, -1), size)
+        counts = count_labels(np.where(place >= middle, shuffled, -1), size)
+    shares, target = first / first.sum(axis=1, keepdims=True), counts / counts.sum(axis=1, keepdims=True)
+    if by is None:
+        strata = cut_strata(shares, normalized)
+    else:
+        names, index = np.unique(np.array([str(value) for value in rows.column(by)]), return_inverse=True)
+        strata = Strata(index.astype(np.int64), tuple(names.tolist()))
+    cells = (
+        {f"knowing {' and '.join(known)}": list(zip(*(rows.column(name) for name in known), strict=True))}
+        if known
+        else None
+    )
+    constants = constant_predictors(shares, rows.speakers(), cells)
+    if train_mean is not None:
+        constants[MEAN] = np.broadcast_to(train_mean / train_mean.sum(), shares.shape)
+    predictors = {**given, **constants}
+    if split:
+        predictors[HALF] = shares
+    return ScoredRows(strata, target, counts, predictors)
+
+
+def joined_rows(parts: Sequence[ScoredRows], rows: VoteTable) -> ScoredRows:
+    """Put the parts below each other: a row once for each of its splits, its speaker being resampled as a whole."""
+    names = max((part.strata.names for part in parts), key=len)
+    index = [np.array([names.index(part.strata.names[place]) for place in part.strata.index]) for part in parts]
+    return ScoredRows(
+        Strata(np.concatenate(index), names),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        {name: np.concatenate([part.predictors[name] for part in parts]) for name in parts[0].predictors},
+    )

@@ -13,7 +13,7 @@ from .figures import BLUE, GREY, ORANGE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "interval_plot", "panels", "polished"]
+__all__ = ["COLOURS", "interval_plot", "panels", "polished", "slanted"]
 
 # Okabe and Ito's colours in an order in which neighbours differ in lightness too
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", GREY)
@@ -72,3 +72,9 @@ def interval_plot(
     axis.set_xticks(np.arange(len(groups)), groups)
     axis.set_ylabel(ylabel)
     axis.set_xlim(-0.6, len(groups) - 0.4)
+
+
+def slanted(axis: Any) -> None:
+    """Turn the names under an axis, so that long ones do not run into each other."""
+    for label in axis.get_xticklabels():
+        label.set(rotation=35, ha="right", rotation_mode="anchor")
