@@ -498,3 +498,21 @@ def test_audio_in_every_shape_has_the_same_votes(tmp_path):
         sent[name] = backend.sent
     # The same file is the same clip, however it comes; decoded samples are another.
     assert sent == {**dict.fromkeys(shapes, 0), "bytes": 9, "samples": 9}
+
+
+def test_an_annotator_that_is_gone_leaves_no_thread_and_no_connection(ledger):
+    import gc
+
+    backend = ScriptedBackend()
+    before = threading.active_count()
+    run = annotator(backend, ledger)
+    run.annotate(dataset(1))
+    assert threading.active_count() > before
+    del run
+    gc.collect()
+    assert backend.closed == 1
+    for _ in range(100):
+        if threading.active_count() <= before:
+            break
+        time.sleep(0.02)
+    assert threading.active_count() <= before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -37,6 +38,13 @@ logger = logging.getLogger(__name__)
 #: Goes into the fingerprint of `Dataset.map`. Raise it when the same settings and replies give other columns than before.
 ANNOTATOR_VERSION = 1
 _RUN_FIELDS = tuple(entry.name for entry in fields(RunSettings))
+
+
+def _finish(loop: LoopThread, backend: Backend) -> None:
+    try:
+        loop.close(backend.close, timeout_s=5.0)
+    except Exception as error:  # noqa: BLE001 - at the end of a process, or in the midst of something else
+        logger.debug("%s was not closed: %s", backend.name, type(error).__name__)
 
 
 class AnnotationResult(NamedTuple):
@@ -139,6 +147,8 @@ class Annotator:
     def _start(self) -> None:
         self._loop, self._lock = LoopThread(), threading.RLock()
         self._told: set[str] = set()
+        # Connections that nobody closed are closed when the annotator is gone, or the process ends.
+        weakref.finalize(self, _finish, self._loop, self.backend)
 
     def _check_budget(self) -> None:
         capabilities = self.backend.capabilities
