@@ -31,6 +31,7 @@ for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_
 import copy
 
 import pytest
+from hub_fixtures import _adapter, adapter, full, hub, hub_process, naps  # noqa: F401 - fixtures
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 
 ROOT = Path(__file__).parents[1]

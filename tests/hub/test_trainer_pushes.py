@@ -113,6 +113,10 @@ def test_a_push_that_fails_does_not_stop_a_training(hub, from_hub, tmp_path, tin
     hub.fail("POST", "/commit/", times=1000, status=403)
     trainer.train()
     assert "training goes on: you may not write to me/trained" in caplog.text
+    hub.faults.clear()
+    (tmp_path / "trained" / "README.md").write_text("my token is hf_abcdefghijklmnopqrstuvwxyz")
+    trainer._push_from_checkpoint(str(tmp_path / "trained" / "none"))
+    assert "was not pushed, training goes on" in caplog.text
     assert trainer.state.global_step == 4 and (tmp_path / "trained" / "checkpoint-4" / "model.safetensors").is_file()
 
 

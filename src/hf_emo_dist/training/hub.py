@@ -41,13 +41,10 @@ class HubTrainer(Trainer):
         self._check_base()
         super().init_hf_repo(token=token, private=private)
 
-    def create_model_card(
-        self, *args: Any, model_name: str | None = None, license: str | None = None, **kwargs: Any
-    ) -> None:
+    def create_model_card(self, *args: Any, license: str | None = None, **kwargs: Any) -> None:
         """Writes `README.md` into the output folder, unless it was edited by hand: see `hub.card.write_model_card`.
 
         Args:
-            model_name: heading; by default the folder's or the repository's name.
             license: of the checkpoint; by default worked out from those of base model and data.
             args, kwargs: what else transformers' own method takes; not used.
         """
@@ -56,7 +53,9 @@ class HubTrainer(Trainer):
         from ..hub.card import write_model_card
 
         write_training_facts(self, self.recipe)
-        write_model_card(str(self.args.output_dir), repo_id=self._repo_id(model_name), licence=license)
+        write_model_card(
+            str(self.args.output_dir), repo_id=self.hub_model_id or self.args.hub_model_id, licence=license
+        )
 
     def push_to_hub(
         self,
@@ -120,12 +119,18 @@ class HubTrainer(Trainer):
                 "last-checkpoint" if args.hub_strategy == HubStrategy.CHECKPOINT else Path(checkpoint_folder).name
             )
         # the checkpoint may be rotated away before the upload is through
-        copy = _linked(Path(checkpoint_folder), Path(str(args.output_dir)) / f"_push-{self.state.global_step}")
-        facts = Path(str(args.output_dir)) / TRAINING_FACTS_NAME
-        if self._pushes is None:  # the first push of this training
-            facts = write_training_facts(self, self.recipe)
-        shutil.copy2(facts, copy / facts.name)
-        jobs = [self._push(copy, message, args.hub_token, None, folder, in_background=True) for folder in folders]
+        copy = Path(str(args.output_dir)) / f"_push-{self.state.global_step}"
+        try:
+            _link(Path(checkpoint_folder), copy)
+            facts = Path(str(args.output_dir)) / TRAINING_FACTS_NAME
+            if self._pushes is None:  # the first push of this training
+                facts = write_training_facts(self, self.recipe)
+            shutil.copy2(facts, copy / facts.name)
+            jobs = [self._push(copy, message, args.hub_token, None, folder, in_background=True) for folder in folders]
+        except (OSError, ValueError) as error:
+            shutil.rmtree(copy, ignore_errors=True)
+            logger.warning("%s was not pushed, training goes on: %s", checkpoint_folder, error)
+            return
         jobs[-1].add_done_callback(lambda _: shutil.rmtree(copy, ignore_errors=True))
         from transformers.utils.hub import PushInProgress
 
@@ -193,12 +198,6 @@ class HubTrainer(Trainer):
             else:
                 readme.write_bytes(before)
 
-    def _repo_id(self, model_name: str | None) -> str | None:
-        name = getattr(self, "hub_model_id", None) or self.args.hub_model_id
-        if name is None or model_name in (None, str(name).split("/")[-1]):
-            return name
-        return "/".join([*str(name).split("/")[:-1], str(model_name)])
-
     def _check_base(self) -> None:
         from ..markdown import hub_id
 
@@ -210,7 +209,7 @@ class HubTrainer(Trainer):
                 )
 
 
-def _linked(source: Path, target: Path) -> Path:
+def _link(source: Path, target: Path) -> None:
     """A copy of the files in a folder that costs no space where the file system knows hard links."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -220,4 +219,3 @@ def _linked(source: Path, target: Path) -> Path:
                 os.link(file, target / file.name)
             except OSError:
                 shutil.copy2(file, target / file.name)
-    return target

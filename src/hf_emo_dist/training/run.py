@@ -187,6 +187,7 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
     if is_resuming(args):
         named = str(args.resume_from_checkpoint)
         resume = last_checkpoint(args) if named.lower() == "true" else named
+    trainer.recipe = recipe
     scores = dict(trainer.train(resume_from_checkpoint=resume).metrics)
     trainer.save_model(_internal_call=True)  # pushed below, with all that is known then
     if trainer.eval_dataset is not None:
@@ -196,7 +197,6 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
         trainer.save_state()
         (folder / "train_results.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
         (folder / "recipe.json").write_text(json.dumps(vars(recipe), indent=2) + "\n", encoding="utf-8")
-    trainer.recipe = recipe
     try:
         trainer.create_model_card()
         if args.push_to_hub:

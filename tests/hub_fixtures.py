@@ -1,15 +1,18 @@
-"""The Hub's client in this process, talking to a server of ours; checkpoints of each layout."""
+"""Fixtures of tests/hub: the Hub's client in this process, talking to a server of ours; checkpoints of each layout.
+
+Here and not in a second conftest.py: pytest takes two of that name for one where it is given several folders.
+"""
 
 import time
 from types import SimpleNamespace
 
-import hub_server
 import pytest
-import torch
 
 
 @pytest.fixture(scope="session")
 def hub_process():
+    import hub_server
+
     with hub_server.running() as server:
         yield server
 
@@ -55,6 +58,7 @@ def _adapter(tiny_backbone, _tiny_model, _tiny_processor, tmp_path_factory):
     """An adapter with weights and a head of its own, as the trainer saves it."""
     import copy
 
+    import torch
     from peft import get_peft_model
 
     from hf_emo_dist.modeling.adapters import save_adapter_config
