@@ -177,3 +177,24 @@ def test_it_is_written_and_read_back(tmp_path):
     again = load_emotion_dataset(tmp_path / "d", "train")
     assert again["id"][:] == both["id"][:] and again["mixed_from"][:] == both["mixed_from"][:]
     assert again[-1]["audio"]["bytes"] == both[-1]["audio"]["bytes"]
+
+
+def test_what_is_made_lies_on_disk_and_is_read_back(monkeypatch):
+    from hf_emo_dist.augmentation.features import LexicalFeatures, compute_features
+    from hf_emo_dist.augmentation.mixed_rows import RowMixer
+
+    rows = unbalanced((6, 4, 3), seconds=0.1)  # in memory, and yet memory must not grow with the mixed rows
+    plan = dime(target=7, neighbours="any").plan(rows)
+    mixed, features = plan.map(), compute_features(rows, "lexical")
+    assert mixed.cache_files and features.cache_files
+
+    def never(*args):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(RowMixer, "audio", never)
+    monkeypatch.setattr(LexicalFeatures, "features", never)
+    assert plan.map()[:] == mixed[:] and compute_features(rows, "lexical")[:] == features[:]
+    with pytest.raises(AssertionError, match="made again"):
+        plan.map(PaperMixer())  # another mixer, other rows
+    with pytest.raises(AssertionError, match="made again"):
+        dime(target=7, neighbours="any", seed=1).plan(rows).map()
