@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ SERVER = Path(__file__).parents[1] / "tests" / "annotation" / "gemini_server.py"
 KEY = "benchmark-key"
 
 
-def make_dataset(clips: int, clip_bytes: int):
+def make_dataset(clips: int, clip_bytes: int) -> Any:
+    """Clips of noise."""
     from datasets import Audio, Dataset
 
     rows = []
@@ -54,6 +56,7 @@ class ServerProcess:
 
 
 def backend_for(url: str) -> GeminiBackend:
+    """The backend, pointed at the server."""
     from google import genai
 
     client = genai.Client(api_key=KEY, http_options={"base_url": url, "api_version": "v1beta"})
@@ -61,10 +64,11 @@ def backend_for(url: str) -> GeminiBackend:
 
 
 def annotator_for(backend: GeminiBackend, ledger: str, concurrency: int) -> Annotator:
+    """Ten annotators."""
     return Annotator(backend, ledger=ledger, num_annotations=10, concurrency=concurrency, progress=False)
 
 
-def one_at_a_time(backend: GeminiBackend, annotator: Annotator, dataset, number: int) -> tuple[float, float]:
+def one_at_a_time(backend: GeminiBackend, annotator: Annotator, dataset: Any, number: int) -> tuple[float, float]:
     """Seconds and CPU seconds of one request, one call after the other, without runner and ledger."""
     from hf_emo_dist.annotation.report import RunReport
 
@@ -95,6 +99,7 @@ def ledger_overhead(folder: str, number: int, bunch: int) -> float:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000, help="requests, ten a clip")
     parser.add_argument("--latency", type=float, default=0.5, help="seconds to a reply")
@@ -146,11 +151,13 @@ def main() -> None:
             assert votes == arguments.stored
             print(f"full ledger, {name}: {votes / seconds:,.0f} votes a second ({votes} votes)")
         for bunch in (1, 16):
-            print(f"ledger, bunches of {bunch}: {1e3 * ledger_overhead(folder, 3000, bunch):.3f} ms a vote (synchronous=FULL)")
+            print(
+                f"ledger, bunches of {bunch}: {1e3 * ledger_overhead(folder, 3000, bunch):.3f} ms a vote (synchronous=FULL)"
+            )
             os.unlink(f"{folder}/overhead.sqlite")
 
 
-def fill(annotator: Annotator, dataset) -> None:
+def fill(annotator: Annotator, dataset: Any) -> None:
     """Puts a vote for each request into the ledger without asking anybody."""
     from hf_emo_dist.annotation.jobs import reading_of, record_of
     from hf_emo_dist.annotation.report import RunReport

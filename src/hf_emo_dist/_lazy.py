@@ -11,6 +11,7 @@ EXTRA_OF = {
     "accelerate": "train",
     "peft": "train",
     "torch": "train",
+    "bitsandbytes": "4bit",
     "transformers": "train",
     "trl": "train",
     "soundfile": "audio",
@@ -18,6 +19,8 @@ EXTRA_OF = {
     "matplotlib": "reports",
     "scipy": "reports",
     "sklearn": "reports",
+    "faiss": "augment",
+    "librosa": "augment",
     "evaluate": "evaluate",
     "google": "annotate",  # google-genai; other packages share the name
     "openai": "openai",

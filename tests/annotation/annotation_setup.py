@@ -41,6 +41,7 @@ def _client(url, key):
 
 
 def gemini(server, key=KEY, model=MODEL, **options):
+    """`server` is anything with a `url`."""
     return GeminiBackend(model, client=_client(server.url, key), **options)
 
 
@@ -49,7 +50,7 @@ def reset(server):
     server.script.clear()
     server.requests.clear()
     server.replies.clear()
-    server.count = server.most_in_flight = 0
+    server.count = 0
     server.latency = 0.0
     return server
 

@@ -44,7 +44,6 @@ def leases(path):
 
 NO_VOTE = {
     "empty candidates": ("no_candidates", {}, "empty", "no candidates"),
-    "an empty body": ("body", {"body": b""}, "empty", "no candidates"),
     "a reply without text": ("no_text", {}, "empty", "no text"),
     "the prompt is blocked": ("blocked_prompt", {}, "blocked", "SAFETY"),
     "the reply is blocked": ("safety", {}, "blocked", "SAFETY"),
@@ -143,6 +142,7 @@ PASSING = {
     "reset in the reply": ("reset_middle", {}, "connection"),
     "no reply": ("never", {}, "timeout"),
     "truncated JSON": ("truncated_json", {}, "server"),
+    "an empty body": ("body", {"body": b""}, "server"),
     "no JSON": ("body", {"body": b"<html>Bad gateway</html>"}, "server"),
     "brackets that the client cannot read": ("text", {"text": "[" * 100_000}, "server"),
 }
@@ -303,7 +303,7 @@ def test_another_model_stops_the_run_is_stored_and_is_never_counted(server, ledg
     server.latency = 0.1
     server.fault("other_model", model="gemini-3.8-flash")
     result = annotator(gemini(server), ledger, concurrency=4).annotate(data)
-    assert "'gemini-3.8-flash' answered" in result.report.stop_reason and "present name" in result.report.mend
+    assert "gemini-3.8-flash answered" in result.report.stop_reason and "present name" in result.report.mend
     assert len(generated(server)) == 4 and not any(votes(result.dataset).values())
     records = list(Ledger(ledger).records())
     assert [(record.outcome, record.model_version) for record in records] == [("other_model", "gemini-3.8-flash")] * 4

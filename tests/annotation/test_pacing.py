@@ -141,7 +141,10 @@ def test_the_background_loop_raises_returns_and_starts_again():
     with pytest.raises(TimeoutError, match="mine"):
         thread.run(value(TimeoutError("mine")))
     first = thread.loop()
-    thread.close(value(1))
+    thread.close(lambda: value(1))
+    with pytest.raises(KeyError):
+        thread.run(value(2))
+        thread.close(lambda: value(KeyError("in closing")))
     assert thread.run(value(4)) == 4 and thread.loop() is not first
     thread.close()
 

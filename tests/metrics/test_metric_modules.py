@@ -23,8 +23,8 @@ each_module = pytest.mark.parametrize("name", MODULES)
 def evaluate_offline(tmp_path_factory: pytest.TempPathFactory) -> Any:
     evaluate = pytest.importorskip("evaluate")
     patch = pytest.MonkeyPatch()
-    # Modules and results go to a cache of our own, and the network must not be needed.
-    patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+    # Results go to a cache of our own, and the network must not be needed. Modules stay in the cache of all tests: a process imports
+    # their package from one place only.
     patch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path_factory.mktemp("results"))
     patch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
     patch.chdir(ROOT)

@@ -211,7 +211,7 @@ class Annotator:
 
     def close(self) -> None:
         """Closes the connections and the ledger, unless that was given as an object. The next use opens them again."""
-        self._loop.close(self.backend.close())
+        self._loop.close(self.backend.close)
         with self._lock:
             if self._ledger is not None and self._ledger is not self._given_ledger:
                 self._ledger.close()

@@ -93,7 +93,7 @@ def reading_of(
 ) -> Reading:
     """What an answer says: a vote, or why it is none. `model` is the one that was asked."""
     if answer.model_version is not None and not same_family(model, answer.model_version):
-        return Reading("other_model", detail=f"{answer.model_version} answered")
+        return Reading("other_model", detail=clean(f"{answer.model_version} answered"))
     if answer.failure is not None:
         return Reading(answer.failure, detail=clean(answer.detail))
     try:
@@ -119,7 +119,7 @@ def record_of(
         usage = answer.usage
         replied = {
             "text": None if answer.text is None else clean(answer.text),
-            "model_version": answer.model_version,
+            "model_version": None if answer.model_version is None else clean(answer.model_version),
             "settings": dict(answer.settings),
             "prompt_tokens": usage.prompt_tokens,
             "audio_tokens": usage.audio_tokens,

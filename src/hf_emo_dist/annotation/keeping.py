@@ -36,6 +36,9 @@ class Keeper:
         self._some = asyncio.Event()
         self._closing = False
         self._problem: LedgerError | None = None
+
+    def start(self) -> None:
+        """Begins to store and to prolong, in the running event loop."""
         self._tasks = [asyncio.create_task(self._save()), asyncio.create_task(self._prolong())]
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Channel", "LoopThread"]
+__all__ = ["Channel", "LoopThread", "Stop"]
 
 T = TypeVar("T")
 
@@ -70,25 +70,59 @@ class Channel(Generic[T]):
         self._room.set()
 
 
+class Stop:
+    """The end of a run before its time: who waits by `sleep` wakes up, and what is to be closed is closed.
+
+    Args:
+        closes: Called once, when the run stops.
+    """
+
+    def __init__(self, *closes: Callable[[], None]) -> None:
+        self.reason: str | None = None
+        self.mend = ""
+        self._event, self._closes = asyncio.Event(), closes
+
+    def __call__(self, reason: str, mend: str = "") -> None:
+        """Stops the run. The first reason counts."""
+        if self.reason is not None:
+            return
+        self.reason, self.mend = reason, mend
+        self._event.set()
+        for close in self._closes:
+            close()
+
+    def __bool__(self) -> bool:
+        return self.reason is not None
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps, but not longer than until the run stops."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), seconds)
+
+
 class LoopThread:
-    """Runs coroutines on a background event loop that lives as long as this object.
+    """Runs coroutines on a background event loop, from the first use until `close`.
 
     After a fork the child has no such thread; the first use there makes its own.
     """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._pid = -1
         self._lock = threading.Lock()
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop."""
         with self._lock:
-            if self._loop is None or self._pid != os.getpid() or self._loop.is_closed():
+            if self._loop is None or self._pid != os.getpid():
                 loop = asyncio.new_event_loop()
-                threading.Thread(target=_serve, args=(loop,), name="hf_emo_dist-annotation", daemon=True).start()
-                self._loop, self._pid = loop, os.getpid()
-                weakref.finalize(self, _end, loop, os.getpid()).atexit = False
+                thread = threading.Thread(target=_serve, args=(loop,), name="hf_emo_dist-annotation", daemon=True)
+                thread.start()
+                self._loop, self._thread, self._pid = loop, thread, os.getpid()
             return self._loop
 
     def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: Callable[[], None] | None = None) -> T:
@@ -130,30 +164,35 @@ class LoopThread:
         except concurrent.futures.CancelledError:
             raise KeyboardInterrupt from None
 
-    def close(self, *coroutines: Coroutine[Any, Any, Any]) -> None:
-        """Runs `coroutines` and stops the loop; the next use starts another."""
+    def close(self, last: Callable[[], Coroutine[Any, Any, Any]] | None = None, timeout_s: float = 10.0) -> None:
+        """Runs a last coroutine and ends the loop, where there is one; the next use starts another.
+
+        Raises:
+            Exception: What the coroutine raised.
+        """
         with self._lock:
-            loop, mine = self._loop, self._pid == os.getpid()
-            self._loop = None
-        if loop is None or not mine or loop.is_closed():
-            for coroutine in coroutines:
-                coroutine.close()
+            loop, thread = (self._loop, self._thread) if self._pid == os.getpid() else (None, None)
+            self._loop = self._thread = None
+        if loop is None or thread is None or not thread.is_alive():
+            return
+        done = None if last is None else asyncio.run_coroutine_threadsafe(last(), loop)
+        if threading.current_thread() is thread:  # garbage is collected wherever it is noticed
+            if done is not None:
+                done.add_done_callback(lambda _: loop.stop())
+            else:
+                loop.stop()
             return
         try:
-            for coroutine in coroutines:
-                asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout=10)
+            if done is not None:
+                done.result(timeout_s)
         finally:
-            _end(loop, os.getpid())
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout_s)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
     loop.close()
-
-
-def _end(loop: asyncio.AbstractEventLoop, pid: int) -> None:
-    if pid == os.getpid() and not loop.is_closed():
-        loop.call_soon_threadsafe(loop.stop)
 
 
 def _pass_on(task: asyncio.Task[T], outcome: concurrent.futures.Future[T]) -> None:

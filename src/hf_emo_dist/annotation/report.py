@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .types import FAILURES, OK, Record
@@ -110,10 +110,9 @@ class RunReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON has it."""
-        values = asdict(self)
+        # Not `asdict`, which cannot copy a defaultdict in Python 3.11.
+        values = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
         values["estimate"] = None if self.estimate is None else self.estimate.to_dict()
-        for name in ("failures", "transport_errors", "tokens", "model_versions"):
-            values[name] = dict(values[name])
         return values
 
 

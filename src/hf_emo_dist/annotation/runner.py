@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-import traceback
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,15 +17,15 @@ from typing import Any
 
 from ..audio import AudioError
 from .budget import claim_for
-from .jobs import Job, RunSettings, reading_of, record_of
+from .jobs import Job, RunSettings
 from .keeping import Keeper
 from .ledger import Ledger, Limits
-from .loop import Channel
+from .loop import Channel, Stop
 from .pacing import Pacing
-from .parsing import Reading
 from .progress import Progress
 from .report import RunReport
-from .types import OK, Answer, Backend, FatalError, Record, TransientError
+from .sending import Sender
+from .types import OK, Backend, Record
 
 __all__ = ["Runner"]
 
@@ -38,10 +37,6 @@ _CHUNK, _ROWS = 512, 64
 _POLL_S = 0.25
 #: Jobs of other processes that are held at most, each with its clip.
 _MOST_BUSY = 4096
-#: Bytes a second.
-_SLOWEST_UPLOAD = 100_000
-#: Clips that were given up one after another, with no reply in between, after which the service is taken to be down.
-_DOWN = 8
 
 
 class Runner:
@@ -69,25 +64,30 @@ class Runner:
         report: RunReport,
         progress: Progress,
     ) -> None:
-        self.backend, self.ledger, self.settings, self.plan = backend, ledger, settings, plan
-        self.emotions, self.lenient, self.report, self.progress = emotions, lenient, report, progress
-        self._limits = Limits(
+        self.backend, self.ledger, self.settings = backend, ledger, settings
+        self.report, self.progress = report, progress
+        self._secrets = tuple(secret for secret in backend.secrets() if secret)
+        self._wanted: dict[str, Job] = {}  # by key, what this run is asking for
+        self._failed: set[str] = set()  # keys that it has asked for without getting a vote
+        self._failure: BaseException | None = None
+        self._settled = asyncio.Event()
+        number = settings.concurrency
+        self._todo: Channel[Job] = Channel(4 * number)
+        # What is leased and prepared beyond the requests in flight, so that none waits for the ledger.
+        self._ready: Channel[Job] = Channel(max(2, number))
+        pacing = Pacing(number, settings.first_backoff_s, settings.last_backoff_s)
+        self._stop = Stop(pacing.close, self._todo.close, self._ready.close, self._settled.set)
+        limits = Limits(
             max_cost_usd=settings.max_cost_usd,
             max_tokens=settings.max_tokens,
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
             scope=f"{backend.name}|{backend.endpoint}|{backend.model}",
         )
-        self._secrets = tuple(secret for secret in backend.secrets() if secret)
-        self._wanted: dict[str, Job] = {}  # by key, what this run is asking for
-        self._failed: set[str] = set()  # keys that it has asked for without getting a vote
-        self._failure: BaseException | None = None
-        self._stopped, self._settled = asyncio.Event(), asyncio.Event()
-        number = settings.concurrency
-        self._pacing = Pacing(number, settings.first_backoff_s, settings.last_backoff_s)
-        self._todo: Channel[Job] = Channel(4 * number)
-        # What is leased and prepared beyond the requests in flight, so that none waits for the ledger.
-        self._ready: Channel[Job] = Channel(max(2, number))
+        self._keeper = Keeper(ledger, limits)
+        self._sender = Sender(
+            backend, settings, plan, emotions, lenient, pacing, self._keeper, self._stop, report, progress, self._clean
+        )
 
     def request_stop(self) -> None:
         """Sends nothing new and finishes what is in flight (Ctrl-C). To be called in the event loop."""
@@ -104,7 +104,7 @@ class Runner:
         number = self.settings.concurrency
         # One thread reads rows while the other decodes a clip.
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="hf_emo_dist-audio")
-        self._keeper = Keeper(self.ledger, self._limits)
+        self._keeper.start()
         # More workers than requests in flight: some are storing a reply meanwhile.
         workers = number + max(1, number // 4)
         stages = [self._feed(groups), self._grant(), *(self._work() for _ in range(workers))]
@@ -112,12 +112,12 @@ class Runner:
         try:
             await asyncio.gather(*tasks)
         finally:
-            self._pacing.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._keeper.close()
             self._decoders.shutdown(wait=False)
+            self.report.stop_reason, self.report.mend = self._stop.reason, self._stop.mend
         if self._failure is not None:
             raise self._failure
 
@@ -132,7 +132,7 @@ class Runner:
 
     async def _feed(self, groups: Iterator[Sequence[Job]]) -> None:
         loop = asyncio.get_running_loop()
-        while not self._stopped.is_set():
+        while not self._stop:
             jobs = await loop.run_in_executor(self._decoders, _take, groups)
             if not jobs:
                 break
@@ -176,7 +176,7 @@ class Runner:
         waiting: deque[Job] = deque()
         busy: deque[Job] = deque()  # another process, or another run in this one, has asked for these
         looked_at_busy = 0.0
-        while not self._stopped.is_set() and (waiting or busy or not self._todo.over):
+        while not self._stop and (waiting or busy or not self._todo.over):
             while len(waiting) < self._ready.size and len(busy) < _MOST_BUSY:
                 if not len(self._todo) and (waiting or busy):
                     break
@@ -191,7 +191,7 @@ class Runner:
                 again = [busy.popleft() for _ in range(min(len(busy), self._ready.size))]
                 waiting.extendleft(reversed(again))
             if not waiting:
-                await self._sleep(_POLL_S if busy else 0.0)
+                await self._stop.sleep(_POLL_S if busy else 0.0)
                 continue
             # In bunches: one transaction a bunch.
             free = await self._ready.room(self._ready.size // 2)
@@ -213,7 +213,7 @@ class Runner:
             if got.over_budget:
                 await self._wait_for_money(got.exhausted)
             elif got.deferred:
-                await self._sleep(min(max(got.wait_s, 0.01), 30.0))
+                await self._stop.sleep(min(max(got.wait_s, 0.01), 30.0))
         self._ready.close()
 
     async def _look_at(self, busy: deque[Job]) -> None:
@@ -240,131 +240,17 @@ class Runner:
             "Mend: raise max_cost_usd or max_tokens.",
         )
 
-    # --- what is sent
+    # --- what is sent, and what comes back
 
     async def _work(self) -> None:
-        while (job := await self._ready.get()) is not None and not self._stopped.is_set():
+        while (job := await self._ready.get()) is not None and not self._stop:
             try:
-                await self._answer(job)
+                record = await self._sender.record_for(job)
+                if record is not None:
+                    await self._keeper.store(record)
+                    self._settle(job, record, fresh=True)
             finally:
                 self._settled.set()
-
-    async def _answer(self, job: Job) -> None:
-        tries = failures = 0
-        failed_at = time.monotonic()
-        while await self._may_send(job, repeated=tries > 0):
-            tries += 1
-            self.report.requests += 1
-            sent = time.monotonic()
-            try:
-                outcome = await self._ask(job)
-                latency_s = time.monotonic() - sent
-                # Before the next request is let in, which may wait for just this.
-                reading = self._read(job, outcome) if isinstance(outcome, Answer) else None
-                wait_s = self._note(outcome, sent, failures + 1)
-            finally:
-                self._pacing.leave()
-            if isinstance(outcome, Answer):
-                assert reading is not None
-                await self._store(job, self._record(job, reading, outcome, latency_s, tries))
-                return
-            if isinstance(outcome, FatalError):  # the lease goes back in the end, and the next run asks
-                return
-            alive = self._pacing.last_reply > failed_at
-            if outcome.kind != "rate_limit":
-                failures, failed_at = failures + 1, time.monotonic()
-            if await self._gives_up(job, outcome, wait_s, alive, failures, tries):
-                return
-
-    async def _may_send(self, job: Job, repeated: bool) -> bool:
-        """Waits until a request may be sent; False where nothing is sent any more."""
-        settings = self.settings
-        if repeated and (settings.requests_per_minute or settings.tokens_per_minute):  # else the lease has been counted
-            tokens = claim_for(job, self.backend.capabilities).tokens
-            while (wait_s := await self._keeper.call(self.ledger.admit, self._limits, tokens)) > 0:
-                await self._sleep(wait_s)
-                if self._stopped.is_set():
-                    return False
-        return await self._pacing.enter()
-
-    async def _ask(self, job: Job) -> Answer | TransientError | FatalError:
-        clip, timeout_s = job.clip.prepared, self.settings.timeout_s
-        assert clip is not None
-        try:
-            # The backend keeps the time-out itself; this holds where it does not. Large clips are uploaded first.
-            async with asyncio.timeout(timeout_s + len(clip.data) / _SLOWEST_UPLOAD):
-                return await self.backend.ask(job.request, clip, timeout_s)
-        except (TransientError, FatalError) as error:
-            return error
-        except TimeoutError:
-            return TransientError("timeout", f"no reply in {timeout_s:g} s")
-        except ImportError:
-            raise
-        except Exception as error:  # noqa: BLE001 - such as a client that fails at one odd reply: not the end of the run
-            logger.debug("%s", self._clean("".join(traceback.format_exception(error))))
-            return TransientError("server", f"{type(error).__name__}: {error}")
-
-    def _note(self, outcome: Answer | TransientError | FatalError, sent: float, failures: int) -> float:
-        """Draws the consequences for all requests; returns the seconds until this one may be sent again."""
-        if isinstance(outcome, Answer):
-            self._pacing.replied()
-            return 0.0
-        if isinstance(outcome, FatalError):
-            self._stop(self._clean(str(outcome)))
-            return 0.0
-        self.report.transport_errors[outcome.kind] += 1
-        self.progress.show(self.report, advance=0)
-        if outcome.kind == "rate_limit":
-            return self._pacing.refused(outcome.retry_after, sent)
-        self._pacing.failed()
-        return max(self._pacing.backoff(failures), min(outcome.retry_after or 0.0, self.settings.patience_s))
-
-    async def _gives_up(
-        self, job: Job, problem: TransientError, wait_s: float, alive: bool, failures: int, tries: int
-    ) -> bool:
-        """Waits until a request that got no reply may be sent again, or gives it up."""
-        detail, patience_s = self._clean(str(problem)) or problem.kind, self.settings.patience_s
-        if problem.kind == "rate_limit":
-            if self._pacing.trouble_s() + wait_s > patience_s:
-                self._stop(
-                    f"the service refuses more requests ({detail}); it asks to wait {wait_s:.0f} s.",
-                    "Mend: run again later, lower requests_per_minute, or raise patience_s.",
-                )
-            else:  # for other processes; those of this one wait in `Pacing.enter`
-                await self._keeper.call(self.ledger.pause, self._limits.scope, wait_s)
-            return False
-        # A connection that fails for every request is no request's fault, and may be there again in a while.
-        waits = problem.kind == "connection" and not alive and self._pacing.trouble_s() <= patience_s
-        if failures < self.settings.max_tries or waits:
-            await self._sleep(wait_s)
-            return False
-        assert job.clip.prepared is not None
-        self._pacing.given_up.add(job.clip.prepared.digest)
-        await self._store(job, self._record(job, Reading(problem.kind, detail=detail), None, None, tries))
-        if len(self._pacing.given_up) >= _DOWN:
-            self._stop(
-                f"the service does not answer ({detail}).",
-                f"Mend: see to it, and run again; with retry_failed=({problem.kind!r},) what was given up is asked for too.",
-            )
-        return True
-
-    # --- what comes back
-
-    def _read(self, job: Job, answer: Answer) -> Reading:
-        reading = reading_of(job, answer, self.backend.model, self.emotions, self.lenient, self._clean)
-        if reading.outcome == "other_model":
-            self._stop(
-                f"{self.backend.model!r} was asked and {answer.model_version!r} answered. Its reply is in the ledger, but is no vote.",
-                "Mend: ask for the model that you want by its present name.",
-            )
-        return reading
-
-    def _record(self, job: Job, reading: Reading, answer: Answer | None, latency: float | None, tries: int) -> Record:
-        return record_of(job, self.backend, self.plan, reading, answer, latency, tries, self._clean)
-
-    async def _store(self, job: Job, record: Record) -> None:
-        await self._keeper.store(record)
-        self._settle(job, record, fresh=True)
 
     def _settle(self, job: Job, record: Record, fresh: bool) -> None:
         """Counts a job whose reply is in the ledger, and the rows with the same clip."""
@@ -380,23 +266,6 @@ class Runner:
         self.progress.show(self.report)
 
     # --- helpers
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleeps, but not longer than until the run stops."""
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), seconds)
-
-    def _stop(self, reason: str, mend: str = "") -> None:
-        if self.report.stop_reason is None:
-            self.report.stop_reason, self.report.mend = reason, mend
-        self._stopped.set()
-        self._settled.set()
-        self._pacing.close()
-        self._todo.close()
-        self._ready.close()
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:

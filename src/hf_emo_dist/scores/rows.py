@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hf_emo_dist.distributions import FloatArray
+
 __all__ = ["EPSILON", "FloatArray", "by_chunk", "checked_counts", "checked_pair", "checked_rows", "log_base"]
 
 #: Floor under predicted probabilities where a logarithm of them is reported as one figure.
 EPSILON = 1e-7
 
-FloatArray = NDArray[np.float64]
 
 # Numbers of one input computed at a time: they and the temporaries then stay in the second-level cache.
 CHUNK = 1 << 15

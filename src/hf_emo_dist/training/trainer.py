@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from ..modeling.configuration import ADAPTER_CONFIG_NAME
+from ..modeling.adapters import save_adapter_config
 from ..modeling.losses import distribution_loss
 from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import check_repeatable, complete_inputs, hash_for, open_cache, tower_of
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
+from .embedding_mixing import AnnounceEpochs, check_mixing
+from .hub import HubTrainer
 from .rows import Rows, StreamedRows, collate
 from .sampler import EmotionSampler, balancing_weights
 from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
@@ -31,7 +31,7 @@ from .validation import check_clips, check_columns, check_names, check_votes, wa
 logger = logging.getLogger(__name__)
 
 
-class EmotionDistributionTrainer(Trainer):
+class EmotionDistributionTrainer(HubTrainer):
     """Trains a `Qwen2AudioForEmotionDistribution` on `emotion_distribution` and scores it on `human_distribution`.
 
     Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base 2),
@@ -107,7 +107,7 @@ class EmotionDistributionTrainer(Trainer):
             args.ddp_find_unused_parameters = getattr(tower_of(model).config, "encoder_layerdrop", 0.0) > 0
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
-        callbacks = list(callbacks or [])
+        callbacks = [AnnounceEpochs(train_dataset), *(callbacks or [])]
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
             if args.save_strategy == SaveStrategy.BEST:
@@ -175,7 +175,9 @@ class EmotionDistributionTrainer(Trainer):
             with_votes=counted,
             with_synthetic_votes=args.target_column == "emotion_distribution",
             tower_cache=self._tower_cache,
+            mix_embeddings=args.mix_embeddings,
         )
+        check_mixing(dataset, args.mix_embeddings)
         if not hasattr(dataset, "__len__"):
             if args.max_audio_tokens_per_batch:
                 raise ValueError(
@@ -333,11 +335,3 @@ class EmotionDistributionTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         if hasattr(model, "peft_config"):
             save_adapter_config(model.config, folder)
-
-
-def save_adapter_config(config: Any, folder: str | os.PathLike[str]) -> None:
-    """Writes the emotions, the head's settings and the loss beside an adapter, which `adapter_config.json` does not hold."""
-    values = json.loads(config.to_json_string(use_diff=False))
-    for key in ("_name_or_path", "name_or_path"):
-        values.pop(key, None)
-    Path(folder, ADAPTER_CONFIG_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
