@@ -221,9 +221,6 @@ def test_a_metric_works_where_the_package_is_not(hub, tmp_path):
         metric_files(tmp_path, "me/x")
 
 
-@pytest.mark.xfail(
-    reason="since scores/ is a package, EPSILON lands behind its first use in the single file", strict=False
-)
 def test_every_function_of_scores_can_stand_alone(tmp_path):
     from hf_emo_dist import scores
 

@@ -157,6 +157,20 @@ def test_a_space_needs_little_of_the_package(name: str) -> None:
     assert own <= {"hf_emo_dist.distributions"} | {module for module in own if module.startswith("hf_emo_dist.scores.")}
 
 
+@each_module
+def test_a_space_runs_without_the_package(rows: Any, name: str) -> None:
+    import evaluate
+
+    from hf_emo_dist.hub.vendoring import standalone_source
+
+    source = standalone_source(ROOT / "metrics" / name / f"{name}.py")
+    assert not re.findall(r"^\s*(?:from|import) hf_emo_dist", source, flags=re.MULTILINE)
+    space: dict[str, Any] = {"__name__": name}
+    exec(compile(source, f"{name}.py", "exec"), space)
+    (kind,) = (value for value in space.values() if isinstance(value, type) and issubclass(value, evaluate.Metric))
+    assert kind.__new__(kind)._compute(*rows) == pytest.approx(expected(name, *rows))
+
+
 def test_in_a_trainer(
     evaluate_offline: Any, tiny_model: Any, tiny_processor: Any, tiny_validation: Any, tmp_path: Path
 ) -> None:

@@ -74,6 +74,9 @@ def standalone_source(file: str | Path) -> str:
     main = _Module(path.stem, path.read_text(encoding="utf-8"))
     modules: dict[str, _Module] = {}
     found: dict[str, tuple[str, ast.stmt]] = {}  # name → where it is defined
+    taken: list[
+        tuple[_Module, ast.stmt]
+    ] = []  # in the order in which they can run: what a statement uses stands before it
     third_party: dict[str, None] = {}
     aliases: list[str] = []
 
@@ -113,6 +116,7 @@ def standalone_source(file: str | Path) -> str:
             found[target] = (module.name, statement)
         for used in _names(statement):
             take(module, used)
+        taken.append((module, statement))
 
     for node in ast.walk(main.tree):
         if isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == PACKAGE for alias in node.names):
@@ -132,13 +136,7 @@ def standalone_source(file: str | Path) -> str:
     lines = sorted(dict.fromkeys([*own, *third_party]), key=lambda line: (line.startswith("from"), line))
     parts.append("\n".join(lines) + "\n")
     parts.append(f"# From here to the next line of dashes: taken from {PACKAGE}, so that this file runs without it.\n")
-    order = list(modules)
-    taken = sorted(
-        {id(s): (order.index(m), s.lineno, m, s) for m, s in found.values()}.values(), key=lambda entry: entry[:2]
-    )
-    # modules that were reached later are used by those before
-    for index in sorted({entry[0] for entry in taken}, reverse=True):
-        parts += [modules[m].text(s) + "\n" for i, _, m, s in taken if i == index]
+    parts += [module.text(statement) + "\n" for module, statement in taken]
     parts += [f"{alias}\n" for alias in aliases]
     parts.append("# " + "-" * 70 + "\n")
     skip = (ast.Import, ast.ImportFrom)

@@ -9,11 +9,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..distributions import entropy
-from . import calibration, classes, label_distribution, transport
+from .calibration import expected_calibration_error
+from .classes import accuracy, entropy_correlation, macro_f1, unweighted_average_recall, weighted_f1
 from .divergences import bhattacharyya_coefficient, jensen_shannon_divergence, kl_divergence
 from .floor import js_divergence_floor
+from .label_distribution import (
+    brier_score,
+    canberra_metric,
+    chebyshev_distance,
+    clark_distance,
+    cosine_similarity,
+    intersection_similarity,
+    r2_score,
+)
 from .likelihood import log_likelihood, unbiased_brier_score
 from .rows import EPSILON, checked_counts, checked_pair
+from .transport import wasserstein_distance
 
 __all__ = ["compute_scores"]
 
@@ -67,7 +78,7 @@ def compute_scores(
         raise ValueError(f"{p.shape[1]} columns for {len(emotions)} emotions: {', '.join(emotions)}.")
     js = jensen_shannon_divergence(p, q, base)
     entropies = entropy(p, base), entropy(q, base)
-    r2 = label_distribution.r2_score(p, q, average="none")
+    r2 = r2_score(p, q, average="none")
     scores: dict[str, float] = {
         "js_divergence": float(js.mean()),
         "js_distance": float(np.sqrt(js).mean()),
@@ -75,23 +86,23 @@ def compute_scores(
         "kl_divergence": float(kl_divergence(q, p, base, EPSILON).mean()),
         "r2": float(r2[~np.isnan(r2)].mean()) if not np.isnan(r2).all() else math.nan,
         **({} if emotions is None else {f"r2_{name}": float(value) for name, value in zip(emotions, r2, strict=True)}),
-        "chebyshev_distance": float(label_distribution.chebyshev_distance(p, q).mean()),
-        "clark_distance": float(label_distribution.clark_distance(p, q).mean()),
-        "canberra_metric": float(label_distribution.canberra_metric(p, q).mean()),
-        "cosine_similarity": float(label_distribution.cosine_similarity(p, q).mean()),
-        "intersection_similarity": float(label_distribution.intersection_similarity(p, q).mean()),
-        "wasserstein_distance": float(transport.wasserstein_distance(p, q).mean()),
-        "brier_score": float(label_distribution.brier_score(p, q).mean()),
-        "expected_calibration_error": calibration.expected_calibration_error(p, q),
+        "chebyshev_distance": float(chebyshev_distance(p, q).mean()),
+        "clark_distance": float(clark_distance(p, q).mean()),
+        "canberra_metric": float(canberra_metric(p, q).mean()),
+        "cosine_similarity": float(cosine_similarity(p, q).mean()),
+        "intersection_similarity": float(intersection_similarity(p, q).mean()),
+        "wasserstein_distance": float(wasserstein_distance(p, q).mean()),
+        "brier_score": float(brier_score(p, q).mean()),
+        "expected_calibration_error": expected_calibration_error(p, q),
         "entropy_prediction": float(entropies[0].mean()),
         "entropy_reference": float(entropies[1].mean()),
         "entropy_error": float(np.abs(entropies[0] - entropies[1]).mean()),
-        "entropy_pearson": classes.entropy_correlation(p, q, "pearson"),
-        "entropy_spearman": classes.entropy_correlation(p, q, "spearman"),
-        "accuracy": classes.accuracy(p, q),
-        "macro_f1": classes.macro_f1(p, q),
-        "weighted_f1": classes.weighted_f1(p, q),
-        "uar": classes.unweighted_average_recall(p, q),
+        "entropy_pearson": entropy_correlation(p, q, "pearson"),
+        "entropy_spearman": entropy_correlation(p, q, "spearman"),
+        "accuracy": accuracy(p, q),
+        "macro_f1": macro_f1(p, q),
+        "weighted_f1": weighted_f1(p, q),
+        "uar": unweighted_average_recall(p, q),
     }
     if counts is not None:
         total, votes = log_likelihood(p, counts, EPSILON)
