@@ -38,9 +38,12 @@ quickstart: $(VENV)/.quickstart
 		recipes/train.py --config recipes/configs/quickstart.yaml \
 		--backbone $(OUT)/backbone --dataset $(OUT)/prepared --output_dir $(OUT)/model
 	$(BIN)/python recipes/evaluate.py --model $(OUT)/model --dataset $(OUT)/prepared --split test --output $(OUT)/scores.json
+	$(BIN)/hf-emo-dist report strata quickstart=$(OUT)/prepared --split test --train_split train \
+		--predictions $(OUT)/predictions.parquet --output $(OUT)/report
 	$(BIN)/python recipes/export_clip.py $(OUT)/prepared --split test --output $(OUT)/clip.wav
 	$(BIN)/python recipes/predict.py --model $(OUT)/model $(OUT)/clip.wav
 	@echo "Look at $(OUT)/reliability.png and $(OUT)/predicted_against_target.png; the checkpoint is $(OUT)/model."
+	@echo "Open $(OUT)/report/strata.html in a browser: where listeners agree and where they do not."
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

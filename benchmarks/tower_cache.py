@@ -1,8 +1,8 @@
 """Epochs with the frozen tower's outputs read back, against epochs that compute them: same weights, same clips, one run.
 
 Baseline: the trimmed tower without the cache. Measured are whole epochs of the Trainer, reading, features, forward, backward and optimizer
-step, on random weights in Whisper-tiny's shape and speech-like simulated clips, or RAVDESS where HF_EMO_DIST_TEST_DATA has it. The
-floor is an epoch's time less that of reading clips, features and tower, measured on batches of the same clips: no cache is faster.
+step, with Whisper tiny's weights and RAVDESS clips where HF_EMO_DIST_TEST_DATA has them, else with random weights of that shape and artificial
+clips. The floor is an uncached epoch's time less what it spent on reading clips, features and tower: no cache is faster.
 """
 
 import argparse
@@ -12,15 +12,18 @@ import statistics
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from common import DATA, speech, verdict
 from datasets import Audio, Dataset
 from transformers import TrainerCallback
 
-from hf_emo_dist.audio import encode_flac, load_audio
+from hf_emo_dist.audio import encode_flac
 from hf_emo_dist.modeling import (
     EmotionDistributionProcessor,
     Qwen2AudioForEmotionDistribution,
@@ -29,11 +32,12 @@ from hf_emo_dist.modeling import (
 from hf_emo_dist.training import EmotionDistributionTrainer, EmotionDistributionTrainingArguments, emotion_lora_config
 
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
+TRAINED = ("head", "LoRA", "language model")
 WORDS = "Kids are talking by the door. "
 
 
 class Epochs(TrainerCallback):
-    """Times every epoch."""
+    """Times every epoch, in CPU seconds: the two runs do not take turns, and other work on the machine would hit one of them."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -41,38 +45,51 @@ class Epochs(TrainerCallback):
 
     def on_epoch_begin(self, *args: object, **kwargs: object) -> None:
         """Starts the clock."""
-        self.start = time.perf_counter()
+        self.start = time.process_time()
 
     def on_epoch_end(self, *args: object, **kwargs: object) -> None:
         """Stops the clock."""
-        self.seconds.append(time.perf_counter() - self.start)
+        self.seconds.append(time.process_time() - self.start)
 
 
-def clips(count: int) -> list[tuple[str, bytes]]:
-    """Name and bytes of RAVDESS clips, or of noise of 2 to 6 s."""
-    folder = os.environ.get("HF_EMO_DIST_TEST_DATA") or Path(__file__).parents[1].parent / "shared" / "data"
-    files = sorted(path for path in Path(folder, "ravdess").rglob("*") if path.suffix in (".wav", ".flac"))
-    if files:
-        chosen = [files[i * len(files) // count] for i in range(min(count, len(files)))]
-        return [(path.stem, path.read_bytes()) for path in dict.fromkeys(chosen)]
-    rng = np.random.default_rng(0)
-    return [(f"{i}", encode_flac(0.1 * rng.standard_normal(int(rng.uniform(2, 6) * 16000)))) for i in range(count)]
+class Clock:
+    """Adds up the CPU seconds that functions take."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, timed."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.process_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
+
+        return timed
 
 
-def rows(count: int, prompt: int) -> Dataset:
-    """Rows with random targets and transcripts of `prompt` words."""
+def rows(count: int, words: int, seconds: float) -> tuple[Dataset, str]:
+    """Rows with random targets and transcripts of so many words; their clips as they are, or joined to so many seconds."""
     rng = np.random.default_rng(1)
+    waves, kind = speech(count)
+    if seconds:
+        size = int(seconds * 16000)
+        waves = [np.resize(np.concatenate(waves[i:] + waves[:i]), size) for i in range(len(waves))]
+        kind += f", joined to {seconds:g} s"
     made = []
-    for name, data in clips(count):
+    for i, wave in enumerate(waves):
         target = dict(zip(EMOTIONS, rng.dirichlet(np.ones(4)).tolist(), strict=True))
-        words = " ".join((WORDS * (1 + prompt // 6)).split()[:prompt])
-        made.append({"id": name, "audio": {"bytes": data, "path": None}, "transcript": words,
+        text = " ".join((WORDS * (1 + words // 6)).split()[:words])
+        made.append({"id": str(i), "audio": {"bytes": encode_flac(wave), "path": None}, "transcript": text,
                      "emotion_distribution": target, "human_distribution": target})  # fmt: skip
-    return Dataset.from_list(made).cast_column("audio", Audio(sampling_rate=16000, decode=False))
+    return Dataset.from_list(made).cast_column("audio", Audio(sampling_rate=16000, decode=False)), kind
 
 
 def run(folder: str, backbone: Path, data: Dataset, cache: bool, what: str, options: argparse.Namespace) -> tuple:
-    """Epoch times in seconds, and the logits of the trained model."""
+    """Epoch times in seconds, the logits of the trained model, and the seconds an epoch that went into audio."""
     torch.manual_seed(0)
     model = Qwen2AudioForEmotionDistribution.from_pretrained(backbone, emotions=EMOTIONS)
     processor = EmotionDistributionProcessor.from_pretrained(backbone, emotions=EMOTIONS)
@@ -89,25 +106,13 @@ def run(folder: str, backbone: Path, data: Dataset, cache: bool, what: str, opti
         peft_config=emotion_lora_config("language_model") if what == "LoRA" else None,
     )  # fmt: skip
     trainer.remove_callback(transformers.PrinterCallback)
+    clock, tower = Clock(), model.model.audio_tower
+    processor.text_inputs = clock("text", processor.text_inputs)
+    trainer.data_collator = clock("batches", trainer.data_collator)
+    tower.forward = clock("tower", tower.forward)
     trainer.train()
-    return epochs.seconds, trainer.predict(data).predictions
-
-
-def audio_seconds(backbone: Path, data: Dataset, batch: int) -> float:
-    """Time that the clips take in an epoch before the language model: decoding, features and tower."""
-    model = Qwen2AudioForEmotionDistribution.from_pretrained(backbone, emotions=EMOTIONS).eval()
-    processor = EmotionDistributionProcessor.from_pretrained(backbone, emotions=EMOTIONS)
-    ordered = sorted(data, key=lambda row: len(row["audio"]["bytes"]))
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        for i in range(0, len(ordered), batch):
-            pieces = [processor.cut(load_audio(row["audio"])) for row in ordered[i : i + batch]]
-            features = processor.audio_features([clip for piece in pieces for clip in piece])
-            with torch.no_grad():
-                model.model.audio_tower.encode(*(torch.from_numpy(value) for value in features.values()))
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    audio = clock.seconds["batches"] - clock.seconds["text"] + clock.seconds.get("tower", 0.0)
+    return epochs.seconds, trainer.predict(data).predictions, audio / options.epochs
 
 
 def main() -> None:
@@ -117,29 +122,33 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--words", type=int, default=6, help="words of each transcript")
-    parser.add_argument("--whisper", help="folder or Hub id of Whisper weights for the tower; default random ones")
+    parser.add_argument("--seconds", type=float, default=0, help="join clips to this duration; default: as they are")
+    parser.add_argument("--trained", choices=TRAINED, nargs="+", default=list(TRAINED))
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     logging.getLogger("hf_emo_dist").setLevel(logging.WARNING)
-    data = rows(options.clips, options.words)
+    data, kind = rows(options.clips, options.words, options.seconds)
     with tempfile.TemporaryDirectory() as folder:
+        whisper = DATA / "whisper_tiny_en_encoder"
+        known = whisper.is_dir()
         backbone = build_mini_backbone(
-            os.path.join(folder, "b"), options.whisper, hidden_size=384, audio_layers=None if options.whisper else 4
+            os.path.join(folder, "b"),
+            whisper=whisper if known else None,
+            hidden_size=384,
+            audio_layers=None if known else 4,
         )
-        print(f"{len(data)} clips, batches of {options.batch}, {torch.get_num_threads()} thread(s)")
-        audio = audio_seconds(backbone, data, options.batch)
-        print(f"decoding, features and tower of an epoch: {audio:.2f} s")
-        for what in ("head", "LoRA", "language model"):
-            plain, plain_logits = run(folder, backbone, data, False, what, options)
-            cached, logits = run(folder, backbone, data, True, what, options)
+        print(f"{len(data)} {kind}, batches of {options.batch}, {torch.get_num_threads()} thread(s)")
+        for what in options.trained:
+            plain, plain_logits, audio = run(folder, backbone, data, False, what, options)
+            cached, logits, _ = run(folder, backbone, data, True, what, options)
             p, q = (torch.tensor(x).softmax(-1) for x in (plain_logits, logits))
             base, later = statistics.median(plain[1:]), statistics.median(cached[1:])
             print(
-                f"{what + ' trained:':24} uncached {base:6.2f} s an epoch, cached {later:6.2f} s: {base / later:4.1f} x (at most {base / max(base - audio, 1e-9):4.1f} x); first cached "
-                f"epoch {cached[0]:6.2f} s ({cached[0] / plain[0]:4.2f} of the uncached one); "
-                f"largest difference in a probability {(p - q).abs().max():.1e}"
+                f"{what} trained: an epoch {base:.2f} CPU seconds uncached ({audio:.2f} s of it for reading, features and tower), {later:.2f} s cached: "
+                f"{verdict(base / later, 2)}; at most {base / (base - audio):.1f} x; first cached epoch {cached[0] / plain[0]:.2f} of the "
+                f"uncached one; largest difference in a probability {(p - q).abs().max():.1e}"
             )
 
 

@@ -13,16 +13,7 @@ from datasets import concatenate_datasets
 
 from hf_emo_dist.audio import check_audio
 from hf_emo_dist.corpora import describe_dataset, emotions_of, read_table, speaker_disjoint_split, write_dataset
-
-SPLITS = {2: ("train", "test"), 3: ("train", "validation", "test")}
-
-
-def speaker_fractions(text: str) -> dict[str, float]:
-    """Parse ``0.8,0.1,0.1`` (train, validation, test) or ``0.8,0.2`` (train, test)."""
-    parts = text.split(",")
-    if len(parts) not in SPLITS:
-        raise argparse.ArgumentTypeError("give two or three shares, such as 0.8,0.1,0.1")
-    return dict(zip(SPLITS[len(parts)], (float(part) for part in parts), strict=True))
+from hf_emo_dist.corpora.command import speaker_fractions
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -5,31 +5,14 @@ accelerate launch recipes/train.py --config recipes/configs/mini.yaml --backbone
 
 import sys
 
-import transformers
-
-from hf_emo_dist.reports.commands import KNOWN_ERRORS, set_up_logging
-from hf_emo_dist.training.run import finish_training, parse_config, prepare_training
-
-SHOWN = ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likelihood_per_vote")
+from hf_emo_dist.commands.train import train
+from hf_emo_dist.reports.commands import run_command, set_up_logging
 
 
 def main() -> int:
     """Parses the command line, trains, and prints the scores on the validation data."""
     set_up_logging()
-    transformers.logging.set_verbosity_warning()
-    try:
-        recipe, args = parse_config()
-        trainer = prepare_training(recipe, args)
-    except KNOWN_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    scores = finish_training(trainer, recipe)
-    if trainer.is_world_process_zero():
-        print(f"checkpoint: {args.output_dir}")
-        for name in SHOWN:
-            if name in scores:
-                print(f"{name}: {scores[name]:.4f}")
-    return 0
+    return run_command(train)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 # Before torch, transformers or datasets are imported: they read these when they load.
@@ -89,6 +92,28 @@ def tiny_train():
 def tiny_validation():
     """8 rows of other speakers."""
     return as_dataset(tiny_rows(8, seed=2))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """A folder with the unpacked wheel and nothing of the source tree."""
+    work = tmp_path_factory.mktemp("wheel")
+    source = work / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    shutil.copytree(
+        ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__", "build", "dist")
+    )
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(work), str(source)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = work.glob("*.whl")
+    target = work / "installed"
+    zipfile.ZipFile(wheel).extractall(target)
+    return target
 
 
 @pytest.fixture(scope="session")

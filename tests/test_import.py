@@ -51,6 +51,10 @@ def test_every_public_name_resolves_and_is_listed():
 
 
 AUTO = "from transformers import AutoConfig, AutoProcessor, AutoModelForAudioClassification\n"
+PIPELINES = (
+    "from transformers.pipelines import PIPELINE_REGISTRY, pipeline\n"
+    "assert PIPELINE_REGISTRY.check_task('speech-emotion-distribution')[1]['impl'].__module__.startswith('hf_emo_dist')\n"
+)
 ORDERS = {
     "ours first": "import hf_emo_dist\n" + AUTO,
     "Auto classes first": AUTO + "import hf_emo_dist\n",
@@ -58,6 +62,8 @@ ORDERS = {
     "ours between": "from transformers import AutoModelForAudioClassification\nimport hf_emo_dist\n" + AUTO,
     "Qwen2-Audio first": "import hf_emo_dist\nfrom transformers import Qwen2AudioForConditionalGeneration\n" + AUTO,
     "our processor first": "from hf_emo_dist import EmotionDistributionProcessor\n" + AUTO,
+    "pipelines last": "import hf_emo_dist\n" + AUTO + PIPELINES,
+    "pipelines first": PIPELINES.partition("assert")[0] + "import hf_emo_dist\n" + PIPELINES + AUTO,
     "one class at a time": "import hf_emo_dist\nfrom transformers import AutoProcessor\nfrom transformers import AutoConfig\n"
     "from transformers import AutoModelForAudioClassification\n",
 }

@@ -6,17 +6,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_python_api_example_runs(tmp_path, monkeypatch, capsys):
+def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
     from hf_emo_dist.corpora import simulate_corpus, write_dataset
     from hf_emo_dist.modeling.mini import build_mini_backbone
 
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) >= 2
     monkeypatch.chdir(tmp_path)
     corpus = simulate_corpus(num_utterances=24, num_speakers=6, seed=0)
     write_dataset(corpus, "quickstart_output/data", description="simulated", vote_source="simulated")
     build_mini_backbone("quickstart_output/backbone", hidden_size=16, audio_layers=1, text_layers=1, num_mel_bins=16)
-    exec(compile(code, "README.md", "exec"), {})
-    assert "'js_divergence'" in capsys.readouterr().out
+    for code in blocks:
+        exec(compile(code, "README.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert "'js_divergence'" in shown and "mixed rows" in shown
 
 
 def test_commands_of_the_readme_exist():

@@ -3,7 +3,7 @@
 import datasets
 import evaluate
 
-from hf_emo_dist.scores import jensen_shannon_divergence
+from hf_emo_dist.scores.divergences import jensen_shannon_divergence
 
 _DESCRIPTION = """
 Jensen-Shannon divergence, base 2, between predicted distributions and reference distributions, averaged over the rows.
@@ -40,7 +40,7 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class JSDivergence(evaluate.Metric):
-    """Thin adapter over `hf_emo_dist.scores.jensen_shannon_divergence`."""
+    """Thin adapter over `hf_emo_dist.scores.jensen_shannon_divergence`; needs NumPy and two modules of that package: divergences, rows."""
 
     def _info(self) -> evaluate.MetricInfo:
         row = datasets.Sequence(datasets.Value("float64"))

@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes know the model after `import hf_emo_dist`, without that import loading transformers.
+"""Makes transformers' Auto classes and `pipeline` know the model after `import hf_emo_dist`, without that import loading transformers.
 
 Each of our modules registers its class when it is imported. This one sees to it that they are imported as soon as the module of
 transformers is loaded that looks them up: at once where it is loaded already, else when the import that loads it is through.
@@ -21,11 +21,12 @@ logger = logging.getLogger(__name__)
 _MODELING = f"{__package__}.modeling"
 # ours, not imported yet → their module that looks it up
 _PENDING = {
-    f"{_MODELING}.{ours}": f"transformers.models.auto.{theirs}"
+    f"{_MODELING}.{ours}": f"transformers.{theirs}"
     for ours, theirs in (
-        ("configuration", "configuration_auto"),
-        ("processing", "processing_auto"),
-        ("modeling", "modeling_auto"),
+        ("configuration", "models.auto.configuration_auto"),
+        ("processing", "models.auto.processing_auto"),
+        ("modeling", "models.auto.modeling_auto"),
+        ("pipeline", "pipelines"),
     )
 }
 _imports = threading.local()  # .depth: modules of transformers and of ours that are being executed in this thread

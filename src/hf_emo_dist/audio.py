@@ -88,7 +88,7 @@ def load_audio(value: Any, sampling_rate: int = SAMPLING_RATE, row_id: Any = Non
     return mono
 
 
-def audio_hash(value: Any) -> str:
+def audio_hash(value: Any, row_id: Any = None) -> str:
     """Hash a clip: the SHA-256 of its encoded bytes, or of its samples and rate where there are only samples.
 
     The same file gives the same hash as a path, as bytes and as ``{"bytes", "path"}``. A decoded array gives another,
@@ -96,6 +96,7 @@ def audio_hash(value: Any) -> str:
 
     Args:
         value: As for :func:`load_audio`.
+        row_id: The row's id, for messages.
 
     Returns:
         64 hexadecimal digits.
@@ -116,7 +117,7 @@ def audio_hash(value: Any) -> str:
             header = f"pcm_f32le:{rate}:{samples.shape[0]}:{samples.shape[1]}:"
             data = header.encode() + np.ascontiguousarray(samples, dtype="<f4").tobytes()
     except BadClip as bad:
-        raise clip_error(bad.kind, bad.detail, None) from bad.__cause__
+        raise clip_error(bad.kind, bad.detail, row_id) from bad.__cause__
     return hashlib.sha256(data).hexdigest()
 
 

@@ -7,7 +7,7 @@ about unseen speakers. Where the speakers are known, give them as `groups`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hf_emo_dist.distributions import FloatArray
 
-__all__ = ["bootstrap_interval", "paired_bootstrap"]
+__all__ = ["bootstrap_interval", "bootstrap_score", "paired_bootstrap", "paired_permutation_test"]
 
 # Resampled entries held at a time.
 _CHUNK = 1 << 21
@@ -104,19 +104,135 @@ def paired_bootstrap(
     return {"mean_difference": mean, "low": low, "high": high, "num_groups": number}
 
 
-def _group_sums(data: FloatArray, groups: Sequence[Any] | NDArray[Any] | None) -> tuple[FloatArray, FloatArray]:
-    """Return the sum and the number of rows of each group, in the order in which the groups first occur."""
+def bootstrap_score(
+    score: Callable[..., float],
+    *arrays: ArrayLike,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
+    num_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """A figure of all rows together (macro F1, R2, kappa, a correlation), with a bootstrap interval.
+
+    Rows, or whole groups, are resampled and the figure is computed anew each time. The interval is that of
+    :func:`bootstrap_interval`: percentiles of the deviations, widened for few groups. Resamples in which the figure is not defined
+    (NaN) are left out.
+
+    Args:
+        score: Takes the resampled arrays and returns one number.
+        *arrays: Arrays of N rows each.
+        groups: N labels, such as the speakers. Default: every row by itself.
+        num_resamples: Number of resamples.
+        level: Share of resamples inside the interval, between 0 and 1.
+        seed: Seed of the resampling.
+
+    Returns:
+        ``(value, low, high)``; the limits are NaN with a single group, or where no resample defines the figure.
+
+    Raises:
+        ValueError: The arrays or groups do not fit, or an argument is out of range.
+
+    Example:
+        >>> value, low, high = bootstrap_score(lambda x: float(np.median(x)), np.arange(101.0))
+        >>> value, 30 < low < 50 < high < 70
+        (50.0, True)
+    """
+    data = [np.asarray(array) for array in arrays]
+    if not data or any(len(array) != len(data[0]) for array in data) or not len(data[0]):
+        raise ValueError(f"Need arrays of the same number of rows, got {[len(array) for array in data]}.")
+    if num_resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"Need num_resamples >= 1 and 0 < level < 1, got {num_resamples} and {level}.")
+    index = _group_index(groups, len(data[0]))
+    value, number = float(score(*data)), int(index.max()) + 1
+    if number < 2:
+        return value, math.nan, math.nan
+    order = np.argsort(index, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(index))[:-1])
+    rng = np.random.default_rng(seed)
+    values = np.empty(num_resamples)
+    for resample in range(num_resamples):
+        drawn = rng.integers(number, size=number)
+        rows = drawn if groups is None else np.concatenate([members[group] for group in drawn])
+        values[resample] = score(*(array[rows] for array in data))
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return value, math.nan, math.nan
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(values - value, [tail, 1.0 - tail]) * _widening(number, 1.0 - tail) + value
+    return value, float(low), float(high)
+
+
+def paired_permutation_test(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
+    num_resamples: int = 10000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Test whether two models' figures on the same rows differ by more than chance, by flipping signs (Fisher 1935).
+
+    If the models were alike, each group's (speaker's) differences could as well have had the other sign. The p-value is the share of sign flips
+    whose mean difference is at least as far from 0 as the observed one; up to 13 groups all flips are counted, beyond that so many are drawn,
+    the observed one among them. With G groups it cannot be under ``2 ** (1 - G)``.
+
+    Args:
+        values_a: Figures of the first model (N,), finite.
+        values_b: Figures of the second model on the same rows.
+        groups: N labels, such as the speakers. Default: every row by itself.
+        num_resamples: Sign flips that are drawn where there are too many to count.
+        seed: Seed of the draws.
+
+    Returns:
+        ``mean_difference`` (a minus b), ``p_value`` (two-sided) and ``num_groups``.
+
+    Raises:
+        ValueError: The arrays or groups do not fit.
+
+    Example:
+        >>> paired_permutation_test([0.5, 0.7, 0.6, 0.8], [0.4, 0.6, 0.5, 0.6])["p_value"]
+        0.125
+    """
+    a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1 or not a.size or not np.isfinite(a - b).all():
+        raise ValueError(f"Need finite figures of the same rows, shape (N,), got {a.shape} and {b.shape}.")
+    sums, _ = _group_sums(a - b, groups)
+    number = len(sums)
+    if number <= 13:
+        signs = 1.0 - 2.0 * ((np.arange(2**number)[:, None] >> np.arange(number)) & 1)
+        flipped = signs @ sums
+    else:
+        rng = np.random.default_rng(seed)
+        flipped = np.empty(num_resamples)
+        step = max(1, _CHUNK // number)
+        for at in range(0, num_resamples, step):
+            size = (min(step, num_resamples - at), number)
+            flipped[at : at + step] = (rng.integers(2, size=size) * 2.0 - 1.0) @ sums
+        flipped[0] = sums.sum()
+    # a flip that only rounding tells from the observed one is as far from 0
+    extreme = np.abs(flipped) >= abs(sums.sum()) * (1 - 1e-9) - 1e-15
+    return {"mean_difference": float((a - b).mean()), "p_value": float(extreme.mean()), "num_groups": number}
+
+
+def _group_index(groups: Sequence[Any] | NDArray[Any] | None, rows: int) -> NDArray[np.int64]:
+    """Return the number of each row's group, in the order in which the groups first occur."""
     if groups is None:
-        return data, np.ones_like(data)
+        return np.arange(rows)
     labels = list(groups)
-    if len(labels) != len(data):
-        raise ValueError(f"{len(data)} values but {len(labels)} groups; give one group a row.")
+    if len(labels) != rows:
+        raise ValueError(f"{rows} values but {len(labels)} groups; give one group a row.")
     number: dict[Any, int] = {}
     for row, label in enumerate(labels):
         if label is None:
             raise ValueError(f"Row {row} has no group (None). Mend: name its speaker, or leave the row out.")
         number.setdefault(label, len(number))
-    index = np.array([number[label] for label in labels])
+    return np.array([number[label] for label in labels], dtype=np.int64)
+
+
+def _group_sums(data: FloatArray, groups: Sequence[Any] | NDArray[Any] | None) -> tuple[FloatArray, FloatArray]:
+    """Return the sum and the number of rows of each group, in the order in which the groups first occur."""
+    if groups is None:
+        return data, np.ones_like(data)
+    index = _group_index(groups, len(data))
     return np.bincount(index, weights=data).astype(np.float64), np.bincount(index).astype(np.float64)
 
 

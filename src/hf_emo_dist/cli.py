@@ -1,7 +1,8 @@
 """The console command `hf-emo-dist`: one subcommand a job, each in the room that does it.
 
 A module that offers a subcommand defines ``add_arguments(parser)`` and ``run(args)``, raises errors that a user can mend as
-``ValueError``, ``OSError`` or ``ModuleNotFoundError``, and is imported only when its subcommand is used.
+``ValueError``, ``OSError`` or ``ModuleNotFoundError``, and is imported only when its subcommand is used. With ``TAKES_MORE = True`` it
+finds the arguments that its parser does not know in ``args.more``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from ._lazy import missing_extra
 COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("preparation.estimate_command", "tell what annotating a data set will cost, before anything is sent"),
     "annotate": ("preparation.annotate_command", "have a model vote on a data set, combine the votes, write Parquet"),
+    "predict": ("commands.predict", "predict the distribution of perceived emotions for audio files"),
+    "train": ("commands.train", "fine-tune a backbone on a data set of votes"),
+    "evaluate": ("commands.evaluate", "score a checkpoint on a split, next to predictors that hear nothing"),
+    "card": ("commands.card", "write the card of a checkpoint or of a data set"),
+    "push": ("commands.push", "push a model, votes, a data set or a metric to the Hub"),
+    "env": ("commands.env", "show versions, device and settings, for a bug report"),
+    "report": ("reports.report_command", "studies of votes and models: tables, plots and one HTML page"),
 }
 
 
@@ -37,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser.add_argument("--version", action="version", version=f"hf-emo-dist {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    run = None
+    run, takes_more = None, False
     for command, (module, summary) in COMMANDS.items():
         subparser = subparsers.add_parser(command, help=summary, description=summary, allow_abbrev=False)
         if command == name:
@@ -47,8 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stderr.write(f"error: {missing_extra(command, error)}\n")
                 return 2
             offered.add_arguments(subparser)
-            run = offered.run
-    args = parser.parse_args(words)
+            run, takes_more = offered.run, getattr(offered, "TAKES_MORE", False)
+    args, more = parser.parse_known_args(words) if takes_more else (parser.parse_args(words), [])
+    args.more = more
     if run is None:
         parser.print_help()
         return 2

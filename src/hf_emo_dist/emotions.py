@@ -134,6 +134,7 @@ CORPUS_CODES: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "N": "neutral",
             }
         ),
+        "dusha": MappingProxyType({"angry": "angry", "positive": "happy", "neutral": "neutral", "sad": "sad"}),
     }
 )
 

@@ -226,10 +226,10 @@ def test_a_pickle_has_no_client_and_takes_the_environments(service, server, audi
     state = pickle.dumps(backend)
     ask(backend, audio, close=False)
     assert pickle.dumps(backend) == state, "use changes the fingerprint"
-    (found,) = ask(pickle.loads(state), audio)  # noqa: S301
+    (found,) = ask(pickle.loads(state), audio)
     assert found.failure is None
 
-    lost = pickle.loads(pickle.dumps(service.backend(client=given_client(service, server))))  # noqa: S301
+    lost = pickle.loads(pickle.dumps(service.backend(client=given_client(service, server))))
     for name in KEY_NAMES:
         monkeypatch.delenv(name, raising=False)
     (found,) = ask(lost, audio)
@@ -347,7 +347,7 @@ def test_openai_servers_without_keys(monkeypatch):
         )
         assert backend.destination is None and backend.endpoint == url
         audio = backend.prepare(SERVICES["openai"].clip())
-        (found,) = ask(pickle.loads(pickle.dumps(backend)), audio, temperature=0.7, replicate=3)  # noqa: S301
+        (found,) = ask(pickle.loads(pickle.dumps(backend)), audio, temperature=0.7, replicate=3)
         assert json.loads(found.text)["emotion"] in EMOTIONS
         config = server.requests[0].config
         assert (config["temperature"], config["seed"], config["max_tokens"]) == (0.7, 3, 512)

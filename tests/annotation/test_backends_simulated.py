@@ -109,7 +109,7 @@ def test_every_setting_gives_a_distribution(raw, noise, sharpness, confusion, te
 def test_draws_follow_from_seed_clip_and_annotator_alone():
     backend = SimulatedBackend(seed=3)
     replies = [draw_reply(request(backend, replicate=i), f"clip-{i % 7}") for i in range(50)]
-    again = pickle.loads(pickle.dumps(backend))  # noqa: S301
+    again = pickle.loads(pickle.dumps(backend))
     assert [draw_reply(request(again, replicate=i), f"clip-{i % 7}") for i in reversed(range(50))] == replies[::-1]
     for other in (
         [draw_reply(request(SimulatedBackend(seed=4), replicate=i), f"clip-{i % 7}") for i in range(50)],

@@ -43,12 +43,13 @@ def test_numbers_of_other_kinds_and_odd_settings_are_no_reason_to_lose_a_reply(l
         prompt_tokens=np.int64(7),
         cost_usd=np.float32(0.5),
         distribution={"happy": np.float32(1)},
+        output_tokens=2**70,
         settings={"a": np.float32(1.5), "b": float("nan"), "c": {1, 2}},
     )
     ledger.store([odd])
     (back,) = ledger.records()
     assert (back.temperature, back.prompt_tokens, back.cost_usd, back.distribution) == (1.0, 7, 0.5, {"happy": 1.0})
-    assert "nan" in back.settings["b"]
+    assert "nan" in back.settings["b"] and back.output_tokens == 2**53
 
 
 def test_the_first_ok_reply_counts_for_ever_and_without_one_the_last_attempt(ledger):
@@ -131,11 +132,14 @@ def test_caps_count_what_is_spent_and_what_is_reserved(ledger):
             [Claim(key(0), cost_usd=0.4), Claim(key(9), cost_usd=0.4), Claim(key(8), cost_usd=0.0)], limits
         )
     assert result.stored and not result.granted and result.over_budget and result.exhausted and result.wait_s == 0
-    tokens = Limits(max_tokens=4 * 110 + 100)
+    ledger.store([record(20, "empty")])
+    twice = ledger.reserve([Claim(key(20)), Claim(key(20), retry=True)])
+    assert twice.stored and not twice.granted, "the first of two claims on one key decides"
+    tokens = Limits(max_tokens=5 * 110 + 100)
     assert ledger.reserve([Claim(key(7), tokens=100), Claim(key(8), tokens=1)], tokens).granted == [key(7)]
     spending = ledger.spending()
-    assert (spending.tokens, spending.replies, spending.reserved_tokens) == (440, 4, 100)
-    assert spending.cost_usd == pytest.approx(1.0)
+    assert (spending.tokens, spending.replies, spending.reserved_tokens) == (550, 5, 100)
+    assert spending.cost_usd == pytest.approx(1.25)
 
 
 def test_failures_and_their_digest(tmp_path):
@@ -240,6 +244,12 @@ def test_a_closed_ledger_says_so(tmp_path):
     ledger.close()
     with pytest.raises(LedgerError, match="closed"):
         ledger.lookup(["k"])
+
+
+def test_errors_travel_between_processes_whole(ledger):
+    error = LedgerError("Why.", "what to do.", rescue_file="f", records=[record(0)])
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.mend, copy.rescue_file, copy.records) == (str(error), "what to do.", "f", (record(0),))
 
 
 def test_bad_arguments(tmp_path):

@@ -283,21 +283,21 @@ def test_without_locks_each_process_has_its_own_file_which_is_taken_in_later(tmp
 
 def test_a_line_that_breaks_off_is_left_out_and_a_damaged_one_kept(tmp_path, caplog):
     path = filled(tmp_path / "votes.sqlite", 1)
-    lines = [ledger_exchange.line_of(f"{number:032x}", record(number)) for number in (5, 6)]
+    lines = [ledger_exchange.line_of(f"{number:032x}", record(number)) for number in (5, 6, 7)]
     (tmp_path / "votes.sqlite.a.part.jsonl").write_text("\n" + lines[0] + "\n\n" + lines[1][:40])
-    (tmp_path / "votes.sqlite.b.part.jsonl.merging").write_text(lines[1] + "\n")  # of a merge that was killed
+    # of a merge that was killed, and its writer has made a new one since
+    (tmp_path / "votes.sqlite.b.part.jsonl.1f2e3d4c.merging").write_text(lines[1] + "\n")
+    (tmp_path / "votes.sqlite.b.part.jsonl").write_text(lines[2] + "\n")
     (tmp_path / "votes.sqlite.c.part.jsonl").write_text(
         '{"reply_id": "17"}\n' + lines[1].replace("gemini", "other") + "\n"
     )
     (tmp_path / "another.sqlite.d.part.jsonl").write_text(lines[1].replace("6" * 3, "7" * 3) + "\n")
     with Ledger(path) as ledger:
-        assert set(ledger.lookup([key(5), key(6)])) == {key(5), key(6)} and len(ledger) == 3
-    assert "votes.sqlite.c.part.jsonl.damaged" in caplog.text
-    assert {file.name for file in tmp_path.iterdir()} == {
-        "votes.sqlite",
-        "votes.sqlite.c.part.jsonl.damaged",
-        "another.sqlite.d.part.jsonl",
-    }
+        names = [key(5), key(6), key(7)]
+        assert set(ledger.lookup(names)) == set(names) and len(ledger) == 4
+    another, main, damaged = sorted(file.name for file in tmp_path.iterdir())
+    assert (another, main) == ("another.sqlite.d.part.jsonl", "votes.sqlite")
+    assert damaged.startswith("votes.sqlite.c.part.jsonl") and damaged.endswith(".damaged") and damaged in caplog.text
 
 
 def fill_the_disk(ledger):

@@ -381,17 +381,6 @@ def test_replies_that_can_be_written_nowhere_are_in_the_error(ledger, monkeypatc
     assert len(caught.value.records) + len(ledger) == backend.sent
 
 
-def test_a_record_that_cannot_be_written_takes_no_others_with_it(ledger):
-    def script(number, request, audio):
-        tokens = 2**70 if number == 4 else 5
-        return 0.002, Answer("happy", model_version="scripted-1", usage=Usage(tokens, 1, 1, 1))
-
-    backend = ScriptedBackend(script)
-    with pytest.raises(OverflowError):
-        once(lambda: annotator(backend, ledger, concurrency=4).annotate(dataset(10)))
-    assert len(ledger) == backend.sent - 1
-
-
 BROKEN = {
     "no database": lambda path: path.write_bytes(b"this is a text file, and a long one" * 10),
     "corrupt": lambda path: (

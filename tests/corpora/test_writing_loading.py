@@ -177,3 +177,13 @@ def test_description_counts_rows_speakers_and_mass(folder):
     lines = describe_dataset(load_emotion_dataset(folder)).splitlines()
     assert lines[0].split() == ["split", "rows", "speakers", "votes", *EMOTIONS]
     assert lines[1].split() == ["train", "3", "2", "4.0", "0.500", "0.250", "0.250"]
+
+
+def test_the_card_takes_no_name_for_markup(tmp_path):
+    evil = "sad\n---\nlicense: mit\n---\n# <b>Owned</b>"
+    rows = [{"id": "a", "audio": {"bytes": b"RIFF", "path": "a.wav"}, "human_votes": ["happy"]}]
+    data = build_dataset(rows, row_features(["happy", evil]))
+    write_dataset(data, tmp_path / "d", description="One.", vote_source=evil, title=evil, emotions=["happy", evil])
+    text = (tmp_path / "d" / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n---\n") == 1 and "\nlicense: mit" not in text and "<b>" not in text.partition("\n---\n")[2]
+    assert "sad --- license: mit" in read_vote_source(tmp_path / "d")

@@ -9,35 +9,6 @@ from hf_emo_dist import load_emotion_model
 from hf_emo_dist.modeling import EmotionDistributionProcessor, Qwen2AudioForEmotionDistribution
 
 
-@pytest.fixture
-def full(tmp_path, tiny_model, tiny_processor):
-    tiny_model.save_pretrained(tmp_path / "full")
-    tiny_processor.save_pretrained(tmp_path / "full")
-    return tmp_path / "full"
-
-
-@pytest.fixture
-def adapter(tmp_path, tiny_model, tiny_processor, tiny_train):
-    from hf_emo_dist.training import (
-        EmotionDistributionTrainer,
-        EmotionDistributionTrainingArguments,
-        paper_lora_config,
-    )
-
-    trainer = EmotionDistributionTrainer(
-        model=tiny_model,
-        args=EmotionDistributionTrainingArguments(
-            str(tmp_path / "adapter"), use_cpu=True, max_steps=1, learning_rate=0.05, disable_tqdm=True
-        ),
-        processing_class=tiny_processor,
-        train_dataset=tiny_train.select(range(4)),
-        peft_config=paper_lora_config(init_lora_weights=False),
-    )
-    trainer.train()
-    trainer.save_model()
-    return tmp_path / "adapter"
-
-
 @torch.no_grad()
 def logits(model, processor):
     return model(**processor(audio=[tone(200, 0.3)], transcript=["Well."])).logits

@@ -149,6 +149,25 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny_model, inputs):
         torch.testing.assert_close(gradients[1][name], value, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_a_frozen_tower_runs_once_and_has_no_graph_with_activation_checkpointing(tiny_model, inputs):
+    labels = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])
+    tower = tiny_model.model.audio_tower
+    calls, graphs = [], []
+    tower.layers[0].fc1.register_forward_pre_hook(lambda *_: calls.append(1))
+    tower.register_forward_hook(lambda _, args, output: graphs.append(output.last_hidden_state.requires_grad))
+    tiny_model.train().activation_checkpointing_enable()
+    for trained, expected in ((False, (1, False)), (True, (2, True))):
+        tower.requires_grad_(False).layer_norm.requires_grad_(trained)
+        calls.clear()
+        tiny_model(**inputs, labels=labels).loss.backward()
+        assert (len(calls), graphs[-1]) == expected
+    # gradients for the features, as a saliency map wants them, still come through
+    tower.requires_grad_(False)
+    features = inputs["input_features"].clone().requires_grad_(True)
+    tiny_model(**{**inputs, "input_features": features}, labels=labels).loss.backward()
+    assert features.grad.abs().max() > 0
+
+
 def test_windows_are_averaged_by_duration():
     logits = torch.randn(4, 3)
     rows, seconds = torch.tensor([0, 0, 0, 1]), torch.tensor([30.0, 30.0, 10.0, 5.0])

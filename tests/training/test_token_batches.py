@@ -1,9 +1,4 @@
 import copy
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,20 +183,3 @@ def test_every_row_weighs_the_same_in_a_step(tmp_path, tiny_model, tiny_processo
         assert trainer.state.global_step == 1
         ends.append(weights(trainer))
     assert largest_difference(*ends) <= 1e-6
-
-
-@pytest.mark.slow
-def test_two_processes_share_the_batches_and_resume_exactly(tmp_path, tiny_backbone):
-    """With the cache of the tower in one folder for both."""
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), str(here), *filter(None, sys.path)])}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    command += [str(here / "token_batches_worker.py"), str(tiny_backbone), str(tmp_path), str(tmp_path / "cache")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [json.loads((tmp_path / f"rank{i}.json").read_text()) for i in range(2)]
-    assert sorted(ranks[0]["rows"] + ranks[1]["rows"]) == sorted(2 * list(range(13)))
-    assert ranks[0]["steps"] == ranks[0]["resumed_steps"] == ranks[1]["resumed_steps"] >= 4
-    assert max(rank["difference"] for rank in ranks) <= 1e-6
-    assert ranks[0]["js"] == ranks[1]["js"]
-    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 20

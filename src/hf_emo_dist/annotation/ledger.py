@@ -196,7 +196,7 @@ class Ledger:
                 if self._database.mode == "parts":
                     exchange.append_lines(exchange.part_name(self.path, self._owner.token), replies)
                 rows.insert(connection, entries, newest=True)
-                limiting.settle(connection, self._owner, {record.key: record.total_tokens for record in records})
+                limiting.settle(connection, self._owner, {row[rows.KEY]: rows.tokens_of(row) for _, row in entries})
         except OSError as error:
             raise exchange.rescue(self.path, self._owner.token, replies, str(error).partition(" Mend:")[0]) from error
 
@@ -355,17 +355,21 @@ class Ledger:
             self._read_in(parts)
             return
         for part in parts:
-            taken = part if part.suffix == ".merging" else part.with_name(part.name + ".merging")
+            taken = part
             try:
-                os.replace(part, taken)  # from here on its writer makes a new one
+                if part.suffix != ".merging":
+                    # its writer makes a new one from here on; a name of its own, lest it replaces one that a killed process left
+                    taken = part.with_name(f"{part.name}.{os.urandom(4).hex()}.merging")
+                    os.rename(part, taken)
                 entries, bad = exchange.read_lines(taken)
             except FileNotFoundError:  # another process was quicker
                 continue
             new = self._add(entries)
             logger.info("%s: took in %d replies of %s", self.path, new, part.name)
             if bad:
-                kept = part.with_name(part.name.removesuffix(".merging") + ".damaged")
-                os.replace(taken, kept)
+                kept = taken.with_suffix(".damaged")
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(taken, kept)
                 logger.warning("%d lines cannot be read; the file is kept as %s", bad, kept)
             else:
                 taken.unlink(missing_ok=True)

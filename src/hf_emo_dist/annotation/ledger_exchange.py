@@ -50,7 +50,7 @@ def part_name(ledger: Path, token: str) -> Path:
 
 def part_files(ledger: Path) -> list[Path]:
     """All such files beside a ledger, those included that a merge left half-way."""
-    names = re.compile(re.escape(ledger.name) + r"\..+\.part\.jsonl(\.merging)?")
+    names = re.compile(re.escape(ledger.name) + r"\..+\.part\.jsonl(\.[0-9a-f]+\.merging)?")
     return sorted(path for path in ledger.parent.iterdir() if names.fullmatch(path.name))
 
 

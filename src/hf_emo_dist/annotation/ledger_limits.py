@@ -234,13 +234,13 @@ def reserve(
     cost, tokens = spent.reserved_cost_usd, spent.reserved_tokens
     taken: set[str] = set()
     for claim in claims:
+        if claim.key in taken:  # the same clip twice in one call
+            continue
+        taken.add(claim.key)
         record = stored.get(claim.key)
         if record is not None and (record.outcome == OK or not claim.retry):
             result.stored[claim.key] = record
             continue
-        if claim.key in taken:  # the same clip twice in one call
-            continue
-        taken.add(claim.key)
         if not reaped and (claim.key in held or _over(limits, claim, spent.cost_usd + cost, spent.tokens + tokens)):
             # looking for dead processes costs system calls, so only where somebody is in the way
             reaped = True

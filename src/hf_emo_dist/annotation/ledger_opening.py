@@ -237,9 +237,8 @@ class Database:
             try:
                 (found,) = connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()
                 break
-            except (
-                sqlite3.OperationalError
-            ) as error:  # another process is at the same change; SQLite does not wait here
+            except sqlite3.OperationalError as error:
+                # another process is at the same change; SQLite does not wait here
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)

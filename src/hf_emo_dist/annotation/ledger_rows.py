@@ -19,7 +19,7 @@ __all__ = ["Row", "content_id", "insert", "lookup", "record_of", "row_of"]
 Row = tuple[Any, ...]
 
 COLUMNS = ", ".join(FIELDS)
-_KEY, _OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
+KEY, _OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
 _DISTRIBUTION, _SETTINGS = FIELDS.index("distribution"), FIELDS.index("settings")
 _COST = FIELDS.index("cost_usd")
 _TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens"))
@@ -37,6 +37,10 @@ def among(keys: Sequence[str]) -> tuple[str, str]:
 def row_of(record: Record) -> Row:
     """The record as SQLite takes it. Never fails for what its settings hold: a paid reply is not lost for an odd setting."""
     return tuple([_CAST[name](value) if (value := getattr(record, name)) is not None else None for name in FIELDS])
+
+
+def _integer(value: Any) -> int:
+    return max(-(2**53), min(int(value), 2**53))  # beyond that totals would leave what SQLite can hold
 
 
 def _text(value: Any) -> str | bytes:
@@ -59,10 +63,15 @@ def _distribution(value: Mapping[str, float]) -> str | bytes:
     return _text(json.dumps({str(emotion): float(share) for emotion, share in value.items()}, ensure_ascii=False))
 
 
-_CAST = {name: int if name in INTEGERS else float if name in REALS else _text for name in FIELDS} | {
+_CAST = {name: _integer if name in INTEGERS else float if name in REALS else _text for name in FIELDS} | {
     "settings": _settings,
     "distribution": _distribution,
 }
+
+
+def tokens_of(row: Row) -> int:
+    """All tokens of a reply."""
+    return sum(row[place] or 0 for place in _TOKENS)
 
 
 @functools.lru_cache(maxsize=1024)  # the settings of thousands of replies are the same
@@ -101,7 +110,7 @@ def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Rec
     for start in range(0, len(keys), 1000):
         condition, value = among(keys[start : start + 1000])
         for row in connection.execute(f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND {condition}", (value,)):
-            found[row[_KEY]] = record_of(row)
+            found[row[KEY]] = record_of(row)
     return found
 
 
@@ -129,11 +138,11 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     Returns:
         How many were new.
     """
-    known = attempts(connection, list({row[_KEY] for _, row in rows}))
+    known = attempts(connection, list({row[KEY] for _, row in rows}))
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
     new: dict[str, Row] = {}
     for reply_id, row in rows:
-        entries = known.setdefault(row[_KEY], [])
+        entries = known.setdefault(row[KEY], [])
         if reply_id in before or reply_id in new:
             continue
         if newest and entries and entries[-1][0] >= reply_id:
@@ -155,7 +164,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
         connection.executemany("UPDATE replies SET attempt = ?, counts = ? WHERE reply_id = ?", moved)
     if new:
         cost = sum(row[_COST] or 0.0 for row in new.values())
-        tokens = sum(row[place] or 0 for row in new.values() for place in _TOKENS)
+        tokens = sum(map(tokens_of, new.values()))
         connection.execute(
             "UPDATE totals SET cost_usd = cost_usd + ?, tokens = tokens + ?, replies = replies + ?",
             (cost, tokens, len(new)),

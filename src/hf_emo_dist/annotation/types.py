@@ -323,7 +323,7 @@ def canonical_json(value: Any) -> str:
 
 def request_hash(request: Mapping[str, Any]) -> str:
     """SHA-256 of a rendered request, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical_json(request).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(request).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def ledger_key(*, audio: str, request: str, backend: str, endpoint: str, model: str, replicate: int) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_emo_dist.corpora.label_map import refuse_without_votes
+
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
@@ -164,6 +166,7 @@ def emotions_of(dataset: Dataset | DatasetDict, column: str = "human_distributio
     from datasets import Dataset
 
     first = dataset if isinstance(dataset, Dataset) else next(iter(dataset.values()))
+    refuse_without_votes(first.column_names, column)
     if column not in first.column_names:
         raise ValueError(
             f"There is no column {column!r} (there are {', '.join(first.column_names)}). "

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_emo_dist.corpora.mixed_rows import MixedRows, find_mixed_rows
+
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
@@ -34,6 +36,17 @@ def _column(dataset: Dataset, column: str) -> list[Any]:
             f"Column {column!r} is blank in {len(blank)} rows ({named}). Mend: fill it in, or leave the rows out."
         )
     return values
+
+
+def _without_mixed(dataset: Dataset) -> tuple[MixedRows, Dataset]:
+    mixed = find_mixed_rows(dataset)
+    return mixed, dataset.select(mixed.originals) if len(mixed.mixed) else dataset
+
+
+def _folds(mixed: MixedRows, parts: IndexArray, number: int) -> list[Fold]:
+    """Rows to train on and to test on of each part, given the parts of the originals."""
+    rows = mixed.originals
+    return [(mixed.train(rows[parts != part]), rows[parts == part]) for part in range(number)]
 
 
 def _masses(dataset: Dataset, speakers: list[Any], distribution_column: str) -> tuple[list[Any], NDArray[np.float64]]:
@@ -89,7 +102,8 @@ def speaker_disjoint_split(
     """Split a data set by whole speakers, with like shares of every emotion.
 
     Args:
-        dataset: Rows with a speaker. Rows made by mixing must not have sources in two splits: split first, then mix.
+        dataset: Rows with a speaker. Rows made by mixing go where both of their sources go; those whose sources are torn apart are
+            dropped and named in the log. To lose none, split first and mix then.
         fractions: Split name to its share of the rows; they sum to 1. Default: 0.8 ``train``, 0.1 ``validation``,
             0.1 ``test``. Speakers are whole, so the shares are met as nearly as they allow.
         seed: Which speakers go where, among equals. Same data and seed, same splits.
@@ -100,7 +114,7 @@ def speaker_disjoint_split(
         One data set a split, rows in their order. No split is empty.
 
     Raises:
-        ValueError: The fractions do not fit, a speaker is missing, or there are fewer speakers than splits.
+        ValueError: The fractions do not fit, a speaker is missing, there are fewer speakers than splits, or a mixed row's source is missing.
 
     Example:
         >>> from datasets import Dataset
@@ -115,15 +129,16 @@ def speaker_disjoint_split(
     shares = np.array(list(wanted.values()), dtype=np.float64)
     if not len(shares) or not (shares > 0).all() or abs(shares.sum() - 1.0) > 1e-6:
         raise ValueError(f"Fractions must be over 0 and sum to 1, got {wanted}. Mend: for example {DEFAULT_FRACTIONS}.")
-    speakers = _column(dataset, speaker_column)
-    names, masses = _masses(dataset, speakers, distribution_column)
+    mixed, originals = _without_mixed(dataset)
+    speakers = _column(originals, speaker_column)
+    names, masses = _masses(originals, speakers, distribution_column)
     if len(names) < len(wanted):
         raise ValueError(
             f"{len(names)} speakers cannot fill {len(wanted)} speaker-disjoint splits ({', '.join(wanted)}). "
             "Mend: ask for fewer splits, or add speakers."
         )
     part_of = dict(zip(names, _assign(masses, shares, seed), strict=True))
-    parts = np.array([part_of[speaker] for speaker in speakers])
+    parts = mixed.parts(np.array([part_of[speaker] for speaker in speakers]))
     result = DatasetDict({split: dataset.select(np.flatnonzero(parts == index)) for index, split in enumerate(wanted)})
     check_speaker_disjoint(result, speaker_column)
     return result
@@ -139,14 +154,14 @@ def speaker_folds(
     """Cut a data set into `k` folds of whole speakers, of like size and like emotions, for cross-validation.
 
     Args:
-        dataset: Rows with a speaker.
+        dataset: Rows with a speaker. Rows made by mixing are never tested on, and trained on where both of their sources are.
         k: Number of folds, at least 2 and at most the number of speakers.
         seed: Which speakers go where, among equals.
         speaker_column: The column of speakers.
         distribution_column: Whose expected class mass is balanced; without that column only rows are.
 
     Returns:
-        `k` pairs (rows to train on, rows to test on), sorted int64 indices. Every row is tested on once.
+        `k` pairs (rows to train on, rows to test on), sorted int64 indices. Every original row is tested on once.
 
     Raises:
         ValueError: `k` does not fit, or a speaker is missing.
@@ -157,20 +172,20 @@ def speaker_folds(
         >>> sorted(test.tolist() for _, test in speaker_folds(rows, 3))
         [[0, 1], [2], [3]]
     """
-    speakers = _column(dataset, speaker_column)
-    names, masses = _masses(dataset, speakers, distribution_column)
+    mixed, originals = _without_mixed(dataset)
+    speakers = _column(originals, speaker_column)
+    names, masses = _masses(originals, speakers, distribution_column)
     if not 2 <= k <= len(names):
         raise ValueError(f"k must be from 2 to the number of speakers, {len(names)}, got {k}.")
     part_of = dict(zip(names, _assign(masses, np.full(k, 1.0 / k), seed), strict=True))
-    parts = np.array([part_of[speaker] for speaker in speakers])
-    return [(np.flatnonzero(parts != fold), np.flatnonzero(parts == fold)) for fold in range(k)]
+    return _folds(mixed, np.array([part_of[speaker] for speaker in speakers]), k)
 
 
 def folds_from_column(dataset: Dataset, column: str = "fold", speaker_column: str = "speaker") -> list[Fold]:
     """Return the folds that a column of the data set names.
 
     Args:
-        dataset: Rows with a fold and a speaker.
+        dataset: Rows with a fold and a speaker. Rows made by mixing are never tested on, and trained on where both of their sources are.
         column: The column of folds.
         speaker_column: The column of speakers, to check that none is in two folds.
 
@@ -186,19 +201,19 @@ def folds_from_column(dataset: Dataset, column: str = "fold", speaker_column: st
         >>> [test.tolist() for _, test in folds_from_column(rows)]
         [[0], [1, 2]]
     """
-    folds = _column(dataset, column)
+    mixed, originals = _without_mixed(dataset)
+    folds = _column(originals, column)
     names = sorted(set(folds))
     if len(names) < 2:
         raise ValueError(f"Column {column!r} names one fold only ({names[0]!r}). Mend: use speaker_folds.")
     place: dict[Any, Any] = {}
-    for speaker, fold in zip(_column(dataset, speaker_column), folds, strict=True):
+    for speaker, fold in zip(_column(originals, speaker_column), folds, strict=True):
         if place.setdefault(speaker, fold) != fold:
             raise ValueError(
                 f"Speaker {speaker!r} is in the folds {place[speaker]!r} and {fold!r} of column {column!r}. "
                 "Mend: use speaker_folds."
             )
-    values = np.array([names.index(fold) for fold in folds])
-    return [(np.flatnonzero(values != index), np.flatnonzero(values == index)) for index in range(len(names))]
+    return _folds(mixed, np.array([names.index(fold) for fold in folds]), len(names))
 
 
 def check_speaker_disjoint(dataset: DatasetDict | Mapping[str, Dataset], speaker_column: str = "speaker") -> None:

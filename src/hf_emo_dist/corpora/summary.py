@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_emo_dist.corpora.loading import emotions_of
+from hf_emo_dist.emotions import KNOWN_EMOTIONS
 from hf_emo_dist.votes import distributions_to_matrix
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ def describe_dataset(dataset: DatasetDict | Dataset) -> str:
     """Describe a data set in a table: rows, speakers, votes and the mean distribution, by split.
 
     Args:
-        dataset: The splits, with ``human_votes`` and ``human_distribution``.
+        dataset: The splits, with ``human_votes`` and ``human_distribution``; or with ``intended`` alone.
 
     Returns:
         Text of one line a split below a header. ``votes`` is the mean number of votes an utterance; a column named
-        like an emotion is its share of the votes, every utterance weighing the same.
+        like an emotion is its share of the votes, every utterance weighing the same; without votes, the share of
+        the utterances that were meant so.
 
     Example:
         >>> from datasets import Dataset
@@ -35,12 +37,25 @@ def describe_dataset(dataset: DatasetDict | Dataset) -> str:
     from datasets import Dataset
 
     splits = {"all": dataset} if isinstance(dataset, Dataset) else dict(dataset)
-    emotions = emotions_of(dataset)
+    first = next(iter(splits.values()))
+    if "human_distribution" not in first.column_names and "intended" in first.column_names:
+        present = {label for rows in splits.values() for label in rows["intended"][:]} - {None}
+        emotions = tuple(name for name in KNOWN_EMOTIONS if name in present) + tuple(
+            sorted(present - set(KNOWN_EMOTIONS))
+        )
+    else:
+        emotions = emotions_of(dataset)
     table = [["split", "rows", "speakers", "votes", *emotions]]
     for split, rows in splits.items():
-        speakers = set(rows["speaker"]) - {None} if "speaker" in rows.column_names else set()
-        votes = np.mean([len(labels or ()) for labels in rows["human_votes"]])
-        mass = distributions_to_matrix(rows["human_distribution"], emotions, column_name="human_distribution").mean(0)
+        speakers = set(rows["speaker"][:]) - {None} if "speaker" in rows.column_names else set()
+        if "human_votes" in rows.column_names:
+            votes = float(np.mean([len(labels or ()) for labels in rows["human_votes"][:]]))
+            mass = distributions_to_matrix(
+                rows["human_distribution"][:], emotions, column_name="human_distribution"
+            ).mean(0)
+        else:
+            votes = 0.0
+            mass = np.mean([[label == name for name in emotions] for label in rows["intended"][:]], axis=0)
         table.append(
             [split, str(len(rows)), str(len(speakers) or "?"), f"{votes:.1f}", *(f"{value:.3f}" for value in mass)]
         )

@@ -7,14 +7,15 @@ Arrow tables whose schema carries the features, which needs no audio library at 
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_emo_dist.corpora.output_folder import check_folder
 from hf_emo_dist.emotions import validate_emotions
+from hf_emo_dist.markdown import as_text, one_line
 from hf_emo_dist.votes import distribution_feature
 
 if TYPE_CHECKING:
@@ -27,11 +28,9 @@ logger = logging.getLogger(__name__)
 
 SAMPLING_RATE = 16000
 SPLIT_ORDER = ("train", "validation", "test")
-#: What a data set's folder holds beside its shards; what prepared it may leave `preparation.json` and a folder of plots.
-_OWN_NAMES = ("README.md", "data", ".cache", "preparation.json", "preparation")
-_SHARD_NAME = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
-# A record batch is held in memory while it is built; clips of 30 s are at most 1 MB each.
-_BATCH_BYTES = 64_000_000
+# A record batch is held in memory while it is built, and Arrow's builder copies what it holds whenever it grows: at 64 MB a row of
+# 100 kB takes some fifteen times as long as at this size.
+_BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 1000
 
 
@@ -41,6 +40,7 @@ def row_features(
     *,
     vote_weights: bool = False,
     true_distribution: bool = False,
+    votes: bool = True,
 ) -> Features:
     """Return the features of a data set row, in the order in which readers write the columns.
 
@@ -49,6 +49,7 @@ def row_features(
         extra: Further columns and their ``datasets`` features, written after the contract's own.
         vote_weights: Whether there is a ``human_vote_weights`` column (float32, one a vote).
         true_distribution: Whether there is a ``true_distribution`` column (known in simulated data only).
+        votes: Whether anybody voted. Without votes there are no ``human_votes`` and no distributions.
 
     Returns:
         ``datasets.Features`` with ``audio`` as ``Audio(sampling_rate=16000, decode=False)``.
@@ -71,12 +72,13 @@ def row_features(
         "audio": Audio(sampling_rate=SAMPLING_RATE, decode=False),
         "transcript": Value("string"),
         "speaker": Value("string"),
-        "human_votes": List(Value("string")),
     }
-    if vote_weights:
-        features["human_vote_weights"] = List(Value("float32"))
-    for column in ("human_distribution", "emotion_distribution"):
-        features[column] = distribution_feature(names)
+    if votes:
+        features["human_votes"] = List(Value("string"))
+        if vote_weights:
+            features["human_vote_weights"] = List(Value("float32"))
+        for column in ("human_distribution", "emotion_distribution"):
+            features[column] = distribution_feature(names)
     if true_distribution:
         features["true_distribution"] = distribution_feature(names)
     for column, feature in (extra or {}).items():
@@ -153,13 +155,16 @@ def build_dataset(
 def _embed_audio(table: pa.Table) -> pa.Table:
     """Read the bytes of clips that are given by path alone, so that the folder holds all of the data."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if "audio" not in table.column_names or not pa.types.is_struct(table.schema.field("audio").type):
         return table
     index = table.schema.get_field_index("audio")
-    values = table.column(index).to_pylist()
-    if all(value is None or value.get("bytes") is not None for value in values):
+    column = table.column(index).combine_chunks()
+    lacking = pc.and_(pc.is_null(pc.struct_field(column, "bytes")), pc.is_valid(column))
+    if not pc.any(lacking).as_py():
         return table
+    values = column.to_pylist()
     ids = table.column("id").to_pylist() if "id" in table.column_names else list(range(len(values)))
     embedded = []
     for row_id, value in zip(ids, values, strict=True):
@@ -176,14 +181,16 @@ def _embed_audio(table: pa.Table) -> pa.Table:
     return table.set_column(index, field, pa.array(embedded, type=field.type))
 
 
-def _write_split(dataset: Dataset, split: str, folder: Path, max_shard_bytes: int) -> tuple[int, int]:
+def _write_split(dataset: Dataset, split: str, folder: Path, max_shard_bytes: int, progress: bool) -> tuple[int, int]:
     """Write one split as ``<split>-00000-of-000NN.parquet``; return the bytes in memory and on disk."""
     import pyarrow.parquet as pq
+    from datasets.utils.tqdm import tqdm
 
     schema = dataset.features.arrow_schema
     parts: list[Path] = []
     writer: pq.ParquetWriter | None = None
     written = total = 0
+    bar = tqdm(total=len(dataset), desc=f"Writing {split}", unit="row", disable=None if progress else True)
     for table in dataset.with_format("arrow").iter(batch_size=100):
         table = _embed_audio(table.cast(schema))
         if writer is None or written >= max_shard_bytes:
@@ -194,6 +201,8 @@ def _write_split(dataset: Dataset, split: str, folder: Path, max_shard_bytes: in
         writer.write_table(table)
         written += table.nbytes
         total += table.nbytes
+        bar.update(table.num_rows)
+    bar.close()
     if writer is not None:
         writer.close()
     for index, part in enumerate(parts):
@@ -209,7 +218,8 @@ def _check_dataset(splits: Mapping[str, Dataset]) -> None:
         NamedSplit(split)  # refuses names that load_dataset could not read back
         if len(dataset) == 0:
             raise ValueError(f"Split {split!r} has no rows. Mend: leave it out, or choose another split.")
-        for row_id in dataset["id"] if "id" in dataset.column_names else ():
+        # A column is read row by row when it is iterated over, and at once when it is sliced.
+        for row_id in dataset["id"][:] if "id" in dataset.column_names else ():
             if row_id in seen:
                 raise ValueError(
                     f"Column 'id': {row_id!r} is in {seen[row_id]!r} and again in {split!r}. Mend: make ids unique."
@@ -238,7 +248,7 @@ def _card(
         dataset_size=sum(in_memory for in_memory, _ in sizes.values()),
     )
     data = DatasetCardData(
-        pretty_name=texts["title"],
+        pretty_name=one_line(texts["title"]),
         task_categories=["audio-classification"],
         tags=["speech-emotion-recognition", "soft-labels", "hf-emo-dist"],
         license=texts["license"],
@@ -248,48 +258,41 @@ def _card(
                 "data_files": [{"split": split, "path": f"data/{split}-*"} for split in splits],
             }
         ],
-        vote_source=texts["vote_source"],
+        vote_source=one_line(texts["vote_source"]),
     )
     DatasetInfosDict({"default": info}).to_dataset_card_data(data)
     front = yaml.safe_dump(data.to_dict(), sort_keys=False, allow_unicode=True)
     rows = []
+    voted = "human_distribution" in next(iter(splits.values())).column_names
     for split, dataset in splits.items():
         speakers: set[Any] = set()
         if "speaker" in dataset.column_names:
-            speakers = set(dataset["speaker"]) - {None}
-        rows.append(f"| {split} | {len(dataset)} | {len(speakers) or 'unknown'} |")
+            speakers = set(dataset["speaker"][:]) - {None}
+        rows.append(f"| {as_text(split)} | {len(dataset)} | {len(speakers) or 'unknown'} |")
     lines = [
-        f"---\n{front}---\n# {texts['title']}\n",
-        f"**Where the votes come from:** {texts['vote_source']}\n",
+        f"---\n{front}---\n# {as_text(texts['title'])}\n",
+        f"**Where the votes come from:** {as_text(texts['vote_source'])}\n",
         f"{texts['description']}\n",
-        f"Emotions: {', '.join(emotions)}. They stand for what is perceived, not for what a speaker felt.\n",
+        f"Emotions: {', '.join(map(as_text, emotions))}. "
+        + (
+            "They stand for what is perceived, not for what a speaker felt.\n"
+            if voted
+            else "They were acted on request.\n"
+        ),
         "| split | utterances | speakers |\n|---|---|---|\n" + "\n".join(rows) + "\n",
-        "`audio` holds the bytes of each clip. `human_votes` has one entry a vote, `human_distribution` is their share "
-        "by emotion, and `emotion_distribution` is the training target.\n",
+        "`audio` holds the bytes of each clip. "
+        + (
+            "`human_votes` has one entry a vote, `human_distribution` is their share by emotion, and "
+            "`emotion_distribution` is the training target.\n"
+            if voted
+            else "`intended` is what the actor was asked for. There are no votes and no distributions.\n"
+        ),
         "```python\nfrom hf_emo_dist import load_emotion_dataset\n\n"
         'dataset = load_emotion_dataset("path/to/this/folder")\n```\n',
     ]
+    if texts["citation"]:
+        lines.append(f"**Cite:** {texts['citation']}\n")
     return "\n".join(lines)
-
-
-def check_output_folder(folder: Path, overwrite: bool) -> None:
-    """Raise a FileExistsError unless a data set may be written to `folder`: it is empty, or `overwrite` and a data set's."""
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file. Mend: choose another output folder.")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not overwrite:
-        raise FileExistsError(f"{folder} is not empty. Mend: choose another output folder, or pass overwrite=True.")
-    # Only a data set's own files are ever replaced: a mistyped folder must not cost anybody their work.
-    data = folder / "data"
-    foreign = [p.name for p in folder.iterdir() if p.name not in _OWN_NAMES]
-    if data.is_dir():
-        foreign += [f"data/{p.name}" for p in data.iterdir() if not _SHARD_NAME.fullmatch(p.name)]
-    if foreign or data.is_file():
-        raise FileExistsError(
-            f"{folder} holds files that are not of a data set ({', '.join(sorted(foreign)[:3]) or 'data'}), so it is "
-            "not overwritten. Mend: choose another output folder."
-        )
 
 
 def write_dataset(
@@ -301,8 +304,10 @@ def write_dataset(
     emotions: Sequence[str] | None = None,
     title: str | None = None,
     license: str | None = None,
+    citation: str | None = None,
     max_shard_bytes: int = 500_000_000,
     overwrite: bool = False,
+    progress: bool = False,
 ) -> Path:
     """Write a data set as a Parquet folder that ``datasets.load_dataset(folder)`` opens, audio inside.
 
@@ -317,8 +322,10 @@ def write_dataset(
         emotions: The label set. Default: the fields of ``human_distribution``.
         title: Heading of the card. Default: the folder's name.
         license: Licence identifier for the card, such as ``"cc-by-4.0"``.
+        citation: What to cite, for the card.
         max_shard_bytes: Size of one Parquet file, in bytes before compression, above which the next one is begun.
         overwrite: Replace the data set in a folder that is not empty. A folder with other files is always refused.
+        progress: Whether to show a progress bar.
 
     Returns:
         The folder.
@@ -346,18 +353,21 @@ def write_dataset(
     _check_dataset(splits)
     names = validate_emotions(emotions) if emotions is not None else emotions_of(dataset)
     target = Path(folder).expanduser().resolve()
-    check_output_folder(target, overwrite)
+    check_folder(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         "title": title or target.name,
         "description": description.strip(),
         "vote_source": " ".join(vote_source.split()),
         "license": license,
+        "citation": " ".join((citation or "").split()),
     }
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         (part / "data").mkdir()
-        sizes = {split: _write_split(data, split, part / "data", max_shard_bytes) for split, data in splits.items()}
+        sizes = {
+            split: _write_split(data, split, part / "data", max_shard_bytes, progress) for split, data in splits.items()
+        }
         (part / "README.md").write_text(_card(splits, names, sizes, texts), encoding="utf-8")
         target.mkdir(exist_ok=True)
         # A plain folder's permissions, not those of mkdtemp.

@@ -2,100 +2,132 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from ..modeling.configuration import ADAPTER_CONFIG_NAME, Qwen2AudioEmotionConfig
+import torch
+
+from .._lazy import missing_extra
+from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file
 from ..modeling.modeling import HUB_ARGUMENTS, Qwen2AudioForEmotionDistribution
 from ..modeling.processing import EmotionDistributionProcessor
 
 
 def load_emotion_model(
-    name_or_path: str | os.PathLike[str], *, merge: bool = False, **kwargs: Any
+    name_or_path: str | os.PathLike[str],
+    *,
+    merge: bool = False,
+    revision: str | None = None,
+    dtype: str | torch.dtype | None = None,
+    load_in_4bit: bool = False,
+    device: str | torch.device | None = None,
+    **kwargs: Any,
 ) -> tuple[Any, EmotionDistributionProcessor]:
-    """Loads a fine-tuned checkpoint, full or adapter-only, from a folder or the Hub.
+    """Loads a fine-tuned checkpoint, full, merged or adapter-only, from a folder or the Hub.
 
     Args:
         name_or_path: Hub id or local folder.
         merge: fold an adapter's LoRA weights into the backbone; the model is then a `Qwen2AudioForEmotionDistribution`.
-        kwargs: passed to `from_pretrained`: `dtype`, `device_map`, `revision`, `token`, `quantization_config`, …
+        revision: branch, tag or commit of the checkpoint. An adapter's backbone is loaded at the revision that the adapter names.
+        dtype: `float32`, `bfloat16`, `float16`, `auto` or a torch dtype; the head always stays in float32. Default: as saved.
+        load_in_4bit: the backbone in 4 bits (NF4), which needs bitsandbytes and a GPU.
+        device: such as `cuda` or `cpu`. Default: where `from_pretrained` leaves it, the CPU, or `device_map`'s.
+        kwargs: passed to `from_pretrained`: `device_map`, `token`, `quantization_config`, `attn_implementation`, …
 
     Returns:
         The model in evaluation mode (a `PeftModel` for an adapter that is not merged) and its processor.
 
     Raises:
-        OSError: when there is no checkpoint there.
-        ValueError: when an adapter lacks its `emotion_config.json`, so that the order of its emotions is not known, or its head.
+        OSError: when there is no checkpoint there, or it may not be read.
+        ValueError: when an adapter lacks its `emotion_config.json`, so that the order of its emotions is not known, or its head; when
+            the model's and its processor's emotions differ; or an option that does not go with another.
 
     Example:
-        >>> model, processor = load_emotion_model("you/checkpoint")  # doctest: +SKIP
+        >>> model, processor = load_emotion_model("you/checkpoint", dtype="bfloat16", device="cuda")  # doctest: +SKIP
     """
-    hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
-    if _file(name_or_path, "adapter_config.json", hub) is None:
-        if Path(name_or_path).is_dir() and _file(name_or_path, "config.json", hub) is None:
-            raise OSError(f"'{name_or_path}' holds neither config.json nor adapter_config.json: it is not a checkpoint")
-        model = Qwen2AudioForEmotionDistribution.from_pretrained(name_or_path, **kwargs)
-    else:
+    if revision is not None:
+        kwargs["revision"] = revision
+    if dtype is not None:
+        kwargs["dtype"] = dtype
+    if load_in_4bit:
+        if merge:
+            raise ValueError("merge=True would round an adapter to 4 bits: merge it first, without load_in_4bit")
+        if "quantization_config" in kwargs:
+            raise ValueError("load_in_4bit and quantization_config say the same thing twice: pass one of them")
+        kwargs["quantization_config"] = _four_bits()
+        kwargs.setdefault("device_map", {"": str(device or "cuda")})
+    hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
+    if find_file(name_or_path, PEFT_CONFIG_NAME, hub) is not None:
         model = _load_adapter(name_or_path, hub, merge, kwargs)
+    else:
+        _check_config(name_or_path, hub)
+        model = Qwen2AudioForEmotionDistribution.from_pretrained(name_or_path, **kwargs)
     processor = EmotionDistributionProcessor.from_pretrained(name_or_path, **hub)
     if tuple(processor.emotions) != model.config.emotions:
         raise ValueError(
             f"the model in '{name_or_path}' answers with {list(model.config.emotions)} and its processor asks for "
             f"{processor.emotions}: one of the two files was changed. Restore them from the original checkpoint."
         )
+    if device is not None and "device_map" not in kwargs:
+        model = model.to(device)
     return model.eval(), processor
 
 
 def _load_adapter(
     name_or_path: str | os.PathLike[str], hub: dict[str, Any], merge: bool, kwargs: dict[str, Any]
 ) -> Any:
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
 
-    file = _file(name_or_path, ADAPTER_CONFIG_NAME, hub)
-    if file is None:
-        raise ValueError(
-            f"'{name_or_path}' is an adapter without {ADAPTER_CONFIG_NAME}, so the order of its emotions is not known. "
-            "Adapters saved by EmotionDistributionTrainer have it; copy it from the training's output folder."
-        )
-    config = Qwen2AudioEmotionConfig.from_dict(json.loads(Path(file).read_text(encoding="utf-8")))
-    adapter = PeftConfig.from_pretrained(name_or_path, **hub)
-    without_head = (
-        f"the adapter in '{name_or_path}' holds no head, which would stay random: it was not made by EmotionDistributionTrainer or "
-        "emotion_lora_config, which always save it. Train it again with one of them."
-    )
-    if "head" not in (getattr(adapter, "modules_to_save", None) or []):
-        raise ValueError(without_head)
-    if _file(name_or_path, "adapter_model.safetensors", hub) is None:
-        raise OSError(f"'{name_or_path}' has no adapter_model.safetensors; weights in other formats are not read")
+    config, adapter = adapter_settings(name_or_path, hub)
     base = adapter.base_model_name_or_path
     own = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
-    backbone = Qwen2AudioForEmotionDistribution.from_pretrained(base, config=config, **own)
     try:
-        model = PeftModel.from_pretrained(backbone, name_or_path, **hub)
-    except KeyError as error:  # peft looks up every saved module's weights
-        if ".head." not in str(error):
-            raise
-        raise ValueError(without_head) from error
+        backbone = Qwen2AudioForEmotionDistribution.from_pretrained(
+            base, config=config, revision=adapter.revision, **own
+        )
+    except OSError as error:
+        raise OSError(
+            f"'{name_or_path}' is an adapter of the backbone '{base}', which could not be loaded: {error}"
+        ) from error
+    model = PeftModel.from_pretrained(backbone, str(name_or_path), **hub)
+    backbone.loaded_from = (str(name_or_path), hub)
     return model.merge_and_unload() if merge else model
 
 
-def _file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, Any]) -> str | None:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+def _four_bits() -> Any:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise missing_extra("load_emotion_model(load_in_4bit=True)", error) from error
+    if not torch.cuda.is_available():
+        raise ValueError("load_in_4bit needs a GPU, and this machine or this torch has no CUDA: leave it out")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["head"],
+    )
+
+
+def _check_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
+    """Raises the error that tells a mistyped name from a private repository, a revision that is not there, or no connection."""
     from transformers.utils import cached_file
 
-    if not os.path.isdir(name_or_path):
-        try:
-            validate_repo_id(str(name_or_path))
-        except HFValidationError:
-            return None  # a path with nothing at it
-    return cached_file(
-        name_or_path,
-        name,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-        **hub,
-    )
+    name = f"'{name_or_path}'"
+    if Path(name_or_path).is_dir():
+        if (Path(name_or_path) / hub.get("subfolder", "") / "config.json").is_file():
+            return
+        raise OSError(f"{name} holds neither config.json nor adapter_config.json: it is not a checkpoint")
+    if os.path.isabs(name_or_path) or str(name_or_path).startswith(("./", "../", "~")):
+        raise OSError(f"{name} is not there: check the path")
+    try:
+        cached_file(name_or_path, "config.json", **hub)
+    except (OSError, ValueError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise OSError(
+            f"No model could be loaded from {name}: it is neither a local folder with a config.json nor a model on the Hub that can be "
+            f"reached from here ({reason}). Check the spelling, the connection, and for a private model the token."
+        ) from error

@@ -59,6 +59,16 @@ def padded_mel_frames(longest: int, maximum: int = 3000) -> int:
     return min(maximum, frames + frames % 2)
 
 
+def padded_samples(num_samples: int, maximum: int = 3000) -> int:
+    """Samples to pad a batch to whose longest clip has `num_samples`; `maximum` is in mel frames.
+
+    Example:
+        >>> padded_samples(16000), padded_samples(480000)
+        (16320, 480000)
+    """
+    return padded_mel_frames(num_mel_frames(num_samples), maximum) * HOP_LENGTH
+
+
 class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
     """`Qwen2AudioEncoder` for any even number of mel frames up to 3,000; same parameters, same valid outputs.
 
@@ -83,6 +93,12 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
             )
         if frames < maximum and (reason := why_not_trimmed(self)):
             raise ValueError(f"{reason}; or give it features of {maximum} frames")
+        # activation checkpointing makes the first layer's outputs require gradients, and a frozen tower would run forward again and backward
+        trained = input_features.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
+            return BaseModelOutput(last_hidden_state=self._run(input_features, attention_mask, **kwargs))
+
+    def _run(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Any) -> torch.Tensor:
         features = input_features.to(dtype=self.conv1.weight.dtype, device=self.conv1.weight.device)
         hidden = nn.functional.gelu(self.conv1(features))
         hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
@@ -93,7 +109,7 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
                 continue
             hidden = layer(hidden, attention_mask, **kwargs)
         hidden = self.avg_pooler(hidden.permute(0, 2, 1)).permute(0, 2, 1)
-        return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
+        return self.layer_norm(hidden)
 
     def encode(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
         """`encode_audio` with this tower."""
@@ -201,10 +217,8 @@ def audio_kwargs_for(waveforms: Sequence[np.ndarray], model: nn.Module | None = 
         >>> audio_kwargs_for([np.zeros(16000), np.zeros(32000)])
         {'max_length': 32320}
     """
-    frames = 3000
-    if model is None or any(isinstance(module, TrimmedQwen2AudioEncoder) for module in model.modules()):
-        frames = padded_mel_frames(max(num_mel_frames(len(waveform)) for waveform in waveforms))
-    return {"max_length": frames * HOP_LENGTH}
+    trimmed = model is None or any(isinstance(module, TrimmedQwen2AudioEncoder) for module in model.modules())
+    return {"max_length": padded_samples(max(map(len, waveforms)) if trimmed else 3000 * HOP_LENGTH)}
 
 
 def _warn_once(tower: Any, reason: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForAudioClassification, Qwen2AudioModel
+from transformers import AutoConfig, AutoModelForAudioClassification, Qwen2AudioConfig, Qwen2AudioModel
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -18,8 +18,10 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioPreTr
 from transformers.utils import torch_compilable_check
 
 from ..emotions import validate_emotions
+from .adapters import PEFT_CONFIG_NAME, adapter_settings, check_safetensors, find_file, save_adapter_config
 from .audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from .configuration import Qwen2AudioEmotionConfig
+from .embedding_mixing import mix_embeddings
 from .head import EmotionDistributionHead
 from .losses import distribution_loss
 
@@ -53,6 +55,8 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
 
     config_class = Qwen2AudioEmotionConfig
     config: Qwen2AudioEmotionConfig
+    #: name and Hub arguments of the checkpoint that this model was loaded from, beside which its processor lies
+    loaded_from: tuple[str, dict[str, Any]] | None = None
     # Trainer must divide by the accumulation steps itself, also when a wrapper's forward takes **kwargs
     accepts_loss_kwargs = False
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^lm_head", r"^language_model\.lm_head"]
@@ -83,14 +87,18 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         input_features: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
         audio_embeddings: Tensor | None = None,
+        mixing: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Token embeddings with the projected audio in the places of the audio tokens: (batch, L, d).
 
-        `audio_embeddings` are the tower's outputs where they are known already; otherwise it runs on the features.
+        `audio_embeddings` are the tower's outputs where they are known already; otherwise it runs on the features. `mixing` are the
+        last three arguments of `mix_embeddings`.
         """
         embeddings = self.get_input_embeddings()(input_ids)
         if audio_embeddings is None:
             audio_embeddings = encode_audio(self.model.audio_tower, input_features, feature_attention_mask)
+        if mixing is not None:
+            audio_embeddings = mix_embeddings(audio_embeddings, *mixing)
         audio = self.model.multi_modal_projector(audio_embeddings)
         places = input_ids == self.config.audio_token_id
         torch_compilable_check(
@@ -113,6 +121,9 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         audio_embeddings: Tensor | None = None,
+        mix_lengths: Tensor | None = None,
+        mix_partner: Tensor | None = None,
+        mix_ratio: Tensor | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """Logits whose softmax is the distribution, and the loss when targets are given.
 
@@ -129,6 +140,8 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             return_dict: `False` returns a tuple.
             audio_embeddings: (audio tokens of all clips, tower's d_model) outputs of the audio tower, clip after clip, as its `encode`
                 gives them; the tower does not run then. Instead of `input_features` and its mask, not beside them.
+            mix_lengths, mix_partner, mix_ratio: clips that are mixed behind the tower, see `mix_embeddings`; the features or embeddings then hold
+                the partners' clips after the batch's own.
 
         Returns:
             `loss` (scalar, nats; only with targets) and `logits` (batch, K), float32.
@@ -143,8 +156,11 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             raise ValueError("input_features and feature_attention_mask are needed; pass what the processor returned")
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        mixing = None
+        if mix_lengths is not None and mix_partner is not None and mix_ratio is not None:
+            mixing = (mix_lengths, mix_partner, mix_ratio)
         outputs = self.model.language_model(
-            inputs_embeds=self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings),
+            inputs_embeds=self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings, mixing),
             attention_mask=attention_mask,
             # counted over tokens, so that padding on the left changes nothing
             position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),
@@ -173,14 +189,14 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         output_loading_info: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Loads a Qwen2-Audio backbone (with a new head for `emotions`) or a checkpoint of this class.
+        """Loads a Qwen2-Audio backbone (with a new head for `emotions`) or a checkpoint of this class, also an adapter.
 
         Backbones may be in the layout of the Hub's files since 2024 or in any that transformers ≥ 5.18 saves. Only safetensors are
         read. Further keyword arguments are those of `PreTrainedModel.from_pretrained`, or fields of the configuration such as
         `loss_type` and `head_dropout`.
 
         Args:
-            pretrained_model_name_or_path: Hub id or local folder.
+            pretrained_model_name_or_path: Hub id or local folder. Of an adapter its backbone is loaded too, and `revision` is the adapter's.
             emotions: labels in the order of the logits; needed for a backbone, checked against a checkpoint.
             config: a configuration to use as it is.
             output_loading_info: also return the loading info, as in transformers.
@@ -194,11 +210,31 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             >>> model = Qwen2AudioForEmotionDistribution.from_pretrained(
             ...     "Qwen/Qwen2-Audio-7B-Instruct", emotions=["angry", "happy", "neutral", "sad"])  # doctest: +SKIP
         """
+        if not isinstance(config, Qwen2AudioEmotionConfig):
+            config = None  # a backbone's, which AutoModelForAudioClassification hands over
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
+        # from AutoModelForAudioClassification, which has read the adapter's own configuration already
+        given = dict(kwargs.get("adapter_kwargs") or {})
+        adapter = given.pop("_adapter_model_path", None)
+        if adapter is None and config is None:
+            # of an adapter, transformers' pipeline() hands over the commit of the backbone's repository; `initial` is what the user asked for
+            asked = {**hub, "revision": getattr(hub.get("revision"), "initial", hub.get("revision"))}
+            if find_file(pretrained_model_name_or_path, PEFT_CONFIG_NAME, asked):
+                adapter, given = pretrained_model_name_or_path, asked
+        if adapter is not None:
+            del hub, config
+            kwargs = {
+                key: value for key, value in kwargs.items() if key not in ("adapter_kwargs", "revision", "subfolder")
+            }
+            return cls._from_adapter(adapter, given, emotions, output_loading_info, **kwargs)
         loaded, new_head, kwargs = load_config(
             pretrained_model_name_or_path, emotions if config is None else config.emotions, **kwargs
         )
         config = config or loaded
-        kwargs.setdefault("use_safetensors", True)
+        if not kwargs.setdefault("use_safetensors", True):
+            raise ValueError("use_safetensors=False would read a pickle, which this library does not do")
+        if "variant" not in kwargs:
+            check_safetensors(pretrained_model_name_or_path, hub)
         # weights of another shape are refused below, by name; transformers' own error only points at a log
         kwargs["ignore_mismatched_sizes"] = True
         with _without_load_report():
@@ -217,12 +253,39 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             # transformers keeps modules in float32 that it loads, but makes new ones in the backbone's dtype
             model.head.float()
             logger.info("the head for %s is new; all other weights were found", ", ".join(config.emotions))
+        model.loaded_from = (str(pretrained_model_name_or_path), hub)
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _from_adapter(
+        cls,
+        adapter: str | os.PathLike[str],
+        hub: dict[str, Any],
+        emotions: Sequence[str] | None,
+        output_loading_info: bool,
+        **kwargs: Any,
+    ) -> Any:
+        config, peft_config = adapter_settings(adapter, hub)
+        check_emotions(adapter, config, emotions)
+        kwargs["revision"] = peft_config.revision
+        model, info = cls.from_pretrained(
+            peft_config.base_model_name_or_path, config=config, output_loading_info=True, **kwargs
+        )
+        with _without_load_report():
+            loaded = model.load_adapter(str(adapter), adapter_kwargs=hub)
+        if getattr(loaded, "missing_keys", None):
+            raise IncompleteWeightsError(
+                f"the adapter in '{adapter}' lacks weights, first: {sorted(loaded.missing_keys)[:3]}"
+            )
+        model.loaded_from = (str(adapter), hub)
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
         """Saves under this class's own parameter names (`model.*`, `head.*`), which every supported version reads."""
         kwargs.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, **kwargs)
+        if getattr(self, "_hf_peft_config_loaded", False):  # then only the adapter was saved
+            save_adapter_config(self.config, save_directory)
 
 
 @contextmanager
@@ -232,12 +295,14 @@ def _without_load_report() -> Iterator[None]:
     def keep(record: logging.LogRecord) -> bool:
         return "LOAD REPORT" not in record.getMessage()
 
-    loader = logging.getLogger("transformers.modeling_utils")
-    loader.addFilter(keep)
+    loaders = [logging.getLogger(f"transformers.{name}") for name in ("modeling_utils", "integrations.peft")]
+    for loader in loaders:
+        loader.addFilter(keep)
     try:
         yield
     finally:
-        loader.removeFilter(keep)
+        for loader in loaders:
+            loader.removeFilter(keep)
 
 
 def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:
@@ -271,11 +336,7 @@ def load_config(
         ) from error
     changes = {key: kwargs.pop(key) for key in list(kwargs) if key in Qwen2AudioEmotionConfig.__annotations__}
     if isinstance(found, Qwen2AudioEmotionConfig):
-        if emotions is not None and validate_emotions(emotions) != found.emotions:
-            raise ValueError(
-                f"'{name_or_path}' was trained for {list(found.emotions)} in this order, not for {list(emotions)}. "
-                "Leave `emotions` out, or start from its backbone to train a new head."
-            )
+        check_emotions(name_or_path, found, emotions)
         if changes:  # built anew, so that they are checked
             found = Qwen2AudioEmotionConfig.from_dict({**found.to_dict(), **changes})
         return found, False, kwargs
@@ -289,6 +350,21 @@ def load_config(
     drop = ("model_type", "architectures", "transformers_version", "id2label", "label2id")
     settings = {key: value for key, value in found.to_dict().items() if key not in drop}
     return Qwen2AudioEmotionConfig(**{**settings, **changes, "emotions": emotions}), True, kwargs
+
+
+def check_emotions(
+    name_or_path: str | os.PathLike[str], config: Qwen2AudioEmotionConfig, emotions: Sequence[str] | None
+) -> None:
+    """Refuses emotions that a checkpoint was not trained for, or another order of them.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if emotions is not None and validate_emotions(emotions) != config.emotions:
+        raise ValueError(
+            f"'{name_or_path}' was trained for {list(config.emotions)} in this order, not for {list(emotions)}. "
+            "Leave `emotions` out, or start from its backbone to train a new head."
+        )
 
 
 # The four prefixes of Qwen2-Audio checkpoints: on the Hub since 2024 (language_model.model.*), saved by transformers 5.18–5.22
@@ -305,3 +381,7 @@ register_checkpoint_conversion_mapping(
     overwrite=True,
 )
 AutoModelForAudioClassification.register(Qwen2AudioEmotionConfig, Qwen2AudioForEmotionDistribution, exist_ok=True)
+# Of an adapter, AutoModelForAudioClassification looks up its backbone's configuration.
+AutoModelForAudioClassification._model_mapping.register(
+    Qwen2AudioConfig, Qwen2AudioForEmotionDistribution, exist_ok=True
+)

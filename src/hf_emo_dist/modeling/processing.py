@@ -20,7 +20,7 @@ from transformers import (
 
 from .. import audio as audio_room
 from ..emotions import validate_emotions
-from .audio_tower import num_audio_tokens, num_mel_frames, padded_mel_frames
+from .audio_tower import num_audio_tokens, num_mel_frames, padded_samples
 from .configuration import Qwen2AudioEmotionConfig
 
 PROMPT_VERSION = 1
@@ -170,19 +170,12 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
             _as_list(transcript, len(waveforms), "transcript"),
             _as_list(speaker, len(waveforms), "speaker"),
         )
-        clips, rows = [], []
-        for row, (waveform, name) in enumerate(zip(waveforms, names, strict=True)):
-            windows = self.cut(waveform, sampling_rate, name)
-            clips += windows
-            rows += [row] * len(windows)
-        counts = [num_audio_tokens(num_mel_frames(len(clip))) for clip in clips]
-        data: dict[str, Any] = {
-            **self.text_inputs(counts, [transcripts[row] for row in rows], [speakers[row] for row in rows]),
-            **self.audio_features(clips),
+        pieces = [self.cut(wave, sampling_rate, name) for wave, name in zip(waveforms, names, strict=True)]
+        counts, seconds = clip_sizes(pieces)
+        data = {
+            **self.text_inputs(counts, seconds, transcripts, speakers),
+            **self.audio_features([clip for clips in pieces for clip in clips]),
         }
-        if len(clips) > len(waveforms):
-            data["row_index"] = np.array(rows, dtype=np.int64)
-            data["row_weight"] = np.array([len(clip) / audio_room.SAMPLING_RATE for clip in clips], dtype=np.float32)
         return BatchFeature(data, tensor_type=return_tensors)
 
     def from_rows(self, rows: Sequence[Mapping[str, Any]], return_tensors: str | None = "pt") -> BatchFeature:
@@ -219,31 +212,56 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         }
 
     def text_inputs(
-        self, counts: Sequence[int], transcripts: Sequence[str | None], speakers: Sequence[str | None]
+        self,
+        counts: Sequence[Sequence[int]],
+        seconds: Sequence[Sequence[float]],
+        transcripts: Sequence[str | None],
+        speakers: Sequence[str | None],
     ) -> dict[str, np.ndarray]:
-        """`input_ids` and `attention_mask` (clips, L) of prompts with `counts[i]` audio placeholders in the i-th."""
+        """`input_ids` and `attention_mask` (clips, L), with windows also `row_index` and `row_weight` (clips,).
+
+        Args:
+            counts: audio placeholders of each clip of each row.
+            seconds: their durations, in the same shape.
+            transcripts: one a row, or None.
+            speakers: one a row, or None.
+        """
         sequences = []
-        for count, transcript, speaker in zip(counts, transcripts, speakers, strict=True):
-            before, after = self.prompt(transcript, speaker)
-            sequences.append(self._tokens(before) + [self.audio_token_id] * count + self._tokens(after))
+        for row, transcript, speaker in zip(counts, transcripts, speakers, strict=True):
+            before, after = map(self._tokens, self.prompt(transcript, speaker))
+            sequences += [before + [self.audio_token_id] * count + after for count in row]
         length = max(len(sequence) for sequence in sequences)
         input_ids = np.full((len(sequences), length), self._padding_token_id(), dtype=np.int64)
         attention_mask = np.zeros_like(input_ids)
         for i, sequence in enumerate(sequences):
             input_ids[i, : len(sequence)] = sequence
             attention_mask[i, : len(sequence)] = 1
-        return {"input_ids": input_ids, "attention_mask": attention_mask}
+        data: dict[str, np.ndarray] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if len(sequences) > len(counts):
+            data["row_index"] = np.repeat(np.arange(len(counts)), [len(row) for row in counts])
+            data["row_weight"] = np.concatenate(list(seconds)).astype(np.float32)
+        return data
 
     def padded_samples(self, num_samples: int) -> int:
         """Samples that a batch is padded to whose longest clip has `num_samples`."""
-        maximum = self.feature_extractor.nb_max_frames
-        return padded_mel_frames(num_mel_frames(num_samples), maximum) * self.feature_extractor.hop_length
+        return padded_samples(num_samples, self.feature_extractor.nb_max_frames)
 
     def _tokens(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _padding_token_id(self) -> int:
         return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+
+
+def clip_sizes(rows: Sequence[Sequence[np.ndarray]]) -> tuple[list[list[int]], list[list[float]]]:
+    """Audio tokens and seconds of each clip (T,) of each row, at 16 kHz.
+
+    Example:
+        >>> clip_sizes([[np.zeros(16000)], [np.zeros(480000), np.zeros(8000)]])
+        ([[25], [750, 12]], [[1.0], [30.0, 0.5]])
+    """
+    counts = [[num_audio_tokens(num_mel_frames(len(clip))) for clip in clips] for clips in rows]
+    return counts, [[len(clip) / audio_room.SAMPLING_RATE for clip in clips] for clips in rows]
 
 
 def _clean(text: str) -> str:

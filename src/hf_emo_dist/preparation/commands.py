@@ -13,13 +13,14 @@ from .settings import PrepareSettings
 __all__ = ["prepare"]
 
 
-def prepare(settings: PrepareSettings, write: Callable[[str], object] = sys.stdout.write) -> None:
+def prepare(settings: PrepareSettings, write: Callable[[str], object] | None = None) -> None:
     """Prepare a data set, or with `dry_run` tell what annotating it will take.
 
     Raises:
         ValueError, OSError: Something does not fit; the message says what to do.
         SystemExit: With status 3, when a run had to stop: what came is in the ledger, and the same command goes on.
     """
+    write = write or sys.stdout.write
     try:
         if settings.dry_run:
             for split, estimate in estimate_preparation(settings).items():

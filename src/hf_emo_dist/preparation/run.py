@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..audio import check_audio
 from ..corpora import emotions_of, load_emotion_dataset, read_vote_source, write_dataset
-from ..corpora.writing import check_output_folder
+from ..corpora.output_folder import check_folder
 from ..emotions import validate_emotions
 from ..votes import combine_votes
 from .settings import PrepareSettings
@@ -58,7 +58,7 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     if settings.output is None:
         raise ValueError("output is missing. Mend: name a folder to write.")
     folder = Path(settings.output).expanduser()
-    check_output_folder(folder, settings.overwrite)  # before money is spent
+    check_folder(folder, settings.overwrite)  # before money is spent
     dataset, annotator, splits = _opened(settings)
     emotions = _emotions(settings, dataset)
     for split, rows in dataset.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..corpora.label_map import refuse_without_votes
 from ..votes import distributions_to_matrix
 
 __all__ = ["column_of", "training_targets", "notes_about", "refuse_mixed", "row_ids", "scored_matrix", "speaker_groups"]
@@ -24,6 +25,10 @@ def column_of(rows: Any, name: str) -> list[Any] | None:
     if not any(name in row for row in rows):
         return None
     return [row.get(name) for row in rows]
+
+
+def _columns(rows: Any) -> list[str]:
+    return list(rows.column_names if hasattr(rows, "column_names") else rows[0] if len(rows) else ())
 
 
 def row_ids(rows: Any) -> list[str]:
@@ -66,9 +71,9 @@ def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distr
     refuse_mixed(rows)
     values = column_of(rows, column)
     if values is None:
-        there = rows.column_names if hasattr(rows, "column_names") else list(rows[0])
+        refuse_without_votes(_columns(rows), column)
         raise ValueError(
-            f"There is no column {column!r} to score against (there are {', '.join(there)}). Mend: write it from the "
+            f"There is no column {column!r} to score against (there are {', '.join(_columns(rows))}). Mend: write it from the "
             "human votes with combine_votes, or name another column with score_column."
         )
     return distributions_to_matrix(values, emotions, ids=row_ids(rows), column_name=column)
@@ -82,6 +87,7 @@ def training_targets(rows: Any, emotions: Sequence[str], column: str = "emotion_
     """
     values = column_of(rows, column)
     if values is None:
+        refuse_without_votes(_columns(rows), column)
         raise ValueError(f"The training rows have no column {column!r}. Mend: write it with combine_votes.")
     kept = [
         (name, value)

@@ -90,6 +90,12 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
     tower_cache_max_gb: float = field(
         default=20.0, metadata={"help": "Bound on that folder; beyond it clips are computed in every epoch."}
     )
+    mix_embeddings: bool = field(
+        default=False,
+        metadata={
+            "help": "Mix the two clips of rows made by DiMEAug with space='embedding' behind the audio tower, instead of as waveforms."
+        },
+    )
     check_audio: bool = field(
         default=True,
         metadata={"help": "Read every clip before training and stop with a list of those that cannot be used."},

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio import SAMPLING_RATE, audio_hash, load_audio
-from ..modeling.audio_tower import encode_audio, num_audio_tokens, num_mel_frames
+from ..audio import audio_hash, load_audio
+from ..modeling.audio_tower import encode_audio
+from ..modeling.processing import clip_sizes
 from .tower_cache import Entry, TowerCache
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+ROWS_READ_TWICE = 8
 
 
 def tower_of(model: Any) -> Any:
@@ -41,8 +43,16 @@ def open_cache(model: Any, processor: Any, args: Any) -> TowerCache:
             "bf16_full_eval and fp16_full_eval change the tower's dtype in evaluation, and cache_audio_tower keeps the outputs of one: "
             "switch one of them off, or load the model in that dtype"
         )
+    if getattr(processor.feature_extractor, "dither", 0.0):
+        raise ValueError(
+            f"the feature extractor adds noise (dither={processor.feature_extractor.dither}), so a clip's features differ from epoch to "
+            "epoch: set its dither to 0, or switch cache_audio_tower off"
+        )
     cache = TowerCache(
-        args.tower_cache_dir or default_folder(), hash_for(model, processor, args), max_gb=args.tower_cache_max_gb
+        args.tower_cache_dir or default_folder(),
+        hash_for(model, processor, args),
+        max_gb=args.tower_cache_max_gb,
+        num_processes=args.world_size,
     )
     logger.info("outputs of the audio tower are kept in %s", cache.folder)
     return cache
@@ -54,7 +64,8 @@ def hash_for(model: Any, processor: Any, args: Any) -> str:
         tower_of(model),
         processor.feature_extractor,
         long_audio=processor.long_audio,
-        autocast="bf16" if args.bf16 else "fp16" if args.fp16 else "no",
+        # what `accelerate launch --mixed_precision` says counts too, not only bf16 and fp16 of the arguments
+        autocast=args.mixed_precision,
         tf32=args.tf32,
         device=args.device.type,
     )
@@ -91,6 +102,23 @@ def check_frozen(tower: torch.nn.Module) -> None:
         )
 
 
+def check_repeatable(dataset: Any) -> None:
+    """Refuses training data whose clips are perturbed when they are read: no output of the tower would be met again.
+
+    Raises:
+        ValueError: if one of a few rows gives other audio when it is read again, naming it.
+    """
+    for index in range(0, len(dataset), max(1, len(dataset) // ROWS_READ_TWICE)):
+        rows = [dataset[index] for _ in range(2)]
+        name = str(rows[0].get("id", index))
+        first, second = (audio_hash(row["audio"], row_id=name) for row in rows)
+        if first != second:
+            raise ValueError(
+                f"row {name!r} of the training data gives other audio each time it is read (a perturbation in set_transform?), and "
+                "cache_audio_tower keeps one output a clip. Write perturbed copies into the data once, or switch the cache off."
+            )
+
+
 def tower_hash(tower: torch.nn.Module, feature_extractor: Any, **settings: Any) -> str:
     """Hash of everything but the clip that the tower's outputs depend on: weights, dtypes, configurations, `settings`.
 
@@ -123,49 +151,41 @@ def cached_inputs(processor: Any, cache: TowerCache, rows: Sequence[Mapping[str,
 
     Returns:
         `input_ids`, `attention_mask`, and for windows `row_index` and `row_weight`, as the processor makes them; `audio_embeddings`
-        (tokens of the clips that were found, d_model), or `input_features` and `feature_attention_mask` of those that were not, or both,
-        with `cached_clips` (clips,) bool; and `audio_keys`, what the rows that were not found are to be kept under.
+        (tokens of the rows that were found, d_model), or `input_features` and `feature_attention_mask` of those that were not, or both. Where
+        any was not found, `new_rows` has for every row what it is to be kept under (None if it was found), and the tokens and seconds of
+        its clips.
+
+    Raises:
+        AudioError: for a clip that cannot be used, naming it.
     """
     names = [str(row.get("id", i)) for i, row in enumerate(rows)]
+    about: list[tuple[str | None, list[int], list[float]]] = []
     found: list[Tensor] = []
     new_clips: list[np.ndarray] = []
-    owners: list[int] = []
-    counts: list[int] = []
-    seconds: list[float] = []
-    cached: list[bool] = []
-    keys: list[str] = []
-    for number, (row, name) in enumerate(zip(rows, names, strict=True)):
-        key = audio_hash(row["audio"]) if row["audio"] is not None else ""
-        entry = cache.get(key) if key else None
-        if entry is None:
-            clips = processor.cut(load_audio(row["audio"], row_id=name), name=name)
-            new_clips += clips
-            keys.append(key)
-            entry_counts = [num_audio_tokens(num_mel_frames(len(clip))) for clip in clips]
-            entry_seconds = [len(clip) / SAMPLING_RATE for clip in clips]
-        else:
+    for row, name in zip(rows, names, strict=True):
+        key = audio_hash(row["audio"], row_id=name)
+        entry = cache.get(key)
+        if entry is not None:
             found.append(entry.embeddings)
-            entry_counts, entry_seconds = entry.counts, entry.seconds
-        counts += entry_counts
-        seconds += entry_seconds
-        owners += [number] * len(entry_counts)
-        cached += [entry is not None] * len(entry_counts)
+            about.append((None, entry.counts, entry.seconds))
+            continue
+        clips = processor.cut(load_audio(row["audio"], row_id=name), name=name)
+        new_clips += clips
+        (counts,), (seconds,) = clip_sizes([clips])
+        about.append((key, counts, seconds))
     batch: dict[str, Any] = processor.text_inputs(
-        counts, [rows[i].get("transcript") for i in owners], [rows[i].get("speaker") for i in owners]
+        [counts for _, counts, _ in about],
+        [seconds for _, _, seconds in about],
+        [row.get("transcript") for row in rows],
+        [row.get("speaker") for row in rows],
     )
     if new_clips:
         batch.update(processor.audio_features(new_clips))
-    if len(owners) > len(rows):
-        batch["row_index"] = np.array(owners, dtype=np.int64)
-        batch["row_weight"] = np.array(seconds, dtype=np.float32)
     tensors: dict[str, Any] = {name: torch.from_numpy(value) for name, value in batch.items()}
     if found:
         tensors["audio_embeddings"] = torch.cat(found)
     if new_clips:
-        tensors["cached_clips"] = torch.tensor(cached)
-        tensors["audio_keys"] = keys
-        tensors["clip_rows"] = torch.tensor(owners)
-        tensors["clip_seconds"] = torch.tensor(seconds, dtype=torch.float64)
+        tensors["new_rows"] = about
     return tensors
 
 
@@ -181,20 +201,10 @@ def complete_inputs(inputs: dict[str, Any], model: Any, cache: TowerCache) -> di
     Returns:
         The inputs with `audio_embeddings` of all clips and without features.
     """
-    if "audio_keys" not in inputs:
+    if "new_rows" not in inputs:
         return inputs
     inputs = dict(inputs)
-    features, mask, keys, owners, seconds, cached = (
-        inputs.pop(name)
-        for name in (
-            "input_features",
-            "feature_attention_mask",
-            "audio_keys",
-            "clip_rows",
-            "clip_seconds",
-            "cached_clips",
-        )
-    )
+    features, mask, rows = (inputs.pop(name) for name in ("input_features", "feature_attention_mask", "new_rows"))
     tower = tower_of(model)
     was_training = tower.training
     tower.eval()  # it has no dropout (check_frozen); this only keeps activation checkpointing out of it
@@ -202,23 +212,16 @@ def complete_inputs(inputs: dict[str, Any], model: Any, cache: TowerCache) -> di
         new = encode_audio(tower, features, mask)
     finally:
         tower.train(was_training)
-    counts = (inputs["input_ids"] == model.config.audio_token_id).sum(1)
-    new_counts, new_rows = counts[~cached].tolist(), owners[~cached].tolist()
-    new_seconds = seconds[~cached].tolist()
-    # one transfer to the host for the batch, not one a clip
-    parts = list(new.cpu().split(new_counts))
-    for key, row in zip(keys, dict.fromkeys(new_rows), strict=True):
-        mine = [i for i, owner in enumerate(new_rows) if owner == row]
-        cache.put(
-            key,
-            Entry(torch.cat([parts[i] for i in mine]), [new_counts[i] for i in mine], [new_seconds[i] for i in mine]),
-        )
-    if cached.any():
-        known = torch.repeat_interleave(cached, counts)
+    if not cache.full:
+        # one transfer to the host for the batch, not one a clip
+        parts = new.cpu().split([sum(counts) for key, counts, _ in rows if key is not None])
+        for part, (key, counts, seconds) in zip(parts, (row for row in rows if row[0] is not None), strict=True):
+            cache.put(key, Entry(part, counts, seconds))
+    if "audio_embeddings" in inputs:
+        sizes = torch.tensor([sum(counts) for _, counts, _ in rows])
+        known = torch.tensor([key is None for key, _, _ in rows]).repeat_interleave(sizes).to(new.device)
         whole = torch.empty((len(known), new.shape[1]), dtype=new.dtype, device=new.device)
         whole[known] = inputs["audio_embeddings"].to(new.dtype)
         whole[~known] = new
-        inputs["audio_embeddings"] = whole
-    else:
-        inputs["audio_embeddings"] = new
-    return inputs
+        new = whole
+    return {**inputs, "audio_embeddings": new}

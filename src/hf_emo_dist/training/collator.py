@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..votes import count_votes, distributions_to_matrix
 from .cached_tower import cached_inputs
+from .embedding_mixing import paired_inputs, refuse_second_clips
 from .tower_cache import TowerCache
 
 
@@ -27,6 +28,8 @@ class EmotionDistributionCollator:
         with_synthetic_votes: count `synthetic_votes` among them.
         tower_cache: where the audio tower's outputs may be found, which then replace features; such batches go through
             `cached_tower.complete_inputs` before the model.
+        mix_embeddings: rows with a second clip (`mix_audio`, `mix_ratio`) are mixed by the model, behind its audio tower; without this they
+            are refused.
 
     Raises:
         ValueError: for a row without a distribution over just these emotions, naming it.
@@ -42,6 +45,7 @@ class EmotionDistributionCollator:
     with_votes: bool = False
     with_synthetic_votes: bool = False
     tower_cache: TowerCache | None = None
+    mix_embeddings: bool = False
     _emotions: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +53,11 @@ class EmotionDistributionCollator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """A batch for the model from data set rows."""
-        if self.tower_cache is None:
+        if not self.mix_embeddings:
+            refuse_second_clips(rows)
+        if self.mix_embeddings:
+            batch = paired_inputs(self.processor, self.tower_cache, rows)
+        elif self.tower_cache is None:
             batch = dict(self.processor.from_rows(rows, return_tensors="pt"))
         else:
             batch = cached_inputs(self.processor, self.tower_cache, rows)

@@ -30,12 +30,19 @@ def counted_rows(rows: int, remainder: int, process_index: int) -> int:
     return rows if remainder <= 0 else min(max(remainder - process_index * rows, 0), rows)
 
 
-def rows_that_count(accelerator: Any, rows: int) -> int:
-    """`counted_rows` of the batch that accelerate's current data loader gave last; all of them where it is not the last."""
+def rows_that_count(accelerator: Any, rows: int, size: int | None = None) -> int:
+    """`counted_rows` of the batch that accelerate's current data loader gave last; all of them where it is not the last.
+
+    Args:
+        accelerator: of the run.
+        rows: rows of this process's batch.
+        size: rows of the data set. Without it accelerate's own count is used, which is missing in an epoch that is resumed.
+    """
     state = accelerator.gradient_state
     if accelerator.num_processes == 1 or not accelerator.even_batches or not state.end_of_dataloader:
         return rows
-    return counted_rows(rows, state.remainder, accelerator.process_index)
+    remainder = state.remainder if size is None else size % (rows * accelerator.num_processes)
+    return counted_rows(rows, remainder, accelerator.process_index)
 
 
 def warn_about_launch(world_size: int, environment: Mapping[str, str] = os.environ) -> None:
@@ -50,6 +57,6 @@ def warn_about_launch(world_size: int, environment: Mapping[str, str] = os.envir
     asked = environment.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") and "MASTER_PORT" in environment
     if world_size == 1 and asked and "WORLD_SIZE" not in environment:
         logger.warning(
-            "accelerate was asked for several CPU processes and started one: `--cpu` needs MPI for that. "
-            "Use `accelerate launch --config_file recipes/accelerate_configs/cpu.yaml` instead"
+            "accelerate was asked for several CPU processes and started one: its `--cpu` needs MPI for that. Leave it out and use "
+            "`accelerate launch --multi_gpu --num_processes N recipes/train.py --use_cpu true ...`, which needs no GPU"
         )

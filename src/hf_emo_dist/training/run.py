@@ -179,7 +179,8 @@ def prepare_training(
 def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments) -> dict[str, float]:
     """Trains, saves the best checkpoint into the output folder and scores it on the validation data.
 
-    Beside the checkpoint lie `train_results.json`, `recipe.json` and `training_args.json`.
+    Beside the checkpoint lie its card, `train_results.json`, `recipe.json`, `training_args.json` and `training_facts.json`. With
+    `push_to_hub` all of it is pushed, without paths.
     """
     args = trainer.args
     resume: str | None = None
@@ -187,7 +188,7 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
         named = str(args.resume_from_checkpoint)
         resume = last_checkpoint(args) if named.lower() == "true" else named
     scores = dict(trainer.train(resume_from_checkpoint=resume).metrics)
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # pushed below, with all that is known then
     if trainer.eval_dataset is not None:
         scores.update(trainer.evaluate())
     if trainer.is_world_process_zero():
@@ -195,6 +196,13 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
         trainer.save_state()
         (folder / "train_results.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
         (folder / "recipe.json").write_text(json.dumps(vars(recipe), indent=2) + "\n", encoding="utf-8")
+    trainer.recipe = recipe
+    try:
+        trainer.create_model_card()
+        if args.push_to_hub:
+            trainer.push_to_hub()
+    except (OSError, ValueError) as error:  # what was trained is on disk
+        logger.error("the checkpoint is in %s, but its card or its push failed: %s", args.output_dir, error)
     return scores
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
+import uuid
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,6 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 GIGABYTE = 10**9
-WRITES_A_SCAN = 32
 
 
 @dataclass
@@ -42,13 +41,14 @@ class TowerCache:
 
     A file is written whole under another name and then renamed, and carries a checksum: an entry that is damaged is told apart, said once,
     and computed again. Reading maps the file into memory. The folder's size is bounded; when it is full a message says so, what is there
-    is still read, and other clips are computed in each epoch. The bound is kept to within some 32 clips a process, and counts
-    the entries of other towers in the same folder too.
+    is still read, and other clips are computed in each epoch. The bound counts the entries of other towers in the same folder too; each
+    process measures the folder again whenever it has written half of its share of what was free, so it is passed by a clip a process at most.
 
     Args:
         folder: of all entries; made if needed.
         tower: what `tower_hash` gave; entries of other towers are never read.
         max_gb: bound on the folder's size, in 10⁹ bytes.
+        num_processes: that write into it at the same time.
 
     Raises:
         ValueError: if `max_gb` is not above 0.
@@ -64,9 +64,10 @@ class TowerCache:
     folder: str | os.PathLike[str]
     tower: str
     max_gb: float = 20.0
+    num_processes: int = 1
     full: bool = field(default=False, init=False)
     _size: int = field(default=0, init=False, repr=False)
-    _writes: int = field(default=0, init=False, repr=False)
+    _measure_at: int = field(default=0, init=False, repr=False)
     _damaged: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -109,24 +110,22 @@ class TowerCache:
             "checksum": str(_checksum(embeddings)),
         }
         data = save({"embeddings": embeddings}, metadata=about)
-        if self._writes % WRITES_A_SCAN == 0:
+        path, bound = self.path(clip), int(self.max_gb * GIGABYTE)
+        if self._size >= self._measure_at:
             self._size = _folder_size(Path(self.folder))
-        path = self.path(clip)
-        if self._size + len(data) > self.max_gb * GIGABYTE:
+            self._measure_at = self._size + (bound - self._size) // (2 * self.num_processes)
+        if self._size + len(data) > bound:
             return self._stop(f"has reached tower_cache_max_gb={self.max_gb:g}")
-        temporary = None
+        # not tempfile: its files are for their owner alone, and the folder may be a group's
+        temporary = path.with_name(f".{clip[:16]}-{uuid.uuid4().hex}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
+            temporary.write_bytes(data)
             os.replace(temporary, path)
         except OSError as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             return self._stop(f"cannot be written ({error.strerror or error})")
         self._size += len(data)
-        self._writes += 1
         return True
 
     def _stop(self, reason: str) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,16 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from ..modeling.configuration import ADAPTER_CONFIG_NAME
+from ..modeling.adapters import save_adapter_config
 from ..modeling.losses import distribution_loss
 from ..scores import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
-from .cached_tower import complete_inputs, hash_for, open_cache
+from .cached_tower import check_repeatable, complete_inputs, hash_for, open_cache, tower_of
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
+from .embedding_mixing import AnnounceEpochs, check_mixing
+from .hub import HubTrainer
+from .rows import Rows, StreamedRows, collate
 from .sampler import EmotionSampler, balancing_weights
 from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
 from .tower_cache import TowerCache
@@ -30,43 +31,7 @@ from .validation import check_clips, check_columns, check_names, check_votes, wa
 logger = logging.getLogger(__name__)
 
 
-class _Rows(torch.utils.data.Dataset):
-    """A data set together with the collator that its rows need: training and evaluation read other columns."""
-
-    def __init__(self, dataset: Any, collator: EmotionDistributionCollator) -> None:
-        self.dataset, self.collator = dataset, collator
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[EmotionDistributionCollator, Any]:
-        return self.collator, self.dataset[int(index)]
-
-
-class _IterableRows(torch.utils.data.IterableDataset):
-    """A stream with its collator. `step` rows make a batch of every process; each row says its place in its own process's, which
-    starts at row `start`: a row that accelerate repeats stands in another place."""
-
-    def __init__(self, dataset: Any, collator: EmotionDistributionCollator, step: int = 0, start: int = 0) -> None:
-        self.dataset, self.collator, self.step, self.start = dataset, collator, step, start
-
-    def set_epoch(self, epoch: int) -> None:
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(epoch)
-
-    def __iter__(self) -> Any:
-        if not self.step:
-            return ((self.collator, row) for row in self.dataset)
-        return ((self.collator, row, i % self.step - self.start) for i, row in enumerate(self.dataset))
-
-
-def _collate(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
-    batch: dict[str, Any] = rows[0][0]([row for _, row, *_ in rows])
-    counted = sum(place in ([], [i]) for i, (_, _, *place) in enumerate(rows))
-    return batch if counted == len(rows) else {**batch, COUNTED_ROWS: counted}
-
-
-class EmotionDistributionTrainer(Trainer):
+class EmotionDistributionTrainer(HubTrainer):
     """Trains a `Qwen2AudioForEmotionDistribution` on `emotion_distribution` and scores it on `human_distribution`.
 
     Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base 2),
@@ -137,9 +102,12 @@ class EmotionDistributionTrainer(Trainer):
                     f"adapter {name!r} does not hold the head, which would reload random: make the adapter with modules_to_save=['head'], "
                     "or pass peft_config=emotion_lora_config() to the trainer"
                 )
+        if args.ddp_find_unused_parameters is None:
+            # a forward pass uses every weight; looking for others takes time, and with adapters and reentrant checkpointing it fails
+            args.ddp_find_unused_parameters = getattr(tower_of(model).config, "encoder_layerdrop", 0.0) > 0
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
-        callbacks = list(callbacks or [])
+        callbacks = [AnnounceEpochs(train_dataset), *(callbacks or [])]
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
             if args.save_strategy == SaveStrategy.BEST:
@@ -156,7 +124,7 @@ class EmotionDistributionTrainer(Trainer):
         super().__init__(
             model=model,
             args=args,
-            data_collator=_collate,
+            data_collator=collate,
             processing_class=processing_class,
             train_dataset=None if train_dataset is None else self._training_rows(train_dataset),
             eval_dataset=(
@@ -207,7 +175,9 @@ class EmotionDistributionTrainer(Trainer):
             with_votes=counted,
             with_synthetic_votes=args.target_column == "emotion_distribution",
             tower_cache=self._tower_cache,
+            mix_embeddings=args.mix_embeddings,
         )
+        check_mixing(dataset, args.mix_embeddings)
         if not hasattr(dataset, "__len__"):
             if args.max_audio_tokens_per_batch:
                 raise ValueError(
@@ -218,24 +188,26 @@ class EmotionDistributionTrainer(Trainer):
             check_names(dataset, args.target_column, "training")
             batch = args.train_batch_size
             if args.world_size == 1 or args.auto_find_batch_size or args.accelerator_config.split_batches:
-                return _IterableRows(dataset, collator)
-            return _IterableRows(dataset, collator, batch * args.world_size, batch * args.process_index)
+                return StreamedRows(dataset, collator)
+            return StreamedRows(dataset, collator, batch * args.world_size, batch * args.process_index)
         self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
         if args.group_by_duration and not args.check_audio:
             logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
         if args.check_audio:
             self._durations = check_clips(dataset, "training", self._processor.long_audio)
-        return _Rows(dataset, collator)
+        if self._tower_cache is not None:
+            check_repeatable(dataset)
+        return Rows(dataset, collator)
 
     def _evaluation_rows(self, dataset: Any) -> Any:
-        if isinstance(dataset, _Rows):
+        if isinstance(dataset, Rows):
             return dataset
         check_columns(dataset, self.emotions, self._emotion_args.score_column, "evaluation")
         if self._loss_type == "dirichlet_multinomial":
             check_votes(dataset, "evaluation")
         if self._emotion_args.check_audio:
             check_clips(dataset, "evaluation", self._processor.long_audio)
-        return _Rows(
+        return Rows(
             dataset,
             EmotionDistributionCollator(
                 self._processor,
@@ -249,7 +221,7 @@ class EmotionDistributionTrainer(Trainer):
     def get_train_dataloader(self) -> Any:
         """The training data loader; with `max_audio_tokens_per_batch` its batches have varying numbers of rows."""
         args = self._emotion_args
-        if args.max_audio_tokens_per_batch and isinstance(self.train_dataset, _Rows):
+        if args.max_audio_tokens_per_batch and isinstance(self.train_dataset, Rows):
             assert self._durations is not None
             batches = TokenBatchSampler(
                 tokens_and_clips(self._durations, self._processor.long_audio),
@@ -276,7 +248,7 @@ class EmotionDistributionTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        if not isinstance(rows, _Rows):
+        if not isinstance(rows, Rows):
             return None
         args = self._emotion_args
         return EmotionSampler(
@@ -305,7 +277,11 @@ class EmotionDistributionTrainer(Trainer):
         batches = list(islice(epoch_iterator, num_batches))
         if batches:
             rows = len(batches[-1]["labels"])
-            counted = rows_that_count(self.accelerator, rows)
+            args = self._emotion_args
+            # streams say it themselves, batches by token budget are not filled up
+            filled_up = isinstance(self.train_dataset, Rows) and not args.max_audio_tokens_per_batch
+            size = len(self.train_dataset) if filled_up and not args.dataloader_drop_last else None
+            counted = rows_that_count(self.accelerator, rows, size)
             if counted < rows:
                 batches[-1] = {**batches[-1], COUNTED_ROWS: counted}
         return batches, self._get_num_items_in_batch(batches, device)
@@ -359,11 +335,3 @@ class EmotionDistributionTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         if hasattr(model, "peft_config"):
             save_adapter_config(model.config, folder)
-
-
-def save_adapter_config(config: Any, folder: str | os.PathLike[str]) -> None:
-    """Writes the emotions, the head's settings and the loss beside an adapter, which `adapter_config.json` does not hold."""
-    values = json.loads(config.to_json_string(use_diff=False))
-    for key in ("_name_or_path", "name_or_path"):
-        values.pop(key, None)
-    Path(folder, ADAPTER_CONFIG_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..audio import LongAudio, check_audio
+from ..corpora.label_map import refuse_without_votes
 from ..votes import distributions_to_matrix
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def check_names(dataset: Any, column: str, use: str) -> None:
         raise ValueError(
             f"the {use} data set has no `audio` column; it has {names}. Rename the column that holds the clips."
         )
+    refuse_without_votes(names, column)
     if column not in names:
         raise ValueError(
             f"the {use} data set has no `{column}` column; it has {names}. Write it with dataset_scripts/from_table.py or "

@@ -21,6 +21,7 @@ from hf_emo_dist.scores import (
     log_likelihood_per_vote,
     paired_bootstrap,
 )
+from hf_emo_dist.scores.rows import CHUNK
 
 # The same examples every time, and no deadline: imports and busy machines make first calls slow.
 steady = settings(deadline=None, derandomize=True)
@@ -92,11 +93,14 @@ def test_low_precision_rows_are_computed_in_float64(dtype: type) -> None:
 
 def test_long_inputs_are_cut_into_chunks_without_a_seam() -> None:
     rng = np.random.default_rng(0)
-    p, q = rng.dirichlet(np.ones(4), scores._CHUNK + 5), rng.dirichlet(np.ones(4), scores._CHUNK + 5)
+    p, q = rng.dirichlet(np.ones(4), CHUNK // 4 + 5), rng.dirichlet(np.ones(4), CHUNK // 4 + 5)
     for function in (jensen_shannon_divergence, kl_divergence, bhattacharyya_coefficient):
         whole = function(p, q)
         assert whole.shape == (len(p),)
         np.testing.assert_array_equal(whole[-10:], function(p[-10:], q[-10:]))
+    p[-2] = np.nan
+    with pytest.raises(ValueError, match=f"Row {len(p) - 2} of `p`"):
+        jensen_shannon_divergence(p, q)
 
 
 @pytest.mark.parametrize("bad", [[0.5, 0.6], [1.2, -0.2], [np.nan, 1.0], [0.0, 0.0], [2.0, -5.0]])

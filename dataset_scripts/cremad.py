@@ -1,0 +1,19 @@
+"""Turn CREMA-D into a Parquet data set folder.
+
+python dataset_scripts/cremad.py CREMA-D my_cremad --modality voice --split folds
+"""
+
+from __future__ import annotations
+
+import sys
+
+from hf_emo_dist.corpora.command import run_corpus_command
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read, write and report."""
+    return run_corpus_command("cremad", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

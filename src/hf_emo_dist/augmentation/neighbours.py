@@ -1,0 +1,342 @@
+"""Who lies near whom: nearest neighbours with faiss, under the restrictions of a plan.
+
+Only real neighbours count: neither the row itself nor a copy of it takes a slot, and of several copies of a neighbour only the first counts. Copies
+have equal features to four decimals, unless it is said what else makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_emo_dist._lazy import missing_extra
+from hf_emo_dist.distributions import check_choice
+
+__all__ = ["EXACT_ROWS", "IndexKind", "Metric", "Neighbours", "find_neighbours", "scale_features"]
+
+logger = logging.getLogger(__name__)
+
+Metric = Literal["standardised", "cosine"]
+IndexKind = Literal["auto", "exact", "ivf", "hnsw"]
+Indices = NDArray[np.int64]
+Allowed = Callable[[Indices, Indices], NDArray[np.bool_]]
+
+#: Rows of one group above which `index="auto"` goes from the exact index to IVF.
+EXACT_ROWS = 10_000
+# The furthest that a row looks for neighbours that it may have.
+_FURTHEST = 2048
+_RECALL_WANTED, _RECALL_QUERIES, _RECALL_DEPTH = 0.95, 400, 12
+# Numbers that are gathered at a time when distances are computed again.
+_GATHERED = 1 << 24
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The neighbours of Q rows.
+
+    Attributes:
+        indices: (Q, k) int64, nearest first; -1 where a row has fewer.
+        distances: (Q, k) float32, Euclidean in the scaled features; infinite where there is no neighbour.
+        index: What was searched: ``exact``, ``ivf``, ``hnsw``, or several of them.
+        recall: Share of the exact k nearest that the approximate index found, on a sample; None where it was exact.
+    """
+
+    indices: Indices
+    distances: NDArray[np.float32]
+    index: str
+    recall: float | None
+
+
+def scale_features(
+    features: NDArray[Any], metric: Metric = "standardised", *, in_place: bool = False
+) -> NDArray[np.float32]:
+    """Bring features to a common scale.
+
+    Args:
+        features: (N, d). Rows that are not finite are left out of mean and deviation, and stay as they are.
+        metric: ``"standardised"``: mean 0 and deviation 1 a dimension, constant ones 0; ``"cosine"``: length 1 a row, so that Euclidean distance
+            orders like the angle.
+        in_place: Change `features`, float32, instead of a copy of them: of a million rows that is a gigabyte.
+
+    Returns:
+        float32 (N, d).
+
+    Example:
+        >>> scale_features(np.array([[0.0, 5.0], [2.0, 5.0]])).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
+    """
+    check_choice("metric", metric, ("standardised", "cosine"))
+    values = np.ascontiguousarray(features, dtype=np.float32) if in_place else np.array(features, np.float32, order="C")
+    if metric == "cosine":
+        length = np.linalg.norm(values, axis=1, keepdims=True)
+        return np.asarray(values / np.where(length > 0, length, 1.0), dtype=np.float32)
+    finite = np.isfinite(values).all(axis=1)
+    rows = values if finite.all() else values[finite]
+    if not len(rows):
+        return values
+    mean = rows.mean(axis=0, dtype=np.float64)
+    step = max(1, _GATHERED // values.shape[1])
+    squares = np.zeros(values.shape[1])
+    for start in range(0, len(rows), step):
+        squares += ((rows[start : start + step] - mean) ** 2).sum(axis=0)
+    deviation = np.sqrt(squares / len(rows))
+    inverse = np.where(
+        deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), 1.0 / np.where(deviation > 0, deviation, 1), 0.0
+    )
+    for start in range(0, len(values), step):
+        block = values[start : start + step]
+        values[start : start + step] = (block - mean) * inverse
+    return values
+
+
+def find_neighbours(
+    features: NDArray[np.float32],
+    k: int,
+    *,
+    queries: Indices | None = None,
+    groups: NDArray[Any] | None = None,
+    allowed: Allowed | None = None,
+    clips: NDArray[Any] | None = None,
+    index: IndexKind = "auto",
+    seed: int = 0,
+) -> Neighbours:
+    """The k nearest rows of each row, among those that it may be mixed with.
+
+    Args:
+        features: (N, d) float32, finite, scaled (see :func:`scale_features`); in an order that is always the same, since among equals the first
+            row wins.
+        k: Neighbours wanted, at least 1.
+        queries: Rows whose neighbours are wanted, (Q,). Default: all.
+        groups: (N,) labels; neighbours are of the same group. Default: one group.
+        allowed: ``allowed(rows (M,), candidates (M, m))`` says which candidates a row may have, (M, m) bool.
+        clips: (N,) labels; rows with the same one are copies. Default: rows with the same features are.
+        index: ``"exact"``; ``"ivf"`` or ``"hnsw"``, approximate; ``"auto"``: exact up to :data:`EXACT_ROWS` rows a group, above that IVF, whose
+            search is widened until it finds 95 % of the exact neighbours of a sample.
+        seed: Of the training of IVF and the sample.
+
+    Returns:
+        The neighbours; a row for each query. With `allowed` a row looks no further than its 2,048 nearest.
+
+    Raises:
+        ValueError: An argument is out of range, or features are not finite.
+        ModuleNotFoundError: The extra ``augment`` is not installed.
+
+    Example:
+        >>> x = np.array([[0.0], [1.0], [1.0], [3.0]], dtype=np.float32)
+        >>> find_neighbours(x, k=2).indices.tolist()  # row 2 is a copy of row 1
+        [[1, 3], [0, 3], [0, 3], [1, 0]]
+    """
+    check_choice("index", index, ("auto", "exact", "ivf", "hnsw"))
+    if k < 1 or features.ndim != 2:
+        raise ValueError(f"Need k >= 1 and features of shape (N, d), got k={k} and {features.shape}.")
+    if not np.isfinite(features).all():
+        raise ValueError("Features must be finite. Mend: leave out the rows that are not.")
+    wanted = np.arange(len(features)) if queries is None else np.asarray(queries, dtype=np.int64)
+    labels = np.zeros(len(features), dtype=np.int64) if groups is None else np.unique(groups, return_inverse=True)[1]
+    original = _first_copies(features if clips is None else clips, labels)
+    result = Neighbours(
+        np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), np.inf, np.float32), "", None
+    )
+    kinds: dict[str, None] = {}
+    recalls: list[tuple[int, float]] = []
+    for label in np.unique(labels[wanted]):
+        places = np.flatnonzero(labels[wanted] == label)
+        members = np.flatnonzero((labels == label) & (original == np.arange(len(features))))
+        if len(members) < 2:
+            continue
+        search = _Search(features, members, original, allowed, index, seed)
+        result.indices[places], result.distances[places] = search(wanted[places], k)
+        kinds[search.kind] = None
+        if search.kind != "exact":
+            recalls.append((len(places), search.recall(wanted[places], k, result.indices[places])))
+    recall = None
+    if recalls:
+        recall = sum(size * value for size, value in recalls) / sum(size for size, _ in recalls)
+        logger.info("recall of the %d nearest neighbours: %.3f (%s)", k, recall, ", ".join(kinds))
+    return Neighbours(result.indices, result.distances, ", ".join(kinds) or "exact", recall)
+
+
+def _first_copies(features: NDArray[Any], labels: Indices) -> Indices:
+    """For each row the first row of its group with the same features to four decimals, or the same label: (N,)."""
+    if features.ndim == 1:
+        _, place, number = np.unique(
+            np.stack([labels, np.unique(features, return_inverse=True)[1]]),
+            axis=1,
+            return_index=True,
+            return_inverse=True,
+        )
+        return place[number.reshape(-1)]
+    first: dict[bytes, int] = {}
+    copies = np.empty(len(features), dtype=np.int64)
+    step = max(1, _GATHERED // max(1, features.shape[1]))
+    for start in range(0, len(features), step):
+        rounded = np.round(features[start : start + step], 4) + np.float32(0)  # no negative zero
+        for row, values in enumerate(rounded, start):
+            key = hashlib.blake2b(values.tobytes(), digest_size=16, key=int(labels[row]).to_bytes(8, "little")).digest()
+            copies[row] = first.setdefault(key, row)
+    return copies
+
+
+class _Search:
+    """An index over the members of one group."""
+
+    def __init__(
+        self,
+        features: NDArray[np.float32],
+        members: Indices,
+        original: Indices,
+        allowed: Allowed | None,
+        kind: str,
+        seed: int,
+    ) -> None:
+        self.features, self.members, self.original, self.allowed, self.seed = features, members, original, allowed, seed
+        self.kind = ("exact" if len(members) <= EXACT_ROWS else "ivf") if kind == "auto" else kind
+        self.faiss = _faiss()
+        self.index = getattr(self, f"_{self.kind}")(features if len(members) == len(features) else features[members])
+
+    def _exact(self, rows: NDArray[np.float32]) -> Any:
+        index = self.faiss.IndexFlatL2(rows.shape[1])
+        index.add(rows)
+        return index
+
+    def _hnsw(self, rows: NDArray[np.float32]) -> Any:
+        index = self.faiss.IndexHNSWFlat(rows.shape[1], 32)
+        index.hnsw.efConstruction, index.hnsw.efSearch = 80, 256
+        threads = self.faiss.omp_get_max_threads()
+        self.faiss.omp_set_num_threads(1)  # with more the graph depends on which of them is faster
+        try:
+            index.add(rows)
+        finally:
+            self.faiss.omp_set_num_threads(threads)
+        return index
+
+    def _ivf(self, rows: NDArray[np.float32]) -> Any:
+        lists = 1 << max(0, round(math.log2(2 * math.sqrt(len(rows)))))
+        lists = max(1, min(lists, len(rows) // 39))
+        # half precision halves the memory; the distances that count are computed again from the features
+        coarse = self.faiss.IndexFlatL2(rows.shape[1])
+        index = self.faiss.IndexIVFScalarQuantizer(
+            coarse, rows.shape[1], lists, self.faiss.ScalarQuantizer.QT_fp16, self.faiss.METRIC_L2
+        )
+        index.cp.seed, index.cp.niter = self.seed % (1 << 31) or 1, 10
+        rng = np.random.default_rng(self.seed)
+        sample = np.sort(rng.choice(len(rows), size=min(len(rows), 40 * lists), replace=False))
+        index.train(np.ascontiguousarray(rows[sample]))
+        for start in range(0, len(rows), 65536):
+            index.add(rows[start : start + 65536])
+        some = np.sort(rng.choice(len(rows), size=min(len(rows), _RECALL_QUERIES), replace=False))
+        exact = self.faiss.knn(rows[some], rows, _RECALL_DEPTH)[1]
+        index.nprobe = min(lists, 4)
+        while index.nprobe < lists:
+            found = index.search(rows[some], _RECALL_DEPTH)[1]
+            if (
+                np.mean([len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)])
+                >= _RECALL_WANTED * _RECALL_DEPTH
+            ):
+                break
+            index.nprobe = min(lists, math.ceil(1.25 * index.nprobe))
+        self._coarse = coarse  # the index does not own it
+        return index
+
+    def __call__(self, rows: Indices, k: int) -> tuple[Indices, NDArray[np.float32]]:
+        """Neighbours (Q, k) and distances of `rows`; copies are searched once."""
+        unique, back = np.unique(self.original[rows], return_inverse=True)
+        if self.allowed is not None and len(unique) < len(rows):
+            unique, back = rows, np.arange(len(rows))  # copies may have other restrictions
+        found = np.full((len(unique), k), -1, np.int64)
+        distances = np.full((len(unique), k), np.inf, np.float32)
+        # two more than asked for, so that the order of the last ones is decided by exact distances
+        keep, fetch = k + 2, (k + 3 if self.allowed is None else 4 * (k + 2))
+        left = np.arange(len(unique))
+        while len(left):
+            fetch = min(fetch, len(self.members))
+            open_rows = []
+            step = max(1, min(16384, (1 << 20) // fetch))
+            for start in range(0, len(left), step):
+                part = left[start : start + step]
+                candidates, full = self._candidates(unique[part], fetch, keep)
+                order, exact = self._order(unique[part], candidates, k)
+                found[part], distances[part] = order, exact
+                open_rows.append(part[~full])
+            left = np.concatenate(open_rows)
+            if fetch >= min(len(self.members), _FURTHEST):
+                break
+            fetch = min(4 * fetch, _FURTHEST)
+        return found[back], distances[back]
+
+    def _candidates(self, rows: Indices, fetch: int, keep: int) -> tuple[Indices, NDArray[np.bool_]]:
+        """Up to `keep` candidates of each row, -1 where there are none left, and which rows have as many as there are to have."""
+        places = self.index.search(np.ascontiguousarray(self.features[rows]), fetch)[1]
+        candidates = np.where(places >= 0, self.members[places], -1)
+        good = (candidates >= 0) & (candidates != self.original[rows][:, None])
+        if self.allowed is not None:
+            good &= self.allowed(rows, candidates)
+        order = np.argsort(~good, axis=1, kind="stable")[:, :keep]
+        chosen = np.take_along_axis(np.where(good, candidates, -1), order, axis=1)
+        return chosen, good.sum(axis=1) >= keep
+
+    def _order(self, rows: Indices, candidates: Indices, k: int) -> tuple[Indices, NDArray[np.float32]]:
+        """The k nearest candidates by exact distance, the first row among equals."""
+        distances = np.full(candidates.shape, np.inf, dtype=np.float32)
+        step = max(1, _GATHERED // (candidates.shape[1] * self.features.shape[1]))
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            difference = self.features[candidates[some]] - self.features[rows[some], None]
+            distances[some] = np.sqrt(np.einsum("nkd,nkd->nk", difference, difference))
+        distances[candidates < 0] = np.inf
+        # five digits: sums in another order must not decide
+        digits = np.where(np.isfinite(distances), np.round(distances, 5), np.inf)
+        order = np.lexsort((candidates, digits), axis=1)[:, :k]
+        best, exact = np.take_along_axis(candidates, order, axis=1), np.take_along_axis(distances, order, axis=1)
+        if best.shape[1] < k:
+            missing = k - best.shape[1]
+            best = np.pad(best, ((0, 0), (0, missing)), constant_values=-1)
+            exact = np.pad(exact, ((0, 0), (0, missing)), constant_values=np.inf)
+        return best, exact
+
+    def recall(self, rows: Indices, k: int, found: Indices) -> float:
+        """Share of the exact neighbours among those found, on a sample."""
+        rng = np.random.default_rng([self.seed, 1])
+        some = np.sort(rng.choice(len(rows), size=min(len(rows), _RECALL_QUERIES), replace=False))
+        exact = _Search.__new__(_Search)
+        exact.features, exact.members, exact.original = self.features, self.members, self.original
+        exact.allowed, exact.seed, exact.kind, exact.faiss = self.allowed, self.seed, "exact", self.faiss
+        exact.index = _BruteForce(self.faiss, self.features, self.members)
+        truth = exact(rows[some], k)[0]
+        hits = sum(len(set(a[a >= 0]) & set(b)) for a, b in zip(truth, found[some], strict=True))
+        return float(hits / max(1, (truth >= 0).sum()))
+
+
+class _BruteForce:
+    """Exact search without a copy of the features."""
+
+    def __init__(self, faiss: Any, features: NDArray[np.float32], members: Indices) -> None:
+        self.faiss, self.features, self.members = faiss, features, members
+
+    def search(self, queries: NDArray[np.float32], k: int) -> tuple[Any, Indices]:
+        if len(self.members) == len(self.features):
+            return self.faiss.knn(queries, self.features, k)
+        best = np.full((len(queries), 0), np.inf, dtype=np.float32)
+        places = np.empty((len(queries), 0), dtype=np.int64)
+        for start in range(0, len(self.members), 65536):
+            part = self.members[start : start + 65536]
+            distance, at = self.faiss.knn(queries, np.ascontiguousarray(self.features[part]), min(k, len(part)))
+            best, places = np.hstack([best, distance]), np.hstack([places, at + start])
+            order = np.argsort(best, axis=1, kind="stable")[:, :k]
+            best, places = np.take_along_axis(best, order, 1), np.take_along_axis(places, order, 1)
+        return best, places
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        raise missing_extra("DiMEAug", error) from error
+    return faiss

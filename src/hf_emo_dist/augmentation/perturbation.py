@@ -1,0 +1,111 @@
+"""The waveform perturbation of arXiv 2601.14620: now and then another pitch or another tempo."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_emo_dist.audio import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, load_audio
+from hf_emo_dist.augmentation.features import _need
+from hf_emo_dist.augmentation.mixing import _without_clipping
+from hf_emo_dist.augmentation.pairing import seeded
+
+__all__ = ["WaveformPerturbation"]
+
+logger = logging.getLogger(__name__)
+
+Waveform = NDArray[np.float32]
+
+
+class WaveformPerturbation:
+    """Changes pitch or tempo of some rows, by librosa's phase vocoder; for ``Dataset.set_transform``, so that each epoch draws anew.
+
+    With probability `p` a row is changed, in pitch or in tempo with equal chances, drawn from (seed, epoch, row id). Training data only: a data
+    set that is evaluated must not have it. `EmotionDistributionTrainer` announces each epoch; elsewhere call `set_epoch`.
+
+    Args:
+        p: Share of the rows that are changed.
+        semitones: The pitch is shifted by up to so many semitones, up or down, evenly distributed.
+        tempo: The range of tempo, evenly distributed; 1.05 is 5 % faster. A clip that would pass 30 s keeps its tempo.
+        seed: Of all draws.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> perturb = WaveformPerturbation(p=1.0, seed=0)
+        >>> tone = np.sin(np.arange(8000) * 0.1).astype(np.float32)
+        >>> perturb.waveform(tone, "a").dtype, bool(np.array_equal(perturb.waveform(tone, "a"), perturb.waveform(tone, "a")))
+        (dtype('float32'), True)
+        >>> dataset.set_transform(perturb)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, p: float = 0.3, semitones: float = 1.0, tempo: tuple[float, float] = (0.95, 1.05), seed: int = 0
+    ) -> None:
+        low, high = tempo
+        if not 0 <= p <= 1 or not 0 <= semitones <= 12 or not 0.25 <= low <= high <= 4:
+            raise ValueError(
+                f"Need p from 0 to 1, semitones from 0 to 12 and tempo within 0.25 to 4, got {p}, {semitones}, {tempo}."
+            )
+        from hf_emo_dist.augmentation.lazy import SharedEpoch
+
+        self.p, self.semitones, self.tempo, self.seed, self.version = p, semitones, (low, high), seed, 1
+        self.epoch = SharedEpoch()
+
+    def __deepcopy__(self, memo: Any) -> WaveformPerturbation:
+        return self  # data sets copy their format; all copies must hear of the epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose changes are drawn; also in workers that are running."""
+        self.epoch.set(epoch)
+
+    def draw(self, row_id: str) -> tuple[str, float]:
+        """What becomes of a row in this epoch: ``("none", 0)``, ``("pitch", semitones)`` or ``("tempo", rate)``.
+
+        >>> WaveformPerturbation(p=0.0).draw("a")
+        ('none', 0.0)
+        """
+        rng = seeded("perturbation", self.seed, self.epoch.get(), row_id)
+        chosen, kind, place = rng.random(3)
+        if chosen >= self.p:
+            return "none", 0.0
+        if kind < 0.5:
+            return "pitch", float(self.semitones * (2 * place - 1))
+        return "tempo", float(self.tempo[0] + (self.tempo[1] - self.tempo[0]) * place)
+
+    def waveform(self, waveform: Waveform, row_id: str) -> Waveform:
+        """The changed waveform (T',) of a row's (T,), 16 kHz; itself where nothing was drawn.
+
+        Raises:
+            ModuleNotFoundError: The extra ``augment`` is not installed.
+        """
+        kind, amount = self.draw(row_id)
+        if kind == "none" or len(waveform) < 2 * MIN_SAMPLES:
+            return waveform
+        effects = _need("librosa", "WaveformPerturbation").effects
+        frame = min(2048, 1 << (len(waveform).bit_length() - 1))
+        wave = np.asarray(waveform, dtype=np.float32)
+        if kind == "pitch":
+            changed = effects.pitch_shift(wave, sr=SAMPLING_RATE, n_steps=amount, n_fft=frame)
+        elif len(wave) / amount > MAX_SECONDS * SAMPLING_RATE:
+            return waveform
+        else:
+            changed = effects.time_stretch(wave, rate=amount, n_fft=frame)
+        return _without_clipping(np.asarray(changed, dtype=np.float32))
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """The batch with its audio changed; rows that nothing was drawn for stay as they are stored."""
+        result = {name: list(values) for name, values in batch.items()}
+        if "audio" not in result or "id" not in result:
+            return result
+        for place, row_id in enumerate(result["id"]):
+            if self.draw(row_id)[0] == "none":
+                continue
+            wave = self.waveform(load_audio(result["audio"][place], row_id=row_id), row_id)
+            result["audio"][place] = {"array": wave, "sampling_rate": SAMPLING_RATE}
+        return result

@@ -1,0 +1,183 @@
+"""What a plan needs to know of a data set: ids, distributions, votes, speakers and features, in an order that is always the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_emo_dist.audio import audio_hash
+from hf_emo_dist.distributions import FloatArray, dominant
+from hf_emo_dist.emotions import validate_emotions
+from hf_emo_dist.votes import distributions_to_matrix
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["ASSUMED_VOTES", "Pool", "check_trainable", "row_positions"]
+
+logger = logging.getLogger(__name__)
+
+#: Votes that a distribution is taken to rest on where the data set has no votes.
+ASSUMED_VOTES = 5.0
+
+
+@dataclass
+class Pool:
+    """The rows that can be counted and mixed, sorted by id.
+
+    Attributes:
+        ids: N ids, sorted.
+        emotions: K labels.
+        distributions: (N, K), the training targets.
+        votes: (N,), the votes behind each.
+        speakers: (N,) numbers, -1 where the speaker is not known.
+        features: (N, d) float32, scaled; rows of NaN are not mixed.
+        left_out: Reason to ids: rows that are no source, or not even counted.
+        clips: (N,) labels of the recordings, where features do not tell them apart; None where they do.
+    """
+
+    ids: list[str]
+    emotions: tuple[str, ...]
+    distributions: FloatArray
+    votes: FloatArray
+    speakers: NDArray[np.int64]
+    features: NDArray[np.float32]
+    left_out: dict[str, list[str]]
+    clips: NDArray[Any] | None = None
+
+    @property
+    def dominant(self) -> NDArray[np.int64]:
+        """(N,) index of each row's largest emotion; the first of equals."""
+        return dominant(self.distributions)
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(N,) whether a row has features, so that it can be mixed."""
+        return np.asarray(np.isfinite(self.features).all(axis=1))
+
+
+def check_trainable(dataset: Any) -> None:
+    """Refuses what must not be augmented.
+
+    Raises:
+        TypeError: Several splits, or a stream.
+        ValueError: A validation or test split, rows that were mixed already, a column that is missing.
+    """
+    from datasets import Dataset, DatasetDict
+
+    if isinstance(dataset, DatasetDict | dict):
+        raise TypeError(
+            f"This holds several splits ({', '.join(dataset)}). Mend: augment the training split alone, dataset['train']."
+        )
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"A plan needs the whole data set, got {type(dataset).__name__}. Mend: load it with streaming=False; "
+            "plan.iterable_dataset() then mixes on the fly."
+        )
+    split = str(dataset.split or "").lower()
+    if split.startswith(("validation", "valid", "val", "dev", "test", "eval")):
+        raise ValueError(
+            f"This is the split {split!r}: only training data is augmented, since nobody has listened to mixed clips. "
+            "Mend: augment dataset['train']."
+        )
+    for name in ("id", "emotion_distribution"):
+        if name not in dataset.column_names:
+            raise ValueError(
+                f"There is no column {name!r} (there are {', '.join(dataset.column_names)}). Mend: read the data with "
+                "dataset_scripts/from_table.py, or write the distributions with dataset.map(combine_votes)."
+            )
+    if "mixed_from" in dataset.column_names:
+        mixed = sum(bool(sources) for sources in dataset["mixed_from"][:])
+        if mixed:
+            raise ValueError(
+                f"{mixed} rows were mixed already. Mend: augment the original rows, "
+                "dataset.filter(lambda row: not row['mixed_from'])."
+            )
+
+
+def row_positions(dataset: Dataset) -> dict[str, int]:
+    """Id to row number.
+
+    Raises:
+        ValueError: An id is missing or stands twice.
+    """
+    places: dict[str, int] = {}
+    for place, row_id in enumerate(dataset["id"][:]):
+        if not isinstance(row_id, str) or not row_id:
+            raise ValueError(
+                f"Column 'id', row number {place}: {row_id!r} is no id. Mend: give every row a unique string."
+            )
+        if row_id in places:
+            raise ValueError(f"Column 'id': {row_id!r} stands twice. Mend: make ids unique.")
+        places[row_id] = place
+    return places
+
+
+def read_pool(
+    dataset: Dataset,
+    emotions: Sequence[str] | None,
+    features: NDArray[np.float32],
+    ids: Sequence[str],
+    order: NDArray[np.int64],
+    hash_clips: bool = False,
+) -> Pool:
+    """Reads a data set.
+
+    Args:
+        dataset: Rows of the data contract.
+        emotions: The label set. Default: the fields of `emotion_distribution`.
+        features: (N, d), scaled, of the rows sorted by id.
+        ids: All ids, sorted.
+        order: (N,) their row numbers.
+        hash_clips: Tell recordings apart by their bytes.
+
+    Raises:
+        ValueError: A distribution has other labels than `emotions` or is none, or no row has one.
+    """
+    structs = dataset["emotion_distribution"][:]
+    structs = [structs[i] for i in order.tolist()]
+    filled = np.array([row is not None and any(value is not None for value in row.values()) for row in structs])
+    if not filled.any():
+        raise ValueError("No row has an 'emotion_distribution'. Mend: write it with dataset.map(combine_votes).")
+    left_out: dict[str, list[str]] = {}
+    kept = list(ids)
+    if not filled.all():
+        left_out["no emotion_distribution"] = [ids[i] for i in np.flatnonzero(~filled).tolist()]
+        there = np.flatnonzero(filled).tolist()
+        kept, structs = [ids[i] for i in there], [structs[i] for i in there]
+        features, order = features[filled], order[filled]
+    names = validate_emotions(list(structs[0]) if emotions is None else emotions)
+    matrix = distributions_to_matrix(structs, names, ids=kept)
+    speakers = np.full(len(kept), -1, dtype=np.int64)
+    if "speaker" in dataset.column_names:
+        values = dataset["speaker"][:]
+        known = sorted({values[i] for i in order} - {None, ""}, key=str)
+        number = {name: index for index, name in enumerate(known)}
+        speakers = np.array([number.get(values[i], -1) for i in order], dtype=np.int64)
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        left_out["features that are not finite"] = [kept[i] for i in bad]
+    clips = np.array([audio_hash(dataset[int(i)]["audio"]) for i in order]) if hash_clips else None
+    pool = Pool(kept, names, matrix, _votes(dataset, order), speakers, features, left_out, clips)
+    for reason, rows in left_out.items():
+        logger.warning("%d rows are not mixed: %s (%s)", len(rows), reason, ", ".join(rows[:5]))
+    return pool
+
+
+def _votes(dataset: Dataset, order: NDArray[np.int64]) -> FloatArray:
+    import pyarrow.compute as pc
+
+    total = np.zeros(len(dataset))
+    names = [name for name in ("human_votes", "synthetic_votes") if name in dataset.column_names]
+    for name in names:
+        at = 0
+        for table in dataset.select_columns([name]).with_format("arrow").iter(batch_size=8192):
+            lengths = pc.fill_null(pc.list_value_length(table.column(0)), 0)
+            total[at : at + len(lengths)] += np.asarray(lengths.to_numpy())
+            at += len(lengths)
+    return np.where(total > 0, total, ASSUMED_VOTES)[order]

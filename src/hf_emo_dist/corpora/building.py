@@ -1,0 +1,287 @@
+"""From the utterances that a reader found to a data set: label set, votes, splits, and the audio, streamed."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emo_dist.corpora.folds import (
+    add_fold_column,
+    check_splits,
+    draw_order,
+    random_utterance_split,
+    splits_from_folds,
+)
+from hf_emo_dist.corpora.options import Settings
+from hf_emo_dist.corpora.splits import speaker_disjoint_split
+from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
+from hf_emo_dist.corpora.writing import SPLIT_ORDER, build_dataset, row_features
+from hf_emo_dist.votes import matrix_to_distributions
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, Features
+
+__all__ = ["build_corpus", "read_files"]
+
+logger = logging.getLogger(__name__)
+
+_FILES_A_TASK = 8
+
+
+def _choose_votes(utterance: Utterance, settings: Settings, report: CorpusReport) -> Sequence[Vote] | None:
+    """The votes that count, or None where the utterance is left out."""
+    merge, names = settings.merge, settings.emotions
+    kept: list[Vote] = []
+    strange: list[str] = []
+    for label, weight, rater in utterance.votes:
+        label = merge.get(label, label)
+        if label not in names:
+            strange.append(label)
+            if settings.outside != "other":
+                continue
+            label = "other"
+        kept.append((label, weight, rater))
+    report.outside.update(strange)
+    if strange and settings.outside == "drop_utterance":
+        report.skip("vote_outside", utterance.id, utterance.where, ", ".join(dict.fromkeys(strange)))
+        return None
+    if not kept:
+        report.skip("no_votes", utterance.id, utterance.where, ", ".join(dict.fromkeys(strange)))
+        return None
+    return kept
+
+
+def _usable(
+    info: CorpusInfo, utterances: Iterable[Utterance], settings: Settings, report: CorpusReport
+) -> list[Utterance]:
+    """Apply the label set; what is left out is reported."""
+    used: list[Utterance] = []
+    seen: set[str] = set()
+    for utterance in utterances:
+        if utterance.id in seen:
+            report.skip("duplicate_id", utterance.id, utterance.where)
+            continue
+        seen.add(utterance.id)
+        if info.has_votes:
+            votes = _choose_votes(utterance, settings, report)
+            if votes is None:
+                continue
+            utterance.votes = votes
+        elif utterance.intended is not None:
+            utterance.intended = settings.merge.get(utterance.intended, utterance.intended)
+            if utterance.intended not in settings.emotions:
+                report.skip("intended_outside", utterance.id, utterance.where, utterance.intended)
+                continue
+        if utterance.speaker is None and settings.split not in ("own", "paper_random"):
+            report.skip("unknown_speaker", utterance.id, utterance.where)
+            continue
+        used.append(utterance)
+    if settings.limit is not None and len(used) > settings.limit:
+        drawn = set(draw_order([utterance.id for utterance in used], settings.seed)[: settings.limit].tolist())
+        report.not_drawn = len(used) - len(drawn)
+        used = [utterance for index, utterance in enumerate(used) if index in drawn]
+    return used
+
+
+def _distributions(used: Sequence[Utterance], names: tuple[str, ...], has_votes: bool) -> list[dict[str, float]]:
+    """The shares of the votes; without votes the intended emotion, which only balances splits and is not written."""
+    position = {name: index for index, name in enumerate(names)}
+    counts = np.zeros((len(used), len(names)))
+    for row, utterance in enumerate(used):
+        votes = utterance.votes if has_votes else ((utterance.intended or "", 1.0, None),)
+        for label, weight, _ in votes:
+            counts[row, position[label]] += weight
+    return matrix_to_distributions(counts / counts.sum(axis=1, keepdims=True), names)
+
+
+def _plan(
+    info: CorpusInfo, used: Sequence[Utterance], shares: list[dict[str, float]], settings: Settings
+) -> tuple[dict[str, list[int]], list[int] | None]:
+    """Which rows go into which split, in their order, and the fold of every row."""
+    from datasets import Dataset, DatasetDict
+
+    by = settings.split
+    if by == "own":
+        parts: dict[str, list[int]] = {}
+        for index, utterance in enumerate(used):
+            parts.setdefault(utterance.split or ("train" if info.has_votes else "test"), []).append(index)
+        return parts, None
+    if by == "session" and any(utterance.session is None for utterance in used):
+        raise ValueError(f"{info.title} has no sessions. Mend: split='folds' or split='speaker'.")
+    rows = Dataset.from_dict(
+        {
+            "row": list(range(len(used))),
+            "id": [utterance.id for utterance in used],
+            "speaker": [utterance.speaker for utterance in used],
+            "human_distribution": shares,
+        }
+    )
+    folds: list[int] | None = None
+    if by == "speaker":
+        splits = speaker_disjoint_split(rows, settings.fractions, seed=settings.seed)
+    elif by == "paper_random":
+        splits = random_utterance_split(rows, settings.seed)
+    else:
+        if by == "session":
+            rows = rows.add_column("fold", [utterance.session for utterance in used])
+            check_splits(rows, fold_column="fold")  # refuses a speaker in two sessions
+            if len({utterance.session for utterance in used}) < 2:
+                logger.warning("all utterances are of one session: there is no other to train on")
+        else:
+            rows = add_fold_column(rows, settings.num_folds, settings.seed)
+        folds = rows["fold"][:]
+        splits = DatasetDict({"train": rows})
+        if settings.test_fold is not None:
+            splits = splits_from_folds(rows, settings.test_fold)
+    return {split: part["row"][:] for split, part in splits.items()}, folds
+
+
+def _read(paths: Sequence[str]) -> list[bytes | OSError]:
+    result: list[bytes | OSError] = []
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                result.append(file.read())
+        except OSError as error:
+            result.append(error)
+    return result
+
+
+def read_files(paths: Iterable[str], num_threads: int) -> Iterator[bytes | OSError]:
+    """Yield the bytes of files in their order, or the error; a few tasks ahead, so that memory stays flat.
+
+    >>> [type(found).__name__ for found in read_files(["no such file"], 2)]
+    ['FileNotFoundError']
+    """
+    files = iter(paths)
+    tasks = iter(lambda: list(itertools.islice(files, _FILES_A_TASK)), [])
+    if num_threads <= 1:
+        for task in tasks:
+            yield from _read(task)
+        return
+    with ThreadPoolExecutor(num_threads) as pool:
+        waiting = deque(pool.submit(_read, task) for task in itertools.islice(tasks, 2 * num_threads))
+        while waiting:
+            yield from waiting.popleft().result()
+            waiting.extend(pool.submit(_read, task) for task in itertools.islice(tasks, 1))
+
+
+def _features(info: CorpusInfo, names: tuple[str, ...], folds: bool) -> Features:
+    from datasets import List, Value
+
+    extra: dict[str, Any] = {}
+    if info.has_votes and info.raters:
+        extra["human_raters"] = List(Value("string"))
+    for column, kind in info.columns.items():
+        extra[column] = List(Value("string")) if kind == "strings" else Value(kind)
+    if folds:
+        extra["fold"] = Value("int64")
+    extra |= {"corpus": Value("string"), "language": Value("string"), "restricted": Value("bool")}
+    return row_features(names, extra, vote_weights=info.weighted, votes=info.has_votes)
+
+
+def build_corpus(
+    info: CorpusInfo, utterances: Iterable[Utterance], settings: Settings, report: CorpusReport
+) -> DatasetDict:
+    """Make the data set of a corpus: choose votes, plan the splits, then stream the audio files into it.
+
+    Args:
+        info: The corpus.
+        utterances: What its reader found; consumed once.
+        settings: See :func:`corpus_settings`.
+        report: Receives what is left out.
+
+    Returns:
+        One data set a split, rows in the order of `utterances`, with the data contract's columns, those of `info`, and
+        ``corpus``, ``language`` and ``restricted``. Without votes there are no ``human_votes``,
+        ``human_distribution`` and ``emotion_distribution``.
+
+    Raises:
+        CorpusError: Nothing is left; the message says why.
+    """
+    from datasets import DatasetDict
+    from datasets.utils.tqdm import tqdm
+
+    names = settings.emotions
+    used = _usable(info, utterances, settings, report)
+    if not used:
+        raise CorpusError(f"No utterance of {info.title} can be used.\n{report.summary(3)}\nMend: see above.")
+    shares = _distributions(used, names, info.has_votes)
+    parts, folds = _plan(info, used, shares, settings)
+    features = _features(info, names, folds is not None)
+
+    def row(index: int, data: bytes) -> dict[str, Any]:
+        utterance = used[index]
+        text = utterance.transcript
+        values = {
+            **utterance.extra,
+            "id": utterance.id,
+            "audio": {"bytes": data, "path": os.path.basename(utterance.audio)},
+            "transcript": text() if callable(text) else text,
+            # Bare numbers of two corpora would be one speaker once they are put together.
+            "speaker": utterance.speaker and f"{info.name}-{utterance.speaker}",
+            "session": utterance.session,
+            "intended": utterance.intended,
+            "consensus": utterance.consensus,
+            "fold": folds[index] if folds is not None else None,
+            "corpus": info.name,
+            "language": info.language,
+            "restricted": info.restricted,
+        }
+        if info.has_votes:
+            labels, weights, raters = zip(*utterance.votes, strict=True)
+            values |= {
+                "human_votes": labels,
+                "human_vote_weights": weights,
+                "human_raters": raters if any(raters) else None,
+            }
+            values |= {"human_distribution": shares[index], "emotion_distribution": shares[index]}
+        return values
+
+    def rows(indices: Sequence[int], bar: Any) -> Iterator[dict[str, Any]]:
+        found = read_files((used[index].audio for index in indices), settings.num_proc)
+        for index, data in zip(indices, found, strict=True):
+            bar.update()
+            if isinstance(data, OSError):
+                report.skip("unreadable_audio", used[index].id, report.name(used[index].audio), data.strerror or "")
+            elif not data:
+                report.skip("empty_audio", used[index].id, report.name(used[index].audio))
+            else:
+                report.kept += 1
+                yield row(index, data)
+
+    order = [s for s in SPLIT_ORDER if s in parts] + [s for s in sorted(parts) if s not in SPLIT_ORDER]
+    built: dict[str, Dataset] = {}
+    with tqdm(
+        total=len(used), desc="Reading audio files", unit="file", disable=None if settings.progress else True
+    ) as bar:
+        for split in order:
+            part = build_dataset(rows(parts[split], bar), features, settings.cache_dir / f"{split}.arrow")
+            if len(part):
+                built[split] = part
+    if not built:
+        raise CorpusError(f"No audio file of {info.title} can be read.\n{report.summary(3)}\nMend: check the disk.")
+    _warn_shared_speakers(used, parts, settings)
+    return DatasetDict(built)
+
+
+def _warn_shared_speakers(used: Sequence[Utterance], parts: Mapping[str, list[int]], settings: Settings) -> None:
+    """Say when the corpus's own partition has speakers in more than one split, or does not know them."""
+    if settings.split != "own" or len(parts) < 2:
+        return
+    places = Counter(
+        speaker for rows in parts.values() for speaker in {used[index].speaker for index in rows} if speaker is not None
+    )
+    shared = [speaker for speaker, count in places.items() if count > 1]
+    unknown = sum(utterance.speaker is None for utterance in used)
+    if shared:
+        logger.warning("%d speakers are in more than one of the corpus's own splits (%s ...)", len(shared), shared[0])
+    if unknown:
+        logger.warning("%d utterances have no known speaker: whether splits share speakers cannot be checked", unknown)

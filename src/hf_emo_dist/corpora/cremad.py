@@ -1,0 +1,362 @@
+"""CREMA-D: crowd votes on the voice, the face, or both, with or without the audio."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from hf_emo_dist.corpora.building import build_corpus
+from hf_emo_dist.corpora.label_files import audio_files, find_folder, iter_csv
+from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
+from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
+from hf_emo_dist.distributions import FloatArray
+from hf_emo_dist.emotions import CORPUS_CODES, canonical_emotion, is_known_emotion
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from datasets import DatasetDict
+
+__all__ = ["INFO", "MODALITIES", "Modality", "VotesOnly", "add_arguments", "read_cremad", "votes_only"]
+
+Modality = Literal["voice", "face", "audiovisual"]
+MODALITIES: tuple[str, ...] = get_args(Modality)
+
+_EMOTIONS = ("angry", "happy", "neutral", "sad", "fear", "disgust")
+INFO = CorpusInfo(
+    name="cremad",
+    title="CREMA-D",
+    language="en",
+    emotions=_EMOTIONS,
+    license="odbl",
+    terms="Open Database License 1.0; contents under the Database Contents License 1.0.",
+    citation="Cao, H., Cooper, D. G., Keutmann, M. K., Gur, R. C., Nenkova, A., & Verma, R. (2014). CREMA-D: "
+    "Crowd-sourced emotional multimodal actors dataset. IEEE Transactions on Affective Computing, 5(4), 377-390. "
+    "doi:10.1109/TAFFC.2014.2336244",
+    vote_source="CREMA-D's crowd raters, who chose one of six emotions.",
+    columns={"intended": "string", "level": "string", "sentence": "string", "modality": "string"},
+    raters=True,
+    split="speaker",
+)
+
+_CLIP = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_(LO|MD|HI|XX?)")
+_LETTERS = {"A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
+_TEXTS = {
+    "IEO": "It's eleven o'clock.",
+    "TIE": "That is exactly what happened.",
+    "IOM": "I'm on my way to the meeting.",
+    "IWW": "I wonder what this is about.",
+    "TAI": "The airplane is almost full.",
+    "MTI": "Maybe tomorrow it will be cold.",
+    "IWL": "I would like a new alarm clock.",
+    "ITH": "I think I have a doctor's appointment.",
+    "DFA": "Don't forget a jacket.",
+    "ITS": "I think I've seen this before.",
+    "TSI": "The surface is slick.",
+    "WSI": "We'll stop in a couple of minutes.",
+}
+_FILES = ("finishedResponses.csv", "processedResults/tabulatedVotes.csv", "tabulatedVotes.csv", "votes.csv")
+# The corpus's authors leave out responses that came more than 10 s after the clip.
+_DISTRACTED_MS = 10_000
+
+
+@dataclass
+class _Clip:
+    where: str
+    votes: list[Vote] = field(default_factory=list)
+
+
+#: clip → modality → its votes
+_Votes = dict[str, dict[str, _Clip]]
+
+
+def _distracted(path: Path, report: CorpusReport) -> set[tuple[str, str, str]]:
+    """Read which responses came late: session, query type and question."""
+    if not path.is_file():
+        return set()
+    keys = ("sessionNums", "queryType", "questNum")
+    late = set()
+    for _, row in iter_csv(path, report, required=(*keys, "ttr")):
+        try:
+            if float(row["ttr"]) > _DISTRACTED_MS:
+                late.add((row[keys[0]], row[keys[1]], row[keys[2]]))
+        except ValueError:
+            continue
+    return late
+
+
+def _responses(path: Path, report: CorpusReport) -> _Votes:
+    """Read one response a row: who answered what to which clip."""
+    required = ("localid", "queryType", "questNum", "clipName", "sessionNums", "respEmo")
+    late = _distracted(path.with_name("finishedEmoResponses.csv"), report)
+    found: _Votes = {}
+    seen: set[tuple[str, str, str]] = set()
+    file = report.name(path)
+    for line, row in iter_csv(path, report, required):
+        where = f"{file}:{line}"
+        clip = row["clipName"]
+        label = _LETTERS.get(row["respEmo"])
+        modality = {"1": "voice", "2": "face", "3": "audiovisual"}.get(row["queryType"])
+        if modality is None:
+            report.note("bad_line", clip, where, f"queryType {row['queryType']!r}")
+            continue
+        if label is None:
+            report.note("unknown_label", clip, where, row["respEmo"])
+            continue
+        if (row["sessionNums"], row["queryType"], row["questNum"]) in late:
+            report.note("distracted_rater", clip, where, row["localid"])
+            continue
+        key = (row["sessionNums"], row["queryType"], clip)
+        if key in seen:
+            report.note("duplicate_rater", clip, where, row["localid"])
+            continue
+        seen.add(key)
+        entry = found.setdefault(clip, {}).setdefault(modality, _Clip(where))
+        entry.votes.append((label, 1.0, row["localid"]))
+    return found
+
+
+def _count(text: str) -> int:
+    number = int(text or 0)
+    if not 0 <= number <= 1000:
+        raise ValueError
+    return number
+
+
+def _tabulated(path: Path, report: CorpusReport) -> _Votes:
+    """Read counts: ``tabulatedVotes.csv``, whose row names begin with the query type, or a table with a modality."""
+    found: _Votes = {}
+    file = report.name(path)
+    for line, row in iter_csv(path, report):
+        where = f"{file}:{line}"
+        clip = row.get("clip") or row.get("fileName") or ""
+        # Row 100001 of the authors' table is clip 1 heard only: a hundred thousand times the query type.
+        modality = row.get("modality") or {"1": "voice", "2": "face", "3": "audiovisual"}.get(row.get("", "")[:1], "")
+        if not clip or modality not in MODALITIES:
+            report.note("bad_line", clip or path.name, where, "no clip, or no modality")
+            continue
+        try:
+            counts = {_emotion(column): _count(cell) for column, cell in row.items() if _emotion(column)}
+        except ValueError:
+            report.note("bad_line", clip, where, "a cell is not a count of votes")
+            continue
+        entry = found.setdefault(clip, {}).setdefault(modality, _Clip(where))
+        if entry.votes:
+            report.note("duplicate_rater", clip, where, "the clip is tabulated twice")
+            continue
+        entry.votes = [(name, 1.0, None) for name, count in counts.items() for _ in range(count)]
+    return found
+
+
+def _emotion(column: str) -> str:
+    if column in _LETTERS:
+        return _LETTERS[column]
+    name = canonical_emotion(column) if column and is_known_emotion(column) else ""
+    return name if name in _EMOTIONS else ""
+
+
+def _votes_file(source: Path) -> Path:
+    if source.is_file():
+        return source
+    for name in _FILES:
+        if (source / name).is_file():
+            return source / name
+    raise CorpusError(
+        f"{source} holds none of {', '.join(_FILES)}. Mend: give the folder of the CREMA-D repository, or the file itself."
+    )
+
+
+def _read_votes(source: str | Path, report: CorpusReport) -> _Votes:
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"There is nothing at {path}. Mend: check the path.")
+    table = _votes_file(path)
+    report.root = table.parent if path.is_file() else path
+    with table.open(encoding="utf-8-sig", errors="replace") as file:
+        columns = {cell.strip() for cell in next(csv.reader(file), [])}
+    if "respEmo" in columns:
+        return _responses(table, report)
+    if {"clip", "fileName"} & columns and len({_emotion(column) for column in columns} - {""}) == len(_EMOTIONS):
+        return _tabulated(table, report)
+    raise CorpusError(
+        f"{table.name} has the columns {', '.join(sorted(columns))}: votes are in respEmo, or in one count column an "
+        "emotion beside clip or fileName. Mend: give finishedResponses.csv, tabulatedVotes.csv or a table of counts."
+    )
+
+
+@dataclass(frozen=True)
+class VotesOnly:
+    """CREMA-D's votes without its audio, for studies of votes alone.
+
+    Attributes:
+        ids: The clips, N of them, in the order of their names.
+        speakers: The actors.
+        sentences: Three-letter codes of the sentences.
+        intended: The emotions that the actors were asked for.
+        levels: The intensity asked for: ``LO``, ``MD``, ``HI`` or ``XX`` (not stated).
+        emotions: The label set, K labels.
+        counts: Modality to float64 matrix (N, K), in votes; all zeros where a clip has no votes of that modality.
+    """
+
+    ids: list[str]
+    speakers: list[str]
+    sentences: list[str]
+    intended: list[str]
+    levels: list[str]
+    emotions: tuple[str, ...]
+    counts: Mapping[str, FloatArray]
+
+    def of(self, modality: str = "voice") -> tuple[list[str], list[str], FloatArray]:
+        """Ids, speakers and counts of the clips that have votes of one modality."""
+        used = np.flatnonzero(self.counts[modality].sum(axis=1) > 0)
+        return [self.ids[i] for i in used], [self.speakers[i] for i in used], self.counts[modality][used]
+
+
+def votes_only(source: str | Path, report: CorpusReport | None = None) -> VotesOnly:
+    """Read CREMA-D's votes alone; no audio is needed.
+
+    Args:
+        source: The folder of the corpus, or one of its vote files; or a table with the columns ``clip``, ``modality``
+            and one count column an emotion.
+        report: Receives the lines that were passed over.
+
+    Returns:
+        Ids, speakers, and counts by modality.
+
+    Raises:
+        CorpusError: There are no votes.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> table = pathlib.Path(tempfile.mkdtemp()) / "votes.csv"
+        >>> _ = table.write_text("clip,modality,A,D,F,H,N,S\\n1001_IEO_HAP_LO,voice,0,0,0,3,6,0\\n")
+        >>> votes = votes_only(table)
+        >>> votes.ids, votes.speakers, votes.counts["voice"].tolist()
+        (['1001_IEO_HAP_LO'], ['1001'], [[0.0, 3.0, 6.0, 0.0, 0.0, 0.0]])
+    """
+    report = report if report is not None else CorpusReport()
+    found = _read_votes(source, report)
+    clips = {clip: match for clip in sorted(found) if (match := _named(clip, found[clip], report))}
+    if not clips:
+        raise CorpusError(f"{source} holds no votes on CREMA-D's clips.\n{report.summary(3)}\nMend: see above.")
+    counts = {modality: np.zeros((len(clips), len(_EMOTIONS))) for modality in MODALITIES}
+    for row, clip in enumerate(clips):
+        for modality, entry in found[clip].items():
+            for label, weight, _ in entry.votes:
+                counts[modality][row, _EMOTIONS.index(label)] += weight
+    codes = CORPUS_CODES["cremad"]
+    return VotesOnly(
+        ids=list(clips),
+        speakers=[match[1] for match in clips.values()],
+        sentences=[match[2] for match in clips.values()],
+        intended=[codes[match[3]] for match in clips.values()],
+        levels=[_level(match[4]) for match in clips.values()],
+        emotions=_EMOTIONS,
+        counts=counts,
+    )
+
+
+def _named(clip: str, entries: Mapping[str, _Clip], report: CorpusReport) -> re.Match[str] | None:
+    match = _CLIP.fullmatch(clip)
+    if match is None or match[3] not in CORPUS_CODES["cremad"]:
+        report.skip("bad_name", clip, next(iter(entries.values())).where)
+        return None
+    return match
+
+
+def _level(code: str) -> str:
+    return "XX" if code == "X" else code  # one file of the corpus is named so
+
+
+def _utterances(found: _Votes, clips: Mapping[str, str], modality: str, report: CorpusReport) -> Iterator[Utterance]:
+    for clip in sorted(found):
+        match = _named(clip, found[clip], report)
+        entry = found[clip].get(modality)
+        if match is None:
+            continue
+        where = next(iter(found[clip].values())).where if entry is None else entry.where
+        if entry is None:
+            report.skip("no_votes", clip, where, f"nobody voted on {modality}")
+        elif clip not in clips:
+            report.skip("no_audio", clip, where)
+        else:
+            yield Utterance(
+                id=clip,
+                audio=clips[clip],
+                where=where,
+                speaker=match[1],
+                votes=entry.votes,
+                transcript=_TEXTS.get(match[2]),
+                intended=CORPUS_CODES["cremad"][match[3]],
+                extra={"level": _level(match[4]), "sentence": match[2], "modality": modality},
+            )
+    for clip, path in clips.items():
+        if clip not in found:
+            report.skip("no_labels", clip, report.name(path))
+
+
+def _audio(source: Path, given: str | Path | None) -> dict[str, str]:
+    folders: Sequence[Path | None] = [Path(given).expanduser()] if given else []
+    if not folders and source.is_dir():
+        folders = [find_folder(source, "AudioWAV"), find_folder(source, "AudioMP3")]
+    for folder in folders:
+        clips = audio_files(folder, (".wav", ".mp3", ".flac")) if folder else {}
+        if clips:
+            return clips
+    raise CorpusError(
+        f"There is no audio of CREMA-D in {given or source}. Mend: name its folder with audio_dir, or read the votes alone "
+        "with votes_only."
+    )
+
+
+def read_cremad(
+    source: str | Path,
+    *,
+    audio_dir: str | Path | None = None,
+    modality: Modality = "voice",
+    report: CorpusReport | None = None,
+    **options: Unpack[ReadOptions],
+) -> DatasetDict:
+    """Read CREMA-D.
+
+    The raters' votes come from ``finishedResponses.csv`` with their names, without responses later than 10 s where
+    ``finishedEmoResponses.csv`` is beside it (as the authors count); else from ``tabulatedVotes.csv``. The actor's task
+    is in ``intended`` and is no vote.
+
+    Args:
+        source: The folder of the corpus's repository, or a file of votes.
+        audio_dir: The folder of the clips. Default: ``AudioWAV``, else ``AudioMP3``, in `source`.
+        modality: Whose votes: of those who heard the ``"voice"`` alone, saw the ``"face"`` alone, or both
+            (``"audiovisual"``). Only the first judged what a model of speech gets.
+        report: Receives what is left out, by reason, file and line.
+        **options: See :class:`hf_emo_dist.corpora.options.ReadOptions`; by default ``split="speaker"``.
+
+    Returns:
+        The splits.
+
+    Raises:
+        CorpusError: There are no votes or no audio.
+
+    Example:
+        >>> read_cremad("CREMA-D", modality="voice", split="folds")  # doctest: +SKIP
+    """
+    if modality not in MODALITIES:
+        raise ValueError(f"`modality` must be one of {', '.join(MODALITIES)}, got {modality!r}.")
+    settings = corpus_settings(INFO, source, options)
+    report = report if report is not None else CorpusReport()
+    found = _read_votes(source, report)
+    clips = _audio(Path(source).expanduser(), audio_dir)
+    return build_corpus(INFO, _utterances(found, clips, modality, report), settings, report)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that only this corpus has."""
+    parser.add_argument("--audio_dir", help="folder of the clips (default: AudioWAV or AudioMP3 in SOURCE)")
+    parser.add_argument("--modality", choices=MODALITIES, default="voice", help="whose votes (default: voice)")

@@ -1,0 +1,140 @@
+"""Reading label files line by line: odd encodings are read and reported, and every line keeps its number."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
+from hf_emo_dist.emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
+
+__all__ = ["Labels", "audio_files", "file_name", "find_folder", "iter_csv", "iter_lines", "stem_of"]
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def iter_lines(path: Path, report: CorpusReport) -> Iterator[tuple[int, str]]:
+    """Yield number (from 1) and text of each line, without its end; only one line is in memory at a time.
+
+    A byte order mark, Windows line ends (once a file) and bytes that are not UTF-8 are noted in the report.
+    """
+    name = report.name(path)
+    with path.open("rb") as file:
+        windows = False
+        for number, raw in enumerate(file, start=1):
+            if number == 1 and raw.startswith(_BOM):
+                report.note("bom", name, f"{name}:1")
+                raw = raw.removeprefix(_BOM)
+            if raw.endswith(b"\r\n") and not windows:
+                report.note("crlf", name, f"{name}:{number}")
+                windows = True
+            raw = raw.rstrip(b"\r\n")
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError:
+                report.note("encoding", name, f"{name}:{number}")
+                text = raw.decode("cp1252", errors="replace")
+            yield number, text
+
+
+def iter_csv(
+    path: Path, report: CorpusReport, required: Sequence[str] = (), delimiter: str = ","
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line number and cells by column name of a table; blank lines are passed over.
+
+    Raises:
+        CorpusError: A column of `required` is missing.
+    """
+    name = report.name(path)
+    # A TSV of a corpus is not quoted; a quote there is a character of the text.
+    lines = (text + "\n" for _, text in iter_lines(path, report))
+    if delimiter == "\t":
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter)
+    columns = [cell.strip() for cell in next(reader, [])]
+    lacking = [column for column in required if column not in columns]
+    if lacking:
+        raise CorpusError(
+            f"{name} has no column {', '.join(lacking)} (there are {', '.join(columns) or 'none'}). "
+            "Mend: check that it is the right file."
+        )
+    line = reader.line_num
+    for cells in reader:
+        first, line = line + 1, reader.line_num
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(columns):
+            found = f"{len(cells)} cells, the header has {len(columns)}"
+            report.note("bad_line", name, f"{name}:{first}", found)
+            continue
+        yield first, {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
+
+
+def file_name(text: str, where: str, report: CorpusReport) -> str:
+    r"""Return the name of a file from a path of any system.
+
+    >>> file_name(r"Audios\clip.wav", "labels.csv:2", CorpusReport())
+    'clip.wav'
+    """
+    if "\\" in text:
+        report.note("windows_path", text, where)
+        text = text.replace("\\", "/")
+    return text.strip().rpartition("/")[2]
+
+
+def stem_of(name: str) -> str:
+    """The name of a file without its extension.
+
+    >>> stem_of("clip.v2.wav")
+    'clip.v2'
+    """
+    return os.path.splitext(name)[0]
+
+
+def audio_files(folder: Path, suffixes: Sequence[str] = (".wav",)) -> dict[str, str]:
+    """Return stem to path of the audio files in one folder, by name; files that begin with ``._`` are none."""
+    if not folder.is_dir():
+        return {}
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            stem, suffix = os.path.splitext(entry.name)
+            if suffix.lower() in suffixes and not entry.name.startswith("._"):
+                found[stem] = entry.path
+    return dict(sorted(found.items()))
+
+
+def find_folder(root: Path, *names: str) -> Path | None:
+    """Return the first folder in `root` whose name is one of `names` in any case, or None."""
+    folders = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    return next((folders[name.lower()] for name in names if name.lower() in folders), None)
+
+
+class Labels:
+    """Turns a corpus's spellings into canonical names; those it does not know are None.
+
+    Args:
+        emotions: The corpus's labels.
+        codes: Spellings that are the corpus's own.
+
+    Example:
+        >>> labels = Labels(["neutral", "other"], {"N": "neutral"})
+        >>> labels("Neutral state"), labels("N"), labels("Happy"), labels("x")
+        ('neutral', 'neutral', None, None)
+    """
+
+    def __init__(self, emotions: Sequence[str] = KNOWN_EMOTIONS, codes: dict[str, str] | None = None) -> None:
+        self._emotions = tuple(emotions)
+        self._known: dict[str, str | None] = dict(codes or {})
+
+    def __call__(self, text: str) -> str | None:
+        """Look up one label."""
+        if text not in self._known:
+            try:
+                self._known[text] = canonical_emotion(text, self._emotions)
+            except UnknownEmotionError:
+                self._known[text] = None
+        return self._known[text]

@@ -1,0 +1,258 @@
+"""One commit on the Hub: shown first if asked, retried, and resumed when the same call is made again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from .files import UploadFile, check_uploads, size_text, total_size
+from .rendering import is_edited
+
+__all__ = ["PushReport", "commit_files", "full_name"]
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+TRIES = 5
+#: Answers that pass by themselves: time-outs, rate limits, a service that is down for a moment.
+RETRIED = (408, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class PushReport:
+    """What was pushed, or would be.
+
+    Attributes:
+        repo_id: `owner/name`.
+        repo_type: `model`, `dataset` or `space`.
+        files: what the commit holds.
+        private: whether the repository is created private; None leaves it to the account's settings.
+        dry_run: nothing was sent.
+        commit: the commit's id, and `url` where to see it.
+        withheld: what was left out and how to ask for it.
+    """
+
+    repo_id: str
+    repo_type: str
+    files: tuple[UploadFile, ...]
+    private: bool | None = None
+    dry_run: bool = False
+    commit: str | None = None
+    url: str | None = None
+    withheld: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        """The files with their sizes, a line each."""
+        what = "would be pushed" if self.dry_run else "pushed"
+        visible = {True: "private", False: "public", None: "public unless your account's settings say otherwise"}[
+            self.private
+        ]
+        width = max((len(file.path_in_repo) for file in self.files), default=0)
+        lines = [
+            f"{len(self.files)} files, {total_size(self.files)}, {what} to the {self.repo_type} {self.repo_id} ({visible} if new)"
+        ]
+        lines += [f"  {file.path_in_repo:<{width}}  {size_text(file.size):>9}" for file in self.files]
+        lines += [f"withheld: {entry}" for entry in self.withheld]
+        return "\n".join([*lines, *([self.url] if self.url else [])])
+
+
+def commit_files(
+    repo_id: str,
+    files: Sequence[UploadFile],
+    *,
+    repo_type: str = "model",
+    message: str,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    space_sdk: str | None = None,
+    withheld: Sequence[str] = (),
+    folder: str = "",
+    overwrite_card: bool = False,
+) -> PushReport:
+    """Puts files into a repository, made if need be, in one commit.
+
+    Large files are sent first. When the connection breaks, what the Hub has already is not sent again, neither by the retries here nor by
+    the same call made again; files that have not changed are no part of the commit.
+
+    Args:
+        repo_id: `owner/name`, or `name` for the account that the token belongs to.
+        files: what to upload; looked through for secrets first.
+        repo_type: `model`, `dataset` or `space`.
+        message: of the commit.
+        private: of a repository that is made.
+        token: the Hub's; by default the one that `hf auth login` stored.
+        revision: branch to commit to.
+        create_pr: open a pull request instead.
+        dry_run: only say what would be uploaded; nothing is asked of the network.
+        space_sdk: of a Space that is made.
+        withheld: for the report.
+        folder: where in the repository the files go.
+        overwrite_card: also replace a README there that somebody has edited, which is kept otherwise where ours was written by this library.
+
+    Raises:
+        SecretFoundError: a file holds a token or a path of this machine.
+        PermissionError: the token may not write there.
+        OSError: the Hub cannot be reached, or answers with an error.
+    """
+    check_uploads(files)
+    if folder:
+        files = [UploadFile(f"{folder}/{file.path_in_repo}", file.content) for file in files]
+    report = PushReport(repo_id, repo_type, tuple(files), private, dry_run, withheld=tuple(withheld))
+    if dry_run:
+        return report
+
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api = HfApi(token=token)
+
+    def create() -> Any:
+        return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+
+    def branch() -> None:
+        if revision is not None and not create_pr:
+            api.create_branch(name, branch=revision, repo_type=repo_type, exist_ok=True)
+
+    def commit() -> Any:
+        # made anew for each try: the client marks what it has sent
+        operations = [
+            CommitOperationAdd(
+                file.path_in_repo, file.content if isinstance(file.content, bytes) else str(file.content)
+            )
+            for file in files
+        ]
+        return api.create_commit(
+            name, operations, commit_message=message, repo_type=repo_type, revision=revision, create_pr=create_pr
+        )
+
+    name = _with_retries(create, repo_id).repo_id
+    if revision not in (None, "main"):
+        _with_retries(branch, name)
+    if not overwrite_card and _with_retries(lambda: _has_edited_card(api, name, repo_type, revision, files), name):
+        files = [file for file in files if file.path_in_repo != "README.md"]
+        logger.warning("the README of %s was edited there and is kept; to write it anew ask for overwrite_card", name)
+        withheld = [*withheld, "README.md (it was edited on the Hub; ask with overwrite_card=True)"]
+    done = _with_retries(commit, name)
+    return PushReport(
+        name,
+        repo_type,
+        tuple(files),
+        private,
+        commit=done.oid,
+        url=done.pr_url or done.commit_url,
+        withheld=tuple(withheld),
+    )
+
+
+def full_name(repo_id: str, token: str | bool | None = None) -> str:
+    """`owner/name`: a bare name belongs to the account that the token is of.
+
+    Raises:
+        PermissionError: the Hub does not know the token.
+        OSError: the Hub cannot be reached.
+    """
+    if "/" in repo_id:
+        return repo_id
+    from huggingface_hub import HfApi
+
+    return f"{_with_retries(lambda: HfApi(token=token).whoami(), repo_id)['name']}/{repo_id}"
+
+
+def _has_edited_card(api: Any, name: str, repo_type: str, revision: str | None, files: Sequence[UploadFile]) -> bool:
+    """Whether the README there is a person's work and the one that is about to be pushed is not."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    ours = next((file for file in files if file.path_in_repo == "README.md"), None)
+    if ours is None or is_edited(ours.read().decode()):
+        return False
+    try:
+        path = api.hf_hub_download(name, "README.md", repo_type=repo_type, revision=revision)
+    except EntryNotFoundError:
+        return False
+    with open(path, encoding="utf-8") as there:
+        return is_edited(there.read())
+
+
+def _with_retries(action: Callable[[], Result], repo_id: str) -> Result:
+    for attempt in range(1, TRIES + 1):
+        try:
+            return action()
+        except (OSError, RuntimeError) as error:  # what the client raises for answers, connections and uploads
+            wait = _wait(error, attempt)
+            if wait is None:
+                explained = _explained(error, repo_id)
+                if explained is None:
+                    raise
+                raise explained from error
+            if attempt == TRIES:
+                raise OSError(
+                    f"{repo_id} could not be pushed ({_first_line(_cause(error))}). Mend: make the same call again; what has been uploaded is not "
+                    "sent again."
+                ) from error
+            logger.warning("%s: %s; trying again in %.0f s", repo_id, _first_line(_cause(error)), wait)
+            time.sleep(wait)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2"):
+                raise
+            if attempt == TRIES:
+                raise OSError(
+                    f"{repo_id} could not be pushed ({_first_line(error) or type(error).__name__}). Mend: check the connection and make the same "
+                    "call again; what has been uploaded is not sent again."
+                ) from error
+            wait = float(2**attempt)
+            logger.warning("%s: %s; trying again in %.0f s", repo_id, _first_line(error) or type(error).__name__, wait)
+            time.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What is behind the client's "Error while uploading"."""
+    return error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(_cause(error), "response", None)
+    return getattr(response, "status_code", None)
+
+
+def _wait(error: BaseException, attempt: int) -> float | None:
+    """Seconds until the next try, None where another one would end the same."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    status = _status(error)
+    if isinstance(error, OfflineModeIsEnabled) or isinstance(_cause(error), OfflineModeIsEnabled):
+        return None
+    if status is None:
+        return float(2**attempt) if isinstance(error, RuntimeError) else None
+    if status not in RETRIED:
+        return None
+    asked = getattr(_cause(error), "response").headers.get("Retry-After", "")  # noqa: B009
+    return float(asked) + 1 if asked.isdigit() else float(2**attempt)
+
+
+def _explained(error: BaseException, repo_id: str) -> OSError | None:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    status = _status(error)
+    if isinstance(error, OfflineModeIsEnabled):
+        return OSError(f"{repo_id} cannot be pushed: HF_HUB_OFFLINE is set. Mend: unset it.")
+    if status == 401:
+        return PermissionError(
+            f"the Hub does not know you (401). Mend: log in with `hf auth login`, or pass a token that may write to {repo_id}."
+        )
+    if status == 403:
+        return PermissionError(
+            f"you may not write to {repo_id} (403). Mend: check the owner's name, and that the token is allowed to write."
+        )
+    if status == 404:
+        return OSError(f"{repo_id} is not on the Hub, or not for you (404). Mend: check the name and the token.")
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,227 @@
+"""Which files of a checkpoint go to the Hub, and what is taken out of them: paths of this machine, and everything secret."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..markdown import hub_id, last_part
+
+__all__ = ["SecretFoundError", "UploadFile", "check_uploads", "checkpoint_files", "clean_json", "total_size"]
+
+# Nothing else is uploaded: no optimizer, no pickle, no log, no predictions on somebody's recordings.
+CHECKPOINT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "emotion_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "training_args.json",
+    "training_facts.json",
+    "train_results.json",
+    "recipe.json",
+    "scores.json",
+    "scores.md",
+    "reliability.png",
+    "predicted_against_target.png",
+)
+# Vocabularies and templates hold any string; only the others are searched for paths to take out.
+_AS_THEY_ARE = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", "chat_template.json")
+_TEXT = (".json", ".md", ".txt", ".py", ".jinja", ".yaml", ".csv")
+# Keys of this machine or of this user, where they hold text: a number such as `pad_token_id` is neither.
+_DROPPED = re.compile(
+    r"(?i)(token$|_token|secret|password|api_?key|_dir$|^run_name$|_name_or_path$|^name_or_path$|^local_files_only$|^is_local$)"
+)
+_SPECIAL_TOKEN = re.compile(
+    r"^\w*(bos|eos|pad|unk|sep|cls|mask|audio|image|video|text)_token\w*$|^base_model_name_or_path$"
+)
+_PATH = re.compile(
+    r"(?<![\w.:/\\<])(?:~|file://)?(?:/(?!/)[^\s/:\"'<>|]+){2,}/?|\b[A-Za-z]:\\[^\s\"'<>|]+|\\\\[^\s\\]+\\[^\s\"'<>|]+"
+)
+_HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
+_SECRET_NAMES = re.compile(r"(?i)(token|secret|password|api_?key|credential)")
+
+
+class SecretFoundError(ValueError):
+    """Something secret, or a path of this machine, is in a file that was about to be uploaded."""
+
+
+@dataclass(frozen=True)
+class UploadFile:
+    """One file as it is uploaded: `content` is the local file, or its bytes where something was taken out; `size` in bytes."""
+
+    path_in_repo: str
+    content: Path | bytes = field(repr=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+        object.__setattr__(self, "size", size)
+
+    def read(self) -> bytes:
+        """What will be uploaded."""
+        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+
+
+def checkpoint_files(
+    folder: str | Path,
+    *,
+    base_model: str | None = None,
+    readme: str | None = None,
+    extra: Mapping[str, Path] | None = None,
+) -> list[UploadFile]:
+    """The files of a checkpoint's folder that are uploaded, cleaned.
+
+    Args:
+        folder: full, merged or adapter.
+        base_model: Hub id that an adapter names as its backbone, instead of what it was trained from.
+        readme: text of the card; by default the folder's own README.
+        extra: name → further file, such as scores that lie elsewhere.
+
+    Raises:
+        OSError: the folder holds no weights in safetensors.
+        ValueError: an adapter's backbone is a local folder, which nobody else has.
+
+    Example:
+        >>> checkpoint_files("runs/mini")  # doctest: +SKIP
+        [UploadFile(path_in_repo='config.json', size=2210), ...]
+    """
+    root = Path(folder)
+    if not any(root.glob("*.safetensors")):
+        raise OSError(f"'{folder}' holds no .safetensors file: it is no checkpoint")
+    is_adapter = (root / "adapter_config.json").is_file()
+    names = sorted(
+        path.name
+        for path in root.iterdir()
+        if path.is_file() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in CHECKPOINT_FILES)
+    )
+    if is_adapter:  # a full model of an earlier run in the same folder
+        names = [
+            name
+            for name in names
+            if name not in ("config.json", "generation_config.json") and not name.startswith("model")
+        ]
+    sources = {**{name: root / name for name in names}, **(extra or {})}
+    files = [UploadFile(name, _content(name, path, base_model)) for name, path in sorted(sources.items())]
+    if readme is None and (root / "README.md").is_file():
+        readme = (root / "README.md").read_text(encoding="utf-8")
+    if readme is not None:
+        files.append(UploadFile("README.md", readme.encode()))
+    return files
+
+
+def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:
+    if not name.endswith(".json") or name in _AS_THEY_ARE:
+        return path
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if name == "adapter_config.json":
+        base = base_model or values.get("base_model_name_or_path")
+        facts = path.with_name("training_facts.json")
+        was_local = facts.is_file() and json.loads(facts.read_text(encoding="utf-8")).get("backbone_is_local")
+        if hub_id(base) is None or (was_local and base_model is None):
+            raise ValueError(
+                f"the adapter's backbone is '{last_part(base)}', a local folder that nobody else has. Mend: name the same backbone on the "
+                "Hub with base_model='owner/name', or push with merge=True, which folds the adapter in."
+            )
+        values["base_model_name_or_path"] = base
+    return (json.dumps(clean_json(values), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def clean_json(value: Any) -> Any:
+    """The same value without tokens and other secrets, folders, and absolute paths; of these the last part is left.
+
+    Example:
+        >>> clean_json({"hub_token": "hf_x", "output_dir": "o", "backbone": "/home/me/mini", "note": "see /home/me/a.txt", "r": 8})
+        {'backbone': 'mini', 'note': 'see a.txt', 'r': 8}
+    """
+    if isinstance(value, dict):
+        return {key: clean_json(entry) for key, entry in value.items() if not _is_private(str(key), entry)}
+    if isinstance(value, list):
+        return [clean_json(entry) for entry in value]
+    if isinstance(value, str):
+        if os.path.isabs(value) or value.startswith("~"):
+            return last_part(value)
+        return _HUB_TOKEN.sub("(removed)", _PATH.sub(lambda match: last_part(match[0]), value))
+    return value
+
+
+def _is_private(key: str, value: Any) -> bool:
+    return isinstance(value, str | bool) and _DROPPED.search(key) is not None and _SPECIAL_TOKEN.match(key) is None
+
+
+def check_uploads(files: Iterable[UploadFile]) -> None:
+    """Looks once more through every text file for tokens, for the values of secret environment variables, and for this machine's folders.
+
+    Raises:
+        SecretFoundError: naming the file and what kind of thing is in it, never the thing itself.
+    """
+    wanted = _secrets()
+    for file in files:
+        if not file.path_in_repo.endswith(_TEXT) or file.path_in_repo.endswith(_AS_THEY_ARE):
+            continue
+        text = file.read().decode("utf-8", "replace")
+        found = next((what for what, secret in wanted if secret.search(text)), None)
+        if found is None and _HUB_TOKEN.search(text):
+            found = "what looks like a Hugging Face token"
+        if found is not None:
+            raise SecretFoundError(
+                f"{file.path_in_repo} holds {found}: nothing was uploaded. Mend: take it out of the file."
+            )
+
+
+def _secrets() -> list[tuple[str, re.Pattern[str]]]:
+    from huggingface_hub import get_token
+
+    found = [
+        (f"the value of {name}", re.compile(re.escape(value)))
+        for name, value in os.environ.items()
+        if len(value) >= 12 and _SECRET_NAMES.search(name)
+    ]
+    token = get_token()
+    if token:
+        found.insert(0, ("your Hugging Face token", re.compile(re.escape(token))))
+    folders = {str(Path.home()), tempfile.gettempdir(), os.getcwd()}
+    return found + [
+        ("a path of this machine", re.compile(rf"(?<![\w.:/-]){re.escape(folder)}[/\\]"))
+        for folder in folders
+        if len(folder) > 3
+    ]
+
+
+def total_size(files: Iterable[UploadFile]) -> str:
+    """The files' size together, for people.
+
+    Example:
+        >>> total_size([UploadFile("a", b"0" * 1500)])
+        '1.5 kB'
+    """
+    return size_text(sum(file.size for file in files))
+
+
+def size_text(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError

@@ -1,0 +1,54 @@
+"""`preparation.json`: how a data set was prepared, for the cards. It lies in the folder of the data.
+
+Every part and every key may be missing; unknown keys are kept and not shown::
+
+    {
+      "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1", "preset": "default",
+                     "panel": [{"focus": "…", "temperature": 1.0, "mode": "label"}, …], "num_requests": 0, "num_votes": 0,
+                     "failures": {"blocked": 0}, "cost_usd": 0.0},
+      "combine": {"distribution_weight": 1.0, "outside": "error", …},
+      "dime_aug": {"preset": "default", "num_mixed": 0, …},
+      "source": {"dataset": "owner/name", "revision": "…", "license": "…", "vote_source": "…", "restricted": false}
+    }
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PARTS", "PREPARATION_NAME", "read_preparation"]
+
+
+PREPARATION_NAME = "preparation.json"
+PARTS = ("annotation", "combine", "dime_aug", "source")
+
+
+def read_preparation(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """What `preparation.json` in a folder says, one mapping a part; empty where there is no such file.
+
+    Raises:
+        ValueError: the file is no JSON object, or a part of it is none.
+
+    Example:
+        >>> read_preparation("no-such-folder")
+        {}
+    """
+    file = Path(folder) / PREPARATION_NAME
+    if not file.is_file():
+        return {}
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{PREPARATION_NAME} in {folder} cannot be read ({error}). Mend: prepare the data again."
+        ) from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{PREPARATION_NAME} in {folder} is no JSON object. Mend: prepare the data again.")
+    for part in PARTS:
+        if not isinstance(values.get(part, {}), dict):
+            raise ValueError(
+                f"{PREPARATION_NAME} in {folder}: {part!r} is no JSON object. Mend: prepare the data again."
+            )
+    return {part: values[part] for part in PARTS if values.get(part)}

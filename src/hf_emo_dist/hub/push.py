@@ -1,0 +1,128 @@
+"""To the Hub: a checkpoint, a data set of votes, a metric. One commit each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..markdown import hub_id
+from .card import model_card
+from .commit import PushReport, commit_files, full_name
+from .facts import PLOTS, gather_model_facts
+from .files import checkpoint_files
+from .rendering import is_edited
+
+__all__ = ["push_model"]
+
+logger = logging.getLogger(__name__)
+
+
+def push_model(
+    checkpoint: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    merge: bool = False,
+    base_model: str | None = None,
+    scores: str | os.PathLike[str] | None = None,
+    dataset: str | os.PathLike[str] | None = None,
+    licence: str | None = None,
+    overwrite_card: bool = False,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    dry_run: bool = False,
+) -> PushReport:
+    """Pushes a checkpoint with its processor and its card to a model repository.
+
+    Uploaded are weights in safetensors, configuration, processor, training arguments and scores, without tokens, folders or optimizer state.
+    A README in the folder that was edited by hand goes up as it is, and one that was edited on the Hub is kept there.
+
+    Args:
+        checkpoint: a local folder: full, merged or adapter, such as the output folder of a training.
+        repo_id: `owner/name`, or `name` for your own account.
+        merge: fold an adapter into its backbone and push the full model.
+        base_model: Hub id of an adapter's backbone, where it was trained from a local copy.
+        scores: a `scores.json`; by default the one in the folder. Its plots go along.
+        dataset: folder or Hub id of the data set, for the card, where the training did not record it.
+        licence: of the checkpoint; by default worked out from those of base model and data.
+        overwrite_card: write the card anew even where somebody has edited it.
+        private: whether a repository that is made is private; None leaves it to the account's settings.
+        token: the Hub's; by default the one that `hf auth login` stored.
+        revision: branch to push to.
+        create_pr: open a pull request instead.
+        commit_message: of the commit.
+        dry_run: list files and sizes, and send nothing.
+
+    Returns:
+        What was pushed; `str(report)` lists it.
+
+    Raises:
+        OSError: the folder is no checkpoint, or the Hub cannot be reached.
+        ValueError: an adapter's backbone is a local folder; the label order was changed; or a token or path is in a file (nothing is sent).
+        PermissionError: the token may not write there.
+
+    Example:
+        >>> print(push_model("my_model", "you/my-model", dry_run=True))  # doctest: +SKIP
+        9 files, 27.1 MB, would be pushed to the model you/my-model (public unless your account's settings say otherwise if new)
+    """
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        raise OSError(
+            f"'{checkpoint}' is no folder: name the output folder of a training, or what load_emotion_model's model was saved to"
+        )
+    if base_model is not None and hub_id(base_model) is None:
+        raise ValueError(f"base_model={base_model!r} is no model on the Hub: give owner/name")
+    if not dry_run:
+        repo_id = full_name(repo_id, token)
+    about: dict[str, Any] = {
+        "repo_id": repo_id, "scores": scores, "dataset": dataset, "base_model": base_model, "licence": licence
+    }  # fmt: skip
+    is_adapter = (folder / "adapter_config.json").is_file()
+    merged = merge and is_adapter
+    facts = gather_model_facts(folder, **about, layout="merged" if merged else None)
+    readme = folder / "README.md"
+    card = model_card(facts)
+    if readme.is_file() and not overwrite_card:
+        own = readme.read_text(encoding="utf-8")
+        if is_edited(own):
+            logger.info("%s was edited by hand and goes up as it is", readme)
+            card = own
+    extra: dict[str, Path] = {}
+    if scores is not None:
+        beside = Path(scores).parent
+        extra = {"scores.json": Path(scores), **{name: beside / name for name in PLOTS if (beside / name).is_file()}}
+    options: dict[str, Any] = {
+        "message": commit_message or f"Upload {facts.name} with hf_emo_dist", "private": private, "token": token,
+        "revision": revision, "create_pr": create_pr, "dry_run": dry_run, "overwrite_card": overwrite_card,
+    }  # fmt: skip
+    if not merged:
+        return commit_files(
+            repo_id, checkpoint_files(folder, base_model=base_model, readme=card, extra=extra), **options
+        )
+    for name in (
+        "training_args.json",
+        "training_facts.json",
+        "train_results.json",
+        "recipe.json",
+        "scores.json",
+        "scores.md",
+        *PLOTS,
+    ):
+        if (folder / name).is_file():
+            extra.setdefault(name, folder / name)
+    with tempfile.TemporaryDirectory() as work:
+        _merge(folder, work)
+        return commit_files(repo_id, checkpoint_files(work, readme=card, extra=extra), **options)
+
+
+def _merge(folder: Path, target: str) -> None:
+    from .load import load_emotion_model
+
+    model, processor = load_emotion_model(folder, merge=True)
+    model.save_pretrained(target)
+    processor.save_pretrained(target)

@@ -1,0 +1,116 @@
+"""Which columns of a data set of votes are published: the votes, and nothing that anybody said or wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["REPLIES", "TRANSCRIPTS", "ChosenColumns", "choose_columns"]
+
+#: What was said, or what was sent to an annotator and may hold it.
+TRANSCRIPTS = ("transcript", "text", "sentence", "words", "prompt", "system_prompt", "request")
+#: What an annotator wrote beyond its label or distribution.
+REPLIES = (
+    "raw",
+    "raw_text",
+    "raw_reply",
+    "reply",
+    "response",
+    "output",
+    "reasoning",
+    "thinking",
+    "rationale",
+    "explanation",
+    "detail",
+)
+# in a ledger these are a reply, and digests
+_LEDGER = {"text": "include_replies", "request": None, "audio": None}
+# columns whose strings are names, labels or numbers of this library's own
+_KNOWN = frozenset((
+    "id", "row_id", "reply_id", "key", "speaker", "corpus", "language", "gender", "split", "fold", "file", "intended",
+    "intensity", "consensus", "donor", "human_votes", "human_vote_weights", "human_distribution",
+    "emotion_distribution", "true_distribution", "synthetic_votes", "synthetic_annotations", "mixed_from",
+    "mix_ratio", "label", "labels", "distribution", "model", "model_requested", "model_version", "model_answered",
+    "focus", "wording", "persona", "temperature", "mode", "replicate", "outcome", "backend", "plan", "prompt_version",
+    "preset", "panel", "member", "emotions", "created", "settings", "preparation", "version", "audio_hash", "emotion",
+    "votes", "counts", "attempt", "audio_tokens",
+))  # fmt: skip
+# names of people, or what identifies a recording beyond its id
+_PERSONAL = ("human_raters", "rater", "raters", "annotator_id", "worker_id")
+
+
+@dataclass(frozen=True)
+class ChosenColumns:
+    """Columns to publish, and the others with the reason why not."""
+
+    kept: tuple[str, ...]
+    withheld: dict[str, str]
+
+
+def choose_columns(
+    features: Mapping[str, Any],
+    *,
+    include_transcripts: bool = False,
+    include_replies: bool = False,
+    columns: Sequence[str] | None = None,
+) -> ChosenColumns:
+    """Sorts the columns of a data set.
+
+    Args:
+        features: its `features`.
+        include_transcripts: also what was said, and the prompts that hold it.
+        include_replies: also what annotators wrote.
+        columns: further columns to publish, by name.
+
+    Raises:
+        ValueError: `columns` names one that is not there.
+
+    Example:
+        >>> from datasets import Value
+        >>> choose_columns({"id": Value("string"), "transcript": Value("string"), "seconds": Value("float32")}).withheld
+        {'transcript': 'include_transcripts'}
+    """
+    asked = set(columns or ())
+    missing = asked - set(features)
+    if missing:
+        raise ValueError(f"there are no columns {', '.join(sorted(missing))}; there are {', '.join(features)}")
+    allowed = {"include_transcripts": include_transcripts, "include_replies": include_replies}
+    is_ledger = "outcome" in features and "key" in features
+    kept, withheld = [], {}
+    for name, feature in features.items():
+        reason = None
+        if is_ledger and name in _LEDGER:
+            reason = _LEDGER[name]
+        elif type(feature).__name__ in ("Audio", "Image", "Video") or name == "audio":
+            reason = "push_dataset"  # recordings go with their data set
+        elif name in TRANSCRIPTS:
+            reason = "include_transcripts"
+        elif name in REPLIES or any(part in (*REPLIES, *TRANSCRIPTS) for part in _parts(feature)):
+            reason = "include_replies"
+        elif name in _PERSONAL or (name not in _KNOWN and _holds_text(feature)):
+            reason = f"columns=['{name}']"
+        if reason is None or allowed.get(reason) or name in asked:
+            kept.append(name)
+        else:
+            withheld[name] = reason
+    return ChosenColumns(tuple(kept), withheld)
+
+
+def _parts(feature: Any) -> list[str]:
+    """Names of the fields of a struct, or of a list of structs."""
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", feature)
+    return list(inner) if isinstance(inner, Mapping) else []
+
+
+def _holds_text(feature: Any) -> bool:
+    """Whether free text can stand in a column: strings and bytes, but not the field names of a struct of numbers."""
+    if isinstance(feature, Mapping):
+        return any(_holds_text(entry) for entry in feature.values())
+    if isinstance(feature, list):
+        return any(_holds_text(entry) for entry in feature)
+    inner = getattr(feature, "feature", None)
+    if inner is not None:
+        return _holds_text(inner)
+    dtype = str(getattr(feature, "dtype", "string"))
+    return not dtype.startswith(("int", "uint", "float", "bool", "double", "time", "date", "duration"))

@@ -1,0 +1,276 @@
+"""`pipeline("speech-emotion-distribution", model=id)`: from a recording to the distribution of perceived emotions."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipeline, Pipeline
+
+from ..audio import SAMPLING_RATE
+from .audio_inputs import Clip, check_window, name_of, open_clip
+from .modeling import Qwen2AudioForEmotionDistribution
+from .processing import EmotionDistributionProcessor
+
+logger = logging.getLogger(__name__)
+
+TASK = "speech-emotion-distribution"
+ON_ERROR = ("raise", "return")
+
+
+class SpeechEmotionDistributionPipeline(Pipeline):
+    """Predicts the distribution of perceived emotions for recordings of any length.
+
+    A recording over 30 s is cut into equal windows; its distribution is the windows' mean, weighted by duration. Of several
+    inputs, one that cannot be read does not stop the others: its result is ``{"error": message}``, and it is named in a
+    warning. A single one raises.
+
+    Args:
+        model: a `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one.
+        processor: its `EmotionDistributionProcessor`; by default the one beside the checkpoint that the model was loaded from.
+        kwargs: those of `transformers.Pipeline` (`device`, `batch_size`, …) and defaults for those of a call.
+
+    Example:
+        >>> import hf_emo_dist
+        >>> from transformers import pipeline
+        >>> pipe = pipeline("speech-emotion-distribution", model="you/checkpoint")  # doctest: +SKIP
+        >>> pipe("clip.wav")  # doctest: +SKIP
+        [{'label': 'neutral', 'score': 0.61}, {'label': 'sad', 'score': 0.27}, ...]
+    """
+
+    # The processor is loaded here: for an adapter, transformers would load its backbone's.
+    _load_processor = False
+    _load_tokenizer = False
+    _load_feature_extractor = False
+    _load_image_processor = False
+
+    def __init__(self, model: Any, processor: Any = None, **kwargs: Any) -> None:
+        network = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if not isinstance(network, Qwen2AudioForEmotionDistribution):
+            raise ValueError(
+                f"the {TASK} pipeline needs a Qwen2AudioForEmotionDistribution, and what was loaded is a {type(network).__name__}. "
+                "Where a checkpoint of this library was named, hf_emo_dist.load_emotion_model(name) says what is wrong with it."
+            )
+        if processor is None:
+            processor = processor_of(network)
+        if tuple(processor.emotions) != network.config.emotions:
+            raise ValueError(
+                f"the model answers with {list(network.config.emotions)} and its processor asks for {processor.emotions}: one of the "
+                "two files was changed. Restore them from the original checkpoint."
+            )
+        for name in ("tokenizer", "feature_extractor", "image_processor"):
+            kwargs.pop(name, None)  # they are in the processor
+        super().__init__(model=model, processor=processor, **kwargs)
+        self.model.eval()
+
+    def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        known = {
+            "transcript": 0, "speaker": 0, "sampling_rate": 0, "window_seconds": 0, "on_error": 0,
+            "top_k": 2, "return_track": 2,
+        }  # fmt: skip
+        parts: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
+        for name, value in parameters.items():
+            if name not in known:
+                raise TypeError(f"{name!r} is no argument of the {TASK} pipeline; there are {', '.join(known)}")
+            parts[known[name]][name] = value
+        if "window_seconds" in parameters:
+            check_window(parameters["window_seconds"])
+        if parameters.get("top_k") is not None and parameters["top_k"] < 1:
+            raise ValueError(f"top_k={parameters['top_k']} must be at least 1, or None for the whole distribution")
+        if parameters.get("on_error", "raise") not in ON_ERROR:
+            raise ValueError(f"on_error={parameters['on_error']!r} must be one of {', '.join(ON_ERROR)}")
+        return parts
+
+    def __call__(
+        self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Distributions of one recording or of many.
+
+        Args:
+            inputs: a path; an http(s) URL; the bytes of a file; an array or tensor (T,) or (C, T) at `sampling_rate`;
+                ``{"array", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; a data set row with `audio` and, where
+                known, `transcript`, `speaker` and `id`; or a list, a `Dataset` or a generator of these.
+            batch_size: windows a forward pass (default: 1, or what the pipeline was made with).
+            num_workers: accepted for transformers' sake, and not used.
+            transcript: the words, for a model that reads them; for a list of inputs one each, None where unknown.
+            speaker: who speaks, likewise.
+            sampling_rate: of bare arrays, in Hz (default: 16,000).
+            window_seconds: longest window (default: 30). With shorter ones the track is finer, and the distribution is the mean of what
+                is heard in each of them alone.
+            top_k: only the k most probable emotions; None (the default) is the whole distribution.
+            return_track: also how the distribution changes over time.
+            on_error: ``"return"`` an unreadable input's message in its place (the default for many), or ``"raise"`` (for one).
+
+        Returns:
+            For each input a list of ``{"label", "score"}``, most probable first; without `top_k` the scores sum to 1. With
+            `return_track`, ``{"distribution": that list, "track": [{"start", "end", "distribution"}, …]}``, times in seconds. A list
+            for a list, an iterator for a `Dataset` or a generator.
+
+        Raises:
+            AudioError: the recording cannot be used; the message names it.
+            TypeError: an unknown argument.
+            ValueError: an argument is out of range, or there are not as many transcripts as inputs.
+        """
+        before, _, after = self._sanitize_parameters(**kwargs)
+        before, after = {**self._preprocess_params, **before}, {**self._postprocess_params, **after}
+        size = batch_size or self._batch_size or 1
+        if isinstance(inputs, list | tuple) and not (inputs and isinstance(inputs[0], int | float)):
+            return list(self._answers(inputs, size, before, after))
+        if _is_many(inputs):
+            return self._answers(inputs, size, before, after)
+        return next(self._answers([inputs], size, {"on_error": "raise", **before}, after, single=True))
+
+    def _answers(
+        self,
+        inputs: Iterable[Any],
+        batch_size: int,
+        before: dict[str, Any],
+        after: dict[str, Any],
+        single: bool = False,
+    ) -> Iterator[Any]:
+        options = dict(before)
+        on_error = options.pop("on_error", "return")
+        words = {name: _one_each(options.pop(name, None), inputs, name, single) for name in ("transcript", "speaker")}
+        clips: deque[Clip] = deque()
+        waiting: deque[tuple[Clip, int]] = deque()
+        failed = []
+        for number, value in enumerate(inputs):
+            name = name_of(value, number)
+            try:
+                clip = open_clip(value, name, **{key: given(number) for key, given in words.items()}, **options)
+            except (ValueError, OSError) as error:  # an AudioError is a ValueError
+                if on_error == "raise":
+                    raise
+                failed.append(name)
+                logger.warning("%s", error)
+                clip = Clip(name, error=error)
+            clips.append(clip)
+            waiting.extend((clip, i) for i in range(len(clip.windows)))
+            while len(waiting) >= batch_size:
+                self._predict([waiting.popleft() for _ in range(batch_size)])
+            while clips and clips[0].done:
+                yield self.postprocess(clips.popleft(), **after)
+        while waiting:
+            self._predict([waiting.popleft() for _ in range(min(batch_size, len(waiting)))])
+        while clips:
+            yield self.postprocess(clips.popleft(), **after)
+        if failed:
+            shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
+            logger.warning("%d inputs could not be read: %s", len(failed), shown)
+
+    def _predict(self, windows: Sequence[tuple[Clip, int]]) -> None:
+        inputs = self.processor(
+            audio=[clip.windows[i] for clip, i in windows],
+            transcript=[clip.transcript for clip, _ in windows],
+            speaker=[clip.speaker for clip, _ in windows],
+            row_ids=[clip.name for clip, _ in windows],
+        )
+        for (clip, i), distribution in zip(windows, self.forward(dict(inputs)), strict=True):
+            clip.distributions[i] = distribution.numpy()
+
+    def preprocess(self, input_: Any, **parameters: Any) -> Clip:
+        """Reads one input; a step of transformers' pipelines, see `__call__` for what it takes."""
+        parameters.pop("on_error", None)
+        return open_clip(input_, name_of(input_, 0), **parameters)
+
+    def _forward(self, input_tensors: dict[str, Any], **parameters: Any) -> torch.Tensor:
+        return self.model(**input_tensors).logits.double().softmax(-1)
+
+    def get_inference_context(self) -> Any:
+        """Nothing is kept for a backward pass."""
+        return torch.inference_mode
+
+    def postprocess(self, model_outputs: Clip, top_k: int | None = None, return_track: bool = False) -> Any:
+        """What a user gets for one recording."""
+        clip = model_outputs
+        if clip.error is not None:
+            return {"error": str(clip.error)}
+        seconds = np.array([len(window) for window in clip.windows]) / SAMPLING_RATE
+        matrix = np.stack([value for value in clip.distributions if value is not None])
+        scores = self._scores((seconds[:, None] * matrix).sum(0) / seconds.sum(), top_k)
+        if not return_track:
+            return scores
+        ends = seconds.cumsum()
+        track = [
+            {"start": float(end - length), "end": float(end), "distribution": self._scores(row, top_k)}
+            for end, length, row in zip(ends, seconds, matrix, strict=True)
+        ]
+        return {"distribution": scores, "track": track}
+
+    def _scores(self, distribution: np.ndarray, top_k: int | None) -> list[dict[str, Any]]:
+        order = np.argsort(-distribution, kind="stable")[:top_k]
+        labels = self.model.config.id2label
+        return [{"label": labels[int(i)], "score": float(distribution[i])} for i in order]
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Saves the model and its processor. No code is written beside them: `import hf_emo_dist` registers the pipeline."""
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+
+
+class _AudioClassification(AudioClassificationPipeline):
+    """transformers' own audio-classification pipeline, but for our models, which need a prompt beside the audio, ours."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        model: Any = kwargs.get("model", args[0] if args else None)
+        network = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if not isinstance(network, Qwen2AudioForEmotionDistribution):
+            return AudioClassificationPipeline(*args, **kwargs)
+        kwargs.setdefault("top_k", 5)  # as there
+        kwargs.pop("function_to_apply", None)
+        return SpeechEmotionDistributionPipeline(*args, **kwargs)
+
+
+def processor_of(model: Qwen2AudioForEmotionDistribution) -> EmotionDistributionProcessor:
+    """The processor beside the checkpoint that a model was loaded from.
+
+    Raises:
+        ValueError: it was not loaded from a checkpoint.
+        OSError: there is no processor.
+    """
+    if model.loaded_from is None:
+        raise ValueError(
+            "this model was not loaded from a checkpoint: pass processor=..., its EmotionDistributionProcessor"
+        )
+    name, hub = model.loaded_from
+    return EmotionDistributionProcessor.from_pretrained(name, **hub)
+
+
+def _is_many(inputs: Any) -> bool:
+    """A `Dataset`, a generator or the like: anything that gives inputs one by one and is none itself."""
+    if isinstance(
+        inputs, str | bytes | bytearray | memoryview | os.PathLike | Mapping | np.ndarray | torch.Tensor | list | tuple
+    ):
+        return False
+    return isinstance(inputs, Iterable) or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
+
+
+def _one_each(value: Any, inputs: Any, name: str, single: bool) -> Any:
+    if value is None or isinstance(value, str):
+        if value is not None and not single:
+            raise ValueError(f"{name} is one string for several inputs: give a list with one each, None where unknown")
+        return lambda number: value
+    values = list(value)
+    if hasattr(inputs, "__len__") and len(inputs) != len(values):
+        raise ValueError(
+            f"{len(inputs)} inputs but {len(values)} values of `{name}`: give one each, None where unknown"
+        )
+    return lambda number: values[number]
+
+
+def _register() -> None:
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK, SpeechEmotionDistributionPipeline, pt_model=Qwen2AudioForEmotionDistribution, type="audio"
+    )
+    # it would make save_pretrained copy this module beside the model and ask for trust_remote_code when that is loaded
+    del SpeechEmotionDistributionPipeline._registered_impl
+    stock = PIPELINE_REGISTRY.supported_tasks["audio-classification"]
+    PIPELINE_REGISTRY.supported_tasks["audio-classification"] = {**stock, "impl": _AudioClassification}
+
+
+_register()

@@ -1,0 +1,77 @@
+"""Every figure over predicted and reference distributions, in NumPy: one function a figure, and :func:`compute_scores` for all of them.
+
+Functions of two distributions take rows (N, K) and give (N,), or take (K,) and give an array of shape (). They compute
+in float64 whatever comes in, and divide rows by their sums, so that rounding in float16 or float32 does no harm.
+"""
+
+from ..bootstrap import bootstrap_interval, bootstrap_score, paired_bootstrap, paired_permutation_test
+from ..distributions import entropy
+from .agreement import fleiss_kappa, krippendorff_alpha, observed_agreement
+from .calibration import expected_calibration_error
+from .classes import (
+    accuracy,
+    entropy_correlation,
+    entropy_error,
+    macro_f1,
+    unweighted_average_recall,
+    weighted_f1,
+)
+from .divergences import (
+    bhattacharyya_coefficient,
+    jensen_shannon_distance,
+    jensen_shannon_divergence,
+    kl_divergence,
+)
+from .floor import fit_dirichlet_prior, js_divergence_above_floor, js_divergence_floor
+from .label_distribution import (
+    brier_score,
+    canberra_metric,
+    chebyshev_distance,
+    clark_distance,
+    cosine_similarity,
+    intersection_similarity,
+    r2_score,
+)
+from .likelihood import log_likelihood_per_vote, unbiased_brier_score
+from .rows import EPSILON
+from .summary import compute_scores
+from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance
+
+__all__ = [
+    "EPSILON",
+    "PLEASURE_AROUSAL",
+    "accuracy",
+    "bhattacharyya_coefficient",
+    "bootstrap_interval",
+    "bootstrap_score",
+    "brier_score",
+    "canberra_metric",
+    "chebyshev_distance",
+    "circumplex_cost",
+    "clark_distance",
+    "compute_scores",
+    "cosine_similarity",
+    "entropy",
+    "entropy_correlation",
+    "entropy_error",
+    "expected_calibration_error",
+    "fit_dirichlet_prior",
+    "fleiss_kappa",
+    "intersection_similarity",
+    "jensen_shannon_distance",
+    "jensen_shannon_divergence",
+    "js_divergence_above_floor",
+    "js_divergence_floor",
+    "kl_divergence",
+    "krippendorff_alpha",
+    "log_likelihood_per_vote",
+    "macro_f1",
+    "observed_agreement",
+    "paired_bootstrap",
+    "paired_permutation_test",
+    "r2_score",
+    "unbiased_brier_score",
+    "unweighted_average_recall",
+    "wasserstein_distance",
+    "weighted_f1",
+]

@@ -1,0 +1,168 @@
+"""Figures of the dominant class, and how well ambiguity itself is predicted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..distributions import check_choice, dominant, dominant_ties, entropy
+from .rows import FloatArray, checked_pair
+
+__all__ = [
+    "Ties",
+    "accuracy",
+    "entropy_correlation",
+    "entropy_error",
+    "macro_f1",
+    "unweighted_average_recall",
+    "weighted_f1",
+]
+
+Ties = Literal["first", "drop"]
+
+
+def _classes(predictions: ArrayLike, references: ArrayLike, ties: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    check_choice("ties", ties, ("first", "drop"))
+    p, q = (np.atleast_2d(rows) for rows in checked_pair(predictions, references, ("predictions", "references")))
+    if ties == "drop":
+        clear = dominant_ties(q).sum(axis=-1) == 1
+        p, q = p[clear], q[clear]
+    return dominant(p), dominant(q)
+
+
+def accuracy(predictions: ArrayLike, references: ArrayLike, ties: Ties = "first") -> float:
+    """Share of rows whose dominant class is that of the reference, higher is better.
+
+    Args:
+        predictions: Distributions (N, K). The dominant class is the largest entry, the first among equals.
+        references: Distributions (N, K).
+        ties: Where the reference has several largest entries, the ``"first"`` in the order of the emotions is its
+            class, as with ``argmax``; or ``"drop"`` leaves such rows out.
+
+    Returns:
+        0 to 1; NaN where no row is left.
+
+    Raises:
+        ValueError: The shapes differ, or a row is not a distribution.
+
+    Example:
+        >>> accuracy([[0.9, 0.1], [0.9, 0.1]], [[0.6, 0.4], [0.4, 0.6]])
+        0.5
+    """
+    predicted, true = _classes(predictions, references, ties)
+    return float(np.mean(predicted == true)) if len(true) else math.nan
+
+
+def _confusions(predictions: ArrayLike, references: ArrayLike, ties: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return hits, number of predictions and number of reference rows of each class."""
+    predicted, true = _classes(predictions, references, ties)
+    size = np.asarray(references).shape[-1]
+    hits = np.bincount(true[predicted == true], minlength=size).astype(np.float64)
+    named = np.bincount(predicted, minlength=size).astype(np.float64)
+    return hits, named, np.bincount(true, minlength=size).astype(np.float64)
+
+
+def macro_f1(predictions: ArrayLike, references: ArrayLike, ties: Ties = "first") -> float:
+    """Mean F1 of the dominant classes, each class alike, 0 to 1, higher is better; classes on neither side are left out.
+
+    Arguments and errors as for :func:`accuracy`.
+
+    >>> macro_f1([[0.9, 0.1], [0.9, 0.1]], [[0.6, 0.4], [0.4, 0.6]]) == (2 / 3 + 0) / 2
+    True
+    """
+    hits, named, support = _confusions(predictions, references, ties)
+    there = named + support > 0
+    return float((2.0 * hits[there] / (named + support)[there]).mean()) if there.any() else math.nan
+
+
+def weighted_f1(predictions: ArrayLike, references: ArrayLike, ties: Ties = "first") -> float:
+    """Mean F1 of the dominant classes, each weighted by its number of reference rows, 0 to 1, higher is better.
+
+    Arguments and errors as for :func:`accuracy`.
+
+    >>> weighted_f1([[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.4, 0.6]])
+    1.0
+    """
+    hits, named, support = _confusions(predictions, references, ties)
+    f1 = 2.0 * hits / np.maximum(named + support, 1.0)
+    return float((f1 * support).sum() / support.sum()) if support.any() else math.nan
+
+
+def unweighted_average_recall(predictions: ArrayLike, references: ArrayLike, ties: Ties = "first") -> float:
+    """UAR: mean recall of the dominant classes, each class alike (Schuller et al. 2009, Interspeech Emotion Challenge), higher is better.
+
+    0 to 1; a constant prediction gets 1 over the number of classes. Classes without a reference row are left out. Arguments and errors as for
+    :func:`accuracy`.
+
+    >>> unweighted_average_recall([[0.9, 0.1]] * 3, [[0.6, 0.4], [0.4, 0.6], [0.3, 0.7]])
+    0.5
+    """
+    hits, _, support = _confusions(predictions, references, ties)
+    there = support > 0
+    return float((hits[there] / support[there]).mean()) if there.any() else math.nan
+
+
+def entropy_error(predictions: ArrayLike, references: ArrayLike, base: float = 2) -> FloatArray:
+    """Entropy of each prediction minus that of its reference, in bits by default; 0 is best, below 0 the prediction is too sharp.
+
+    Range: minus to plus ``log_base(K)``. The entropy of shares of n votes is too low, by about ``(K - 1) / (2 n ln 2)`` bits (Miller 1955), so
+    that a perfect prediction lies above 0.
+
+    Args:
+        predictions: Distributions (N, K) or (K,).
+        references: Distributions of the same shape.
+        base: Base of the logarithm.
+
+    Returns:
+        float64 array (N,), or of shape ().
+
+    Raises:
+        ValueError: The shapes differ, or a row is not a distribution.
+
+    Example:
+        >>> entropy_error([[1.0, 0.0], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.5]])
+        array([-1.,  0.])
+    """
+    p, q = checked_pair(predictions, references, ("predictions", "references"))
+    return np.asarray(entropy(p, base) - entropy(q, base))
+
+
+def entropy_correlation(
+    predictions: ArrayLike, references: ArrayLike, method: Literal["pearson", "spearman"] = "pearson"
+) -> float:
+    """Correlation over the rows between the entropy of predictions and of references: is it known *where* listeners disagree?
+
+    -1 to 1, higher is better; 0 without relation. NaN with fewer than two rows, or where either entropy is the same in every row.
+
+    Args:
+        predictions: Distributions (N, K).
+        references: Distributions (N, K).
+        method: ``"pearson"``, or ``"spearman"`` (of the ranks, equal values sharing their mean rank).
+
+    Returns:
+        The correlation.
+
+    Raises:
+        ValueError: The shapes differ, or a row is not a distribution.
+
+    Example:
+        >>> round(entropy_correlation([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0]], [[0.6, 0.4], [0.8, 0.2], [1.0, 0.0]], "spearman"), 6)
+        1.0
+    """
+    check_choice("method", method, ("pearson", "spearman"))
+    p, q = (np.atleast_2d(rows) for rows in checked_pair(predictions, references, ("predictions", "references")))
+    # rounded, so that the order of summing does not tell equal entropies apart
+    first, second = np.round(entropy(p), 12), np.round(entropy(q), 12)
+    if method == "spearman":
+        first, second = _mean_ranks(first), _mean_ranks(second)
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(np.clip(np.corrcoef(first, second)[0, 1], -1.0, 1.0))
+
+
+def _mean_ranks(values: FloatArray) -> FloatArray:
+    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(sizes) - (sizes - 1) / 2.0)[group])

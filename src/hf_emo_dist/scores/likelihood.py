@@ -1,0 +1,86 @@
+"""Scores of a predicted distribution on the votes themselves: proper, so that the true distribution is the best answer whatever the number of votes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .label_distribution import brier_score
+from .rows import EPSILON, FloatArray, checked_counts, checked_rows
+
+__all__ = ["log_likelihood_per_vote", "unbiased_brier_score"]
+
+
+def log_likelihood_per_vote(p: ArrayLike, counts: ArrayLike, epsilon: float = EPSILON) -> FloatArray:
+    """Mean log-likelihood, in nats a vote, of each row's votes under the predicted distribution (Good 1952), higher is better.
+
+    ``sum(counts * ln(max(p, epsilon))) / sum(counts)``, from ``ln(epsilon)`` to 0. The floor keeps one denied vote from making it infinite; a
+    vote costs at most ``-ln(epsilon)``, 16.1 nats by default. :func:`hf_emo_dist.compute_scores` reports the mean over votes, not over rows.
+
+    Args:
+        p: Predicted distributions (N, K) or (K,).
+        counts: Votes of the same shape, not negative; weighted votes need not be whole.
+        epsilon: Floor under `p`.
+
+    Returns:
+        float64 array (N,), or of shape (); NaN for a row without votes.
+
+    Raises:
+        ValueError: The shapes differ, a row of `p` is not a distribution, or a count is negative or not finite.
+
+    Example:
+        >>> log_likelihood_per_vote([[0.5, 0.5], [0.5, 0.5]], [[3, 1], [0, 0]])
+        array([-0.69314718,         nan])
+    """
+    total, votes = log_likelihood(p, counts, epsilon)
+    return np.divide(total, votes, out=np.full_like(total, np.nan), where=votes > 0)
+
+
+def log_likelihood(p: ArrayLike, counts: ArrayLike, epsilon: float = EPSILON) -> tuple[FloatArray, FloatArray]:
+    """Return each row's log-likelihood in nats and its number of votes.
+
+    >>> log_likelihood([[0.5, 0.5]], [[1, 1]])[1]
+    array([2.])
+    """
+    predicted, votes = checked_rows(p, "p"), checked_counts(counts)
+    if predicted.shape != votes.shape:
+        raise ValueError(f"Predictions have the shape {predicted.shape} and counts {votes.shape}; they must be alike.")
+    if not epsilon > 0:
+        raise ValueError(f"`epsilon` must be over 0, got {epsilon}.")
+    total = (votes * np.log(np.maximum(predicted, epsilon))).sum(axis=-1)
+    return np.asarray(total), np.asarray(votes.sum(axis=-1))
+
+
+def unbiased_brier_score(p: ArrayLike, counts: ArrayLike) -> FloatArray:
+    """Squared error to the distribution *behind* the votes, without the noise of the votes; lower is better.
+
+    For n independent votes with shares ``f``, ``E|p - f|**2 = |p - q|**2 + (1 - |q|**2) / n`` where q is the true distribution (the multinomial
+    variance), and ``(1 - |f|**2) / (n - 1)`` estimates that last term without bias. So ``|p - f|**2 - (1 - |f|**2) / (n - 1)`` has the expectation
+    ``|p - q|**2`` for every n of at least 2 (the idea of Bröcker 2012, doi:10.1002/qj.1891, for the multinomial). It lies between -1 and 2; single
+    rows can be below 0, the mean over many cannot be by more than chance.
+
+    Args:
+        p: Predicted distributions (N, K) or (K,).
+        counts: Votes of the same shape, whole.
+
+    Returns:
+        float64 array (N,), or of shape (); NaN for a row with fewer than 2 votes.
+
+    Raises:
+        ValueError: The shapes differ, a row of `p` is not a distribution, or a count is negative, not finite or not whole.
+
+    Example:
+        >>> unbiased_brier_score([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]], [[1, 1], [2, 0], [1, 0]]).round(3)
+        array([-0.5,  0.5,  nan])
+    """
+    predicted, votes = np.atleast_2d(checked_rows(p, "p")), checked_counts(counts, whole=True)
+    if predicted.shape != np.atleast_2d(votes).shape:
+        raise ValueError(f"Predictions have the shape {np.shape(p)} and counts {votes.shape}; they must be alike.")
+    rows = np.atleast_2d(votes)
+    number = rows.sum(axis=-1)
+    enough = number >= 2
+    result = np.full(len(rows), np.nan)
+    shares = rows[enough] / number[enough, None]
+    noise = (1.0 - (shares**2).sum(axis=-1)) / (number[enough] - 1.0)
+    result[enough] = brier_score(predicted[enough], shares) - noise
+    return result.reshape(votes.shape[:-1])

@@ -1,0 +1,203 @@
+"""Small corpora in the formats of the real ones, with invented votes (the quoted lines of public readmes aside)."""
+
+import json
+
+import numpy as np
+
+from hf_emo_dist.audio import encode_wav
+
+WAV = encode_wav(0.1 * np.sin(np.arange(1600)))
+
+
+def write(path, text, encoding="utf-8"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return path
+
+
+def wav(path):
+    return write(path, WAV)
+
+
+def block(turn, tags, code="xxx", means="[2.5000, 3.5000, 1.5000]", comment="()"):
+    """A block of an IEMOCAP evaluation file: rater to tags, besides a dimensional rater and the actor's own vote."""
+    lines = [f"[6.2901 - 8.2357]\t{turn}\t{code}\t{means}"]
+    lines += [f"{rater}:\t{text}\t{comment}" for rater, text in tags.items()]
+    lines += ["C-F1:\tAnger;\t(myself)", "A-E3:\tval 3; act 2; dom  2;\t()"]
+    return "\n".join(lines) + "\n\n"
+
+
+# Quoted by the formats' public descriptions.
+QUOTED_BLOCK = (
+    "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\n"
+    "C-E2:\tNeutral;\t()\nC-E3:\tNeutral;\t()\nC-E4:\tNeutral;\t()\nC-F1:\tNeutral;\t(curious)\n"
+    "A-E3:\tval 3; act 2; dom  2;\t()\nA-E4:\tval 2; act 3; dom  3;\t(mildly aggravated but staying polite, attitude)\n"
+    "A-F1:\tval 3; act 2; dom  1;\t()\n\n"
+)
+HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+
+
+def iemocap(root):
+    """Two sessions, four speakers, with everything that can be odd about them."""
+    one = root / "Session1" / "dialog"
+    text = HEADER + QUOTED_BLOCK
+    text += block("Ses01F_impro01_M000", {"C-E2": "Frustration; Disgust; Anger;", "C-E3": "Anger;", "C-E4": "Sadness;"})
+    text += block("Ses01F_impro01_M001", {"C-E2": "Excited;", "C-E3": "Happiness; Excited;", "C-E4": "Other;"}, "exc")
+    write(one / "EmoEvaluation" / "Ses01F_impro01.txt", text)
+    write(one / "EmoEvaluation" / "._Ses01F_impro01.txt", b"\x00\x05\x16\x07 not a text")
+    write(
+        one / "transcriptions" / "Ses01F_impro01.txt",
+        "Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.\n"
+        "M: [overlapping]\n"
+        "Ses01F_impro01_M000 [007.5712-010.4750]: \n"
+        "Ses01F_impro01_M001 [010.0100-011.3925]: Yes: good.\n",
+    )
+    for turn in ("F000", "M000", "M001"):
+        wav(root / "Session1" / "sentences" / "wav" / "Ses01F_impro01" / f"Ses01F_impro01_{turn}.wav")
+    two = root / "Session2" / "dialog"
+    text = HEADER + block(
+        "Ses02M_script01_1b_F003", {"C-E1": "Neutral state;", "C-E2": "Sadness;", "C-E4": "Fear;"}, "sad"
+    )
+    text += block("Ses02M_script01_1b_MXX1", {"C-E1": "Surprise;", "C-E2": "Anger;", "C-E4": "Anger;"}, "ang")
+    write(two / "EmoEvaluation" / "Ses02M_script01_1b.txt", text)
+    write(two / "transcriptions" / "Ses02M_script01_1b.txt", "Ses02M_script01_1b_F003 [001.0-002.0]: Go.\n")
+    for turn in ("F003", "MXX1"):
+        wav(root / "Session2" / "sentences" / "wav" / "Ses02M_script01_1b" / f"Ses02M_script01_1b_{turn}.wav")
+    return root
+
+
+# Quoted from the corpus's readme.
+QUOTED_LABELS = (
+    "MSP-PODCAST_0001_0139.wav; N; A:2.400000; V:4.000000; D:2.800000;\n"
+    "WORKER00000001; Other-confused; Concerned,Confused; A:3.000000; V:3.000000; D:4.000000;\n"
+    "WORKER00000018; Neutral; Neutral; A:1.000000; V:4.000000; D:2.000000;\n"
+    "WORKER00000044; Surprise; Neutral,Surprise; A:3.000000; V:5.000000; D:3.000000;\n"
+)
+MSP_RATINGS = {
+    "MSP-PODCAST_0001_0139.wav": [
+        ("WORKER00000001", "Other-confused", "Concerned,Confused"),
+        ("WORKER00000018", "Neutral", "Neutral"),
+        ("WORKER00000044", "Surprise", "Neutral,Surprise"),
+    ],
+    "MSP-PODCAST_0002_0001.wav": [(f"W{i}", label, "") for i, label in enumerate(["Happy"] * 3 + ["Sad", "Contempt"])],
+    "MSP-PODCAST_0003_0001.wav": [(f"W{i}", "Angry", "Dissapointed") for i in range(5)],
+}
+
+
+def msp_labels(folder, shape):
+    """The same ratings in one of the shapes of the releases."""
+    attributes = "A:1.000000; V:4.000000; D:2.000000;"
+    if shape == "txt":
+        blocks = [QUOTED_LABELS]
+        for name, ratings in list(MSP_RATINGS.items())[1:]:
+            lines = [f"{name}; X; A:2.0; V:4.0; D:2.0;"]
+            lines += [f"{worker}; {major}; {second}; {attributes}" for worker, major, second in ratings]
+            blocks.append("\n".join(lines) + "\n")
+        return write(folder / "labels.txt", "\n".join(blocks))
+    if shape == "json":
+        content = {
+            name: {
+                worker: {"EmoClass_Major": major, "EmoClass_Second": second, "EmoAct": 1, "EmoDom": 2, "EmoVal": 4}
+                for worker, major, second in ratings
+            }
+            for name, ratings in MSP_RATINGS.items()
+        }
+        return write(folder / "labels_detailed.json", json.dumps(content))
+    rows = [(name, *rating) for name, ratings in MSP_RATINGS.items() for rating in ratings]
+    if shape == "detail":
+        lines = ["FileName,EmoDetail"]
+        lines += [f'{n},"{w}; {major}; {second + "; " if second else ""}{attributes}"' for n, w, major, second in rows]
+    else:
+        lines = [
+            f"FileName,{'Workers' if shape == '1.6' else 'WorkerID'},EmoClass_Major,EmoClass_Second,EmoAct,EmoVal,EmoDom"
+        ]
+        lines += [f'{n},{w},{major},"{second}",1,4,2' for n, w, major, second in rows]
+    return write(folder / "labels_detailed.csv", "\n".join(lines) + "\n")
+
+
+def msp_podcast(root, shape="detail", spelling="consensus", folder="Labels"):
+    labels = root / folder
+    msp_labels(labels, shape)
+    write(
+        labels / f"labels_{spelling}.csv",
+        "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
+        "MSP-PODCAST_0001_0139.wav,N,2.4,4.0,2.8,30,Male,Test1\n"
+        "MSP-PODCAST_0002_0001.wav,H,3.0,6.0,4.0,31,Female,Train\n"
+        "MSP-PODCAST_0003_0001.wav,X,5.0,2.0,5.0,Unknown,Unknown,Development\n"
+        "MSP-PODCAST_0009_0001.wav,,,,,,,Test3\n",
+    )
+    for name in (*MSP_RATINGS, "MSP-PODCAST_0009_0001.wav"):
+        wav(root / "Audios" / name)
+    for stem, text in {"0001_0139": "Wait, what?\n", "0002_0001": "Great.", "0003_0001": " \n"}.items():
+        write(root / "Transcripts" / f"MSP-PODCAST_{stem}.txt", text)
+    return root
+
+
+RESPONSES = ",localid,pos,ans,ttr,queryType,numTries,clipNum,questNum,subType,clipName,sessionNums,respEmo,respLevel,dispEmo,dispVal,dispLevel\n"
+
+
+def cremad(root):
+    """Three clips of two actors; one response came after 20 s, one is repeated."""
+    answers = [
+        ("r1", 1, "1001_IEO_HAP_LO", "H"),
+        ("r2", 1, "1001_IEO_HAP_LO", "N"),
+        ("r3", 1, "1001_IEO_HAP_LO", "N"),
+        ("r1", 2, "1001_IEO_HAP_LO", "H"),
+        ("r1", 3, "1001_IEO_HAP_LO", "H"),
+        ("r1", 1, "1002_ITH_FEA_XX", "F"),
+        ("r2", 1, "1002_ITH_FEA_XX", "F"),
+        ("r2", 1, "1002_ITH_FEA_XX", "S"),
+        ("r3", 1, "1002_ITH_FEA_XX", "S"),
+        ("r1", 2, "1002_DFA_ANG_XX", "A"),
+    ]
+    lines = []
+    for number, (rater, query, clip, letter) in enumerate(answers, start=1):
+        session = rater.removeprefix("r")
+        lines.append(
+            f"{number},{rater},{number},{letter}_80,900,{query},0,7,{number},4,{clip},{session},{letter},80,H,LO,20"
+        )
+    write(root / "finishedResponses.csv", RESPONSES + "\n".join(lines) + "\n")
+    late = ",localid,sessionNums,queryType,questNum,pos,ttr,numTries,clipNum,clipName\n1,r3,3,1,9,1,20000,0,7,1002_ITH_FEA_XX\n"
+    write(root / "finishedEmoResponses.csv", late)
+    for clip in ("1001_IEO_HAP_LO", "1002_ITH_FEA_XX", "1002_DFA_ANG_XX"):
+        wav(root / "AudioWAV" / f"{clip}.wav")
+    return root
+
+
+def emozionalmente(root, splits=True):
+    samples = ["file_name,sentence,sentence_language,actor,emotion_expressed"]
+    evaluations = ["file_name,evaluator,audio_quality,emotion_recognized"]
+    for number, (actor, label) in enumerate([("a1", "joy"), ("a2", "neutrality"), ("a3", "anger")], start=1):
+        samples.append(f'{number}.wav,"Sì, certo",it,{actor},{label}')
+        evaluations += [f"{number}.wav,u{i},good,{label}" for i in range(4)] + [f"{number}.wav,u9,bad,sadness"]
+        wav(root / "audio" / f"{number}.wav")
+    write(root / "metadata" / "samples.csv", "\n".join(samples) + "\n")
+    write(root / "metadata" / "evaluations.csv", "\n".join(evaluations) + "\n")
+    for number, split in enumerate(("train", "dev", "test") if splits else (), start=1):
+        write(root / "metadata" / "split" / f"{split}.csv", f"{samples[0]}\n{samples[number]}\n")
+    return root
+
+
+DUSHA_COLUMNS = (
+    *("hash_id", "audio_path", "duration", "annotator_emo", "golden_emo", "speaker_text", "speaker_emo", "source_id"),
+    "annotator_id",
+)
+
+
+def dusha(root, form="tsv"):
+    for part, first in (("crowd_train", "a"), ("crowd_test", "b")):
+        rows = []
+        for clip, emotions in ((f"{first}1", ["positive", "positive", "other"]), (f"{first}2", ["sad", "neutral"])):
+            wav(root / part / "wavs" / f"{clip}.wav")
+            for rater, emotion in enumerate(emotions):
+                rows.append(
+                    (clip, f"wavs/{clip}.wav", "1.0", emotion, "", 'ну "да"', "positive", f"s-{first}", f"r{rater}")
+                )
+        wav(root / part / "wavs" / f"{first}3.wav")
+        rows.append((f"{first}3", f"wavs/{first}3.wav", "1.0", "sad", "sad", "нет", "sad", f"s-{first}", "r0"))
+        if form == "tsv":
+            text = "\n".join("\t".join(row) for row in [DUSHA_COLUMNS, *rows]) + "\n"
+        else:
+            text = "\n".join(json.dumps(dict(zip(DUSHA_COLUMNS, row, strict=True)), ensure_ascii=False) for row in rows)
+        write(root / part / f"raw_{part}.{form}", text)
+    return root

@@ -1,0 +1,186 @@
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from corpus_files import cremad, dusha, emozionalmente, iemocap, msp_podcast, wav
+from datasets import load_dataset
+
+from hf_emo_dist.corpora import check_splits, load_emotion_dataset, read_vote_source
+from hf_emo_dist.corpora.command import CORPORA, run_corpus_command
+
+SCRIPTS = Path(__file__).parents[2] / "dataset_scripts"
+
+
+def acted(root):
+    names = {"ravdess": ["03-01-06-01-02-01-12", "03-01-05-02-01-02-01"], "emodb": ["03a01Fa", "16b10Lb"]}[root.name]
+    for name in names:
+        wav(root / f"{name}.wav")
+    return root
+
+
+MAKERS = {
+    "iemocap": iemocap,
+    "msp_podcast": msp_podcast,
+    "cremad": cremad,
+    "emozionalmente": emozionalmente,
+    "dusha": dusha,
+    "ravdess": acted,
+    "emodb": acted,
+}
+
+
+def run(name, *words):
+    script = runpy.run_path(str(SCRIPTS / f"{name}.py"))
+    return script["main"]([str(word) for word in words])
+
+
+@pytest.mark.parametrize("name", sorted(CORPORA))
+def test_every_script_writes_a_folder_that_load_dataset_opens(tmp_path, name, capsys):
+    source, output = MAKERS[name](tmp_path / name), tmp_path / "out"
+    assert run(name, source, output, "--split", "own", "--num_proc", 2) == 0
+    out = capsys.readouterr().out
+    assert "utterances kept" in out and "Cite:" in out
+    dataset = load_dataset(str(output))
+    rows = [row for split in dataset.values() for row in split.remove_columns("audio")]
+    assert rows and {row["corpus"] for row in rows} == {name}
+    restricted = name in ("iemocap", "msp_podcast")
+    assert {row["restricted"] for row in rows} == {restricted}
+    loaded = load_emotion_dataset(output)
+    assert all(row["audio"]["bytes"][:4] == b"RIFF" for split in loaded.values() for row in split)
+    report = json.loads((output / "reading_report.json").read_text())
+    assert report["kept"] == len(rows) and (output / "reading_report.txt").read_text().startswith(f"{len(rows)} utt")
+    assert str(tmp_path) not in (output / "reading_report.json").read_text()
+    card = (output / "README.md").read_text()
+    assert "**Cite:**" in card and ("**Restricted:**" in card) == restricted
+    assert ("human_distribution" in card) == (name not in ("ravdess", "emodb"))
+    assert read_vote_source(output)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "out"])  # nothing is left behind
+
+
+def test_the_paper_preset_and_the_default_of_iemocap(tmp_path, capsys):
+    source = iemocap(tmp_path / "iemocap")
+    assert run("iemocap", source, tmp_path / "folds", "--emotions", "angry,happy,neutral,sad", "--merge_excited") == 0
+    rows = load_emotion_dataset(tmp_path / "folds", "train")
+    assert set(rows["fold"]) == {1, 2}
+    check_splits(rows, fold_column="fold")
+    assert "excited for happy" in (tmp_path / "folds" / "README.md").read_text()
+    # one utterance of the fixture has votes for the four alone: too few for three splits
+    assert run("iemocap", source, tmp_path / "paper", "--preset", "paper") == 1
+    assert "too few" in capsys.readouterr().err
+    assert not (tmp_path / "paper").exists()
+    assert run("iemocap", source, tmp_path / "random", "--split", "paper_random") == 0
+    card = (tmp_path / "random" / "README.md").read_text()
+    assert "Split: `paper_random`" in card and "not those of unseen speakers" in card
+
+
+def test_the_card_of_a_corpus_without_votes_names_the_merged_labels(tmp_path):
+    source = acted(tmp_path / "ravdess")
+    assert run("ravdess", source, tmp_path / "out", "--merge", "calm=neutral,fearful=sad") == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Emotions: angry, happy, neutral, sad, disgust, surprise. They were acted on request." in card
+
+
+def test_options_reach_the_reader(tmp_path):
+    source = cremad(tmp_path / "cremad")
+    words = ["--modality", "face", "--split", "folds", "--num_folds", 2, "--test_fold", 1, "--merge", "angry=sad"]
+    assert run("cremad", source, tmp_path / "out", *words, "--check_audio", "--max_shard_size", "1KB") == 0
+    dataset = load_emotion_dataset(tmp_path / "out")
+    assert set(dataset) == {"train", "test"}
+    assert sorted(row["human_votes"][0] for split in dataset.values() for row in split) == ["happy", "sad"]
+    check_splits(dataset)
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    source, output = emozionalmente(tmp_path / "emozionalmente"), tmp_path / "out"
+    assert run("emozionalmente", source, output) == 0
+    monkeypatch.setattr("hf_emo_dist.corpora.emozionalmente._utterances", lambda *_: pytest.fail("read"))
+    assert run("emozionalmente", source, output) == 1
+    assert "not empty" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run("emozionalmente", source, output, "--overwrite", "--limit", 2) == 0
+    assert json.loads((output / "reading_report.json").read_text())["not_drawn"] == 1
+    (output / "thesis.tex").write_text("years of work")
+    assert run("emozionalmente", source, output, "--overwrite") == 1
+
+
+@pytest.mark.parametrize("words", [["--merge", "excited"], ["--fractions", "1"], ["--max_shard_size", "huge"]])
+def test_malformed_words_are_refused(tmp_path, words, capsys):
+    with pytest.raises(SystemExit):
+        run("iemocap", tmp_path, tmp_path / "out", *words)
+    assert "usage" in capsys.readouterr().err
+
+
+class FakeHub:
+    """Stands in for HfApi."""
+
+    def __init__(self):
+        self.calls, self.public = [], False
+
+    def __call__(self):
+        return self
+
+    def whoami(self):
+        return {"name": "me"}
+
+    def create_repo(self, repo_id, **words):
+        self.calls.append(("create_repo", repo_id, words["repo_type"], words["private"]))
+        return f"https://hub/{repo_id}"
+
+    def repo_info(self, repo_id, repo_type):
+        from types import SimpleNamespace
+
+        return SimpleNamespace(private=not self.public)
+
+    def upload_folder(self, folder_path, repo_id, repo_type, **words):
+        files = sorted(path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*.*"))
+        self.calls.append(("upload_folder", repo_id, files, words["ignore_patterns"]))
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    fake = FakeHub()
+    monkeypatch.setattr("huggingface_hub.HfApi", fake)
+    return fake
+
+
+def test_pushing_is_private_by_default(tmp_path, hub, capsys):
+    source = emozionalmente(tmp_path / "emozionalmente")
+    assert run("emozionalmente", source, tmp_path / "out", "--push_to_hub", "me/votes") == 0
+    assert hub.calls[0] == ("create_repo", "me/votes", "dataset", True)
+    name, repo_id, files, ignored = hub.calls[1]
+    assert (name, repo_id, ignored) == ("upload_folder", "me/votes", ["reading_report.*"])
+    assert "README.md" in files and "data/train-00000-of-00001.parquet" in files
+    assert "Uploaded to https://hub/me/votes" in capsys.readouterr().out
+    assert run("emozionalmente", source, tmp_path / "more", "--push_to_hub", "me/votes", "--public") == 0
+    assert hub.calls[2][3] is False
+
+
+def test_restricted_corpora_are_never_pushed_publicly(tmp_path, hub, capsys):
+    source = iemocap(tmp_path / "iemocap")
+    with pytest.raises(SystemExit):  # there is no such option
+        run("iemocap", source, tmp_path / "out", "--push_to_hub", "me/secret", "--public")
+    hub.public = True
+    assert run("iemocap", source, tmp_path / "out", "--push_to_hub", "me/secret") == 1
+    assert "is public" in capsys.readouterr().err
+    assert [call[0] for call in hub.calls] == ["create_repo"]
+    from hf_emo_dist.corpora.pushing import check_push
+
+    with pytest.raises(ValueError, match="never pushed publicly"):
+        check_push("me/secret", private=False, restricted=True)
+
+
+def test_a_wrong_id_or_a_missing_login_is_found_before_reading(tmp_path, capsys, monkeypatch):
+    source = emozionalmente(tmp_path / "emozionalmente")
+    monkeypatch.setattr("hf_emo_dist.corpora.emozionalmente._utterances", lambda *_: pytest.fail("read"))
+    assert run("emozionalmente", source, tmp_path / "out", "--push_to_hub", "a/b/c") == 1
+    assert "not a Hub id" in capsys.readouterr().err
+    assert run("emozionalmente", source, tmp_path / "out", "--push_to_hub", "me/votes") == 1
+    assert "hf auth login" in capsys.readouterr().err
+
+
+def test_the_command_is_the_one_of_the_script(tmp_path, monkeypatch):
+    source = emozionalmente(tmp_path / "emozionalmente")
+    monkeypatch.setattr(sys, "argv", ["emozionalmente.py", str(source), str(tmp_path / "out")])
+    assert run_corpus_command("emozionalmente") == 0

@@ -1,0 +1,111 @@
+import logging
+
+import pytest
+from corpus_files import QUOTED_LABELS, msp_podcast, wav, write
+
+from hf_emo_dist.corpora import CorpusError, CorpusReport, read_msp_podcast
+
+
+def read(root, **options):
+    report = CorpusReport()
+    dataset = read_msp_podcast(root, report=report, cache_dir=root.parent / "cache", progress=False, **options)
+    return dataset, report
+
+
+def found(report):
+    return {(problem.reason, problem.item, problem.where) for problem in report.problems}
+
+
+@pytest.mark.parametrize("spelling", ["consensus", "concensus"])
+@pytest.mark.parametrize("shape", ["1.6", "detail", "2.0", "json", "txt"])
+def test_every_shape_gives_the_hand_written_rows(tmp_path, shape, spelling):
+    folder = {"1.6": "label", "txt": "labels"}.get(shape, "Labels")
+    dataset, report = read(msp_podcast(tmp_path / "corpus", shape, spelling, folder), secondary=True)
+    assert {split: len(rows) for split, rows in dataset.items()} == {"train": 1, "validation": 1, "test1": 1}
+    row = dataset["test1"][0]
+    audio = row.pop("audio")
+    assert audio["path"] == "MSP-PODCAST_0001_0139.wav" and audio["bytes"]
+    third = dict.fromkeys(dataset["train"].features["human_distribution"], 0.0)
+    third |= {"neutral": 1 / 3, "surprise": 1 / 3, "other": 1 / 3}
+    assert row == {
+        "id": "MSP-PODCAST_0001_0139",
+        "transcript": "Wait, what?",
+        "speaker": "msp_podcast-30",
+        "human_votes": ["other", "neutral", "surprise"],
+        "human_distribution": third,
+        "emotion_distribution": third,
+        "human_raters": ["WORKER00000001", "WORKER00000018", "WORKER00000044"],
+        "consensus": "neutral",
+        "gender": "male",
+        "valence": 4.0,
+        "arousal": pytest.approx(2.4),
+        "dominance": pytest.approx(2.8),
+        "other_texts": ["confused"],
+        "secondary_votes": ["concerned", "confused", "neutral", "neutral", "surprise"],
+        "secondary_raters": ["WORKER00000001"] * 2 + ["WORKER00000018"] + ["WORKER00000044"] * 2,
+        "corpus": "msp_podcast",
+        "language": "en",
+        "restricted": True,
+    }
+    unknown = dataset["validation"][0]
+    assert (unknown["speaker"], unknown["gender"], unknown["consensus"]) == (None, None, None)
+    assert unknown["secondary_votes"] == ["disappointed"] * 5
+    assert report.counts(skipped=True) == {"labels_withheld": 1}
+    assert report.counts(skipped=False) == {"few_raters": 1, "empty_transcript": 1}
+    assert ("labels_withheld", "MSP-PODCAST_0009_0001", "Audios/MSP-PODCAST_0009_0001.wav") in found(report)
+
+
+def test_partitions_file_and_unknown_speakers(tmp_path, caplog):
+    root = msp_podcast(tmp_path / "corpus")
+    write(
+        root / "Partitions.txt", "Test1; MSP-PODCAST_0001_0139.wav\nValidation;MSP-PODCAST_0002_0001.wav ;\nnonsense\n"
+    )
+    with caplog.at_level(logging.WARNING):
+        dataset, report = read(root)
+    assert dataset["validation"]["id"][:] == ["MSP-PODCAST_0002_0001", "MSP-PODCAST_0003_0001"]
+    assert ("bad_line", "Partitions.txt", "Partitions.txt:3") in found(report)
+    assert "1 utterances have no known speaker" in caplog.text
+    disjoint, report = read(root, split="folds", num_folds=2)
+    assert len(disjoint["train"]) == 2 and report.counts(skipped=True)["unknown_speaker"] == 1
+
+
+def test_broken_files_are_reported_by_file_and_line_and_the_rest_is_kept(tmp_path):
+    root = msp_podcast(tmp_path / "corpus", "txt")
+    labels = (
+        QUOTED_LABELS.replace("\n", "\r\n")
+        + "WORKER00000018; Sad; Sad; A:1.0; V:4.0; D:2.0;\r\n"  # the same rater again
+        + "WORKER00000050 Sad\r\n\r\n"
+        + "MSP-PODCAST_0002_0001.wav; H; A:2.0; V:4.0; D:2.0;\r\n\r\n"  # no rater line
+        + "Audios\\MSP-PODCAST_0003_0001.wav; A; A:2.0; V:4.0; D:2.0;\r\n"
+        + "W1; Angry; A:1.0; V:4.0; D:2.0;\r\nW2; Angryy; Angry; A:1.0; V:4.0; D:2.0;\r\n\r\n"
+        + "MSP-PODCAST_0004_0001.wav; A; A:2.0; V:4.0; D:2.0;\r\nW1; Sad; Sad; A:1.0; V:4.0; D:2.0;\r\n"
+    )
+    write(root / "Labels" / "labels.txt", b"\xef\xbb\xbf" + labels.encode())
+    wav(root / "Audios" / "MSP-PODCAST_0005_0001.wav")
+    dataset, report = read(root)
+    assert {row["id"]: row["human_votes"] for rows in dataset.values() for row in rows} == {
+        "MSP-PODCAST_0001_0139": ["other", "neutral", "surprise"],
+        "MSP-PODCAST_0003_0001": ["angry"],
+    }
+    name = "Labels/labels.txt"
+    assert found(report) >= {
+        ("bom", name, f"{name}:1"),
+        ("crlf", name, f"{name}:1"),
+        ("duplicate_rater", "MSP-PODCAST_0001_0139", f"{name}:5"),
+        ("bad_line", "MSP-PODCAST_0001_0139", f"{name}:6"),
+        ("no_votes", "MSP-PODCAST_0002_0001", f"{name}:8"),
+        ("windows_path", "Audios\\MSP-PODCAST_0003_0001.wav", f"{name}:10"),
+        ("unknown_label", "MSP-PODCAST_0003_0001", f"{name}:12"),
+        ("no_audio", "MSP-PODCAST_0004_0001", f"{name}:14"),
+        ("no_labels", "MSP-PODCAST_0005_0001", "Audios/MSP-PODCAST_0005_0001.wav"),
+        ("empty_transcript", "MSP-PODCAST_0003_0001", "Transcripts/MSP-PODCAST_0003_0001.txt:1"),
+    }
+
+
+def test_the_consensus_alone_is_refused(tmp_path):
+    root = msp_podcast(tmp_path / "corpus")
+    (root / "Labels" / "labels_detailed.csv").unlink()
+    with pytest.raises(CorpusError, match="consensus file alone has no votes"):
+        read(root)
+    with pytest.raises(CorpusError, match="raters' file, not the consensus"):
+        read(root, labels=root / "Labels" / "labels_consensus.csv")

@@ -1,0 +1,255 @@
+"""Votes, data sets and metrics on the Hub."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset, DatasetDict
+from hub_repos import metadata_errors
+from tiny_data import as_dataset, tiny_rows
+
+from hf_emo_dist import push_dataset, push_metric, push_votes
+from hf_emo_dist.corpora import write_dataset
+from hf_emo_dist.hub.dataset_card import write_dataset_card
+from hf_emo_dist.hub.metric_space import metric_files
+from hf_emo_dist.hub.vendoring import standalone_source
+
+ROOT = Path(__file__).parents[2]
+SECRET = "I will be late"
+REPLIES = [
+    {
+        "key": f"k{i}", "reply_id": f"{i:032x}", "counts": True, "outcome": "ok" if i % 3 else "blocked", "label": "sad" if i % 3 else None,
+        "distribution": [{"emotion": "sad", "share": 1.0}], "text": f"They say '{SECRET}'", "detail": SECRET, "backend": "simulated",
+        "endpoint": "http://10.0.0.3", "model": "gemini-x", "model_version": "gemini-x-001", "focus": "tone", "mode": "label",
+        "prompt_version": "2", "audio": "ab" * 32, "request": "cd" * 32, "row_id": f"clip-{i}", "settings": "{}", "cost_usd": 0.01, "prompt": SECRET,
+    }
+    for i in range(9)
+]  # fmt: skip
+
+
+class Ledger:
+    """What the annotation room's ledger offers to this room."""
+
+    def to_dataset(self):
+        return Dataset.from_list(REPLIES)
+
+
+def published(hub, name):
+    """The columns and bytes of what lies in a data set repository."""
+    files = hub.repo(name, "dataset").files
+    shards = [blob.data for path, blob in files.items() if path.endswith(".parquet")]
+    return files, pq.read_table(__import__("io").BytesIO(shards[0])), b"".join(blob.data for blob in files.values())
+
+
+def test_a_ledger_goes_without_what_was_said_or_written(hub):
+    report = push_votes(Ledger(), "me/votes", licence="cc-by-4.0", vote_source="A program.")
+    assert hub.repo("me/votes", "dataset").private
+    files, table, everything = published(hub, "me/votes")
+    assert {"text", "detail", "prompt", "endpoint"}.isdisjoint(table.column_names) and SECRET.encode() not in everything
+    assert {"label", "outcome", "model_version", "focus", "row_id", "cost_usd", "request", "audio"} <= set(
+        table.column_names
+    )
+    assert table.num_rows == 9 and len(hub.repo("me/votes", "dataset").commits) == 2
+    assert "text (ask with include_replies=True)" in str(report) and "endpoint (ask with columns=['endpoint'])" in str(
+        report
+    )
+    card = files["README.md"].data.decode()
+    assert metadata_errors(card, "dataset") == []
+    for line in (
+        "Simulated votes",
+        "| Replies | 9 |",
+        "| Votes | 6 |",
+        "| No vote, by reason | blocked `3` |",
+        "`gemini-x-001` (9)",
+    ):
+        assert line in card, line
+    push_votes(Ledger(), "me/all", include_replies=True, include_transcripts=True, columns=["endpoint"])
+    assert {"text", "detail", "prompt", "endpoint"} <= set(published(hub, "me/all")[1].column_names)
+
+
+def test_utterances_go_without_recordings_and_transcripts(hub, tiny_train):
+    rows = tiny_train.add_column("synthetic_votes", [["sad", "sad"]] * len(tiny_train)).add_column(
+        "human_raters", [["anna"] * 5] * len(tiny_train)
+    )
+    report = push_votes(DatasetDict({"train": rows, "test": rows.select(range(3))}), "me/votes", dry_run=True)
+    assert hub.requests == [] and report.private
+    push_votes(DatasetDict({"train": rows, "test": rows.select(range(3))}), "me/votes", private=False)
+    files, table, everything = published(hub, "me/votes")
+    assert not hub.repo("me/votes", "dataset").private
+    assert {"audio", "transcript", "human_raters"}.isdisjoint(table.column_names)
+    assert b"fLaC" not in everything and b"talking by" not in everything and b"anna" not in everything
+    assert [name for name in sorted(files) if "data/" in name] == [
+        "data/test-00000-of-00001.parquet",
+        "data/train-00000-of-00001.parquet",
+    ]
+    assert "| `train` | 16 | 80 | 32 | none | none |" in files["README.md"].data.decode()
+    with pytest.raises(ValueError, match="no votes in this data"):
+        push_votes(Dataset.from_list([{"id": "a", "seconds": 1.0}]), "me/x")
+    with pytest.raises(ValueError, match="no columns nonsense"):
+        push_votes(rows, "me/x", columns=["nonsense"])
+
+
+@pytest.fixture
+def prepared(tmp_path, tiny_emotions):
+    data = DatasetDict({"train": as_dataset(tiny_rows(6)), "test": as_dataset(tiny_rows(4, seed=9))})
+    folder = write_dataset(
+        data,
+        tmp_path / "prepared",
+        description="Tones.",
+        vote_source="Nine listeners.",
+        emotions=tiny_emotions,
+        license="cc0-1.0",
+    )
+    preparation = {
+        "annotation": {"model": "m<b>", "num_requests": 60, "panel": [{"focus": "tone"}], "failures": {"empty": 2}},
+        "source": {"dataset": "/home/anna/raw"},
+    }
+    (folder / "preparation.json").write_text(json.dumps(preparation))
+    return folder
+
+
+def test_the_card_of_prepared_data_grows_a_section_and_keeps_the_rest(prepared):
+    before = (prepared / "README.md").read_text()
+    write_dataset_card(prepared)
+    text = (prepared / "README.md").read_text()
+    assert text.startswith(before.rstrip()) and "| `train` | 6 | 30 | none | none | none |" in text
+    assert "failures: empty `2`" in text and "`m<b>`" in text
+    (prepared / "README.md").write_text(text.replace("Tones.", "My tones."))
+    write_dataset_card(prepared)
+    assert (prepared / "README.md").read_text() == text.replace("Tones.", "My tones.")
+    assert metadata_errors(text, "dataset") == []
+
+
+def test_a_whole_data_set_and_a_restricted_one(hub, prepared):
+    push_dataset(prepared, "me/data")
+    files = hub.repo("me/data", "dataset").files
+    assert hub.repo("me/data", "dataset").private and b"anna" not in files["preparation.json"].data
+    assert (
+        files["data/train-00000-of-00001.parquet"].data
+        == (prepared / "data" / "train-00000-of-00001.parquet").read_bytes()
+    )
+    readme = prepared / "README.md"
+    readme.write_text(readme.read_text().replace("license: cc0-1.0", "license: cc0-1.0\nrestricted: true"))
+    for push in (push_dataset, push_votes):
+        with pytest.raises(ValueError, match="marked as restricted"):
+            push(prepared, "me/again")
+    push_votes(prepared, "me/again", allow_restricted=True)
+    assert "Nine listeners." in hub.repo("me/again", "dataset").files["README.md"].data.decode()
+    with pytest.raises(OSError, match=r"holds no data/\*\.parquet"):
+        push_dataset(prepared / "data", "me/x")
+    for source in (prepared / "none", prepared.parent):
+        with pytest.raises((OSError, ValueError)):
+            push_votes(source / "x", "me/x")
+
+
+PULL_METRIC = """
+import importlib.abc, json, sys
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "hf_emo_dist":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+import datasets
+votes = datasets.load_dataset("me/votes", split="train")
+assert "label" in votes.column_names and len(votes) == 9, votes
+import evaluate
+p, q = json.loads(sys.argv[1])
+found = evaluate.load("me/js_divergence").compute(predictions=p, references=q)
+try:
+    evaluate.load("me/js_divergence").compute(predictions=[[2.0, 3.0]], references=[[0.5, 0.5]])
+except ValueError as error:
+    found["error"] = str(error)
+print(json.dumps(found))
+"""
+
+
+def test_a_metric_works_where_the_package_is_not(hub, tmp_path):
+    """And votes load with `datasets` alone, in the same process."""
+    report = push_metric(ROOT / "metrics" / "js_divergence", "me/js_divergence")
+    push_votes(Ledger(), "me/votes")
+    space = hub.repo("me/js_divergence", "space")
+    assert space.sdk == "gradio" and len(space.commits) == 2 and report.repo_type == "space"
+    readme = space.files["README.md"].data.decode()
+    assert metadata_errors(readme, "space") == [] and 'evaluate.load("me/js_divergence")' in readme
+    rng = np.random.default_rng(0)
+    p, q = rng.dirichlet(np.ones(4), 5).tolist(), rng.dirichlet(np.ones(4), 5).tolist()
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path),
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    }
+    environment.pop("HF_DATASETS_CACHE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", PULL_METRIC, json.dumps([p, q])],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    from hf_emo_dist.scores import jensen_shannon_divergence
+
+    assert found["js_divergence"] == pytest.approx(jensen_shannon_divergence(p, q).mean(), abs=1e-12)
+    assert "Row 0" in found["error"]
+    with pytest.raises(ValueError, match="give the Space the metric's name, js_divergence"):
+        push_metric(ROOT / "metrics" / "js_divergence", "me/other")
+    with pytest.raises(OSError, match="holds no"):
+        metric_files(tmp_path, "me/x")
+
+
+@pytest.mark.xfail(
+    reason="since scores/ is a package, EPSILON lands behind its first use in the single file", strict=False
+)
+def test_every_function_of_scores_can_stand_alone(tmp_path):
+    from hf_emo_dist import scores
+
+    names = [name for name in scores.__all__ if callable(getattr(scores, name))]
+    for name in names:
+        module = tmp_path / "one.py"
+        module.write_text(f'"""One."""\n\nfrom hf_emo_dist.scores import {name} as it\n\nTHIS = it\n')
+        source = standalone_source(module)
+        assert "import hf_emo_dist" not in source
+        space = {"__name__": "one"}
+        exec(compile(source, "one.py", "exec"), space)
+        assert space["THIS"].__name__ == name
+    p, q = [[0.5, 0.5], [0.2, 0.8]], [[1.0, 0.0], [0.3, 0.7]]
+    module.write_text("from hf_emo_dist.scores import compute_scores\n")
+    space = {"__name__": "one"}
+    exec(standalone_source(module), space)
+    assert space["compute_scores"](p, q) == scores.compute_scores(p, q)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import hf_emo_dist\n", "as a whole"),
+        ("from hf_emo_dist.scores import accuracy\naccuracy = 1\n", "both imported and defined"),
+        ("from hf_emo_dist.nonsense import x\n", "hf_emo_dist.nonsense"),
+    ],
+)
+def test_what_cannot_be_put_into_one_file_is_said(tmp_path, code, message):
+    (tmp_path / "one.py").write_text(code)
+    with pytest.raises(ValueError, match=message):
+        standalone_source(tmp_path / "one.py")
+
+
+def test_the_page_of_a_metric_is_built(tmp_path, monkeypatch):
+    gradio = pytest.importorskip("gradio")
+    for file in metric_files(ROOT / "metrics" / "js_divergence", "me/js_divergence"):
+        (tmp_path / file.path_in_repo).write_bytes(file.read())
+    monkeypatch.chdir(tmp_path)
+    space = {"__name__": "app"}
+    exec(compile((tmp_path / "app.py").read_text(), "app.py", "exec"), space)
+    assert isinstance(space["page"], gradio.Interface)
+    assert space["compute"]("[[1.0, 0.0]]", "[[0.0, 1.0]]") == {"js_divergence": 1.0}
+    with pytest.raises(gradio.Error):
+        space["compute"]("[[1.0", "[[0.0, 1.0]]")
