@@ -98,6 +98,17 @@ def ledger_overhead(folder: str, number: int, bunch: int) -> float:
         return (time.perf_counter() - began) / number
 
 
+def sync_seconds(folder: str, number: int) -> float:
+    """Seconds until a page that was added to a file is on the disk: the floor of one transaction."""
+    handle = os.open(f"{folder}/sync.bin", os.O_WRONLY | os.O_CREAT)
+    began = time.perf_counter()
+    for _ in range(number):
+        os.write(handle, b"x" * 4096)
+        os.fdatasync(handle)
+    os.close(handle)
+    return (time.perf_counter() - began) / number
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,20 +150,26 @@ def main() -> None:
         fill(annotator_for(backend, path, 1), small)
         for name in ("annotate", "map, batched"):
             annotator = annotator_for(backend, path, arguments.concurrency)
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             if name == "annotate":
                 result = annotator.annotate(small)
                 assert result.report.requests == 0
                 data = result.dataset
             else:
                 data = small.map(annotator, batched=True, batch_size=256, load_from_cache_file=False)
-            seconds = time.perf_counter() - began
+            seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
             votes = sum(map(len, data["synthetic_votes"]))
             assert votes == arguments.stored
-            print(f"full ledger, {name}: {votes / seconds:,.0f} votes a second ({votes} votes)")
-        for bunch in (1, 16):
             print(
-                f"ledger, bunches of {bunch}: {1e3 * ledger_overhead(folder, 3000, bunch):.3f} ms a vote (synchronous=FULL)"
+                f"full ledger, {name}: {votes / seconds:,.0f} votes a second, {votes / cpu:,.0f} a second of CPU time "
+                f"({votes} votes, load of the machine {os.getloadavg()[0]:.1f})"
+            )
+        floor = sync_seconds(folder, 100)
+        for bunch in (1, 16, 64):
+            seconds = ledger_overhead(folder, min(3000, 200 * bunch), bunch)
+            print(
+                f"ledger, bunches of {bunch}: {1e3 * seconds:.3f} ms a vote with synchronous=FULL, "
+                f"of which the disk {1e3 * floor / bunch:.3f} ms"
             )
             os.unlink(f"{folder}/overhead.sqlite")
 

@@ -18,6 +18,7 @@ def asked(line):
     return line["audio"], line["text"]
 
 
+@pytest.mark.slow
 def test_ten_kills_lose_only_what_was_in_flight(tmp_path):
     log, path = tmp_path / "replies.jsonl", tmp_path / "votes.sqlite"
     rng = random.Random(4)
