@@ -16,7 +16,7 @@ from ledger_records import key, record
 from hf_emo_dist.annotation import ledger_exchange, ledger_place
 from hf_emo_dist.annotation.ledger import Claim, Ledger, LedgerError
 from hf_emo_dist.annotation.ledger_opening import Database
-from hf_emo_dist.annotation.ledger_schema import APPLICATION_ID, VERSION
+from hf_emo_dist.annotation.ledger_schema import APPLICATION_ID, VERSION, check_owner
 
 
 def filled(path, count=300):
@@ -392,3 +392,27 @@ def test_lines_that_are_written_while_another_process_takes_the_file_away(tmp_pa
     ledger_exchange.append_lines(path, [("1" * 32, record(1))])
     (found,), bad = ledger_exchange.read_lines(path)
     assert found[0] == "1" * 32 and not bad
+
+
+def test_a_ledger_that_is_made_while_another_process_looks_is_no_other_application(tmp_path):
+    path = tmp_path / "votes.sqlite"
+    looking = sqlite3.connect(path, isolation_level=None)
+
+    class Slow:
+        """A connection after whose first statement another process makes the ledger."""
+
+        looks = 0
+
+        def execute(self, statement):
+            (found,) = looking.execute(statement).fetchall()
+            if self.looks == 0:
+                Ledger(path).close()
+            self.looks += 1
+            return _Row(found)
+
+    check_owner(Slow(), path)
+
+
+class _Row(tuple):
+    def fetchone(self):
+        return tuple(self)
