@@ -392,3 +392,24 @@ def test_lines_that_are_written_while_another_process_takes_the_file_away(tmp_pa
     ledger_exchange.append_lines(path, [("1" * 32, record(1))])
     (found,), bad = ledger_exchange.read_lines(path)
     assert found[0] == "1" * 32 and not bad
+
+
+def test_a_file_that_another_process_is_making_is_no_other_application_s(tmp_path):
+    from hf_emo_dist.annotation.ledger_schema import check_owner
+
+    path = tmp_path / "votes.sqlite"
+    path.touch()
+
+    class Slow:
+        """A connection between whose first two looks the other process finishes."""
+
+        def __init__(self):
+            self.connection, self.looks = sqlite3.connect(path), 0
+
+        def execute(self, statement):
+            if self.looks == 1:
+                Ledger(path).close()
+            self.looks += 1
+            return self.connection.execute(statement)
+
+    check_owner(Slow(), path)

@@ -136,9 +136,10 @@ def check_owner(connection: sqlite3.Connection, path: str | os.PathLike[str]) ->
     Raises:
         LedgerError: if the file belongs to another application, or to a newer version of this package.
     """
+    # The tables first: another process may be making the file, and what has tables has its mark.
+    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or tables):
         raise LedgerError(f"{path} is an SQLite file of another application.", "give another file as `ledger`.")
     if version > VERSION:
