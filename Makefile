@@ -19,7 +19,7 @@ $(VENV)/.base: constraints.txt
 
 $(VENV)/.quickstart: $(VENV)/.base setup.cfg pyproject.toml
 	@echo "installing hf-emo-dist"
-	$(PIP) install -q -c constraints.txt -e ".[train,reports]"
+	$(PIP) install -q -c constraints.txt -e ".[train,reports,augment]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base setup.cfg pyproject.toml

@@ -1,5 +1,7 @@
 """Prepares a data set for training: checks the audio, has a model vote as extra annotators, combines the votes, writes Parquet.
 
+With --augment default (or paper) the training split is balanced by DiME-Aug before it is written.
+
 python recipes/prepare.py --config recipes/configs/prepare/gemini.yaml --dataset D --output O [--dry_run]
 """
 

@@ -57,6 +57,31 @@ def test_what_was_done_is_written_beside_it_without_paths(corpus, tmp_path):
     assert str(tmp_path) not in text and str(corpus) not in text
 
 
+def test_the_training_split_is_augmented_last_and_told_of(corpus, tmp_path):
+    pytest.importorskip("faiss")
+    before = load_emotion_dataset(corpus)
+    options = {"augment": "default", "augment_features": "lexical", "augment_target": "6", "overwrite": True}
+    for _ in range(2):  # once more over its own output
+        prepare_dataset(settings(corpus, tmp_path, **options))
+    after = load_emotion_dataset(tmp_path / "out")
+    assert [len(after[split]) - len(before[split]) for split in ("train", "validation", "test")] == [6, 0, 0]
+    mixed = after["train"].select(range(len(before["train"]), len(after["train"])))
+    assert all(len(row["mixed_from"]) == 2 and not row["human_votes"] and not row["synthetic_votes"] for row in mixed)
+    # What is mixed is the combined targets, not the human votes alone.
+    targets = dict(zip(after["train"]["id"][:], after["train"]["emotion_distribution"][:], strict=True))
+    row = mixed[0]
+    first, second = (targets[source] for source in row["mixed_from"])
+    share = row["mix_ratio"]
+    assert row["emotion_distribution"]["sad"] == pytest.approx(
+        share * first["sad"] + (1 - share) * second["sad"], abs=1e-6
+    )
+    done = json.loads((tmp_path / "out" / "preparation.json").read_text())
+    assert done["dime_aug"]["num_mixed"] == 6 and done["dime_aug"]["preset"] == "default"
+    names = {path.name for path in (tmp_path / "out" / "preparation").iterdir()}
+    assert {"class_mass.png", "mixed_clips.html", "augmentation_plan.parquet", "augmentation.json"} <= names
+    assert "DiME-Aug" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_a_second_run_asks_nothing_and_gives_the_same(corpus, tmp_path):
     (first,) = prepare_dataset(settings(corpus, tmp_path)).values()
     (second,) = prepare_dataset(settings(corpus, tmp_path, overwrite=True)).values()

@@ -136,10 +136,10 @@ def check_owner(connection: sqlite3.Connection, path: str | os.PathLike[str]) ->
     Raises:
         LedgerError: if the file belongs to another application, or to a newer version of this package.
     """
-    # In this order: another process may be making the ledger, and its tables and marks come in one transaction.
+    # The tables first: another process may be making the file, and what has tables has its mark.
     (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID and (application or tables):
         raise LedgerError(f"{path} is an SQLite file of another application.", "give another file as `ledger`.")
     if version > VERSION:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from .._arguments import add_dataclass_arguments, from_arguments
+from ..augmentation.recipe import AugmentationArguments
 from .settings import PrepareSettings
 
 __all__ = ["add_arguments", "run"]
@@ -20,6 +21,7 @@ _WITHOUT = (
     "distribution_weight",
     "empty",
     "vote_source",
+    *(entry.name for entry in fields(AugmentationArguments)),
 )
 
 

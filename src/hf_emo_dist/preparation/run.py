@@ -1,18 +1,24 @@
-"""What `recipes/prepare.py` does: check audio, annotate, combine votes, write a Parquet folder."""
+"""What `recipes/prepare.py` does: check audio, annotate, combine votes, augment the training split, write a Parquet folder."""
 
 from __future__ import annotations
 
 import json
 import logging
+import shutil
+import tempfile
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..audio import check_audio
+from ..augmentation.recipe import AugmentationArguments, augment_splits
 from ..corpora import emotions_of, load_emotion_dataset, read_vote_source, write_dataset
 from ..corpora.output_folder import check_folder
 from ..emotions import validate_emotions
+from ..hub.dataset_card import write_dataset_card
+from ..reports.rows import notes_about
 from ..votes import combine_votes
 from .settings import PrepareSettings
 
@@ -46,7 +52,10 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
 
 
 def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
-    """Check audio, annotate, combine and write; returns the report of each split that was annotated.
+    """Check audio, annotate, combine, augment and write; returns the report of each split that was annotated.
+
+    Beside the data set lie `preparation.json`, which says what was done, and, where training data was augmented, a folder `preparation` with
+    the plan, a table and a plot of the class mass, and a page to listen to.
 
     Raises:
         AnnotationIncomplete: A run had to stop. Replies are in the ledger; the same call goes on from there. Nothing is written.
@@ -99,16 +108,27 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     source = (
         settings.vote_source or read_vote_source(str(settings.dataset)) or "not stated by whoever made the data set."
     )
-    write_dataset(
-        dataset,
-        folder,
-        description="Prepared by recipes/prepare.py. What was done is in preparation.json.",
-        vote_source=_vote_source(source, annotator, splits),
-        emotions=emotions,
-        overwrite=settings.overwrite,
-    )
+    with tempfile.TemporaryDirectory(dir=_parent(folder), prefix=".augmentation-") as part:
+        about = Path(part) / "preparation"
+        notes = notes_about(next(iter(dataset.values())), source)
+        dataset, plan = augment_splits(dataset, settings, about, emotions=emotions, notes=notes)
+        write_dataset(
+            dataset,
+            folder,
+            description="Prepared by recipes/prepare.py. What was done is in preparation.json.",
+            vote_source=_vote_source(source, annotator, splits),
+            emotions=emotions,
+            overwrite=settings.overwrite,
+        )
+        shutil.rmtree(folder / "preparation", ignore_errors=True)
+        if about.is_dir():
+            shutil.move(about, folder / "preparation")
     preparation = _preparation(settings, annotator, reports, history, dataset, source)
+    if plan is not None:
+        mixed = sum(bool(sources) for sources in dataset["train"]["mixed_from"])
+        preparation["dime_aug"] = {**_augmentation(settings), "num_mixed": mixed, **plan.to_dict()}
     (folder / PREPARATION_NAME).write_text(json.dumps(preparation, indent=2, default=str) + "\n", encoding="utf-8")
+    write_dataset_card(folder)
     return reports
 
 
@@ -154,6 +174,18 @@ def _vote_source(source: str, annotator: Annotator | None, splits: list[str]) ->
     )
 
 
+def _parent(folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder.parent
+
+
+def _augmentation(settings: PrepareSettings) -> dict[str, Any]:
+    """The settings of DiME-Aug, without paths."""
+    values = {entry.name: getattr(settings, entry.name) for entry in fields(AugmentationArguments)}
+    left_out = ("augment", "augment_backbone", "augment_num_proc", "augment_examples")
+    return {"preset": settings.augment} | {k: v for k, v in values.items() if k not in left_out and v is not None}
+
+
 def _history(annotator: Annotator | None, dataset: DatasetDict) -> dict[str, Any]:
     """Who answered and what it cost, of the votes that the data set has: from the ledger, so whichever run they came in."""
     versions: Counter[str] = Counter()
@@ -192,7 +224,6 @@ def _preparation(
             name: getattr(settings, name)
             for name in ("human_weight", "synthetic_weight", "distribution_weight", "empty")
         },
-        "annotation": None,
     }
     if annotator is not None:
         failures: Counter[str] = Counter()

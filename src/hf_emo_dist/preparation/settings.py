@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ..augmentation.recipe import AugmentationArguments
 
 if TYPE_CHECKING:
     from ..annotation.annotator import Annotator
@@ -27,8 +29,8 @@ def _option(default: Any, text: str) -> Any:
 
 
 @dataclass
-class PrepareSettings:
-    """What is prepared, who votes, and how votes are combined."""
+class PrepareSettings(AugmentationArguments):
+    """What is prepared, who votes, how votes are combined, and how the training split is augmented."""
 
     dataset: str | None = _option(None, "data set to prepare: a local Parquet folder or a Hub id")
     output: str | None = _option(None, "folder to write")
@@ -75,6 +77,7 @@ class PrepareSettings:
     seed: int = _option(42, "of the paper preset's temperatures")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.empty not in ("error", "drop", "uniform"):
             raise ValueError(f"empty must be error, drop or uniform, got {self.empty!r}.")
         if self.limit is not None and self.limit < 1:
@@ -124,8 +127,3 @@ class PrepareSettings:
                 f"retry_failed must be true, false, or some of {', '.join(FAILURES)}; got {self.retry_failed!r}."
             )
         return outcomes
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings that shape the data, for `preparation.json`: no paths."""
-        left_out = {"dataset", "output", "ledger", "overwrite", "dry_run", "prompts", "backend_options", *_RUN}
-        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in left_out}
