@@ -1,6 +1,7 @@
 """What only Gemini has: schemas, thinking, safety settings, the Files API, Vertex AI, its own error forms."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import pickle
@@ -186,7 +187,10 @@ def test_files_that_nobody_waits_for_make_room(server, small_inline, caplog):
         small_inline._connect().uploads._most_bytes = 2 * len(AUDIO.data)
         for seed in range(4):
             clip = small_inline.prepare(encode_flac(noise(seed=seed)), seed)
-            found = await small_inline.ask(small_inline.render(prompt(), member(), {}), clip, 5)
+            for _ in range(3):  # as the runner does: a connection that was kept open may have been closed meanwhile
+                with contextlib.suppress(TransientError):
+                    found = await small_inline.ask(small_inline.render(prompt(), member(), {}), clip, 5)
+                    break
             assert found.failure is None
         await asyncio.sleep(0.2)
         kept = len(server.files)
