@@ -56,11 +56,9 @@ class ServerProcess:
 
 
 def backend_for(url: str) -> GeminiBackend:
-    """The backend, pointed at the server."""
-    from google import genai
-
-    client = genai.Client(api_key=KEY, http_options={"base_url": url, "api_version": "v1beta"})
-    return GeminiBackend("gemini-2.5-flash", client=client)
+    """The backend, pointed at the server by the environment."""
+    os.environ.update(GEMINI_API_KEY=KEY, GOOGLE_GEMINI_BASE_URL=url)
+    return GeminiBackend("gemini-2.5-flash")
 
 
 def annotator_for(backend: GeminiBackend, ledger: str, concurrency: int) -> Annotator:
@@ -80,7 +78,9 @@ def one_at_a_time(backend: GeminiBackend, annotator: Annotator, dataset: Any, nu
         began, cpu = time.perf_counter(), time.process_time()
         for job in jobs[1:]:
             await backend.ask(job.request, clip, 60)
-        return (time.perf_counter() - began) / number, (time.process_time() - cpu) / number
+        seconds = (time.perf_counter() - began) / number, (time.process_time() - cpu) / number
+        await backend.close()
+        return seconds
 
     return asyncio.run(ask())
 

@@ -14,7 +14,6 @@ from hf_emo_dist.annotation.backends import _gemini_replies as replies
 from hf_emo_dist.annotation.backends._audio import prepare_audio
 from hf_emo_dist.annotation.backends._errors import (
     LoopConnections,
-    endpoint_of,
     is_loopback,
     need_client,
     optional_module,
@@ -23,6 +22,7 @@ from hf_emo_dist.annotation.backends._errors import (
     transport_kind,
     url_secrets,
 )
+from hf_emo_dist.annotation.backends._gemini_identity import base_url, environment_identity, identity, session
 from hf_emo_dist.annotation.backends._turns import send_in_turn
 from hf_emo_dist.annotation.backends._uploads import Uploads
 from hf_emo_dist.annotation.capabilities import DEFAULT_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
@@ -40,7 +40,6 @@ from hf_emo_dist.decoding import clip_error
 __all__ = ["GeminiBackend"]
 
 _MEND_KEY = "set GEMINI_API_KEY in the environment, or pass client=genai.Client(api_key=...) and num_proc=1."
-_HOST = "https://generativelanguage.googleapis.com"
 _HARM = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 _THRESHOLDS = {"none": "BLOCK_NONE", "high": "BLOCK_ONLY_HIGH", "default": None}
 # Room for a short answer and for what models think at their least; a runaway reply is cut off here, and is a typed failure.
@@ -114,7 +113,7 @@ class GeminiBackend:
         self._thinking = _thinking_config(self.capabilities, thinking)
         self._given = client is not None
         self._client = client
-        self.endpoint, self.vertex = _identity(client) if client is not None else _environment_identity()
+        self.endpoint, self.vertex = identity(client) if client is not None else environment_identity()
         self._connections = LoopConnections()
 
     @property
@@ -154,7 +153,7 @@ class GeminiBackend:
         inner = getattr(self._client, "_api_client", None)
         if inner is not None:
             found += [getattr(inner, "api_key", None), getattr(getattr(inner, "_credentials", None), "token", None)]
-            found += url_secrets(_base_url(self._client))
+            found += url_secrets(base_url(self._client))
         return tuple(dict.fromkeys(value.strip() for value in found if isinstance(value, str) and value.strip()))
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,9 +296,11 @@ class GeminiBackend:
         error: FatalError
         try:
             client = genai.Client(http_options=genai.types.HttpOptions(**options))
-            if _identity(client)[0] == self.endpoint:
-                return client
-            found = f"Requests were planned for {self.endpoint}, and the environment names {_identity(client)[0]}."
+            if identity(client)[0] == self.endpoint:
+                if self.vertex or optional_module("aiohttp") is None:  # Vertex AI's sessions carry credentials
+                    return client
+                return genai.Client(http_options=genai.types.HttpOptions(**options, aiohttp_client=session()))
+            found = f"Requests were planned for {self.endpoint}, and the environment names {identity(client)[0]}."
             error = FatalError("setup", found, "set the environment as it was when the backend was made.")
         except ValueError as problem:
             found = scrub(f"There is no key for Gemini ({str(problem).partition('.')[0]}).", self.secrets())
@@ -317,6 +318,9 @@ class GeminiBackend:
         if connection.client is not self._client:
             await connection.client.aio.aclose()
             connection.client.close()
+            given = connection.client._api_client._http_options.aiohttp_client
+            if given is not None:  # ours: the client leaves what it was given open
+                await given.close()
 
 
 def _thinking_config(has: ModelCapabilities, thinking: int | str | None) -> dict[str, Any] | None:
@@ -344,50 +348,3 @@ def _json_schema(prompt: Prompt) -> dict[str, Any]:
         "required": names,
         "property_ordering": names,
     }
-
-
-def _base_url(client: Any) -> str | None:
-    options = getattr(getattr(client, "_api_client", None), "_http_options", None)
-    url = getattr(options, "base_url", None)
-    return url if isinstance(url, str) else None
-
-
-def _identity(client: Any) -> tuple[str, bool]:
-    """Endpoint of a client, and whether it is Vertex AI's."""
-    url = _base_url(client)
-    if url is None:
-        return f"client:{type(client).__module__}.{type(client).__qualname__}", False
-    inner = client._api_client
-    vertex = bool(getattr(inner, "vertexai", False))
-    return _with_project(url, getattr(inner, "project", None) if vertex else None, getattr(inner, "location", None)), (
-        vertex
-    )
-
-
-def _environment_identity() -> tuple[str, bool]:
-    """The same for the client that google-genai would make from the environment, without importing it."""
-    flag = os.environ.get("GOOGLE_GENAI_USE_ENTERPRISE", os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", ""))
-    if flag.lower() not in ("true", "1"):
-        return endpoint_of(os.environ.get("GOOGLE_GEMINI_BASE_URL") or _HOST), False
-    project, location = os.environ.get("GOOGLE_CLOUD_PROJECT"), os.environ.get("GOOGLE_CLOUD_LOCATION")
-    key = os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")
-    if not (project or location) and key:
-        return endpoint_of(os.environ.get("GOOGLE_VERTEX_BASE_URL") or "https://aiplatform.googleapis.com"), True
-    if not project:
-        raise FatalError(
-            "setup",
-            "Vertex AI is asked for without a project; replies are kept under it.",
-            "set GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION.",
-        )
-    location = location or "global"
-    hosts = {"global": "https://aiplatform.googleapis.com"}
-    hosts |= {name: f"https://aiplatform.{name}.rep.googleapis.com" for name in ("us", "eu")}
-    url = os.environ.get("GOOGLE_VERTEX_BASE_URL") or hosts.get(
-        location, f"https://{location}-aiplatform.googleapis.com"
-    )
-    return _with_project(url, project, location), True
-
-
-def _with_project(url: str, project: str | None, location: str | None) -> str:
-    endpoint = endpoint_of(url)
-    return endpoint if project is None else f"{endpoint}/projects/{project}/locations/{location}"
