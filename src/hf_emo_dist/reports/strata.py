@@ -267,7 +267,9 @@ def _plot(strata: list[dict[str, Any]], predictors: list[str], main: str | None,
         series["floor"] = [stratum["floor"] for stratum in strata]
     interval_plot(axes[0][0], series, names, "JS divergence")
     axes[0][0].set_ylim(bottom=0)
-    axes[0][0].legend(frameon=False, fontsize=7, loc="best")
+    top = axes[0][0].get_ylim()[1]
+    axes[0][0].set_ylim(0, 1.35 * top)  # room for the legend above the points
+    axes[0][0].legend(frameon=False, fontsize=7, loc="upper left", ncols=2)
     if main:
         skills = {f"over {other}": [stratum["skill"][other] for stratum in strata] for other in (UNIFORM, MEAN)}
         interval_plot(axes[0][1], skills, names, f"skill of: {main}", zero=True)
