@@ -71,9 +71,7 @@ def bootstrap_interval(
     for at in range(0, num_resamples, step):
         drawn = rng.integers(number, size=(min(step, num_resamples - at), number))
         means[at : at + step] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means - mean, [tail, 1.0 - tail]) * _widening(number, 1.0 - tail) + mean
-    return mean, float(low), float(high)
+    return _interval(mean, means, number, level)
 
 
 def paired_bootstrap(
@@ -157,9 +155,7 @@ def bootstrap_score(
     values = values[np.isfinite(values)]
     if not len(values):
         return value, math.nan, math.nan
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(values - value, [tail, 1.0 - tail]) * _widening(number, 1.0 - tail) + value
-    return value, float(low), float(high)
+    return _interval(value, values, number, level)
 
 
 def paired_permutation_test(
@@ -234,6 +230,13 @@ def _group_sums(data: FloatArray, groups: Sequence[Any] | NDArray[Any] | None) -
         return data, np.ones_like(data)
     index = _group_index(groups, len(data))
     return np.bincount(index, weights=data).astype(np.float64), np.bincount(index).astype(np.float64)
+
+
+def _interval(value: float, draws: FloatArray, number: int, level: float) -> tuple[float, float, float]:
+    """The value with the interval of its draws, widened for few groups."""
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(draws - value, [tail, 1.0 - tail]) * _widening(number, 1.0 - tail) + value
+    return value, float(low), float(high)
 
 
 def _widening(groups: int, quantile: float) -> float:

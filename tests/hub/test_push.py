@@ -253,6 +253,17 @@ def test_numbers_are_no_secrets():
     assert clean_json(["see /home/anna/x.txt, or https://a.b/c/d"]) == ["see x.txt, or https://a.b/c/d"]
 
 
+def test_weights_of_an_earlier_push_do_not_stay_beside_the_new_ones(hub, full, adapter, tmp_path):
+    push_model(full, "me/model")
+    assert "model.safetensors" in hub.repo("me/model").files
+    push_model(adapter, "me/model", base_model="me/backbone", overwrite_card=True)
+    files = hub.repo("me/model").files
+    assert "adapter_model.safetensors" in files and "model.safetensors" not in files
+    push_model(full, "me/model", overwrite_card=True)
+    files = hub.repo("me/model").files
+    assert "model.safetensors" in files and not [name for name in files if name.startswith("adapter_")]
+
+
 def test_a_revision_is_pinned(hub, full, tiny_processor):
     first = push_model(full, "me/full").commit
     model, _ = load_emotion_model(full)

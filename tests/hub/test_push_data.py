@@ -125,6 +125,20 @@ def test_the_card_of_prepared_data_grows_a_section_and_keeps_the_rest(prepared):
     assert metadata_errors(text, "dataset") == []
 
 
+def test_shards_of_an_earlier_push_are_not_read_together_with_the_new_ones(hub, prepared):
+    rows = as_dataset(tiny_rows(6))
+    push_dataset(prepared, "me/data")
+    (prepared / "data" / "train-00000-of-00001.parquet").rename(prepared / "data" / "train-00000-of-00002.parquet")
+    (prepared / "data" / "test-00000-of-00001.parquet").rename(prepared / "data" / "train-00001-of-00002.parquet")
+    push_dataset(prepared, "me/data")
+    there = {path for path in hub.repo("me/data", "dataset").files if path.endswith(".parquet")}
+    assert there == {"data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"}
+    push_votes(rows, "me/votes")
+    push_votes(DatasetDict({"test": rows}), "me/votes")
+    there = [path for path in hub.repo("me/votes", "dataset").files if path.endswith(".parquet")]
+    assert there == ["data/test-00000-of-00001.parquet"]
+
+
 def test_a_whole_data_set_and_a_restricted_one(hub, prepared):
     push_dataset(prepared, "me/data")
     files = hub.repo("me/data", "dataset").files

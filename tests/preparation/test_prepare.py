@@ -53,7 +53,9 @@ def test_what_was_done_is_written_beside_it_without_paths(corpus, tmp_path):
     rows = len(load_emotion_dataset(corpus, "train"))
     assert done["annotation"]["num_votes"] == 5 * rows and len(done["annotation"]["panel"]) == 5
     assert done["annotation"]["model_versions"] == {done["annotation"]["model"]: 5 * rows}
-    assert done["votes"]["train"]["synthetic"] == 5 * rows and done["combine"]["synthetic_weight"] == 0.5
+    counts = done["splits"]["train"]
+    assert (counts["synthetic_votes"], counts["stated_distributions"]) == (4 * rows, rows)
+    assert done["combine"]["synthetic_weight"] == 0.5
     assert str(tmp_path) not in text and str(corpus) not in text
 
 
@@ -108,12 +110,22 @@ def test_without_a_backend_votes_are_combined_only(corpus, tmp_path):
         ({"backend_options": {"column": "no_such_column"}}, "no_such_column"),
         ({"emotions": "angry"}, "at least two"),
         ({"limit": 0}, "limit"),
+        ({"augment": "maybe"}, "augment='maybe'"),
     ],
 )
 def test_wrong_settings_are_explained_and_nothing_is_written(corpus, tmp_path, options, problem):
     with pytest.raises((ValueError, KeyError), match=problem):
         prepare_dataset(settings(corpus, tmp_path, **options))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_that_is_to_be_augmented_is_missed_before_anybody_is_asked(corpus, tmp_path):
+    rows = load_emotion_dataset(corpus, "validation")
+    write_dataset({"validation": rows}, tmp_path / "data", description="x", vote_source="SIMULATED votes.")
+    wanted = settings(tmp_path / "data", tmp_path, augment="default", annotate_splits="validation")
+    with pytest.raises(ValueError, match="no split 'train' to augment"):
+        prepare_dataset(wanted)
+    assert not (tmp_path / "votes.sqlite").exists()
 
 
 def test_an_output_folder_in_use_is_refused_before_anybody_is_asked(corpus, tmp_path):

@@ -131,15 +131,8 @@ class Database:
             self._check_file()
             wanted = self.synchronous if durable or self.mode == "delete" else "NORMAL"
             connection.execute(f"PRAGMA synchronous = {wanted if self.mode != 'parts' else 'OFF'}")
-            try:
-                connection.execute("BEGIN IMMEDIATE")
+            with _transaction(connection):
                 yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
-                        connection.execute("ROLLBACK")
-                raise
 
     def connect(self) -> sqlite3.Connection:
         """The connection of this process."""
@@ -266,16 +259,22 @@ class Database:
 
     def _install(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with _transaction(connection):
             install(connection, self.path)
             connection.execute("UPDATE opened SET times = times + 1")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-            raise
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise
 
 
 # the hooks of a fork cannot be taken back, so there is one set of them for all ledgers of the process

@@ -7,6 +7,7 @@ itself, on one thread.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def lexical_counts(transcript: str | None) -> NDArray[np.float64]:
     )
 
 
-class _Extractor:
+class _Extractor(ABC):
     """A function for ``Dataset.map(batched=True)`` that adds one feature column. Subclasses say how for one row.
 
     `version` is part of the cache file's name, so that a change of the code does not read what older code left there.
@@ -109,9 +110,9 @@ class _Extractor:
             logger.warning("no features: %s", error)
             return np.full(self.size, np.nan, dtype=np.float32)
 
+    @abstractmethod
     def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
         """Features (size,) of one row."""
-        raise NotImplementedError
 
 
 class LexicalFeatures(_Extractor):

@@ -8,6 +8,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from hf_emo_dist.votes import matrix_to_distributions
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
 
-__all__ = ["build_corpus", "read_files"]
+__all__ = ["build_corpus", "corpus_folder", "read_files"]
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +186,14 @@ def _features(info: CorpusInfo, names: tuple[str, ...], folds: bool) -> Features
         extra["fold"] = Value("int64")
     extra |= {"corpus": Value("string"), "language": Value("string"), "restricted": Value("bool")}
     return row_features(names, extra, vote_weights=info.weighted, votes=info.has_votes)
+
+
+def corpus_folder(source: str | Path) -> Path:
+    """The folder that a reader is given, or a FileNotFoundError."""
+    root = Path(source).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder {root}. Mend: check the path.")
+    return root
 
 
 def build_corpus(

@@ -17,7 +17,7 @@ from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from hf_emo_dist.corpora.building import build_corpus
+from hf_emo_dist.corpora.building import build_corpus, corpus_folder
 from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, iter_csv, iter_lines, stem_of
 from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
@@ -199,9 +199,7 @@ def read_dusha(
     if unknown:
         raise ValueError(f"`parts` must be among {', '.join(PARTS)}, got {', '.join(unknown)}.")
     settings = corpus_settings(INFO, source, options)
-    root = Path(source).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}. Mend: check the path.")
+    root = corpus_folder(source)
     found = _tables(root, parts)
     if not found:
         raise CorpusError(

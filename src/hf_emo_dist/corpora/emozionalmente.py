@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emo_dist.corpora.building import build_corpus
+from hf_emo_dist.corpora.building import build_corpus, corpus_folder
 from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, iter_csv, stem_of
 from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
 from hf_emo_dist.corpora.table import split_name
@@ -127,9 +127,7 @@ def read_emozionalmente(
         >>> read_emozionalmente("emozionalmente_dataset", merge={"joy": "happy"})  # doctest: +SKIP
     """
     settings = corpus_settings(INFO, source, options)
-    root = Path(source).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}. Mend: check the path.")
+    root = corpus_folder(source)
     below = sorted(path for path in root.iterdir() if path.is_dir())
     root = next((path for path in (root, *below) if (path / "metadata" / "samples.csv").is_file()), root)
     for name in ("samples.csv", "evaluations.csv"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emo_dist.corpora.building import build_corpus
+from hf_emo_dist.corpora.building import build_corpus, corpus_folder
 from hf_emo_dist.corpora.label_files import Labels, audio_files, iter_lines
 from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
@@ -301,9 +301,7 @@ def read_iemocap(
     if merge_excited:
         options["merge"] = {**(options.get("merge") or {}), "excited": "happy"}
     settings = corpus_settings(INFO, source, options)
-    root = Path(source).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}. Mend: check the path.")
+    root = corpus_folder(source)
     sessions = _sessions(root)
     report = report if report is not None else CorpusReport()
     report.root = sessions[0].parent

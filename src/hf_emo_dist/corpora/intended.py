@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emo_dist.corpora.building import build_corpus
+from hf_emo_dist.corpora.building import build_corpus, corpus_folder
 from hf_emo_dist.corpora.label_files import audio_files
 from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
@@ -133,9 +133,7 @@ def _read(
     options: ReadOptions,
 ) -> DatasetDict:
     settings = corpus_settings(info, source, options)
-    root = Path(source).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}. Mend: check the path.")
+    root = corpus_folder(source)
     report = report if report is not None else CorpusReport()
     report.root = root
     return build_corpus(info, _by_name(root, parse, info, report), settings, report)

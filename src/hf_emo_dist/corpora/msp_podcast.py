@@ -12,7 +12,7 @@ from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hf_emo_dist.corpora.building import build_corpus
+from hf_emo_dist.corpora.building import build_corpus, corpus_folder
 from hf_emo_dist.corpora.label_files import (
     Labels,
     audio_files,
@@ -264,9 +264,7 @@ def read_msp_podcast(
     if secondary:
         info = replace(INFO, columns={**INFO.columns, "secondary_votes": "strings", "secondary_raters": "strings"})
     settings = corpus_settings(info, source, options)
-    root = Path(source).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}. Mend: check the path.")
+    root = corpus_folder(source)
     report = report if report is not None else CorpusReport()
     report.root = root
     found = _utterances(root, Path(labels).expanduser() if labels else None, secondary, report)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from .files import UploadFile, check_uploads, size_text, total_size
@@ -74,6 +75,7 @@ def commit_files(
     withheld: Sequence[str] = (),
     folder: str = "",
     overwrite_card: bool = False,
+    replaces: Sequence[str] = (),
 ) -> PushReport:
     """Puts files into a repository, made if need be, in one commit.
 
@@ -93,6 +95,8 @@ def commit_files(
         space_sdk: of a Space that is made.
         withheld: for the report.
         folder: where in the repository the files go.
+        replaces: patterns of files in the repository that these take the place of: what matches and is not among them is deleted in the same
+            commit, since it would be read together with them.
         overwrite_card: also replace a README there that somebody has edited, which is kept otherwise where ours was written by this library.
 
     Raises:
@@ -107,7 +111,7 @@ def commit_files(
     if dry_run:
         return report
 
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=token)
 
@@ -120,12 +124,13 @@ def commit_files(
 
     def commit() -> Any:
         # made anew for each try: the client marks what it has sent
-        operations = [
+        operations: list[Any] = [
             CommitOperationAdd(
                 file.path_in_repo, file.content if isinstance(file.content, bytes) else str(file.content)
             )
             for file in files
         ]
+        operations += [CommitOperationDelete(path) for path in outdated]
         return api.create_commit(
             name, operations, commit_message=message, repo_type=repo_type, revision=revision, create_pr=create_pr
         )
@@ -137,6 +142,13 @@ def commit_files(
         files = [file for file in files if file.path_in_repo != "README.md"]
         logger.warning("the README of %s was edited there and is kept; to write it anew ask for overwrite_card", name)
         withheld = [*withheld, "README.md (it was edited on the Hub; ask with overwrite_card=True)"]
+    outdated: list[str] = []
+    if replaces:
+        there = _with_retries(lambda: api.list_repo_files(name, repo_type=repo_type, revision=revision), name)
+        new = {file.path_in_repo for file in report.files}
+        outdated = [path for path in there if path not in new and any(fnmatchcase(path, p) for p in replaces)]
+        if outdated:
+            logger.info("%s: deleted with this commit: %s", name, ", ".join(outdated))
     done = _with_retries(commit, name)
     return PushReport(
         name,

@@ -19,6 +19,9 @@ __all__ = ["push_model"]
 
 logger = logging.getLogger(__name__)
 
+#: Weights of an earlier push: a loader may prefer them to the new ones.
+WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model*.safetensors", "adapter_config.json")
+
 
 def push_model(
     checkpoint: str | os.PathLike[str],
@@ -98,7 +101,7 @@ def push_model(
         extra = {"scores.json": Path(scores), **{name: beside / name for name in PLOTS if (beside / name).is_file()}}
     options: dict[str, Any] = {
         "message": commit_message or f"Upload {facts.name} with hf_emo_dist", "private": private, "token": token,
-        "revision": revision, "create_pr": create_pr, "dry_run": dry_run, "overwrite_card": overwrite_card,
+        "revision": revision, "create_pr": create_pr, "dry_run": dry_run, "overwrite_card": overwrite_card, "replaces": WEIGHTS,
     }  # fmt: skip
     if not merged:
         return commit_files(

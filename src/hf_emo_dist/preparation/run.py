@@ -7,6 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,11 @@ from .. import __version__
 from ..audio import check_audio
 from ..augmentation.recipe import AugmentationArguments, augment_splits
 from ..corpora import emotions_of, load_emotion_dataset, read_vote_source, write_dataset
+from ..corpora.facts import data_facts
 from ..corpora.output_folder import check_folder
 from ..emotions import validate_emotions
 from ..hub.dataset_card import write_dataset_card
+from ..hub.preparation import PREPARATION_NAME
 from ..reports.rows import notes_about
 from ..votes import combine_votes
 from .settings import PrepareSettings
@@ -32,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["estimate_preparation", "prepare_dataset"]
 
 logger = logging.getLogger(__name__)
-
-PREPARATION_NAME = "preparation.json"
 
 
 def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
@@ -70,6 +71,8 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     check_folder(folder, settings.overwrite)  # before money is spent
     dataset, annotator, splits = _opened(settings)
     emotions = _emotions(settings, dataset)
+    if settings.augment != "none" and "train" not in dataset:
+        raise ValueError(f"There is no split 'train' to augment (there are {', '.join(dataset)}). Mend: augment none.")
     for split, rows in dataset.items():
         logger.info("%s: checking %d clips", split, len(rows))
         check_audio(rows, long_audio="window").raise_if_any()
@@ -123,12 +126,13 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
         shutil.rmtree(folder / "preparation", ignore_errors=True)
         if about.is_dir():
             shutil.move(about, folder / "preparation")
-    preparation = _preparation(settings, annotator, reports, history, dataset, source)
+    facts = data_facts(dataset)
+    preparation = _preparation(settings, annotator, reports, history, facts["splits"], source)
     if plan is not None:
-        mixed = sum(bool(sources) for sources in dataset["train"]["mixed_from"])
+        mixed = facts["splits"]["train"]["mixed_rows"]
         preparation["dime_aug"] = {**_augmentation(settings), "num_mixed": mixed, **plan.to_dict()}
     (folder / PREPARATION_NAME).write_text(json.dumps(preparation, indent=2, default=str) + "\n", encoding="utf-8")
-    write_dataset_card(folder)
+    write_dataset_card(folder, facts)
     return reports
 
 
@@ -192,9 +196,10 @@ def _history(annotator: Annotator | None, dataset: DatasetDict) -> dict[str, Any
     cost: float | None = 0.0
     for rows in dataset.values() if annotator is not None else ():
         assert annotator is not None
-        for row in rows["synthetic_annotations"]:
-            versions.update(entry["model"] for entry in row)
-            for record in annotator.ledger.lookup([entry["key"] for entry in row]).values():
+        for batch in rows.select_columns("synthetic_annotations").iter(batch_size=1000):
+            entries = [entry for row in batch["synthetic_annotations"] for entry in row]
+            versions.update(entry["model"] for entry in entries)
+            for record in annotator.ledger.lookup([entry["key"] for entry in entries]).values():
                 cost = None if cost is None or record.cost_usd is None else cost + record.cost_usd
     return {"model_versions": dict(versions), "cost_usd": cost}
 
@@ -204,22 +209,14 @@ def _preparation(
     annotator: Annotator | None,
     reports: dict[str, RunReport],
     history: dict[str, Any],
-    dataset: DatasetDict,
+    counts: Mapping[str, Mapping[str, Any]],
     source: str,
 ) -> dict[str, Any]:
     """What was done, for the cards; no paths and no secrets."""
-    votes = {
-        split: {
-            "rows": len(rows),
-            "human": sum(len(row or ()) for row in rows["human_votes"]),
-            "synthetic": sum(len(row) for row in rows["synthetic_annotations"]) if annotator is not None else 0,
-        }
-        for split, rows in dataset.items()
-    }
     result: dict[str, Any] = {
         "version": __version__,
         "source": {"vote_source": source},
-        "votes": votes,
+        "splits": counts,
         "combine": {
             name: getattr(settings, name)
             for name in ("human_weight", "synthetic_weight", "distribution_weight", "empty")
@@ -233,7 +230,7 @@ def _preparation(
             **annotator.describe(),
             **history,
             "splits": list(reports),
-            "num_votes": sum(entry["synthetic"] for entry in votes.values()),
+            "num_votes": sum(history["model_versions"].values()),
             "num_requests": sum(report.requests for report in reports.values()),
             "failures": dict(failures),
             "skipped": sorted(row_id for report in reports.values() for row_id in report.skipped),

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.request import getproxies
 
 from hf_emo_dist.annotation.backends._errors import endpoint_of
 from hf_emo_dist.annotation.types import FatalError
 
 __all__ = ["base_url", "environment_identity", "identity", "session"]
 
-_PROXY_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NETRC")
 _HOST = "https://generativelanguage.googleapis.com"
 
 
 def session() -> Any:
     """The connections of the running event loop, as many as requests are in flight.
 
-    The client's own session looks for proxies and for a netrc file before every request, a twentieth of its time; here only where the
-    environment names any.
+    The client's own session looks for proxies and for a netrc file before every request, a twentieth of its time; here only where a
+    proxy is set or a netrc file is named.
     """
     import aiohttp
 
-    names_any = any(os.environ.get(name) or os.environ.get(name.lower()) for name in _PROXY_NAMES)
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=names_any)
+    looks = bool(getproxies()) or "NETRC" in os.environ
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=looks)
 
 
 def base_url(client: Any) -> str | None:
+    """The address that a client is set to; None for what is no google-genai client."""
     options = getattr(getattr(client, "_api_client", None), "_http_options", None)
     url = getattr(options, "base_url", None)
     return url if isinstance(url, str) else None
