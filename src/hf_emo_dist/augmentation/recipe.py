@@ -180,5 +180,5 @@ def augment_splits(
             chosen = plan.rows.select(range(0, len(plan.rows), max(1, len(plan.rows) // settings.augment_examples)))
             heard = type(plan)(chosen, plan.report, plan.dataset, plan.mixer).map()
         write_listening_page(plan, heard, folder / "mixed_clips.html", number=settings.augment_examples, notes=notes)
-    logger.info("%d mixed rows beside %d utterances; see %s", len(mixed), plan.report.rows_before, folder)
+    logger.info("%d mixed rows beside %d utterances", len(mixed), plan.report.rows_before)
     return DatasetDict(result), plan.report

@@ -11,6 +11,7 @@ from typing import Any
 
 from .._lazy import missing_extra
 from ..markdown import hub_id, last_part, one_line
+from .files import PLOTS
 from .licences import KNOWN_BASES, combined_licence
 from .preparation import read_preparation
 
@@ -19,7 +20,6 @@ __all__ = ["ModelFacts", "gather_model_facts"]
 logger = logging.getLogger(__name__)
 
 LAYOUTS = ("full", "merged", "adapter")
-PLOTS = ("reliability.png", "predicted_against_target.png")
 # what of the training arguments a reader needs to repeat a training
 HYPERPARAMETERS = (
     "learning_rate",

@@ -16,6 +16,18 @@ from ..markdown import hub_id, last_part
 
 __all__ = ["SecretFoundError", "UploadFile", "check_uploads", "checkpoint_files", "clean_json", "total_size"]
 
+#: What evaluation draws.
+PLOTS = ("reliability.png", "predicted_against_target.png")
+#: What training and evaluation leave beside a checkpoint.
+RESULTS = (
+    "training_args.json",
+    "training_facts.json",
+    "train_results.json",
+    "recipe.json",
+    "scores.json",
+    "scores.md",
+    *PLOTS,
+)
 # Nothing else is uploaded: no optimizer, no pickle, no log, no predictions on somebody's recordings.
 CHECKPOINT_FILES = (
     "config.json",
@@ -36,14 +48,7 @@ CHECKPOINT_FILES = (
     "merges.txt",
     "chat_template.jinja",
     "chat_template.json",
-    "training_args.json",
-    "training_facts.json",
-    "train_results.json",
-    "recipe.json",
-    "scores.json",
-    "scores.md",
-    "reliability.png",
-    "predicted_against_target.png",
+    *RESULTS,
 )
 # Vocabularies and templates hold any string; only the others are searched for paths to take out.
 _AS_THEY_ARE = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", "chat_template.json")

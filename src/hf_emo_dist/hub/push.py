@@ -11,8 +11,8 @@ from typing import Any
 from ..markdown import hub_id
 from .card import model_card
 from .commit import PushReport, commit_files, full_name
-from .facts import PLOTS, gather_model_facts
-from .files import checkpoint_files
+from .facts import gather_model_facts
+from .files import PLOTS, RESULTS, checkpoint_files
 from .rendering import is_edited
 
 __all__ = ["push_model"]
@@ -107,15 +107,7 @@ def push_model(
         return commit_files(
             repo_id, checkpoint_files(folder, base_model=base_model, readme=card, extra=extra), **options
         )
-    for name in (
-        "training_args.json",
-        "training_facts.json",
-        "train_results.json",
-        "recipe.json",
-        "scores.json",
-        "scores.md",
-        *PLOTS,
-    ):
+    for name in RESULTS:
         if (folder / name).is_file():
             extra.setdefault(name, folder / name)
     with tempfile.TemporaryDirectory() as work:
