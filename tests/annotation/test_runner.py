@@ -137,8 +137,18 @@ def test_every_run_ends_and_every_job_is_accounted_for(ledger, seed):
 
 
 def test_two_runs_in_two_threads_share_the_work(ledger):
-    """The same data in the same order: no key is asked for twice, and neither run trails the other."""
-    backends = [ScriptedBackend(lambda *_: (0.004, "happy")) for _ in range(2)]
+    """The same data in the same order: no key is asked for twice, and neither run trails the other.
+
+    Each run's first request waits for the other's, so that a thread that the machine starts late finds work left.
+    """
+    start = threading.Barrier(2, timeout=20)
+
+    def script(number, request, audio):
+        if number == 0:
+            start.wait()
+        return 0.03, "happy"  # longer than a wait for the lock of the ledger
+
+    backends = [ScriptedBackend(script) for _ in range(2)]
     data = dataset(40)
     results = [None, None]
 
@@ -151,7 +161,7 @@ def test_two_runs_in_two_threads_share_the_work(ledger):
     for thread in threads:
         thread.join(30)
     assert sum(backend.sent for backend in backends) == 120 == len(ledger)
-    assert min(backend.sent for backend in backends) > 30
+    assert min(backend.sent for backend in backends) > 20
     assert votes(results[0].dataset) == votes(results[1].dataset)
     assert all(result.report.complete for result in results)
     assert all(result.report.votes + result.report.stored_votes == 120 for result in results)
