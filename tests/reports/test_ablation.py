@@ -1,8 +1,6 @@
 """The ablation on tones with simulated synthetic votes: whole, stopped and resumed, and what it refuses."""
 
 import json
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -85,7 +83,7 @@ def test_targets_of_each_source(data):
             expected = {name: pool.count(name) / len(pool) for name in EMOTIONS} if pool else None
             assert found[place] == (expected if expected is None else pytest.approx(expected))
     synthetic = source_targets(train, EMOTIONS, "synthetic")
-    made = with_targets(train, synthetic, EMOTIONS, "emotion_distribution")
+    made = with_targets(train, synthetic, EMOTIONS)
     assert len(made) == len(train) - 1 and made["id"][1] == train["id"][2]
     assert made["human_distribution"] == [row["human_distribution"] for row in rows if row["synthetic_votes"]]
     matrix = distributions_to_matrix(made["emotion_distribution"], EMOTIONS)
@@ -142,27 +140,101 @@ def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data, tmp_path, 
     assert cell["seed_deviation"] == pytest.approx(np.std(cell["by_seed"], ddof=1)) and cell["seed_deviation"] > 0
 
 
-def test_the_library_s_augmentation_is_looked_up_when_it_is_used(data, monkeypatch):
-    made = types.ModuleType("hf_emo_dist.augmentation")
+def test_the_library_s_augmentation(backbone, data, tmp_path):
+    """DiME-Aug itself: mixed rows of training rows alone, the targets of the cell's source mixed like the audio."""
+    from hf_emo_dist.corpora import load_emotion_dataset
 
-    class DiMEAug:
-        def __init__(self, **settings):
-            self.settings = settings
+    train = load_emotion_dataset(data, "train")
+    targets = source_targets(train, EMOTIONS, "synthetic")
+    rows = augmenter_of(None, "default", str(backbone))(with_targets(train, targets, EMOTIONS), EMOTIONS, 7)
+    before = {row["id"]: target for row, target in zip(train, targets, strict=True) if target}
+    mixed = [row for row in rows if row["mixed_from"]]
+    assert mixed and len(rows) == len(before) + len(mixed)
+    for row in mixed:
+        first, second = (before[name] for name in row["mixed_from"])
+        for emotion in EMOTIONS:
+            expected = row["mix_ratio"] * first[emotion] + (1 - row["mix_ratio"]) * second[emotion]
+            assert row["emotion_distribution"][emotion] == pytest.approx(expected, abs=1e-6)
+    options = {**OPTIONS, "sources": ("combined",), "augment": (True,), "augmenter": None}
+    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    (run,) = study.results["runs"]
+    assert run["train_rows"] > len(train)
 
-        def augment(self, rows):
-            return (self.settings, rows)
 
-    made.DiMEAug = DiMEAug
-    monkeypatch.setitem(sys.modules, "hf_emo_dist.augmentation", made)
-    settings, rows = augmenter_of(None, "paper", "B")("rows", EMOTIONS, 7)
-    assert rows == "rows" and settings == {"emotions": list(EMOTIONS), "seed": 7, "preset": "paper", "backbone": "B"}
-    monkeypatch.setitem(sys.modules, "hf_emo_dist.augmentation", None)
-    with pytest.raises(ModuleNotFoundError, match=r"--augment off"):
-        augmenter_of(None, "default", None)("rows", EMOTIONS, 0)
+def test_another_augmentation_by_name():
     assert augmenter_of("math:pow", "default", None)(2, 3, *()) == 8
     for wrong in ("math", "math:nothing", "no_such_module:f"):
         with pytest.raises(ValueError, match="augment_with"):
             augmenter_of(wrong, "default", None)
+
+
+def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbone, data, tmp_path, monkeypatch):
+    """Three folds; the splits of the data set are put together, and the validation speakers are those of no cell's training."""
+    train, met = training_run.run_training, []
+
+    def watched(recipe, args, rows, validation):
+        met.append((set(rows["speaker"]), set(validation["speaker"])))
+        return train(recipe, args, rows, validation)
+
+    monkeypatch.setattr(training_run, "run_training", watched)
+    options = {**OPTIONS, "augment": (False,), "num_folds": 3, "validation_speakers": 1}
+    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    assert "3-fold" in study.facts["split"] and "28 rows" in study.facts["split"]
+    everyone = {f"s{i}" for i in range(7)}
+    tested = [everyone - learnt - choosing for learnt, choosing in met]
+    assert met[:3] == met[3:]  # the same for both sources
+    assert set().union(*tested[:3]) == everyone and sum(map(len, tested[:3])) == 7
+    assert all(len(choosing) == 1 and not choosing & learnt for learnt, choosing in met)
+    runs = study.results["runs"]
+    assert [run["part"] for run in runs] == ["fold0", "fold1", "fold2"] * 2
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
+    assert ablation_study(*arguments(backbone, data, tmp_path), **options).results == study.results
+    with pytest.raises(ValueError, match=r"folds.*--overwrite"):
+        ablation_study(*arguments(backbone, data, tmp_path), **{**options, "seed": 1})
+    for wrong, words in (
+        ({"fold_column": "fold"}, "one of them"),
+        ({"num_folds": None, "fold_column": "session"}, "session"),
+        ({"num_folds": 99}, "number of speakers"),
+        ({"validation_speakers": 4}, "from 1 to"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ablation_study(*arguments(backbone, data, tmp_path), **{**options, **wrong})
+
+
+def test_synthetic_votes_on_the_training_split_alone(backbone, data, tmp_path):
+    """As `hf-emo-dist annotate` does by default: trained on them, and no figure by the paper's protocol, which needs own labels."""
+    from datasets import DatasetDict
+
+    from hf_emo_dist.corpora import load_emotion_dataset
+
+    def unheard(batch):
+        return {"synthetic_votes": [[] for _ in batch["id"]]}
+
+    splits = load_emotion_dataset(data)
+    splits = DatasetDict(
+        {name: rows if name == "train" else rows.map(unheard, batched=True) for name, rows in splits.items()}
+    )
+    options = {**OPTIONS, "sources": ("human", "synthetic"), "augment": (False,), "data": splits}
+    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    assert {cell["source"] for cell in study.results["cells"]} == {"human", "synthetic"}
+    assert [row["source"] for row in study.results["paper_protocol"]] == ["human"]
+    assert "no own labels" in study.tables[1].rows[1][4]
+    assert "1 of 12 training rows have no synthetic votes" in study.notes
+
+
+def test_mixed_rows_of_the_data_set_are_left_out(backbone, data):
+    from hf_emo_dist.augmentation import DiMEAug
+    from hf_emo_dist.corpora import load_emotion_dataset
+    from hf_emo_dist.reports.ablation_parts import ablation_data
+
+    splits = load_emotion_dataset(data)
+    prepared = DiMEAug(emotions=EMOTIONS, seed=0, backbone=str(backbone)).augment(splits["train"])
+    assert len(prepared) > 12
+    for options in ({}, {"num_folds": 2}):
+        rest = {name: splits[name] for name in ("validation", "test")}
+        cut = ablation_data({"train": prepared, **rest}, ("train", "validation", "test"), **options)
+        assert len(cut.rows) == 28 and not any(cut.rows["mixed_from"])
+        assert sum(len(part.test) for part in cut.parts) == len(cut.scored)
 
 
 def test_the_command(backbone, data, tmp_path, capsys):

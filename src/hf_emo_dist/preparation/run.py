@@ -21,7 +21,7 @@ from ..corpora.output_folder import check_folder
 from ..emotions import validate_emotions
 from ..hub.dataset_card import write_dataset_card
 from ..hub.preparation import PREPARATION_NAME
-from ..reports.rows import notes_about
+from ..reports.rows import SIMULATED_ANNOTATORS, notes_about
 from ..votes import combine_votes
 from .settings import PrepareSettings
 
@@ -172,7 +172,7 @@ def _vote_source(source: str, annotator: Annotator | None, splits: list[str]) ->
     if annotator is None:
         return source
     backend = annotator.backend
-    who = "a stated rater model, SIMULATED" if backend.name == "simulated" else f"{backend.model}, no person"
+    who = SIMULATED_ANNOTATORS if backend.name == "simulated" else f"{backend.model}, no person"
     return (
         f"{source} Beside them, synthetic votes by {who}, in {', '.join(splits)}; human_distribution is without them."
     )

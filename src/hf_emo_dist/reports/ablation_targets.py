@@ -58,12 +58,13 @@ def source_targets(rows: Any, emotions: Sequence[str], source: str) -> list[dict
     )
 
 
-def with_targets(dataset: Any, targets: Sequence[dict[str, float] | None], emotions: Sequence[str], column: str) -> Any:
-    """The rows of a data set that have a target, with it in `column`; nothing else of them changes."""
+def with_targets(dataset: Any, targets: Sequence[dict[str, float] | None], emotions: Sequence[str]) -> Any:
+    """The rows of a data set that have a target, with it in `emotion_distribution`; nothing else of them changes."""
     from datasets import Dataset, Features, concatenate_datasets
 
     from ..votes import distribution_feature
 
+    column = "emotion_distribution"
     kept = [place for place, target in enumerate(targets) if target is not None]
     if not kept:
         raise ValueError(f"No row has a target for {column!r}.")
@@ -74,15 +75,10 @@ def with_targets(dataset: Any, targets: Sequence[dict[str, float] | None], emoti
 
 
 def dime_aug(dataset: Any, emotions: Sequence[str], seed: int, *, preset: str = "default", backbone: Any = None) -> Any:
-    """The library's DiME-Aug, imported when it is used."""
-    try:
-        augmentation = importlib.import_module("..augmentation", __package__)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "DiME-Aug is not there: this version has no augmentation. Mend: --augment off, or --augment_with package.module:function.",
-            name=error.name,
-        ) from error
-    made = augmentation.DiMEAug(emotions=list(emotions), seed=seed, preset=preset, backbone=backbone)
+    """The rows and those that the library's DiME-Aug mixes from them; its extra is needed only here."""
+    from ..augmentation import DiMEAug
+
+    made = DiMEAug(emotions=list(emotions), seed=seed, preset=preset, backbone=backbone)
     return made.augment(dataset)
 
 

@@ -10,7 +10,19 @@ import numpy as np
 from ..corpora.label_map import refuse_without_votes
 from ..votes import distributions_to_matrix
 
-__all__ = ["column_of", "training_targets", "notes_about", "refuse_mixed", "row_ids", "scored_matrix", "speaker_groups"]
+__all__ = [
+    "SIMULATED_ANNOTATORS",
+    "column_of",
+    "training_targets",
+    "notes_about",
+    "refuse_mixed",
+    "row_ids",
+    "scored_matrix",
+    "speaker_groups",
+]
+
+#: Who gave simulated synthetic votes, as a data set's card says it: then it is not the data that is simulated.
+SIMULATED_ANNOTATORS = "a stated rater model, SIMULATED"
 
 
 def column_of(rows: Any, name: str) -> list[Any] | None:
@@ -126,12 +138,17 @@ def notes_about(rows: Any, vote_source: str | None = None, extra: Iterable[str] 
         ['simulated data']
         >>> notes_about([{"id": "a"}], vote_source="Votes borrowed from CREMA-D.")
         ['borrowed votes']
+        >>> notes_about([{"id": "a"}], vote_source=f"Raters. Beside them, synthetic votes by {SIMULATED_ANNOTATORS}.")
+        ['simulated annotators']
     """
     description = str(getattr(getattr(rows, "info", None), "description", "") or "")
     text = f"{description} {vote_source or ''}".lower()
+    people, *annotators = text.split(SIMULATED_ANNOTATORS.lower())
     notes = list(extra)
-    if "simulated" in text or "simulated" in (column_of(rows, "corpus") or ()):
+    if any("simulated" in part for part in (people, *annotators)) or "simulated" in (column_of(rows, "corpus") or ()):
         notes.append("simulated data")
+    if annotators:
+        notes.append("simulated annotators")
     if "borrowed" in text:
         notes.append("borrowed votes")
     return list(dict.fromkeys(notes))
