@@ -354,3 +354,47 @@ def test_real_recordings_pass() -> None:
     report = check_audio([{"id": path.stem, "audio": str(path)} for path in paths], progress=False)
     assert report.ok, report.summary()
     assert (report.durations > 1).all() and (report.durations < 10).all()
+
+
+INTERRUPTED = """
+import signal, time
+import numpy as np
+from hf_emo_dist.audio import encode_flac, load_audio
+from hf_emo_dist.annotation.estimating import duration_s
+
+def press(*_):
+    counts[0] += 1
+    signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGALRM, press)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+rng = np.random.default_rng(0)
+wave = 0.1 * rng.standard_normal(48000)
+data = encode_flac(wave)
+for task in (lambda: load_audio(data), lambda: encode_flac(wave), lambda: duration_s(data)):
+    counts = [0, 0]
+    task()
+    began = time.perf_counter()
+    task()
+    seconds = time.perf_counter() - began
+    for _ in range(150):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 + 0.9 * seconds * rng.random())
+            task()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            counts[1] += 1
+    print(*counts)
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no timer that sends signals")
+def test_ctrl_c_in_the_middle_of_a_clip_is_not_lost() -> None:
+    """In a callback of libsndfile it was: the run went on, a good clip was called unreadable, or the process aborted."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    counts = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert len(counts) == 3
+    for pressed, heard in counts:
+        assert pressed >= 20 and heard == pressed

@@ -30,6 +30,7 @@ from hf_emo_dist.decoding import (
     need,
     source_bytes,
     to_mono,
+    whole_clip,
 )
 
 __all__ = [
@@ -157,7 +158,9 @@ def _encode(waveform: NDArray[Any], sampling_rate: int, file_format: str) -> byt
     if not np.isfinite(samples).all():
         raise clip_error("non_finite", "there are NaN or infinite samples to encode", None)
     buffer = io.BytesIO()
-    need("soundfile").write(buffer, np.clip(samples, -1.0, 1.0), sampling_rate, format=file_format, subtype="PCM_16")
+    soundfile = need("soundfile")
+    with whole_clip():
+        soundfile.write(buffer, np.clip(samples, -1.0, 1.0), sampling_rate, format=file_format, subtype="PCM_16")
     return buffer.getvalue()
 
 

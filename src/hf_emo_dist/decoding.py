@@ -5,10 +5,13 @@ WAV, FLAC, OGG and MP3 are decoded by libsndfile: neither FFmpeg nor torchcodec 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +99,27 @@ def source_bytes(value: Any) -> bytes | None:
         raise BadClip("missing", f"cannot read {os.fspath(path)!r} ({error.strerror or error})") from error
 
 
+@contextlib.contextmanager
+def whole_clip() -> Iterator[None]:
+    """Let a Ctrl-C count after the block, which holds one call of libsndfile, instead of within it.
+
+    libsndfile reads and writes through callbacks to Python. A `KeyboardInterrupt` in one of them is printed and dropped: the run would go
+    on, with a damaged clip or one that is said to be unreadable, or the process would abort.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    pressed: list[tuple[Any, Any]] = []
+    signal.signal(signal.SIGINT, lambda *signal_and_frame: pressed.append(signal_and_frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pressed:
+            handler(*pressed[0])
+
+
 def decode(value: Any, assumed_rate: int) -> tuple[Waveform, int]:
     """Return samples (T, C) and their rate; `assumed_rate` is that of a bare array."""
     if value is None:
@@ -141,7 +165,8 @@ def decode_bytes(data: bytes) -> tuple[Waveform, int]:
     if not data:
         raise BadClip("empty", "the file has no bytes")
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        with whole_clip():
+            samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         reason = str(error).rpartition(": ")[2].rstrip(".") or "the data breaks off or is damaged"
         raise BadClip("corrupt", f"not readable as WAV, FLAC, OGG or MP3 ({reason})") from error

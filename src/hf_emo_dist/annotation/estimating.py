@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
-from ..decoding import SAMPLING_RATE, BadClip, need, source_bytes
+from ..decoding import SAMPLING_RATE, BadClip, need, source_bytes, whole_clip
 from .budget import Span, expected_usage
 from .estimate import Estimate, measured, spans_cost, time_needed
 from .report import RunReport
@@ -134,7 +134,8 @@ def duration_s(audio: Any) -> float:
     data = source_bytes(audio)
     if data is not None:
         try:
-            info = soundfile.info(io.BytesIO(data))
+            with whole_clip():
+                info = soundfile.info(io.BytesIO(data))
         except soundfile.LibsndfileError as error:
             raise BadClip("corrupt", f"libsndfile cannot read it ({error})") from error
         if info.frames > 0 and info.samplerate > 0 and math.isfinite(info.frames / info.samplerate):
