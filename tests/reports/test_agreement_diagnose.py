@@ -61,6 +61,7 @@ def test_agreement_study(table, tmp_path):
     assert "simulated data" in page and "What each focus adds" in page
     people = agreement_study({"people": vote_table(table[0].votes)}, num_resamples=20)
     assert "no synthetic annotations" in " ".join(people.findings)
+    assert "focus" in study.plots[0].caption and "focus" not in people.plots[0].caption
 
 
 # --- diagnose
@@ -101,6 +102,50 @@ def test_every_sign_of_failure_is_found_with_advice(tmp_path):
     for words in ("oversimplify", "synthetic_weight", "soft_cross_entropy", "input_features", "1 different pairs"):
         assert words in advice
     assert "5 of 5 checks run: 5 failure(s)" in study.save(tmp_path).read_text()
+
+
+def test_votes_that_only_the_training_rows_have_are_checked_there(tmp_path, data_folder):
+    """Annotating the training split alone is the default of `hf-emo-dist annotate`."""
+    rng = np.random.default_rng(0)
+    q = truth(500, rng)
+    people, both = vote_table(draw(q, 6, rng)), vote_table(draw(q, 6, rng), draw(q, 10, rng))
+    assert "not run" in outcomes(diagnose_study(people, num_resamples=50))["entropy of synthetic votes"]
+    study = diagnose_study(people, training_votes=both, num_resamples=200)
+    checks = {check["name"]: check for check in study.results["checks"]}
+    for name in ("entropy of synthetic votes", "complementarity where listeners disagree most"):
+        assert checks[name]["status"] != "not run" and checks[name]["measured"].startswith("training rows: ")
+    assert "<td class=prose>training rows: " in study.save(tmp_path / "a").read_text()
+    # the scored rows' own votes come first
+    own = diagnose_study(both, training_votes=people, num_resamples=50).results["checks"][0]
+    assert own["measured"].startswith("synthetic minus human")
+
+    from datasets import DatasetDict
+
+    from hf_emo_dist.corpora import load_emotion_dataset, write_dataset
+
+    splits = load_emotion_dataset(data_folder)
+    votes = [["angry", "angry", "sad"]] * len(splits["train"])
+    folder = write_dataset(
+        DatasetDict({"train": splits["train"].add_column("synthetic_votes", votes)}),
+        tmp_path / "annotated",
+        description="Tones.",
+        vote_source="Simulated.",
+        emotions=["angry", "happy", "sad"],
+    )
+    words = [
+        "report",
+        "diagnose",
+        str(data_folder),
+        "--split",
+        "test",
+        "--training",
+        str(folder),
+        "--num_resamples",
+        "20",
+    ]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 0
+    checks = json.loads((tmp_path / "out" / "diagnose.json").read_text())["results"]["checks"]
+    assert checks[0]["measured"].startswith("training rows: ")
 
 
 def test_the_temperature_is_that_of_the_truth():

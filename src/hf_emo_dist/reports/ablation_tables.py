@@ -167,7 +167,7 @@ def findings(cells: list[dict[str, Any]]) -> list[str]:
 
 def ablation_plot(cells: list[dict[str, Any]], notes: list[str], name: str) -> Any:
     """Figure of every cell's interval and its single seeds."""
-    from .study_plots import interval_plot, panels, polished
+    from .study_plots import interval_plot, legend_below, panels, polished
 
     sources = list(dict.fromkeys(cell["source"] for cell in cells))
     nan = dict.fromkeys(("value", "low", "high"), math.nan)
@@ -183,5 +183,5 @@ def ablation_plot(cells: list[dict[str, Any]], notes: list[str], name: str) -> A
         place = list(dict.fromkeys(c["augmented"] for c in cells)).index(cell["augmented"])
         x = sources.index(cell["source"]) + (place - (len(series) - 1) / 2) * width + 0.06
         axis.plot([x] * len(cell["by_seed"]), cell["by_seed"], "_", color="#8A8A8A", markersize=7)
-    axis.legend(frameon=False, fontsize=7)
+    legend_below(figure, axis)
     return polished(figure)

@@ -52,14 +52,16 @@ def agreement_study(
     for name, result in results.items():
         study.tables += _synthetic_tables(name, result)
         study.findings += _findings(name, result)
-    study.plots = [Plot("agreement", _plot(results, list(notes)), _CAPTION)]
+    caption = _CAPTION if any("annotators" in found for found in results.values()) else _CAPTION_OF_PEOPLE
+    study.plots = [Plot("agreement", _plot(results, list(notes)), caption)]
     return study
 
 
 _CAPTION = (
-    "Left: agreement with one listener (a listener among the others, and each synthetic annotator), with 95 % intervals. Right, where there are synthetic annotations: what each "
-    "focus adds beyond another annotation, by stratum; above 0 the pool is nearer to the human votes with it."
+    "Left: agreement with one listener (a listener among the others, and each synthetic annotator), with 95 % intervals. Right: what each focus adds beyond another annotation, by "
+    "stratum; above 0 the pool is nearer to the human votes with it."
 )
+_CAPTION_OF_PEOPLE = "Agreement of listeners among themselves, with 95 % intervals."
 
 
 def _corpus(table: VoteTable, num_resamples: int, seed: int) -> dict[str, Any]:
@@ -228,23 +230,28 @@ def _short(annotators: list[str]) -> list[str]:
 
 
 def _plot(results: dict[str, Any], notes: list[str]) -> Any:
-    from .study_plots import interval_plot, panels, polished, slanted
+    from .study_plots import interval_plot, legend_below, panels, polished, slanted
 
     synthetic = {name: found for name, found in results.items() if "annotators" in found}
     figure, axes = panels(
         max(len(synthetic), 1), ["agreement", "focus"] if synthetic else ["agreement"], notes, "Agreement", (4.6, 3.8)
     )
     nan = dict.fromkeys(("value", "low", "high"), float("nan"))
+    same_strata = len({tuple(found["strata"]) for found in synthetic.values()}) == 1
     if not synthetic:
         names = list(results)
-        keys = ("pair_agreement", "fleiss_kappa", "krippendorff_alpha")
+        keys = {
+            "pair_agreement": "pairs who agree",
+            "fleiss_kappa": "Fleiss' kappa",
+            "krippendorff_alpha": "Krippendorff's alpha",
+        }
         interval_plot(
             axes[0][0],
-            {key.replace("_", " "): [results[name].get(key, nan) for name in names] for key in keys},
+            {title: [results[name].get(key, nan) for name in names] for key, title in keys.items()},
             names,
             "agreement",
         )
-        axes[0][0].legend(frameon=False, fontsize=7)
+        legend_below(figure, axes[0][0])
     for row, (name, found) in enumerate(synthetic.items()):
         people = ["a listener", *_short(list(found["annotators"]))]
         values = [
@@ -257,7 +264,10 @@ def _plot(results: dict[str, Any], notes: list[str]) -> Any:
         by = {place: [found["focus"][focus][place] for focus in found["focus"]] for place in found["strata"]}
         interval_plot(axes[row][1], by, list(found["focus"]), "what the focus adds", zero=True)
         slanted(axes[row][1])
-        axes[row][1].legend(frameon=False, fontsize=7)
+        if not same_strata:
+            axes[row][1].legend(frameon=False, fontsize=7)
+    if synthetic and same_strata:
+        legend_below(figure, axes[0][1])
     return polished(figure)
 
 

@@ -185,7 +185,7 @@ def _table(results: list[dict[str, Any]]) -> StudyTable:
 
 
 def _plot(results: list[dict[str, Any]], notes: list[str]) -> Any:
-    from .study_plots import interval_plot, panels, polished
+    from .study_plots import interval_plot, legend_below, panels, polished
 
     tests = list(dict.fromkeys(found["test"] for found in results))
     nan = dict.fromkeys(("value", "low", "high"), math.nan)
@@ -201,7 +201,7 @@ def _plot(results: list[dict[str, Any]], notes: list[str]) -> Any:
     chance = {found["test"]: found["uar_of_chance"] for found in results}
     for place, test in enumerate(tests):
         axes[0][1].plot([place - 0.35, place + 0.35], [chance[test]] * 2, color="#8A8A8A", linewidth=1)
-    axes[0][0].legend(frameon=False, fontsize=7)
+    legend_below(figure, axes[0][0])
     return polished(figure)
 
 

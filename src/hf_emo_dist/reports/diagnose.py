@@ -17,7 +17,7 @@ from ..scores import jensen_shannon_divergence
 from .complementarity import gain_from_synthetic
 from .study import Plot, Study, StudyTable
 from .study_inputs import add_source_arguments, corpora_of, interval, interval_words, predictions_for, source_facts
-from .vote_table import VoteTable, count_labels, shuffle_votes
+from .vote_table import VoteTable, count_labels, read_vote_table, shuffle_votes
 
 __all__ = ["Check", "diagnose_study", "fitted_temperature", "swapped_predictions"]
 
@@ -44,6 +44,7 @@ def diagnose_study(
     predictions: FloatArray | None = None,
     swapped: FloatArray | None = None,
     training: Any = None,
+    training_votes: VoteTable | None = None,
     num_resamples: int = 1000,
     seed: int = 0,
     facts: Mapping[str, str] | None = None,
@@ -56,15 +57,21 @@ def diagnose_study(
         predictions: (N, K) predicted distributions of these rows.
         swapped: (N, K) predictions of the same rows with the audio of other rows (:func:`swapped_predictions`).
         training: The training rows, with mixed ones among them (`mixed_from`), for the check of the augmentation.
+        training_votes: The training rows' votes: the checks of synthetic votes are made on them where the scored rows have none, as
+            annotating the training split alone leaves them.
         num_resamples: Bootstrap draws.
         seed: Of everything random.
         facts: Facts for the report.
         notes: Notes to show.
     """
-    groups = np.array([str(group) for group in table.speakers() or table.ids])
+    groups = _groups(table)
+    annotated = table
+    if not _is_annotated(table) and training_votes is not None and _is_annotated(training_votes):
+        annotated = training_votes
+    where = "" if annotated is table else "training rows: "
     checks = [
-        _synthetic_entropy(table, groups, num_resamples, seed),
-        _complementarity(table, groups, num_resamples, seed),
+        _synthetic_entropy(annotated, where, num_resamples, seed),
+        _complementarity(annotated, where, num_resamples, seed),
         _redundancy(training, table.emotions),
         _sharpness(table, predictions, groups, num_resamples, seed),
         _audio(table, predictions, swapped, groups, num_resamples, seed),
@@ -99,13 +106,21 @@ def diagnose_study(
     return study
 
 
+def _groups(table: VoteTable) -> Any:
+    return np.array([str(group) for group in table.speakers() or table.ids])
+
+
+def _is_annotated(table: VoteTable) -> bool:
+    return table.synthetic is not None or table.annotations is not None
+
+
 def _judged(estimate: dict[str, float], line: float, good_above: bool) -> str:
     low, high = (estimate["low"], estimate["high"]) if good_above else (-estimate["high"], -estimate["low"])
     edge = line if good_above else -line
     return "ok" if low > edge else "failure" if high < edge else "unclear"
 
 
-def _synthetic_entropy(table: VoteTable, groups: Any, num_resamples: int, seed: int) -> Check:
+def _synthetic_entropy(table: VoteTable, where: str, num_resamples: int, seed: int) -> Check:
     name = "entropy of synthetic votes"
     if table.synthetic is None:
         return Check(
@@ -130,30 +145,30 @@ def _synthetic_entropy(table: VoteTable, groups: Any, num_resamples: int, seed: 
         ]
         synthetic, human = (entropy(counts / counts.sum(axis=1, keepdims=True)) for counts in two)
         differences.append(synthetic - human)
-    estimate = interval(np.mean(differences, axis=0), groups[rows], num_resamples, seed)
+    estimate = interval(np.mean(differences, axis=0), _groups(table)[rows], num_resamples, seed)
     return Check(
         name,
         "failure" if estimate["high"] < 0 else "ok" if estimate["low"] >= 0 else "unclear",
-        f"synthetic minus human entropy {interval_words(estimate, '+.3f')} bits, at equal numbers of votes, {len(rows)} rows",
+        f"{where}synthetic minus human entropy {interval_words(estimate, '+.3f')} bits, at equal numbers of votes, {len(rows)} rows",
         "Below 0 the annotators oversimplify: ask for distributions instead of labels, vary foci and wordings, or add another model.",
         estimate,
     )
 
 
-def _complementarity(table: VoteTable, groups: Any, num_resamples: int, seed: int) -> Check:
+def _complementarity(table: VoteTable, where: str, num_resamples: int, seed: int) -> Check:
     name = "complementarity where listeners disagree most"
-    if table.synthetic is None and table.annotations is None:
+    if not _is_annotated(table):
         return Check(name, "not run", "-", "Needs synthetic votes.")
     try:
         gains, strata, rows = gain_from_synthetic(table, seed)
     except ValueError as error:
         return Check(name, "not run", "-", str(error))
     inside = strata.index == len(strata.names) - 1
-    estimate = interval(gains[inside], groups[rows[inside]], num_resamples, seed)
+    estimate = interval(gains[inside], _groups(table)[rows[inside]], num_resamples, seed)
     return Check(
         name,
         _judged(estimate, 0.0, good_above=True),
-        f"stratum '{strata.names[-1]}': JS to held-out human votes falls by {interval_words(estimate)} when synthetic votes are added",
+        f"{where}stratum '{strata.names[-1]}': JS to held-out human votes falls by {interval_words(estimate)} when synthetic votes are added",
         "Below 0 synthetic votes hurt on ambiguous speech: give them less weight (synthetic_weight), or use them for the clear utterances only.",
         estimate,
     )
@@ -323,7 +338,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", metavar="FILE", help="predictions.parquet of these rows")
     parser.add_argument("--swapped", metavar="FILE", help="predictions.parquet of these rows with swapped audio")
     parser.add_argument("--model", help="checkpoint: predicts with swapped audio where --swapped is not given")
-    parser.add_argument("--training", metavar="FOLDER", help="training data with mixed rows")
+    parser.add_argument(
+        "--training",
+        metavar="FOLDER",
+        help="training data: its mixed rows, and its synthetic votes where the scored rows have none",
+    )
     parser.add_argument("--training_split", default="train", help="its split (default: train)")
 
 
@@ -343,12 +362,16 @@ def run(args: argparse.Namespace) -> Study:
             raise ValueError("--model predicts one whole split. Mend: add --split, without --where.")
         source = args.sources[0].partition("=")[2] or args.sources[0]
         swapped = swapped_predictions(args.model, load_emotion_dataset(source, args.split), table.emotions, args.seed)
-    training = load_emotion_dataset(args.training, args.training_split) if args.training else None
+    training = training_votes = None
+    if args.training:
+        training = load_emotion_dataset(args.training, args.training_split)
+        training_votes = read_vote_table(args.training, split=args.training_split, emotions=list(table.emotions))
     return diagnose_study(
         table,
         predictions=predictions,
         swapped=swapped,
         training=training,
+        training_votes=training_votes,
         num_resamples=args.num_resamples or 1000,
         seed=args.seed,
         facts=facts,

@@ -12,19 +12,21 @@ __all__ = ["study_page"]
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --mark: #0072b2; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; margin: 0 auto; max-width: 62rem; padding: 1.5rem 1.2rem 4rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; margin: 0 auto; max-width: 68rem; padding: 1.5rem 1.2rem 4rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .8rem; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 .warning { border-left: .3rem solid #d55e00; background: #fdf3ec; padding: .6rem .9rem; font-weight: 600; }
 .findings { border-left: .3rem solid var(--mark); background: #eef5fa; padding: .4rem .9rem .4rem 2rem; margin: 1rem 0; }
 .findings li { margin: .3rem 0; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .32rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .32rem .55rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 td { white-space: nowrap; }
+td.prose { white-space: normal; min-width: 14rem; }
 th { border-bottom: 2px solid var(--ink); }
 caption { caption-side: top; text-align: left; font-weight: 600; padding: .4rem 0; }
 .note, figcaption { color: var(--soft); font-size: .88rem; max-width: 55rem; }
+@media print { body { max-width: none; padding: 0; } .scroll { overflow: visible; } table { font-size: .7rem; } td { white-space: normal; } }
 figure { margin: 1.4rem 0; }
 img { max-width: 100%; height: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; font-size: .9rem; }
@@ -71,9 +73,18 @@ def _figure(plot: Plot) -> str:
     )
 
 
+#: Cells longer than this are prose and may be broken; figures with their intervals are shorter and stay on a line.
+_PROSE = 48
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    return f"<td{' class=prose' if len(text) > _PROSE else ''}>{escape(text)}</td>"
+
+
 def _table(table: StudyTable) -> str:
     head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in table.rows)
+    rows = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in table.rows)
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     return (
         f'<div class="scroll"><table><caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead>'

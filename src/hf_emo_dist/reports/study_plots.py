@@ -13,7 +13,7 @@ from .figures import BLUE, GREY, ORANGE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "interval_plot", "panels", "polished", "slanted"]
+__all__ = ["COLOURS", "interval_plot", "legend_below", "panels", "polished", "slanted"]
 
 # Okabe and Ito's colours in an order in which neighbours differ in lightness too
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", GREY)
@@ -72,6 +72,13 @@ def interval_plot(
     axis.set_xticks(np.arange(len(groups)), groups)
     axis.set_ylabel(ylabel)
     axis.set_xlim(-0.6, len(groups) - 0.4)
+
+
+def legend_below(figure: Figure, axis: Any) -> None:
+    """The legend of an axis under the panels, where it hides nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    columns = max(1, min(len(labels), int(12 * figure.get_figwidth() / (4 + max(map(len, labels))))))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def slanted(axis: Any) -> None:
