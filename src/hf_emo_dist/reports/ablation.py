@@ -20,7 +20,7 @@ from .ablation_parts import AblationData, ablation_data
 from .ablation_tables import ablation_plot, cell_scores, findings, honest_table, paper_table
 from .ablation_targets import SOURCES, Augment, augmenter_of, source_targets, with_targets
 from .resuming import data_stamp
-from .rows import column_of, notes_about, row_ids, scored_matrix, speaker_groups
+from .rows import column_of, notes_about, rough_intervals, row_ids, scored_matrix, speaker_groups
 from .study import Plot, Study
 from .study_inputs import add_common_arguments
 from .training_cells import parse_recipe, predicted_by_training, resumable
@@ -220,7 +220,7 @@ def _train_cell(
 
 def _doubts(cut: AblationData, speakers: Any) -> list[str]:
     """What makes the figures mean less than they seem to."""
-    found = []
+    found = rough_intervals(len(set(speakers))) if speakers is not None else []
     train = np.unique(np.concatenate([part.train for part in cut.parts]))
     if len(cut.parts) == 1 and speakers is not None:
         shared = set(speakers) & set(speaker_groups(cut.rows.select(train))[0])

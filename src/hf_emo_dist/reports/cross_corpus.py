@@ -25,7 +25,7 @@ from ..scores import (
 from .evaluation import bootstrap_ratio
 from .label_maps import common_emotions, label_matrix, parse_label_map
 from .resuming import backbone_stamp, is_done, read_predictions, write_json
-from .rows import column_of, row_ids
+from .rows import column_of, rough_intervals, row_ids
 from .scored_sets import CrossPrediction, TestSet, read_test_set
 from .study import Plot, Study, StudyTable
 from .study_inputs import add_common_arguments, interval, interval_words
@@ -76,6 +76,9 @@ def cross_corpus_study(
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
     every = [*notes, *(note for test in tests.values() for note in test.notes)]
+    for name, test in tests.items():
+        if test.speakers is not None:
+            every += rough_intervals(len(set(test.speakers)), f"{name}: ")
     study = Study("cross_corpus", "Trained on one corpus, scored on another", told, list(dict.fromkeys(every)))
     results = []
     for model, by in predictions.items():

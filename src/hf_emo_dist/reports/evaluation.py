@@ -15,12 +15,11 @@ from numpy.typing import ArrayLike
 from ..emotions import validate_emotions
 from ..scores import bootstrap_interval, compute_scores, jensen_shannon_divergence
 from ..votes import vote_counts_matrix
-from .rows import column_of, notes_about, row_ids, scored_matrix, speaker_groups
+from .rows import column_of, notes_about, rough_intervals, row_ids, scored_matrix, speaker_groups
 
 __all__ = ["EvaluationReport", "bootstrap_ratio", "check_predictions", "evaluate_distributions", "share_text"]
 
 TITLES = {"model": "model", "mean_of_training_targets": "mean of training targets", "uniform": "uniform"}
-FEW_SPEAKERS = 8
 
 
 def bootstrap_ratio(
@@ -210,10 +209,7 @@ def evaluate_distributions(
     told = notes_about(dataset, vote_source, notes)
     if score_column != "human_distribution":
         told.append(f"scored on {score_column}, not on human votes")
-    if num_speakers == 1:
-        told.append("only one speaker: no intervals")
-    elif 0 < num_speakers < FEW_SPEAKERS:
-        told.append(f"only {num_speakers} speakers: the intervals are rough")
+    told += rough_intervals(num_speakers)
 
     others = {"model": predicted}
     if train_targets is not None:

@@ -16,11 +16,14 @@ __all__ = [
     "training_targets",
     "notes_about",
     "refuse_mixed",
+    "rough_intervals",
     "row_ids",
     "scored_matrix",
     "speaker_groups",
 ]
 
+#: With fewer speakers than this, intervals over them are rough, which every table says.
+FEW_SPEAKERS = 8
 #: Who gave simulated synthetic votes, as a data set's card says it: then it is not the data that is simulated.
 SIMULATED_ANNOTATORS = "a stated rater model, SIMULATED"
 
@@ -152,3 +155,15 @@ def notes_about(rows: Any, vote_source: str | None = None, extra: Iterable[str] 
     if "borrowed" in text:
         notes.append("borrowed votes")
     return list(dict.fromkeys(notes))
+
+
+def rough_intervals(num_speakers: int, of: str = "") -> list[str]:
+    """The note on intervals over few speakers; none where there are enough, or none is known.
+
+    Example:
+        >>> rough_intervals(2), rough_intervals(1, "test: "), rough_intervals(0)
+        (['only 2 speakers: the intervals are rough'], ['test: only one speaker: no intervals'], [])
+    """
+    if num_speakers == 1:
+        return [f"{of}only one speaker: no intervals"]
+    return [f"{of}only {num_speakers} speakers: the intervals are rough"] if 0 < num_speakers < FEW_SPEAKERS else []

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..distributions import entropy
 from ..scores import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence, js_divergence_floor
-from .evaluation import FEW_SPEAKERS, bootstrap_ratio
+from .evaluation import bootstrap_ratio
+from .rows import rough_intervals
 from .strata_cut import MEAN, UNIFORM, ScoredRows, joined_rows, scored_rows
 from .study import Plot, Study, StudyTable
 from .study_inputs import (
@@ -97,8 +98,7 @@ def strata_study(
         "speakers" if rows.speakers() else "rows resampled one by one"
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
-    few = len(set(map(str, groups)))
-    rough = [f"only {few} speakers: the intervals are rough"] if rows.speakers() and few < FEW_SPEAKERS else []
+    rough = rough_intervals(len(set(map(str, groups)))) if rows.speakers() else []
     study = Study("strata", f"Scores by {named}", told, [*notes, *rough])
     study.results = {"by": by or "entropy", "halves": split, "main": main, "strata": strata}
     study.tables = _tables(strata, list(joined.predictors), main)
