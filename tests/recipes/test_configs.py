@@ -71,6 +71,7 @@ def test_the_papers_hyperparameters(tmp_path, name):
         "head_projection_dropout": 0.1,
         "loss_type": "js",
         "entropy_weight": 0.08,
+        "perturb_waveforms": 0.3,
         "learning_rate": 2.5e-6,
         "lr_scheduler_type": "cosine_with_restarts",
         "warmup_steps": 0.15,

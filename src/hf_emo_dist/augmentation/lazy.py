@@ -96,6 +96,11 @@ class LazyMixer:
         """Whether both clips are left as they are, for mixing in the embedding space."""
         return self.mixer.mixer is None
 
+    @property
+    def changes_audio(self) -> bool:
+        """Whether a row may have other audio in another epoch; pairs for the embedding space keep theirs."""
+        return not self.pairs_stay
+
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose λ are drawn; also in workers that are running."""
         self.epoch.set(epoch)

@@ -60,6 +60,11 @@ class WaveformPerturbation:
     def __deepcopy__(self, memo: Any) -> WaveformPerturbation:
         return self  # data sets copy their format; all copies must hear of the epoch
 
+    @property
+    def changes_audio(self) -> bool:
+        """Whether a row may have other audio in another epoch."""
+        return self.p > 0
+
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose changes are drawn; also in workers that are running."""
         self.epoch.set(epoch)

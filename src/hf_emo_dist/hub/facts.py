@@ -36,6 +36,7 @@ HYPERPARAMETERS = (
     "bf16",
     "fp16",
     "balanced_sampling",
+    "perturb_waveforms",
     "early_stopping_patience",
     "metric_for_best_model",
     "target_column",

@@ -96,6 +96,13 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
             "help": "Mix the two clips of rows made by DiMEAug with space='embedding' behind the audio tower, instead of as waveforms."
         },
     )
+    perturb_waveforms: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the training clips that get another pitch (up to a semitone) or tempo (0.95 to 1.05), drawn anew each epoch "
+            "(paper: 0.3). Needs the extra augment."
+        },
+    )
     check_audio: bool = field(
         default=True,
         metadata={"help": "Read every clip before training and stop with a list of those that cannot be used."},
@@ -116,6 +123,16 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
                 )
             if not self.check_audio:
                 raise ValueError("max_audio_tokens_per_batch needs check_audio, which measures durations")
+        if not 0 <= self.perturb_waveforms <= 1:
+            raise ValueError(f"perturb_waveforms={self.perturb_waveforms} must be from 0 to 1, a share of the clips")
+        for other in ("cache_audio_tower", "mix_embeddings"):
+            if self.perturb_waveforms and getattr(self, other):
+                reason = (
+                    "keeps one output a clip"
+                    if other == "cache_audio_tower"
+                    else "mixes two clips, of which one would change"
+                )
+                raise ValueError(f"perturb_waveforms changes clips in every epoch, and {other} {reason}: choose one")
         if not self.tower_cache_max_gb > 0:
             raise ValueError(f"tower_cache_max_gb={self.tower_cache_max_gb} must be above 0")
         if self.metric_for_best_model and not self.metric_for_best_model.startswith("eval_"):

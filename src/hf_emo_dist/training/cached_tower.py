@@ -102,12 +102,24 @@ def check_frozen(tower: torch.nn.Module) -> None:
         )
 
 
+def transform_of(dataset: Any) -> Any:
+    """The function that a data set passes its rows through when they are read, `None` where there is none."""
+    formatting = dataset.format if hasattr(dataset, "format") else {}
+    return (formatting.get("format_kwargs") or {}).get("transform")
+
+
 def check_repeatable(dataset: Any) -> None:
     """Refuses training data whose clips are perturbed when they are read: no output of the tower would be met again.
 
     Raises:
-        ValueError: if one of a few rows gives other audio when it is read again, naming it.
+        ValueError: if the data's transform says that it draws clips anew each epoch, or one of a few rows gives other audio when it is
+            read again, naming it.
     """
+    if getattr(transform_of(dataset), "changes_audio", False):
+        raise ValueError(
+            "the training data draws its clips anew each epoch (a lazy mixer, a perturbation), and cache_audio_tower keeps one output a clip. "
+            "Write changed copies into the data once (DiMEAug(...).augment), or switch the cache off."
+        )
     for index in range(0, len(dataset), max(1, len(dataset) // ROWS_READ_TWICE)):
         rows = [dataset[index] for _ in range(2)]
         name = str(rows[0].get("id", index))

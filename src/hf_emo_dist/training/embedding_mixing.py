@@ -9,7 +9,7 @@ import torch
 from transformers import TrainerCallback
 
 from ..audio import AudioError
-from .cached_tower import cached_inputs
+from .cached_tower import cached_inputs, transform_of
 from .tower_cache import TowerCache
 
 SECOND = "mix_audio"
@@ -22,10 +22,10 @@ class AnnounceEpochs(TrainerCallback):
     []
     """
 
-    def __init__(self, dataset: Any) -> None:
-        formatting = dataset.format if hasattr(dataset, "format") else {}
-        transform = (formatting.get("format_kwargs") or {}).get("transform")
-        self.announced: list[Any] = [thing for thing in (dataset, transform) if hasattr(thing, "set_epoch")]
+    def __init__(self, dataset: Any, *others: Any) -> None:
+        self.announced: list[Any] = [
+            thing for thing in (dataset, transform_of(dataset), *others) if hasattr(thing, "set_epoch")
+        ]
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the data loader starts on the epoch."""

@@ -22,6 +22,7 @@ from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
 from .embedding_mixing import AnnounceEpochs, check_mixing
 from .hub import HubTrainer
+from .perturbing import longest_durations, perturbation_for
 from .rows import Rows, StreamedRows, collate
 from .sampler import EmotionSampler, balancing_weights
 from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
@@ -107,7 +108,8 @@ class EmotionDistributionTrainer(HubTrainer):
             args.ddp_find_unused_parameters = getattr(tower_of(model).config, "encoder_layerdrop", 0.0) > 0
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
-        callbacks = [AnnounceEpochs(train_dataset), *(callbacks or [])]
+        self._perturbation = perturbation_for(train_dataset, args.perturb_waveforms, args.seed)
+        callbacks = [AnnounceEpochs(train_dataset, self._perturbation), *(callbacks or [])]
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
             if args.save_strategy == SaveStrategy.BEST:
@@ -197,7 +199,7 @@ class EmotionDistributionTrainer(HubTrainer):
             self._durations = check_clips(dataset, "training", self._processor.long_audio)
         if self._tower_cache is not None:
             check_repeatable(dataset)
-        return Rows(dataset, collator)
+        return Rows(dataset if self._perturbation is None else dataset.with_transform(self._perturbation), collator)
 
     def _evaluation_rows(self, dataset: Any) -> Any:
         if isinstance(dataset, Rows):
@@ -223,8 +225,11 @@ class EmotionDistributionTrainer(HubTrainer):
         args = self._emotion_args
         if args.max_audio_tokens_per_batch and isinstance(self.train_dataset, Rows):
             assert self._durations is not None
+            durations = self._durations
+            if self._perturbation is not None:
+                durations = longest_durations(durations, self._perturbation)
             batches = TokenBatchSampler(
-                tokens_and_clips(self._durations, self._processor.long_audio),
+                tokens_and_clips(durations, self._processor.long_audio),
                 args.max_audio_tokens_per_batch,
                 weights=self._sampling_weights(),
                 num_processes=args.world_size,
