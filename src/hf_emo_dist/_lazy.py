@@ -24,6 +24,7 @@ EXTRA_OF = {
     "evaluate": "evaluate",
     "google": "annotate",  # google-genai; other packages share the name
     "openai": "openai",
+    "gradio": "demo",
 }
 
 

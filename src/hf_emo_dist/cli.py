@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("preparation.estimate_command", "tell what annotating a data set will cost, before anything is sent"),
     "annotate": ("preparation.annotate_command", "have a model vote on a data set, combine the votes, write Parquet"),
     "predict": ("commands.predict", "predict the distribution of perceived emotions for audio files"),
+    "demo": ("commands.demo", "a page to record or upload speech and see the distribution"),
     "train": ("commands.train", "fine-tune a backbone on a data set of votes"),
     "evaluate": ("commands.evaluate", "score a checkpoint on a split, next to predictors that hear nothing"),
     "card": ("commands.card", "write the card of a checkpoint or of a data set"),

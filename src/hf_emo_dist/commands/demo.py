@@ -1,0 +1,130 @@
+"""`hf-emo-dist demo`: a page to record or upload speech and see the distribution, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from .._lazy import missing_extra
+
+__all__ = ["add_arguments", "load_pipelines", "run", "serve"]
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the subcommand."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        action="append",
+        help="checkpoint, a local folder or a Hub id; give it twice to compare two",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)"
+    )
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: as saved)")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serves the page until Ctrl-C, or until it is told to end; recordings are deleted in any case."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="hf-emo-dist-demo-") as folder:
+        # before gradio is imported: where it puts recordings, and that it reports nothing to anyone
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from .demo_page import build_page
+
+        try:
+            import gradio  # noqa: F401 - what is missing is said before a checkpoint is loaded
+        except ModuleNotFoundError as error:
+            raise missing_extra("demo", error) from error
+        page = build_page(load_pipelines(args.model, args.device, args.dtype))
+        address = serve(page, args.host, args.port, args.open)
+        sys.stdout.write(f"The page is at {address} (Ctrl-C ends it; recordings are deleted then)\n")
+        sys.stdout.flush()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            sys.stdout.write("\nThe page is closed.\n")
+        finally:
+            page.close(verbose=False)
+
+
+def load_pipelines(models: list[str], device: str | None = None, dtype: str | None = None) -> dict[str, Any]:
+    """A pipeline a checkpoint, by the last part of its name.
+
+    Raises:
+        OSError: A checkpoint cannot be loaded.
+        ValueError: The device is not there.
+    """
+    import torch
+
+    from ..hub.load import load_emotion_model
+    from ..modeling.pipeline import SpeechEmotionDistributionPipeline
+
+    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} is not there: this machine or this torch has no CUDA. Mend: use cpu.")
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    pipes: dict[str, Any] = {}
+    for model in models:
+        network, processor = load_emotion_model(model, dtype=dtype)
+        name = Path(model).name or model
+        if name in pipes:
+            name = f"{name} ({len(pipes) + 1})"
+        pipes[name] = SpeechEmotionDistributionPipeline(network, processor, device=place)
+    return pipes
+
+
+def serve(page: Any, host: str = "127.0.0.1", port: int | None = None, inbrowser: bool = False) -> str:
+    """Serves a page of `build_page` in the background and returns its address.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    import gradio
+
+    if not _is_loopback(host):
+        logger.warning(
+            "everyone who can reach %s on the network can use this page, and the recordings go there unencrypted", host
+        )
+    # fonts of the machine: the theme's own would be asked of another server
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=inbrowser,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        footer_links=[],
+        run_history=False,
+        max_file_size="100mb",
+        theme=theme,
+    )
+    return str(address)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address.
+
+    >>> _is_loopback("localhost"), _is_loopback("127.0.0.1"), _is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
