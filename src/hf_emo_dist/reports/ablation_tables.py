@@ -18,7 +18,7 @@ from ..scores import (
 from ..votes import distributions_to_matrix
 from .strata_cut import cut_strata
 from .study import StudyTable
-from .study_inputs import interval, interval_words
+from .study_inputs import interval, interval_words, p_words
 
 __all__ = ["ablation_plot", "cell_scores", "findings", "honest_table", "paper_table"]
 
@@ -76,7 +76,9 @@ def honest_table(cells: list[dict[str, Any]], floor: float | None, name: str) ->
     """All cells on the same human votes; `floor` is what the true distributions would be expected to score."""
 
     def difference(cell: dict[str, Any], key: str) -> str:
-        return f"{interval_words(cell[key], '+.3f')} (p = {cell[key]['p_value']:.3f})" if key in cell else "-"
+        if key not in cell:
+            return "-"
+        return f"{interval_words(cell[key], '+.3f')} ({p_words(cell[key]['p_value'])})"
 
     rows = [
         [
@@ -182,6 +184,7 @@ def ablation_plot(cells: list[dict[str, Any]], notes: list[str], name: str) -> A
     for cell in cells:
         place = list(dict.fromkeys(c["augmented"] for c in cells)).index(cell["augmented"])
         x = sources.index(cell["source"]) + (place - (len(series) - 1) / 2) * width + 0.06
-        axis.plot([x] * len(cell["by_seed"]), cell["by_seed"], "_", color="#8A8A8A", markersize=7)
+        if len(cell["by_seed"]) > 1:
+            axis.plot([x] * len(cell["by_seed"]), cell["by_seed"], "_", color="#8A8A8A", markersize=7)
     legend_below(figure, axis)
     return polished(figure)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .saturation_curves import Curves, CurveSettings, Null, Order, saturation_curves
 from .saturation_fit import CurveFit, fit_exponential, fit_hyperbola, saturation_point
 from .study import Plot, Study, StudyTable
-from .study_inputs import add_source_arguments, corpora_of, interval_words, source_facts
+from .study_inputs import add_source_arguments, corpora_of, interval_words, p_words, source_facts
 from .vote_table import VoteTable
 
 __all__ = ["saturation_study"]
@@ -229,11 +229,11 @@ def _findings(name: str, result: dict[str, Any]) -> list[str]:
         if found["differs"]:
             text += (
                 f". Its shape differs from that of independent draws, which saturate at {_votes(null)} (largest difference "
-                f"{100 * found['shape_distance']:.0f} % of the fall, p = {found['p_value']:.3f})."
+                f"{100 * found['shape_distance']:.0f} % of the fall, {p_words(found['p_value'])})."
             )
         else:
             text += (
-                f"; independent draws saturate at {_votes(null)}, and the shapes are not told apart (p = {found['p_value']:.2f}): the curve "
+                f"; independent draws saturate at {_votes(null)}, and the shapes are not told apart ({p_words(found['p_value'])}): the curve "
                 "shows the sampling of votes and is no evidence of a property of the annotators."
             )
         lines.append(text)

@@ -19,6 +19,7 @@ __all__ = [
     "corpora_of",
     "interval",
     "interval_words",
+    "p_words",
     "predictions_for",
     "source_facts",
 ]
@@ -144,3 +145,12 @@ def interval_words(estimate: dict[str, float], spec: str = ".3f") -> str:
     if not (math.isfinite(estimate["low"]) and math.isfinite(estimate["high"])):
         return f"{estimate['value']:{spec}}"
     return f"{estimate['value']:{spec}} [{estimate['low']:{spec}}, {estimate['high']:{spec}}]"
+
+
+def p_words(p_value: float) -> str:
+    """A p-value as text; none is 0.
+
+    >>> p_words(0.0461), p_words(0.0002)
+    ('p = 0.046', 'p < 0.001')
+    """
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
