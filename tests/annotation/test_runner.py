@@ -526,3 +526,24 @@ def test_an_annotator_that_is_gone_leaves_no_thread_and_no_connection(ledger):
             break
         time.sleep(0.02)
     assert threading.active_count() <= before
+
+
+def test_a_service_that_takes_no_clip_at_all_ends_the_run(ledger):
+    """A setting that the model does not take: not one failure a request for ten thousand clips."""
+    wrong = ScriptedBackend(lambda *_: Answer(None, "rejected", "temperature is not supported"))
+    result = once(lambda: annotator(wrong, ledger, concurrency=2).annotate(dataset(60)))
+    assert "temperature is not supported" in result.report.stop_reason and "retry_failed" in result.report.mend
+    assert 16 <= wrong.sent < 70 and len(ledger) == wrong.sent
+    # mended: the same are asked for again, and what had never been sent is sent
+    right = ScriptedBackend()
+    result = once(lambda: annotator(right, ledger, concurrency=2, retry_failed=("rejected",)).annotate(dataset(60)))
+    assert result.report.complete and right.sent == 180
+
+
+def test_some_clips_that_are_refused_do_not_end_a_run(ledger):
+    def script(number, request, audio):
+        return "happy" if number == 0 else Answer(None, "rejected", "bad clip")
+
+    backend = ScriptedBackend(script)
+    result = once(lambda: annotator(backend, ledger, concurrency=1).annotate(dataset(30)))
+    assert result.report.complete and backend.sent == 90

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _SLOWEST_UPLOAD = 100_000
 #: Clips that were given up one after another, with no reply in between, after which the service is taken to be down.
 _DOWN = 8
+#: Clips that were refused, with nothing else answered in the run, after which it is the request that is wrong and not the clips.
+_WRONG = 16
 
 
 class Sender:
@@ -62,6 +64,8 @@ class Sender:
         self.backend, self.settings, self.plan = backend, settings, plan
         self.emotions, self.lenient, self.report, self.progress = emotions, lenient, report, progress
         self._pacing, self._keeper, self._stop, self._clean = pacing, keeper, stop, clean
+        self._rejected: set[str] = set()  # clips
+        self._any_taken = False
 
     async def record_for(self, job: Job) -> Record | None:
         """Asks until there is a reply or the request is given up; None where the run stops before."""
@@ -168,6 +172,14 @@ class Sender:
                 f"{self.backend.model!r} was asked, and {reading.detail}. Its reply is in the ledger, but is no vote.",
                 "Mend: ask for the model that you want by its present name.",
             )
+        self._any_taken |= reading.outcome != "rejected"
+        if not self._any_taken and job.clip.prepared is not None:
+            self._rejected.add(job.clip.prepared.digest)
+            if len(self._rejected) >= _WRONG:
+                self._stop(
+                    f"the service has refused the first {len(self._rejected)} clips and taken none ({reading.detail}).",
+                    "Mend: see to what it names, which is hardly the clips, and run again with retry_failed=('rejected',).",
+                )
         return reading
 
     def _record(self, job: Job, reading: Reading, answer: Answer | None, latency: float | None, tries: int) -> Record:
