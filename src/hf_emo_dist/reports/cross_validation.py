@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import gc
-import json
 import logging
-import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +14,12 @@ import numpy as np
 from ..corpora import emotions_of, folds_from_column, load_emotion_dataset, read_vote_source, speaker_folds
 from ..votes import distributions_to_matrix
 from .baselines import SoftLogisticRegression, tower_features
-from .checkpoint import open_model, write_predictions
-from .commands import KnownStop
+from .checkpoint import write_predictions
 from .comparison import CrossValidationReport, compare_predictors
 from .figures import predicted_against_target_plot, reliability_plot
-from .resuming import backbone_stamp, data_stamp, is_done, learning_settings, read_predictions, write_json
+from .resuming import backbone_stamp, data_stamp, is_done, read_predictions, write_json
 from .rows import column_of, notes_about, row_ids, scored_matrix
+from .training_cells import predicted_by_training, resumable
 
 __all__ = ["CrossValidationReport", "cell_means", "choose_validation_speakers", "cross_validate"]
 
@@ -98,7 +93,7 @@ def cross_validate(
         "mean_of_training_targets": _by_fold(plan, lambda train, test: plan.targets[train].mean(axis=0)),
     }
     details: list[dict[str, Any]] = []
-    with _resumable(out):
+    with resumable(out):
         if regression:
             predictions["regression"] = _regression(recipe, args, plan, out, overwrite)
         model = np.empty_like(plan.targets)
@@ -282,62 +277,28 @@ def _fold(
     keep_checkpoints: bool,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Predictions of one fold's rows: read where they are there, else trained for."""
-    from ..modeling.prediction import predict_distributions
-    from ..training.run import run_training
-
     train, test = plan.folds[index]
-    folder = out / f"fold-{index}"
-    file, about, checkpoint = folder / "predictions.parquet", folder / "fold.json", folder / "checkpoint"
-    settings = {**learning_settings(recipe, args), **plan.stamp, "validation_speakers": validation}
-    if not overwrite and is_done(file, about, settings):
-        logger.info("fold %d has been predicted already", index)
-        return read_predictions(file, [plan.ids[i] for i in test], plan.emotions), json.loads(
-            about.read_text(encoding="utf-8")
-        )["detail"]
-    if about.is_file() and checkpoint.is_dir():
-        shutil.rmtree(checkpoint)  # half a training of our own
-    file.unlink(missing_ok=True)
-    write_json(about, {"settings": settings})
     held_out = np.isin(plan.speakers[train], validation)
     learnt, choosing = train[~held_out], train[held_out]
     logger.info(
-        "fold %d of %d: %d rows to train on, %d to choose by (%s), %d to score",
-        index + 1,
-        len(plan.folds),
-        len(learnt),
-        len(choosing),
-        ", ".join(validation),
-        len(test),
+        "fold %d of %d: %d rows to choose by (%s)", index + 1, len(plan.folds), len(choosing), ", ".join(validation)
     )
-    own = copy.copy(args)
-    own.output_dir, own.resume_from_checkpoint = str(checkpoint), None
-    started = time.monotonic()
-    scores = run_training(recipe, own, plan.rows.select(learnt), plan.rows.select(choosing))
-    seconds = time.monotonic() - started
-    model, processor = open_model(checkpoint, str(args.device))
-    predicted = predict_distributions(model, processor, plan.rows.select(test), args.per_device_eval_batch_size)
-    del model
-    gc.collect()
-    detail = {
+    predicted, detail = predicted_by_training(
+        recipe,
+        args,
+        out / f"fold-{index}",
+        plan.emotions,
+        lambda: plan.rows.select(learnt),
+        plan.rows.select(choosing),
+        plan.rows.select(test),
+        {**plan.stamp, "validation_speakers": validation},
+        overwrite=overwrite,
+        keep_checkpoints=keep_checkpoints,
+    )
+    return predicted, {
         "fold": index,
-        "train_rows": len(learnt),
+        **detail,
         "validation_speakers": validation,
-        "validation_js_divergence": scores.get("eval_js_divergence"),
         "test_speakers": sorted(set(plan.speakers[test].tolist())),
         "test_rows": len(test),
-        "training_seconds": round(seconds, 1),
     }
-    columns = {"predicted_distribution": predicted, "target": plan.references[test]}
-    write_json(about, {"settings": settings, "detail": detail})
-    write_predictions(file, plan.rows.select(test), plan.emotions, columns)  # last: it says that the fold is done
-    if not keep_checkpoints:
-        shutil.rmtree(checkpoint)
-    return read_predictions(file, [plan.ids[i] for i in test], plan.emotions), detail
-
-
-@contextmanager
-def _resumable(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise KnownStop(f"what is done is in {out}; run the same command to go on") from error
