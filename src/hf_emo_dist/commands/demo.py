@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .._lazy import missing_extra
+from .predict import open_pipeline
 
 __all__ = ["add_arguments", "load_pipelines", "run", "serve"]
 
@@ -71,21 +72,12 @@ def load_pipelines(models: list[str], device: str | None = None, dtype: str | No
         OSError: A checkpoint cannot be loaded.
         ValueError: The device is not there.
     """
-    import torch
-
-    from ..hub.load import load_emotion_model
-    from ..modeling.pipeline import SpeechEmotionDistributionPipeline
-
-    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} is not there: this machine or this torch has no CUDA. Mend: use cpu.")
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     pipes: dict[str, Any] = {}
     for model in models:
-        network, processor = load_emotion_model(model, dtype=dtype)
         name = Path(model).name or model
         if name in pipes:
             name = f"{name} ({len(pipes) + 1})"
-        pipes[name] = SpeechEmotionDistributionPipeline(network, processor, device=place)
+        pipes[name] = open_pipeline(model, device=device, dtype=dtype)
     return pipes
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["add_arguments", "predict_files", "run"]
+__all__ = ["add_arguments", "open_pipeline", "predict_files", "run"]
 
 BAR_WIDTH = 40
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
@@ -117,34 +117,53 @@ def predict_files(
         OSError: no checkpoint can be loaded.
         ValueError: an option is out of range.
     """
-    import torch
     from tqdm.auto import tqdm
 
-    from ..hub.load import load_emotion_model
     from ..modeling.audio_inputs import check_window
-    from ..modeling.pipeline import SpeechEmotionDistributionPipeline
 
     check_window(window_seconds)
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
-    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} is not there: this machine or this torch has no CUDA. Mend: use cpu.")
-    network, processor = load_emotion_model(model, revision=revision, dtype=dtype, load_in_4bit=load_in_4bit)
-    place = None if load_in_4bit else (device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    pipe = SpeechEmotionDistributionPipeline(network, processor, device=place)
+    pipe = open_pipeline(model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
     options: dict[str, Any] = {"window_seconds": window_seconds, "return_track": True}
     if transcript is not None:
         options["transcript"] = [transcript]
     results = pipe(iter(files), batch_size=batch_size, **options)
     # a bar on long work only, and only where somebody watches
     bar = tqdm(results, total=len(files), desc="predict", unit="file", disable=True if len(files) < 9 else None)
-    emotions = network.config.emotions
+    emotions = pipe.model.config.emotions
     for file, result in zip(files, bar, strict=True):
         if "error" in result:
             yield {"file": file, **result}
             continue
         windows = [{**window, "distribution": _ordered(window["distribution"], emotions)} for window in result["track"]]
         yield {"file": file, "distribution": _ordered(result["distribution"], emotions), "track": windows}
+
+
+def open_pipeline(
+    model: str,
+    *,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    load_in_4bit: bool = False,
+) -> Any:
+    """The pipeline of a checkpoint, on a GPU where there is one and nothing else is said.
+
+    Raises:
+        OSError: The checkpoint cannot be loaded.
+        ValueError: The device is not there.
+    """
+    import torch
+
+    from ..hub.load import load_emotion_model
+    from ..modeling.pipeline import SpeechEmotionDistributionPipeline
+
+    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} is not there: this machine or this torch has no CUDA. Mend: use cpu.")
+    network, processor = load_emotion_model(model, revision=revision, dtype=dtype, load_in_4bit=load_in_4bit)
+    place = None if load_in_4bit else (device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return SpeechEmotionDistributionPipeline(network, processor, device=place)
 
 
 def _ordered(scores: Sequence[dict[str, Any]], emotions: Sequence[str]) -> dict[str, float]:
