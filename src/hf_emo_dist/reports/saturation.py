@@ -295,7 +295,7 @@ def _caption(votes: str, reference: str, settings: CurveSettings) -> str:
 
 
 def _plot(results: dict[str, Any], notes: list[str]) -> Any:
-    from .study_plots import panels, polished
+    from .study_plots import legend_below, panels, polished
 
     figure, axes = panels(len(MEASURES), list(results), notes, "Votes an utterance needs")
     for column, (name, result) in enumerate(results.items()):
@@ -306,7 +306,7 @@ def _plot(results: dict[str, Any], notes: list[str]) -> Any:
             if found["defined"]:
                 _draw(axis, found)
             axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0][0].legend(frameon=False, fontsize=7)
+    legend_below(figure, axes[0][0])
     return polished(figure)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from html import escape
 
 from .study import Plot, Study, StudyTable
@@ -21,12 +22,11 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .55rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td { white-space: nowrap; }
-td.prose { white-space: normal; min-width: 14rem; }
+td.prose { min-width: 14rem; }
 th { border-bottom: 2px solid var(--ink); }
 caption { caption-side: top; text-align: left; font-weight: 600; padding: .4rem 0; }
 .note, figcaption { color: var(--soft); font-size: .88rem; max-width: 55rem; }
-@media print { body { max-width: none; padding: 0; } .scroll { overflow: visible; } table { font-size: .7rem; } td { white-space: normal; } }
+@media print { body { max-width: none; padding: 0; } .scroll { overflow: visible; } table { font-size: .7rem; } }
 figure { margin: 1.4rem 0; }
 img { max-width: 100%; height: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; font-size: .9rem; }
@@ -73,12 +73,14 @@ def _figure(plot: Plot) -> str:
     )
 
 
-#: Cells longer than this are prose and may be broken; figures with their intervals are shorter and stay on a line.
-_PROSE = 48
+#: Cells longer than this are prose, which needs some width; those up to that stay on a line.
+_PROSE, _SHORT = 48, 16
 
 
 def _cell(value: object) -> str:
-    text = str(value)
+    """A table cell; where room is short, lines break before an interval and a p-value and not within."""
+    whole = r".+" if len(str(value)) <= _SHORT else r"\[[^\]]*\]|\(p [^)]*\)"
+    text = re.sub(whole, lambda part: part.group().replace(" ", "\u00a0"), str(value))
     return f"<td{' class=prose' if len(text) > _PROSE else ''}>{escape(text)}</td>"
 
 
