@@ -237,6 +237,35 @@ def test_mixed_rows_of_the_data_set_are_left_out(backbone, data):
         assert sum(len(part.test) for part in cut.parts) == len(cut.scored)
 
 
+def test_a_difference_is_claimed_where_interval_and_sign_flips_agree():
+    from hf_emo_dist.reports.ablation_tables import findings
+
+    def cell(source, **change):
+        return {
+            "source": source,
+            "augmented": False,
+            "js_divergence": {"value": 0.2, "low": 0.1, "high": 0.3},
+            **({"minus_first": change} if change else {}),
+        }
+
+    lines = findings(
+        [
+            cell("human"),
+            cell("combined", value=-0.02, low=-0.03, high=-0.01, p_value=0.03),
+            cell("synthetic", value=-0.02, low=-0.03, high=-0.001, p_value=0.09),
+            cell("synthetic", value=0.02, low=0.01, high=0.03, p_value=0.0001),
+            cell("synthetic", value=0.02, low=-0.01, high=0.03, p_value=0.04),
+        ]
+    )
+    assert [next(word for word in ("better", "worse", "not told apart") if word in line) for line in lines[1:]] == [
+        "better",
+        "not told apart",
+        "worse",
+        "not told apart",
+    ]
+    assert "p < 0.001" in lines[3]
+
+
 def test_the_command(backbone, data, tmp_path, capsys):
     words = [
         "report",

@@ -156,14 +156,21 @@ def paper_table(
 
 
 def findings(cells: list[dict[str, Any]]) -> list[str]:
-    """The best cell, and what is told apart from the first one, in words."""
+    """The best cell, and what is told apart from the first one, in words: by its interval and by the sign flips, which few speakers do not bend."""
     best = min(cells, key=lambda cell: cell["js_divergence"]["value"])
     lines = [f"Lowest JS to the human votes: {_cell_name(best)}, {interval_words(best['js_divergence'])}."]
     for cell in cells[1:]:
         if "minus_first" in cell:
             change = cell["minus_first"]
-            told = "better than" if change["high"] < 0 else "worse than" if change["low"] > 0 else "not told apart from"
-            lines.append(f"{_cell_name(cell)} is {told} {_cell_name(cells[0])} ({interval_words(change, '+.3f')}).")
+            sure = change["p_value"] < 0.05
+            told = "not told apart from"
+            if sure and change["high"] < 0:
+                told = "better than"
+            elif sure and change["low"] > 0:
+                told = "worse than"
+            lines.append(
+                f"{_cell_name(cell)} is {told} {_cell_name(cells[0])} ({interval_words(change, '+.3f')}, {p_words(change['p_value'])})."
+            )
     return lines
 
 
