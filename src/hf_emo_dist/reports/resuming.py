@@ -75,6 +75,8 @@ def data_stamp(
 def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
     """Whether predictions are there that were made with these settings; those of others are refused.
 
+    Options that a newer version has added, and that are off, do not count as other settings.
+
     Raises:
         ValueError: the predictions were made with other settings; it names those.
     """
@@ -82,8 +84,12 @@ def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
         return False
     before = json.loads(about.read_text(encoding="utf-8"))["settings"]
     now = json.loads(json.dumps(settings, default=str))
-    if before != now:
-        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    changed = sorted(
+        key
+        for key in before.keys() | now.keys()
+        if before.get(key) != now.get(key) and (key in before or now[key] not in (None, False, 0, 0.0, "", [], {}))
+    )
+    if changed:
         raise ValueError(
             f"{file.parent} holds predictions of a run with other settings ({', '.join(changed)}). Mend: add --overwrite to train "
             "again, or choose another --output_dir."
