@@ -57,6 +57,7 @@ def class_mass_plot(report: PlanReport, path: str | Path | None = None, *, notes
         ("rows by dominant emotion", np.array(report.counts_before, float), np.array(report.counts_after, float)),
     )
     axes = figure.subplots(1, 2)
+    wanted = np.array(report.balance) * sum(report.mass_after)
     for axis, (title, before, after) in zip(axes, panels, strict=True):
         axis.bar(places, before, width=0.62, color=BEFORE, label="before")
         axis.bar(
@@ -72,12 +73,13 @@ def class_mass_plot(report: PlanReport, path: str | Path | None = None, *, notes
         top = float(max(after.max(), 1.0))
         for place, (low, high) in enumerate(zip(before, after, strict=True)):
             text = f"{low:.0f}" if round(high) == round(low) else f"{low:.0f} → {high:.0f}"
-            axis.text(place, high + 0.015 * top, text, ha="center", va="bottom", fontsize=8)
+            # above the wanted balance where that runs just over the bar
+            line = wanted[place] if axis is axes[0] and 0 <= wanted[place] - high < 0.1 * top else high
+            axis.text(place, line + 0.015 * top, text, ha="center", va="bottom", fontsize=8)
         axis.set_xticks(places, names, rotation=30 if len(names) > 4 else 0, ha="right" if len(names) > 4 else "center")
         axis.set_title(title, fontsize=10)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    wanted = np.array(report.balance) * sum(report.mass_after)
     for place, level in enumerate(wanted):
         axes[0].plot(
             [place - 0.4, place + 0.4],
