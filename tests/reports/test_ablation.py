@@ -1,6 +1,7 @@
 """The ablation on tones with simulated synthetic votes: whole, stopped and resumed, and what it refuses."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -166,6 +167,21 @@ def test_another_augmentation_by_name():
     for wrong in ("math", "math:nothing", "no_such_module:f"):
         with pytest.raises(ValueError, match="augment_with"):
             augmenter_of(wrong, "default", None)
+
+
+def test_what_is_wrong_with_the_augmentation_is_said_before_training(backbone, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained"))
+    words = ["report", "ablation", "--sources", "human", "--output", str(tmp_path)]
+    recipe = ["--", "--backbone", str(backbone), "--dataset", str(data), "--use_cpu", "true"]
+    for wrong, message in (
+        (["--augment_preset", "nope"], "`preset` must be one of"),
+        (["--seeds", "a,b"], "--seeds 'a,b' is not a list of whole numbers"),
+    ):
+        assert main([*words, *wrong, *recipe]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert main([*words, *recipe]) == 2
+    assert "hf-emo-dist[augment]" in capsys.readouterr().err
 
 
 def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbone, data, tmp_path, monkeypatch):

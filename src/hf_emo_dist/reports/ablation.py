@@ -108,7 +108,7 @@ def ablation_study(
     emotions = tuple(recipe.emotions.split(",")) if recipe.emotions else emotions_of(test)
     references = scored_matrix(test, emotions)
     targets = {source: source_targets(cut.rows, emotions, source) for source in sources}
-    make = augmenter or augmenter_of(None, "default", recipe.backbone)
+    make = augmenter or (augmenter_of(None, "default", recipe.backbone) if True in augment else _nothing_added)
     out = Path(str(args.output_dir))
 
     predictions: dict[tuple[str, bool], list[FloatArray]] = {}
@@ -218,6 +218,10 @@ def _train_cell(
     return predicted, details
 
 
+def _nothing_added(rows: Any, emotions: Sequence[str], seed: int) -> Any:
+    return rows
+
+
 def _doubts(cut: AblationData, speakers: Any) -> list[str]:
     """What makes the figures mean less than they seem to."""
     found = rough_intervals(len(set(speakers))) if speakers is not None else []
@@ -261,6 +265,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--seeds {text!r} is not a list of whole numbers, such as 0,1,2.") from None
+
+
 def run(args: argparse.Namespace) -> Study:
     """Run the study that the arguments describe."""
     recipe, training = parse_recipe(args.recipe, args.output)
@@ -272,8 +283,10 @@ def run(args: argparse.Namespace) -> Study:
         training,
         sources=[source.strip() for source in args.sources.split(",") if source.strip()],
         augment={"both": (False, True), "on": (True,), "off": (False,)}[args.augment],
-        seeds=[int(seed) for seed in args.seeds.split(",")],
-        augmenter=augmenter_of(args.augment_with, args.augment_preset, recipe.backbone),
+        seeds=_seeds(args.seeds),
+        augmenter=augmenter_of(args.augment_with, args.augment_preset, recipe.backbone)
+        if args.augment != "off"
+        else None,
         augmentation_name=name,
         test_split=args.test_split,
         fold_column=args.fold_column,

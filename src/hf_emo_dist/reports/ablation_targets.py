@@ -83,8 +83,18 @@ def dime_aug(dataset: Any, emotions: Sequence[str], seed: int, *, preset: str = 
 
 
 def augmenter_of(setting: str | None, preset: str, backbone: Any) -> Augment:
-    """The function that a setting names, `package.module:function` of (data set, emotions, seed)."""
+    """The function that a setting names, `package.module:function` of (data set, emotions, seed); the library's DiME-Aug without one.
+
+    Raises:
+        ValueError: There is no such function, or no such preset.
+        ModuleNotFoundError: DiME-Aug is meant, and the extra ``augment`` is not installed.
+    """
     if setting is None:
+        from ..augmentation import DiMEAug
+        from ..augmentation.features import _need
+
+        _need("faiss", "DiMEAug")  # before anything is trained, not at the first augmented cell
+        DiMEAug(preset=preset)
         return lambda dataset, emotions, seed: dime_aug(dataset, emotions, seed, preset=preset, backbone=backbone)
     module, sign, name = setting.partition(":")
     if not sign:
