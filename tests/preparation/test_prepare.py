@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,27 @@ def test_a_split_that_is_to_be_augmented_is_missed_before_anybody_is_asked(corpu
     with pytest.raises(ValueError, match="no split 'train' to augment"):
         prepare_dataset(wanted)
     assert not (tmp_path / "votes.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "without", "problem"),
+    [
+        ({"augment_features": "mood"}, None, "no column 'mood' of features"),
+        ({"augment_features": "speaker"}, None, "must hold lists of numbers"),
+        ({"augment_backbone": "/nothing/there"}, None, "backbone '/nothing/there' cannot be loaded"),
+        ({}, "faiss", r"hf-emo-dist\[augment\]"),
+        ({}, "librosa", r"hf-emo-dist\[augment\]"),
+        ({}, "matplotlib", r"hf-emo-dist\[reports\]"),
+    ],
+)
+def test_what_augmenting_needs_is_missed_before_anybody_is_asked(
+    corpus, tmp_path, monkeypatch, options, without, problem
+):
+    if without:
+        monkeypatch.setitem(sys.modules, without, None)
+    with pytest.raises((ValueError, OSError, ModuleNotFoundError), match=problem):
+        prepare_dataset(settings(corpus, tmp_path, augment="default", **options))
+    assert not (tmp_path / "votes.sqlite").exists() and not (tmp_path / "out").exists()
 
 
 def test_an_output_folder_in_use_is_refused_before_anybody_is_asked(corpus, tmp_path):

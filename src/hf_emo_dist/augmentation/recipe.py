@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_emo_dist.augmentation.dime import DiMEAug, join
+from hf_emo_dist.augmentation.features import FEATURE_KINDS, _need, column_matrix, compute_features
 from hf_emo_dist.augmentation.report import PlanReport
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
-__all__ = ["AugmentationArguments", "augment_splits"]
+__all__ = ["AugmentationArguments", "augment_splits", "check_augmentation"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,28 @@ def _target(text: str | None) -> Any:
         raise ValueError(
             f"augment_target={text!r} is not known; use mass, dominant, a number, or rows by emotion such as sad=500,angry=500"
         ) from error
+
+
+def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
+    """Tries on one row what augmenting will need, so that it is missed before hours or money are spent on what comes first.
+
+    Raises:
+        ValueError, OSError: A column of features is not there or holds none, or the backbone cannot be loaded.
+        ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's features.
+    """
+    if settings.augment == "none" or not len(rows):
+        return
+    _need("faiss", "DiMEAug")
+    _need("matplotlib", "the plot of the class mass")
+    one = rows.select(range(1))
+    for kind in settings.dime(None).features or ():
+        if kind not in FEATURE_KINDS:
+            column_matrix(one, kind)
+            continue
+        try:
+            compute_features(one, kind, settings.augment_backbone)
+        except OSError as error:
+            raise OSError(f"The backbone {settings.augment_backbone!r} cannot be loaded: {error}") from error
 
 
 def augment_splits(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..audio import check_audio
-from ..augmentation.recipe import AugmentationArguments, augment_splits
+from ..augmentation.recipe import AugmentationArguments, augment_splits, check_augmentation
 from ..corpora import emotions_of, load_emotion_dataset, read_vote_source, write_dataset
 from ..corpora.facts import data_facts
 from ..corpora.output_folder import check_folder
@@ -76,6 +76,8 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     for split, rows in dataset.items():
         logger.info("%s: checking %d clips", split, len(rows))
         check_audio(rows, long_audio="window").raise_if_any()
+    if settings.augment != "none":
+        check_augmentation(settings, dataset["train"])  # before money is spent too
     reports: dict[str, RunReport] = {}
     try:
         for split in dataset if annotator is not None else ():
