@@ -72,6 +72,15 @@ def _tiny_processor(tiny_backbone):
     return EmotionDistributionProcessor.from_pretrained(tiny_backbone, emotions=TINY_EMOTIONS)
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, _tiny_model, _tiny_processor):
+    """The tiny model on disk, under a name that a page or a card has to escape."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "<model>"
+    _tiny_model.save_pretrained(folder)
+    _tiny_processor.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def tiny_model(_tiny_model):
     """A fresh copy of the tiny model, in evaluation mode."""

@@ -44,6 +44,22 @@ def missing_extra(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
     )
 
 
+def need(module: str, what: str) -> Any:
+    """Imports a module of an extra, for `what`.
+
+    Raises:
+        ModuleNotFoundError: It is not installed; the message names the extra to install.
+
+    Example:
+        >>> need("json", "this example").dumps([1])
+        '[1]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing_extra(what, error) from error
+
+
 def lazy_attributes(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """A module `__getattr__` that imports `names` (public name → submodule of `package`) on first use."""
 

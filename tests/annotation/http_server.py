@@ -3,6 +3,7 @@
 It runs in a thread of its own (`with Server() as server`) or as a process (the scripts gemini_server.py, openai_server.py).
 """
 
+import abc
 import argparse
 import asyncio
 import collections
@@ -158,7 +159,7 @@ class _Connection(asyncio.Protocol):
             os.write(server.log, json.dumps(entry).encode() + b"\n")
 
 
-class Server:
+class Server(abc.ABC):
     """Serves in a thread. Subclasses give `respond(request) -> Reply` and may read the body in `understand(request)`.
 
     Args:
@@ -251,12 +252,13 @@ class Server:
 
     # -- for subclasses ----------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     def understand(self, request):
         """Fill in `audio`, `text`, … of a request."""
 
+    @abc.abstractmethod
     def respond(self, request):
         """The reply when all is well."""
-        raise NotImplementedError
 
     # -- running -----------------------------------------------------------------------------------------------------
 

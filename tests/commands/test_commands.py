@@ -16,14 +16,6 @@ from hf_emo_dist.cli import main
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, _tiny_model, _tiny_processor):
-    folder = tmp_path_factory.mktemp("commands") / "model"
-    _tiny_model.save_pretrained(folder)
-    _tiny_processor.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def clips(tmp_path):
     folder = tmp_path / "clips"

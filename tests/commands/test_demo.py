@@ -21,14 +21,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, _tiny_model, _tiny_processor):
-    folder = tmp_path_factory.mktemp("demo") / "<model>"
-    _tiny_model.save_pretrained(folder)
-    _tiny_processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def pipes(checkpoint):
     return load_pipelines([str(checkpoint), str(checkpoint)], device="cpu")
 

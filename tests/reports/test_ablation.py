@@ -238,6 +238,19 @@ def test_synthetic_votes_on_the_training_split_alone(backbone, data, tmp_path):
     assert "1 of 12 training rows have no synthetic votes" in study.notes
 
 
+def test_synthetic_votes_that_training_has_none_of_are_missed_before_training(backbone, data, tmp_path, monkeypatch):
+    from datasets import DatasetDict
+
+    from hf_emo_dist.corpora import load_emotion_dataset
+
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained"))
+    splits = load_emotion_dataset(data)
+    bare = splits["train"].map(lambda batch: {"synthetic_votes": [[] for _ in batch["id"]]}, batched=True)
+    options = {**OPTIONS, "sources": ("human", "synthetic"), "data": DatasetDict({**splits, "train": bare})}
+    with pytest.raises(ValueError, match="No training row has votes for 'synthetic'"):
+        ablation_study(*arguments(backbone, data, tmp_path), **options)
+
+
 def test_mixed_rows_of_the_data_set_are_left_out(backbone, data):
     from hf_emo_dist.augmentation import DiMEAug
     from hf_emo_dist.corpora import load_emotion_dataset

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist._lazy import missing_extra
+from hf_emo_dist._lazy import need
 from hf_emo_dist.audio import AudioError, load_audio
 from hf_emo_dist.augmentation.cache import cache_place
 
@@ -143,7 +143,7 @@ class TextFeatures(_Extractor):
 
     def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
         """The hashed n-grams."""
-        text = _need("sklearn.feature_extraction.text", "text features")
+        text = need("sklearn.feature_extraction.text", "text features")
         hasher = text.HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=self.size)
         return np.asarray(hasher.transform([row.get("transcript") or ""]).toarray()[0])
 
@@ -164,7 +164,7 @@ class PaperFeatures(_Extractor):
 
     def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
         """The 82 numbers, see the class."""
-        librosa = _need("librosa", "paper features")
+        librosa = need("librosa", "paper features")
         wave = load_audio(row["audio"], row_id=row.get("id"))
         if len(wave) < _N_FFT:
             wave = np.pad(wave, (0, _N_FFT - len(wave)))
@@ -329,12 +329,3 @@ def one_thread() -> Iterator[None]:
         return
     with threadpool_limits(1):
         yield
-
-
-def _need(module: str, what: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise missing_extra(what, error) from error

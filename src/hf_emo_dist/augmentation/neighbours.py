@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist._lazy import missing_extra
+from hf_emo_dist._lazy import need
 from hf_emo_dist.distributions import check_choice
 
 __all__ = ["EXACT_ROWS", "IndexKind", "Metric", "Neighbours", "find_neighbours", "scale_features"]
@@ -335,8 +335,4 @@ class _BruteForce:
 
 
 def _faiss() -> Any:
-    try:
-        import faiss
-    except ModuleNotFoundError as error:
-        raise missing_extra("DiMEAug", error) from error
-    return faiss
+    return need("faiss", "DiMEAug")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_emo_dist._lazy import need
 from hf_emo_dist.audio import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, load_audio
-from hf_emo_dist.augmentation.features import _need
 from hf_emo_dist.augmentation.mixing import _without_clipping
 from hf_emo_dist.augmentation.pairing import seeded
 
@@ -92,7 +92,7 @@ class WaveformPerturbation:
         kind, amount = self.draw(row_id)
         if kind == "none" or len(waveform) < 2 * MIN_SAMPLES:
             return waveform
-        effects = _need("librosa", "WaveformPerturbation").effects
+        effects = need("librosa", "WaveformPerturbation").effects
         frame = min(2048, 1 << (len(waveform).bit_length() - 1))
         wave = np.asarray(waveform, dtype=np.float32)
         if kind == "pitch":

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_emo_dist._lazy import need
 from hf_emo_dist.augmentation.dime import DiMEAug, join
-from hf_emo_dist.augmentation.features import FEATURE_KINDS, _need, column_matrix, compute_features
+from hf_emo_dist.augmentation.features import FEATURE_KINDS, column_matrix, compute_features
 from hf_emo_dist.augmentation.report import PlanReport
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
         ValueError, OSError: A column of features is not there or holds none, or the backbone cannot be loaded.
         ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's features.
     """
-    if settings.augment == "none" or not len(rows):
+    if not len(rows):
         return
-    _need("faiss", "DiMEAug")
-    _need("matplotlib", "the plot of the class mass")
+    need("faiss", "DiMEAug")
+    need("matplotlib", "the plot of the class mass")
     one = rows.select(range(1))
     for kind in settings.dime(None).features or ():
         if kind not in FEATURE_KINDS:

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from .._lazy import missing_extra
+from .._lazy import need
 from .predict import open_pipeline
 
 __all__ = ["add_arguments", "load_pipelines", "run", "serve"]
@@ -49,10 +49,7 @@ def run(args: argparse.Namespace) -> None:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         from .demo_page import build_page
 
-        try:
-            import gradio  # noqa: F401 - what is missing is said before a checkpoint is loaded
-        except ModuleNotFoundError as error:
-            raise missing_extra("demo", error) from error
+        need("gradio", "demo")  # what is missing is said before a checkpoint is loaded
         page = build_page(load_pipelines(args.model, args.device, args.dtype))
         address = serve(page, args.host, args.port, args.open)
         sys.stdout.write(f"The page is at {address} (Ctrl-C ends it; recordings are deleted then)\n")

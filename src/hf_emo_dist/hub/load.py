@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .._lazy import missing_extra
+from .._lazy import need
 from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file
 from ..modeling.modeling import HUB_ARGUMENTS, Qwen2AudioForEmotionDistribution
 from ..modeling.processing import EmotionDistributionProcessor
@@ -96,10 +96,7 @@ def _load_adapter(
 
 
 def _four_bits() -> Any:
-    try:
-        import bitsandbytes  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise missing_extra("load_emotion_model(load_in_4bit=True)", error) from error
+    need("bitsandbytes", "load_emotion_model(load_in_4bit=True)")
     if not torch.cuda.is_available():
         raise ValueError("load_in_4bit needs a GPU, and this machine or this torch has no CUDA: leave it out")
     from transformers import BitsAndBytesConfig

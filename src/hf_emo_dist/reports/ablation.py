@@ -84,6 +84,8 @@ def ablation_study(
         ValueError: Before training, for whatever does not fit.
         KeyboardInterrupt: On Ctrl-C; the same call goes on.
     """
+    from datasets import Dataset
+
     from ..corpora import emotions_of, load_emotion_dataset, read_vote_source
 
     if not sources or not augment or not seeds:
@@ -94,7 +96,7 @@ def ablation_study(
     if args.target_column != "emotion_distribution":
         raise ValueError("The ablation makes its own training targets. Mend: leave --target_column out.")
     splits = data if data is not None else load_emotion_dataset(recipe.dataset, revision=recipe.dataset_revision)
-    if hasattr(splits, "column_names") and not isinstance(splits, Mapping):
+    if isinstance(splits, Dataset):
         splits = {"train": splits}
     cut = ablation_data(
         splits,
@@ -108,6 +110,11 @@ def ablation_study(
     emotions = tuple(recipe.emotions.split(",")) if recipe.emotions else emotions_of(test)
     references = scored_matrix(test, emotions)
     targets = {source: source_targets(cut.rows, emotions, source) for source in sources}
+    for source, part in ((source, part) for source in sources for part in cut.parts):
+        if all(targets[source][place] is None for place in part.train):
+            raise ValueError(
+                f"No training row has votes for {source!r}. Mend: annotate the training split, or leave {source} out."
+            )
     make = augmenter or (augmenter_of(None, "default", recipe.backbone) if True in augment else _nothing_added)
     out = Path(str(args.output_dir))
 
@@ -138,7 +145,7 @@ def ablation_study(
     card = vote_source
     if card is None and recipe.dataset and Path(str(recipe.dataset)).is_dir():
         card = read_vote_source(str(recipe.dataset))
-    notes = notes_about(test, card) + _doubts(cut, speakers if known else None)
+    notes = notes_about(test, card) + _doubts(cut, speakers if known else None, sources)
     study = Study("ablation", f"Human, synthetic and combined votes, with and without {augmentation_name}", {}, notes)
     study.facts = {
         "data": f"{Path(str(recipe.dataset)).name if recipe.dataset else 'given splits'}"
@@ -190,13 +197,12 @@ def _train_cell(
     source, augmented, seed = cell
     own = copy.copy(args)
     own.seed = seed
-    place_of = {int(place): index for index, place in enumerate(cut.scored)}
     predicted = np.empty_like(references)
     details = []
     for part in cut.parts:
         name = f"{source}{'-augmented' if augmented else ''}-seed{seed}{part.suffix}"
         test, train = cut.rows.select(part.test), cut.rows.select(part.train)
-        here = [place_of[int(place)] for place in part.test]
+        here = np.searchsorted(cut.scored, part.test)
         learnt = [targets[place] for place in part.train]
 
         def rows(train: Any = train, learnt: Any = learnt) -> Any:
@@ -222,7 +228,7 @@ def _nothing_added(rows: Any, emotions: Sequence[str], seed: int) -> Any:
     return rows
 
 
-def _doubts(cut: AblationData, speakers: Any) -> list[str]:
+def _doubts(cut: AblationData, speakers: Any, sources: Sequence[str]) -> list[str]:
     """What makes the figures mean less than they seem to."""
     found = rough_intervals(len(set(speakers))) if speakers is not None else []
     train = np.unique(np.concatenate([part.train for part in cut.parts]))
@@ -231,7 +237,7 @@ def _doubts(cut: AblationData, speakers: Any) -> list[str]:
         if shared:
             found.append(f"{len(shared)} of the test speakers are also trained on")
     made = [column_of(cut.rows, name) for name in ("synthetic_votes", "synthetic_annotations")]
-    if any(made):
+    if set(sources) - {"human"}:
         bare = sum(not any(values[place] for values in made if values) for place in train)
         if bare:
             found.append(f"{bare} of {len(train)} training rows have no synthetic votes")

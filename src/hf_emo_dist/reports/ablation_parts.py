@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .cross_validation import choose_validation_speakers
+from .cross_validation import choose_validation_speakers, folds_with_speakers
 from .rows import column_of
 
 __all__ = ["AblationData", "Part", "ablation_data"]
@@ -72,8 +72,6 @@ def ablation_data(
     """
     from datasets import concatenate_datasets
 
-    from ..corpora import folds_from_column, speaker_folds
-
     if fold_column is None and num_folds is None:
         for name in split_names:
             if name not in splits:
@@ -86,14 +84,7 @@ def ablation_data(
     if fold_column is not None and num_folds is not None:
         raise ValueError("fold_column and num_folds: give one of them.")
     rows = _unmixed(concatenate_datasets(list(splits.values())))
-    folds = folds_from_column(rows, fold_column) if fold_column else speaker_folds(rows, int(num_folds or 0), seed=seed)
-    speakers = np.array([str(speaker) for speaker in rows["speaker"]])
-    fewest = min(len(np.unique(speakers[train])) for train, _ in folds)
-    if not 1 <= validation_speakers < fewest:
-        raise ValueError(
-            f"validation_speakers={validation_speakers} must be from 1 to {fewest - 1}: the other folds have {fewest} speakers, "
-            "and at least one must be left to train on."
-        )
+    folds, speakers = folds_with_speakers(rows, fold_column, num_folds or 0, validation_speakers, seed)
     parts = []
     for index, (train, test) in enumerate(folds):
         chosen = choose_validation_speakers(speakers[train], validation_speakers, seed, index)

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .._lazy import need
 from ..votes import combine_votes
 from .rows import column_of, row_ids
 
@@ -91,9 +92,8 @@ def augmenter_of(setting: str | None, preset: str, backbone: Any) -> Augment:
     """
     if setting is None:
         from ..augmentation import DiMEAug
-        from ..augmentation.features import _need
 
-        _need("faiss", "DiMEAug")  # before anything is trained, not at the first augmented cell
+        need("faiss", "DiMEAug")  # before anything is trained, not at the first augmented cell
         DiMEAug(preset=preset)
         return lambda dataset, emotions, seed: dime_aug(dataset, emotions, seed, preset=preset, backbone=backbone)
     module, sign, name = setting.partition(":")

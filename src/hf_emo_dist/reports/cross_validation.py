@@ -21,7 +21,7 @@ from .resuming import backbone_stamp, data_stamp, is_done, read_predictions, wri
 from .rows import column_of, notes_about, row_ids, scored_matrix
 from .training_cells import predicted_by_training, resumable
 
-__all__ = ["CrossValidationReport", "cell_means", "choose_validation_speakers", "cross_validate"]
+__all__ = ["CrossValidationReport", "cell_means", "choose_validation_speakers", "cross_validate", "folds_with_speakers"]
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,21 @@ def _plan(recipe: Any, args: Any, fold_column: str | None, num_folds: int, valid
     if target_column is None:
         raise ValueError(f"There is no column {args.target_column!r} to train on. Mend: write it with combine_votes.")
     targets = distributions_to_matrix(target_column, emotions, ids=row_ids(rows), column_name=args.target_column)
-    folds = folds_from_column(rows, fold_column) if fold_column else speaker_folds(rows, num_folds, seed=args.seed)
+    folds, speakers = folds_with_speakers(rows, fold_column, num_folds, validation_speakers, args.seed)
+    ids = row_ids(rows)
+    stamp = data_stamp(ids, emotions, [targets, references], [test for _, test in folds])
+    return _Plan(rows, emotions, targets, references, speakers, folds, ids, stamp)
+
+
+def folds_with_speakers(
+    rows: Any, fold_column: str | None, num_folds: int, validation_speakers: int, seed: int
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """Folds of whole speakers, as (rows to train on, rows to test on), and who speaks in each row.
+
+    Raises:
+        ValueError: The folds cannot be made, or no speaker would be left to train on beside those who choose the checkpoint.
+    """
+    folds = folds_from_column(rows, fold_column) if fold_column else speaker_folds(rows, num_folds, seed=seed)
     speakers = np.array([str(speaker) for speaker in rows["speaker"]])
     fewest = min(len(np.unique(speakers[train])) for train, _ in folds)
     if not 1 <= validation_speakers < fewest:
@@ -196,9 +210,7 @@ def _plan(recipe: Any, args: Any, fold_column: str | None, num_folds: int, valid
             f"validation_speakers={validation_speakers} must be from 1 to {fewest - 1}: the other folds have {fewest} speakers, and "
             "at least one must be left to train on."
         )
-    ids = row_ids(rows)
-    stamp = data_stamp(ids, emotions, [targets, references], [test for _, test in folds])
-    return _Plan(rows, emotions, targets, references, speakers, folds, ids, stamp)
+    return folds, speakers
 
 
 def _by_fold(plan: _Plan, predict: Any) -> np.ndarray:

@@ -146,11 +146,11 @@ def notes_about(rows: Any, vote_source: str | None = None, extra: Iterable[str] 
     """
     description = str(getattr(getattr(rows, "info", None), "description", "") or "")
     text = f"{description} {vote_source or ''}".lower()
-    people, *annotators = text.split(SIMULATED_ANNOTATORS.lower())
+    rest = text.replace(SIMULATED_ANNOTATORS.lower(), "")
     notes = list(extra)
-    if any("simulated" in part for part in (people, *annotators)) or "simulated" in (column_of(rows, "corpus") or ()):
+    if "simulated" in rest or "simulated" in (column_of(rows, "corpus") or ()):
         notes.append("simulated data")
-    if annotators:
+    if rest != text:
         notes.append("simulated annotators")
     if "borrowed" in text:
         notes.append("borrowed votes")

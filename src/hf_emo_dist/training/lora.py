@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._lazy import missing_extra
+from .._lazy import need
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 TARGETS: dict[str, list[str] | str] = {
@@ -34,15 +34,12 @@ def emotion_lora_config(preset: str = "language_model", **overrides: Any) -> Any
         >>> emotion_lora_config("paper").r, sorted(emotion_lora_config("paper").target_modules)
         (8, ['k_proj', 'o_proj', 'q_proj', 'v_proj'])
     """
-    try:
-        from peft import LoraConfig
-    except ModuleNotFoundError as error:
-        raise missing_extra("emotion_lora_config", error) from error
+    peft = need("peft", "emotion_lora_config")
     if preset not in TARGETS:
         raise ValueError(f"LoRA preset {preset!r} is not known; use one of {', '.join(TARGETS)}")
     modules_to_save = list(dict.fromkeys(["head", *(overrides.pop("modules_to_save", None) or [])]))
     settings = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.2, "target_modules": TARGETS[preset], **overrides}
-    return LoraConfig(**settings, modules_to_save=modules_to_save)
+    return peft.LoraConfig(**settings, modules_to_save=modules_to_save)
 
 
 def paper_lora_config(**overrides: Any) -> Any:

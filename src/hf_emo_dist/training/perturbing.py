@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lazy import need
 from ..audio import MAX_SECONDS
 
 __all__ = ["longest_durations", "perturbation_for"]
@@ -21,20 +22,19 @@ def perturbation_for(dataset: Any, p: float, seed: int) -> Any:
     """
     if not p or dataset is None:
         return None
-    from ..augmentation.features import _need
     from ..augmentation.perturbation import WaveformPerturbation
 
     if not hasattr(dataset, "with_transform") or not hasattr(dataset, "__len__"):
         raise ValueError(
-            "perturb_waveforms needs a datasets.Dataset. Mend: leave it out, and make the stream with "
-            "stream.map(WaveformPerturbation(), batched=True, batch_size=16)"
+            "perturb_waveforms needs a datasets.Dataset. Mend: leave it out; a stream takes "
+            "stream.map(perturbation, batched=True, batch_size=16) with a WaveformPerturbation whose set_epoch you call in each epoch"
         )
     if dataset.format["type"] is not None:
         raise ValueError(
             "perturb_waveforms sets a transform, and the training data has one already. Mend: leave it out, and give the perturbation to that "
             "one: plan.lazy(perturbation=WaveformPerturbation())"
         )
-    _need("librosa", "perturb_waveforms")  # before training, not at the first clip that is drawn
+    need("librosa", "perturb_waveforms")  # before training, not at the first clip that is drawn
     return WaveformPerturbation(p=p, seed=seed)
 
 
