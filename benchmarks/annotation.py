@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
-from hf_emo_dist.annotation.ledger import Claim, Ledger, Limits
 from hf_emo_dist.annotation.types import Record
-from hf_emo_dist.audio import encode_wav
+from hf_emo_dist.audio.clips import encode_wav
 
 SERVER = Path(__file__).parents[1] / "tests" / "annotation" / "gemini_server.py"
 KEY = "benchmark-key"
@@ -68,7 +68,7 @@ def annotator_for(backend: GeminiBackend, ledger: str, concurrency: int) -> Anno
 
 def one_at_a_time(backend: GeminiBackend, annotator: Annotator, dataset: Any, number: int) -> tuple[float, float]:
     """Seconds and CPU seconds of one request, one call after the other, without runner and ledger."""
-    from hf_emo_dist.annotation.report import RunReport
+    from hf_emo_dist.annotation.run.run_report import RunReport
 
     jobs = [job for row in annotator.utterances(dataset) for job in annotator.jobs(row, RunReport())][: number + 1]
 
@@ -176,8 +176,8 @@ def main() -> None:
 
 def fill(annotator: Annotator, dataset: Any) -> None:
     """Puts a vote for each request into the ledger without asking anybody."""
-    from hf_emo_dist.annotation.jobs import reading_of, record_of
-    from hf_emo_dist.annotation.report import RunReport
+    from hf_emo_dist.annotation.run.jobs import reading_of, record_of
+    from hf_emo_dist.annotation.run.run_report import RunReport
     from hf_emo_dist.annotation.types import Answer, Usage
 
     answer = Answer("happy", model_version=annotator.backend.model, usage=Usage(196, 96, 40, 3), settings={"t": 1.0})

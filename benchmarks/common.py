@@ -24,7 +24,7 @@ WHISPER_TINY = {
 
 def speech(count: int) -> tuple[list[np.ndarray], str]:
     """Clips of 2 to 6 s at 16 kHz, and what they are: real ones if HF_EMO_DIST_TEST_DATA has them, else simulated speech."""
-    from hf_emo_dist.audio import load_audio
+    from hf_emo_dist.audio.clips import load_audio
 
     files = sorted((DATA / "ravdess" / "audio").glob("*.flac"))
     if files:

@@ -86,7 +86,8 @@ def read_once(root: Path, output: Path, num_proc: int) -> dict[str, float]:
     """Seconds and peak memory of reading and writing, in this process."""
     import datasets  # noqa: F401 - counted before, like every import
 
-    from hf_emo_dist.corpora import read_msp_podcast, write_dataset
+    from hf_emo_dist.corpora.msp_podcast import read_msp_podcast
+    from hf_emo_dist.data.writing import write_dataset
 
     with Peak() as peak:
         start, wall = time.process_time(), time.perf_counter()

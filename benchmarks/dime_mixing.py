@@ -31,8 +31,8 @@ def write_data(folder: str, rows: int) -> None:
     """A data set of real or artificial clips, repeated, on disk."""
     from common import speech
 
-    from hf_emo_dist.audio import encode_flac
-    from hf_emo_dist.corpora import build_dataset, row_features, write_dataset
+    from hf_emo_dist.audio.clips import encode_flac
+    from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
 
     clips, _ = speech(64)
     data = [encode_flac(clip) for clip in clips]
@@ -60,7 +60,7 @@ def write_data(folder: str, rows: int) -> None:
 def mix(folder: str, number: int, mixing: str) -> None:
     """Mixes `number` rows in this process and prints what it took as JSON."""
     from hf_emo_dist import DiMEAug, load_emotion_dataset
-    from hf_emo_dist.audio import load_audio
+    from hf_emo_dist.audio.clips import load_audio
 
     data = load_emotion_dataset(folder, "train")
     plan = DiMEAug(features="x", target=number, neighbours="any", mixing=mixing).plan(data)
@@ -110,7 +110,7 @@ def floor(clips: list[np.ndarray]) -> float:
     """× real time of decoding two clips and encoding one."""
     import soundfile
 
-    from hf_emo_dist.audio import encode_flac
+    from hf_emo_dist.audio.clips import encode_flac
 
     data = [encode_flac(clip) for clip in clips]
     start = time.process_time()

@@ -23,13 +23,13 @@ from common import DATA, speech, verdict
 from datasets import Audio, Dataset
 from transformers import TrainerCallback
 
-from hf_emo_dist.audio import encode_flac
-from hf_emo_dist.modeling import (
-    EmotionDistributionProcessor,
-    Qwen2AudioForEmotionDistribution,
-    build_mini_backbone,
-)
-from hf_emo_dist.training import EmotionDistributionTrainer, EmotionDistributionTrainingArguments, emotion_lora_config
+from hf_emo_dist.audio.clips import encode_flac
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.mini import build_mini_backbone
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.training.arguments import EmotionDistributionTrainingArguments
+from hf_emo_dist.training.lora import emotion_lora_config
+from hf_emo_dist.training.trainer import EmotionDistributionTrainer
 
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
 TRAINED = ("head", "LoRA", "language model")

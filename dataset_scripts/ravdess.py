@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from hf_emo_dist.corpora.command import run_corpus_command
+from hf_emo_dist.commands.read import run_corpus_command
 
 
 def main(argv: list[str] | None = None) -> int:

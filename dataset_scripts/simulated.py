@@ -9,14 +9,14 @@ import argparse
 import logging
 import sys
 
-from hf_emo_dist.corpora import (
+from hf_emo_dist.corpora.simulated import (
     SIMULATED_DESCRIPTION,
     SIMULATED_EMOTIONS,
     SIMULATED_VOTE_SOURCE,
-    describe_dataset,
     simulate_corpus,
-    write_dataset,
 )
+from hf_emo_dist.data.summary import describe_dataset
+from hf_emo_dist.data.writing import write_dataset
 from hf_emo_dist.emotions import PAPER_EMOTIONS
 
 

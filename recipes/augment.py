@@ -11,10 +11,11 @@ from pathlib import Path
 
 from trl import TrlParser
 
-from hf_emo_dist.augmentation import AugmentationArguments, augment_splits
-from hf_emo_dist.corpora import load_emotion_dataset, read_vote_source, write_dataset
-from hf_emo_dist.reports.commands import run_command, set_up_logging
-from hf_emo_dist.reports.rows import notes_about
+from hf_emo_dist.augmentation.augment_splits import AugmentationArguments, augment_splits
+from hf_emo_dist.commands.running import run_command, set_up_logging
+from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.rows import notes_about
+from hf_emo_dist.data.writing import write_dataset
 
 
 @dataclass

@@ -10,8 +10,8 @@ import sys
 
 from trl import TrlParser
 
-from hf_emo_dist.reports.augmentation_ablation import AblationArguments, run_ablation, to_markdown
-from hf_emo_dist.reports.commands import run_command, set_up_logging
+from hf_emo_dist.commands.running import run_command, set_up_logging
+from hf_emo_dist.studies.augmentation_ablation import AblationArguments, run_ablation, to_markdown
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ import sys
 
 import transformers
 
-from hf_emo_dist.reports.commands import run_command, set_up_logging
-from hf_emo_dist.reports.cross_validation import cross_validate
-from hf_emo_dist.training.run import parse_config
+from hf_emo_dist.commands.running import run_command, set_up_logging
+from hf_emo_dist.evaluation.cross_validation import cross_validate
+from hf_emo_dist.training.fine_tuning import parse_config
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ stand in a YAML file that --config names; the command line goes first.
 import sys
 
 from hf_emo_dist.commands.evaluate import EvaluateArguments, evaluate
-from hf_emo_dist.reports.commands import run_command, set_up_logging
+from hf_emo_dist.commands.running import run_command, set_up_logging
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from hf_emo_dist.audio import encode_wav, load_audio
-from hf_emo_dist.corpora import load_emotion_dataset
-from hf_emo_dist.reports.commands import run_command
+from hf_emo_dist.audio.clips import encode_wav, load_audio
+from hf_emo_dist.commands.running import run_command
+from hf_emo_dist.data.loading import load_emotion_dataset
 
 
 def main() -> None:

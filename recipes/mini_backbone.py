@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 
-from hf_emo_dist.audio import load_audio
-from hf_emo_dist.corpora import simulate_corpus
+from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.corpora.simulated import simulate_corpus
 from hf_emo_dist.modeling.mini import build_mini_backbone
 
 

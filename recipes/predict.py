@@ -5,7 +5,7 @@ python recipes/predict.py --model CHECKPOINT FILE [FILE ...]
 
 import sys
 
-from hf_emo_dist.cli import main
+from hf_emo_dist.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["predict", *sys.argv[1:]]))

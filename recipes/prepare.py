@@ -8,11 +8,11 @@ python recipes/prepare.py --config recipes/configs/prepare/gemini.yaml --dataset
 import argparse
 import sys
 
-from hf_emo_dist._arguments import from_arguments
-from hf_emo_dist.preparation.annotate_command import add_arguments
-from hf_emo_dist.preparation.commands import prepare
+from hf_emo_dist.commands.annotate import add_arguments
+from hf_emo_dist.commands.arguments import from_arguments
+from hf_emo_dist.commands.preparing import prepare
+from hf_emo_dist.commands.running import run_command, set_up_logging
 from hf_emo_dist.preparation.settings import PrepareSettings
-from hf_emo_dist.reports.commands import run_command, set_up_logging
 
 
 def main() -> None:

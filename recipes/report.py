@@ -5,7 +5,7 @@ python recipes/report.py saturation|strata|agreement|diagnose|cross-corpus|ablat
 
 import sys
 
-from hf_emo_dist.cli import main
+from hf_emo_dist.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["report", *sys.argv[1:]]))

@@ -5,8 +5,8 @@ accelerate launch recipes/train.py --config recipes/configs/mini.yaml --backbone
 
 import sys
 
+from hf_emo_dist.commands.running import run_command, set_up_logging
 from hf_emo_dist.commands.train import train
-from hf_emo_dist.reports.commands import run_command, set_up_logging
 
 
 def main() -> int:

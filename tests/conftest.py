@@ -58,7 +58,7 @@ def tiny_backbone(tmp_path_factory):
 def _tiny_model(tiny_backbone):
     import torch
 
-    from hf_emo_dist.modeling import Qwen2AudioForEmotionDistribution
+    from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -67,7 +67,7 @@ def _tiny_model(tiny_backbone):
 
 @pytest.fixture(scope="session")
 def _tiny_processor(tiny_backbone):
-    from hf_emo_dist.modeling import EmotionDistributionProcessor
+    from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 
     return EmotionDistributionProcessor.from_pretrained(tiny_backbone, emotions=TINY_EMOTIONS)
 

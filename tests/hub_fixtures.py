@@ -62,7 +62,7 @@ def _adapter(tiny_backbone, _tiny_model, _tiny_processor, tmp_path_factory):
     from peft import get_peft_model
 
     from hf_emo_dist.modeling.adapters import save_adapter_config
-    from hf_emo_dist.training import paper_lora_config
+    from hf_emo_dist.training.lora import paper_lora_config
 
     folder = tmp_path_factory.mktemp("layouts") / "adapter"
     with torch.random.fork_rng():

@@ -7,7 +7,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
-    from hf_emo_dist.corpora import simulate_corpus, write_dataset
+    from hf_emo_dist.corpora.simulated import simulate_corpus
+    from hf_emo_dist.data.writing import write_dataset
     from hf_emo_dist.modeling.mini import build_mini_backbone
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -28,12 +28,12 @@ def test_every_public_name_comes_from_the_wheel(installed, tmp_path):
 
 
 def test_the_card_template_has_one_source(installed):
-    inside = installed / "hf_emo_dist" / "hub" / "model_card_template.md"
+    inside = installed / "hf_emo_dist" / "hub" / "cards" / "model_card_template.md"
     assert inside.read_bytes() == (ROOT / "model_card_template.md").read_bytes()
     assert (ROOT / "model_card_template.md").resolve() == (
-        ROOT / "src/hf_emo_dist/hub/model_card_template.md"
+        ROOT / "src/hf_emo_dist/hub/cards/model_card_template.md"
     ).resolve()
-    assert (installed / "hf_emo_dist" / "hub" / "data_card_template.md").is_file()
+    assert (installed / "hf_emo_dist" / "hub" / "cards" / "data_card_template.md").is_file()
 
 
 def test_type_information_and_metadata_are_inside(installed):

@@ -14,7 +14,7 @@ def tone(frequency, seconds, amplitude=0.3, seed=0):
 
 def tiny_rows(count, seed=0, emotions=TINY_EMOTIONS, seconds=(0.15, 0.5)):
     """Rows of the data contract: tones whose pitch says which emotion has most of the votes."""
-    from hf_emo_dist.audio import encode_flac
+    from hf_emo_dist.audio.clips import encode_flac
 
     rng = np.random.default_rng(seed)
     rows = []

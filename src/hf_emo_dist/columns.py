@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hf_emo_dist.distributions import FloatArray
-from hf_emo_dist.emotions import validate_emotions
+from .distributions import FloatArray
+from .emotions import validate_emotions
 
 __all__ = ["distribution_feature", "distributions_to_matrix", "matrix_to_distributions"]
 

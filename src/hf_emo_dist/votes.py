@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hf_emo_dist.columns import distribution_feature, distributions_to_matrix, matrix_to_distributions, to_list
-from hf_emo_dist.distributions import (
+from .columns import distribution_feature, distributions_to_matrix, matrix_to_distributions, to_list
+from .distributions import (
     Empty,
     FloatArray,
     ambiguity_strata,
@@ -23,7 +23,7 @@ from hf_emo_dist.distributions import (
     entropy,
     posterior_mean,
 )
-from hf_emo_dist.emotions import canonical_emotion, validate_emotions
+from .emotions import canonical_emotion, validate_emotions
 
 __all__ = [
     "ambiguity_strata",

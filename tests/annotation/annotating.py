@@ -18,7 +18,7 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 import aiohttp  # noqa: F401 - once, and not in each child
 from annotation_setup import annotator, dataset, gemini, votes
 
-from hf_emo_dist.annotation.report import AnnotationIncomplete
+from hf_emo_dist.annotation.run.run_report import AnnotationIncomplete
 
 
 def annotate(backend, ledger, data, way, options):

@@ -6,7 +6,7 @@ from tiny_data import tone
 
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
-from hf_emo_dist.audio import encode_wav
+from hf_emo_dist.audio.clips import encode_wav
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 KEY = "AIzaNotARealKeyButASecret0123456789"

@@ -12,7 +12,7 @@ from openai_server import OpenAIServer
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
 from hf_emo_dist.annotation.backends.openai import OpenAIBackend
 from hf_emo_dist.annotation.types import PanelMember, Prompt
-from hf_emo_dist.audio import encode_flac, encode_wav
+from hf_emo_dist.audio.clips import encode_flac, encode_wav
 
 KEY = "sk-very-secret-0123456789"
 EMOTIONS = ("angry", "happy", "neutral", "sad")

@@ -5,7 +5,7 @@ from collections import Counter
 
 from hf_emo_dist.annotation.capabilities import ModelCapabilities
 from hf_emo_dist.annotation.types import Answer, PreparedAudio, Usage
-from hf_emo_dist.audio import audio_hash, encode_flac, load_audio
+from hf_emo_dist.audio.clips import audio_hash, encode_flac, load_audio
 
 
 class ScriptedBackend:

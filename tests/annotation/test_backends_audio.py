@@ -9,9 +9,11 @@ import pytest
 import soundfile
 from backend_setup import SERVICES, noise
 
-from hf_emo_dist.annotation.backends import SimulatedBackend, _audio
+from hf_emo_dist.annotation.backends import _audio
 from hf_emo_dist.annotation.backends._audio import sniff
-from hf_emo_dist.audio import AudioError, audio_hash, encode_flac, encode_wav, load_audio
+from hf_emo_dist.annotation.backends.simulated import SimulatedBackend
+from hf_emo_dist.audio.clips import audio_hash, encode_flac, encode_wav, load_audio
+from hf_emo_dist.audio.decoding import AudioError
 
 WAVE = noise(0.5, level=0.2).astype(np.float32)
 

@@ -12,9 +12,10 @@ import pytest
 from backend_setup import EMOTIONS, KEY, KEY_NAMES, SERVICES, ask, member, noise, prompt
 from gemini_server import GeminiServer
 
-from hf_emo_dist.annotation.backends import GeminiBackend
+from hf_emo_dist.annotation.backends.gemini import GeminiBackend
 from hf_emo_dist.annotation.types import Answer, FatalError, TransientError
-from hf_emo_dist.audio import AudioError, encode_flac
+from hf_emo_dist.audio.clips import encode_flac
+from hf_emo_dist.audio.decoding import AudioError
 
 
 @pytest.fixture

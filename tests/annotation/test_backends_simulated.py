@@ -9,8 +9,7 @@ from backend_setup import EMOTIONS, member, prompt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_emo_dist.annotation.backends import SimulatedBackend
-from hf_emo_dist.annotation.backends.simulated import confusion_matrix, draw_reply, rater_distribution
+from hf_emo_dist.annotation.backends.simulated import SimulatedBackend, confusion_matrix, draw_reply, rater_distribution
 from hf_emo_dist.annotation.capabilities import cost_usd
 from hf_emo_dist.annotation.types import PreparedAudio, TransientError, canonical_json
 

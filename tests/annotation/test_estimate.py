@@ -7,9 +7,9 @@ from scripted import ScriptedBackend
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 
 from hf_emo_dist.annotation.annotator import Annotator
-from hf_emo_dist.annotation.budget import Span, claim_for, output_limit
 from hf_emo_dist.annotation.capabilities import ModelCapabilities, Prices, Thinking
-from hf_emo_dist.annotation.report import RunReport
+from hf_emo_dist.annotation.run.budget import Span, claim_for, output_limit
+from hf_emo_dist.annotation.run.run_report import RunReport
 from hf_emo_dist.annotation.types import Answer, Usage
 
 PRICED = ModelCapabilities(
@@ -91,7 +91,7 @@ def test_rates_bound_the_time(tmp_path):
 def test_a_claim_is_an_upper_bound(tmp_path):
     mine = make(tmp_path)
     (row,) = tiny_rows(1)
-    from hf_emo_dist.annotation.rows import read_batch
+    from hf_emo_dist.annotation.reading import read_batch
 
     (utterance,), _ = read_batch(row, "audio")
     job = mine.jobs(utterance, RunReport())[0]

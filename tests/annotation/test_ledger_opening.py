@@ -11,12 +11,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
+from hf_emo_dist.annotation.ledger.opening import Database
+from hf_emo_dist.annotation.ledger.schema import APPLICATION_ID, VERSION
 from ledger_records import key, record
 
-from hf_emo_dist.annotation import ledger_exchange, ledger_place
-from hf_emo_dist.annotation.ledger import Claim, Ledger, LedgerError
-from hf_emo_dist.annotation.ledger_opening import Database
-from hf_emo_dist.annotation.ledger_schema import APPLICATION_ID, VERSION
+from hf_emo_dist.annotation.ledger.ledger import exchange as ledger_exchange
+from hf_emo_dist.annotation.ledger.ledger import place as ledger_place
 
 
 def filled(path, count=300):
@@ -395,7 +396,7 @@ def test_lines_that_are_written_while_another_process_takes_the_file_away(tmp_pa
 
 
 def test_a_file_that_another_process_is_making_is_no_other_application_s(tmp_path):
-    from hf_emo_dist.annotation.ledger_schema import check_owner
+    from hf_emo_dist.annotation.ledger.schema import check_owner
 
     path = tmp_path / "votes.sqlite"
     path.touch()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from hf_emo_dist.annotation.loop import Channel, LoopThread
-from hf_emo_dist.annotation.pacing import Pacing
+from hf_emo_dist.annotation.run.loop import Channel, LoopThread
+from hf_emo_dist.annotation.run.pacing import Pacing
 
 
 class Clock:

@@ -7,7 +7,7 @@ from scripted import ScriptedBackend
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 
 from hf_emo_dist.annotation.annotator import Annotator
-from hf_emo_dist.annotation.rows import is_batch, read_batch, read_dataset
+from hf_emo_dist.annotation.reading import is_batch, read_batch, read_dataset
 from hf_emo_dist.votes import combine_votes
 
 TONE = {"array": 0.1 * np.sin(np.arange(8000) / 10).astype(np.float32), "sampling_rate": 16000}

@@ -9,11 +9,11 @@ from collections import Counter
 
 import pytest
 from annotation_setup import annotator, clip, dataset, votes
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
 from scripted import ScriptedBackend
 
 from hf_emo_dist.annotation.capabilities import ModelCapabilities, Prices
-from hf_emo_dist.annotation.ledger import Claim, Ledger, LedgerError
-from hf_emo_dist.annotation.report import AnnotationIncomplete, RunReport
+from hf_emo_dist.annotation.run.run_report import AnnotationIncomplete, RunReport
 from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, Usage
 
 FOREVER = 10_000
@@ -255,7 +255,7 @@ def test_a_service_that_refuses_after_a_long_wait_is_not_given_up_at_once(ledger
 
 def test_leases_are_prolonged_while_a_reply_is_awaited(tmp_path, monkeypatch):
     """A slow reply, and jobs that wait behind it, are not asked for by another process."""
-    from hf_emo_dist.annotation import runner
+    from hf_emo_dist.annotation.run import runner
 
     original = runner.Keeper
     monkeypatch.setattr(runner, "Keeper", lambda ledger, limits: original(ledger, limits, lease_s=0.2))
@@ -382,7 +382,7 @@ def test_replies_that_can_be_written_nowhere_are_in_the_error(ledger, monkeypatc
     def nowhere(*_):
         raise OSError("no space")
 
-    monkeypatch.setattr("hf_emo_dist.annotation.ledger_exchange.append_lines", nowhere)
+    monkeypatch.setattr("hf_emo_dist.annotation.ledger.exchange.append_lines", nowhere)
     backend = ScriptedBackend(
         lambda number, request, audio: (fill_disk(ledger), (0.01 * (number % 4), "happy"))[1] if number < 99 else "sad"
     )
@@ -478,7 +478,7 @@ def test_audio_in_every_shape_has_the_same_votes(tmp_path):
     """As bytes, as a path, as an Audio column that would be decoded (without torchcodec), and as samples."""
     from datasets import Audio, Dataset
 
-    from hf_emo_dist.audio import load_audio
+    from hf_emo_dist.audio.clips import load_audio
 
     paths = []
     for i in range(3):

@@ -10,8 +10,8 @@ def corpus(distributions, seconds=0.3, features=None, ids=None, speakers=None, w
     """Rows of the data contract with these distributions; `x` holds the features (drawn where none are given)."""
     from datasets import Features, List, Value
 
-    from hf_emo_dist.audio import encode_flac
-    from hf_emo_dist.corpora import build_dataset, row_features
+    from hf_emo_dist.audio.clips import encode_flac
+    from hf_emo_dist.data.writing import build_dataset, row_features
 
     p = np.asarray(distributions, dtype=float)
     size = len(p)

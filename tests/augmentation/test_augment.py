@@ -9,10 +9,11 @@ from aug_data import EMOTIONS, corpus, unbalanced
 from tiny_data import tone
 
 from hf_emo_dist import DiMEAug, combine_votes, speaker_disjoint_split
-from hf_emo_dist.audio import load_audio
-from hf_emo_dist.augmentation import BetweenClassMixer, PaperMixer
-from hf_emo_dist.corpora import check_speaker_disjoint, folds_from_column, speaker_folds, write_dataset
-from hf_emo_dist.reports.rows import refuse_mixed
+from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.augmentation.mixing import BetweenClassMixer, PaperMixer
+from hf_emo_dist.data.rows import refuse_mixed
+from hf_emo_dist.data.splits import check_speaker_disjoint, folds_from_column, speaker_folds
+from hf_emo_dist.data.writing import write_dataset
 from hf_emo_dist.training.validation import check_columns
 
 
@@ -181,7 +182,7 @@ def test_it_is_written_and_read_back(tmp_path):
 
 def test_what_is_made_lies_on_disk_and_is_read_back(monkeypatch):
     from hf_emo_dist.augmentation.features import LexicalFeatures, compute_features
-    from hf_emo_dist.augmentation.mixed_rows import RowMixer
+    from hf_emo_dist.augmentation.mixed_dataset import RowMixer
 
     rows = unbalanced((6, 4, 3), seconds=0.1)  # in memory, and yet memory must not grow with the mixed rows
     plan = dime(target=7, neighbours="any").plan(rows)

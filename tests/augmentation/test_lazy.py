@@ -9,7 +9,7 @@ from aug_data import EMOTIONS, unbalanced
 from tiny_data import tone
 
 from hf_emo_dist import DiMEAug, WaveformPerturbation
-from hf_emo_dist.audio import load_audio
+from hf_emo_dist.audio.clips import load_audio
 
 
 @pytest.fixture(scope="module")

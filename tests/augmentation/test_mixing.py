@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_emo_dist.audio import AudioError
+from hf_emo_dist.audio.decoding import AudioError
 from hf_emo_dist.augmentation.mixing import (
     BetweenClassMixer,
     PaperMixer,

@@ -13,9 +13,11 @@ from aug_data import EMOTIONS, unbalanced
 from datasets import DatasetDict
 
 from hf_emo_dist import DiMEAug, MixPlan, load_emotion_dataset
-from hf_emo_dist.audio import load_audio
-from hf_emo_dist.augmentation import AugmentationArguments, augment_splits, class_mass_plot, write_listening_page
-from hf_emo_dist.corpora import write_dataset
+from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.augmentation.augment_splits import AugmentationArguments, augment_splits
+from hf_emo_dist.augmentation.class_mass import class_mass_plot
+from hf_emo_dist.augmentation.listening_page import write_listening_page
+from hf_emo_dist.data.writing import write_dataset
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from tiny_data import TINY_EMOTIONS, tone
 
-from hf_emo_dist.cli import main
+from hf_emo_dist.commands.main import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,7 +145,7 @@ def test_train_evaluate_and_card_from_the_shell(
 ):
     from datasets import DatasetDict
 
-    from hf_emo_dist.corpora import write_dataset
+    from hf_emo_dist.data.writing import write_dataset
 
     splits = DatasetDict(
         {

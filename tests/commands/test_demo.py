@@ -13,9 +13,9 @@ import pytest
 import soundfile
 from tiny_data import TINY_EMOTIONS, tone
 
-from hf_emo_dist.cli import main
 from hf_emo_dist.commands.demo import load_pipelines, serve
 from hf_emo_dist.commands.demo_page import bars, build_page, hear, timeline
+from hf_emo_dist.commands.main import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from hf_emo_dist.audio import encode_wav
+from hf_emo_dist.audio.clips import encode_wav
 
 WAV = encode_wav(0.1 * np.sin(np.arange(1600)))
 

@@ -3,8 +3,10 @@ import os
 import pytest
 from corpus_files import WAV, emozionalmente, iemocap, wav, write
 
-from hf_emo_dist.corpora import CorpusError, CorpusReport, read_emozionalmente, read_iemocap
 from hf_emo_dist.corpora.building import read_files
+from hf_emo_dist.corpora.emozionalmente import read_emozionalmente
+from hf_emo_dist.corpora.iemocap import read_iemocap
+from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
 
 
 def big(root, count=60):

@@ -7,8 +7,9 @@ import pytest
 from corpus_files import cremad, dusha, emozionalmente, iemocap, msp_podcast, wav
 from datasets import load_dataset
 
-from hf_emo_dist.corpora import check_splits, load_emotion_dataset, read_vote_source
-from hf_emo_dist.corpora.command import CORPORA, run_corpus_command
+from hf_emo_dist.commands.read import CORPORA, run_corpus_command
+from hf_emo_dist.data.folds import check_splits
+from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
 
 SCRIPTS = Path(__file__).parents[2] / "dataset_scripts"
 
@@ -165,7 +166,7 @@ def test_restricted_corpora_are_never_pushed_publicly(tmp_path, hub, capsys):
     assert run("iemocap", source, tmp_path / "out", "--push_to_hub", "me/secret") == 1
     assert "is public" in capsys.readouterr().err
     assert [call[0] for call in hub.calls] == ["create_repo"]
-    from hf_emo_dist.corpora.pushing import check_push
+    from hf_emo_dist.hub.push_folder import check_push
 
     with pytest.raises(ValueError, match="never pushed publicly"):
         check_push("me/secret", private=False, restricted=True)

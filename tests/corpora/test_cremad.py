@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from corpus_files import cremad, wav, write
 
-from hf_emo_dist.corpora import CorpusError, CorpusReport, check_splits, read_cremad, votes_only
+from hf_emo_dist.corpora.cremad import read_cremad, votes_only
+from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
+from hf_emo_dist.data.folds import check_splits
 
 
 def read(root, **options):

@@ -9,9 +9,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hf_emo_dist.corpora.table.read import read_table
 
-from hf_emo_dist.audio import encode_wav
-from hf_emo_dist.corpora import check_speaker_disjoint, load_emotion_dataset, read_table, read_vote_source
+from hf_emo_dist.audio.clips import encode_wav
+from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.splits import check_speaker_disjoint
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("HF_EMO_DIST_TEST_DATA") or ROOT.parent / "shared" / "data")

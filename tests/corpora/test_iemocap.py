@@ -1,7 +1,8 @@
 import pytest
 from corpus_files import HEADER, QUOTED_BLOCK, block, iemocap, wav, write
 
-from hf_emo_dist.corpora import CorpusError, CorpusReport, read_iemocap
+from hf_emo_dist.corpora.iemocap import read_iemocap
+from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
 
 FOUR = ["angry", "happy", "neutral", "sad"]
 
@@ -166,7 +167,8 @@ def test_a_missing_rater_is_looked_up_in_the_raters_own_file(tmp_path):
 
 
 def test_sessions_are_folds_without_shared_speakers_and_can_become_splits(tmp_path):
-    from hf_emo_dist.corpora import check_splits, folds_from_column
+    from hf_emo_dist.data.folds import check_splits
+    from hf_emo_dist.data.splits import folds_from_column
 
     root = iemocap(tmp_path / "corpus")
     train = read(root)[0]["train"]

@@ -3,7 +3,8 @@ import logging
 import pytest
 from corpus_files import QUOTED_LABELS, msp_podcast, wav, write
 
-from hf_emo_dist.corpora import CorpusError, CorpusReport, read_msp_podcast
+from hf_emo_dist.corpora.msp_podcast import read_msp_podcast
+from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
 
 
 def read(root, **options):

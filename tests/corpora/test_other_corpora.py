@@ -2,18 +2,12 @@ import numpy as np
 import pytest
 from corpus_files import dusha, emozionalmente, wav, write
 
-from hf_emo_dist.corpora import (
-    CorpusError,
-    CorpusReport,
-    NoVotesError,
-    dominant_classes,
-    emotions_of,
-    map_distributions,
-    read_dusha,
-    read_emodb,
-    read_emozionalmente,
-    read_ravdess,
-)
+from hf_emo_dist.corpora.dusha import read_dusha
+from hf_emo_dist.corpora.emozionalmente import read_emozionalmente
+from hf_emo_dist.corpora.intended import read_emodb, read_ravdess
+from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
+from hf_emo_dist.data.label_map import NoVotesError, dominant_classes, map_distributions
+from hf_emo_dist.data.loading import emotions_of
 
 
 def read(reader, root, **options):
@@ -76,7 +70,7 @@ def test_emodb(tmp_path):
 
 
 def test_a_corpus_without_votes_is_refused_as_a_target_and_scores_dominant_classes(tmp_path):
-    from hf_emo_dist.reports.rows import scored_matrix, training_targets
+    from hf_emo_dist.data.rows import scored_matrix, training_targets
     from hf_emo_dist.training.validation import check_names
 
     rows = read(read_ravdess, ravdess(tmp_path / "corpus"))[0]["test"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hf_emo_dist.audio import check_audio, load_audio
-from hf_emo_dist.corpora import SIMULATED_EMOTIONS, simulate_corpus
-from hf_emo_dist.corpora.simulated import emotion_prosody, simulated_voice
+from hf_emo_dist.audio.check import check_audio
+from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.corpora.simulated import SIMULATED_EMOTIONS, emotion_prosody, simulate_corpus, simulated_voice
 from hf_emo_dist.corpora.synthesis import Prosody, Voice, synthesize
-from hf_emo_dist.scores import jensen_shannon_divergence
+from hf_emo_dist.scores.divergences import jensen_shannon_divergence
 from hf_emo_dist.votes import combine_votes, distributions_to_matrix
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")

@@ -12,9 +12,9 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK, RepoCard
 from tiny_data import tone
 
 from hf_emo_dist import push_model, write_model_card
-from hf_emo_dist.hub.card import model_card
-from hf_emo_dist.hub.facts import ModelFacts, gather_model_facts
-from hf_emo_dist.hub.rendering import is_edited, with_mark, write_card
+from hf_emo_dist.hub.cards.model_card import model_card
+from hf_emo_dist.hub.cards.model_facts import ModelFacts, gather_model_facts
+from hf_emo_dist.hub.cards.rendering import is_edited, with_mark, write_card
 
 SCORES = {
     "js_divergence": 0.2134,
@@ -270,7 +270,7 @@ def test_what_cannot_be_used_is_said(trained, tmp_path, caplog):
 def test_a_local_data_set_is_counted(full, tmp_path, tiny_train, tiny_emotions):
     from datasets import DatasetDict
 
-    from hf_emo_dist.corpora import write_dataset
+    from hf_emo_dist.data.writing import write_dataset
 
     data = write_dataset(
         DatasetDict({"train": tiny_train}), tmp_path / "tones", description="Tones.", vote_source="Simulated.", emotions=tiny_emotions, license="cc0-1.0"

@@ -9,8 +9,9 @@ from hub_server import put
 from tiny_data import tone
 
 from hf_emo_dist import load_emotion_model, push_model
-from hf_emo_dist.modeling import EmotionDistributionProcessor, Qwen2AudioForEmotionDistribution
 from hf_emo_dist.modeling.adapters import save_adapter_config
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 
 MANY = tuple(f"feeling {i:02d}" for i in range(20))
 CASES = {
@@ -57,7 +58,7 @@ def test_full(hub, tmp_path, tiny_backbone, case):
 def test_adapter_and_merged(hub, tmp_path, tiny_backbone, case):
     from peft import get_peft_model
 
-    from hf_emo_dist.training import emotion_lora_config
+    from hf_emo_dist.training.lora import emotion_lora_config
 
     put(hub, "me/backbone", tiny_backbone)
     base, processor = made(case, tiny_backbone)

@@ -6,7 +6,8 @@ from safetensors.torch import load_file, save_file
 from tiny_data import tone
 
 from hf_emo_dist import load_emotion_model
-from hf_emo_dist.modeling import EmotionDistributionProcessor, Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 
 
 @torch.no_grad()

@@ -13,10 +13,10 @@ from hub_server import put
 from tiny_data import tone
 
 from hf_emo_dist import load_emotion_model, push_model
-from hf_emo_dist.hub.card import model_card
-from hf_emo_dist.hub.facts import gather_model_facts
+from hf_emo_dist.hub.cards.model_card import model_card
+from hf_emo_dist.hub.cards.model_facts import gather_model_facts
+from hf_emo_dist.hub.cards.rendering import is_edited
 from hf_emo_dist.hub.files import SecretFoundError, checkpoint_files, clean_json
-from hf_emo_dist.hub.rendering import is_edited
 
 READS, OTHER = "hf_reads00000000000000000000000", "hf_somebody_else0000000000000000"
 

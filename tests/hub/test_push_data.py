@@ -14,8 +14,8 @@ from hub_repos import metadata_errors
 from tiny_data import as_dataset, tiny_rows
 
 from hf_emo_dist import push_dataset, push_metric, push_votes
-from hf_emo_dist.corpora import write_dataset
-from hf_emo_dist.hub.dataset_card import write_dataset_card
+from hf_emo_dist.data.writing import write_dataset
+from hf_emo_dist.hub.cards.dataset_card import write_dataset_card
 from hf_emo_dist.hub.metric_space import metric_files
 from hf_emo_dist.hub.vendoring import standalone_source
 
@@ -225,7 +225,7 @@ def test_a_metric_works_where_the_package_is_not(hub, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    from hf_emo_dist.scores import jensen_shannon_divergence
+    from hf_emo_dist.scores.divergences import jensen_shannon_divergence
 
     assert found["js_divergence"] == pytest.approx(jensen_shannon_divergence(p, q).mean(), abs=1e-12)
     assert "Row 0" in found["error"] and found.get("page", "built") == "built"

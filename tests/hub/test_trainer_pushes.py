@@ -9,13 +9,12 @@ import torch
 from hub_server import put
 
 from hf_emo_dist import load_emotion_model, predict_distributions
-from hf_emo_dist.hub.rendering import is_edited
-from hf_emo_dist.modeling import EmotionDistributionProcessor, Qwen2AudioForEmotionDistribution
-from hf_emo_dist.training import (
-    EmotionDistributionTrainer,
-    EmotionDistributionTrainingArguments,
-    emotion_lora_config,
-)
+from hf_emo_dist.hub.cards.rendering import is_edited
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.training.arguments import EmotionDistributionTrainingArguments
+from hf_emo_dist.training.lora import emotion_lora_config
+from hf_emo_dist.training.trainer import EmotionDistributionTrainer
 
 
 def trainer_for(model, processor, folder, train, evaluation=None, lora=False, **changes):
@@ -134,8 +133,8 @@ def test_the_recipe_pushes_once_and_says_what_it_was_trained_on(
 ):
     from datasets import DatasetDict
 
-    from hf_emo_dist.corpora import write_dataset
-    from hf_emo_dist.training.run import parse_config, run_training
+    from hf_emo_dist.data.writing import write_dataset
+    from hf_emo_dist.training.fine_tuning import parse_config, run_training
 
     put(hub, "me/backbone", tiny_backbone)
     splits = DatasetDict({"train": tiny_train.select(range(8)), "validation": tiny_validation.select(range(4))})

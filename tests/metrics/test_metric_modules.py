@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hf_emo_dist import compute_scores
-from hf_emo_dist.scores import bhattacharyya_coefficient, jensen_shannon_divergence
+from hf_emo_dist.scores.divergences import bhattacharyya_coefficient, jensen_shannon_divergence
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.name for path in (ROOT / "metrics").iterdir() if path.is_dir())
@@ -174,7 +174,8 @@ def test_a_space_runs_without_the_package(rows: Any, name: str) -> None:
 def test_in_a_trainer(
     evaluate_offline: Any, tiny_model: Any, tiny_processor: Any, tiny_validation: Any, tmp_path: Path
 ) -> None:
-    from hf_emo_dist.training import EmotionDistributionTrainer, EmotionDistributionTrainingArguments
+    from hf_emo_dist.training.arguments import EmotionDistributionTrainingArguments
+    from hf_emo_dist.training.trainer import EmotionDistributionTrainer
 
     # the card's own function
     card = (ROOT / "metrics" / "emotion_distribution" / "README.md").read_text(encoding="utf-8")

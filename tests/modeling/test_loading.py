@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, Qwen2AudioForConditionalGeneration, Qwen2AudioModel
 
-from hf_emo_dist.modeling import Qwen2AudioEmotionConfig, Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.configuration import Qwen2AudioEmotionConfig
 
 LANGUAGE = "model.language_model."
 

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor, WhisperConfig, WhisperModel
 
-from hf_emo_dist.modeling import Qwen2AudioForEmotionDistribution, build_mini_backbone
-from hf_emo_dist.modeling.mini import SPECIAL_TOKENS, byte_level_tokenizer
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.mini import SPECIAL_TOKENS, build_mini_backbone, byte_level_tokenizer
 
 TINY = {"hidden_size": 16, "audio_layers": 1, "text_layers": 1, "num_mel_bins": 16}
 

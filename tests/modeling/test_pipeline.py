@@ -12,7 +12,8 @@ import torch
 from tiny_data import TINY_EMOTIONS, tiny_rows, tone
 from transformers import AudioClassificationPipeline, pipeline
 
-from hf_emo_dist.audio import AudioError, encode_flac, load_audio
+from hf_emo_dist.audio.clips import encode_flac, load_audio
+from hf_emo_dist.audio.decoding import AudioError
 from hf_emo_dist.modeling.pipeline import SpeechEmotionDistributionPipeline
 
 WAVES = [tone(150 + 60 * i, 0.2 + 0.07 * i, seed=i) for i in range(9)]
@@ -218,7 +219,7 @@ def test_both_tasks_by_name(pipe, tmp_path, tiny_model, tiny_processor):
 def test_an_adapter_of_peft(tiny_model, tiny_processor):
     from peft import get_peft_model
 
-    from hf_emo_dist.training import emotion_lora_config
+    from hf_emo_dist.training.lora import emotion_lora_config
 
     model = get_peft_model(tiny_model, emotion_lora_config(init_lora_weights=False)).eval()
     pipe = SpeechEmotionDistributionPipeline(model, tiny_processor)

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from tiny_data import tone
 from transformers import AutoProcessor
 
-from hf_emo_dist.audio import AudioError, encode_flac, load_audio
-from hf_emo_dist.modeling import EmotionDistributionProcessor, predict_distributions
-from hf_emo_dist.modeling.audio_tower import num_audio_tokens, num_mel_frames
+from hf_emo_dist.audio.clips import encode_flac, load_audio
+from hf_emo_dist.audio.decoding import AudioError
+from hf_emo_dist.modeling.backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames
+from hf_emo_dist.modeling.prediction import predict_distributions
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 
 
 def placeholders(processor, inputs):

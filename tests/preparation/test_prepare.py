@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_emo_dist._arguments import from_arguments
-from hf_emo_dist.cli import main
-from hf_emo_dist.corpora import load_emotion_dataset, read_vote_source, simulate_corpus, write_dataset
-from hf_emo_dist.preparation import PrepareSettings, prepare_dataset
-from hf_emo_dist.preparation.annotate_command import add_arguments
+from hf_emo_dist.commands.annotate import add_arguments
+from hf_emo_dist.commands.arguments import from_arguments
+from hf_emo_dist.commands.main import main
+from hf_emo_dist.corpora.simulated import simulate_corpus
+from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.writing import write_dataset
+from hf_emo_dist.preparation.prepare import prepare_dataset
+from hf_emo_dist.preparation.settings import PrepareSettings
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs" / "prepare"
 

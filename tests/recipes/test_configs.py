@@ -8,7 +8,7 @@ import yaml
 from tiny_data import as_dataset, tiny_rows
 
 from hf_emo_dist.emotions import PAPER_EMOTIONS
-from hf_emo_dist.training.run import parse_config, run_training
+from hf_emo_dist.training.fine_tuning import parse_config, run_training
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

@@ -12,8 +12,8 @@ sys.path.insert(0, str(ROOT / "tests" / "reports"))
 
 from tiny_setup import EMOTIONS, backbone, checkpoint, data_folder, make_checkpoint, make_rows
 
-from hf_emo_dist.corpora import build_dataset, row_features, write_dataset
-from hf_emo_dist.reports.commands import run_command
+from hf_emo_dist.commands.running import run_command
+from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
 
 
 def recipe(name):
@@ -62,7 +62,7 @@ def broken_data(folder, change):
 
 
 def silence(rows):
-    from hf_emo_dist.audio import encode_flac
+    from hf_emo_dist.audio.clips import encode_flac
 
     for i in (1, 2):
         rows[i]["audio"] = {"bytes": encode_flac(np.zeros(8000, np.float32), 16000), "path": "x.flac"}

@@ -29,7 +29,7 @@ seed: 0
 def tiny_folder(tmp_path_factory):
     from datasets import DatasetDict
 
-    from hf_emo_dist.corpora import write_dataset
+    from hf_emo_dist.data.writing import write_dataset
 
     data = DatasetDict({"train": as_dataset(tiny_rows(8, seed=1)), "validation": as_dataset(tiny_rows(6, seed=2))})
     folder = tmp_path_factory.mktemp("train") / "data"
@@ -84,8 +84,8 @@ def silent(folder):
     """Data with a clip that holds nothing."""
     from datasets import DatasetDict
 
-    from hf_emo_dist.audio import encode_flac
-    from hf_emo_dist.corpora import write_dataset
+    from hf_emo_dist.audio.clips import encode_flac
+    from hf_emo_dist.data.writing import write_dataset
 
     rows = tiny_rows(4)
     rows[2]["audio"]["bytes"] = encode_flac([0.0] * 8000)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_emo_dist import scores
-from hf_emo_dist.scores import bootstrap_score, paired_permutation_test
+from hf_emo_dist.scores.bootstrap import bootstrap_score, paired_permutation_test
 
 steady = settings(deadline=None, derandomize=True, max_examples=40)
 

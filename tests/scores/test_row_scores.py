@@ -15,7 +15,7 @@ from scipy.stats import wasserstein_distance as line_distance
 from scipy.stats import wasserstein_distance_nd
 
 from hf_emo_dist import scores
-from hf_emo_dist.scores import circumplex_cost
+from hf_emo_dist.scores.transport import circumplex_cost
 
 steady = settings(deadline=None, derandomize=True, max_examples=50)
 LINE = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))

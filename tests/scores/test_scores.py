@@ -10,18 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hf_emo_dist import scores
-from hf_emo_dist.bootstrap import _student_quantile
-from hf_emo_dist.scores import (
+from hf_emo_dist.scores.bootstrap import _student_quantile, bootstrap_interval, paired_bootstrap
+from hf_emo_dist.scores.checking import CHUNK
+from hf_emo_dist.scores.divergences import (
     bhattacharyya_coefficient,
-    bootstrap_interval,
-    compute_scores,
     jensen_shannon_distance,
     jensen_shannon_divergence,
     kl_divergence,
-    log_likelihood_per_vote,
-    paired_bootstrap,
 )
-from hf_emo_dist.scores.rows import CHUNK
+from hf_emo_dist.scores.likelihood import log_likelihood_per_vote
+from hf_emo_dist.scores.summary import compute_scores
 
 # The same examples every time, and no deadline: imports and busy machines make first calls slow.
 steady = settings(deadline=None, derandomize=True)

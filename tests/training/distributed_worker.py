@@ -15,8 +15,9 @@ from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 from trainer_setup import make_trainer, without_dropout
 from transformers import TrainerCallback
 
-from hf_emo_dist.modeling import EmotionDistributionProcessor, Qwen2AudioForEmotionDistribution
-from hf_emo_dist.training import emotion_lora_config
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.training.lora import emotion_lora_config
 
 
 class Gradients(TrainerCallback):

@@ -13,7 +13,8 @@ from test_trainer_exactness import Interrupt
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 from trainer_setup import largest_difference, make_trainer, weights, without_dropout
 
-from hf_emo_dist.modeling import EmotionDistributionProcessor, Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 
 
 def run(setup, folder, changes, interrupt=None, resume=None, seen=None):

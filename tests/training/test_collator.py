@@ -1,7 +1,7 @@
 import torch
 from tiny_data import tiny_rows
 
-from hf_emo_dist.training import EmotionDistributionCollator
+from hf_emo_dist.training.collator import EmotionDistributionCollator
 
 
 def test_labels_follow_the_models_order_not_the_rows(tiny_processor):

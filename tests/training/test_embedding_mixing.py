@@ -8,10 +8,10 @@ from tiny_data import tiny_rows, tone
 from trainer_setup import largest_difference, make_trainer, weights, without_dropout
 
 from hf_emo_dist import DiMEAug
-from hf_emo_dist.audio import AudioError
+from hf_emo_dist.audio.decoding import AudioError
 from hf_emo_dist.modeling.embedding_mixing import mix_embeddings
-from hf_emo_dist.training import EmotionDistributionCollator
 from hf_emo_dist.training.cached_tower import complete_inputs
+from hf_emo_dist.training.collator import EmotionDistributionCollator
 from hf_emo_dist.training.tower_cache import TowerCache
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from peft import get_peft_model
 
-from hf_emo_dist.training import emotion_lora_config, paper_lora_config
+from hf_emo_dist.training.lora import emotion_lora_config, paper_lora_config
 
 LANGUAGE = {"language_model.q_proj", "language_model.k_proj", "language_model.v_proj", "language_model.o_proj"}
 TOWER = {"audio_tower.q_proj", "audio_tower.k_proj", "audio_tower.v_proj"}

@@ -8,7 +8,7 @@ from tiny_data import as_dataset, tiny_rows, tone
 from trainer_setup import largest_difference, make_args, make_trainer, weights, without_dropout
 
 from hf_emo_dist import DiMEAug, WaveformPerturbation
-from hf_emo_dist.audio import audio_hash, encode_flac
+from hf_emo_dist.audio.clips import audio_hash, encode_flac
 
 ALL = {"perturb_waveforms": 1.0}
 

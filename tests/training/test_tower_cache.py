@@ -9,9 +9,10 @@ import torch
 from tiny_data import as_dataset, tiny_rows, tone
 from trainer_setup import largest_difference, make_args, make_trainer, weights
 
-from hf_emo_dist.audio import audio_hash, encode_flac, load_audio
-from hf_emo_dist.training import emotion_lora_config, tower_cache
+from hf_emo_dist.audio.clips import audio_hash, encode_flac, load_audio
+from hf_emo_dist.training import tower_cache
 from hf_emo_dist.training.cached_tower import cached_inputs, check_frozen, complete_inputs, hash_for, tower_hash
+from hf_emo_dist.training.lora import emotion_lora_config
 from hf_emo_dist.training.tower_cache import Entry, TowerCache
 
 

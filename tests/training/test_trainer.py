@@ -10,14 +10,13 @@ from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 from trainer_setup import changed, largest_difference, make_args, make_trainer, weights, without_dropout
 
 from hf_emo_dist import load_emotion_model
-from hf_emo_dist.modeling import (
-    EmotionDistributionProcessor,
-    Qwen2AudioForEmotionDistribution,
-    build_mini_backbone,
-    predict_distributions,
-)
-from hf_emo_dist.scores import compute_scores
-from hf_emo_dist.training import EmotionDistributionTrainer, emotion_lora_config, paper_lora_config
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.mini import build_mini_backbone
+from hf_emo_dist.modeling.prediction import predict_distributions
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.scores.summary import compute_scores
+from hf_emo_dist.training.lora import emotion_lora_config, paper_lora_config
+from hf_emo_dist.training.trainer import EmotionDistributionTrainer
 
 PER_EPOCH = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
 
@@ -167,7 +166,7 @@ def test_early_stopping_ends_a_run_that_does_not_improve(
 
 
 def test_the_defaults_are_those_of_the_task(tmp_path):
-    from hf_emo_dist.training import EmotionDistributionTrainingArguments
+    from hf_emo_dist.training.arguments import EmotionDistributionTrainingArguments
 
     args = EmotionDistributionTrainingArguments(str(tmp_path), use_cpu=True)
     assert (args.metric_for_best_model, args.greater_is_better) == ("eval_js_divergence", False)
@@ -304,7 +303,7 @@ def test_a_stream_can_be_trained_on(tmp_path, tiny_model, tiny_processor, tiny_t
 
 
 def test_long_recordings_are_trained_on_in_windows(tmp_path, tiny_model, tiny_backbone, tiny_emotions):
-    from hf_emo_dist.audio import encode_flac
+    from hf_emo_dist.audio.clips import encode_flac
 
     rows = tiny_rows(4)
     rows[1]["audio"]["bytes"] = encode_flac(np.tile(np.sin(np.arange(16000) / 9).astype(np.float32), 31))

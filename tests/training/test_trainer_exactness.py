@@ -7,7 +7,7 @@ import torch
 from trainer_setup import largest_difference, make_trainer, weights, without_dropout
 from transformers import TrainerCallback
 
-from hf_emo_dist.training import emotion_lora_config
+from hf_emo_dist.training.lora import emotion_lora_config
 
 
 def accumulated(model, processor, folder, train, size, steps, **changes):

@@ -3,7 +3,7 @@
 import pytest
 from trainer_setup import changed, make_trainer
 
-from hf_emo_dist.modeling import EmotionDistributionProcessor
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 
 BROKEN = {
     "missing target": (lambda d: d.remove_columns("emotion_distribution"), "no `emotion_distribution` column"),

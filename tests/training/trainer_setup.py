@@ -3,7 +3,8 @@
 import torch
 from tiny_data import as_dataset
 
-from hf_emo_dist.training import EmotionDistributionTrainer, EmotionDistributionTrainingArguments
+from hf_emo_dist.training.arguments import EmotionDistributionTrainingArguments
+from hf_emo_dist.training.trainer import EmotionDistributionTrainer
 
 
 def make_args(folder, **changes):

@@ -11,25 +11,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..audio import AudioError, audio_hash
+from ..audio.clips import audio_hash
+from ..audio.decoding import AudioError
 from ..emotions import PAPER_EMOTIONS, validate_emotions
+from .annotation_columns import annotation_columns, annotation_features, typed
 from .choice import choose_members, choose_prompts, make_backend
-from .columns import annotation_columns, annotation_features, typed
-from .jobs import Clip, Job, RunSettings
-from .ledger import Ledger
-from .loop import LoopThread
+from .ledger.ledger import Ledger
 from .panel import describe_panel
-from .progress import Progress
 from .prompts import PromptSet
-from .report import AnnotationIncomplete, RunReport
-from .rows import Utterance, read_batch, read_dataset
-from .runner import Runner
+from .reading import Utterance, read_batch, read_dataset
+from .run.jobs import Clip, Job, RunSettings
+from .run.loop import LoopThread
+from .run.progress import Progress
+from .run.run_report import AnnotationIncomplete, RunReport
+from .run.runner import Runner
 from .types import Backend, PanelMember, ledger_key, request_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-    from .estimate import Estimate
+    from .run.estimate import Estimate
 
 __all__ = ["AnnotationResult", "Annotator", "default_ledger"]
 
@@ -267,7 +268,7 @@ class Annotator:
             LedgerError: The ledger cannot be opened, or did not take a reply.
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
-        from .columns import with_columns
+        from .annotation_columns import with_columns
 
         utterances = self.utterances(dataset)
         estimate = self.estimate(dataset, pilot) if pilot else None
@@ -290,7 +291,7 @@ class Annotator:
 
     def without_votes(self, dataset: Dataset) -> Dataset:
         """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
-        from .columns import with_columns
+        from .annotation_columns import with_columns
 
         return with_columns(dataset, self.ledger, [], self.emotions)
 

@@ -13,7 +13,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal
 
-from hf_emo_dist.annotation.types import Usage
+from .types import Usage
 
 __all__ = [
     "DEFAULT_GEMINI_MODEL",

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from ..audio import AudioError, load_audio
-from ..decoding import SAMPLING_RATE, BadClip, need, source_bytes, whole_clip
-from .budget import Span, expected_usage
-from .estimate import Estimate, measured, spans_cost, time_needed
-from .report import RunReport
+from ..audio.clips import load_audio
+from ..audio.decoding import SAMPLING_RATE, AudioError, BadClip, need, source_bytes, whole_clip
+from .run.budget import Span, expected_usage
+from .run.estimate import Estimate, measured, spans_cost, time_needed
+from .run.run_report import RunReport
 from .types import OK
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _pilot(annotator: Annotator, dataset: Dataset, number: int) -> list[Any]:
     chosen = dataset.select(sorted(order[:number]))
     report, keys = annotator.run(annotator.utterances(chosen), total=len(chosen) * len(annotator.members))
     if not report.complete:
-        from .report import AnnotationIncomplete
+        from .run.run_report import AnnotationIncomplete
 
         raise AnnotationIncomplete(report)
     wanted = [row[i : i + 32].hex() for row in keys for i in range(0, len(row), 32)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from .annotator import ANNOTATOR_VERSION, Annotator, default_ledger
 from .choice import make_backend
-from .ledger import Ledger
+from .ledger.ledger import Ledger
 from .prompts import PROMPT_VERSION
 from .types import canonical_json
 

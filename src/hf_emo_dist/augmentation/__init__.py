@@ -3,18 +3,18 @@
 from .._lazy import lazy_attributes
 
 _NAMES = {
-    "AugmentationArguments": "recipe",
+    "AugmentationArguments": "augment_splits",
     "BetweenClassMixer": "mixing",
     "DiMEAug": "dime",
     "LazyMixer": "lazy",
     "MixPlan": "plan",
     "PaperMixer": "mixing",
-    "PlanReport": "report",
+    "PlanReport": "plan_report",
     "WaveformPerturbation": "perturbation",
     "add_features": "features",
-    "augment_splits": "recipe",
-    "class_mass_plot": "figures",
+    "augment_splits": "augment_splits",
+    "class_mass_plot": "class_mass",
     "write_listening_page": "listening_page",
 }
-__all__ = list(_NAMES)  # lazy: datasets and scipy are loaded when they are needed
+__all__ = list(_NAMES)
 __getattr__ = lazy_attributes(__name__, _NAMES)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist.audio import SAMPLING_RATE, load_audio, windows
-from hf_emo_dist.augmentation.features import _Extractor
-from hf_emo_dist.emotions import PAPER_EMOTIONS
+from ..audio.clips import load_audio, windows
+from ..audio.decoding import SAMPLING_RATE
+from ..emotions import PAPER_EMOTIONS
+from .features import _Extractor
 
 __all__ = ["BackboneFeatures"]
 
@@ -67,7 +68,7 @@ class BackboneFeatures(_Extractor):
             import torch
             from transformers import AutoConfig, AutoFeatureExtractor
 
-            from hf_emo_dist.modeling import Qwen2AudioForEmotionDistribution
+            from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 
             own = hasattr(AutoConfig.from_pretrained(self.source), "emotions")
             # the head is not used; a backbone has none and needs to be told of some emotions
@@ -83,7 +84,7 @@ class BackboneFeatures(_Extractor):
         """The mean output (d_model,)."""
         import torch
 
-        from hf_emo_dist.modeling.audio_tower import audio_kwargs_for, encode_audio
+        from ..modeling.backbones.qwen2_audio_tower import audio_kwargs_for, encode_audio
 
         tower, extractor = self._tower()
         clips = windows(load_audio(row["audio"], row_id=row.get("id")), long_audio="window")

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist.augmentation.features import FEATURE_KINDS, column_matrix, compute_features, feature_column
-from hf_emo_dist.augmentation.mixing import Lengths, Mixer, mix_distributions, mixer_named
-from hf_emo_dist.augmentation.neighbours import IndexKind, Metric, scale_features
-from hf_emo_dist.augmentation.pairing import Pairs, choose_pairs, draw_ratio, mixed_id
-from hf_emo_dist.augmentation.plan import MixPlan, undecoded, with_mix_columns
-from hf_emo_dist.augmentation.pool import Pool, check_trainable, read_pool, row_positions
-from hf_emo_dist.augmentation.report import PlanReport, redundancy_warnings
-from hf_emo_dist.augmentation.targets import balance_vector
-from hf_emo_dist.distributions import check_choice, dominant
+from ..distributions import check_choice, dominant
+from .features import FEATURE_KINDS, column_matrix, compute_features, feature_column
+from .mixing import Lengths, Mixer, mix_distributions, mixer_named
+from .neighbours import IndexKind, Metric, scale_features
+from .pairing import Pairs, choose_pairs, draw_ratio, mixed_id
+from .plan import MixPlan, undecoded, with_mix_columns
+from .plan_report import PlanReport, redundancy_warnings
+from .pool import Pool, check_trainable, read_pool, row_positions
+from .targets import balance_vector
 
 if TYPE_CHECKING:
     from datasets import Dataset

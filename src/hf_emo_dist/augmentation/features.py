@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist._lazy import need
-from hf_emo_dist.audio import AudioError, load_audio
-from hf_emo_dist.augmentation.cache import cache_place
+from .._lazy import need
+from ..audio.clips import load_audio
+from ..audio.decoding import AudioError
+from .cache import cache_place
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -192,7 +193,7 @@ def extractor_for(kind: str, backbone: Any = None) -> _Extractor:
         ValueError: The kind is not known, or needs a backbone that was not given.
     """
     if kind == "backbone":
-        from hf_emo_dist.augmentation.backbone_features import BackboneFeatures
+        from .backbone_features import BackboneFeatures
 
         if backbone is None:
             raise ValueError(

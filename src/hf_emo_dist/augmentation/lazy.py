@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, IterableDataset, concatenate_datasets
 
-from hf_emo_dist.audio import SAMPLING_RATE, AudioError
-from hf_emo_dist.augmentation.mixed_rows import MIX_AUDIO, RowMixer, describe_mixed, mixed_features, stored_features
-from hf_emo_dist.augmentation.mixing import Mixer
-from hf_emo_dist.augmentation.pairing import draw_ratio
-from hf_emo_dist.augmentation.plan import as_contract, with_mix_columns
+from ..audio.decoding import SAMPLING_RATE, AudioError
+from .mixed_dataset import MIX_AUDIO, RowMixer, describe_mixed, mixed_features, stored_features
+from .mixing import Mixer
+from .pairing import draw_ratio
+from .plan import as_contract, with_mix_columns
 
 if TYPE_CHECKING:
-    from hf_emo_dist.augmentation.plan import MixPlan
+    from .plan import MixPlan
 
 __all__ = ["LazyMixer", "MixedStream", "SharedEpoch"]
 

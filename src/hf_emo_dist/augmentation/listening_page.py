@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emo_dist.audio import encode_flac, load_audio
-from hf_emo_dist.augmentation.pool import row_positions
+from ..audio.clips import encode_flac, load_audio
+from .pool import row_positions
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from hf_emo_dist.augmentation.plan import MixPlan
+    from .plan import MixPlan
 
 __all__ = ["write_listening_page"]
 

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_emo_dist.audio import SAMPLING_RATE, AudioError
-from hf_emo_dist.distributions import FloatArray, check_choice
+from ..audio.decoding import SAMPLING_RATE, AudioError
+from ..distributions import FloatArray, check_choice
 
 __all__ = [
     "BetweenClassMixer",

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist._lazy import need
-from hf_emo_dist.distributions import check_choice
+from .._lazy import need
+from ..distributions import check_choice
 
 __all__ = ["EXACT_ROWS", "IndexKind", "Metric", "Neighbours", "find_neighbours", "scale_features"]
 

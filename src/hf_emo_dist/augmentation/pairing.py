@@ -9,18 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist.augmentation.neighbours import Neighbours, find_neighbours
-from hf_emo_dist.augmentation.pool import Pool
-from hf_emo_dist.augmentation.targets import (
-    balance_vector,
-    dict_targets,
-    dominant_targets,
-    mass_to_add,
-    tilted_weights,
-    whole_counts,
-)
-from hf_emo_dist.distributions import FloatArray, posterior_mean
-from hf_emo_dist.scores import jensen_shannon_divergence
+from ..distributions import FloatArray, posterior_mean
+from ..scores.divergences import jensen_shannon_divergence
+from .neighbours import Neighbours, find_neighbours
+from .pool import Pool
+from .targets import balance_vector, dict_targets, dominant_targets, mass_to_add, tilted_weights, whole_counts
 
 __all__ = ["Pairs", "choose_pairs", "draw_ratio", "mixed_id", "seeded"]
 

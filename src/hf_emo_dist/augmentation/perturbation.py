@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist._lazy import need
-from hf_emo_dist.audio import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, load_audio
-from hf_emo_dist.augmentation.mixing import _without_clipping
-from hf_emo_dist.augmentation.pairing import seeded
+from .._lazy import need
+from ..audio.clips import load_audio
+from ..audio.decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE
+from .mixing import _without_clipping
+from .pairing import seeded
 
 __all__ = ["WaveformPerturbation"]
 
@@ -52,7 +53,7 @@ class WaveformPerturbation:
             raise ValueError(
                 f"Need p from 0 to 1, semitones from 0 to 12 and tempo within 0.25 to 4, got {p}, {semitones}, {tempo}."
             )
-        from hf_emo_dist.augmentation.lazy import SharedEpoch
+        from .lazy import SharedEpoch
 
         self.p, self.semitones, self.tempo, self.seed, self.version = p, semitones, (low, high), seed, 1
         self.epoch = SharedEpoch()

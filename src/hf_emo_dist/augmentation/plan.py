@@ -7,16 +7,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emo_dist.augmentation.cache import cache_place
-from hf_emo_dist.augmentation.mixed_rows import MIX_AUDIO, RowMixer, mixed_features, stored_features
-from hf_emo_dist.augmentation.mixing import BetweenClassMixer, Mixer
-from hf_emo_dist.augmentation.pool import row_positions
-from hf_emo_dist.augmentation.report import PlanReport
+from .cache import cache_place
+from .mixed_dataset import MIX_AUDIO, RowMixer, mixed_features, stored_features
+from .mixing import BetweenClassMixer, Mixer
+from .plan_report import PlanReport
+from .pool import row_positions
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from hf_emo_dist.augmentation.lazy import LazyMixer
+    from .lazy import LazyMixer
 
 __all__ = ["MixPlan"]
 
@@ -184,7 +184,7 @@ class MixPlan:
 
     def lazy(self, mixer: Mixer | None = None, space: str = "waveform", perturbation: Any = None) -> LazyMixer:
         """Mixes rows when they are read, and draws λ anew each epoch: see :class:`~hf_emo_dist.augmentation.lazy.LazyMixer`."""
-        from hf_emo_dist.augmentation.lazy import LazyMixer
+        from .lazy import LazyMixer
 
         return LazyMixer(self, None if _is_embedding(space) else (mixer or self.mixer), perturbation)
 
@@ -233,7 +233,7 @@ def as_contract(dataset: Dataset, features: Any) -> Dataset:
 
 
 def _empty(features: Any) -> Dataset:
-    from hf_emo_dist.corpora.writing import build_dataset
+    from ..data.writing import build_dataset
 
     return build_dataset([], features)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist.audio import audio_hash
-from hf_emo_dist.distributions import FloatArray, dominant
-from hf_emo_dist.emotions import validate_emotions
-from hf_emo_dist.votes import distributions_to_matrix
+from ..audio.clips import audio_hash
+from ..distributions import FloatArray, dominant
+from ..emotions import validate_emotions
+from ..votes import distributions_to_matrix
 
 if TYPE_CHECKING:
     from datasets import Dataset

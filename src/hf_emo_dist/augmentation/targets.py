@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist.distributions import FloatArray
-from hf_emo_dist.emotions import canonical_emotion, validate_emotions
+from ..distributions import FloatArray
+from ..emotions import canonical_emotion, validate_emotions
 
 __all__ = ["balance_vector", "dict_targets", "dominant_targets", "mass_to_add", "tilted_weights", "whole_counts"]
 

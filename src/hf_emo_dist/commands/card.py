@@ -30,11 +30,11 @@ def run(args: argparse.Namespace) -> None:
     """
     folder = Path(args.folder)
     if any((folder / "data").glob("*.parquet")):
-        from ..hub.dataset_card import write_dataset_card
+        from ..hub.cards.dataset_card import write_dataset_card
 
         sys.stdout.write(f"wrote {write_dataset_card(folder)}\n")
         return
-    from ..hub.card import write_model_card
+    from ..hub.cards.model_card import write_model_card
 
     file = Path(args.output) if args.output else folder / "README.md"
     written = write_model_card(

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..audio import AudioError
+from ..audio.decoding import AudioError
 
 __all__ = ["COLOURS", "MINUTES_KEPT", "NOTICE", "bars", "build_page", "hear", "timeline"]
 

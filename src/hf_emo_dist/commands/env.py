@@ -28,7 +28,7 @@ def environment() -> dict[str, str]:
         >>> environment()["hf-emo-dist"] != ""
         True
     """
-    from hf_emo_dist import __version__
+    from .. import __version__
 
     found = {
         "hf-emo-dist": __version__,

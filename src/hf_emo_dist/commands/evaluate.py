@@ -62,7 +62,7 @@ def evaluate(args: EvaluateArguments) -> None:
         if getattr(args, name) is None:
             raise ValueError(f"--{name} is missing: a local folder or a Hub id")
 
-    from ..reports.checkpoint import evaluate_checkpoint
+    from ..evaluation.checkpoint import evaluate_checkpoint
 
     options: dict[str, Any] = asdict(args)
     report = evaluate_checkpoint(**options)

@@ -119,7 +119,7 @@ def predict_files(
     """
     from tqdm.auto import tqdm
 
-    from ..modeling.audio_inputs import check_window
+    from ..audio.inputs import check_window
 
     check_window(window_seconds)
     if batch_size < 1:

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from ..reports.commands import KNOWN_ERRORS
+from .running import KNOWN_ERRORS
 
 __all__ = ["TAKES_MORE", "add_arguments", "run", "train"]
 
@@ -53,7 +53,7 @@ def train(argv: Sequence[str] | None = None) -> None:
     """
     import transformers
 
-    from ..training.run import finish_training, parse_config, prepare_training
+    from ..training.fine_tuning import finish_training, parse_config, prepare_training
 
     transformers.logging.set_verbosity_warning()
     recipe, args = parse_config(argv)

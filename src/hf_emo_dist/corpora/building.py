@@ -13,18 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emo_dist.corpora.folds import (
-    add_fold_column,
-    check_splits,
-    draw_order,
-    random_utterance_split,
-    splits_from_folds,
-)
-from hf_emo_dist.corpora.options import Settings
-from hf_emo_dist.corpora.splits import speaker_disjoint_split
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
-from hf_emo_dist.corpora.writing import SPLIT_ORDER, build_dataset, row_features
-from hf_emo_dist.votes import matrix_to_distributions
+from ..data.folds import add_fold_column, check_splits, draw_order, random_utterance_split, splits_from_folds
+from ..data.splits import speaker_disjoint_split
+from ..data.writing import SPLIT_ORDER, build_dataset, row_features
+from ..votes import matrix_to_distributions
+from .options import Settings
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from hf_emo_dist.corpora.building import build_corpus
-from hf_emo_dist.corpora.label_files import audio_files, find_folder, iter_csv
-from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
-from hf_emo_dist.distributions import FloatArray
-from hf_emo_dist.emotions import CORPUS_CODES, canonical_emotion, is_known_emotion
+from ..distributions import FloatArray
+from ..emotions import CORPUS_CODES, canonical_emotion, is_known_emotion
+from .building import build_corpus
+from .label_files import audio_files, find_folder, iter_csv
+from .options import ReadOptions, corpus_settings
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
 
 if TYPE_CHECKING:
     from typing import Unpack

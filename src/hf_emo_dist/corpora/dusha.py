@@ -17,11 +17,11 @@ from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from hf_emo_dist.corpora.building import build_corpus, corpus_folder
-from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, iter_csv, iter_lines, stem_of
-from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
-from hf_emo_dist.emotions import CORPUS_CODES
+from ..emotions import CORPUS_CODES
+from .building import build_corpus, corpus_folder
+from .label_files import Labels, audio_files, file_name, iter_csv, iter_lines, stem_of
+from .options import ReadOptions, corpus_settings
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
 
 if TYPE_CHECKING:
     from typing import Unpack

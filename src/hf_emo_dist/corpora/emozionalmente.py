@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emo_dist.corpora.building import build_corpus, corpus_folder
-from hf_emo_dist.corpora.label_files import Labels, audio_files, file_name, iter_csv, stem_of
-from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
-from hf_emo_dist.corpora.table import split_name
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
+from .building import build_corpus, corpus_folder
+from .label_files import Labels, audio_files, file_name, iter_csv, stem_of
+from .options import ReadOptions, corpus_settings
+from .table.read import split_name
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emo_dist.corpora.building import build_corpus, corpus_folder
-from hf_emo_dist.corpora.label_files import Labels, audio_files, iter_lines
-from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
-from hf_emo_dist.emotions import CORPUS_CODES
+from ..emotions import CORPUS_CODES
+from .building import build_corpus, corpus_folder
+from .label_files import Labels, audio_files, iter_lines
+from .options import ReadOptions, corpus_settings
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
 
 if TYPE_CHECKING:
     from typing import Unpack

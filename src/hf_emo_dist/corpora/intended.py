@@ -1,7 +1,7 @@
 """RAVDESS and EMO-DB: acted corpora with intended emotions and no published votes.
 
 They have no ``human_votes`` and no distributions, and are refused as targets (see
-:func:`hf_emo_dist.corpora.label_map.refuse_without_votes`). Their ``intended`` column serves cross-corpus scores of the
+:func:`hf_emo_dist.data.label_map.refuse_without_votes`). Their ``intended`` column serves cross-corpus scores of the
 dominant class, and they can be annotated.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emo_dist.corpora.building import build_corpus, corpus_folder
-from hf_emo_dist.corpora.label_files import audio_files
-from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
-from hf_emo_dist.emotions import CORPUS_CODES
+from ..emotions import CORPUS_CODES
+from .building import build_corpus, corpus_folder
+from .label_files import audio_files
+from .options import ReadOptions, corpus_settings
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
 
 if TYPE_CHECKING:
     from typing import Unpack

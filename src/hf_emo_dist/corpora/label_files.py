@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
-from hf_emo_dist.emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
+from ..emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
+from .utterances import CorpusError, CorpusReport
 
 __all__ = ["Labels", "audio_files", "file_name", "find_folder", "iter_csv", "iter_lines", "stem_of"]
 

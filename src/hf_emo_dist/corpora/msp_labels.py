@@ -10,8 +10,8 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
-from hf_emo_dist.corpora.label_files import file_name, iter_csv, iter_lines, stem_of
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
+from .label_files import file_name, iter_csv, iter_lines, stem_of
+from .utterances import CorpusError, CorpusReport
 
 __all__ = ["Rating", "find_details", "iter_ratings"]
 

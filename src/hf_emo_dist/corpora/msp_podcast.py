@@ -12,21 +12,13 @@ from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hf_emo_dist.corpora.building import build_corpus, corpus_folder
-from hf_emo_dist.corpora.label_files import (
-    Labels,
-    audio_files,
-    file_name,
-    find_folder,
-    iter_csv,
-    iter_lines,
-    stem_of,
-)
-from hf_emo_dist.corpora.msp_labels import Rating, find_details, iter_ratings
-from hf_emo_dist.corpora.options import ReadOptions, corpus_settings
-from hf_emo_dist.corpora.table import split_name
-from hf_emo_dist.corpora.utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
-from hf_emo_dist.emotions import CORPUS_CODES
+from ..emotions import CORPUS_CODES
+from .building import build_corpus, corpus_folder
+from .label_files import Labels, audio_files, file_name, find_folder, iter_csv, iter_lines, stem_of
+from .msp_labels import Rating, find_details, iter_ratings
+from .options import ReadOptions, corpus_settings
+from .table.read import split_name
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict, cast, get_args
 
-from hf_emo_dist.corpora.utterances import CorpusInfo
-from hf_emo_dist.emotions import UnknownEmotionError, canonical_emotion, validate_emotions
+from ..emotions import UnknownEmotionError, canonical_emotion, validate_emotions
+from .utterances import CorpusInfo
 
 __all__ = ["Outside", "ReadOptions", "Settings", "SplitBy", "corpus_settings"]
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist.audio import encode_flac
-from hf_emo_dist.corpora.splits import speaker_disjoint_split
-from hf_emo_dist.corpora.synthesis import Prosody, Voice, synthesize
-from hf_emo_dist.corpora.writing import build_dataset, row_features
-from hf_emo_dist.emotions import PAPER_EMOTIONS, validate_emotions
-from hf_emo_dist.votes import matrix_to_distributions
+from ..audio.clips import encode_flac
+from ..data.splits import speaker_disjoint_split
+from ..data.writing import build_dataset, row_features
+from ..emotions import PAPER_EMOTIONS, validate_emotions
+from ..votes import matrix_to_distributions
+from .synthesis import Prosody, Voice, synthesize
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

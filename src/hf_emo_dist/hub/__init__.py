@@ -8,8 +8,8 @@ _NAMES = {
     "push_metric": "metric_space",
     "push_model": "push",
     "push_votes": "push_data",
-    "write_dataset_card": "dataset_card",
-    "write_model_card": "card",
+    "write_dataset_card": "cards.dataset_card",
+    "write_model_card": "cards.model_card",
 }
-__all__ = list(_NAMES)  # lazy: the package is listed without loading torch
+__all__ = list(_NAMES)
 __getattr__ = lazy_attributes(__name__, _NAMES)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+from .cards.rendering import is_edited
 from .files import UploadFile, check_uploads, size_text, total_size
-from .rendering import is_edited
 
 __all__ = ["PushReport", "commit_files", "full_name"]
 

@@ -10,7 +10,7 @@ import torch
 
 from .._lazy import need
 from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file
-from ..modeling.modeling import HUB_ARGUMENTS, Qwen2AudioForEmotionDistribution
+from ..modeling.backbones.qwen2_audio import HUB_ARGUMENTS, Qwen2AudioForEmotionDistribution
 from ..modeling.processing import EmotionDistributionProcessor
 
 

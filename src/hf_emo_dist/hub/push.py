@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..markdown import hub_id
-from .card import model_card
+from .cards.model_card import model_card
+from .cards.model_facts import gather_model_facts
+from .cards.rendering import is_edited
 from .commit import PushReport, commit_files, full_name
-from .facts import gather_model_facts
 from .files import PLOTS, RESULTS, checkpoint_files
-from .rendering import is_edited
 
 __all__ = ["push_model"]
 

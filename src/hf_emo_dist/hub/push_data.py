@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.preparation_file import PREPARATION_NAME, read_preparation
+from .cards.dataset_card import vote_card
 from .commit import PushReport, commit_files, full_name
-from .dataset_card import vote_card
 from .files import UploadFile, clean_json
-from .preparation import PREPARATION_NAME, read_preparation
 from .vote_columns import choose_columns
 
 __all__ = ["push_dataset", "push_votes"]
@@ -184,13 +184,13 @@ def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return dict(load_dataset("parquet", data_files=str(path))), {}
     if path.read_bytes()[:15] != b"SQLite format 3":
         raise ValueError(f"'{source}' is neither a ledger nor Parquet")
-    from ..annotation.ledger import Ledger
+    from ..annotation.ledger.ledger import Ledger
 
     return {"train": Ledger(path).to_dataset()}, {}
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    from ..corpora.facts import about_folder
+    from ..data.data_facts import about_folder
 
     preparation = read_preparation(folder)
     return {**preparation.get("source", {}), **about_folder(folder), "preparation": preparation}

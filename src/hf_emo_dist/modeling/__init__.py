@@ -1,15 +1,15 @@
-"""The model: configuration, audio tower, head, processor and their registration with the Auto classes."""
+"""The model: configuration, backbones, head, losses, processor, pipeline and their registration with the Auto classes."""
 
 from .._lazy import lazy_attributes
 
 _NAMES = {
     "EmotionDistributionProcessor": "processing",
     "Qwen2AudioEmotionConfig": "configuration",
-    "Qwen2AudioForEmotionDistribution": "modeling",
-    "audio_kwargs_for": "audio_tower",
+    "Qwen2AudioForEmotionDistribution": "backbones.qwen2_audio",
+    "audio_kwargs_for": "backbones.qwen2_audio_tower",
     "build_mini_backbone": "mini",
-    "use_trimmed_audio_tower": "audio_tower",
     "predict_distributions": "prediction",
+    "use_trimmed_audio_tower": "backbones.qwen2_audio_tower",
 }
-__all__ = list(_NAMES)  # lazy: the configuration can be registered without loading torch's models
+__all__ = list(_NAMES)
 __getattr__ = lazy_attributes(__name__, _NAMES)

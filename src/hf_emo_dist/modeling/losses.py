@@ -1,6 +1,6 @@
 """Losses between predicted logits and target distributions (or vote counts), one value a row.
 
-They live beside the model because the model computes its own loss; `hf_emo_dist.training.losses` is their public address.
+They live beside the model because the model computes its own loss; `hf_emo_dist.training.loss_options` is their public address.
 All are computed in float32 (`dirichlet_multinomial` in float64) whatever the logits' dtype, so that one-hot targets, targets with
 zeros and saturated fp16 or bf16 logits have finite values and gradients.
 """

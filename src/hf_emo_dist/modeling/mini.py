@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from ..emotions import KNOWN_EMOTIONS
-from .audio_tower import audio_kwargs_for, use_trimmed_audio_tower
+from .backbones.qwen2_audio_tower import audio_kwargs_for, use_trimmed_audio_tower
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipeline, Pipeline
 
-from ..audio import SAMPLING_RATE
-from .audio_inputs import Clip, check_window, name_of, open_clip
-from .modeling import Qwen2AudioForEmotionDistribution
+from ..audio.decoding import SAMPLING_RATE
+from ..audio.inputs import Clip, check_window, name_of, open_clip
+from .backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 from .processing import EmotionDistributionProcessor
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from transformers import (
     Qwen2AudioProcessor,
 )
 
-from .. import audio as audio_room
+from ..audio import clips as audio_room
 from ..emotions import validate_emotions
-from .audio_tower import num_audio_tokens, num_mel_frames, padded_samples
+from .backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_samples
 from .configuration import Qwen2AudioEmotionConfig
 
 PROMPT_VERSION = 1

@@ -2,6 +2,10 @@
 
 from .._lazy import lazy_attributes
 
-_NAMES = {"PrepareSettings": "settings", "estimate_preparation": "run", "prepare_dataset": "run"}
+_NAMES = {
+    "PrepareSettings": "settings",
+    "estimate_preparation": "prepare",
+    "prepare_dataset": "prepare",
+}
 __all__ = list(_NAMES)
 __getattr__ = lazy_attributes(__name__, _NAMES)

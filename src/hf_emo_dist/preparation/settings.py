@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..augmentation.recipe import AugmentationArguments
+from ..augmentation.augment_splits import AugmentationArguments
 
 if TYPE_CHECKING:
     from ..annotation.annotator import Annotator

@@ -4,10 +4,11 @@ Functions of two distributions take rows (N, K) and give (N,), or take (K,) and 
 in float64 whatever comes in, and divide rows by their sums, so that rounding in float16 or float32 does no harm.
 """
 
-from ..bootstrap import bootstrap_interval, bootstrap_score, paired_bootstrap, paired_permutation_test
 from ..distributions import entropy
 from .agreement import fleiss_kappa, krippendorff_alpha, observed_agreement
+from .bootstrap import bootstrap_interval, bootstrap_score, paired_bootstrap, paired_permutation_test
 from .calibration import expected_calibration_error
+from .checking import EPSILON
 from .classes import (
     accuracy,
     entropy_correlation,
@@ -33,7 +34,6 @@ from .label_distribution import (
     r2_score,
 )
 from .likelihood import log_likelihood_per_vote, unbiased_brier_score
-from .rows import EPSILON
 from .summary import compute_scores
 from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .rows import FloatArray, checked_counts
+from .checking import FloatArray, checked_counts
 
 __all__ = ["fleiss_kappa", "krippendorff_alpha", "observed_agreement"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..distributions import check_choice, dominant
-from .rows import FloatArray, checked_pair
+from .checking import FloatArray, checked_pair
 
 __all__ = ["expected_calibration_error"]
 

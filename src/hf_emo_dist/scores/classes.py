@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..distributions import check_choice, dominant, dominant_ties, entropy
-from .rows import FloatArray, checked_pair
+from .checking import FloatArray, checked_pair
 
 __all__ = [
     "Ties",

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .rows import FloatArray, by_chunk, log_base
+from .checking import FloatArray, by_chunk, log_base
 
 __all__ = [
     "bhattacharyya_coefficient",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .checking import FloatArray, checked_counts
 from .divergences import jensen_shannon_divergence
-from .rows import FloatArray, checked_counts
 
 __all__ = ["fit_dirichlet_prior", "js_divergence_above_floor", "js_divergence_floor"]
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .rows import FloatArray, by_chunk, checked_pair
+from .checking import FloatArray, by_chunk, checked_pair
 
 __all__ = [
     "brier_score",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .checking import EPSILON, FloatArray, checked_counts, checked_rows
 from .label_distribution import brier_score
-from .rows import EPSILON, FloatArray, checked_counts, checked_rows
 
 __all__ = ["log_likelihood_per_vote", "unbiased_brier_score"]
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..distributions import entropy
 from .calibration import expected_calibration_error
+from .checking import EPSILON, checked_counts, checked_pair
 from .classes import accuracy, entropy_correlation, macro_f1, unweighted_average_recall, weighted_f1
 from .divergences import bhattacharyya_coefficient, jensen_shannon_divergence, kl_divergence
 from .floor import js_divergence_floor
@@ -23,7 +24,6 @@ from .label_distribution import (
     r2_score,
 )
 from .likelihood import log_likelihood, unbiased_brier_score
-from .rows import EPSILON, checked_counts, checked_pair
 from .transport import wasserstein_distance
 
 __all__ = ["compute_scores"]

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .checking import FloatArray, checked_pair
 from .label_distribution import intersection_similarity
-from .rows import FloatArray, checked_pair
 
 __all__ = ["PLEASURE_AROUSAL", "circumplex_cost", "wasserstein_distance"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio import audio_hash, load_audio
-from ..modeling.audio_tower import encode_audio
+from ..audio.clips import audio_hash, load_audio
+from ..modeling.backbones.qwen2_audio_tower import encode_audio
 from ..modeling.processing import clip_sizes
 from .tower_cache import Entry, TowerCache
 

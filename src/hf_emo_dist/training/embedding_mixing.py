@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from ..audio import AudioError
+from ..audio.decoding import AudioError
 from .cached_tower import cached_inputs, transform_of
 from .tower_cache import TowerCache
 

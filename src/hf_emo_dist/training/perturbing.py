@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._lazy import need
-from ..audio import MAX_SECONDS
+from ..audio.decoding import MAX_SECONDS
 
 __all__ = ["longest_durations", "perturbation_for"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from ..audio import MAX_SECONDS, SAMPLING_RATE, LongAudio
-from ..modeling.audio_tower import num_audio_tokens, num_mel_frames
+from ..audio.decoding import MAX_SECONDS, SAMPLING_RATE, LongAudio
+from ..modeling.backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames
 from .sampler import UNITS_A_WINDOW, WINDOWS
 
 ATTEMPTS = 8

@@ -15,15 +15,15 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..modeling.adapters import save_adapter_config
 from ..modeling.losses import distribution_loss
-from ..scores import compute_scores
+from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import check_repeatable, complete_inputs, hash_for, open_cache, tower_of
+from .collated_rows import Rows, StreamedRows, collate
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
 from .embedding_mixing import AnnounceEpochs, check_mixing
-from .hub import HubTrainer
+from .hub_trainer import HubTrainer
 from .perturbing import longest_durations, perturbation_for
-from .rows import Rows, StreamedRows, collate
 from .sampler import EmotionSampler, balancing_weights
 from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
 from .tower_cache import TowerCache

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..audio import LongAudio, check_audio
-from ..corpora.label_map import refuse_without_votes
+from ..audio.check import check_audio
+from ..audio.decoding import LongAudio
+from ..data.label_map import refuse_without_votes
 from ..votes import distributions_to_matrix
 
 logger = logging.getLogger(__name__)

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from hf_emo_dist.annotation.types import PreparedAudio
-from hf_emo_dist.audio import SAMPLING_RATE, audio_hash, encode_flac, encode_wav, load_audio, problem_of
-from hf_emo_dist.decoding import BadClip, clip_error, decode, decode_bytes, lost_bytes, source_bytes, to_mono
+from ...audio.check import problem_of
+from ...audio.clips import audio_hash, encode_flac, encode_wav, load_audio
+from ...audio.decoding import (
+    SAMPLING_RATE,
+    BadClip,
+    clip_error,
+    decode,
+    decode_bytes,
+    lost_bytes,
+    source_bytes,
+    to_mono,
+)
+from ..types import PreparedAudio
 
 __all__ = ["MIME", "prepare_audio", "sniff"]
 

@@ -6,8 +6,8 @@ import os
 from typing import Any
 from urllib.request import getproxies
 
-from hf_emo_dist.annotation.backends._errors import endpoint_of
-from hf_emo_dist.annotation.types import FatalError
+from ..types import FatalError
+from ._errors import endpoint_of
 
 __all__ = ["base_url", "environment_identity", "identity", "session"]
 

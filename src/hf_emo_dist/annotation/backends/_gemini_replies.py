@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hf_emo_dist.annotation.backends._errors import BrokenReply, retry_after, scrub
-from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, Usage
+from ..types import Answer, FatalError, TransientError, Usage
+from ._errors import BrokenReply, retry_after, scrub
 
 __all__ = ["judge", "read"]
 

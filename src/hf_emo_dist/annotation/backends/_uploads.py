@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from hf_emo_dist.annotation.backends._errors import BrokenReply
-from hf_emo_dist.annotation.types import PreparedAudio
+from ..types import PreparedAudio
+from ._errors import BrokenReply
 
 __all__ = ["Uploads"]
 

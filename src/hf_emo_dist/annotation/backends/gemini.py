@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from hf_emo_dist.annotation.backends import _gemini_replies as replies
-from hf_emo_dist.annotation.backends._audio import prepare_audio
-from hf_emo_dist.annotation.backends._errors import (
+from ...audio.decoding import clip_error
+from ..capabilities import DEFAULT_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
+from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
+from . import _gemini_replies as replies
+from ._audio import prepare_audio
+from ._errors import (
     LoopConnections,
     is_loopback,
     need_client,
@@ -22,20 +25,9 @@ from hf_emo_dist.annotation.backends._errors import (
     transport_kind,
     url_secrets,
 )
-from hf_emo_dist.annotation.backends._gemini_identity import base_url, environment_identity, identity, session
-from hf_emo_dist.annotation.backends._turns import send_in_turn
-from hf_emo_dist.annotation.backends._uploads import Uploads
-from hf_emo_dist.annotation.capabilities import DEFAULT_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
-from hf_emo_dist.annotation.types import (
-    Answer,
-    FatalError,
-    PanelMember,
-    PreparedAudio,
-    Prompt,
-    TransientError,
-    canonical_json,
-)
-from hf_emo_dist.decoding import clip_error
+from ._gemini_identity import base_url, environment_identity, identity, session
+from ._turns import send_in_turn
+from ._uploads import Uploads
 
 __all__ = ["GeminiBackend"]
 

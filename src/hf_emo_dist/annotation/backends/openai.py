@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from hf_emo_dist.annotation.backends._audio import MIME, prepare_audio
-from hf_emo_dist.annotation.backends._errors import (
+from ..capabilities import SERVICES, ModelCapabilities, resolve_capabilities
+from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, Usage
+from ._audio import MIME, prepare_audio
+from ._errors import (
     BrokenReply,
     LoopConnections,
     endpoint_of,
@@ -23,17 +25,7 @@ from hf_emo_dist.annotation.backends._errors import (
     transport_kind,
     url_secrets,
 )
-from hf_emo_dist.annotation.backends._turns import send_in_turn
-from hf_emo_dist.annotation.capabilities import SERVICES, ModelCapabilities, resolve_capabilities
-from hf_emo_dist.annotation.types import (
-    Answer,
-    FatalError,
-    PanelMember,
-    PreparedAudio,
-    Prompt,
-    TransientError,
-    Usage,
-)
+from ._turns import send_in_turn
 
 __all__ = ["OpenAIBackend"]
 

@@ -13,17 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_emo_dist.annotation.backends._audio import MIME, prepare_audio
-from hf_emo_dist.annotation.capabilities import ModelCapabilities, Prices
-from hf_emo_dist.annotation.types import (
-    Answer,
-    PanelMember,
-    PreparedAudio,
-    Prompt,
-    TransientError,
-    Usage,
-    canonical_json,
-)
+from ..capabilities import ModelCapabilities, Prices
+from ..types import Answer, PanelMember, PreparedAudio, Prompt, TransientError, Usage, canonical_json
+from ._audio import MIME, prepare_audio
 
 __all__ = ["SIMULATED_MODEL", "SimulatedBackend"]
 

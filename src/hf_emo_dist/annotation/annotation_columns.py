@@ -1,0 +1,135 @@
+"""From replies in the ledger to the columns `synthetic_annotations` and `synthetic_votes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .ledger.ledger import Ledger
+from .types import OK, Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, Features
+
+__all__ = ["annotation_columns", "annotation_features", "typed", "with_columns"]
+
+_KEY_BYTES = 32
+_ROWS = 1000
+
+
+def annotation_features(emotions: Sequence[str]) -> Features:
+    """The `datasets` features of the two columns.
+
+    >>> list(annotation_features(["angry", "sad"])["synthetic_annotations"].feature)[:2]
+    ['label', 'distribution']
+    """
+    from datasets import Features, List, Value
+
+    return Features(
+        {
+            "synthetic_annotations": List(
+                {
+                    "label": Value("string"),
+                    "distribution": {emotion: Value("float64") for emotion in emotions},
+                    "model": Value("string"),
+                    "focus": Value("string"),
+                    "temperature": Value("float32"),
+                    "mode": Value("string"),
+                    "replicate": Value("int32"),
+                    "key": Value("string"),
+                }
+            ),
+            "synthetic_votes": List(Value("string")),
+        }
+    )
+
+
+def annotation_columns(
+    ledger: Ledger, keys: Sequence[bytes], earlier: Sequence[Sequence[Mapping[str, Any]]], emotions: Sequence[str]
+) -> dict[str, list[Any]]:
+    """The columns of some rows.
+
+    Args:
+        ledger: Where the replies are.
+        keys: For each row its keys, joined, in the order of the panel.
+        earlier: For each row the annotations that it has; those of other keys are kept, in front.
+        emotions: The label set.
+
+    Returns:
+        ``synthetic_annotations`` and ``synthetic_votes``, a list a row each. Failed replies are in neither.
+    """
+    split = [[row[i : i + _KEY_BYTES].hex() for i in range(0, len(row), _KEY_BYTES)] for row in keys]
+    records = ledger.lookup([key for row in split for key in row])
+    annotations = []
+    for row, before in zip(split, earlier, strict=True):
+        kept = [dict(entry) for entry in before if entry.get("key") not in row]
+        found = (records.get(key) for key in row)
+        annotations.append(kept + [_entry(r, emotions) for r in found if r is not None and r.outcome == OK])
+    votes = [[entry["label"] for entry in row if entry["label"] is not None] for row in annotations]
+    return {"synthetic_annotations": annotations, "synthetic_votes": votes}
+
+
+def _entry(record: Record, emotions: Sequence[str]) -> dict[str, Any]:
+    stated = record.distribution
+    return {
+        "label": record.label,
+        "distribution": None if stated is None else {emotion: float(stated[emotion]) for emotion in emotions},
+        "model": record.model_version or record.model,
+        "focus": record.focus,
+        "temperature": record.temperature,
+        "mode": record.mode,
+        "replicate": record.replicate,
+        "key": record.key,
+    }
+
+
+class _TypedList(list[Any]):
+    """A column that tells Arrow its type.
+
+    `Dataset.map` takes types from the values of its first rows. Where those are all null (no distribution was asked for, or none came),
+    the column's type would be null, and the first value that is not would end the run.
+    """
+
+    arrow_type: Any = None
+
+    def __arrow_array__(self, type: Any = None) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.array(list(self), type=type or self.arrow_type)
+
+
+def typed(columns: Mapping[str, list[Any]], emotions: Sequence[str]) -> dict[str, Any]:
+    """The columns as lists that tell Arrow their types."""
+    schema = annotation_features(emotions).arrow_schema
+    result: dict[str, Any] = {}
+    for name, values in columns.items():
+        result[name] = _TypedList(values)
+        result[name].arrow_type = schema.field(name).type
+    return result
+
+
+def with_columns(dataset: Dataset, ledger: Ledger, keys: Sequence[bytes], emotions: Sequence[str]) -> Dataset:
+    """The data set with its two columns; rows that the run did not come to have none in them."""
+    import pyarrow as pa
+    from datasets import Dataset, concatenate_datasets
+
+    features = annotation_features(emotions)
+    names = list(features)
+    there = "synthetic_annotations" in dataset.column_names
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(dataset), _ROWS):
+            rows = range(start, min(start + _ROWS, len(dataset)))
+            earlier: list[Any] = [()] * len(rows)
+            if there:
+                earlier = [row or () for row in dataset.select(rows)["synthetic_annotations"]]
+            mine = [keys[i] if i < len(keys) else b"" for i in rows]
+            columns = annotation_columns(ledger, mine, earlier, emotions)
+            yield pa.RecordBatch.from_pydict(columns, schema=features.arrow_schema)
+
+    # The schema carries the features, so that nothing is cast.
+    added = Dataset(pa.Table.from_batches(batches(), schema=features.arrow_schema), split=dataset.split)
+    return concatenate_datasets(
+        [dataset.remove_columns([n for n in names if n in dataset.column_names]), added], axis=1
+    )

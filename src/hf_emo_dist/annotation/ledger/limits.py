@@ -1,0 +1,344 @@
+"""Who may send what and when: leases, the cap on money and tokens, and requests and tokens a minute, for all processes of a ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from ..types import OK, Record
+from .replies import among, lookup
+
+__all__ = ["Claim", "Limits", "Owner", "Reservation", "Spending"]
+
+POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A request that someone wants to send.
+
+    Attributes:
+        key: `ledger_key` of what is asked.
+        cost_usd: Upper estimate of its price, in dollars.
+        tokens: Upper estimate of its tokens, of all kinds.
+        retry: Ask again if the reply that counts is a failure.
+    """
+
+    key: str
+    cost_usd: float = 0.0
+    tokens: int = 0
+    retry: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.cost_usd >= 0 and math.isfinite(self.cost_usd) and self.tokens >= 0):
+            raise ValueError(
+                f"Estimates of a claim are finite and not negative, got {self.cost_usd} USD and {self.tokens} tokens."
+            )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be spent in all, and how fast.
+
+    Attributes:
+        max_cost_usd: Cap on the ledger's spending, in dollars; None for no cap.
+        max_tokens: Cap on the ledger's tokens.
+        requests_per_minute, tokens_per_minute: In no minute are more granted (but for the tokens by which the last request overshoots).
+        scope: Whom the rates belong to: ``backend|endpoint|model``.
+    """
+
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    scope: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("max_cost_usd", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"`{name}` must not be negative, got {value}.")
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"`{name}` must be above 0, got {value}. Mend: None for no limit.")
+
+
+@dataclass
+class Reservation:
+    """What became of the claims. Each claimed key is in one of the lists, but for those that the cap left out.
+
+    Attributes:
+        granted: To be sent now; leased to the caller until stored, released or run out. In the order of the claims.
+        stored: The record that counts, of what needs no request.
+        busy: Someone else is asking, or the caller already is: look again after `wait_s`.
+        wait_s: Seconds after which it is worth trying again; 0 if there is nothing to wait for.
+        over_budget: The cap would be passed by the next request, counting what others are at; nothing was granted from there on.
+        deferred: The rate is used up, or the scope is paused, for `wait_s`.
+        exhausted: The cap would be passed even if all that is in flight came for nothing. Over budget without this may change when
+            replies in flight cost less than was reserved.
+    """
+
+    granted: list[str] = field(default_factory=list)
+    stored: dict[str, Record] = field(default_factory=dict)
+    busy: list[str] = field(default_factory=list)
+    wait_s: float = 0.0
+    over_budget: bool = False
+    deferred: list[str] = field(default_factory=list)
+    exhausted: bool = False
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What a ledger has cost since it exists, and what is reserved for requests in flight.
+
+    Attributes:
+        cost_usd: Of all replies, in dollars; replies without a price count 0.
+        tokens: Of all replies.
+        replies: How many.
+        reserved_cost_usd: Of leases that run.
+        reserved_tokens: Of leases that run.
+    """
+
+    cost_usd: float
+    tokens: int
+    replies: int
+    reserved_cost_usd: float
+    reserved_tokens: int
+
+
+@lru_cache(maxsize=1)
+def this_host() -> str:
+    """Names the set of processes among which a process id means something: this machine since it was started, or this container."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
+    return "|".join(parts)
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this host began, in the system's own words; None if there is none, "" if the system does not tell."""
+    if not Path("/proc/self/stat").exists():
+        if os.name == "nt":  # signal 0 would end it there
+            return ""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            pass
+        return ""
+    try:
+        # the second field is the command in brackets and may hold anything
+        state, *rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else rest[18]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lease: one ledger object of one process."""
+
+    token: str
+    host: str
+    pid: int
+    started: str
+
+    @classmethod
+    def of_this_process(cls) -> Owner:
+        """A new owner in this process."""
+        return cls(os.urandom(8).hex(), this_host(), os.getpid(), process_start(os.getpid()) or "")
+
+
+class _Bucket:
+    """A token bucket. It holds one second's worth at most, and fills so slowly that no minute has more than `per_minute`."""
+
+    def __init__(self, per_minute: float | None, level: float | None, elapsed: float, unit: float) -> None:
+        self.per_minute = per_minute
+        if per_minute is None:
+            self.level = level
+            return
+        self.capacity = max(unit, per_minute / 60)
+        self.refill = max(per_minute - self.capacity + unit, per_minute / 2) / 60
+        self.level = self.capacity if level is None else min(self.capacity, level + elapsed * self.refill)
+
+    def wait(self, amount: float) -> float:
+        """Seconds until so much may be taken. More than the bucket holds may be taken from a full one, which is then in debt."""
+        if self.per_minute is None or self.level is None:
+            return 0.0
+        missing = min(amount, self.capacity) - self.level
+        return missing / self.refill if missing > 1e-9 else 0.0
+
+    def take(self, amount: float) -> None:
+        if self.level is not None and self.per_minute is not None:
+            self.level -= amount
+
+
+class Rates:
+    """The state of one scope's rates, read from the ledger and written back."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: Limits, now: float) -> None:
+        self.connection, self.scope, self.now = connection, limits.scope, now
+        row = connection.execute(
+            "SELECT requests, tokens, updated, paused_until FROM rates WHERE scope = ?", (limits.scope,)
+        ).fetchone()
+        requests, tokens, updated, paused_until = row or (None, None, now, 0.0)
+        self.paused_until: float = paused_until
+        elapsed = max(0.0, now - updated)  # a clock that was set back gives nothing
+        self.requests = _Bucket(limits.requests_per_minute, requests, elapsed, 1.0)
+        self.tokens = _Bucket(limits.tokens_per_minute, tokens, elapsed, 0.0)
+        self.changed = False
+
+    def wait(self, tokens: int) -> float:
+        """Seconds until a request of so many tokens may be sent."""
+        return max(self.paused_until - self.now, self.requests.wait(1), self.tokens.wait(tokens), 0.0)
+
+    def take(self, tokens: int) -> None:
+        """Counts one request."""
+        self.requests.take(1)
+        self.tokens.take(tokens)
+        self.changed = True
+
+    def save(self) -> None:
+        """Writes the state back if a request was counted."""
+        limited = self.requests.per_minute is not None or self.tokens.per_minute is not None
+        if self.changed and limited:
+            self.connection.execute(
+                "INSERT OR REPLACE INTO rates VALUES (?, ?, ?, ?, ?)",
+                (self.scope, self.requests.level, self.tokens.level, self.now, self.paused_until),
+            )
+
+
+def reserve(
+    connection: sqlite3.Connection, claims: Sequence[Claim], limits: Limits, owner: Owner, now: float, lease_s: float
+) -> Reservation:
+    """Decides about claims, in their order, and writes the leases. To be called inside a write transaction."""
+    result = Reservation()
+    stored = lookup(connection, [claim.key for claim in claims])
+    connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
+    rates = Rates(connection, limits, now)
+    leases: list[tuple[object, ...]] = []
+    reaped = False
+    held = _held(connection, claims)
+    spent = spending(connection, now)
+    cost, tokens = spent.reserved_cost_usd, spent.reserved_tokens
+    taken: set[str] = set()
+    for claim in claims:
+        if claim.key in taken:  # the same clip twice in one call
+            continue
+        taken.add(claim.key)
+        record = stored.get(claim.key)
+        if record is not None and (record.outcome == OK or not claim.retry):
+            result.stored[claim.key] = record
+            continue
+        if not reaped and (claim.key in held or _over(limits, claim, spent.cost_usd + cost, spent.tokens + tokens)):
+            # looking for dead processes costs system calls, so only where somebody is in the way
+            reaped = True
+            if free_dead(connection, owner):
+                held = _held(connection, claims)
+                left = spending(connection, now)
+                cost -= spent.reserved_cost_usd - left.reserved_cost_usd
+                tokens -= spent.reserved_tokens - left.reserved_tokens
+        if claim.key in held:
+            result.busy.append(claim.key)
+        elif result.over_budget or _over(limits, claim, spent.cost_usd + cost, spent.tokens + tokens):
+            result.exhausted |= not result.over_budget and _over(limits, claim, spent.cost_usd, spent.tokens)
+            result.over_budget = True
+        elif result.deferred or (wait := rates.wait(claim.tokens)) > 0:
+            result.wait_s = result.wait_s if result.deferred else wait
+            result.deferred.append(claim.key)
+        else:
+            rates.take(claim.tokens)
+            cost, tokens = cost + claim.cost_usd, tokens + claim.tokens
+            leases.append((claim.key, owner.token, owner.host, owner.pid, owner.started, now + lease_s,
+                           claim.cost_usd, claim.tokens, limits.scope))  # fmt: skip
+            result.granted.append(claim.key)
+    connection.executemany("INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", leases)
+    rates.save()
+    if result.busy and not result.deferred:
+        result.wait_s = min(POLL_SECONDS, max(0.01, min(held[key] for key in result.busy) - now))
+    elif result.over_budget and not result.exhausted and not result.deferred:
+        result.wait_s = POLL_SECONDS
+    return result
+
+
+def _held(connection: sqlite3.Connection, claims: Sequence[Claim]) -> dict[str, float]:
+    condition, value = among([claim.key for claim in claims])
+    return dict(connection.execute(f"SELECT key, expires FROM leases WHERE {condition}", (value,)))
+
+
+def _over(limits: Limits, claim: Claim, cost: float, tokens: int) -> bool:
+    over_cost = limits.max_cost_usd is not None and cost + claim.cost_usd > limits.max_cost_usd * (1 + 1e-9) + 1e-12
+    return over_cost or (limits.max_tokens is not None and tokens + claim.tokens > limits.max_tokens)
+
+
+def free_dead(connection: sqlite3.Connection, owner: Owner) -> int:
+    """Drops the leases of processes of this host that are no more; how many."""
+    freed = 0
+    for pid, started in connection.execute(
+        "SELECT DISTINCT pid, started FROM leases WHERE host = ?", (owner.host,)
+    ).fetchall():
+        if process_start(pid) != started:
+            freed += connection.execute(
+                "DELETE FROM leases WHERE host = ? AND pid = ? AND started = ?", (owner.host, pid, started)
+            ).rowcount
+    return freed
+
+
+def spending(connection: sqlite3.Connection, now: float) -> Spending:
+    """The ledger's totals, and the reservations that run."""
+    return Spending(
+        *connection.execute(
+            """SELECT t.cost_usd, t.tokens, t.replies, COALESCE(SUM(l.cost_usd), 0.0), COALESCE(SUM(l.tokens), 0)
+               FROM totals AS t LEFT JOIN leases AS l ON l.expires > ?""",
+            (now,),
+        ).fetchone()
+    )
+
+
+def settle(connection: sqlite3.Connection, owner: Owner, used: dict[str, int]) -> None:
+    """Drops the owner's leases on keys whose replies came, and gives the tokens back to the rates that were reserved in excess."""
+    back: dict[str, int] = {}
+    condition, value = among(list(used))
+    for key, scope, tokens in connection.execute(
+        f"SELECT key, scope, tokens FROM leases WHERE owner = ? AND {condition}", (owner.token, value)
+    ):
+        if used[key] and tokens > used[key]:
+            back[scope] = back.get(scope, 0) + tokens - used[key]
+    release(connection, owner, list(used))
+    for scope, tokens in back.items():
+        connection.execute("UPDATE rates SET tokens = tokens + ? WHERE scope = ?", (tokens, scope))
+
+
+def release(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str]) -> None:
+    """Drops the owner's leases on these keys."""
+    condition, value = among(keys)
+    connection.execute(f"DELETE FROM leases WHERE owner = ? AND {condition}", (owner.token, value))
+
+
+def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], now: float, lease_s: float) -> None:
+    """Lets those of the owner's leases on these keys that still run do so for `lease_s` seconds from now."""
+    condition, value = among(keys)
+    connection.execute(
+        f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
+        (now + lease_s, owner.token, now, value),
+    )
+
+
+def pause(connection: sqlite3.Connection, scope: str, until: float, now: float) -> None:
+    """Grants nobody anything in a scope before `until`. An earlier pause that lasts longer stays."""
+    connection.execute(
+        """INSERT INTO rates VALUES (?, NULL, NULL, ?, ?)
+           ON CONFLICT (scope) DO UPDATE SET paused_until = MAX(paused_until, excluded.paused_until)""",
+        (scope, now, until),
+    )

@@ -1,0 +1,189 @@
+"""Records as rows of the ledger's tables: reading, writing, and which reply of a key counts."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..types import OK, Record, canonical_json
+from .schema import FIELDS, INTEGERS, REALS, new_id
+
+__all__ = ["Row", "content_id", "insert", "lookup", "record_of", "row_of"]
+
+#: The values of a record in the order of `FIELDS`, as SQLite takes them.
+Row = tuple[Any, ...]
+
+COLUMNS = ", ".join(FIELDS)
+KEY, _OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
+_DISTRIBUTION, _SETTINGS = FIELDS.index("distribution"), FIELDS.index("settings")
+_COST = FIELDS.index("cost_usd")
+_TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens"))
+_INSERT = f"INSERT INTO replies (reply_id, counts, {COLUMNS}) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"
+
+
+def among(keys: Sequence[str]) -> tuple[str, str]:
+    """A condition of SQL that holds for rows with these keys, and the value of its one parameter."""
+    # one key alone is common and faster without the detour; else any number in one statement, whatever SQLite's limit
+    return (
+        ("key = ?", keys[0]) if len(keys) == 1 else ("key IN (SELECT value FROM json_each(?))", json.dumps(list(keys)))
+    )
+
+
+def row_of(record: Record) -> Row:
+    """The record as SQLite takes it. Never fails for what its settings hold: a paid reply is not lost for an odd setting."""
+    return tuple([_CAST[name](value) if (value := getattr(record, name)) is not None else None for name in FIELDS])
+
+
+def _integer(value: Any) -> int:
+    return max(-(2**53), min(int(value), 2**53))  # beyond that totals would leave what SQLite can hold
+
+
+def _text(value: Any) -> str | bytes:
+    value = value if type(value) is str else str(value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # lone surrogates: SQLite's text is UTF-8, so these become a blob
+        return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def _settings(value: Mapping[str, Any]) -> str | bytes:
+    try:
+        return _text(canonical_json(dict(value)))
+    except (TypeError, ValueError):
+        return json.dumps({str(name): repr(setting) for name, setting in value.items()})
+
+
+def _distribution(value: Mapping[str, float]) -> str | bytes:
+    return _text(json.dumps({str(emotion): float(share) for emotion, share in value.items()}, ensure_ascii=False))
+
+
+_CAST = {name: _integer if name in INTEGERS else float if name in REALS else _text for name in FIELDS} | {
+    "settings": _settings,
+    "distribution": _distribution,
+}
+
+
+def tokens_of(row: Row) -> int:
+    """All tokens of a reply."""
+    return sum(row[place] or 0 for place in _TOKENS)
+
+
+@functools.lru_cache(maxsize=1024)  # the settings of thousands of replies are the same
+def _parsed(text: str) -> dict[str, Any]:
+    return json.loads(text)
+
+
+def record_of(row: Row) -> Record:
+    """The record of a row that `SELECT {COLUMNS}` gave."""
+    values = list(row)
+    if bytes in map(type, values):
+        values = [value.decode("utf-8", "surrogatepass") if type(value) is bytes else value for value in values]
+    if values[_DISTRIBUTION] is not None:
+        values[_DISTRIBUTION] = json.loads(values[_DISTRIBUTION])
+    values[_SETTINGS] = dict(_parsed(values[_SETTINGS]))
+    # what Record() does but for its check: these were checked when they were stored, and a full ledger is read at twice the pace
+    record = object.__new__(Record)
+    record.__dict__.update(zip(FIELDS, values, strict=True))
+    return record
+
+
+def content_id(record: Record) -> str:
+    """A name for a reply that came without one: the same for the same content, whoever imports it, and ordered by `created`."""
+    try:
+        microseconds = max(0, int(datetime.fromisoformat(record.created).timestamp() * 1e6))
+    except (ValueError, OverflowError):
+        microseconds = 0
+    row = row_of(record)
+    content = repr([value for place, value in enumerate(row) if place != _ATTEMPT])
+    return f"{microseconds:016x}{hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Record]:
+    """The record that counts, for each key that has one."""
+    found: dict[str, Record] = {}
+    for start in range(0, len(keys), 1000):
+        condition, value = among(keys[start : start + 1000])
+        for row in connection.execute(f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND {condition}", (value,)):
+            found[row[KEY]] = record_of(row)
+    return found
+
+
+def attempts(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, list[list[Any]]]:
+    """All replies under the keys, oldest first: lists of reply_id, outcome, attempt, counts."""
+    found: dict[str, list[list[Any]]] = {}
+    condition, value = among(keys)
+    for key, *entry in connection.execute(
+        f"SELECT key, reply_id, outcome, attempt, counts FROM replies WHERE {condition} ORDER BY reply_id", (value,)
+    ):
+        found.setdefault(key, []).append(entry)
+    return found
+
+
+def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newest: bool = False) -> int:
+    """Adds replies, numbers the attempts of their keys anew, marks which one counts, and adds to the totals.
+
+    Attempts are numbered in the order of `reply_id`. The first one that is ok counts; where none is, the last. So the outcome is the
+    same in whatever order ledgers are merged. To be called inside a write transaction.
+
+    Args:
+        rows: (reply_id, values) of each. A reply that is there already is passed over.
+        newest: These replies were stored just now: they come after all others of their key, whatever the clocks say.
+
+    Returns:
+        How many were new.
+    """
+    known = attempts(connection, list({row[KEY] for _, row in rows}))
+    before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
+    new: dict[str, Row] = {}
+    for reply_id, row in rows:
+        entries = known.setdefault(row[KEY], [])
+        if reply_id in before or reply_id in new:
+            continue
+        if newest and entries and entries[-1][0] >= reply_id:
+            reply_id = new_id(int(entries[-1][0][:16], 16) + 1)
+        new[reply_id] = row
+        entries.append([reply_id, row[_OUTCOME], 0, 0])
+    moved = []
+    for entries in known.values():
+        entries.sort()
+        counting = next((entry for entry in entries if entry[1] == OK), entries[-1] if entries else None)
+        for attempt, entry in enumerate(entries):
+            entry[2:] = attempt, int(entry is counting)
+            if entry[0] in new:
+                row = new[entry[0]]
+                connection.execute(_INSERT, (entry[0], entry[3], *row[:_ATTEMPT], attempt, *row[_ATTEMPT + 1 :]))
+            elif tuple(entry) != before[entry[0]]:
+                moved.append((attempt, entry[3], entry[0]))
+    if moved:
+        connection.executemany("UPDATE replies SET attempt = ?, counts = ? WHERE reply_id = ?", moved)
+    if new:
+        cost = sum(row[_COST] or 0.0 for row in new.values())
+        tokens = sum(map(tokens_of, new.values()))
+        connection.execute(
+            "UPDATE totals SET cost_usd = cost_usd + ?, tokens = tokens + ?, replies = replies + ?",
+            (cost, tokens, len(new)),
+        )
+    return len(new)
+
+
+def pages(connection: sqlite3.Connection, after: int, plan: str | None, size: int = 1000) -> list[tuple[Any, ...]]:
+    """Up to `size` rows beyond an id: (id, reply_id, counts, values…)."""
+    where = "" if plan is None else "AND plan = ?"
+    values: tuple[Any, ...] = (after, size) if plan is None else (after, plan, size)
+    return connection.execute(
+        f"SELECT id, reply_id, counts, {COLUMNS} FROM replies WHERE id > ? {where} ORDER BY id LIMIT ?", values
+    ).fetchall()
+
+
+def all_pages(connection: sqlite3.Connection) -> Iterator[list[tuple[str, Row]]]:
+    """All rows of another ledger as `insert` takes them, a thousand at a time."""
+    after = -1
+    while page := pages(connection, after, None):
+        after = page[-1][0]
+        yield [(row[1], row[3:]) for row in page]

@@ -1,0 +1,124 @@
+"""The ledger as the tasks of one run use it: replies stored in bunches, leases kept alive and given back in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from ..ledger.ledger import Claim, Ledger, LedgerError, Limits, Reservation
+from ..types import Record
+
+__all__ = ["Keeper"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_LEASE_S = 600.0
+
+
+class Keeper:
+    """Calls the ledger from an event loop, in one thread: transactions queue there instead of locking each other out.
+
+    Args:
+        ledger: Where replies are kept.
+        limits: Caps and rates of the run.
+        lease_s: Seconds for which a request is ours; prolonged for as long as the run holds it.
+    """
+
+    def __init__(self, ledger: Ledger, limits: Limits, lease_s: float = _LEASE_S) -> None:
+        self.ledger, self.limits, self.lease_s = ledger, limits, lease_s
+        self.leased: set[str] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hf_emo_dist-ledger")
+        self._unsaved: list[tuple[Record, asyncio.Future[None]]] = []
+        self._some = asyncio.Event()
+        self._closing = False
+        self._problem: LedgerError | None = None
+
+    def start(self) -> None:
+        """Begins to store and to prolong, in the running event loop."""
+        self._tasks = [asyncio.create_task(self._save()), asyncio.create_task(self._prolong())]
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Runs a function of the ledger in its thread."""
+        # Shielded: a transaction that has begun ends, and its outcome is known.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function, *args))
+
+    async def reserve(self, claims: Sequence[Claim]) -> Reservation:
+        """Asks for leases, see `Ledger.reserve`."""
+
+        def reserve() -> Reservation:
+            got = self.ledger.reserve(claims, self.limits, self.lease_s)
+            self.leased.update(got.granted)  # here, so that they are known although who asks is cancelled
+            return got
+
+        return await self.call(reserve)
+
+    async def store(self, record: Record) -> None:
+        """Returns when the record is on disk. Records that wait together are written together.
+
+        Raises:
+            LedgerError: The ledger did not take it; the error says where it is.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unsaved.append((record, done))
+        self._some.set()
+        await done
+
+    async def close(self) -> None:
+        """Stores what is left, gives leases back and ends the thread."""
+        self._closing = True
+        self._some.set()
+        saver, prolonger = self._tasks
+        prolonger.cancel()
+        await asyncio.gather(saver, prolonger, return_exceptions=True)
+        try:
+            await self.call(lambda: self.ledger.release(sorted(self.leased)))
+        except LedgerError as error:  # they run out by themselves, or with this process
+            logger.warning("Leases could not be given back: %s", error)
+        self._thread.shutdown(wait=False)
+
+    async def _save(self) -> None:
+        while self._unsaved or not self._closing:
+            if not self._unsaved:
+                self._some.clear()
+                await self._some.wait()
+                continue
+            batch, self._unsaved = self._unsaved, []
+            problems = await self.call(self._write, [record for record, _ in batch])
+            for (record, done), problem in zip(batch, problems, strict=True):
+                if problem is None:
+                    self.leased.discard(record.key)
+                if done.done():  # who waited was cancelled
+                    continue
+                if problem is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(problem)
+
+    def _write(self, records: Sequence[Record]) -> list[Exception | None]:
+        try:
+            self.ledger.store(records)
+        except LedgerError as error:  # it has saved them elsewhere, and says where
+            if self._problem is None:
+                self._problem = error
+            else:  # one error is raised in the end: it has to hold what could be saved nowhere
+                self._problem.records += error.records
+                logger.error("%s", error)
+            return [self._problem] * len(records)
+        except Exception as error:  # noqa: BLE001 - one record that cannot be written must not take others with it
+            if len(records) == 1:
+                return [error]
+            return [problem for record in records for problem in self._write([record])]
+        return [None] * len(records)
+
+    async def _prolong(self) -> None:
+        """Replies may be slow, and pauses long: nobody else is to ask for the same meanwhile."""
+        while True:
+            await asyncio.sleep(self.lease_s / 4)
+            try:
+                await self.call(lambda: self.ledger.extend(sorted(self.leased), self.lease_s))
+            except LedgerError as error:  # the next one may succeed; a reply that cannot be stored ends the run
+                logger.warning("Leases could not be prolonged: %s", error)

@@ -1,0 +1,138 @@
+"""What a run did: votes, failures by id, requests, tokens and money, beside what was expected."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..types import FAILURES, OK, Record
+
+if TYPE_CHECKING:
+    from .estimate import Estimate
+
+__all__ = ["AnnotationIncomplete", "RunReport"]
+
+_SHOWN_IDS = 10
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        rows: Utterances that were gone through.
+        votes: Labels and distributions that came in this run.
+        stored_votes: Those that the ledger had already.
+        failures: Outcome to the ids of the rows concerned, one entry a reply; those that the ledger had already among them.
+        skipped: Row id to the reason why nothing was sent for it (its audio cannot be used).
+        requests: Requests that were sent, repeated ones included.
+        transport_errors: Kind of error (rate limit, server, connection, time-out) to how often it happened.
+        tokens: Kind to number.
+        cost_usd: Of this run, by the table of prices; None where a price is not known.
+        seconds: Wall-clock time.
+        model_versions: Models that said they answered, to replies.
+        stop_reason: Why the run stopped before its end; None if it did not.
+        mend: What to do about that.
+        estimate: What was expected, where it was asked for.
+    """
+
+    rows: int = 0
+    votes: int = 0
+    stored_votes: int = 0
+    failures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    skipped: dict[str, str] = field(default_factory=dict)
+    requests: int = 0
+    transport_errors: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    cost_usd: float | None = 0.0
+    seconds: float = 0.0
+    model_versions: Counter[str] = field(default_factory=Counter)
+    stop_reason: str | None = None
+    mend: str = ""
+    estimate: Estimate | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every annotator was asked about every usable clip, whatever it answered."""
+        return self.stop_reason is None
+
+    def count(self, record: Record, row_id: str, fresh: bool) -> None:
+        """Adds one reply."""
+        if record.outcome != OK:
+            self.failures[record.outcome].append(row_id)
+        elif fresh:
+            self.votes += 1
+        else:
+            self.stored_votes += 1
+        if not fresh:
+            return
+        for kind in ("prompt", "audio", "thinking", "output"):
+            self.tokens[kind] += getattr(record, f"{kind}_tokens") or 0
+        if record.model_version:
+            self.model_versions[record.model_version] += 1
+        # A request that got no reply, or was refused before the model saw it, costs nothing; any other without a price makes the sum unknown.
+        if record.outcome == OK or record.prompt_tokens is not None:
+            self.cost_usd = (
+                None if self.cost_usd is None or record.cost_usd is None else self.cost_usd + record.cost_usd
+            )
+
+    def summary(self) -> str:
+        """The report in a few lines."""
+        speed = f", {self.votes / self.seconds:.1f} a second" if self.votes and self.seconds > 0 else ""
+        lines = [
+            f"{self.rows} utterances: {self.votes} new votes, {self.stored_votes} from the ledger "
+            f"({self.requests} requests in {self.seconds:.1f} s{speed})."
+        ]
+        if self.requests:
+            tokens = ", ".join(f"{self.tokens[kind]:,} {kind}" for kind in ("prompt", "audio", "thinking", "output"))
+            lines.append(f"Tokens: {tokens} (audio is part of prompt). Cost: {_money(self.cost_usd)}.")
+            versions = ", ".join(f"{name} ({n})" for name, n in self.model_versions.most_common()) or "not stated"
+            lines.append(f"Answered by: {versions}.")
+        if self.estimate is not None and self.requests:
+            lines.append(f"Expected: {self.estimate.summary()}")
+        if self.transport_errors:
+            counts = ", ".join(f"{n} {kind}" for kind, n in self.transport_errors.most_common())
+            lines.append(f"Repeated after errors in transport: {counts}.")
+        for outcome, ids in sorted(self.failures.items()):
+            shown = ", ".join(list(dict.fromkeys(ids))[:_SHOWN_IDS])
+            more = " and more" if len(set(ids)) > _SHOWN_IDS else ""
+            lines.append(f"No vote, {len(ids)} × {outcome} ({FAILURES[outcome]}): {shown}{more}.")
+        if self.failures:
+            lines.append("Failures are not asked again unless `retry_failed` says so.")
+        if self.skipped:
+            first = next(iter(self.skipped))
+            shown = ", ".join(list(self.skipped)[:_SHOWN_IDS]) + (" and more" if len(self.skipped) > _SHOWN_IDS else "")
+            lines.append(f"Not sent, {len(self.skipped)} clips: {shown}. {first}: {self.skipped[first]}")
+        if self.stop_reason is not None:
+            lines.append(f"STOPPED: {self.stop_reason} {self.mend}".rstrip())
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        # Not `asdict`, which cannot copy a defaultdict in Python 3.11.
+        values = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
+        values["estimate"] = None if self.estimate is None else self.estimate.to_dict()
+        return values
+
+
+def _money(cost_usd: float | None) -> str:
+    return "unknown (no price for this model)" if cost_usd is None else f"${cost_usd:,.4f}"
+
+
+class AnnotationIncomplete(RuntimeError):
+    """A run stopped before its end: budget, Ctrl-C, a wrong key, another model answering. All that came is in the ledger.
+
+    Attributes:
+        report: What the run did; `report.stop_reason` says why it stopped.
+    """
+
+    def __init__(self, report: RunReport) -> None:
+        super().__init__(
+            f"The annotation is not complete: {report.stop_reason} {report.mend} "
+            "Every reply that came is in the ledger; the same call goes on from there."
+        )
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:  # `map` with several processes sends it to its parent
+        return (type(self), (self.report,))

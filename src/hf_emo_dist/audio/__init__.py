@@ -1,0 +1,23 @@
+"""Clips of any row shape: decoding, resampling, hashing, cutting, and the check of a whole data set."""
+
+from .._lazy import lazy_attributes
+
+_NAMES = {
+    "AudioError": "decoding",
+    "AudioProblem": "check",
+    "AudioReport": "check",
+    "LongAudio": "decoding",
+    "MAX_SECONDS": "decoding",
+    "MIN_SAMPLES": "decoding",
+    "SAMPLING_RATE": "decoding",
+    "audio_hash": "clips",
+    "check_audio": "check",
+    "check_long_audio": "decoding",
+    "encode_flac": "clips",
+    "encode_wav": "clips",
+    "load_audio": "clips",
+    "problem_of": "check",
+    "windows": "clips",
+}
+__all__ = list(_NAMES)
+__getattr__ = lazy_attributes(__name__, _NAMES)

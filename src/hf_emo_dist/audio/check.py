@@ -1,0 +1,223 @@
+"""Find the clips of a whole data set that cannot be used, before training starts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .decoding import (
+    MAX_SECONDS,
+    MENDS,
+    MIN_SAMPLES,
+    SAMPLING_RATE,
+    AudioError,
+    BadClip,
+    LongAudio,
+    check_long_audio,
+    decode,
+    decode_bytes,
+    lost_bytes,
+    need,
+    source_bytes,
+    to_mono,
+)
+
+__all__ = ["AudioProblem", "AudioReport", "check_audio", "problem_of"]
+
+
+@dataclass(frozen=True)
+class AudioProblem:
+    """What is wrong with one clip.
+
+    Attributes:
+        row_id: The row's id, or its number as a string.
+        kind: ``missing``, ``corrupt``, ``empty``, ``silent``, ``non_finite``, ``too_short`` or ``too_long``.
+        detail: What was found.
+        mend: What to do about it.
+    """
+
+    row_id: str
+    kind: str
+    detail: str
+    mend: str
+
+
+def _inspect(value: Any, long_audio: str, max_seconds: float, silence_dbfs: float) -> tuple[float, BadClip | None]:
+    """Return the clip's duration in seconds (NaN if unknown) and the first thing that is wrong with it."""
+    seconds = math.nan
+    try:
+        data = source_bytes(value) if value is not None else None
+        samples, rate = decode(value, SAMPLING_RATE) if data is None else decode_bytes(data)
+        seconds = samples.shape[0] / rate
+        mono = to_mono(samples)
+        lost = lost_bytes(data or b"")
+        if lost:
+            raise BadClip("corrupt", f"the file breaks off: {lost} bytes fewer than its header says")
+        length = int(mono.size * SAMPLING_RATE / rate + 0.5)  # As soxr rounds.
+        if length < MIN_SAMPLES:
+            raise BadClip("too_short", f"{length} samples at {SAMPLING_RATE} Hz give no audio token")
+        # Without its mean: a constant offset is no sound.
+        level = 20.0 * math.log10(max(float(np.std(mono, dtype=np.float64)), 1e-10))
+        if level < silence_dbfs:
+            raise BadClip("silent", f"RMS level {level:.0f} dBFS, under {silence_dbfs:g} dBFS")
+        if long_audio == "error" and length > int(max_seconds * SAMPLING_RATE):
+            raise BadClip("too_long", f"{seconds:.2f} s, over {max_seconds:g} s")
+    except BadClip as bad:
+        return seconds, bad
+    return seconds, None
+
+
+def problem_of(
+    value: Any,
+    row_id: Any = None,
+    long_audio: LongAudio = "error",
+    max_seconds: float = MAX_SECONDS,
+    silence_dbfs: float = -70.0,
+) -> AudioProblem | None:
+    """Say what is wrong with one clip: the first that holds of the kinds of :class:`AudioProblem`, or ``None``.
+
+    Arguments as for :func:`check_audio`.
+
+    >>> problem_of(np.zeros(16000), row_id="a").kind
+    'silent'
+    """
+    _, bad = _inspect(value, long_audio, max_seconds, silence_dbfs)
+    return None if bad is None else AudioProblem(str(row_id), bad.kind, bad.detail, MENDS[bad.kind])
+
+
+@dataclass(frozen=True)
+class AudioReport:
+    """What :func:`check_audio` found.
+
+    Attributes:
+        num_rows: Rows that were looked at.
+        problems: In the order of the rows, at most one a row.
+        durations: float64 array (num_rows,), in seconds; NaN where the clip could not be decoded.
+    """
+
+    num_rows: int
+    problems: list[AudioProblem] = field(default_factory=list)
+    durations: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+    def summary(self, max_ids: int = 10) -> str:
+        """List the problems by kind, with the count, the first `max_ids` ids, an example and the mend."""
+        if self.ok:
+            return f"{self.num_rows} clips checked: no problem ({np.sum(self.durations) / 3600:.2f} h of audio)."
+        lines = [f"{len(self.problems)} of {self.num_rows} clips cannot be used as they are:"]
+        for kind in MENDS:
+            group = [problem for problem in self.problems if problem.kind == kind]
+            if group:
+                ids = ", ".join(problem.row_id for problem in group[:max_ids])
+                more = f" and {len(group) - max_ids} more" if len(group) > max_ids else ""
+                lines.append(f"- {kind} ({len(group)}): {ids}{more}. {group[0].row_id}: {group[0].detail}.")
+                lines.append(f"  Mend: {group[0].mend}.")
+        return "\n".join(lines)
+
+    def raise_if_any(self) -> None:
+        """Raise an :class:`AudioError` with the summary unless :attr:`ok`."""
+        if not self.ok:
+            error = AudioError(self.summary())
+            error.kind = self.problems[0].kind
+            raise error
+
+
+def check_audio(
+    dataset: Any,
+    column: str = "audio",
+    id_column: str = "id",
+    long_audio: LongAudio = "error",
+    num_workers: int | None = None,
+    silence_dbfs: float = -70.0,
+    progress: bool = True,
+    max_seconds: float = MAX_SECONDS,
+) -> AudioReport:
+    """Decode every clip of a data set once and list those that cannot be used, before training starts.
+
+    Only a few clips are in memory at a time. Decoding runs in threads: libsndfile works outside Python's lock.
+
+    Args:
+        dataset: A ``datasets.Dataset`` (one split), or any iterable of rows (dicts).
+        column: Column of the audio, in any shape that :func:`load_audio` takes.
+        id_column: Column of the ids; where there is none, rows are named by their number.
+        long_audio: What training will do with clips over `max_seconds`; they are a problem with ``"error"`` only.
+        num_workers: Threads. Default: one a core, at most 8.
+        silence_dbfs: A clip is silent whose RMS level, its mean taken off, is under this, in dB of full scale.
+        progress: Whether to show a progress bar.
+        max_seconds: Longest clip, in seconds.
+
+    Returns:
+        The problems and the durations.
+
+    Raises:
+        KeyError: There is no such column.
+        TypeError: `dataset` holds several splits.
+
+    Example:
+        >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 16000)
+        >>> rows = [{"id": "good", "audio": noise}, {"id": "bad", "audio": b"no audio"}]
+        >>> [(problem.row_id, problem.kind) for problem in check_audio(rows, progress=False).problems]
+        [('bad', 'corrupt')]
+    """
+    from tqdm.auto import tqdm
+
+    if isinstance(dataset, Mapping):
+        raise TypeError(f"This holds several splits ({', '.join(dataset)}). Mend: check one at a time, dataset[split].")
+    check_long_audio(long_audio)
+    total = len(dataset) if hasattr(dataset, "__len__") else None
+    workers = num_workers or min(8, os.cpu_count() or 1)
+    durations: list[float] = []
+    problems: list[AudioProblem] = []
+    waiting: deque[tuple[str, Future[tuple[float, BadClip | None]]]] = deque()
+    if total:
+        need("soundfile")  # One clear error, not one a row.
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=total, desc="Checking audio", unit="clip", disable=not progress) as bar,
+    ):
+
+        def settle() -> None:
+            row_id, future = waiting.popleft()
+            seconds, bad = future.result()
+            durations.append(seconds)
+            if bad is not None:
+                problems.append(AudioProblem(row_id, bad.kind, bad.detail, MENDS[bad.kind]))
+            bar.update()
+
+        for row_id, value in _clips(dataset, column, id_column):
+            waiting.append((row_id, pool.submit(_inspect, value, long_audio, max_seconds, silence_dbfs)))
+            if len(waiting) >= 2 * workers:
+                settle()
+        while waiting:
+            settle()
+    return AudioReport(len(durations), problems, np.asarray(durations, dtype=np.float64))
+
+
+def _clips(dataset: Any, column: str, id_column: str) -> Iterator[tuple[str, Any]]:
+    """Yield id and audio of each row, encoded where the data set can give it so."""
+    if hasattr(dataset, "column_names") and hasattr(dataset, "cast_column"):
+        from datasets import Audio
+
+        names = dataset.column_names or [column]
+        if column in names:
+            dataset = dataset.select_columns([name for name in (id_column, column) if name in names])
+            feature = (dataset.features or {}).get(column)
+            if isinstance(feature, Audio) and feature.decode:
+                dataset = dataset.cast_column(column, Audio(sampling_rate=feature.sampling_rate, decode=False))
+    for index, row in zip(itertools.count(), dataset, strict=False):
+        if column not in row:
+            raise KeyError(f"No column {column!r} among {', '.join(row)}. Mend: pass column=... with the audio's name.")
+        yield str(row.get(id_column, index)), row[column]

@@ -1,0 +1,141 @@
+"""What a user hands to the pipeline → a name, a waveform and what else the model hears of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import clips as audio_room
+from .decoding import clip_error
+
+__all__ = ["Clip", "name_of", "open_clip"]
+
+URL_TIMEOUT = 60.0  # seconds without any answer
+
+
+@dataclass
+class Clip:
+    """One recording, cut into windows that the model can hear; `distributions[i]` is filled when window i has been predicted.
+
+    Attributes:
+        name: the path, URL or id that messages and tables show.
+        windows: waveforms (T_i,) float32 at 16 kHz, one after the other.
+        error: why it cannot be predicted; there are no windows then.
+    """
+
+    name: str
+    windows: list[np.ndarray] = field(default_factory=list)
+    transcript: str | None = None
+    speaker: str | None = None
+    error: Exception | None = None
+    distributions: list[np.ndarray | None] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an error or a distribution for every window."""
+        return self.error is not None or all(value is not None for value in self.distributions)
+
+
+def name_of(value: Any, number: int) -> str:
+    """What to call an input: its path, URL (without the query, which may hold a signature) or id, else its number.
+
+    Example:
+        >>> name_of("a/b.wav", 0), name_of("https://host/c.wav?token=abc", 1), name_of({"id": "x", "audio": b""}, 2), name_of(b"", 3)
+        ('a/b.wav', 'https://host/c.wav', 'x', 'input 3')
+    """
+    if isinstance(value, str | os.PathLike):
+        text = os.fspath(value)
+        return text.partition("?")[0] if _is_url(text) else text
+    if isinstance(value, Mapping):
+        audio = value.get("audio")
+        for found in (value.get("id"), value.get("path"), audio.get("path") if isinstance(audio, Mapping) else None):
+            if found is not None:
+                return str(found)
+        if isinstance(audio, str | os.PathLike):
+            return name_of(audio, number)
+    return f"input {number}"
+
+
+def open_clip(
+    value: Any,
+    name: str,
+    *,
+    transcript: str | None = None,
+    speaker: str | None = None,
+    sampling_rate: int = audio_room.SAMPLING_RATE,
+    window_seconds: float = audio_room.MAX_SECONDS,
+) -> Clip:
+    """Reads one input.
+
+    Args:
+        value: a path; an http(s) URL; the bytes of a file; an array or tensor (T,), (C, T) or (T, C) at `sampling_rate`;
+            ``{"array" or "raw", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; or a data set row with `audio`
+            in any of these shapes and, where known, `transcript`, `speaker` and `id`.
+        name: what messages call it.
+        transcript: the words; a row's own where it is None.
+        speaker: who speaks; a row's own where it is None.
+        sampling_rate: of bare arrays, in Hz.
+        window_seconds: a longer clip is cut into the fewest windows of equal length that are no longer than this.
+
+    Raises:
+        AudioError: the clip cannot be used; the message names it.
+
+    Example:
+        >>> len(open_clip(np.ones(70 * 16000), "a").windows)
+        3
+    """
+    if isinstance(value, Mapping) and "audio" in value:
+        transcript = value.get("transcript") if transcript is None else transcript
+        speaker = value.get("speaker") if speaker is None else speaker
+        value = value["audio"]
+    if isinstance(value, str) and _is_url(value):
+        value = _download(value, name)
+    elif isinstance(value, Mapping) and "raw" in value:
+        value = {**value, "array": value["raw"]}
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray | list | tuple):
+        value = {"array": value, "sampling_rate": sampling_rate}
+    elif isinstance(value, Mapping) and hasattr(value.get("array"), "detach"):
+        value = {**value, "array": value["array"].detach().cpu().numpy()}
+    waveform = audio_room.load_audio(value, row_id=name)
+    if len(waveform) < audio_room.MIN_SAMPLES:
+        raise clip_error("too_short", f"{len(waveform)} samples give no audio token", name)
+    windows = audio_room.windows(waveform, window_seconds, long_audio="window", row_id=name)
+    return Clip(name, windows, transcript, speaker, distributions=[None] * len(windows))
+
+
+def check_window(seconds: float) -> float:
+    """`seconds` if a window may be so long.
+
+    Raises:
+        ValueError: it is under 0.1 or over 30.
+    """
+    if not (math.isfinite(seconds) and 0.1 <= seconds <= audio_room.MAX_SECONDS):
+        raise ValueError(
+            f"window_seconds={seconds} must lie between 0.1 and {audio_room.MAX_SECONDS:g}, the longest clip that the model hears"
+        )
+    return float(seconds)
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def _download(url: str, name: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=URL_TIMEOUT) as response:
+            data: bytes = response.read()
+            return data
+    except urllib.error.HTTPError as error:
+        raise clip_error("missing", f"the server answered {error.code} ({error.reason})", name) from None
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or type(error).__name__
+        raise clip_error("missing", f"nothing could be fetched ({reason})", name) from None

@@ -1,0 +1,208 @@
+"""The augmentation step of a recipe: settings as arguments, and one function that balances the training split of a data set."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._lazy import need
+from .dime import DiMEAug, join
+from .features import FEATURE_KINDS, column_matrix, compute_features
+from .plan_report import PlanReport
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+__all__ = ["AugmentationArguments", "augment_splits", "check_augmentation"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class AugmentationArguments:
+    """How training data is augmented; for ``TrlParser``, beside other arguments.
+
+    Example:
+        >>> AugmentationArguments(augment="paper").dime(["angry", "sad"]).target
+        'dominant'
+    """
+
+    augment: str = field(
+        default="none", metadata={"help": "DiME-Aug preset for the training split: none, default or paper."}
+    )
+    augment_seed: int = field(default=0, metadata={"help": "Seed of the plan."})
+    augment_features: str | None = field(
+        default=None,
+        metadata={
+            "help": "Features of the neighbours, comma separated: paper, backbone, text, lexical, or a column. Default: the preset's."
+        },
+    )
+    augment_backbone: str | None = field(
+        default=None, metadata={"help": "Checkpoint whose audio tower makes the features: a Hub id or a local folder."}
+    )
+    augment_target: str | None = field(
+        default=None,
+        metadata={
+            "help": "mass, dominant, a number of rows, or rows by emotion such as sad=500,angry=500. Default: the preset's."
+        },
+    )
+    augment_target_ratio: float | None = field(
+        default=None, metadata={"help": "Level to reach, as a share of the largest emotion. Default: the preset's."}
+    )
+    augment_neighbours: str | None = field(
+        default=None, metadata={"help": "Who may be mixed: distribution, dominant or any. Default: the preset's."}
+    )
+    augment_speakers: str = field(default="any", metadata={"help": "Speakers that are mixed: any, different or same."})
+    augment_lengths: str = field(default="align", metadata={"help": "The shorter clip: align, pad or loop."})
+    augment_space: str = field(
+        default="waveform",
+        metadata={"help": "waveform; or embedding, for training with mix_embeddings: true."},
+    )
+    augment_num_proc: int | None = field(default=None, metadata={"help": "Processes for features and mixing."})
+    augment_examples: int = field(default=8, metadata={"help": "Mixed clips on the listening page; 0 writes none."})
+
+    def __post_init__(self) -> None:
+        if self.augment not in ("none", "default", "paper"):
+            raise ValueError(f"augment={self.augment!r} is not known; use none, default or paper")
+        if self.augment_space not in ("waveform", "embedding"):
+            raise ValueError(f"augment_space={self.augment_space!r} is not known; use waveform or embedding")
+        if self.augment != "none":
+            self.dime(None)  # what does not fit is said before anything is computed
+
+    def dime(self, emotions: Sequence[str] | None) -> DiMEAug:
+        """The :class:`DiMEAug` of these settings.
+
+        Raises:
+            ValueError: A setting is not known or out of range.
+        """
+        return DiMEAug(
+            emotions=emotions,
+            seed=self.augment_seed,
+            preset=self.augment if self.augment != "none" else "default",
+            backbone=self.augment_backbone,
+            features=_names(self.augment_features),
+            target=_target(self.augment_target),
+            target_ratio=self.augment_target_ratio,
+            neighbours=self.augment_neighbours,
+            speakers=self.augment_speakers,
+            lengths=self.augment_lengths,  # type: ignore[arg-type]
+            num_proc=self.augment_num_proc,
+        )
+
+
+def _names(text: str | None) -> list[str] | None:
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    return names or None
+
+
+def _target(text: str | None) -> Any:
+    if text is None or text in ("mass", "dominant"):
+        return text
+    if text.isdigit():
+        return int(text)
+    try:
+        return {name.strip(): int(number) for name, number in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise ValueError(
+            f"augment_target={text!r} is not known; use mass, dominant, a number, or rows by emotion such as sad=500,angry=500"
+        ) from error
+
+
+def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
+    """Tries on one row what augmenting will need, so that it is missed before hours or money are spent on what comes first.
+
+    Raises:
+        ValueError, OSError: A column of features is not there or holds none, or the backbone cannot be loaded.
+        ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's features.
+    """
+    if not len(rows):
+        return
+    need("faiss", "DiMEAug")
+    need("matplotlib", "the plot of the class mass")
+    one = rows.select(range(1))
+    for kind in settings.dime(None).features or ():
+        if kind not in FEATURE_KINDS:
+            column_matrix(one, kind)
+            continue
+        try:
+            compute_features(one, kind, settings.augment_backbone)
+        except OSError as error:
+            raise OSError(f"The backbone {settings.augment_backbone!r} cannot be loaded: {error}") from error
+
+
+def augment_splits(
+    splits: DatasetDict | Mapping[str, Any],
+    settings: AugmentationArguments,
+    output_dir: str | Path,
+    *,
+    emotions: Sequence[str] | None = None,
+    train_split: str = "train",
+    notes: Sequence[str] = (),
+) -> tuple[DatasetDict, PlanReport | None]:
+    """Augments the training split alone, and writes what was done into a folder.
+
+    The folder gets ``augmentation.md`` and ``augmentation.json`` (class mass before and after, warnings, what could not be mixed),
+    ``augmentation_plan.parquet``, ``class_mass.png`` and ``mixed_clips.html``, a page to listen to.
+
+    Args:
+        splits: Data sets of the data contract; only `train_split` is changed.
+        settings: What to do; ``augment="none"`` gives the splits as they are.
+        output_dir: Folder of the report.
+        emotions: The label set. Default: the fields of `emotion_distribution`.
+        train_split: Name of the training split.
+        notes: Shown on plot and page, such as ``simulated data``.
+
+    Returns:
+        The splits, and the plan's report (`None` without augmentation). The other splits have the same columns, filled with null,
+        so that all can be written together.
+
+    Raises:
+        ValueError: There is no such split, or see :meth:`DiMEAug.plan`.
+        ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's features.
+
+    Example:
+        >>> splits, report = augment_splits(dataset, AugmentationArguments(augment="default"), "out")  # doctest: +SKIP
+    """
+    from datasets import DatasetDict
+
+    from .class_mass import class_mass_plot
+    from .listening_page import write_listening_page
+    from .plan import undecoded, with_mix_columns
+
+    if settings.augment == "none":
+        return DatasetDict(splits), None
+    if train_split not in splits:
+        raise ValueError(
+            f"There is no split {train_split!r} to augment (there are {', '.join(splits)}). Mend: name another."
+        )
+    folder = Path(output_dir)
+    plan = settings.dime(emotions).plan(splits[train_split])
+    mixed, problems = plan.map_with_problems(num_proc=settings.augment_num_proc, space=settings.augment_space)
+    pairs = settings.augment_space == "embedding"
+    result = {
+        name: join(plan, mixed, settings.augment_space)
+        if name == train_split
+        else with_mix_columns(undecoded(rows), pairs=pairs)
+        for name, rows in splits.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    plan.save(folder / "augmentation_plan.parquet")
+    text = plan.report.to_markdown()
+    if problems:
+        text += "".join(f"Could not be mixed: {row_id}: {reason}\n" for row_id, reason in problems.items())
+    (folder / "augmentation.md").write_text(text, encoding="utf-8")
+    about = {**plan.report.to_dict(), "rows_written": len(mixed), "not_mixed": problems}
+    (folder / "augmentation.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    class_mass_plot(plan.report, folder / "class_mass.png", notes=notes)
+    if settings.augment_examples and len(mixed):
+        heard = mixed
+        if pairs:  # there is no mixed waveform of the training's own; one is made for the page
+            chosen = plan.rows.select(range(0, len(plan.rows), max(1, len(plan.rows) // settings.augment_examples)))
+            heard = type(plan)(chosen, plan.report, plan.dataset, plan.mixer).map()
+        write_listening_page(plan, heard, folder / "mixed_clips.html", number=settings.augment_examples, notes=notes)
+    logger.info("%d mixed rows beside %d utterances", len(mixed), plan.report.rows_before)
+    return DatasetDict(result), plan.report

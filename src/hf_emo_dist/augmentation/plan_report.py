@@ -1,0 +1,142 @@
+"""What a plan does to a data set, before any audio is mixed: class mass before and after, and where it is redundant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..distributions import FloatArray
+
+__all__ = ["PlanReport", "redundancy_warnings"]
+
+
+@dataclass
+class PlanReport:
+    """What a plan changes.
+
+    Attributes:
+        emotions: K labels, the order of all lists.
+        rows_before, rows_added: Utterances, and mixed rows that are planned.
+        mass_before, mass_after: Expected class mass: the sum of the distributions, in utterances.
+        counts_before, counts_after: Rows by dominant emotion.
+        balance: The balance that was aimed at, shares.
+        sources: Utterances that at least one planned row is mixed from.
+        uses_mean, uses_most: Planned rows that a source stands in, on average over what it is used for, and at most.
+        unmet: Emotion to the reason why its target was not reached.
+        left_out: Reason to the ids of rows that are not mixed.
+        warnings: Where the plan is redundant or falls short.
+        index, recall: The index that was searched, and the share of the exact neighbours it found (None: all).
+        settings: Of :class:`DiMEAug`.
+    """
+
+    emotions: list[str]
+    rows_before: int
+    rows_added: int
+    mass_before: list[float]
+    mass_after: list[float]
+    counts_before: list[int]
+    counts_after: list[int]
+    balance: list[float]
+    sources: int
+    uses_mean: float
+    uses_most: int
+    unmet: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    index: str = "exact"
+    recall: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PlanReport:
+        """What :meth:`to_dict` gave."""
+        return cls(**values)
+
+    def to_markdown(self) -> str:
+        """The table of class mass, and everything a reader must know, in Markdown."""
+        before, after = np.array(self.mass_before), np.array(self.mass_after)
+        lines = [
+            f"{self.rows_before} utterances, {self.rows_added} mixed rows from {self.sources} of them.",
+            "",
+            "| emotion | mass before | after | share before | after | wanted | rows by dominant emotion before | after |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        shares = before / max(before.sum(), 1e-12), after / max(after.sum(), 1e-12)
+        for k, name in enumerate(self.emotions):
+            lines.append(
+                f"| {name} | {before[k]:.1f} | {after[k]:.1f} | {shares[0][k]:.3f} | {shares[1][k]:.3f} | {self.balance[k]:.3f} | "
+                f"{self.counts_before[k]} | {self.counts_after[k]} |"
+            )
+        if self.rows_added:
+            lines += [
+                "",
+                f"A source stands in {self.uses_mean:.1f} planned rows on average, in {self.uses_most} at most.",
+            ]
+        if self.recall is not None:
+            lines.append(f"Neighbours by {self.index}: {100 * self.recall:.1f} % of the exact ones on a sample.")
+        lines += [f"Not reached: {name}: {reason}." for name, reason in self.unmet.items()]
+        for reason, ids in self.left_out.items():
+            lines.append(f"Left out, {reason}: {len(ids)} ({', '.join(ids[:5])}{', ...' if len(ids) > 5 else ''}).")
+        lines += [f"Warning: {text}" for text in self.warnings]
+        return "\n".join(lines) + "\n"
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+
+def redundancy_warnings(
+    before: FloatArray,
+    after: FloatArray,
+    balance: FloatArray | None,
+    rows: int,
+    added: int,
+    uses_mean: float,
+    sources: int,
+) -> list[str]:
+    """Where augmentation is redundant: it hardly changes the class mass, or repeats a few utterances.
+
+    Args:
+        before, after: (K,) mass.
+        balance: (K,) wanted shares; None where counts were asked for, and any change of the mass is meant.
+        rows, added: Utterances and planned rows.
+        uses_mean: Planned rows that a source stands in on average, each source weighed by its use.
+        sources: Utterances that are used.
+
+    Example:
+        >>> redundancy_warnings(np.array([50.0, 50.0]), np.array([75.0, 75.0]), np.array([0.5, 0.5]), 100, 50, 1.0, 100)[0][:52]
+        '50 mixed rows hardly change the balance of the class'
+    """
+    found: list[str] = []
+    if not added:
+        return found
+
+    def distance(mass: FloatArray, wanted: FloatArray) -> float:
+        return 0.5 * float(np.abs(mass / mass.sum() - wanted / wanted.sum()).sum())
+
+    if balance is None:
+        gain, told = distance(after, before), "of the classes"
+    else:
+        far = distance(before, balance), distance(after, balance)
+        gain, told = (
+            far[0] - far[1],
+            f"of the classes (distance to the wanted one {far[0]:.3f} before, {far[1]:.3f} after)",
+        )
+    # a row can at most move its own share of the mass
+    if gain < 0.1 * added / (rows + added):
+        found.append(
+            f"{added} mixed rows hardly change the balance {told}: they are redundant, and may cost accuracy. Mend: lower target_ratio, "
+            "or do not augment this data."
+        )
+    if uses_mean > 20:
+        found.append(
+            f"the mixed rows repeat few utterances: {sources} sources, each in {uses_mean:.0f} of them on average. Mend: lower target_ratio or "
+            "max_repeats, or record more utterances of the rare emotions."
+        )
+    return found

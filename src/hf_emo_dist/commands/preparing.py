@@ -1,0 +1,38 @@
+"""What the subcommands `estimate` and `annotate`, and `recipes/prepare.py`, share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from ..annotation.run.run_report import AnnotationIncomplete
+from ..annotation.types import FatalError
+from ..preparation.prepare import estimate_preparation, prepare_dataset
+from ..preparation.settings import PrepareSettings
+
+__all__ = ["prepare"]
+
+
+def prepare(settings: PrepareSettings, write: Callable[[str], object] | None = None) -> None:
+    """Prepare a data set, or with `dry_run` tell what annotating it will take.
+
+    Raises:
+        ValueError, OSError: Something does not fit; the message says what to do.
+        SystemExit: With status 3, when a run had to stop: what came is in the ledger, and the same command goes on.
+    """
+    write = write or sys.stdout.write
+    try:
+        if settings.dry_run:
+            for split, estimate in estimate_preparation(settings).items():
+                write(f"{split}:\n{estimate.table()}\n")
+            return
+        for split, report in prepare_dataset(settings).items():
+            write(f"{split}: {report.summary()}\n")
+        write(f"Wrote {settings.output}\n")
+    except AnnotationIncomplete as stop:
+        sys.stderr.write(
+            f"{stop.report.summary()}\nEvery reply that came is in the ledger; the same command goes on from there.\n"
+        )
+        raise SystemExit(3) from None
+    except FatalError as error:
+        raise ValueError(str(error)) from error

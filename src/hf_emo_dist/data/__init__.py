@@ -1,0 +1,29 @@
+"""One data set: opened, read, written, split into folds, mapped to other labels."""
+
+from .._lazy import lazy_attributes
+
+_NAMES = {
+    "DatasetLoadError": "loading",
+    "NoVotesError": "label_map",
+    "SplitError": "folds",
+    "add_fold_column": "folds",
+    "build_dataset": "writing",
+    "check_speaker_disjoint": "splits",
+    "check_splits": "folds",
+    "describe_dataset": "summary",
+    "dominant_classes": "label_map",
+    "emotions_of": "loading",
+    "folds_from_column": "splits",
+    "load_emotion_dataset": "loading",
+    "map_distributions": "label_map",
+    "random_utterance_split": "folds",
+    "read_vote_source": "loading",
+    "row_features": "writing",
+    "session_folds": "folds",
+    "speaker_disjoint_split": "splits",
+    "speaker_folds": "splits",
+    "splits_from_folds": "folds",
+    "write_dataset": "writing",
+}
+__all__ = list(_NAMES)
+__getattr__ = lazy_attributes(__name__, _NAMES)

@@ -1,0 +1,210 @@
+"""Opening a data set by folder, file or Hub id, with errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .label_map import refuse_without_votes
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+__all__ = ["DatasetLoadError", "emotions_of", "load_emotion_dataset", "read_vote_source"]
+
+
+class DatasetLoadError(ValueError):
+    """A data set, or a part of it, that cannot be opened."""
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _load_local(path: Path, split: str | None) -> Any:
+    import pyarrow as pa
+    from datasets import load_dataset, load_from_disk
+    from datasets.exceptions import DatasetGenerationError
+
+    if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
+        return load_from_disk(str(path))
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        raise DatasetLoadError(
+            f"{path} holds no Parquet files. Mend: give a folder that dataset_scripts/ wrote, such as the OUTPUT of "
+            "from_table.py."
+        )
+    if path.is_file() and path.suffix != ".parquet":
+        raise DatasetLoadError(
+            f"{path} is not a Parquet file. Mend: turn a table and its audio into a data set with "
+            "dataset_scripts/from_table.py."
+        )
+    try:
+        if path.is_file():
+            return load_dataset("parquet", data_files=str(path), split=split)
+        return load_dataset(str(path), split=split)
+    except (DatasetGenerationError, pa.ArrowException, OSError) as error:
+        raise DatasetLoadError(
+            f"The data set at {path} cannot be read: {_first_line(error.__cause__ or error)} Mend: write it again."
+        ) from error
+
+
+def _load_hub(name: str, split: str | None, revision: str | None) -> Any:
+    from datasets import load_dataset
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    hint = "Mend: check the spelling, that it is public or that you are logged in, and your connection."
+    try:
+        validate_repo_id(name)  # before anything is asked of the network
+        return load_dataset(name, split=split, revision=revision)
+    except HFValidationError as error:
+        raise DatasetLoadError(
+            f"Nothing at {name!r}, and it is not a Hub id such as 'owner/name'. Mend: check the path."
+        ) from error
+    except (OSError, HfHubHTTPError) as error:
+        # DatasetNotFoundError, OfflineModeIsEnabled and every connection error are OSErrors.
+        raise DatasetLoadError(
+            f"Nothing at {name!r}, and no such data set can be reached on the Hub ({_first_line(error)}). {hint}"
+        ) from error
+
+
+def _undecoded(dataset: Dataset, source: str) -> Dataset:
+    """Keep audio as bytes: decoding by ``datasets`` would need torchcodec."""
+    from datasets import Audio, Value
+
+    if "audio" not in dataset.column_names:
+        raise DatasetLoadError(
+            f"{source} has no column 'audio' (there are {', '.join(dataset.column_names)}). "
+            "Mend: rename the column that holds the clips to 'audio'."
+        )
+    feature = dataset.features["audio"]
+    if isinstance(feature, Audio):
+        if not feature.decode:
+            return dataset
+        return dataset.cast_column("audio", Audio(sampling_rate=feature.sampling_rate or 16000, decode=False))
+    is_path = isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+    if is_path or (isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}):
+        return dataset.cast_column("audio", Audio(sampling_rate=16000, decode=False))
+    return dataset
+
+
+def load_emotion_dataset(
+    path_or_id: str | Path, split: str | None = None, revision: str | None = None
+) -> Dataset | DatasetDict:
+    """Open a data set with its audio left as bytes.
+
+    Args:
+        path_or_id: A Parquet folder, one Parquet file, a ``save_to_disk`` folder, or a Hub id such as ``"owner/name"``.
+        split: One split; also a slice such as ``"train[:100]"``. Default: all of them.
+        revision: Branch, tag or commit, for a Hub id.
+
+    Returns:
+        A ``Dataset`` for one split, else a ``DatasetDict``.
+
+    Raises:
+        DatasetLoadError: There is nothing there, the split does not exist (the message lists those that do), or there
+            is no ``audio`` column.
+
+    Example:
+        >>> load_emotion_dataset("./no/such/folder")
+        Traceback (most recent call last):
+        ...
+        hf_emo_dist.data.loading.DatasetLoadError: Nothing at './no/such/folder'. Mend: check the path.
+    """
+    from datasets import Dataset, DatasetDict
+
+    name = str(path_or_id)
+    path = Path(name).expanduser()
+    is_slice = split is not None and any(sign in split for sign in "[+")
+    asked = split if is_slice else None
+    try:
+        if path.exists():
+            loaded = _load_local(path, asked)
+        elif isinstance(path_or_id, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
+            raise DatasetLoadError(f"Nothing at {name!r}. Mend: check the path.")
+        else:
+            loaded = _load_hub(name, asked, revision)
+    except ValueError as error:
+        if asked is None or isinstance(error, DatasetLoadError):
+            raise
+        raise DatasetLoadError(
+            f"{name!r} has no split {split!r}: {_first_line(error)} Mend: ask for one of them."
+        ) from error
+    if isinstance(loaded, Dataset):
+        if split is not None and not is_slice:
+            raise DatasetLoadError(f"{name!r} is a single data set without splits. Mend: leave the split out.")
+        return _undecoded(loaded, repr(name))
+    if split is not None:
+        if split not in loaded:
+            raise DatasetLoadError(
+                f"{name!r} has no split {split!r}: there are {', '.join(loaded)}. Mend: ask for one of them."
+            )
+        return _undecoded(loaded[split], f"{name!r}, split {split!r},")
+    return DatasetDict({key: _undecoded(value, f"{name!r}, split {key!r},") for key, value in loaded.items()})
+
+
+def emotions_of(dataset: Dataset | DatasetDict, column: str = "human_distribution") -> tuple[str, ...]:
+    """Return the emotions of a data set: the fields of a distribution column, in their order.
+
+    Args:
+        dataset: One split or several; of several the first is read.
+        column: A distribution column, that is, a struct with one float field an emotion.
+
+    Returns:
+        The emotions.
+
+    Raises:
+        ValueError: There is no such column, or it is not a struct.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> emotions_of(Dataset.from_list([{"human_distribution": {"angry": 0.5, "sad": 0.5}}]))
+        ('angry', 'sad')
+    """
+    from datasets import Dataset
+
+    first = dataset if isinstance(dataset, Dataset) else next(iter(dataset.values()))
+    refuse_without_votes(first.column_names, column)
+    if column not in first.column_names:
+        raise ValueError(
+            f"There is no column {column!r} (there are {', '.join(first.column_names)}). "
+            "Mend: run combine_votes over the data set, or name its emotions."
+        )
+    feature = first.features[column]
+    if not isinstance(feature, Mapping):
+        raise ValueError(
+            f"Column {column!r} must be a struct with one float field an emotion, it is {feature}. "
+            "Mend: convert it with matrix_to_distributions."
+        )
+    return tuple(feature)
+
+
+def read_vote_source(folder: str | Path) -> str | None:
+    """Return what the card of a written data set says about where its votes come from.
+
+    Args:
+        folder: A folder that :func:`hf_emo_dist.corpora.write_dataset` wrote.
+
+    Returns:
+        The text, or ``None`` where there is no such card.
+
+    Example:
+        >>> read_vote_source("no-such-folder") is None
+        True
+    """
+    import yaml
+
+    card = Path(folder).expanduser() / "README.md"
+    if not card.is_file():
+        return None
+    parts = card.read_text(encoding="utf-8").split("---\n", 2)
+    if len(parts) < 3 or parts[0].strip():
+        return None
+    try:
+        front = yaml.safe_load(parts[1])
+    except yaml.YAMLError:
+        return None
+    source = front.get("vote_source") if isinstance(front, dict) else None
+    return str(source) if source else None

@@ -1,0 +1,169 @@
+"""What the reports need to know of a data set: its columns, who speaks, and what must be said about its votes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..votes import distributions_to_matrix
+from .label_map import refuse_without_votes
+
+__all__ = [
+    "SIMULATED_ANNOTATORS",
+    "column_of",
+    "training_targets",
+    "notes_about",
+    "refuse_mixed",
+    "rough_intervals",
+    "row_ids",
+    "scored_matrix",
+    "speaker_groups",
+]
+
+#: With fewer speakers than this, intervals over them are rough, which every table says.
+FEW_SPEAKERS = 8
+#: Who gave simulated synthetic votes, as a data set's card says it: then it is not the data that is simulated.
+SIMULATED_ANNOTATORS = "a stated rater model, SIMULATED"
+
+
+def column_of(rows: Any, name: str) -> list[Any] | None:
+    """One column of a `Dataset` or of a sequence of mappings as a list; `None` where there is no such column.
+
+    Example:
+        >>> column_of([{"id": "a"}, {"id": "b"}], "id"), column_of([{"id": "a"}], "speaker")
+        (['a', 'b'], None)
+    """
+    if hasattr(rows, "column_names"):
+        return list(rows[name]) if name in rows.column_names else None
+    if not any(name in row for row in rows):
+        return None
+    return [row.get(name) for row in rows]
+
+
+def _columns(rows: Any) -> list[str]:
+    return list(rows.column_names if hasattr(rows, "column_names") else rows[0] if len(rows) else ())
+
+
+def row_ids(rows: Any) -> list[str]:
+    """The rows' ids, or their numbers where they have none.
+
+    Example:
+        >>> row_ids([{"id": "a"}, {"id": None}])
+        ['a', '1']
+    """
+    ids = column_of(rows, "id") or [None] * len(rows)
+    return [str(i) if name is None else str(name) for i, name in enumerate(ids)]
+
+
+def refuse_mixed(rows: Any) -> None:
+    """Refuses rows that were made by mixing two others: nobody has listened to them, so nothing can be scored on them.
+
+    Raises:
+        ValueError: naming the rows by id, and the mend.
+    """
+    mixed_from = column_of(rows, "mixed_from")
+    if mixed_from is None:
+        return
+    mixed = [name for name, sources in zip(row_ids(rows), mixed_from, strict=True) if sources]
+    if mixed:
+        more = f" and {len(mixed) - 5} more" if len(mixed) > 5 else ""
+        raise ValueError(
+            f"{len(mixed)} rows were made by mixing two others (column 'mixed_from'): {', '.join(mixed[:5])}{more}. No human "
+            "has heard them, so they cannot be scored. Mend: leave them out, dataset.filter(lambda row: not row['mixed_from'])."
+        )
+
+
+def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distribution") -> np.ndarray:
+    """What the rows are scored against, (N, K) float64.
+
+    Raises:
+        ValueError: there are no rows, a row is mixed, the column is missing, or it holds other labels or no distributions.
+    """
+    if len(rows) == 0:
+        raise ValueError("There are no rows to score. Mend: choose another split, or drop the limit.")
+    refuse_mixed(rows)
+    values = column_of(rows, column)
+    if values is None:
+        refuse_without_votes(_columns(rows), column)
+        raise ValueError(
+            f"There is no column {column!r} to score against (there are {', '.join(_columns(rows))}). Mend: write it from the "
+            "human votes with combine_votes, or name another column with score_column."
+        )
+    return distributions_to_matrix(values, emotions, ids=row_ids(rows), column_name=column)
+
+
+def training_targets(rows: Any, emotions: Sequence[str], column: str = "emotion_distribution") -> np.ndarray:
+    """Targets (M, K) of the rows that have one; rows without are left out, as nothing can be trained on them.
+
+    Raises:
+        ValueError: the column is missing, no row has a target, or a target is no distribution over `emotions`.
+    """
+    values = column_of(rows, column)
+    if values is None:
+        refuse_without_votes(_columns(rows), column)
+        raise ValueError(f"The training rows have no column {column!r}. Mend: write it with combine_votes.")
+    kept = [
+        (name, value)
+        for name, value in zip(row_ids(rows), values, strict=True)
+        if value is not None and any(share is not None for share in value.values())
+    ]
+    if not kept:
+        raise ValueError(f"No training row has a target in {column!r}. Mend: write it with combine_votes.")
+    return distributions_to_matrix([v for _, v in kept], emotions, ids=[n for n, _ in kept], column_name=column)
+
+
+def speaker_groups(rows: Any, column: str = "speaker") -> tuple[np.ndarray, bool]:
+    """Who speaks in each row, (N,) strings, and whether that is known; a row without a speaker is a group of its own.
+
+    Example:
+        >>> speaker_groups([{"speaker": "a"}, {"speaker": "b"}])
+        (array(['a', 'b'], dtype='<U1'), True)
+    """
+    speakers = column_of(rows, column)
+    known = speakers is not None and all(speaker not in (None, "") for speaker in speakers)
+    names = [None] * len(rows) if speakers is None else speakers
+    groups = [f"row {i}" if name in (None, "") else str(name) for i, name in enumerate(names)]
+    return np.array(groups), known
+
+
+def notes_about(rows: Any, vote_source: str | None = None, extra: Iterable[str] = ()) -> list[str]:
+    """Short notes that every table and plot on these rows must show, such as `simulated data` and `borrowed votes`.
+
+    Args:
+        rows: a `Dataset` or a sequence of mappings; its description, `corpus` and `true_distribution` are looked at.
+        vote_source: what the data set's card says about its votes.
+        extra: further notes, put first.
+
+    Example:
+        >>> notes_about([{"corpus": "simulated"}])
+        ['simulated data']
+        >>> notes_about([{"id": "a"}], vote_source="Votes borrowed from CREMA-D.")
+        ['borrowed votes']
+        >>> notes_about([{"id": "a"}], vote_source=f"Raters. Beside them, synthetic votes by {SIMULATED_ANNOTATORS}.")
+        ['simulated annotators']
+    """
+    description = str(getattr(getattr(rows, "info", None), "description", "") or "")
+    text = f"{description} {vote_source or ''}".lower()
+    rest = text.replace(SIMULATED_ANNOTATORS.lower(), "")
+    notes = list(extra)
+    if "simulated" in rest or "simulated" in (column_of(rows, "corpus") or ()):
+        notes.append("simulated data")
+    if rest != text:
+        notes.append("simulated annotators")
+    if "borrowed" in text:
+        notes.append("borrowed votes")
+    return list(dict.fromkeys(notes))
+
+
+def rough_intervals(num_speakers: int, of: str = "") -> list[str]:
+    """The note on intervals over few speakers; none where there are enough, or none is known.
+
+    Example:
+        >>> rough_intervals(2), rough_intervals(1, "test: "), rough_intervals(0)
+        (['only 2 speakers: the intervals are rough'], ['test: only one speaker: no intervals'], [])
+    """
+    if num_speakers == 1:
+        return [f"{of}only one speaker: no intervals"]
+    return [f"{of}only {num_speakers} speakers: the intervals are rough"] if 0 < num_speakers < FEW_SPEAKERS else []

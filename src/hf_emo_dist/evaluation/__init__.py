@@ -1,0 +1,17 @@
+"""Scoring a checkpoint next to simple predictors, cross-validation, baselines and plots."""
+
+from .._lazy import lazy_attributes
+
+_NAMES = {
+    "CrossValidationReport": "cross_validation",
+    "EvaluationReport": "scoring",
+    "SoftLogisticRegression": "baselines",
+    "cross_validate": "cross_validation",
+    "evaluate_checkpoint": "checkpoint",
+    "evaluate_distributions": "scoring",
+    "predicted_against_target_plot": "plots",
+    "reliability_plot": "plots",
+    "tower_features": "baselines",
+}
+__all__ = list(_NAMES)
+__getattr__ = lazy_attributes(__name__, _NAMES)

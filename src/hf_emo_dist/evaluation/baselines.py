@@ -1,0 +1,220 @@
+"""A simple rival: soft multinomial logistic regression on the mean-pooled features of the frozen audio tower."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..scores.divergences import jensen_shannon_divergence
+
+__all__ = ["SoftLogisticRegression", "group_folds", "tower_features"]
+
+logger = logging.getLogger(__name__)
+
+
+def tower_features(
+    model: Any,
+    processor: Any,
+    rows: Any,
+    layers: str | Sequence[int] = "all",
+    batch_size: int = 8,
+    progress: bool = True,
+) -> np.ndarray:
+    """Mean over the valid frames of each clip of the audio tower's hidden states, layer by layer.
+
+    Args:
+        model: a `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one; its training mode is restored.
+        processor: its `EmotionDistributionProcessor`.
+        rows: a `Dataset` or a sequence of mappings with `audio`.
+        layers: `"all"`, or indices of the tower's layers; -1 is the last.
+        batch_size: clips a forward pass.
+        progress: show a progress bar.
+
+    Returns:
+        (N, layers, d) float64. With `long_audio="window"` a row is the mean of its windows, weighted by duration.
+
+    Raises:
+        AudioError: for a clip that cannot be used, naming it.
+        IndexError: for a layer that the tower does not have.
+
+    Example:
+        >>> tower_features(model, processor, dataset, layers=[-1])[:, 0]  # doctest: +SKIP
+    """
+    import torch
+    from tqdm.auto import tqdm
+
+    from ..modeling.backbones.qwen2_audio_tower import encode_audio_padded
+
+    network = model.get_base_model() if hasattr(model, "get_base_model") else model
+    tower = network.model.audio_tower
+    chosen = range(len(tower.layers)) if isinstance(layers, str) else layers
+    seen: dict[int, Any] = {}
+
+    def keep(place: int) -> Any:
+        def hook(module: Any, inputs: Any, output: Any) -> None:
+            seen[place] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    handles = [tower.layers[layer].register_forward_hook(keep(place)) for place, layer in enumerate(chosen)]
+    was_training = tower.training
+    tower.eval()
+    parts = []
+    try:
+        with torch.inference_mode(), tqdm(total=len(rows), desc="tower", disable=not progress, unit="clip") as bar:
+            for start in range(0, len(rows), batch_size):
+                batch = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
+                inputs = processor.from_rows(batch)
+                mask = inputs["feature_attention_mask"].to(network.device)
+                encode_audio_padded(tower, inputs["input_features"].to(network.device), mask)
+                # frames after the second convolution, which halves them; pooling by 2 comes after the layers
+                lengths = (mask.sum(-1) - 1) // 2 + 1
+                hidden = torch.stack([seen[place] for place in range(len(handles))], dim=1).double()
+                valid = torch.arange(hidden.shape[2], device=hidden.device)[None] < lengths[:, None]
+                total = torch.where(valid[:, None, :, None], hidden, 0.0).sum(dim=2)
+                means = (total / lengths[:, None, None]).cpu().numpy()
+                parts.append(_join_windows(means, inputs))
+                bar.update(len(batch))
+    finally:
+        for handle in handles:
+            handle.remove()
+        tower.train(was_training)
+    return np.concatenate(parts)
+
+
+def _join_windows(means: np.ndarray, inputs: Any) -> np.ndarray:
+    if "row_index" not in inputs:
+        return means
+    index = np.asarray(inputs["row_index"])
+    weight = np.asarray(inputs["row_weight"], dtype=np.float64)
+    joined = np.zeros((index.max() + 1, *means.shape[1:]))
+    np.add.at(joined, index, means * weight[:, None, None])
+    return joined / np.bincount(index, weights=weight)[:, None, None]
+
+
+def group_folds(groups: ArrayLike, k: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices of rows to fit on and to check on, k times; whole groups (speakers) are held out, drawn by the seed.
+
+    Fewer groups than `k` give as many folds as there are groups.
+
+    Example:
+        >>> sorted(test.tolist() for _, test in group_folds(["a", "a", "b"], 2))
+        [[0, 1], [2]]
+    """
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    for held_out in np.array_split(order, min(k, len(names))):
+        test = np.isin(member, held_out)
+        yield np.flatnonzero(~test), np.flatnonzero(test)
+
+
+class SoftLogisticRegression:
+    """Multinomial logistic regression on distributions: cross-entropy with soft targets and an L2 penalty on the weights.
+
+    Minimises `mean(-sum_k q_k log p_k) + l2 / 2 * ||W||^2` over standardised features, by L-BFGS from zero: the problem is
+    convex, so the outcome does not depend on a seed other than through the folds that choose `l2`.
+
+    Args:
+        l2: the penalty; `None` chooses it from `grid` by base-2 JS divergence in a cross-validation over the groups of the
+            rows that `fit` is given, and of no others.
+        grid: the penalties to choose from.
+        folds: folds of that cross-validation.
+        seed: draws the groups into folds.
+        max_iterations: of L-BFGS.
+
+    Example:
+        >>> x = np.array([[-1.0], [1.0], [-1.0], [1.0]])
+        >>> q = np.array([[1.0, 0.0], [0.25, 0.75], [1.0, 0.0], [0.25, 0.75]])
+        >>> SoftLogisticRegression(l2=1e-6).fit(x, q).predict([[1.0]]).round(2).tolist()
+        [[0.25, 0.75]]
+    """
+
+    def __init__(
+        self,
+        l2: float | None = None,
+        grid: Sequence[float] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+        folds: int = 4,
+        seed: int = 0,
+        max_iterations: int = 300,
+    ) -> None:
+        if l2 is not None and not l2 > 0:
+            raise ValueError(f"l2={l2} must be over 0: without a penalty the weights may have no finite optimum.")
+        self.l2, self.grid, self.folds, self.seed, self.max_iterations = l2, tuple(grid), folds, seed, max_iterations
+        self.chosen_l2: float | None = None
+        self._weights: np.ndarray | None = None
+
+    def fit(self, features: ArrayLike, targets: ArrayLike, groups: ArrayLike | None = None) -> SoftLogisticRegression:
+        """Fits to features (N, d) and distributions (N, K); `groups` (N,) are the speakers, by default each row its own.
+
+        Raises:
+            ValueError: shapes do not fit, or numbers are not finite.
+        """
+        x, q = np.asarray(features, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+        if x.ndim != 2 or q.ndim != 2 or len(x) != len(q) or len(x) == 0:
+            raise ValueError(f"features and targets must have shapes (N, d) and (N, K), got {x.shape} and {q.shape}.")
+        if not (np.isfinite(x).all() and np.isfinite(q).all()):
+            raise ValueError("features and targets must be finite.")
+        members = np.arange(len(x)) if groups is None else np.asarray(groups)
+        if len(members) != len(x):
+            raise ValueError(f"{len(x)} rows but {len(members)} groups: give one a row.")
+        self.chosen_l2 = self.l2 if self.l2 is not None else self._choose(x, q, members)
+        self._fit(x, q, self.chosen_l2)
+        return self
+
+    def predict(self, features: ArrayLike) -> np.ndarray:
+        """Distributions (N, K) for features (N, d).
+
+        Raises:
+            ValueError: nothing has been fitted yet.
+        """
+        if self._weights is None:
+            raise ValueError("The regression has not been fitted. Mend: call fit(features, targets) first.")
+        x = (np.asarray(features, dtype=np.float64) - self._mean) / self._scale
+        return _softmax(x @ self._weights[:-1] + self._weights[-1])
+
+    def _choose(self, x: np.ndarray, q: np.ndarray, groups: np.ndarray) -> float:
+        if len(np.unique(groups)) < 2:
+            logger.warning("only one speaker to fit on: the regression's l2 is 0.1, not chosen by cross-validation")
+            return 0.1
+        losses = np.zeros(len(self.grid))
+        for fit, check in group_folds(groups, self.folds, self.seed):
+            start = None
+            # from the strongest penalty on, each solution starting the next search
+            for i in np.argsort(self.grid)[::-1]:
+                start = self._fit(x[fit], q[fit], self.grid[i], start)
+                losses[i] += jensen_shannon_divergence(self.predict(x[check]), q[check], base=2).sum()
+        return float(self.grid[int(np.argmin(losses))])
+
+    def _fit(self, x: np.ndarray, q: np.ndarray, l2: float, start: np.ndarray | None = None) -> np.ndarray:
+        from scipy.optimize import minimize
+
+        self._mean, deviation = x.mean(axis=0), x.std(axis=0)
+        self._scale = np.where(deviation > 1e-12, deviation, 1.0)
+        z = np.hstack([(x - self._mean) / self._scale, np.ones((len(x), 1))])
+        shape = (z.shape[1], q.shape[1])
+
+        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            weights = flat.reshape(shape)
+            logits = z @ weights
+            top = logits.max(axis=1, keepdims=True)
+            log_p = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+            gradient = z.T @ (np.exp(log_p) - q) / len(z)
+            gradient[:-1] += l2 * weights[:-1]
+            loss = -(q * log_p).sum() / len(z) + 0.5 * l2 * (weights[:-1] ** 2).sum()
+            return float(loss), gradient.ravel()
+
+        first = np.zeros(shape) if start is None else start
+        found = minimize(
+            objective, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": self.max_iterations}
+        )
+        self._weights = found.x.reshape(shape)
+        return self._weights
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

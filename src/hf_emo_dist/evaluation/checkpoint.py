@@ -1,0 +1,214 @@
+"""Scoring a checkpoint on a split: what `recipes/evaluate.py` does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..audio.check import check_audio
+from ..data.loading import DatasetLoadError, emotions_of, load_emotion_dataset, read_vote_source
+from ..data.rows import column_of, row_ids, scored_matrix, training_targets
+from ..votes import matrix_to_distributions
+from .plots import predicted_against_target_plot, reliability_plot
+from .scoring import EvaluationReport, evaluate_distributions
+
+__all__ = ["evaluate_checkpoint", "open_model", "write_predictions"]
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_checkpoint(
+    model: str | Path,
+    dataset: str | Path,
+    split: str = "test",
+    output: str | Path | None = None,
+    *,
+    train_split: str | None = "train",
+    batch_size: int = 8,
+    device: str | None = None,
+    long_audio: str | None = None,
+    score_column: str = "human_distribution",
+    limit: int | None = None,
+    vote_source: str | None = None,
+    seed: int = 0,
+    num_resamples: int = 2000,
+    progress: bool = True,
+) -> EvaluationReport:
+    """Predicts a split with a checkpoint and scores it next to the uniform and the mean-of-training-targets predictors.
+
+    Everything that can be wrong with the data, every clip included, is found before the first prediction.
+
+    Args:
+        model: checkpoint, full or adapter: a local folder or a Hub id.
+        dataset: local Parquet folder or Hub id.
+        split: what is scored.
+        output: `*.json`; beside it are written the same name with `.md`, `predictions.parquet`, `reliability.png` and
+            `predicted_against_target.png`. `None` writes nothing.
+        train_split: whose `emotion_distribution` gives the mean predictor; where it is missing that predictor is left out, with a note.
+        batch_size: clips a forward pass.
+        device: such as `cuda` or `cpu`; the default is a GPU where there is one.
+        long_audio: what to do beyond 30 s (`error`, `truncate`, `window`); the default is the checkpoint's own setting.
+        score_column: the distribution column that is scored against.
+        limit: score only the first so many rows, with a note.
+        vote_source: where the votes come from; the default is what the data set's card says.
+        seed: of the bootstrap.
+        num_resamples: bootstrap draws.
+        progress: show progress bars.
+
+    Returns:
+        The report.
+
+    Raises:
+        DatasetLoadError: nothing is at `dataset`, or it has no such split; the message lists those it has.
+        OSError: no checkpoint can be loaded.
+        ValueError: the emotions of model and data differ, the score column is missing or no distribution, or rows are mixtures.
+        AudioError: listing every clip that cannot be used.
+
+    Example:
+        >>> evaluate_checkpoint("runs/mini", "data/mine", output="runs/mini/scores.json")  # doctest: +SKIP
+    """
+    from ..modeling.prediction import predict_distributions
+
+    if output is not None and Path(output).suffix != ".json":
+        raise ValueError(f"output={str(output)!r} must end in .json; tables and plots are written beside it.")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit} leaves no rows; leave it out to score all of them.")
+    rows = load_emotion_dataset(dataset, split)
+    notes = []
+    if limit is not None and limit < len(rows):
+        notes.append(f"only the first {limit} of {len(rows)} rows")
+        rows = rows.select(range(limit))
+    emotions = emotions_of(rows, score_column)
+    references = scored_matrix(rows, emotions, score_column)
+    targets, about_training = _training_targets(dataset, train_split, split, rows, emotions)
+    notes += about_training
+
+    network, processor = open_model(model, device)
+    if set(network.config.emotions) != set(emotions):
+        raise ValueError(
+            f"the model {str(model)!r} answers with {', '.join(network.config.emotions)}, and {score_column!r} of {str(dataset)!r} is "
+            f"over {', '.join(emotions)}. Mend: score it on data with its own emotions (combine_votes with emotions=[...] and "
+            "outside='drop' makes such a column), or train on these."
+        )
+    if long_audio is not None:
+        processor.long_audio = long_audio
+    check_audio(rows, long_audio=processor.long_audio, progress=progress).raise_if_any()
+    predicted = predict_distributions(network, processor, rows, batch_size=batch_size, progress=progress)
+    order = [network.config.emotions.index(emotion) for emotion in emotions]
+    predicted = predicted[:, order]
+    source = vote_source
+    if source is None and Path(dataset).is_dir():
+        source = read_vote_source(dataset)
+    report = evaluate_distributions(
+        predicted,
+        rows,
+        emotions,
+        train_targets=targets,
+        score_column=score_column,
+        seed=seed,
+        num_resamples=num_resamples,
+        split=split,
+        vote_source=source,
+        notes=notes,
+    )
+    report.settings.update({"model": str(model), "dataset": str(dataset), "long_audio": processor.long_audio})
+    if output is not None:
+        folder = Path(output).parent
+        report.save(folder, Path(output).stem)
+        columns: dict[str, Any] = {"predicted_distribution": predicted, score_column: references}
+        columns["js_divergence"] = report.js_divergence
+        if report.js_divergence_to_truth is not None:
+            columns["true_distribution"] = scored_matrix(rows, emotions, "true_distribution")
+            columns["js_divergence_to_truth"] = report.js_divergence_to_truth
+        write_predictions(folder / "predictions.parquet", rows, emotions, columns)
+        reliability_plot(predicted, references, emotions, folder / "reliability.png", split=split, notes=report.notes)
+        predicted_against_target_plot(
+            predicted, references, emotions, folder / "predicted_against_target.png", split=split, notes=report.notes
+        )
+        logger.info("wrote scores, predictions and plots to %s", folder)
+    return report
+
+
+def open_model(model: str | Path, device: str | None = None) -> tuple[Any, Any]:
+    """A checkpoint and its processor on a device: the one named, else a GPU where there is one, else the CPU.
+
+    Raises:
+        OSError: nothing can be loaded, or weights are missing.
+        ValueError: the device is not there.
+    """
+    import torch
+
+    from ..hub.load import load_emotion_model
+
+    try:
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is not known. Mend: use cpu, or cuda where there is a GPU.") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} is not there: this machine or this torch has no CUDA. Mend: use cpu.")
+    try:
+        network, processor = load_emotion_model(str(model))
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    if place.type != "cpu":
+        network = network.to(place)
+    return network, processor
+
+
+def write_predictions(
+    path: str | Path, rows: Any, emotions: Sequence[str], columns: Mapping[str, np.ndarray | Sequence[Any]]
+) -> Path:
+    """Writes one row an utterance to Parquet: `id`, `speaker`, and the columns; a matrix (N, K) becomes a struct of K floats.
+
+    The file appears complete or not at all.
+
+    Example:
+        >>> import tempfile, pyarrow.parquet as pq
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_predictions(folder + "/p.parquet", [{"id": "a"}], ["angry", "sad"],
+        ...                              {"predicted_distribution": np.array([[0.25, 0.75]])})
+        ...     pq.read_table(path).to_pylist()
+        [{'id': 'a', 'speaker': None, 'predicted_distribution': {'angry': 0.25, 'sad': 0.75}}]
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    floats = pa.struct([(emotion, pa.float64()) for emotion in emotions])
+    speakers = column_of(rows, "speaker") or [None] * len(rows)
+    data = {
+        "id": pa.array(row_ids(rows), pa.string()),
+        "speaker": pa.array([None if speaker is None else str(speaker) for speaker in speakers], pa.string()),
+    }
+    for name, values in columns.items():
+        if np.ndim(values) == 2:
+            data[name] = pa.array(matrix_to_distributions(np.asarray(values), emotions), floats)
+        else:
+            data[name] = pa.array(np.asarray(values).tolist())
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    pq.write_table(pa.table(data), part)
+    part.replace(target)
+    return target
+
+
+def _training_targets(
+    dataset: str | Path, train_split: str | None, split: str, rows: Any, emotions: Sequence[str]
+) -> tuple[np.ndarray | None, list[str]]:
+    """Targets of the training split, or a note on why there are none; and a note where speakers are in both."""
+    if not train_split:
+        return None, []
+    if train_split == split:
+        return None, [f"the split {split!r} is the training split: no scores of unseen utterances"]
+    try:
+        training = load_emotion_dataset(dataset, train_split)
+    except DatasetLoadError as error:
+        logger.warning("the mean predictor is left out: %s", error)
+        return None, [f"no split {train_split!r}"]
+    shared = set(column_of(training, "speaker") or ()) & set(column_of(rows, "speaker") or ()) - {None, ""}
+    notes = [f"{len(shared)} of the speakers are also in the training split"] if shared else []
+    return training_targets(training, emotions), notes

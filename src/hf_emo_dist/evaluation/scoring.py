@@ -1,0 +1,369 @@
+"""A model's distributions, scored on human votes next to predictors that hear nothing, with intervals over speakers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..data.rows import column_of, notes_about, rough_intervals, row_ids, scored_matrix, speaker_groups
+from ..emotions import validate_emotions
+from ..scores.bootstrap import bootstrap_interval
+from ..scores.divergences import jensen_shannon_divergence
+from ..scores.summary import compute_scores
+from ..votes import vote_counts_matrix
+
+__all__ = ["EvaluationReport", "bootstrap_ratio", "check_predictions", "evaluate_distributions", "share_text"]
+
+TITLES = {"model": "model", "mean_of_training_targets": "mean of training targets", "uniform": "uniform"}
+
+
+def bootstrap_ratio(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    groups: ArrayLike | None = None,
+    num_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Ratio of two paired means with an interval; whole groups (speakers) are resampled.
+
+    The interval is that of the mean of `(numerator - ratio * denominator) / mean(denominator)`, the ratio's deviation to first order, by
+    `scores.bootstrap_interval`, so that it is as careful about few speakers as the other intervals are.
+
+    Args:
+        numerator: (N,), such as how much better a model is than the mean predictor, row by row.
+        denominator: (N,), such as how much better the ceiling is.
+        groups: (N,) speakers; `None` resamples rows.
+        num_resamples: bootstrap draws.
+        level: coverage of the interval.
+        seed: of the draws.
+
+    Returns:
+        `value`, `low` and `high`; all NaN where the denominator's mean is not above zero, since there is no gap to close then, and
+        `low` and `high` NaN for a single group.
+
+    Raises:
+        ValueError: the arrays do not fit.
+
+    Example:
+        >>> bootstrap_ratio([1.0, 1.0], [2.0, 2.0])
+        {'value': 0.5, 'low': 0.5, 'high': 0.5}
+    """
+    top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    if top.shape != bottom.shape or top.ndim != 1 or len(top) == 0:
+        raise ValueError(f"numerator and denominator must both have shape (N,), got {top.shape} and {bottom.shape}.")
+    if not bottom.mean() > 0:
+        return dict.fromkeys(("value", "low", "high"), math.nan)
+    ratio = float(top.mean() / bottom.mean())
+    deviations = (top - ratio * bottom) / bottom.mean()
+    members = None if groups is None else np.asarray(groups)
+    _, low, high = bootstrap_interval(deviations, members, num_resamples=num_resamples, level=level, seed=seed)
+    return {"value": ratio, "low": ratio + float(low), "high": ratio + float(high)}
+
+
+@dataclass
+class EvaluationReport:
+    """Scores of a model and of the predictors beside it.
+
+    Attributes:
+        emotions: the label set, in the order of the predictions' columns.
+        predictors: name to its scores (`compute_scores`) and `js_interval` (low, high), JS base 2.
+        differences: `model_minus_<predictor>` to the paired difference in JS: `difference`, `low`, `high`; below zero is better.
+        truth: where the true distributions are known: JS to the truth of each predictor, the JS of the truth to the human votes
+            (`floor`), and `gap_closed`, the share of the way from the mean predictor to the truth; else `None`.
+        js_divergence: (N,) of each row, model against `score_column`, base 2.
+        js_divergence_to_truth: (N,) model against the truth, or `None`.
+        notes: what a reader must know before the figures.
+    """
+
+    emotions: tuple[str, ...]
+    score_column: str
+    num_examples: int
+    num_speakers: int
+    predictors: dict[str, dict[str, Any]]
+    differences: dict[str, dict[str, float]]
+    truth: dict[str, Any] | None
+    js_divergence: np.ndarray
+    js_divergence_to_truth: np.ndarray | None = None
+    split: str | None = None
+    notes: list[str] = field(default_factory=list)
+    vote_source: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The model's scores at the top level, and everything else below; ready for JSON (NaN becomes null)."""
+        flat = {key: value for key, value in self.predictors["model"].items() if key != "js_interval"}
+        result = {
+            **flat,
+            "num_examples": self.num_examples,
+            "num_speakers": self.num_speakers,
+            "split": self.split,
+            "score_column": self.score_column,
+            "emotions": list(self.emotions),
+            "notes": self.notes,
+            "vote_source": self.vote_source,
+            "predictors": self.predictors,
+            "differences": self.differences,
+            "truth": self.truth,
+            "settings": self.settings,
+        }
+        return jsonable(result)
+
+    def to_markdown(self) -> str:
+        """The notes and the tables, in Markdown."""
+        where = f"split `{self.split}`, " if self.split else ""
+        speakers = f"{self.num_speakers} speakers" if self.num_speakers else "speakers unknown"
+        lines = [f"**{'; '.join(self.notes)}**", ""] if self.notes else []
+        if self.vote_source:
+            lines += [f"Votes: {self.vote_source}", ""]
+        lines += [
+            f"Scored on `{self.score_column}`: {where}{self.num_examples} utterances, {speakers}. JS divergence is base 2, lower is "
+            f"better; brackets are 95 % bootstrap intervals over {'speakers' if self.num_speakers else 'utterances'}.",
+            "",
+            "| predictor | JS divergence | Bhattacharyya | log-lik. a vote (nats) | accuracy | macro F1 |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name, scores in self.predictors.items():
+            js = {"value": scores["js_divergence"], "low": scores["js_interval"][0], "high": scores["js_interval"][1]}
+            lines.append(
+                f"| {TITLES.get(name, name)} | {interval_text(js)} | "
+                f"{scores['bhattacharyya_coefficient']:.3f} | {_number(scores.get('log_likelihood_per_vote'))} | "
+                f"{_number(scores.get('accuracy'))} | {_number(scores.get('macro_f1'))} |"
+            )
+        lines += ["", "| paired difference in JS (below 0: the model is better) | |", "|---|---|"]
+        for name, interval in self.differences.items():
+            other = name.removeprefix("model_minus_")
+            lines.append(f"| model - {TITLES.get(other, other)} | {interval_text(interval, 'difference', '+.3f')} |")
+        if self.truth is not None:
+            lines += ["", "| JS divergence to the known truth | |", "|---|---|"]
+            lines += [f"| {TITLES.get(k, k)} | {interval_text(v)} |" for k, v in self.truth["js_divergence"].items()]
+            lines.append(f"| floor: the truth against the human votes | {interval_text(self.truth['floor'])} |")
+            if self.truth["gap_closed"] is not None:
+                share = share_text(self.truth["gap_closed"])
+                lines.append(f"| **gap closed** from the mean predictor to the truth, on the human votes | {share} |")
+        return "\n".join(lines) + "\n"
+
+    def save(self, folder: str | Path, name: str = "scores") -> Path:
+        """Writes `<name>.json` and `<name>.md` to a folder, made if needed, and returns the path of the JSON."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        (target / f"{name}.md").write_text(self.to_markdown(), encoding="utf-8")
+        path = target / f"{name}.json"
+        path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        return path
+
+
+def evaluate_distributions(
+    predictions: ArrayLike,
+    dataset: Any,
+    emotions: Sequence[str],
+    *,
+    train_targets: ArrayLike | None = None,
+    score_column: str = "human_distribution",
+    groups: str | Sequence[Any] | None = "speaker",
+    seed: int = 0,
+    num_resamples: int = 2000,
+    split: str | None = None,
+    vote_source: str | None = None,
+    notes: Iterable[str] = (),
+) -> EvaluationReport:
+    """Scores predicted distributions against what listeners said, next to predictors that hear nothing.
+
+    Args:
+        predictions: (N, K) rows that sum to 1, columns in the order of `emotions`.
+        dataset: N rows, a `Dataset` or a sequence of mappings with `score_column` and, where known, `id`, `human_votes`,
+            `speaker` and `true_distribution`.
+        emotions: the label set, K labels.
+        train_targets: (M, K) targets of the training rows, whose mean is a predictor; `None` leaves it out, with a note.
+        score_column: the distribution column that is scored against; anything but human votes is said in a note.
+        groups: what is resampled as a whole: a column name, (N,) labels, or `None` for single rows.
+        seed: of the bootstrap.
+        num_resamples: bootstrap draws.
+        split: name of the split, for tables and plots.
+        vote_source: what the data set's card says about its votes.
+        notes: further notes to show.
+
+    Returns:
+        The report; `report.js_divergence` has one value a row.
+
+    Raises:
+        ValueError: predictions are not finite distributions of shape (N, K), the score column is missing, null or over other
+            labels, or rows are mixtures.
+
+    Example:
+        >>> rows = [{"id": "a", "speaker": "x", "human_distribution": {"angry": 1.0, "sad": 0.0}},
+        ...         {"id": "b", "speaker": "y", "human_distribution": {"angry": 0.5, "sad": 0.5}}]
+        >>> report = evaluate_distributions([[1.0, 0.0], [0.5, 0.5]], rows, ["angry", "sad"], train_targets=[[0.5, 0.5]])
+        >>> report.to_dict()["js_divergence"], report.differences["model_minus_uniform"]["difference"] < 0
+        (0.0, True)
+    """
+    names = validate_emotions(emotions)
+    references = scored_matrix(dataset, names, score_column)
+    predicted = check_predictions(predictions, references.shape, row_ids(dataset))
+    members, num_speakers = _groups(dataset, groups)
+    told = notes_about(dataset, vote_source, notes)
+    if score_column != "human_distribution":
+        told.append(f"scored on {score_column}, not on human votes")
+    told += rough_intervals(num_speakers)
+
+    others = {"model": predicted}
+    if train_targets is not None:
+        targets = np.asarray(train_targets, dtype=np.float64)
+        if targets.ndim != 2 or targets.shape[1] != len(names) or not np.isfinite(targets).all() or len(targets) == 0:
+            raise ValueError(
+                f"train_targets must be finite, of shape (M, {len(names)}) with M > 0, got {targets.shape}."
+            )
+        others["mean_of_training_targets"] = np.broadcast_to(targets.mean(axis=0), references.shape)
+    else:
+        told.append("no training targets: the mean predictor is left out")
+    others["uniform"] = np.full(references.shape, 1.0 / len(names))
+
+    resample: dict[str, Any] = {"groups": members, "num_resamples": num_resamples, "seed": seed}
+    counts = _vote_counts(dataset, names)
+    js = {name: jensen_shannon_divergence(p, references, base=2) for name, p in others.items()}
+    predictors: dict[str, dict[str, Any]] = {}
+    for name, p in others.items():
+        scores = compute_scores(p, references, emotions=names, counts=counts)
+        _, low, high = bootstrap_interval(js[name], **resample)
+        predictors[name] = {**scores, "js_interval": [float(low), float(high)]}
+    differences = {
+        f"model_minus_{name}": _difference(js["model"], js[name], resample) for name in others if name != "model"
+    }
+
+    truth, to_truth = None, None
+    true_column = column_of(dataset, "true_distribution")
+    if true_column is not None:
+        true = scored_matrix(dataset, names, "true_distribution")
+        js_truth = {name: jensen_shannon_divergence(p, true, base=2) for name, p in others.items()}
+        floor = jensen_shannon_divergence(true, references, base=2)
+        to_truth = js_truth["model"]
+        gap = None
+        if "mean_of_training_targets" in js:
+            mean = js["mean_of_training_targets"]
+            gap = bootstrap_ratio(mean - js["model"], mean - floor, **resample)
+        truth = {
+            "js_divergence": {name: _estimate(values, resample) for name, values in js_truth.items()},
+            "floor": _estimate(floor, resample),
+            "gap_closed": gap,
+        }
+    return EvaluationReport(
+        emotions=names,
+        score_column=score_column,
+        num_examples=len(references),
+        num_speakers=num_speakers,
+        predictors=predictors,
+        differences=differences,
+        truth=truth,
+        js_divergence=js["model"],
+        js_divergence_to_truth=to_truth,
+        split=split,
+        notes=list(dict.fromkeys(told)),
+        vote_source=vote_source,
+        settings={"seed": seed, "num_resamples": num_resamples, "level": 0.95},
+    )
+
+
+def check_predictions(predictions: ArrayLike, shape: tuple[int, ...], ids: Sequence[str]) -> np.ndarray:
+    """Predictions as float64 rows that sum to 1.
+
+    Raises:
+        ValueError: the shape is another, a value is not finite or negative, or a row does not sum to 1 within 1e-3.
+    """
+    values = np.asarray(predictions, dtype=np.float64)
+    if values.shape != shape:
+        raise ValueError(
+            f"predictions must have shape {shape}, one row an utterance, one column an emotion; got {values.shape}."
+        )
+    sums = values.sum(axis=1)
+    bad = ~(np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & (np.abs(sums - 1) <= 1e-3))
+    if bad.any():
+        names = ", ".join(str(ids[i]) for i in np.flatnonzero(bad)[:5])
+        raise ValueError(
+            f"{int(bad.sum())} predictions are not distributions (NaN, negative, or not summing to 1): rows {names}. "
+            "Mend: a model that gives NaN was trained with too high a learning rate or in fp16; train it again."
+        )
+    return np.asarray(values / sums[:, None])
+
+
+def _groups(rows: Any, groups: str | Sequence[Any] | None) -> tuple[np.ndarray | None, int]:
+    if groups is None:
+        return None, 0
+    if isinstance(groups, str):
+        members, known = speaker_groups(rows, groups)
+        return (members, len(np.unique(members))) if known else (None, 0)
+    members = np.array([str(group) for group in groups])
+    if len(members) != len(rows):
+        raise ValueError(f"{len(rows)} rows but {len(members)} groups: give one a row.")
+    return members, len(np.unique(members))
+
+
+def _vote_counts(rows: Any, emotions: tuple[str, ...]) -> np.ndarray | None:
+    votes = column_of(rows, "human_votes")
+    if votes is None:
+        return None
+    counts = vote_counts_matrix(votes, emotions, column_of(rows, "human_vote_weights"), row_ids(rows), outside="drop")
+    return counts if (counts.sum(axis=1) > 0).all() else None
+
+
+def _difference(a: np.ndarray, b: np.ndarray, resample: dict[str, Any]) -> dict[str, float]:
+    # the mean of a row-wise difference, so that one interval function serves both
+    mean, low, high = bootstrap_interval(a - b, **resample)
+    return {"difference": float(mean), "low": float(low), "high": float(high)}
+
+
+def _estimate(values: np.ndarray, resample: dict[str, Any]) -> dict[str, float]:
+    mean, low, high = bootstrap_interval(values, **resample)
+    return {"value": float(mean), "low": float(low), "high": float(high)}
+
+
+def interval_text(estimate: dict[str, float], key: str = "value", spec: str = ".3f") -> str:
+    """An estimate and its interval as text; a dash where a single speaker gives no interval.
+
+    Example:
+        >>> interval_text({"value": 0.25, "low": 0.2, "high": 0.3})
+        '0.250 [0.200, 0.300]'
+    """
+    if not (math.isfinite(estimate["low"]) and math.isfinite(estimate["high"])):
+        return f"{estimate[key]:{spec}} [-]"
+    return f"{estimate[key]:{spec}} [{estimate['low']:{spec}}, {estimate['high']:{spec}}]"
+
+
+def share_text(gap: dict[str, float]) -> str:
+    """A share and its interval as text, or why there is none.
+
+    Example:
+        >>> share_text({"value": 0.5, "low": 0.4, "high": 0.625})
+        '50.0 % [40.0, 62.5]'
+    """
+    if not math.isfinite(gap["value"]):
+        return "no gap to close"
+    return interval_text({key: 100 * value for key, value in gap.items()}, spec=".1f").replace(" [", " % [")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def jsonable(value: Any) -> Any:
+    """NumPy numbers as Python's and NaN as null, however deep, for JSON.
+
+    Example:
+        >>> jsonable({"a": [np.float64(1.0), float("nan")]})
+        {'a': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {str(key): jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,211 @@
+"""The model card: metadata that the Hub reads, and `model_card_template.md` filled from what is known."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...markdown import Safe, as_code, as_text, one_line, yaml_value
+from .model_facts import ModelFacts, gather_model_facts
+from .rendering import render, template_text, with_mark, write_card
+from .tables import annotation_rows, count_text, link, number_text, settings_text
+
+__all__ = ["model_card", "model_metadata", "write_model_card"]
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = "model_card_template.md"
+METRICS = {
+    "js_divergence": "Jensen-Shannon divergence, base 2",
+    "bhattacharyya_coefficient": "Bhattacharyya coefficient",
+    "log_likelihood_per_vote": "Log-likelihood a vote, nats",
+    "accuracy": "Accuracy of the dominant emotion",
+    "macro_f1": "Macro F1 of the dominant emotion",
+}
+PLOT_TITLES = {
+    "reliability.png": "Reliability: human shares against predicted ones",
+    "predicted_against_target.png": "Predicted against human shares",
+}
+PREDICTORS = {"model": "this model", "mean_of_training_targets": "mean of the training targets", "uniform": "uniform"}
+BREAKDOWNS = {"strata": "By ambiguity", "by_stratum": "By ambiguity", "groups": "By group", "by_group": "By group"}
+WEIGHTS = {
+    "full": "all in one checkpoint",
+    "merged": "LoRA, folded into the backbone's weights",
+    "adapter": "LoRA and the head, beside the backbone",
+}
+
+
+def write_model_card(
+    checkpoint: str | Path, output: str | Path | None = None, *, overwrite: bool = False, **about: Any
+) -> bool:
+    """Writes the card of a checkpoint's folder into its `README.md`, and says whether it did.
+
+    Args:
+        checkpoint: a local folder: full, merged or adapter.
+        output: another file than the folder's `README.md`.
+        overwrite: replace a README that somebody has edited, which is kept otherwise.
+        about: `repo_id`, `scores`, `dataset`, `base_model`, `licence`, `layout`; see `hub.facts.gather_model_facts`.
+
+    Raises:
+        OSError: the folder is no checkpoint.
+        ValueError: a file in it is no JSON.
+    """
+    file = Path(output) if output is not None else Path(checkpoint) / "README.md"
+    written = write_card(file, model_card(gather_model_facts(checkpoint, **about)), overwrite)
+    if not written:
+        logger.warning("%s was edited by hand and is kept; to write it anew ask for overwrite", file)
+    return written
+
+
+def model_card(facts: ModelFacts) -> str:
+    """The whole README, with a mark at its end by which an unedited card is known again.
+
+    Example:
+        >>> "`angry`, `sad`" in model_card(ModelFacts("mine", ("angry", "sad")))
+        True
+    """
+    metadata = model_metadata(facts)
+    base_licence = as_code(facts.base_licence) if facts.base_licence else "unknown"
+    data_licence = facts.data.get("license") or facts.preparation.get("source", {}).get("license")
+    return with_mark(
+        render(
+            template_text(TEMPLATE),
+            facts=facts,
+            metadata=Safe(metadata.to_yaml()),
+            model_id=Safe(facts.repo_id or "path/to/this/folder"),
+            dataset_link=link(facts.dataset_id, "datasets/")
+            or (as_code(facts.dataset) if facts.dataset else "not recorded"),
+            base_link=link(facts.base_id)
+            or Safe(f"{as_code(facts.base)}, a local folder" if facts.base else "not recorded"),
+            human_votes=count_text(facts.votes("human")),
+            synthetic_votes=count_text(facts.votes("synthetic"), none="none"),
+            annotation=annotation_rows(facts.preparation.get("annotation", {})),
+            combined=settings_text(facts.preparation.get("combine", {})),
+            mixing=settings_text(facts.preparation.get("dime_aug", {})),
+            weights=Safe(WEIGHTS[facts.layout] + (f" ({settings_text(facts.lora)})" if facts.lora else "")),
+            loss=settings_text({key: value for key, value in facts.model.items() if value is not None}),
+            duration=_duration(facts.train_seconds),
+            scored_on=as_code(facts.dataset) if facts.dataset else "the data set",
+            predictors=list(_predictors(facts.scores)),
+            breakdowns=list(_breakdowns(facts.scores)),
+            plot_titles=PLOT_TITLES,
+            licence_text=Safe(
+                f"{as_code(facts.licence)}: given by whoever wrote this card, or worked out by rule from the backbone's licence ({base_licence}) and "
+                f"the data's ({as_code(data_licence) if data_licence else 'unknown'}); no legal advice."
+            ),
+        )
+    )
+
+
+def model_metadata(facts: ModelFacts) -> Any:
+    """The card's metadata as `huggingface_hub.ModelCardData`; nothing in it can end the YAML block."""
+    from huggingface_hub import ModelCardData
+
+    tags = ["hf-emo-dist", "speech-emotion-recognition", "label-distribution", "safetensors"]
+    tags += ["peft", "lora"] if facts.layout == "adapter" else []
+    tags += [word.replace(" ", "-") + ("-votes" if " " not in word else "") for word in facts.warnings]
+    values: dict[str, Any] = {
+        "language": facts.languages or None,
+        "license": facts.licence,
+        "library_name": "hf-emo-dist",
+        "pipeline_tag": "audio-classification",
+        "tags": tags,
+        "datasets": [facts.dataset_id] if facts.dataset_id else None,
+        "base_model": facts.base_id,
+        "base_model_relation": ("adapter" if facts.layout == "adapter" else "finetune") if facts.base_id else None,
+        "emotions": list(facts.emotions),
+        "vote_source": facts.vote_source,
+    }
+    results = list(_results(facts))
+    if results:
+        values |= {"metrics": list(dict.fromkeys(result.metric_type for result in results))}
+    data = ModelCardData(**yaml_value({key: value for key, value in values.items() if value is not None}))
+    if results:
+        data.model_name, data.eval_results = one_line(facts.name), results
+    return data
+
+
+def _results(facts: ModelFacts) -> Iterable[Any]:
+    from huggingface_hub import EvalResult
+
+    name = facts.dataset or "data set that is not named"
+    for word in facts.warnings:
+        name += f" ({word}{'' if ' ' in word else ' votes'})"
+    for metric, title in METRICS.items():
+        value = facts.scores.get(metric)
+        if isinstance(value, int | float) and math.isfinite(value):
+            yield EvalResult(
+                task_type="audio-classification",
+                task_name="Speech emotion distribution",
+                dataset_type=one_line(facts.dataset_id or "local"),
+                dataset_name=one_line(name),
+                dataset_split=one_line(facts.scores["split"]) if facts.scores.get("split") else None,
+                metric_type=metric,
+                metric_name=title,
+                metric_value=float(value),
+            )
+
+
+def _predictors(scores: Mapping[str, Any]) -> Iterable[list[str]]:
+    predictors = scores.get("predictors") or ({"model": scores} if scores else {})
+    for name, values in predictors.items():
+        title = PREDICTORS.get(name) or as_text(str(name).replace("_", " "))
+        numbers = [number_text(values.get(key)) for key in list(METRICS)[1:]]
+        yield [f"**{title}**" if name == "model" else title, _interval(values), *numbers]
+
+
+def _breakdowns(scores: Mapping[str, Any]) -> Iterable[tuple[str, list[list[str]]]]:
+    """Scores of parts of the data, as `name → scores` or `column → name → scores`, or a list of scores with their `name`."""
+    for key, title in BREAKDOWNS.items():
+        parts = scores.get(key)
+        if isinstance(parts, list):
+            parts = {
+                str(part.get("name", part.get("stratum", i))): part
+                for i, part in enumerate(parts)
+                if isinstance(part, dict)
+            }
+        if not isinstance(parts, dict) or not parts:
+            continue
+        tables = {title: parts}
+        if not any(_js(part) is not None for part in parts.values()):
+            tables = {f"By {name}": part for name, part in parts.items() if isinstance(part, dict)}
+        for heading, rows in tables.items():
+            lines = [
+                [as_text(name), _number_of(values.get("num_examples")), _interval(values)]
+                for name, values in rows.items()
+                if isinstance(values, dict) and _js(values) is not None
+            ]
+            if lines:
+                yield heading, lines
+
+
+def _js(values: Any) -> float | None:
+    if not isinstance(values, dict):
+        return None
+    value = values.get("js_divergence")
+    value = value.get("value") if isinstance(value, dict) else value
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _interval(values: Mapping[str, Any]) -> str:
+    value = _js(dict(values))
+    if value is None:
+        return "-"
+    inner = values.get("js_divergence")
+    bounds = [inner.get("low"), inner.get("high")] if isinstance(inner, dict) else values.get("js_interval") or ()
+    known = [bound for bound in bounds if isinstance(bound, int | float)]
+    return f"{value:.3f} [{known[0]:.3f}, {known[1]:.3f}]" if len(known) == 2 else f"{value:.3f}"
+
+
+def _number_of(value: Any) -> str:
+    return str(value) if isinstance(value, int) else "-"
+
+
+def _duration(seconds: float | None) -> str:
+    if not seconds:
+        return ""
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,273 @@
+"""What a model card says, gathered from the files that lie in a checkpoint's folder and beside its scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..._lazy import missing_extra
+from ...data.preparation_file import read_preparation
+from ...markdown import hub_id, last_part, one_line
+from ..files import PLOTS
+from .licenses import KNOWN_BASES, combined_licence
+
+__all__ = ["ModelFacts", "gather_model_facts"]
+
+logger = logging.getLogger(__name__)
+
+LAYOUTS = ("full", "merged", "adapter")
+# what of the training arguments a reader needs to repeat a training
+HYPERPARAMETERS = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "max_audio_tokens_per_batch",
+    "gradient_accumulation_steps",
+    "bf16",
+    "fp16",
+    "balanced_sampling",
+    "perturb_waveforms",
+    "early_stopping_patience",
+    "metric_for_best_model",
+    "target_column",
+    "score_column",
+    "seed",
+)
+RECIPE = ("freeze_audio_tower", "freeze_projector", "freeze_language_model", "load_in_4bit")
+
+
+@dataclass
+class ModelFacts:
+    """Everything that the template of the model card shows. What is not known is None or empty, and is left out.
+
+    Attributes:
+        name: heading of the card.
+        emotions: in the order of the logits.
+        layout: `full`, `merged` or `adapter`.
+        repo_id: where it will be on the Hub.
+        base: name of the backbone; `base_id` where that is a model on the Hub.
+        data: of `training_facts.json`, see `training.facts`.
+        preparation: see `hub.preparation`.
+        scores: of `scores.json`, see `reports.evaluation.EvaluationReport.to_dict`.
+        plots: files beside the card.
+        problems: what had to be left out, and why.
+    """
+
+    name: str
+    emotions: tuple[str, ...]
+    layout: str = "full"
+    repo_id: str | None = None
+    base: str | None = None
+    base_id: str | None = None
+    base_licence: str | None = None
+    licence: str = "other"
+    dataset: str | None = None
+    dataset_id: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    preparation: dict[str, dict[str, Any]] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    processor: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Any] = field(default_factory=dict)
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    plots: list[str] = field(default_factory=list)
+    train_seconds: float | None = None
+    hardware: str | None = None
+    energy_kwh: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    languages: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def vote_source(self) -> str | None:
+        """Who gave the votes."""
+        source = self.preparation.get("source", {})
+        return self.data.get("vote_source") or source.get("vote_source") or self.scores.get("vote_source")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the first lines of the card must say of the votes: `simulated`, `borrowed`."""
+        text = " ".join(
+            str(part).lower()
+            for part in (
+                self.vote_source,
+                self.data.get("description"),
+                self.data.get("corpora"),
+                self.scores.get("notes"),
+            )
+            if part
+        )
+        found = [word for word in ("simulated", "borrowed") if word in text]
+        annotation = self.preparation.get("annotation", {})
+        if annotation.get("backend") == "simulated":
+            found.append("simulated annotators")
+        return found
+
+    def votes(self, kind: str) -> int | None:
+        """Human or synthetic votes over all splits; None where no split has the column."""
+        counts = [split.get(f"{kind}_votes") for split in self.data.get("splits", {}).values()]
+        known = [count for count in counts if count is not None]
+        return sum(known) if known else None
+
+
+def gather_model_facts(
+    checkpoint: str | Path,
+    *,
+    repo_id: str | None = None,
+    scores: str | Path | None = None,
+    dataset: str | Path | None = None,
+    base_model: str | None = None,
+    licence: str | None = None,
+    layout: str | None = None,
+) -> ModelFacts:
+    """Reads what there is.
+
+    Args:
+        checkpoint: a local folder: full, merged or adapter.
+        repo_id: where it will be on the Hub.
+        scores: a `scores.json`; by default the one in the folder. Plots are taken from beside it.
+        dataset: folder or Hub id of the data set, where the training did not record it.
+        base_model: Hub id of the backbone, where the training used a local copy of it.
+        licence: of the checkpoint; by default worked out from those of base model and data, `other` where that is not possible.
+        layout: says that a full checkpoint is a `merged` one.
+
+    Raises:
+        OSError: the folder is no checkpoint, or `scores` is not there.
+        ValueError: a file in it is no JSON.
+    """
+    folder = Path(checkpoint)
+    adapter = _read(folder / "adapter_config.json")
+    config = _read(folder / ("emotion_config.json" if adapter else "config.json"))
+    if not config:
+        raise OSError(
+            f"'{checkpoint}' is no checkpoint: it has neither config.json nor adapter_config.json with emotion_config.json"
+        )
+    try:
+        from ...modeling.configuration import Qwen2AudioEmotionConfig
+    except ModuleNotFoundError as error:
+        raise missing_extra("a model card", error) from error
+
+    if config.get("model_type") != Qwen2AudioEmotionConfig.model_type:
+        raise ValueError(f"'{checkpoint}' holds a {config.get('model_type')} model, not one of this library")
+    emotions = Qwen2AudioEmotionConfig.from_dict(config).emotions
+    recipe, arguments = _read(folder / "recipe.json"), _read(folder / "training_args.json")
+    recorded, results = _read(folder / "training_facts.json"), _read(folder / "train_results.json")
+    if scores is not None and not Path(scores).is_file():
+        raise OSError(f"there are no scores at '{scores}': recipes/evaluate.py or hf-emo-dist evaluate writes them")
+    score_file = Path(scores) if scores is not None else folder / "scores.json"
+    base = (
+        base_model
+        or recorded.get("backbone")
+        or adapter.get("base_model_name_or_path")
+        or recipe.get("backbone")
+        or config.get("_name_or_path")
+    )
+    data = dict(recorded.get("data") or {})
+    source = str(dataset or data.get("dataset") or recipe.get("dataset") or "") or None
+    if source is not None and Path(source).is_dir():
+        data = {**_of_folder(source, counted=bool(data.get("splits"))), **data}
+        data["preparation"] = read_preparation(source) or data.get("preparation") or {}
+    preparation = data.pop("preparation", None) or {}
+    recorded_here = dataset is None and data.pop("dataset_is_local", False)
+    data_id = (None if recorded_here else hub_id(source)) or hub_id(preparation.get("source", {}).get("dataset"))
+    base_id = None if base_model is None and recorded.get("backbone_is_local") else hub_id(base)
+    facts = ModelFacts(
+        name=one_line((repo_id or folder.resolve().name).split("/")[-1]),
+        emotions=emotions,
+        layout=layout or ("adapter" if adapter else "merged" if recipe.get("lora") else "full"),
+        repo_id=repo_id,
+        base=last_part(base) if base and base_id is None else base,
+        base_id=base_id,
+        base_licence=_licence_of(base),
+        dataset=data.get("pretty_name") or (last_part(source) if source and not data_id else data_id),
+        dataset_id=data_id,
+        data=data,
+        preparation=preparation,
+        model={
+            key: config.get(key) for key in ("loss_type", "entropy_weight", "head_dropout", "head_projection_dropout")
+        },
+        processor=_read(folder / "processor_config.json"),
+        lora={
+            key: adapter[key]
+            for key in ("r", "lora_alpha", "lora_dropout", "target_modules")
+            if adapter.get(key) is not None
+        },
+        hyperparameters={
+            **{key: arguments[key] for key in HYPERPARAMETERS if arguments.get(key) not in (None, False, "", -1)},
+            **{key: recipe[key] for key in RECIPE if recipe.get(key)},
+        },
+        scores=_read(score_file),
+        plots=[name for name in PLOTS if (score_file.parent / name).is_file()] if score_file.is_file() else [],
+        train_seconds=results.get("train_runtime"),
+        hardware=recorded.get("hardware"),
+        energy_kwh=_energy(folder / "emissions.csv"),
+        versions=dict(recorded.get("versions") or {}),
+        languages=[
+            language for language in data.get("languages", []) if len(language) in (2, 3) and language.isalpha()
+        ],
+    )
+    facts.licence = licence or combined_licence(
+        facts.base_licence, data.get("license") or preparation.get("source", {}).get("license")
+    )
+    if not facts.lora and recipe.get("lora"):
+        facts.lora = {"preset": recipe["lora"], **{key: recipe.get(f"lora_{key}") for key in ("r", "alpha", "dropout")}}
+    scored = facts.scores.get("emotions")
+    if scored and set(scored) != set(emotions):
+        facts.problems.append("the scores are over other emotions than the model's and were left out")
+        facts.scores, facts.plots = {}, []
+    for problem in facts.problems:
+        logger.warning("the card of %s: %s", facts.name, problem)
+    return facts
+
+
+def _of_folder(source: str, counted: bool) -> dict[str, Any]:
+    """What a data set's folder says of itself; its rows are counted where the training did not."""
+    from ...data.data_facts import about_folder, data_facts
+
+    about = about_folder(source)
+    if counted:
+        return about
+    from ...data.loading import load_emotion_dataset
+
+    loaded = load_emotion_dataset(source)
+    return {**data_facts(loaded if isinstance(loaded, dict) else {"all": loaded}), **about}
+
+
+def _licence_of(base: Any) -> str | None:
+    from ...data.data_facts import about_folder
+
+    if base and Path(str(base)).is_dir():
+        licence = about_folder(str(base)).get("license")
+        return str(licence) if licence else None
+    return KNOWN_BASES.get(str(base))
+
+
+def _energy(file: Path) -> float | None:
+    """kWh of a training that codecarbon measured, from the file that it leaves."""
+    if not file.is_file():
+        return None
+    with file.open(newline="", encoding="utf-8") as lines:
+        try:
+            return sum(float(row["energy_consumed"]) for row in csv.DictReader(lines)) or None
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file.name} in {file.parent} cannot be read: {error}") from error
+    return values if isinstance(values, dict) else {}

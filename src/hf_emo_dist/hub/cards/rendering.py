@@ -1,0 +1,122 @@
+"""Templates → cards, and telling a card that was written here from one that somebody has edited."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ...markdown import Safe, as_code, as_text
+
+__all__ = ["is_edited", "render", "template_text", "with_mark", "write_card"]
+
+_MARK = re.compile(r"\n*<!-- hf-emo-dist card ([0-9a-f]{16}) ([0-9a-f]{16}) -->\s*\Z")
+# what peft's writer changes in a card
+_PEFT_KEYS = ("library_name", "tags", "base_model")
+_PEFT_LINES = re.compile(r"\n*^### Framework versions\n+(?:- PEFT [^\n]*\n*)+\Z", re.MULTILINE)
+_UNFILLED = "[More Information Needed]"
+
+
+def template_text(name: str) -> str:
+    """A template of this package, which a wheel holds too."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def render(template: str, **values: Any) -> str:
+    """Fills a Jinja template; every value that is not marked as safe is escaped for Markdown.
+
+    Example:
+        >>> render("{{ name }} {{ name | code }}", name="*a*")
+        '\\\\*a\\\\* `*a*`'
+    """
+    from jinja2 import Environment
+
+    environment = Environment(
+        finalize=as_text, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters.update(code=as_code, safe=Safe, text=as_text)
+    text = environment.from_string(template).render(**values)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def with_mark(card: str) -> str:
+    """The card with a comment at its end by which `is_edited` knows it again."""
+    body = card.rstrip() + "\n"
+    full, without = _digests(body)
+    return f"{body}\n<!-- hf-emo-dist card {full} {without} -->\n"
+
+
+def is_edited(card: str) -> bool:
+    """Whether a README is a person's work, at least in part: not one of ours as it was written, and no unfilled form of a library.
+
+    What peft's writer does to one of ours (its own tags and library name, and a line with its version) is no edit.
+
+    Example:
+        >>> ours = with_mark("# A card")
+        >>> is_edited(ours), is_edited(ours.replace("A card", "My card")), is_edited("# Mine")
+        (False, True, True)
+    """
+    text = _PEFT_LINES.sub("\n", card.replace("\r\n", "\n"))
+    mark = _MARK.search(text)
+    if mark is None:
+        return bool(_body(card)) and not _is_form(card)
+    full, without = _digests(text[: mark.start()].rstrip() + "\n")
+    from_peft = re.search(r"^library_name: peft$", card, flags=re.MULTILINE) is not None
+    return full != mark[1] and not (from_peft and without == mark[2])
+
+
+def write_card(file: str | Path, card: str, overwrite: bool = False) -> bool:
+    """Writes a README, unless somebody has edited the one that is there; says whether it did.
+
+    Args:
+        file: the README.
+        card: its new text.
+        overwrite: also replace one that was edited.
+    """
+    target = Path(file)
+    if target.is_file() and not overwrite and is_edited(target.read_text(encoding="utf-8")):
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    part.write_text(card, encoding="utf-8")
+    part.replace(target)
+    return True
+
+
+def _body(card: str) -> str:
+    """The card without its metadata: the Hub makes READMEs that have nothing else."""
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    match = REGEX_YAML_BLOCK.search(card)
+    return card[match.end() if match else 0 :].strip()
+
+
+def _is_form(card: str) -> bool:
+    """A card that peft or transformers wrote and nobody filled in."""
+    return _UNFILLED in card and ("# Model Card for Model ID" in card or "generated automatically" in card)
+
+
+def _digests(text: str) -> tuple[str, str]:
+    """Of the card, and of the card without what peft's writer changes in its metadata."""
+    import yaml
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    match = REGEX_YAML_BLOCK.search(text)
+    body = text
+    data: Any = {}
+    if match is not None:
+        body = text[match.end() :]
+        try:
+            data = yaml.safe_load(match.group(2)) or {}
+        except yaml.YAMLError:
+            data = {"unreadable": match.group(2)}
+    if not isinstance(data, dict):
+        data = {"unreadable": str(data)}
+    without = {key: value for key, value in data.items() if key not in _PEFT_KEYS}
+    digests = [
+        hashlib.sha256(json.dumps([values, body.strip()], sort_keys=True, default=str).encode()).hexdigest()[:16]
+        for values in (data, without)
+    ]
+    return digests[0], digests[1]

@@ -1,0 +1,379 @@
+"""The signs of failure that arXiv 2601.14620 names, as checks with advice."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..distributions import entropy
+from ..scores.divergences import jensen_shannon_divergence
+from .complementarity import gain_from_synthetic
+from .inputs import add_source_arguments, corpora_of, interval, interval_words, predictions_for, source_facts
+from .study import Plot, Study, StudyTable
+from .vote_table import VoteTable, count_labels, read_vote_table, shuffle_votes
+
+__all__ = ["Check", "diagnose_study", "fitted_temperature", "swapped_predictions"]
+
+FloatArray = NDArray[np.float64]
+
+#: Change of the class mass under which augmentation is redundant, and divergence under which two predictions are the same.
+REDUNDANT, SAME = 0.02, 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: ``ok``, ``unclear`` (the interval holds the line between), ``failure``, or ``not run``."""
+
+    name: str
+    status: str
+    measured: str
+    advice: str
+    estimate: dict[str, float] | None = None
+
+
+def diagnose_study(
+    table: VoteTable,
+    *,
+    predictions: FloatArray | None = None,
+    swapped: FloatArray | None = None,
+    training: Any = None,
+    training_votes: VoteTable | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    facts: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> Study:
+    """Run every check that the inputs allow; the others are listed with what they need.
+
+    Args:
+        table: Votes, human and perhaps synthetic.
+        predictions: (N, K) predicted distributions of these rows.
+        swapped: (N, K) predictions of the same rows with the audio of other rows (:func:`swapped_predictions`).
+        training: The training rows, with mixed ones among them (`mixed_from`), for the check of the augmentation.
+        training_votes: The training rows' votes: the checks of synthetic votes are made on them where the scored rows have none, as
+            annotating the training split alone leaves them.
+        num_resamples: Bootstrap draws.
+        seed: Of everything random.
+        facts: Facts for the report.
+        notes: Notes to show.
+    """
+    groups = _groups(table)
+    annotated = table
+    if not _is_annotated(table) and training_votes is not None and _is_annotated(training_votes):
+        annotated = training_votes
+    where = "" if annotated is table else "training rows: "
+    checks = [
+        _synthetic_entropy(annotated, where, num_resamples, seed),
+        _complementarity(annotated, where, num_resamples, seed),
+        _redundancy(training, table.emotions),
+        _sharpness(table, predictions, groups, num_resamples, seed),
+        _audio(table, predictions, swapped, groups, num_resamples, seed),
+    ]
+    told = {
+        **(facts or {}),
+        "protocol": "each check's interval is a 95 % bootstrap interval over speakers where known; human votes are what is compared with",
+    }
+    told["seeds"] = f"seed {seed}; {num_resamples} resamples"
+    study = Study("diagnose", "Signs of failure", told, list(notes))
+    study.results = {"checks": [vars(check) for check in checks]}
+    study.tables = [
+        StudyTable(
+            "Checks",
+            ["check", "outcome", "measured", "advice"],
+            [[check.name, check.status, check.measured, check.advice] for check in checks],
+        )
+    ]
+    bad = [check for check in checks if check.status == "failure"]
+    study.findings = [f"{check.name}: {check.measured}. {check.advice}" for check in bad]
+    run = [check for check in checks if check.status != "not run"]
+    study.findings.append(
+        f"{len(run)} of {len(checks)} checks run: {len(bad)} failure(s), {sum(c.status == 'unclear' for c in run)} unclear."
+    )
+    study.plots = [
+        Plot(
+            "diagnose",
+            _plot(checks, list(notes)),
+            "Estimates of the checks with 95 % intervals; the grey line is what separates a failure.",
+        )
+    ]
+    return study
+
+
+def _groups(table: VoteTable) -> Any:
+    return np.array([str(group) for group in table.speakers() or table.ids])
+
+
+def _is_annotated(table: VoteTable) -> bool:
+    return table.synthetic is not None or table.annotations is not None
+
+
+def _judged(estimate: dict[str, float], line: float, good_above: bool) -> str:
+    low, high = (estimate["low"], estimate["high"]) if good_above else (-estimate["high"], -estimate["low"])
+    edge = line if good_above else -line
+    return "ok" if low > edge else "failure" if high < edge else "unclear"
+
+
+def _synthetic_entropy(table: VoteTable, where: str, num_resamples: int, seed: int) -> Check:
+    name = "entropy of synthetic votes"
+    if table.synthetic is None:
+        return Check(
+            name, "not run", "-", "Needs synthetic votes (synthetic_votes or synthetic_annotations with labels)."
+        )
+    number = np.minimum((table.votes >= 0).sum(axis=1), (table.synthetic >= 0).sum(axis=1))
+    rows = np.flatnonzero(number >= 2)
+    if len(rows) < 2:
+        return Check(name, "not run", "-", "Needs rows with 2 human and 2 synthetic votes.")
+    size, ids = len(table.emotions), [table.ids[row] for row in rows]
+    differences = []
+    for subset in range(10):
+        # as many votes of both: the entropy of few votes is too low
+        two = [
+            count_labels(
+                np.where(
+                    np.arange(labels.shape[1]) < number[rows, None], shuffle_votes(labels[rows], ids, seed, subset), -1
+                ),
+                size,
+            )
+            for labels in (table.synthetic, table.votes)
+        ]
+        synthetic, human = (entropy(counts / counts.sum(axis=1, keepdims=True)) for counts in two)
+        differences.append(synthetic - human)
+    estimate = interval(np.mean(differences, axis=0), _groups(table)[rows], num_resamples, seed)
+    return Check(
+        name,
+        "failure" if estimate["high"] < 0 else "ok" if estimate["low"] >= 0 else "unclear",
+        f"{where}synthetic minus human entropy {interval_words(estimate, '+.3f')} bits, at equal numbers of votes, {len(rows)} rows",
+        "Below 0 the annotators oversimplify: ask for distributions instead of labels, vary foci and wordings, or add another model.",
+        estimate,
+    )
+
+
+def _complementarity(table: VoteTable, where: str, num_resamples: int, seed: int) -> Check:
+    name = "complementarity where listeners disagree most"
+    if not _is_annotated(table):
+        return Check(name, "not run", "-", "Needs synthetic votes.")
+    try:
+        gains, strata, rows = gain_from_synthetic(table, seed)
+    except ValueError as error:
+        return Check(name, "not run", "-", str(error))
+    inside = strata.index == len(strata.names) - 1
+    estimate = interval(gains[inside], _groups(table)[rows[inside]], num_resamples, seed)
+    return Check(
+        name,
+        _judged(estimate, 0.0, good_above=True),
+        f"{where}stratum '{strata.names[-1]}': JS to held-out human votes falls by {interval_words(estimate)} when synthetic votes are added",
+        "Below 0 synthetic votes hurt on ambiguous speech: give them less weight (synthetic_weight), or use them for the clear utterances only.",
+        estimate,
+    )
+
+
+def _redundancy(training: Any, emotions: tuple[str, ...]) -> Check:
+    name = "redundant augmentation"
+    from ..data.rows import column_of, training_targets
+
+    mixed = None if training is None else column_of(training, "mixed_from")
+    if mixed is None or not any(mixed):
+        return Check(name, "not run", "-", "Needs training rows with mixed ones among them (column mixed_from).")
+    made = np.array([bool(sources) for sources in mixed])
+    targets = training_targets(training, emotions)
+    if len(targets) != len(made):
+        return Check(name, "not run", "-", "Some training rows have no target.")
+    before, after = targets[~made].mean(axis=0), targets.mean(axis=0)
+    change = float(np.abs(after - before).sum() / 2)
+    balance = float(entropy(after) - entropy(before))
+    sources = [source for pair in mixed if pair for source in pair]
+    used = len(set(sources))
+    pairs = len({frozenset(pair) for pair in mixed if pair})
+    measured = f"{int(made.sum())} mixed rows move {100 * change:.1f} % of the class mass (entropy {balance:+.3f} bits), from {used} sources and {pairs} different pairs"
+    bad = change < REDUNDANT or pairs < 0.5 * made.sum()
+    return Check(
+        name,
+        "failure" if bad else "ok",
+        measured,
+        "Rows that hardly move the balance, or repeat a few pairs, cost training time and can hurt: lower the target, or leave augmentation out.",
+    )
+
+
+def fitted_temperature(
+    predictions: FloatArray, counts: FloatArray, groups: Any, num_resamples: int = 1000, seed: int = 0
+) -> dict[str, float]:
+    """Temperature that makes the votes most likely under ``p ** (1 / T)``, with an interval: over 1 the predictions are too sharp.
+
+    The likelihood is right on average whatever the number of votes, which the entropy of few votes is not (Guo et al. 2017, arXiv 1706.04599,
+    with votes for labels).
+
+    Example:
+        >>> found = fitted_temperature(np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([[2.0, 1.0], [1.0, 2.0]]), ["a", "b"], 10)
+        >>> round(found["value"], 1)
+        3.2
+    """
+    grid = np.linspace(math.log(0.2), math.log(8.0), 121)
+    logs = np.log(np.maximum(predictions, 1e-9))
+    rows = np.empty((len(logs), len(grid)))
+    for place, value in enumerate(grid):
+        scaled = logs / math.exp(value)
+        scaled -= np.log(np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)) + scaled.max(
+            axis=1, keepdims=True
+        )
+        rows[:, place] = (counts * scaled).sum(axis=1)
+    index = np.unique(np.array([str(group) for group in groups]), return_inverse=True)[1]
+    sums = np.zeros((index.max() + 1, len(grid)))
+    np.add.at(sums, index, rows)
+
+    def best(total: FloatArray) -> float:
+        top = int(np.clip(np.argmax(total), 1, len(grid) - 2))
+        left, middle, right = total[top - 1 : top + 2]
+        bend = left - 2 * middle + right
+        shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+        return math.exp(grid[top] + float(np.clip(shift, -1, 1)) * (grid[1] - grid[0]))
+
+    value = best(sums.sum(axis=0))
+    if len(sums) < 2:
+        return {"value": value, "low": math.nan, "high": math.nan}
+    rng = np.random.default_rng(seed)
+    drawn = [best(sums[rng.integers(len(sums), size=len(sums))].sum(axis=0)) for _ in range(num_resamples)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
+def _sharpness(table: VoteTable, predictions: FloatArray | None, groups: Any, num_resamples: int, seed: int) -> Check:
+    name = "over-sharp predictions"
+    if predictions is None:
+        return Check(name, "not run", "-", "Needs predictions.")
+    estimate = fitted_temperature(predictions, table.counts(), groups, num_resamples, seed)
+    return Check(
+        name,
+        _judged(estimate, 1.0, good_above=False),
+        f"the votes are most likely at temperature {interval_words(estimate, '.2f')}; mean entropy {entropy(predictions).mean():.2f} bits",
+        "Over 1: JS against a few votes rewards sharp answers. Train with loss_type soft_cross_entropy or dirichlet_multinomial, without entropy penalty, or stop earlier.",
+        estimate,
+    )
+
+
+def _audio(
+    table: VoteTable,
+    predictions: FloatArray | None,
+    swapped: FloatArray | None,
+    groups: Any,
+    num_resamples: int,
+    seed: int,
+) -> Check:
+    name = "a model that ignores its audio"
+    if predictions is None or swapped is None:
+        return Check(
+            name, "not run", "-", "Needs predictions, and those with swapped audio: give --model, or --swapped."
+        )
+    counts = table.counts()
+    rows = np.flatnonzero(counts.sum(axis=1) > 0)
+    target = counts[rows] / counts[rows].sum(axis=1, keepdims=True)
+    moved = float(jensen_shannon_divergence(predictions, swapped).mean())
+    harm = jensen_shannon_divergence(swapped[rows], target) - jensen_shannon_divergence(predictions[rows], target)
+    estimate = interval(harm, groups[rows], num_resamples, seed)
+    status = "failure" if moved < SAME or estimate["high"] <= 0 else "ok" if estimate["low"] > 0 else "unclear"
+    return Check(
+        name,
+        status,
+        f"with another row's audio predictions move by JS {moved:.4f} and score {interval_words(estimate, '+.4f')} worse",
+        "At 0 the answer comes from the text alone: check that input_features reach the model in training (the paper's released collator drops them), and train without transcripts.",
+        estimate,
+    )
+
+
+def swapped_predictions(
+    model: str | Path,
+    dataset: Any,
+    emotions: Sequence[str],
+    seed: int = 0,
+    batch_size: int = 8,
+    device: str | None = None,
+) -> FloatArray:
+    """Predictions of every row with the audio of another row, the text staying its own; the rows are rotated in a seeded random order.
+
+    Raises:
+        ValueError: There is one row alone, or the model answers with other emotions.
+    """
+    from ..evaluation.checkpoint import open_model
+    from ..modeling.prediction import predict_distributions
+
+    if len(dataset) < 2:
+        raise ValueError("Audio cannot be swapped within one row.")
+    network, processor = open_model(model, device)
+    if set(network.config.emotions) != set(emotions):
+        raise ValueError(
+            f"The model answers with {', '.join(network.config.emotions)}, the votes are for {', '.join(emotions)}."
+        )
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    source = np.empty(len(dataset), dtype=np.int64)
+    source[order] = np.roll(order, 1)
+    rows = [{**dataset[place], "audio": dataset[int(source[place])]["audio"]} for place in range(len(dataset))]
+    predicted = predict_distributions(network, processor, rows, batch_size=batch_size)
+    return np.asarray(predicted[:, [network.config.emotions.index(emotion) for emotion in emotions]], dtype=np.float64)
+
+
+def _plot(checks: list[Check], notes: list[str]) -> Any:
+    from ..evaluation.study_plots import interval_plot, panels, polished
+
+    shown = [check for check in checks if check.estimate is not None]
+    figure, axes = panels(1, [check.name for check in shown] or ["none"], notes, "Signs of failure", (2.6, 2.6))
+    for axis, check in zip(axes[0], shown, strict=False):
+        assert check.estimate is not None
+        interval_plot(axis, {"": [check.estimate]}, [check.status], "")
+        axis.axhline(1.0 if check.name == "over-sharp predictions" else 0.0, color="#8A8A8A", linewidth=1)
+        axis.set_title(check.name.replace(" where", "\nwhere").replace(" that", "\nthat"))
+    if not shown:
+        axes[0][0].set_axis_off()
+    return polished(figure)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `hf-emo-dist report diagnose`."""
+    add_source_arguments(parser)
+    parser.add_argument("--predictions", metavar="FILE", help="predictions.parquet of these rows")
+    parser.add_argument("--swapped", metavar="FILE", help="predictions.parquet of these rows with swapped audio")
+    parser.add_argument("--model", help="checkpoint: predicts with swapped audio where --swapped is not given")
+    parser.add_argument(
+        "--training",
+        metavar="FOLDER",
+        help="training data: its mixed rows, and its synthetic votes where the scored rows have none",
+    )
+    parser.add_argument("--training_split", default="train", help="its split (default: train)")
+
+
+def run(args: argparse.Namespace) -> Study:
+    """Run the checks that the arguments describe."""
+    from ..data.loading import load_emotion_dataset
+
+    corpora = corpora_of(args)
+    if len(corpora) > 1:
+        raise ValueError("Checks are of one corpus. Mend: run the command once for each.")
+    ((_, table),) = corpora.items()
+    facts, notes = source_facts(args, corpora)
+    predictions = predictions_for(args.predictions, table.ids, table.emotions) if args.predictions else None
+    swapped = predictions_for(args.swapped, table.ids, table.emotions) if args.swapped else None
+    if args.model and swapped is None:
+        if args.where or not args.split:
+            raise ValueError("--model predicts one whole split. Mend: add --split, without --where.")
+        source = args.sources[0].partition("=")[2] or args.sources[0]
+        swapped = swapped_predictions(args.model, load_emotion_dataset(source, args.split), table.emotions, args.seed)
+    training = training_votes = None
+    if args.training:
+        training = load_emotion_dataset(args.training, args.training_split)
+        training_votes = read_vote_table(args.training, split=args.training_split, emotions=list(table.emotions))
+    return diagnose_study(
+        table,
+        predictions=predictions,
+        swapped=swapped,
+        training=training,
+        training_votes=training_votes,
+        num_resamples=args.num_resamples or 1000,
+        seed=args.seed,
+        facts=facts,
+        notes=notes,
+    )

@@ -1,0 +1,1 @@
+"""Saturation: how many synthetic votes an utterance needs."""

@@ -1,0 +1,380 @@
+"""The votes of one or several corpora as the studies need them: whole votes in their order, who spoke, who annotated."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.loading import DatasetLoadError, emotions_of, load_emotion_dataset, read_vote_source
+from ..data.rows import column_of, notes_about, row_ids
+from ..emotions import canonical_emotion, validate_emotions
+
+__all__ = ["Annotations", "VoteTable", "count_labels", "read_vote_table", "shuffle_votes"]
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Synthetic annotations in long form.
+
+    Attributes:
+        row: (M,) row of each.
+        label: (M,) index of its emotion, -1 where it states a distribution alone.
+        distribution: (M, K), the stated distribution, or the label as one-hot.
+        annotator: (M,) text: model and focus.
+        focus: (M,) text.
+    """
+
+    row: Labels
+    label: Labels
+    distribution: NDArray[np.float64]
+    annotator: NDArray[np.str_]
+    focus: NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class VoteTable:
+    """Rows of votes.
+
+    Attributes:
+        ids: N ids.
+        emotions: K labels.
+        votes: (N, m) indices of the emotions of the human votes in the order in which they stand, -1 where a row has fewer.
+        synthetic: (N, m) the same of the synthetic votes, or `None`.
+        annotations: Who gave the synthetic ones, or `None`.
+        columns: Other columns with one value a row, such as ``speaker``.
+        in_order: Whether the order of the votes is that of the data, rather than that of the emotions.
+        source: What the data is, in words.
+        notes: What must be said with every figure.
+    """
+
+    ids: list[str]
+    emotions: tuple[str, ...]
+    votes: Labels
+    columns: dict[str, list[Any]]
+    synthetic: Labels | None = None
+    annotations: Annotations | None = None
+    in_order: bool = False
+    source: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def counts(self, kind: str = "human") -> NDArray[np.float64]:
+        """Votes an emotion, (N, K)."""
+        return count_labels(self.labels(kind), len(self.emotions))
+
+    def labels(self, kind: str = "human") -> Labels:
+        """The votes of a kind, ``human`` or ``synthetic``."""
+        if kind == "human":
+            return self.votes
+        if self.synthetic is None:
+            raise ValueError(
+                "There are no synthetic votes. Mend: annotate the data set first, or study the human votes (--votes human)."
+            )
+        return self.synthetic
+
+    def speakers(self) -> list[Any] | None:
+        """Who speaks in each row, or `None` where that is not known of every row."""
+        found = self.columns.get("speaker")
+        return found if found is not None and all(name not in (None, "") for name in found) else None
+
+    def select(self, rows: NDArray[np.int64]) -> VoteTable:
+        """The rows at these indices."""
+        keep = {int(row): place for place, row in enumerate(rows)}
+        annotations = self.annotations
+        if annotations is not None:
+            inside = np.isin(annotations.row, rows)
+            annotations = Annotations(
+                np.array([keep[int(row)] for row in annotations.row[inside]], dtype=np.int64),
+                annotations.label[inside],
+                annotations.distribution[inside],
+                annotations.annotator[inside],
+                annotations.focus[inside],
+            )
+        return VoteTable(
+            [self.ids[row] for row in rows],
+            self.emotions,
+            self.votes[rows],
+            {name: [values[row] for row in rows] for name, values in self.columns.items()},
+            None if self.synthetic is None else self.synthetic[rows],
+            annotations,
+            self.in_order,
+            self.source,
+            self.notes,
+        )
+
+    def where(self, conditions: Mapping[str, str]) -> VoteTable:
+        """The rows whose columns hold these values, as text.
+
+        Raises:
+            ValueError: There is no such column, or no row is left.
+        """
+        kept = np.ones(len(self.ids), dtype=bool)
+        for name, value in conditions.items():
+            kept &= np.array([str(entry) == value for entry in self.column(name)])
+        if not kept.any():
+            told = ", ".join(f"{name}={value}" for name, value in conditions.items())
+            raise ValueError(f"No row has {told}. Mend: check the spelling of the values.")
+        return self.select(np.flatnonzero(kept))
+
+    def column(self, name: str) -> list[Any]:
+        """A column by name.
+
+        Raises:
+            ValueError: There is none; it lists those there are.
+        """
+        if name not in self.columns:
+            raise ValueError(f"There is no column {name!r} (there are {', '.join(self.columns) or 'none'}).")
+        return self.columns[name]
+
+
+def count_labels(labels: Labels, size: int) -> NDArray[np.float64]:
+    """Count indices of emotions row by row, -1 being none.
+
+    >>> count_labels(np.array([[0, 0, 1], [1, -1, -1]]), 2)
+    array([[2., 1.],
+           [0., 1.]])
+    """
+    return np.stack([(labels == k).sum(axis=1) for k in range(size)], axis=1).astype(np.float64)
+
+
+def shuffle_votes(labels: Labels, ids: Sequence[str], seed: int, subset: int = 0) -> Labels:
+    """Put each row's votes into an order that (seed, id, subset) decides, whatever other rows there are.
+
+    >>> shuffle_votes(np.array([[0, 1, 2, -1]]), ["a"], seed=0)[:, 3]
+    array([-1])
+    """
+    rows = np.array(
+        [int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little") for name in ids],
+        dtype=np.uint64,
+    )
+    place = np.arange(1, labels.shape[1] + 1, dtype=np.uint64) + np.uint64(subset * labels.shape[1])
+    keys = _mixed(rows[:, None] + place * np.uint64(0x9E3779B97F4A7C15))
+    keys[labels < 0] = np.iinfo(np.uint64).max
+    return np.take_along_axis(labels, np.argsort(keys, axis=1, kind="stable"), axis=1)
+
+
+def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's output function (Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195): counters become random bits."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+def read_vote_table(
+    source: str | Path,
+    *,
+    split: str | None = None,
+    emotions: Sequence[str] | None = None,
+    speaker_column: str | None = None,
+    id_column: str | None = None,
+) -> VoteTable:
+    """Read votes from a data set (Parquet folder or Hub id) or from a table of counts (``.csv``, ``.tsv``), which needs no audio.
+
+    A rater who gave several tags (weights under 1) counts with the first of them, so that every vote is a whole one; a note says so. Labels outside `emotions`
+    are left out.
+
+    Args:
+        source: Folder, Hub id, or a table with one count column an emotion or a `votes` column.
+        split: Of a data set; default: all splits together.
+        emotions: The label set; default: that of the data.
+        speaker_column: Default: ``speaker``, or ``actor``.
+        id_column: Default: ``id``, ``file`` or ``clip``, or row numbers.
+
+    Raises:
+        ValueError: There is nothing to read, or no row has votes.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "v.csv").write_text("clip,actor,angry,sad\\na,x,2,1\\n")
+        ...     table = read_vote_table(folder + "/v.csv")
+        >>> table.counts().tolist(), table.speakers(), table.ids
+        ([[2.0, 1.0]], ['x'], ['a'])
+    """
+    path = Path(source).expanduser()
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        rows, names, in_order = _from_text(path, emotions)
+        told = f"{path.name}, {len(rows)} rows"
+        notes: list[str] = notes_about(rows)
+    else:
+        rows, told, notes = _from_dataset(str(source), split)
+        names = validate_emotions(emotions) if emotions else emotions_of(rows)
+        in_order = True
+    columns = _plain_columns(rows)
+    for wanted, given, others in (
+        ("speaker", speaker_column, ("speaker", "actor")),
+        ("id", id_column, ("id", "file", "clip")),
+    ):
+        if given is not None and given not in columns:
+            raise ValueError(f"There is no column {given!r} (there are {', '.join(columns)}).")
+        found = given or next((name for name in others if name in columns), None)
+        if found is not None:
+            columns[wanted] = columns[found]
+    ids = [str(name) for name in columns["id"]] if "id" in columns else row_ids(rows)
+    if len(set(ids)) < len(ids):
+        ids = [f"{name} ({place})" for place, name in enumerate(ids)]
+    votes, several = _whole_votes(rows, names)
+    if several:
+        notes.append(f"{several} raters gave several tags: the first counts")
+    if not (votes >= 0).any():
+        raise ValueError(f"No row of {told} has a human vote for any of {', '.join(names)}. Mend: name the `emotions`.")
+    synthetic, annotations = _synthetic(rows, names)
+    return VoteTable(ids, names, votes, columns, synthetic, annotations, in_order, told, notes)
+
+
+def _from_text(path: Path, emotions: Sequence[str] | None) -> tuple[list[dict[str, Any]], tuple[str, ...], bool]:
+    from ..corpora.table.file import Table
+    from ..corpora.table.votes import read_votes
+
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no table at {path}. Mend: check the path.")
+    text = path.read_text(encoding="utf-8-sig")
+    delimiter = max((",", ";", "\t"), key=text.partition("\n")[0].count)
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    rows = [{str(name).strip(): (value or "").strip() or None for name, value in row.items() if name} for row in reader]
+    if not rows:
+        raise ValueError(f"{path.name} has no rows. Mend: check that it is the right file.")
+    table = Table(
+        path, tuple(rows[0]), rows, list(range(2, len(rows) + 2)), is_text=True, decimal_comma=delimiter != ","
+    )
+    votes, weights, names, used = read_votes(table, emotions, "drop")
+    kept = [{name: value for name, value in row.items() if name not in used} for row in rows]
+    for place, row in enumerate(kept):
+        row["human_votes"] = votes[place]
+        row["human_vote_weights"] = None if weights is None else weights[place]
+    return kept, names, "votes" in used
+
+
+def _from_dataset(source: str, split: str | None) -> tuple[Any, str, list[str]]:
+    from datasets import Dataset, concatenate_datasets
+
+    loaded = load_emotion_dataset(source, split)
+    rows = loaded if isinstance(loaded, Dataset) else concatenate_datasets(list(loaded.values()))
+    card = read_vote_source(source) if Path(source).is_dir() else None
+    if "human_votes" not in rows.column_names:
+        raise DatasetLoadError(f"{source!r} has no column 'human_votes' (there are {', '.join(rows.column_names)}).")
+    if "mixed_from" in rows.column_names:
+        rows = rows.select([place for place, mixed in enumerate(rows["mixed_from"]) if not mixed])
+    notes = notes_about(rows, card)
+    rows = rows.remove_columns([name for name in ("audio",) if name in rows.column_names])
+    where = f"split {split!r}" if split else "all splits"
+    # the last part of a path is enough to know it by
+    name = Path(source).name if Path(source).is_dir() else source
+    return rows, f"{name}, {where}, {len(rows)} rows" + (f". Votes: {card}" if card else ""), notes
+
+
+def _plain_columns(rows: Any) -> dict[str, list[Any]]:
+    names = rows.column_names if hasattr(rows, "column_names") else list(rows[0])
+    found = {}
+    for name in names:
+        values = column_of(rows, name)
+        known = [value for value in values or [] if value is not None]
+        if known and all(isinstance(value, str | int | float) for value in known):
+            found[name] = list(values or [])
+    return found
+
+
+def _whole_votes(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels, int]:
+    """Return the votes as indices, and how many raters gave several tags."""
+    all_votes, all_weights = column_of(rows, "human_votes") or [], column_of(rows, "human_vote_weights")
+    all_raters = column_of(rows, "human_raters")
+    kept: list[list[int]] = []
+    index, several = _Index(emotions), 0
+    for place, votes in enumerate(all_votes):
+        weights = all_weights[place] if all_weights is not None else None
+        labels = list(votes or [])
+        if weights is not None and any(weight != 1 for weight in weights):
+            raters = all_raters[place] if all_raters is not None else None
+            first, more = _first_tags(list(weights), raters)
+            labels, several = [labels[tag] for tag in first], several + more
+        kept.append([number for number in map(index, labels) if number >= 0])
+    return _padded(kept), several
+
+
+def _first_tags(weights: list[float], raters: Sequence[Any] | None) -> tuple[list[int], int]:
+    """Return the place of each rater's first tag: raters by name, else runs of weights that sum to 1."""
+    first, several, total, names = [], 0, 0.0, []
+    for place, weight in enumerate(weights):
+        if raters is not None:
+            if raters[place] not in names:
+                names.append(raters[place])
+                first.append(place)
+                several += weight < 1
+        else:
+            if total == 0.0:
+                first.append(place)
+                several += weight < 1
+            total += weight
+            if total >= 1 - 1e-3:
+                total = 0.0
+    return first, several
+
+
+def _synthetic(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels | None, Annotations | None]:
+    given, labels = column_of(rows, "synthetic_annotations"), column_of(rows, "synthetic_votes")
+    index = _Index(emotions)
+    if given is None and labels is None:
+        return None, None
+    if given is None or not any(given):
+        kept = [[number for number in map(index, votes or []) if number >= 0] for votes in labels or []]
+        return (_padded(kept), None) if any(kept) else (None, None)
+    place, label, stated, annotator, focus = [], [], [], [], []
+    votes: list[list[int]] = [[] for _ in given]
+    for row, entries in enumerate(given):
+        for entry in entries or []:
+            number = index(entry["label"]) if entry.get("label") is not None else -1
+            shares = entry.get("distribution")
+            if number >= 0:
+                votes[row].append(number)
+                vector = np.eye(len(emotions))[number]
+            elif shares and all(shares.get(name) is not None for name in emotions) and sum(shares.values()) > 0:
+                vector = np.array([shares[name] for name in emotions], dtype=np.float64)
+                vector = vector / vector.sum()
+            else:
+                continue
+            place.append(row)
+            label.append(number)
+            stated.append(vector)
+            focus.append(str(entry.get("focus") or "no focus"))
+            annotator.append(f"{entry.get('model') or 'unknown model'}, {focus[-1]}, {entry.get('mode') or 'label'}")
+    if not place:
+        return None, None
+    annotations = Annotations(
+        np.array(place),
+        np.array(label),
+        np.array(stated),
+        np.array(annotator, dtype=np.str_),
+        np.array(focus, dtype=np.str_),
+    )
+    return _padded(votes), annotations
+
+
+class _Index:
+    """From a label as it is spelled to its place among the emotions, -1 for what is none of them."""
+
+    def __init__(self, emotions: tuple[str, ...]) -> None:
+        self.emotions, self.seen = emotions, dict[str, int]()
+
+    def __call__(self, label: str) -> int:
+        if label not in self.seen:
+            try:
+                self.seen[label] = self.emotions.index(canonical_emotion(label, self.emotions))
+            except ValueError:
+                self.seen[label] = -1
+        return self.seen[label]
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Labels:
+    width = max((len(row) for row in rows), default=0)
+    labels = np.full((len(rows), max(width, 1)), -1, dtype=np.int64)
+    for place, row in enumerate(rows):
+        labels[place, : len(row)] = row
+    return labels

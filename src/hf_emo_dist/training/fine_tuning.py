@@ -1,0 +1,231 @@
+"""What `recipes/train.py` does: from a configuration to a trained and scored checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..data.loading import emotions_of, load_emotion_dataset
+from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from ..modeling.processing import EmotionDistributionProcessor
+from .arguments import EmotionDistributionTrainingArguments
+from .lora import TARGETS, emotion_lora_config
+from .trainer import EmotionDistributionTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RecipeArguments:
+    """What is trained on what. Training arguments stand beside these, in the same YAML file and command line."""
+
+    backbone: str | None = field(
+        default=None, metadata={"help": "Qwen2-Audio backbone or checkpoint: a Hub id or a local folder."}
+    )
+    dataset: str | None = field(default=None, metadata={"help": "Data set: a local Parquet folder or a Hub id."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Revision of a data set on the Hub."})
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    validation_split: str = field(default="validation", metadata={"help": "Split that chooses the checkpoint."})
+    emotions: str | None = field(
+        default=None,
+        metadata={"help": "Emotions in order, comma separated. Default: those of the data's distributions."},
+    )
+    lora: str | None = field(
+        default=None, metadata={"help": f"LoRA preset: {', '.join(TARGETS)}. Default: train all weights."}
+    )
+    lora_r: int = field(default=8, metadata={"help": "LoRA rank."})
+    lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
+    lora_dropout: float = field(default=0.2, metadata={"help": "LoRA dropout."})
+    freeze_audio_tower: bool = field(default=False, metadata={"help": "Keep the audio tower as it is."})
+    freeze_projector: bool = field(default=False, metadata={"help": "Keep the audio projector as it is."})
+    freeze_language_model: bool = field(default=False, metadata={"help": "Keep the language model as it is."})
+    load_in_4bit: bool = field(default=False, metadata={"help": "4-bit backbone (needs bitsandbytes and a GPU)."})
+    model_dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager or flash_attention_2."})
+    head_dropout: float = field(default=0.15, metadata={"help": "Dropout of the head's residual block."})
+    head_projection_dropout: float = field(default=0.1, metadata={"help": "Dropout of the head's projection."})
+    num_threads: int | None = field(default=None, metadata={"help": "CPU threads. Default: all, with one process."})
+    use_transcript: bool = field(default=True, metadata={"help": "Put transcripts into the prompt."})
+    use_speaker: bool = field(
+        default=False, metadata={"help": "Put speakers' names into the prompt, as the paper does."}
+    )
+    long_audio: str = field(default="error", metadata={"help": "Clips over 30 s: error, truncate or window."})
+
+    def __post_init__(self) -> None:
+        if self.lora is not None and self.lora.lower() in ("none", ""):
+            self.lora = None
+        if self.lora is not None and self.lora not in TARGETS:
+            raise ValueError(f"lora={self.lora!r} is not known; use one of {', '.join(TARGETS)}, or leave it out")
+        if self.load_in_4bit and self.lora is None:
+            raise ValueError("load_in_4bit trains only through an adapter: set lora to one of " + ", ".join(TARGETS))
+
+
+def parse_config(argv: Sequence[str] | None = None) -> tuple[RecipeArguments, EmotionDistributionTrainingArguments]:
+    """Reads `--config FILE.yaml` and `--name value` arguments; the command line overrides the file, unknown names are refused.
+
+    Raises:
+        ValueError: for unknown keys of the YAML file.
+        SystemExit: for unknown arguments of the command line.
+
+    Example:
+        >>> recipe, args = parse_config(["--output_dir", "out", "--lora", "paper", "--use_cpu", "true"])
+        >>> recipe.lora, args.metric_for_best_model
+        ('paper', 'eval_js_divergence')
+    """
+    from trl import TrlParser
+
+    parser = TrlParser((RecipeArguments, EmotionDistributionTrainingArguments), allow_abbrev=False)
+    recipe, args = parser.parse_args_and_config(None if argv is None else list(argv))
+    return recipe, args
+
+
+def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, EmotionDistributionProcessor]:
+    """The model and the processor that a recipe names, with the weights frozen that it says."""
+    assert recipe.backbone is not None
+    processor = EmotionDistributionProcessor.from_pretrained(
+        recipe.backbone,
+        emotions=emotions,
+        use_transcript=recipe.use_transcript,
+        use_speaker=recipe.use_speaker,
+        long_audio=recipe.long_audio,
+    )
+    options: dict[str, Any] = {"dtype": recipe.model_dtype}
+    if recipe.attn_implementation:
+        options["attn_implementation"] = recipe.attn_implementation
+    if recipe.load_in_4bit:
+        import torch
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16,
+            llm_int8_skip_modules=["head"],
+        )
+    model = Qwen2AudioForEmotionDistribution.from_pretrained(
+        recipe.backbone,
+        emotions=emotions,
+        head_dropout=recipe.head_dropout,
+        head_projection_dropout=recipe.head_projection_dropout,
+        **options,
+    )
+    if recipe.freeze_audio_tower:
+        model.model.audio_tower.requires_grad_(False)
+    if recipe.freeze_projector:
+        model.model.multi_modal_projector.requires_grad_(False)
+    if recipe.freeze_language_model:
+        model.model.language_model.requires_grad_(False)
+    return model, processor
+
+
+def prepare_training(
+    recipe: RecipeArguments,
+    args: EmotionDistributionTrainingArguments,
+    train_dataset: Any = None,
+    eval_dataset: Any = None,
+) -> EmotionDistributionTrainer:
+    """The trainer of a recipe, with everything checked; data sets that are given replace those that it names.
+
+    A CPU run of one process uses all cores (`accelerate launch` gives each process one thread), or `num_threads`.
+
+    Raises:
+        FileExistsError: when the output folder holds checkpoints and resuming was not asked for.
+        ValueError, OSError: when the backbone or the data is missing, cannot be reached or does not fit.
+    """
+    if last_checkpoint(args) is not None and not is_resuming(args):
+        raise FileExistsError(
+            f"{args.output_dir} holds checkpoints of an earlier run: add --resume_from_checkpoint true to continue it, or choose "
+            "another --output_dir"
+        )
+    if recipe.backbone is None:
+        raise ValueError(
+            "no backbone: add --backbone, a Hub id such as Qwen/Qwen2-Audio-7B-Instruct or a folder that "
+            "recipes/mini_backbone.py wrote"
+        )
+    if recipe.num_threads is not None or (args.device.type == "cpu" and args.world_size == 1):
+        torch.set_num_threads(recipe.num_threads or available_cores())
+    if train_dataset is None:
+        if recipe.dataset is None:
+            raise ValueError("no data: add --dataset, a folder that dataset_scripts/from_table.py wrote or a Hub id")
+        train_dataset = load_emotion_dataset(recipe.dataset, recipe.train_split, revision=recipe.dataset_revision)
+        eval_dataset = load_emotion_dataset(recipe.dataset, recipe.validation_split, revision=recipe.dataset_revision)
+    emotions = recipe.emotions.split(",") if recipe.emotions else emotions_of(train_dataset, args.target_column)
+    set_seed(args.seed)  # the new head's weights
+    model, processor = load_model(recipe, emotions)
+    peft_config = None
+    if recipe.lora:
+        peft_config = emotion_lora_config(
+            recipe.lora, r=recipe.lora_r, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout
+        )
+    return EmotionDistributionTrainer(
+        model=model,
+        args=args,
+        processing_class=processor,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        peft_config=peft_config,
+    )
+
+
+def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments) -> dict[str, float]:
+    """Trains, saves the best checkpoint into the output folder and scores it on the validation data.
+
+    Beside the checkpoint lie its card, `train_results.json`, `recipe.json`, `training_args.json` and `training_facts.json`. With
+    `push_to_hub` all of it is pushed, without paths.
+    """
+    args = trainer.args
+    resume: str | None = None
+    if is_resuming(args):
+        named = str(args.resume_from_checkpoint)
+        resume = last_checkpoint(args) if named.lower() == "true" else named
+    trainer.recipe = recipe
+    scores = dict(trainer.train(resume_from_checkpoint=resume).metrics)
+    trainer.save_model(_internal_call=True)  # pushed below, with all that is known then
+    if trainer.eval_dataset is not None:
+        scores.update(trainer.evaluate())
+    if trainer.is_world_process_zero():
+        folder = Path(str(args.output_dir))
+        trainer.save_state()
+        (folder / "train_results.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        (folder / "recipe.json").write_text(json.dumps(vars(recipe), indent=2) + "\n", encoding="utf-8")
+    try:
+        trainer.create_model_card()
+        if args.push_to_hub:
+            trainer.push_to_hub()
+    except (OSError, ValueError) as error:  # what was trained is on disk
+        logger.error("the checkpoint is in %s, but its card or its push failed: %s", args.output_dir, error)
+    return scores
+
+
+def run_training(
+    recipe: RecipeArguments,
+    args: EmotionDistributionTrainingArguments,
+    train_dataset: Any = None,
+    eval_dataset: Any = None,
+) -> dict[str, float]:
+    """`prepare_training`, then `finish_training`: returns the scores on the validation data."""
+    return finish_training(prepare_training(recipe, args, train_dataset, eval_dataset), recipe)
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def last_checkpoint(args: EmotionDistributionTrainingArguments) -> str | None:
+    """The newest checkpoint in the output folder, if there is one."""
+    return get_last_checkpoint(args.output_dir) if os.path.isdir(str(args.output_dir)) else None
+
+
+def is_resuming(args: EmotionDistributionTrainingArguments) -> bool:
+    """Whether `resume_from_checkpoint` asks for anything (`true` or a path)."""
+    return str(args.resume_from_checkpoint or "").strip().lower() not in ("", "false", "none")

@@ -1,0 +1,221 @@
+"""What the trainer does with the Hub: cards that say what was trained, and pushes that hold the head and nothing private."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer
+from transformers.trainer_utils import HubStrategy, SaveStrategy
+
+from .training_facts import TRAINING_FACTS_NAME, write_training_facts
+
+logger = logging.getLogger(__name__)
+
+
+class HubTrainer(Trainer):
+    """`Trainer` whose cards and pushes are this library's: see `hub.card` and `hub.files` for what is uploaded.
+
+    With `hub_strategy="checkpoint"` or `"all_checkpoints"` the checkpoints' models are pushed, not their optimizers: a training is resumed
+    from the local folder.
+
+    Attributes:
+        recipe: the `RecipeArguments` of the training where there are any; they name the data set for the card.
+    """
+
+    recipe: Any = None
+    push_in_progress: Any = None
+    _pushes: Any = None
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As in transformers; before that, refuses an adapter whose backbone nobody else has.
+
+        Raises:
+            ValueError: the backbone is a local folder.
+        """
+        self._check_base()
+        super().init_hf_repo(token=token, private=private)
+
+    def create_model_card(self, *args: Any, license: str | None = None, **kwargs: Any) -> None:
+        """Writes `README.md` into the output folder, unless it was edited by hand: see `hub.card.write_model_card`.
+
+        Args:
+            license: of the checkpoint; by default worked out from those of base model and data.
+            args, kwargs: what else transformers' own method takes; not used.
+        """
+        if not self.is_world_process_zero():
+            return
+        from ..hub.cards.model_card import write_model_card
+
+        write_training_facts(self, self.recipe)
+        write_model_card(
+            str(self.args.output_dir), repo_id=self.hub_model_id or self.args.hub_model_id, licence=license
+        )
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Saves the model and pushes it with its processor and card in one commit, as `hub.push_model` does.
+
+        Args:
+            commit_message: of the commit.
+            blocking: wait until it is done; otherwise it goes on in the background.
+            token: instead of `args.hub_token`.
+            revision: instead of `args.hub_revision`.
+            private: whether a repository that is made is private; by default `args.hub_private_repo`.
+            kwargs: of `create_model_card`.
+
+        Returns:
+            A `hub.commit.PushReport`, or a `Future` of one with `blocking=False`.
+
+        Raises:
+            ValueError: an adapter's backbone is a local folder.
+            OSError: the Hub cannot be reached.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        token = token if token is not None else self.args.hub_token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        self.create_model_card(**kwargs)
+        self._finish_current_push()
+        return self._push(
+            Path(str(self.args.output_dir)),
+            commit_message or "End of training",
+            token,
+            revision,
+            "",
+            in_background=not blocking,
+        )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Pushes a checkpoint in the middle of a training, in the background; a failure is a warning and does not stop it."""
+        args = self.args
+        if not self.is_world_process_zero() or args.hub_strategy == HubStrategy.END:
+            return
+        if not args.hub_always_push and self.push_in_progress is not None and not self.push_in_progress.is_done():
+            return
+        self.callback_handler.on_push_begin(args, self.state, self.control)
+        if args.save_strategy == SaveStrategy.STEPS:
+            message = f"Training in progress, step {self.state.global_step}"
+        else:
+            message = f"Training in progress, epoch {int(self.state.epoch or 0)}"
+        folders = [""]
+        if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            folders.append(
+                "last-checkpoint" if args.hub_strategy == HubStrategy.CHECKPOINT else Path(checkpoint_folder).name
+            )
+        # the checkpoint may be rotated away before the upload is through
+        copy = Path(str(args.output_dir)) / f"_push-{self.state.global_step}"
+        try:
+            _link(Path(checkpoint_folder), copy)
+            facts = Path(str(args.output_dir)) / TRAINING_FACTS_NAME
+            if self._pushes is None:  # the first push of this training
+                facts = write_training_facts(self, self.recipe)
+            shutil.copy2(facts, copy / facts.name)
+            jobs = [self._push(copy, message, args.hub_token, None, folder, in_background=True) for folder in folders]
+        except (OSError, ValueError) as error:
+            shutil.rmtree(copy, ignore_errors=True)
+            logger.warning("%s was not pushed, training goes on: %s", checkpoint_folder, error)
+            return
+        jobs[-1].add_done_callback(lambda _: shutil.rmtree(copy, ignore_errors=True))
+        from transformers.utils.hub import PushInProgress
+
+        if self.push_in_progress is None or self.push_in_progress.is_done():
+            self.push_in_progress = PushInProgress(jobs)
+        else:
+            self.push_in_progress.jobs.extend(jobs)
+
+    def _push(
+        self, folder: Path, message: str, token: str | None, revision: str | None, subfolder: str, in_background: bool
+    ) -> Any:
+        from ..hub.cards.model_card import model_card
+        from ..hub.cards.model_facts import gather_model_facts
+        from ..hub.cards.rendering import is_edited
+        from ..hub.commit import commit_files
+        from ..hub.files import checkpoint_files
+
+        repo_id = str(self.hub_model_id)
+        readme = Path(str(self.args.output_dir)) / "README.md"
+        edited = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        card = edited if is_edited(edited) else model_card(gather_model_facts(folder, repo_id=repo_id))
+        files = checkpoint_files(folder, readme=card)
+        if subfolder:
+            files = [file for file in files if file.path_in_repo != "README.md"]
+
+        def push() -> Any:
+            return commit_files(
+                repo_id,
+                files,
+                message=message,
+                private=self.args.hub_private_repo,
+                token=token,
+                revision=revision if revision is not None else self.args.hub_revision,
+                folder=subfolder,
+            )
+
+        return self._background(push, repo_id) if in_background else push()
+
+    def _background(self, action: Callable[[], Any], repo_id: str) -> Future[Any]:
+        """One after the other, in a thread of their own."""
+        from huggingface_hub import HfApi
+
+        def logged() -> Any:
+            try:
+                return action()
+            except (OSError, ValueError, RuntimeError) as error:
+                logger.warning("a push to %s failed, training goes on: %s", repo_id, error)
+                return None
+
+        self._pushes = self._pushes or HfApi()
+        return self._pushes.run_as_future(logged)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        readme = Path(output_dir or str(self.args.output_dir)) / "README.md"
+        before = readme.read_bytes() if readme.is_file() else None
+        super()._save(output_dir, state_dict)
+        # peft has written its own, or has put its tags into ours
+        if (
+            self.args.should_save
+            and readme.is_file()
+            and hasattr(self.accelerator.unwrap_model(self.model), "peft_config")
+        ):
+            if before is None:
+                readme.unlink()
+            else:
+                readme.write_bytes(before)
+
+    def _check_base(self) -> None:
+        from ..markdown import hub_id
+
+        for adapter in getattr(self.accelerator.unwrap_model(self.model), "peft_config", {}).values():
+            if hub_id(adapter.base_model_name_or_path) is None:
+                raise ValueError(
+                    f"an adapter is only of use with its backbone, and '{adapter.base_model_name_or_path}' is a local folder that nobody else has. "
+                    "Mend: train from a backbone that is on the Hub, or push after training with hf_emo_dist.push_model(..., merge=True)."
+                )
+
+
+def _link(source: Path, target: Path) -> None:
+    """A copy of the files in a folder that costs no space where the file system knows hard links."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.is_file() and not file.name.startswith("optimizer") and file.suffix not in (".bin", ".pt", ".pth"):
+            try:
+                os.link(file, target / file.name)
+            except OSError:
+                shutil.copy2(file, target / file.name)

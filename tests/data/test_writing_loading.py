@@ -1,0 +1,182 @@
+"""Writing a Parquet folder and opening it again: by `load_dataset`, and by `load_emotion_dataset` with its errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from datasets import Audio, Dataset, DatasetDict, load_dataset
+
+from hf_emo_dist.data.loading import DatasetLoadError, emotions_of, load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.summary import describe_dataset
+from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
+
+EMOTIONS = ("happy", "angry", "sad")
+AUDIO = Audio(sampling_rate=16000, decode=False)
+
+
+def make(*ids: str) -> Dataset:
+    share = {"happy": 0.5, "angry": 0.25, "sad": 0.25}
+    rows = [
+        {
+            "id": name,
+            "audio": {"bytes": name.encode() * 100, "path": f"{name}.flac"},
+            "speaker": f"speaker-{name[0]}",
+            "human_votes": ["happy", "happy", "angry", "sad"],
+            "human_distribution": share,
+            "emotion_distribution": share,
+        }
+        for name in ids
+    ]
+    return build_dataset(rows, row_features(EMOTIONS))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    data = DatasetDict({"test": make("c1"), "train": make("a1", "a2", "b1")})
+    return write_dataset(data, tmp_path / "data set", description="Three clips.", vote_source="Simulated votes.")
+
+
+def test_load_dataset_opens_what_was_written(folder):
+    loaded = load_dataset(str(folder))
+    assert {split: rows["id"] for split, rows in loaded.items()} == {"train": ["a1", "a2", "b1"], "test": ["c1"]}
+    assert loaded["train"].features == make("x").features
+    assert loaded["train"][1] == make("a2")[0]
+
+
+def test_the_card_says_first_where_the_votes_come_from(folder):
+    body = (folder / "README.md").read_text().split("---\n", 2)[2]
+    assert "Simulated votes." in body.splitlines()[2]
+    assert "| train | 3 | 2 |" in body
+    assert read_vote_source(folder) == "Simulated votes."
+
+
+def test_shards(tmp_path):
+    data = make(*(f"{index:03d}" for index in range(250)))
+    folder = write_dataset(data, tmp_path / "out", description="x", vote_source="y", max_shard_bytes=1000)
+    names = sorted(path.name for path in (folder / "data").iterdir())
+    assert names == [f"train-0000{index}-of-00003.parquet" for index in range(3)]
+    assert load_dataset(str(folder))["train"]["id"] == data["id"]
+
+
+def test_a_selection_is_written_in_its_order(tmp_path):
+    data = make("a", "b", "c").select([2, 0])
+    folder = write_dataset(data, tmp_path / "out", description="x", vote_source="y")
+    assert load_emotion_dataset(folder, "train")["id"] == ["c", "a"]
+
+
+def test_clips_given_by_path_are_embedded(tmp_path):
+    (tmp_path / "clip.wav").write_bytes(b"RIFF...")
+    row = {"id": "a", "audio": {"bytes": None, "path": str(tmp_path / "clip.wav")}, "human_votes": []}
+    data = build_dataset([row], row_features(EMOTIONS))
+    folder = write_dataset(data, tmp_path / "out", description="x", vote_source="y")
+    assert load_emotion_dataset(folder, "train")[0]["audio"] == {"bytes": b"RIFF...", "path": "clip.wav"}
+    (tmp_path / "clip.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"Row 'a', column 'audio'.*clip.wav"):
+        write_dataset(data, tmp_path / "again", description="x", vote_source="y")
+    assert not (tmp_path / "again").exists()
+
+
+def test_overwriting_is_asked_for_and_spares_foreign_files(folder):
+    text = {"description": "x", "vote_source": "y"}
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        write_dataset(make("z"), folder, **text)
+    write_dataset(make("z"), folder, overwrite=True, **text)
+    assert sorted(path.name for path in (folder / "data").iterdir()) == ["train-00000-of-00001.parquet"]
+    assert load_emotion_dataset(folder)["train"]["id"] == ["z"]
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"thesis\.tex"):
+        write_dataset(make("z"), folder, overwrite=True, **text)
+    assert (folder / "thesis.tex").exists()
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    text = {"description": "x", "vote_source": "y"}
+    with pytest.raises(ValueError, match=r"'a' is in 'train' and again in 'test'"):
+        write_dataset(DatasetDict({"train": make("a"), "test": make("a")}), tmp_path / "o", **text)
+    with pytest.raises(ValueError, match="Split 'test' has no rows"):
+        write_dataset(DatasetDict({"train": make("a"), "test": make("b").select([])}), tmp_path / "o", **text)
+    with pytest.raises(ValueError, match="vote_source"):
+        write_dataset(make("a"), tmp_path / "o", description="x", vote_source=" ")
+    assert not (tmp_path / "o").exists()
+
+
+def test_loading_a_split_a_slice_a_file_and_a_saved_folder(folder, tmp_path):
+    assert load_emotion_dataset(folder, "test")["id"] == ["c1"]
+    assert load_emotion_dataset(str(folder), split="train[:2]")["id"] == ["a1", "a2"]
+    file = folder / "data" / "test-00000-of-00001.parquet"
+    assert load_emotion_dataset(file)["train"].features["audio"] == AUDIO
+    DatasetDict({"test": make("q")}).save_to_disk(tmp_path / "saved")
+    assert load_emotion_dataset(tmp_path / "saved", "test")["id"] == ["q"]
+
+
+def test_audio_is_left_as_bytes_even_if_the_file_says_decode(tmp_path):
+    make("a").cast_column("audio", Audio(sampling_rate=16000)).to_parquet(tmp_path / "decoded.parquet")
+    loaded = load_emotion_dataset(tmp_path / "decoded.parquet", "train")
+    assert loaded.features["audio"] == AUDIO
+    assert loaded[0]["audio"]["bytes"] == b"a" * 100
+
+
+def test_errors_of_loading_are_one_line_with_the_mend(folder, tmp_path):
+    def message(*args) -> str:
+        with pytest.raises(DatasetLoadError) as caught:
+            load_emotion_dataset(*args)
+        assert "\n" not in str(caught.value)
+        assert "Mend:" in str(caught.value)
+        return str(caught.value)
+
+    assert "there are train, test" in message(folder, "validation")
+    assert "Should be one of" in message(folder, "dev[:2]")
+    assert "Nothing at" in message(tmp_path / "nowhere")
+    assert "Nothing at" in message("./nowhere")
+    assert "not a Hub id" in message("no such id!")
+    (tmp_path / "empty").mkdir()
+    assert "no Parquet files" in message(tmp_path / "empty")
+    (tmp_path / "votes.csv").write_text("file,votes\n")
+    assert "from_table.py" in message(tmp_path / "votes.csv")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
+    assert "cannot be read" in message(tmp_path / "torn.parquet")
+    Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "text.parquet")
+    assert "no column 'audio' (there are text)" in message(tmp_path / "text.parquet")
+
+
+def test_an_unreachable_hub_id_is_one_clear_error(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ConnectionError("Couldn't reach 'you/yours' on the Hub (LocalEntryNotFoundError)\nand more")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(DatasetLoadError, match=r"Nothing at 'you/yours'.*reached on the Hub.*Mend: check the spelling"):
+        load_emotion_dataset("you/yours")
+
+
+def test_emotions_of_reads_the_struct_in_its_order(folder):
+    assert emotions_of(load_emotion_dataset(folder)) == EMOTIONS
+    assert emotions_of(make("a"), "emotion_distribution") == EMOTIONS
+    with pytest.raises(ValueError, match="no column 'human_distribution'"):
+        emotions_of(Dataset.from_dict({"a": [1]}))
+    with pytest.raises(ValueError, match="must be a struct"):
+        emotions_of(Dataset.from_dict({"human_distribution": [[0.5, 0.5]]}))
+
+
+def test_build_dataset_keeps_order_over_many_batches(tmp_path):
+    rows = [{"id": str(index), "audio": {"bytes": b"x", "path": None}} for index in range(2500)]
+    for cache_file in (None, tmp_path / "cache" / "rows.arrow"):
+        data = build_dataset(iter(rows), row_features(EMOTIONS), cache_file)
+        assert data["id"] == [str(index) for index in range(2500)]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["rows.arrow"]
+
+
+def test_description_counts_rows_speakers_and_mass(folder):
+    lines = describe_dataset(load_emotion_dataset(folder)).splitlines()
+    assert lines[0].split() == ["split", "rows", "speakers", "votes", *EMOTIONS]
+    assert lines[1].split() == ["train", "3", "2", "4.0", "0.500", "0.250", "0.250"]
+
+
+def test_the_card_takes_no_name_for_markup(tmp_path):
+    evil = "sad\n---\nlicense: mit\n---\n# <b>Owned</b>"
+    rows = [{"id": "a", "audio": {"bytes": b"RIFF", "path": "a.wav"}, "human_votes": ["happy"]}]
+    data = build_dataset(rows, row_features(["happy", evil]))
+    write_dataset(data, tmp_path / "d", description="One.", vote_source=evil, title=evil, emotions=["happy", evil])
+    text = (tmp_path / "d" / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n---\n") == 1 and "\nlicense: mit" not in text and "<b>" not in text.partition("\n---\n")[2]
+    assert "sad --- license: mit" in read_vote_source(tmp_path / "d")

@@ -1,0 +1,92 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from hf_emo_dist.evaluation.checkpoint import evaluate_checkpoint
+
+
+@pytest.fixture(scope="module")
+def scored(checkpoint, data_folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("out") / "deep" / "scores.json"
+    report = evaluate_checkpoint(checkpoint, data_folder, output=output, num_resamples=50, progress=False, device="cpu")
+    return report, output
+
+
+def test_everything_is_written_and_agrees(scored):
+    report, output = scored
+    folder = output.parent
+    scores = json.loads(output.read_text())
+    assert scores["num_examples"] == 6 and scores["num_speakers"] == 2 and scores["split"] == "test"
+    assert list(scores["predictors"]) == ["model", "mean_of_training_targets", "uniform"]
+    rows = pq.read_table(folder / "predictions.parquet").to_pylist()
+    assert [row["id"] for row in rows] == [f"s{s}-{i}" for s in (4, 5) for i in range(3)]
+    assert np.mean([row["js_divergence"] for row in rows]) == pytest.approx(scores["js_divergence"])
+    assert set(rows[0]) >= {"speaker", "predicted_distribution", "human_distribution", "true_distribution"}
+    assert sum(rows[0]["predicted_distribution"].values()) == pytest.approx(1)
+    for name in ("reliability.png", "predicted_against_target.png", "scores.md"):
+        assert (folder / name).stat().st_size > 0
+    assert "simulated data" in report.notes
+    assert "simulated data" in (folder / "scores.md").read_text()
+
+
+def test_mean_predictor_is_that_of_the_training_split(scored, data_folder):
+    from hf_emo_dist import load_emotion_dataset
+    from hf_emo_dist.scores.divergences import jensen_shannon_divergence
+    from hf_emo_dist.votes import distributions_to_matrix
+
+    report, _ = scored
+    emotions = report.emotions
+    train = distributions_to_matrix(load_emotion_dataset(data_folder, "train")["emotion_distribution"], emotions)
+    human = distributions_to_matrix(load_emotion_dataset(data_folder, "test")["human_distribution"], emotions)
+    expected = jensen_shannon_divergence(np.broadcast_to(train.mean(axis=0), human.shape), human).mean()
+    assert report.predictors["mean_of_training_targets"]["js_divergence"] == pytest.approx(expected)
+
+
+def test_limit_and_missing_training_split_are_noted(checkpoint, data_folder):
+    report = evaluate_checkpoint(
+        checkpoint, data_folder, limit=2, train_split="nothing", num_resamples=20, progress=False
+    )
+    assert report.num_examples == 2
+    assert "only the first 2 of 6 rows" in report.notes
+    assert "mean_of_training_targets" not in report.predictors
+    assert any("'nothing'" in note for note in report.notes)
+
+
+def test_scoring_the_training_split_is_noted(checkpoint, data_folder):
+    report = evaluate_checkpoint(checkpoint, data_folder, "train", limit=2, num_resamples=20, progress=False)
+    assert any("training split" in note for note in report.notes)
+
+
+def test_the_model_may_have_its_emotions_in_another_order(backbone, checkpoint, data_folder, tmp_path, scored):
+    from hf_emo_dist import load_emotion_model
+
+    model, processor = load_emotion_model(checkpoint)
+    order = [2, 0, 1]
+    swapped = [model.config.emotions[i] for i in order]
+    model.head.load_state_dict(_permuted(model.head.state_dict(), order))
+    model.config.id2label = dict(enumerate(swapped))
+    model.config.label2id = {label: i for i, label in enumerate(swapped)}
+    model.save_pretrained(tmp_path)
+    processor.emotions = swapped
+    processor.save_pretrained(tmp_path)
+    loaded, asks = load_emotion_model(tmp_path)
+    assert list(loaded.config.emotions) == swapped
+    # the prompt names the emotions in order, so only a model with the first order's prompt can give equal scores
+    asks.emotions = list(scored[0].emotions)
+    from hf_emo_dist import load_emotion_dataset
+    from hf_emo_dist.modeling.prediction import predict_distributions
+
+    rows = load_emotion_dataset(data_folder, "test")
+    straight = predict_distributions(load_emotion_model(checkpoint)[0], asks, rows, progress=False)
+    assert np.allclose(predict_distributions(loaded, asks, rows, progress=False), straight[:, order], atol=1e-6)
+    report = evaluate_checkpoint(tmp_path, data_folder, num_resamples=20, progress=False)
+    assert report.emotions == scored[0].emotions
+    assert report.to_dict()["js_divergence"] == pytest.approx(scored[0].to_dict()["js_divergence"], abs=0.02)
+
+
+def _permuted(state, order):
+    last = [key for key, value in state.items() if value.shape[0] == len(order)]
+    assert last, "the head's last layer gives one logit an emotion"
+    return {key: value[order] if key in last else value for key, value in state.items()}

@@ -1,0 +1,193 @@
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from hf_emo_dist.commands.running import run_command
+from hf_emo_dist.evaluation.comparison import compare_predictors, standard_error
+from hf_emo_dist.evaluation.cross_validation import cell_means, choose_validation_speakers, cross_validate
+from hf_emo_dist.training import fine_tuning as training_run
+from hf_emo_dist.training.fine_tuning import parse_config
+
+EMOTIONS = ("angry", "happy", "sad")
+
+
+def test_validation_speakers_come_from_the_training_rows_and_are_reproducible():
+    speakers = np.array(list("aabbccdd"))
+    drawn = [choose_validation_speakers(speakers, 2, seed=0, fold=fold) for fold in range(20)]
+    assert drawn == [choose_validation_speakers(speakers[::-1], 2, seed=0, fold=fold) for fold in range(20)]
+    assert all(len(set(names)) == 2 and set(names) <= set("abcd") for names in drawn)
+    assert len({tuple(names) for names in drawn}) > 1
+
+
+def test_cells_use_training_rows_alone():
+    targets = np.array([[1.0, 0.0], [0.0, 1.0], [0.2, 0.8], [0.9, 0.1]])
+    predicted, unseen = cell_means(targets, ["x", "x", "y", "z"], np.array([0, 1]), np.array([2, 3]))
+    assert predicted.tolist() == [[0.5, 0.5], [0.5, 0.5]] and unseen == ["y", "z"]
+
+
+def test_comparison_gives_gap_and_differences_over_speakers():
+    rng = np.random.default_rng(0)
+    q = rng.dirichlet(np.ones(3), 60)
+    speakers = np.repeat([f"s{i}" for i in range(6)], 10)
+    mean = np.broadcast_to(q.mean(axis=0), q.shape)
+    report = compare_predictors(
+        {"mean_of_training_targets": mean, "model": 0.5 * q + 0.5 * mean, "ceiling": q},
+        q,
+        speakers,
+        EMOTIONS,
+        ceiling_title="knowing it all",
+        notes=["borrowed votes"],
+        num_resamples=200,
+    )
+    gap = report.gap_closed["model"]
+    assert 0.5 < gap["low"] <= gap["value"] <= gap["high"] < 1
+    assert report.differences["model_minus_mean_of_training_targets"]["high"] < 0
+    table = report.to_markdown()
+    assert "borrowed votes" in table and "knowing it all" in table and "regression" not in table.split("(1)")[-1]
+    js = report.js_divergence["model"].reshape(6, 10).mean(axis=1)
+    assert report.predictors["model"]["js_standard_error"] == pytest.approx(js.std(ddof=1) / np.sqrt(6))
+    assert np.isnan(standard_error(np.ones(3), np.array(["a", "a", "a"])))
+
+
+def arguments(backbone, data_folder, output, *more):
+    return parse_config(
+        [
+            *("--backbone", str(backbone), "--dataset", str(data_folder), "--output_dir", str(output)),
+            *("--use_cpu", "true", "--num_train_epochs", "1", "--report_to", "none", "--learning_rate", "1e-3", *more),
+        ]
+    )
+
+
+OPTIONS = {"fold_column": "fold", "validation_speakers": 1, "ceiling_columns": ["intended"], "num_resamples": 50}
+
+
+@pytest.fixture(scope="module")
+def finished(backbone, data_folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("cv")
+    report = cross_validate(*arguments(backbone, data_folder, output), **OPTIONS)
+    return report, output
+
+
+def test_every_row_is_predicted_by_a_model_that_heard_nobody_of_its_fold(finished):
+    report, output = finished
+    rows = pq.read_table(output / "predictions.parquet").to_pylist()
+    assert len(rows) == 22 and {row["fold"] for row in rows} == {0, 1}
+    assert np.mean([row["js_divergence"] for row in rows]) == pytest.approx(report.predictors["model"]["js_divergence"])
+    for fold in report.folds:
+        tested = {row["speaker"] for row in rows if row["fold"] == fold["fold"]}
+        assert tested == set(fold["test_speakers"])
+        assert not tested & set(fold["validation_speakers"])
+        assert fold["train_rows"] + fold["test_rows"] < 22
+
+
+def test_the_report_is_complete(finished):
+    report, output = finished
+    scores = json.loads((output / "cross_validation.json").read_text())
+    assert set(scores["predictors"]) == {"uniform", "mean_of_training_targets", "regression", "model", "ceiling"}
+    assert {"model", "regression"} == set(scores["gap_closed"])
+    assert scores["js_divergence"] == pytest.approx(report.predictors["model"]["js_divergence"])
+    table = (output / "cross_validation.md").read_text()
+    for words in ("simulated data", "knowing intended", "frozen tower features", "validation speakers", "2-fold"):
+        assert words in table
+    assert (output / "reliability.png").is_file()
+    assert not list(output.glob("fold-*/checkpoint"))
+
+
+def test_finished_folds_are_not_trained_again(finished, backbone, data_folder, monkeypatch):
+    before, output = finished
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
+    again = cross_validate(*arguments(backbone, data_folder, output, "--logging_steps", "7"), **OPTIONS)
+    assert again.to_dict() == before.to_dict()
+
+
+def test_predictions_of_other_settings_are_refused_by_name(finished, backbone, data_folder):
+    _, output = finished
+    changed = arguments(backbone, data_folder, output, "--weight_decay", "0.5")
+    with pytest.raises(ValueError, match=r"weight_decay.*--overwrite"):
+        cross_validate(*changed, **OPTIONS)
+
+
+def test_options_that_came_with_a_newer_version_count_where_they_are_on(tmp_path):
+    from hf_emo_dist.evaluation.resuming import is_done, write_json
+
+    file, about = tmp_path / "predictions.parquet", tmp_path / "cell.json"
+    file.touch()
+    write_json(about, {"settings": {"learning_rate": 0.1, "source": None}})
+    assert is_done(file, about, {"learning_rate": 0.1, "source": None, "perturb_waveforms": 0.0, "new": None})
+    for settings, name in (
+        ({"learning_rate": 0.1, "source": None, "perturb_waveforms": 0.3}, "perturb_waveforms"),
+        ({"learning_rate": 0.1, "source": "human"}, "source"),
+        ({"source": None}, "learning_rate"),
+    ):
+        with pytest.raises(ValueError, match=rf"\({name}\)"):
+            is_done(file, about, settings)
+
+
+def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data_folder, tmp_path, monkeypatch, capsys):
+    train, trained = training_run.run_training, []
+
+    def interrupted(recipe, args, *data):
+        trained.append(args.output_dir)
+        if len(trained) == 2:
+            (tmp_path / "fold-1" / "checkpoint").mkdir(parents=True)
+            raise KeyboardInterrupt
+        return train(recipe, args, *data)
+
+    monkeypatch.setattr(training_run, "run_training", interrupted)
+    status = run_command(lambda: cross_validate(*arguments(backbone, data_folder, tmp_path), **OPTIONS))
+    assert status == 130 and "same command" in capsys.readouterr().err
+    assert (tmp_path / "fold-0" / "predictions.parquet").is_file()
+    report = cross_validate(*arguments(backbone, data_folder, tmp_path), **OPTIONS)
+    assert [path.split("/")[-2] for path in trained] == ["fold-0", "fold-1", "fold-1"]
+    # stopping and going on gives what the uninterrupted run gave
+    whole = finished[0].js_divergence["model"]
+    assert np.allclose(report.js_divergence["model"], whole, atol=1e-6)
+
+
+def test_whatever_does_not_fit_is_said_before_training(backbone, data_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained"))
+    for options, words in (
+        ({"validation_speakers": 3}, "validation_speakers=3"),
+        ({"fold_column": "nothing"}, "nothing"),
+        ({"ceiling_columns": ["mood"]}, "mood"),
+        ({"fold_column": None, "num_folds": 9}, "9"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            cross_validate(*arguments(backbone, data_folder, tmp_path), **{**OPTIONS, **options})
+    recipe, args = arguments(backbone, data_folder, tmp_path)
+    recipe.dataset = None
+    with pytest.raises(ValueError, match="--dataset"):
+        cross_validate(recipe, args)
+
+
+def test_constants_on_real_votes_give_the_known_figures():
+    folder = Path(os.environ.get("HF_EMO_DIST_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "ravdess"
+    if not (folder / "votes.csv").is_file():
+        pytest.skip(f"{folder / 'votes.csv'} is not here; set HF_EMO_DIST_TEST_DATA")
+    with open(folder / "votes.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = ("angry", "disgust", "fear", "happy", "neutral", "sad")
+    q = np.array([[float(row[name]) for name in names] for row in rows])
+    q /= q.sum(axis=1, keepdims=True)
+    folds = np.array([row["fold"] for row in rows])
+    cells = [(row["intended"], row["intensity"]) for row in rows]
+    mean, known = np.empty_like(q), np.empty_like(q)
+    for fold in np.unique(folds):
+        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        mean[test] = q[train].mean(axis=0)
+        known[test], unseen = cell_means(q, cells, train, test)
+        assert unseen == []
+    predictions = {"uniform": np.full_like(q, 1 / 6), "mean_of_training_targets": mean, "ceiling": known}
+    speakers = np.array([row["speaker"] for row in rows])
+    report = compare_predictors(predictions, q, speakers, names, num_resamples=20)
+    found = {
+        name: (round(scores["js_divergence"], 3), round(scores["bhattacharyya_coefficient"], 2))
+        for name, scores in report.predictors.items()
+    }
+    assert found == {"uniform": (0.386, 0.65), "mean_of_training_targets": (0.328, 0.70), "ceiling": (0.206, 0.82)}
+    assert report.predictors["ceiling"]["js_standard_error"] == pytest.approx(0.005, abs=0.001)

@@ -1,0 +1,330 @@
+"""The ablation on tones with simulated synthetic votes: whole, stopped and resumed, and what it refuses."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from tiny_setup import EMOTIONS, make_rows
+
+from hf_emo_dist.commands.main import main
+from hf_emo_dist.commands.running import run_command
+from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
+from hf_emo_dist.studies.ablation.ablation import ablation_study
+from hf_emo_dist.studies.ablation.targets import augmenter_of, source_targets, with_targets
+from hf_emo_dist.training import fine_tuning as training_run
+from hf_emo_dist.training.fine_tuning import parse_config
+from hf_emo_dist.votes import distributions_to_matrix
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Train, validation and test with synthetic labels that are drawn from the truth; one row has none."""
+    from datasets import DatasetDict, Value
+
+    features = row_features(
+        EMOTIONS,
+        {"fold": Value("int64"), "intended": Value("string"), "synthetic_votes": [Value("string")]},
+        true_distribution=True,
+    )
+    splits = {}
+    for name, speakers in {"train": ["s0", "s1", "s2"], "validation": ["s3"], "test": ["s4", "s5", "s6"]}.items():
+        rows = make_rows(speakers, clips=4, seed=len(name))
+        for place, row in enumerate(rows):
+            rng = np.random.default_rng(place)
+            row["synthetic_votes"] = (
+                [] if place == 1 else rng.choice(EMOTIONS, 5, p=list(row["true_distribution"].values())).tolist()
+            )
+        splits[name] = build_dataset(rows, features)
+    folder = tmp_path_factory.mktemp("ablation") / "data"
+    return write_dataset(
+        DatasetDict(splits), folder, description="Tones.", vote_source="Simulated votes on tones.", emotions=EMOTIONS
+    )
+
+
+def twice(rows, emotions, seed):
+    """An augmentation that is none: the rows again under other names."""
+    from datasets import concatenate_datasets
+
+    again = rows.remove_columns("id").add_column("id", [f"{name}-{seed}" for name in rows["id"]])
+    return concatenate_datasets([rows, again.select_columns(rows.column_names)])
+
+
+def arguments(backbone, data, output):
+    words = ["--backbone", str(backbone), "--dataset", str(data), "--output_dir", str(output), "--use_cpu", "true"]
+    return parse_config([*words, "--num_train_epochs", "1", "--report_to", "none", "--learning_rate", "1e-3"])
+
+
+OPTIONS = {
+    "sources": ("human", "combined"),
+    "seeds": (0,),
+    "augmenter": twice,
+    "augmentation_name": "twice",
+    "num_resamples": 50,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(backbone, data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("cells")
+    return ablation_study(*arguments(backbone, data, output), **OPTIONS), output
+
+
+def test_targets_of_each_source(data):
+    from hf_emo_dist.data.loading import load_emotion_dataset
+
+    train = load_emotion_dataset(data, "train")
+    rows = list(train)
+    for source in ("human", "synthetic", "combined"):
+        found = source_targets(train, EMOTIONS, source)
+        for place, row in enumerate(rows):
+            pool = (row["human_votes"] if source != "synthetic" else []) + (
+                row["synthetic_votes"] if source != "human" else []
+            )
+            expected = {name: pool.count(name) / len(pool) for name in EMOTIONS} if pool else None
+            assert found[place] == (expected if expected is None else pytest.approx(expected))
+    synthetic = source_targets(train, EMOTIONS, "synthetic")
+    made = with_targets(train, synthetic, EMOTIONS)
+    assert len(made) == len(train) - 1 and made["id"][1] == train["id"][2]
+    assert made["human_distribution"] == [row["human_distribution"] for row in rows if row["synthetic_votes"]]
+    matrix = distributions_to_matrix(made["emotion_distribution"], EMOTIONS)
+    assert np.allclose(matrix, distributions_to_matrix([target for target in synthetic if target], EMOTIONS))
+    with pytest.raises(ValueError, match="needs synthetic votes"):
+        source_targets(train.remove_columns("synthetic_votes"), EMOTIONS, "combined")
+
+
+def test_one_table_with_every_cell_on_the_same_human_votes(finished):
+    study, output = finished
+    cells = {(cell["source"], cell["augmented"]): cell for cell in study.results["cells"]}
+    assert set(cells) == {(source, augmented) for source in ("human", "combined") for augmented in (False, True)}
+    for cell in cells.values():
+        js = cell["js_divergence"]
+        assert js["low"] <= js["value"] <= js["high"] and js["value"] == pytest.approx(np.mean(cell["by_seed"]))
+    assert "minus_first" not in cells["human", False] and cells["combined", True]["minus_plain"]["p_value"] <= 1
+    rows = {(run["source"], run["augmented"]): run["train_rows"] for run in study.results["runs"]}
+    assert rows == {("human", False): 12, ("human", True): 24, ("combined", False): 12, ("combined", True): 24}
+    page = study.save(output / "report").read_text()
+    for words in ("simulated data", "PAPER PROTOCOL", "OWN labels", "twice", "human votes of the same test rows"):
+        assert words in page
+    assert not list(output.glob("cells/*/checkpoint"))
+    # by its own labels a source is scored on those of the test rows that have some
+    paper = {(row["source"], row["augmented"]): row for row in study.results["paper_protocol"]}
+    assert paper["human", False]["js_divergence"] == pytest.approx(cells["human", False]["js_divergence"]["value"])
+
+
+def test_what_is_done_is_not_trained_again_and_other_settings_are_refused(finished, backbone, data, monkeypatch):
+    study, output = finished
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
+    again = ablation_study(*arguments(backbone, data, output), **OPTIONS)
+    assert again.results == study.results
+    with pytest.raises(ValueError, match=r"augmentation.*--overwrite"):
+        ablation_study(*arguments(backbone, data, output), **{**OPTIONS, "augmentation_name": "thrice"})
+
+
+def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data, tmp_path, monkeypatch, capsys):
+    train, trained = training_run.run_training, []
+
+    def interrupted(recipe, args, *rows):
+        trained.append(args.output_dir.split("/")[-2])
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return train(recipe, args, *rows)
+
+    monkeypatch.setattr(training_run, "run_training", interrupted)
+    options = {**OPTIONS, "sources": ("human",), "augment": (False,), "seeds": (0, 1)}
+    assert run_command(lambda: ablation_study(*arguments(backbone, data, tmp_path), **options)) == 130
+    assert "same command" in capsys.readouterr().err
+    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    assert trained == ["human-seed0", "human-seed1", "human-seed1"]
+    (cell,) = study.results["cells"]
+    assert cell["by_seed"][0] == pytest.approx(finished[0].results["cells"][0]["by_seed"][0], abs=1e-6)
+    assert cell["seed_deviation"] == pytest.approx(np.std(cell["by_seed"], ddof=1)) and cell["seed_deviation"] > 0
+
+
+def test_the_library_s_augmentation(backbone, data, tmp_path):
+    """DiME-Aug itself: mixed rows of training rows alone, the targets of the cell's source mixed like the audio."""
+    from hf_emo_dist.data.loading import load_emotion_dataset
+
+    train = load_emotion_dataset(data, "train")
+    targets = source_targets(train, EMOTIONS, "synthetic")
+    rows = augmenter_of(None, "default", str(backbone))(with_targets(train, targets, EMOTIONS), EMOTIONS, 7)
+    before = {row["id"]: target for row, target in zip(train, targets, strict=True) if target}
+    mixed = [row for row in rows if row["mixed_from"]]
+    assert mixed and len(rows) == len(before) + len(mixed)
+    for row in mixed:
+        first, second = (before[name] for name in row["mixed_from"])
+        for emotion in EMOTIONS:
+            expected = row["mix_ratio"] * first[emotion] + (1 - row["mix_ratio"]) * second[emotion]
+            assert row["emotion_distribution"][emotion] == pytest.approx(expected, abs=1e-6)
+    options = {**OPTIONS, "sources": ("combined",), "augment": (True,), "augmenter": None}
+    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    (run,) = study.results["runs"]
+    assert run["train_rows"] > len(train)
+
+
+def test_another_augmentation_by_name():
+    assert augmenter_of("math:pow", "default", None)(2, 3, *()) == 8
+    for wrong in ("math", "math:nothing", "no_such_module:f"):
+        with pytest.raises(ValueError, match="augment_with"):
+            augmenter_of(wrong, "default", None)
+
+
+def test_what_is_wrong_with_the_augmentation_is_said_before_training(backbone, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained"))
+    words = ["report", "ablation", "--sources", "human", "--output", str(tmp_path)]
+    recipe = ["--", "--backbone", str(backbone), "--dataset", str(data), "--use_cpu", "true"]
+    for wrong, message in (
+        (["--augment_preset", "nope"], "`preset` must be one of"),
+        (["--seeds", "a,b"], "--seeds 'a,b' is not a list of whole numbers"),
+    ):
+        assert main([*words, *wrong, *recipe]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert main([*words, *recipe]) == 2
+    assert "hf-emo-dist[augment]" in capsys.readouterr().err
+
+
+def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbone, data, tmp_path, monkeypatch):
+    """Three folds; the splits of the data set are put together, and the validation speakers are those of no cell's training."""
+    train, met = training_run.run_training, []
+
+    def watched(recipe, args, rows, validation):
+        met.append((set(rows["speaker"]), set(validation["speaker"])))
+        return train(recipe, args, rows, validation)
+
+    monkeypatch.setattr(training_run, "run_training", watched)
+    options = {**OPTIONS, "augment": (False,), "num_folds": 3, "validation_speakers": 1}
+    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    assert "3-fold" in study.facts["split"] and "28 rows" in study.facts["split"]
+    everyone = {f"s{i}" for i in range(7)}
+    tested = [everyone - learnt - choosing for learnt, choosing in met]
+    assert met[:3] == met[3:]  # the same for both sources
+    assert set().union(*tested[:3]) == everyone and sum(map(len, tested[:3])) == 7
+    assert all(len(choosing) == 1 and not choosing & learnt for learnt, choosing in met)
+    runs = study.results["runs"]
+    assert [run["part"] for run in runs] == ["fold0", "fold1", "fold2"] * 2
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
+    assert ablation_study(*arguments(backbone, data, tmp_path), **options).results == study.results
+    with pytest.raises(ValueError, match=r"folds.*--overwrite"):
+        ablation_study(*arguments(backbone, data, tmp_path), **{**options, "seed": 1})
+    for wrong, words in (
+        ({"fold_column": "fold"}, "one of them"),
+        ({"num_folds": None, "fold_column": "session"}, "session"),
+        ({"num_folds": 99}, "number of speakers"),
+        ({"validation_speakers": 4}, "from 1 to"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ablation_study(*arguments(backbone, data, tmp_path), **{**options, **wrong})
+
+
+def test_synthetic_votes_on_the_training_split_alone(backbone, data, tmp_path):
+    """As `hf-emo-dist annotate` does by default: trained on them, and no figure by the paper's protocol, which needs own labels."""
+    from datasets import DatasetDict
+
+    from hf_emo_dist.data.loading import load_emotion_dataset
+
+    def unheard(batch):
+        return {"synthetic_votes": [[] for _ in batch["id"]]}
+
+    splits = load_emotion_dataset(data)
+    splits = DatasetDict(
+        {name: rows if name == "train" else rows.map(unheard, batched=True) for name, rows in splits.items()}
+    )
+    options = {**OPTIONS, "sources": ("human", "synthetic"), "augment": (False,), "data": splits}
+    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    assert {cell["source"] for cell in study.results["cells"]} == {"human", "synthetic"}
+    assert [row["source"] for row in study.results["paper_protocol"]] == ["human"]
+    assert "no own labels" in study.tables[1].rows[1][4]
+    assert "1 of 12 training rows have no synthetic votes" in study.notes
+
+
+def test_synthetic_votes_that_training_has_none_of_are_missed_before_training(backbone, data, tmp_path, monkeypatch):
+    from datasets import DatasetDict
+
+    from hf_emo_dist.data.loading import load_emotion_dataset
+
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained"))
+    splits = load_emotion_dataset(data)
+    bare = splits["train"].map(lambda batch: {"synthetic_votes": [[] for _ in batch["id"]]}, batched=True)
+    options = {**OPTIONS, "sources": ("human", "synthetic"), "data": DatasetDict({**splits, "train": bare})}
+    with pytest.raises(ValueError, match="No training row has votes for 'synthetic'"):
+        ablation_study(*arguments(backbone, data, tmp_path), **options)
+
+
+def test_mixed_rows_of_the_data_set_are_left_out(backbone, data):
+    from hf_emo_dist.augmentation.dime import DiMEAug
+    from hf_emo_dist.data.loading import load_emotion_dataset
+    from hf_emo_dist.studies.ablation.parts import ablation_data
+
+    splits = load_emotion_dataset(data)
+    prepared = DiMEAug(emotions=EMOTIONS, seed=0, backbone=str(backbone)).augment(splits["train"])
+    assert len(prepared) > 12
+    for options in ({}, {"num_folds": 2}):
+        rest = {name: splits[name] for name in ("validation", "test")}
+        cut = ablation_data({"train": prepared, **rest}, ("train", "validation", "test"), **options)
+        assert len(cut.rows) == 28 and not any(cut.rows["mixed_from"])
+        assert sum(len(part.test) for part in cut.parts) == len(cut.scored)
+
+
+def test_a_difference_is_claimed_where_interval_and_sign_flips_agree():
+    from hf_emo_dist.studies.ablation.tables import findings
+
+    def cell(source, **change):
+        return {
+            "source": source,
+            "augmented": False,
+            "js_divergence": {"value": 0.2, "low": 0.1, "high": 0.3},
+            **({"minus_first": change} if change else {}),
+        }
+
+    lines = findings(
+        [
+            cell("human"),
+            cell("combined", value=-0.02, low=-0.03, high=-0.01, p_value=0.03),
+            cell("synthetic", value=-0.02, low=-0.03, high=-0.001, p_value=0.09),
+            cell("synthetic", value=0.02, low=0.01, high=0.03, p_value=0.0001),
+            cell("synthetic", value=0.02, low=-0.01, high=0.03, p_value=0.04),
+        ]
+    )
+    assert [next(word for word in ("better", "worse", "not told apart") if word in line) for line in lines[1:]] == [
+        "better",
+        "not told apart",
+        "worse",
+        "not told apart",
+    ]
+    assert "p < 0.001" in lines[3]
+
+
+def test_the_command(backbone, data, tmp_path, capsys):
+    words = [
+        "report",
+        "ablation",
+        "--sources",
+        "synthetic",
+        "--augment",
+        "off",
+        "--seeds",
+        "3",
+        "--num_resamples",
+        "20",
+        "--output",
+        str(tmp_path),
+    ]
+    recipe = [
+        "--backbone",
+        str(backbone),
+        "--dataset",
+        str(data),
+        "--use_cpu",
+        "true",
+        "--num_train_epochs",
+        "1",
+        "--report_to",
+        "none",
+    ]
+    assert main([*words, "--", *recipe]) == 0
+    assert "Lowest JS to the human votes: synthetic" in capsys.readouterr().out
+    result = json.loads((tmp_path / "ablation.json").read_text())
+    assert result["results"]["runs"][0]["train_rows"] == 11  # the row without a synthetic vote is left out
+    assert main([*words, "--", *recipe, "--output_dir", "x"]) == 2
+    assert "--output_dir is set by --output" in capsys.readouterr().err

@@ -1,0 +1,206 @@
+import json
+
+import numpy as np
+import pytest
+from vote_setup import EMOTIONS, annotated, draw, truth, vote_table
+
+from hf_emo_dist.commands.main import main
+from hf_emo_dist.scores.agreement import fleiss_kappa
+from hf_emo_dist.studies.agreement import agreement_study
+from hf_emo_dist.studies.complementarity import added_by_focus, gain_from_synthetic
+from hf_emo_dist.studies.diagnose import diagnose_study, fitted_temperature, swapped_predictions
+
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Two annotators who hear what listeners hear, and one who always says the same."""
+    rng = np.random.default_rng(0)
+    q = truth(ROWS, rng)
+    foci = {"tone": draw(q, 3, rng), "words": draw(q, 3, rng), "stuck": np.full((ROWS, 3), 2)}
+    return annotated(draw(q, 8, rng), foci), q
+
+
+def test_a_focus_adds_what_it_hears(table):
+    found = {focus: values.mean() for focus, (values, _) in added_by_focus(table[0]).items()}
+    assert found["stuck"] < -0.02 and found["tone"] > 0.005 and found["words"] > 0.005
+
+
+def test_annotators_of_one_kind_add_alike():
+    rng = np.random.default_rng(1)
+    q = truth(ROWS, rng)
+    same = annotated(draw(q, 8, rng), {"a": draw(q, 4, rng), "b": draw(q, 4, rng)})
+    for values, _ in added_by_focus(same).values():
+        assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values)) + 1e-3
+
+
+def test_gain_is_positive_for_votes_from_the_truth_and_negative_for_others():
+    rng = np.random.default_rng(2)
+    q = truth(ROWS, rng)
+    human = draw(q, 8, rng)
+    gain, strata, rows = gain_from_synthetic(vote_table(human, draw(q, 8, rng)))
+    assert gain.mean() > 0.03 and len(gain) == len(rows) == len(strata.index)
+    assert gain_from_synthetic(vote_table(human, draw(q[::-1], 8, rng)))[0].mean() < -0.03
+    with pytest.raises(ValueError, match="No row has 2 human votes"):
+        gain_from_synthetic(vote_table(human[:, :1], human))
+
+
+def test_agreement_study(table, tmp_path):
+    study = agreement_study({"drawn": table[0]}, num_resamples=50, notes=["simulated data"])
+    found = study.results["corpora"]["drawn"]
+    assert found["fleiss_kappa"]["value"] == pytest.approx(fleiss_kappa(table[0].counts()))
+    stuck, tone = (found["annotators"][f"model, {focus}, label"] for focus in ("stuck", "tone"))
+    assert abs(stuck["kappa"]["value"]) < 1e-9 < 0.2 < tone["kappa"]["low"]
+    # an independent draw agrees with a listener as listeners do with one another
+    assert tone["minus_listener"]["low"] < 0 < tone["minus_listener"]["high"]
+    assert stuck["label_shares"]["neutral"] == 1
+    assert any("'tone' adds more" in line for line in study.findings)
+    assert not any("'stuck' adds more" in line for line in study.findings)
+    page = study.save(tmp_path).read_text()
+    assert "simulated data" in page and "What each focus adds" in page
+    people = agreement_study({"people": vote_table(table[0].votes)}, num_resamples=20)
+    assert "no synthetic annotations" in " ".join(people.findings)
+    assert "focus" in study.plots[0].caption and "focus" not in people.plots[0].caption
+
+
+# --- diagnose
+
+
+def outcomes(study):
+    return {check["name"]: check["status"] for check in study.results["checks"]}
+
+
+def test_healthy_votes_and_predictions_pass():
+    rng = np.random.default_rng(0)
+    q = truth(500, rng)
+    table = vote_table(draw(q, 6, rng), draw(q, 10, rng))
+    study = diagnose_study(table, predictions=q, swapped=np.roll(q, 1, axis=0), num_resamples=200)
+    found = outcomes(study)
+    assert "failure" not in found.values()
+    assert found["complementarity where listeners disagree most"] == "ok"
+    assert found["a model that ignores its audio"] == "ok"
+    assert found["redundant augmentation"] == "not run"
+
+
+def test_every_sign_of_failure_is_found_with_advice(tmp_path):
+    rng = np.random.default_rng(0)
+    q = truth(500, rng)
+    sharp = q**3 / (q**3).sum(axis=1, keepdims=True)
+    table = vote_table(draw(q, 6, rng), draw(sharp[::-1], 10, rng))
+    training = [
+        {
+            "id": f"t{i}",
+            "mixed_from": [] if i < 40 else ["t0", "t1"],
+            "emotion_distribution": dict(zip(EMOTIONS, [0.25] * 4, strict=True)),
+        }
+        for i in range(60)
+    ]
+    study = diagnose_study(table, predictions=sharp, swapped=sharp, training=training, num_resamples=200)
+    assert set(outcomes(study).values()) == {"failure"}
+    advice = " ".join(study.findings)
+    for words in ("oversimplify", "synthetic_weight", "soft_cross_entropy", "input_features", "1 different pairs"):
+        assert words in advice
+    assert "5 of 5 checks run: 5 failure(s)" in study.save(tmp_path).read_text()
+
+
+def test_votes_that_only_the_training_rows_have_are_checked_there(tmp_path, data_folder):
+    """Annotating the training split alone is the default of `hf-emo-dist annotate`."""
+    rng = np.random.default_rng(0)
+    q = truth(500, rng)
+    people, both = vote_table(draw(q, 6, rng)), vote_table(draw(q, 6, rng), draw(q, 10, rng))
+    assert "not run" in outcomes(diagnose_study(people, num_resamples=50))["entropy of synthetic votes"]
+    study = diagnose_study(people, training_votes=both, num_resamples=200)
+    checks = {check["name"]: check for check in study.results["checks"]}
+    for name in ("entropy of synthetic votes", "complementarity where listeners disagree most"):
+        assert checks[name]["status"] != "not run" and checks[name]["measured"].startswith("training rows: ")
+    assert "<td class=prose>training rows: " in study.save(tmp_path / "a").read_text()
+    # the scored rows' own votes come first
+    own = diagnose_study(both, training_votes=people, num_resamples=50).results["checks"][0]
+    assert own["measured"].startswith("synthetic minus human")
+
+    from datasets import DatasetDict
+
+    from hf_emo_dist.data.loading import load_emotion_dataset
+    from hf_emo_dist.data.writing import write_dataset
+
+    splits = load_emotion_dataset(data_folder)
+    votes = [["angry", "angry", "sad"]] * len(splits["train"])
+    folder = write_dataset(
+        DatasetDict({"train": splits["train"].add_column("synthetic_votes", votes)}),
+        tmp_path / "annotated",
+        description="Tones.",
+        vote_source="Simulated.",
+        emotions=["angry", "happy", "sad"],
+    )
+    words = [
+        "report",
+        "diagnose",
+        str(data_folder),
+        "--split",
+        "test",
+        "--training",
+        str(folder),
+        "--num_resamples",
+        "20",
+    ]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 0
+    checks = json.loads((tmp_path / "out" / "diagnose.json").read_text())["results"]["checks"]
+    assert checks[0]["measured"].startswith("training rows: ")
+
+
+def test_the_temperature_is_that_of_the_truth():
+    rng = np.random.default_rng(0)
+    q = truth(1500, rng, 2.0)
+    counts = np.array([rng.multinomial(5, row) for row in q]).astype(float)
+    groups = np.arange(1500) % 30
+    for power in (1.0, 2.0, 0.5):
+        p = q**power / (q**power).sum(axis=1, keepdims=True)
+        found = fitted_temperature(p, counts, groups, 200)
+        assert found["value"] == pytest.approx(power, rel=0.1)
+        assert found["low"] < power * 1.02 and found["high"] > power * 0.98
+
+
+def test_audio_is_swapped_and_the_text_is_not(checkpoint, data_folder):
+    from hf_emo_dist.data.loading import load_emotion_dataset
+    from hf_emo_dist.evaluation.checkpoint import open_model
+    from hf_emo_dist.modeling.prediction import predict_distributions
+
+    rows = load_emotion_dataset(data_folder, "test")
+    emotions = ("sad", "angry", "happy")
+    swapped = swapped_predictions(checkpoint, rows, emotions)
+    model, processor = open_model(checkpoint, "cpu")
+    own = predict_distributions(model, processor, rows)[:, [2, 0, 1]]
+    # the clips' transcripts are alike, so that each prediction is that of another row
+    assert not np.allclose(swapped, own, atol=1e-6)
+    distance = np.abs(swapped[:, None] - own[None]).max(axis=2)
+    assert (
+        sorted(distance.argmin(axis=1)) == list(range(len(rows)))
+        and (distance.argmin(axis=1) != np.arange(len(rows))).all()
+    )
+    assert distance.min(axis=1).max() < 1e-4
+    with pytest.raises(ValueError, match="answers with"):
+        swapped_predictions(checkpoint, rows, ("angry", "sad"))
+
+
+def test_diagnose_command_predicts_with_swapped_audio(checkpoint, data_folder, tmp_path, capsys):
+    from hf_emo_dist.evaluation.checkpoint import evaluate_checkpoint
+
+    evaluate_checkpoint(checkpoint, data_folder, output=tmp_path / "scores.json", num_resamples=20, progress=False)
+    words = [
+        "report",
+        "diagnose",
+        str(data_folder),
+        "--split",
+        "test",
+        "--model",
+        str(checkpoint),
+        "--num_resamples",
+        "20",
+    ]
+    assert (
+        main([*words, "--predictions", str(tmp_path / "predictions.parquet"), "--output", str(tmp_path / "out")]) == 0
+    )
+    checks = json.loads((tmp_path / "out" / "diagnose.json").read_text())["results"]["checks"]
+    assert {check["name"]: check["status"] for check in checks}["a model that ignores its audio"] != "not run"
+    assert "simulated data" in capsys.readouterr().out

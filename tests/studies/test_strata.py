@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+from vote_setup import EMOTIONS, draw, truth, vote_table
+
+from hf_emo_dist.commands.main import main
+from hf_emo_dist.scores.divergences import jensen_shannon_distance, jensen_shannon_divergence
+from hf_emo_dist.studies.strata import strata_study
+from hf_emo_dist.studies.strata_cut import MEAN, UNIFORM, constant_predictors, cut_strata
+
+
+def test_few_distinct_entropies_are_the_strata_themselves():
+    three = np.array([[3, 0, 0], [2, 1, 0], [1, 1, 1], [0, 0, 3]]) / 3
+    strata = cut_strata(three)
+    assert strata.names == ("0.00 bits", "0.92 bits", "1.58 bits") and strata.index.tolist() == [0, 1, 2, 0]
+    rng = np.random.default_rng(0)
+    thirds = cut_strata(rng.dirichlet(np.ones(4), 90))
+    assert thirds.names == ("low", "medium", "high") and np.bincount(thirds.index).tolist() == [30, 30, 30]
+    # the paper's normalisation: an even split over two labels is as ambiguous as one over three
+    assert cut_strata(np.array([[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [1, 0, 0]]), normalized=True).index.tolist() == [
+        1,
+        1,
+        0,
+    ]
+
+
+def test_no_predictor_has_seen_the_speaker():
+    rng = np.random.default_rng(0)
+    shares, speakers = rng.dirichlet(np.ones(3), 12), list("aaabbbcccddd")
+    cells = ["x", "y"] * 6
+    found = constant_predictors(shares, speakers, {"cell": cells})
+    for row in range(12):
+        others = [i for i in range(12) if speakers[i] != speakers[row]]
+        alike = [i for i in others if cells[i] == cells[row]]
+        assert found[MEAN][row] == pytest.approx(shares[others].mean(axis=0))
+        assert found["cell"][row] == pytest.approx(shares[alike].mean(axis=0))
+    alone = constant_predictors(shares, speakers, {"cell": ["z"] + ["y"] * 11})
+    assert alone["cell"][0] == pytest.approx(alone[MEAN][0])  # nobody else is alike
+
+
+def by_name(study, key):
+    return {stratum["name"]: stratum[key] for stratum in study.results["strata"]}
+
+
+def test_strata_from_other_votes_do_not_make_a_finding_of_noise():
+    rng = np.random.default_rng(0)
+    # every utterance is alike: there is no ambiguity to find
+    table = vote_table(draw(np.tile([0.5, 0.2, 0.2, 0.1], (600, 1)), 10, rng))
+    apart = by_name(strata_study(table, halves="yes", num_resamples=50), "js_divergence")
+    same = by_name(strata_study(table, halves="no", num_resamples=50), "js_divergence")
+    spread = [
+        max(f[MEAN]["value"] for f in found.values()) - min(f[MEAN]["value"] for f in found.values())
+        for found in (apart, same)
+    ]
+    assert spread[0] < 0.02 < 0.05 < spread[1]
+
+
+def test_skill_of_a_model_by_stratum_and_the_paper_s_table_beside_it():
+    rng = np.random.default_rng(1)
+    q = truth(400, rng)
+    table = vote_table(draw(q, 9, rng), columns={"gender": [("f", "m")[place % 2] for place in range(400)]})
+    model = 0.8 * q + 0.2 / 4
+    study = strata_study(table, {"model": model}, paper=True, num_resamples=100, notes=["simulated data"])
+    assert study.results["main"] == "model" and study.results["halves"]
+    for skill in by_name(study, "skill").values():
+        assert skill[MEAN]["low"] > 0 and skill[UNIFORM]["value"] > 0
+    for floor, js in zip(by_name(study, "floor").values(), by_name(study, "js_divergence").values(), strict=True):
+        assert floor["value"] < js["model"]["value"] + 0.02
+    paper = study.tables[-1]
+    assert paper.title.startswith("PAPER PROTOCOL") and "not comparable" in paper.title
+    counts = table.counts()
+    target = counts / counts.sum(axis=1, keepdims=True)
+    strata = cut_strata(target, normalized=True)
+    expected = jensen_shannon_distance(model, target, np.e)[strata.index == 0].mean()
+    assert study.results["paper_protocol"]["js_distance_nats"]["model"][0] == pytest.approx(expected)
+
+    other = strata_study(table, {"model": model}, by="gender", train_mean=np.full(4, 0.25), num_resamples=50)
+    assert list(by_name(other, "rows")) == ["f", "m"] and not other.results["halves"]
+    js = by_name(other, "js_divergence")["f"]
+    assert js[MEAN]["value"] == pytest.approx(js[UNIFORM]["value"])
+    assert js["model"]["value"] == pytest.approx(jensen_shannon_divergence(model[::2], target[::2]).mean())
+    with pytest.raises(ValueError, match="no column 'mood'"):
+        strata_study(table, by="mood")
+
+
+def test_command_on_real_votes(real_data, tmp_path, capsys):
+    source = real_data / "cremad_votes" / "votes.csv"
+    if not source.is_file():
+        pytest.skip(f"no {source}")
+    words = ["report", "strata", str(source), "--where", "modality=voice", "--known", "intended,level", "--paper"]
+    assert main([*words, "--num_resamples", "30", "--output", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "strata.json").read_text())
+    strata = {stratum["name"]: stratum for stratum in result["results"]["strata"]}
+    assert list(strata) == ["low", "medium", "high"]
+    known = "knowing intended and level"
+    assert strata["low"]["skill"][MEAN]["value"] > strata["high"]["skill"][MEAN]["low"] > 0
+    assert all(s["js_divergence"][known]["value"] < s["js_divergence"][MEAN]["value"] for s in strata.values())
+    assert (
+        "only modality=voice" in (tmp_path / "strata.html").read_text() and EMOTIONS[0] in result["facts"]["emotions"]
+    )
