@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 from hf_emo_dist.annotation.types import Record
 from hf_emo_dist.audio.clips import encode_wav
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 from hf_emo_dist.annotation.ledger.replies import COLUMNS, row_of
-
 from hf_emo_dist.annotation.types import Record
 
 LIMITS = Limits(max_cost_usd=1e6, max_tokens=10**12, requests_per_minute=1e9, tokens_per_minute=1e12, scope="a|b|c")

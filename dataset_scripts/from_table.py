@@ -10,10 +10,10 @@ import logging
 import sys
 
 from datasets import concatenate_datasets
-from hf_emo_dist.corpora.table.read import read_table
 
 from hf_emo_dist.audio.check import check_audio
 from hf_emo_dist.commands.read import speaker_fractions
+from hf_emo_dist.corpora.table.read import read_table
 from hf_emo_dist.data.loading import emotions_of
 from hf_emo_dist.data.splits import speaker_disjoint_split
 from hf_emo_dist.data.summary import describe_dataset

@@ -5,8 +5,9 @@ import random
 import sys
 import time
 
-from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 from ledger_records import key, record
+
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 
 CAP = 5.0
 

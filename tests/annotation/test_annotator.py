@@ -5,9 +5,9 @@ import hashlib
 import pytest
 from annotation_setup import KEY, annotator, clip, dataset, gemini, generated, reset, rows, votes
 from gemini_server import GeminiServer
-from hf_emo_dist.annotation.ledger.ledger import Ledger
 
 from hf_emo_dist.annotation.functions import annotate_with_gemini
+from hf_emo_dist.annotation.ledger.ledger import Ledger
 from hf_emo_dist.annotation.run.run_report import AnnotationIncomplete
 
 

@@ -8,10 +8,10 @@ import time
 import pytest
 from annotation_setup import EMOTIONS, KEY, annotator, clip, dataset, gemini, generated, reset, votes
 from gemini_server import GeminiServer
-from hf_emo_dist.annotation.ledger.ledger import Ledger
 
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.functions import annotate_with_gemini
+from hf_emo_dist.annotation.ledger.ledger import Ledger
 from hf_emo_dist.annotation.run.run_report import AnnotationIncomplete
 
 BAD = hashlib.sha256(clip(2)).hexdigest()

@@ -4,7 +4,6 @@ import pickle
 
 import pytest
 from datasets.fingerprint import Hasher
-from hf_emo_dist.annotation.ledger.ledger import Ledger
 from scripted import ScriptedBackend
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 
@@ -12,6 +11,7 @@ from hf_emo_dist.annotation import annotator as annotator_module
 from hf_emo_dist.annotation import functions
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.functions import annotate_with_gemini
+from hf_emo_dist.annotation.ledger.ledger import Ledger
 
 
 def make(tmp_path, script=None, **options):

@@ -7,8 +7,9 @@ import time
 import pytest
 from annotation_setup import annotator, dataset, gemini, votes
 from gemini_server import GeminiServer
-from hf_emo_dist.annotation.ledger.ledger import Ledger
 from processes import Annotating, replies, sent, serving, wait_for
+
+from hf_emo_dist.annotation.ledger.ledger import Ledger
 
 ROWS, MEMBERS, CONCURRENCY, KILLS = 80, 4, 4, 10
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError, Limits
 from ledger_records import Clock, key, record
 
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError, Limits
 from hf_emo_dist.annotation.types import FAILURES
 
 

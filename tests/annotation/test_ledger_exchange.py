@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
-from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_records import key, record
 
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
 from hf_emo_dist.annotation.types import FAILURES
 
 

@@ -3,12 +3,12 @@
 import tempfile
 
 import pytest
-from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_records import Clock, key, record
 
-from hf_emo_dist.annotation.ledger.ledger import limits as ledger_limits
+from hf_emo_dist.annotation.ledger import limits as ledger_limits
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 
 
 @pytest.mark.parametrize("per_minute", [0.5, 1, 7, 60, 90, 1000])

@@ -11,13 +11,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from ledger_records import key, record
+
+from hf_emo_dist.annotation.ledger import exchange as ledger_exchange
+from hf_emo_dist.annotation.ledger import place as ledger_place
 from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
 from hf_emo_dist.annotation.ledger.opening import Database
 from hf_emo_dist.annotation.ledger.schema import APPLICATION_ID, VERSION
-from ledger_records import key, record
-
-from hf_emo_dist.annotation.ledger.ledger import exchange as ledger_exchange
-from hf_emo_dist.annotation.ledger.ledger import place as ledger_place
 
 
 def filled(path, count=300):

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 from ledger_records import key
 from ledger_worker import CAP
 
 import hf_emo_dist
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 
 
 def worker(mode, path, first, last) -> subprocess.Popen:

@@ -3,9 +3,9 @@
 import pytest
 from annotation_setup import annotator, dataset, generated, rows, votes
 from gemini_server import GeminiServer
-from hf_emo_dist.annotation.ledger.ledger import Ledger
 from processes import Annotating, sent, serving
 
+from hf_emo_dist.annotation.ledger.ledger import Ledger
 from hf_emo_dist.annotation.run.run_report import AnnotationIncomplete
 
 

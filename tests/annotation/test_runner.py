@@ -9,10 +9,10 @@ from collections import Counter
 
 import pytest
 from annotation_setup import annotator, clip, dataset, votes
-from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
 from scripted import ScriptedBackend
 
 from hf_emo_dist.annotation.capabilities import ModelCapabilities, Prices
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
 from hf_emo_dist.annotation.run.run_report import AnnotationIncomplete, RunReport
 from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, Usage
 

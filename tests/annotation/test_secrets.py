@@ -10,10 +10,10 @@ import dill
 import pytest
 from annotation_setup import annotator, dataset, generated
 from gemini_server import GeminiServer
-from hf_emo_dist.annotation.ledger.ledger import Ledger
 
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.functions import annotate_with_gemini
+from hf_emo_dist.annotation.ledger.ledger import Ledger
 
 KEY = "AIzaSyOnlyInTheEnvironment-0123456789"
 

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hf_emo_dist.corpora.table.read import read_table
 
 from hf_emo_dist.audio.clips import encode_wav
+from hf_emo_dist.corpora.table.read import read_table
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
 from hf_emo_dist.data.splits import check_speaker_disjoint
 

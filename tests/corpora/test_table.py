@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Audio
-from hf_emo_dist.corpora.table.file import TableError
-from hf_emo_dist.corpora.table.read import read_table
 
 from hf_emo_dist.audio.clips import encode_wav
+from hf_emo_dist.corpora.table.file import TableError
+from hf_emo_dist.corpora.table.read import read_table
 from hf_emo_dist.data.loading import emotions_of
 
 
