@@ -19,7 +19,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from .configs import read_config
+from .configs import config_file, read_config
 
 __all__ = ["Option", "Options", "Values", "name_list"]
 
@@ -62,7 +62,8 @@ class Option:
 
     def metavar(self) -> str:
         """What stands for the value in the help."""
-        return "|".join(dict.fromkeys(_metavar(part) for part in _alternatives(self.hint) if part is not type(None)))
+        kinds = [part for part in _alternatives(self.hint) if part is not type(None)]
+        return "|".join(_metavar(part) for part in kinds if part is not Path or len(kinds) == 1)
 
     def described(self) -> str:
         """The help with the default, for argparse."""
@@ -99,9 +100,9 @@ class Option:
 
 
 def _alternatives(hint: Any) -> list[Any]:
-    """The types that a value can be read as; `str`, which takes anything, last."""
+    """The types that a text can be read as, tried in this order; others in a union are for callers from Python."""
     parts = get_args(hint) if isinstance(hint, types.UnionType) or get_origin(hint) is typing.Union else (hint,)
-    return sorted((part for part in parts if _readable(part)), key=lambda part: (part in (str, Path), part is Path))
+    return [part for part in parts if _readable(part)]
 
 
 def _readable(kind: Any) -> bool:
@@ -232,16 +233,26 @@ def _mapping(value: Any, kind: Any, where: str) -> dict[str, Any]:
         names = name_list(value, where)
         if of == [float] and len(names) in _SPLITS and not any("=" in name for name in names):
             names = [f"{split}={share}" for split, share in zip(_SPLITS[len(names)], names, strict=True)]
-        if not all("=" in name.strip("=") for name in names):
+        parts: list[str] = []
+        for name in names:  # what has no sign belongs to the value before it, which has a comma in it
+            parts[-1:] = [f"{parts[-1]},{name}"] if parts and "=" not in name else [*parts[-1:], name]
+        if not all("=" in part.strip("=") for part in parts):
             example = "train=0.8,test=0.2" if of == [float] else "excited=happy,joy=happy"
-            raise ValueError(f"{where} must be written from=to, such as {example}, got {value!r}.")
-        pairs = [(old.strip(), new.strip()) for old, _, new in (name.partition("=") for name in names)]
+            raise ValueError(f"{where} {value!r} is not NAME=VALUE. Mend: write it such as {example}.")
+        pairs = [(old.strip(), new.strip()) for old, _, new in (part.partition("=") for part in parts)]
+    _refuse_twice([key for key, _ in pairs], where)
     optional = type(None) in _alternatives(get_args(kind)[1])
     found: dict[str, Any] = {}
     for key, entry in pairs:
         left_out = optional and (entry is None or str(entry).lower() in ("none", "null", "-"))
         found[key] = None if left_out else str(entry) if of == [str] else _number(entry, of[0], f"{where}, {key}")
     return found
+
+
+def _refuse_twice(names: Sequence[str], where: str) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{where} names {', '.join(twice)} twice. Mend: once each.")
 
 
 # --- the options of functions and dataclasses
@@ -267,6 +278,7 @@ def _options_of(target: Callable[..., Any]) -> list[Option]:
             continue
         hint = _hint(parameter.annotation, target)
         placed = parameter.default is NOTHING and parameter.kind is not parameter.KEYWORD_ONLY
+        hint = str if placed and hint is Any else hint
         found.append(Option(name, hint, parameter.default, _one_line(_documented(target).get(name, "")), placed))
     return found
 
@@ -350,8 +362,8 @@ class Options:
         defaults: Defaults of the command's own, where it does more than the function: name to value.
         aliases: Word that stands for another, such as ``{"--public": "--private=false"}``.
         moved: Names of 0.1 that are gone, and the new address of each.
-        more: What may follow after ``--`` and is handed on: its name in the usage line, or None.
-        mixed: Whether options and keys that are not known are handed on, too, wherever they stand.
+        handed: A dataclass whose fields are told of, but handed on as words and keys with all others that are not known: another parser reads
+            them.
         about: First paragraph of the help. Default: that of the first target's docstring.
         epilog: Last paragraph of the help.
     """
@@ -365,16 +377,17 @@ class Options:
         defaults: Mapping[str, Any] | None = None,
         aliases: Mapping[str, str] | None = None,
         moved: Mapping[str, str] | None = None,
-        more: str | None = None,
-        mixed: bool = False,
+        handed: type[Any] | None = None,
         about: str | None = None,
         epilog: str | None = None,
     ) -> None:
         self.options: dict[str, Option] = {}
         self.members: dict[Any, tuple[str, ...]] = {}
         self.unseen = frozenset(unseen)
-        self.without, self.more, self.mixed, self.epilog = frozenset(without), more, mixed, epilog
+        self.without, self.handed, self.epilog = frozenset(without), handed, epilog
+        self.after_dashes: Any = None  # the target that takes what follows `--`
         self.aliases, self.moved = dict(aliases or {}), dict(moved or {})
+        self.told = _options_of(handed) if handed is not None else []
         self.about = about if about is not None else summary_of(targets[0])
         for target in targets:
             self._add(target)
@@ -386,6 +399,10 @@ class Options:
 
     def _add(self, target: Any) -> None:
         names = []
+        if not is_dataclass(target) and any(
+            parameter.kind is parameter.VAR_POSITIONAL for parameter in inspect.signature(target).parameters.values()
+        ):
+            self.after_dashes = target
         for option in _options_of(target):
             inner = next((part for part in (option.hint, *get_args(option.hint)) if _is_settings(part)), None)
             if option.name in self.without:
@@ -412,10 +429,10 @@ class Options:
             for option in self.options.values()
             if option.default is NOTHING and not option.placed
         ]
-        more = [f"[-- {self.more}]"] if self.more else []
+        more = ["[-- ARGUMENTS OF TRAINING]"] if self.after_dashes else []
         return " ".join([prog, *placed, *named, "[--config FILE_OR_NAME] [options]", *more])
 
-    def parser(self, prog: str) -> argparse.ArgumentParser:
+    def parser(self, prog: str, words: Collection[str] = ("--help",)) -> argparse.ArgumentParser:
         """The parser of all that has a name; words without one are what it does not know."""
         parser = _Parser(
             prog=prog, usage=self.usage(prog), description=_escaped(self.about), allow_abbrev=False,
@@ -423,7 +440,8 @@ class Options:
         )  # fmt: skip
         needed = parser.add_argument_group("needed (by place or by name, or in the file of --config)")
         general = parser.add_argument_group("options")
-        for option in self.options.values():
+        told = self.told if {"-h", "--help"} & set(words) else []
+        for option in [*self.options.values(), *told]:
             group = needed if option.default is NOTHING else general
             repeats = any(_is_list(part) or _is_mapping(part) for part in _alternatives(option.hint))
             group.add_argument(
@@ -449,11 +467,11 @@ class Options:
             SystemExit: After `--help`.
         """
         all_words, words, more, more_keys = list(words), list(words), [], {}
-        if "--" in words and self.more:
+        if "--" in words and self.after_dashes is not None:
             place = words.index("--")
-            words, more = words[:place], words[place + 1 :]
-        parsed, rest = self.parser(prog).parse_known_args(list(self._spelled(words)))
-        if self.mixed:
+            words, more = words[:place], _with_config_path(words[place + 1 :])
+        parsed, rest = self.parser(prog, words).parse_known_args(list(self._spelled(words)))
+        if self.handed is not None:
             rest, more = [], rest
         rest = [word for word in rest if word != "--"]
         given: dict[str, Any] = {}
@@ -462,7 +480,7 @@ class Options:
         if config is not None:
             for name, value in read_config(config).items():
                 self._refuse_moved(name)
-                if name not in self.options and self.mixed:
+                if name not in self.options and self.handed is not None:
                     more_keys[name] = value
                     continue
                 if name not in self.options:
@@ -472,7 +490,7 @@ class Options:
         for name, text in texts.items():
             option = self.options[name]
             values = [option.read(part, f"--{name}") for part in text] if isinstance(text, list) else []
-            given[name] = _joined(values) if values else option.read(text, f"--{name}")
+            given[name] = _joined(values, f"--{name}") if values else option.read(text, f"--{name}")
         named = [option.name for option in self.places if option.name in texts]
         given |= self._placed([word for word in rest if not _is_option(word)], named, rest, prog)
         missing = [option.name for option in self.options.values() if option.default is NOTHING and option.name not in given]
@@ -531,6 +549,17 @@ class Options:
         return found
 
 
+def _with_config_path(words: Sequence[str]) -> list[str]:
+    """The words with the path of the YAML file that they name."""
+    found: list[str] = []
+    for word in words:
+        if word.startswith("--config="):
+            found += ["--config", str(config_file(word.removeprefix("--config=")))]
+        else:
+            found.append(str(config_file(word)) if found[-1:] == ["--config"] else word)
+    return found
+
+
 def _is_settings(part: Any) -> bool:
     return isinstance(part, type) and is_dataclass(part)
 
@@ -539,9 +568,10 @@ def _is_option(word: str) -> bool:
     return word.startswith("-") and word != "-" and not re.fullmatch(r"-[\d.][\d.e+-]*", word)
 
 
-def _joined(values: list[Any]) -> Any:
+def _joined(values: list[Any], where: str) -> Any:
     """One value of an option that was given several times."""
     if all(isinstance(value, dict) for value in values):
+        _refuse_twice([key for value in values for key in value], where)
         return {key: entry for value in values for key, entry in value.items()}
     if all(isinstance(value, (list, tuple)) for value in values):
         return type(values[0])(entry for value in values for entry in value)
@@ -592,4 +622,6 @@ class Values(Mapping[str, Any]):
                 hint = next(option.hint for option in _options_of(target) if option.name == name)
                 inner = next(part for part in (hint, *get_args(hint)) if _is_settings(part))
                 words[name] = self.call(inner)
+        if target is self.options.after_dashes:
+            args = (*args, *self.more)
         return target(*args, **{**words, **more})

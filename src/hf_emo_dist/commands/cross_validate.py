@@ -15,6 +15,7 @@ def options() -> Options:
     """Those of `cross_validate`, and those of training."""
     return training_options(
         cross_validate,
+        without=("recipe", "args"),
         about="Score a training recipe by speaker-disjoint cross-validation, next to simple predictors on the same folds. Needed are "
         "--backbone, --dataset and --output_dir. A stopped run goes on when the same command is given again.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from typing import Any
 
 from .arguments import Options, Values
 from .configs import ACCELERATE_CONFIGS, config_file
@@ -36,7 +36,7 @@ def run(values: Values) -> None:
         SystemExit: With status 1 when the training itself fails; the traceback is logged.
     """
     if values["accelerate_config"] is not None:
-        raise SystemExit(values.call(_launch, values.words))
+        raise SystemExit(values.call(_launch, words=values.words))
     import transformers
 
     from ..training.fine_tuning import finish_training, prepare_training
@@ -56,7 +56,7 @@ def run(values: Values) -> None:
                 sys.stdout.write(f"{name}: {scores[name]:.4f}\n")
 
 
-def _launch(words: Sequence[str], *, accelerate_config: str | None = None, num_processes: int | None = None) -> int:
+def _launch(*, words: Any, accelerate_config: str | None = None, num_processes: int | None = None) -> int:
     """Train in several processes.
 
     Args:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import set_seed
@@ -69,12 +71,17 @@ class RecipeArguments:
             raise ValueError("load_in_4bit trains only through an adapter: set lora to one of " + ", ".join(TARGETS))
 
 
-def parse_config(argv: Sequence[str] | None = None) -> tuple[RecipeArguments, EmotionDistributionTrainingArguments]:
-    """Reads `--config FILE.yaml` and `--name value` arguments; the command line overrides the file, unknown names are refused.
+def parse_config(
+    argv: Sequence[str] | None = None, settings: Mapping[str, Any] | None = None
+) -> tuple[RecipeArguments, EmotionDistributionTrainingArguments]:
+    """Read `--config FILE.yaml` and `--name value` arguments; the command line overrides the file, unknown names are refused.
+
+    Args:
+        argv: The words. Default: those of this process.
+        settings: What a YAML file says that has been read already.
 
     Raises:
-        ValueError: for unknown keys of the YAML file.
-        SystemExit: for unknown arguments of the command line.
+        ValueError: A word, or a key of the YAML file, is not known or does not fit.
 
     Example:
         >>> recipe, args = parse_config(["--output_dir", "out", "--lora", "paper", "--use_cpu", "true"])
@@ -83,8 +90,28 @@ def parse_config(argv: Sequence[str] | None = None) -> tuple[RecipeArguments, Em
     """
     from trl import TrlParser
 
-    parser = TrlParser((RecipeArguments, EmotionDistributionTrainingArguments), allow_abbrev=False)
-    recipe, args = parser.parse_args_and_config(None if argv is None else list(argv))
+    class Parser(TrlParser):  # type: ignore[misc]
+        def error(self, message: str) -> NoReturn:  # without a usage of a hundred arguments before it
+            raise ValueError(f"{message}. Mend: see that the word before it has its value.")
+
+    parser = Parser((RecipeArguments, EmotionDistributionTrainingArguments), allow_abbrev=False)
+    words: list[str] = []
+    for word in sys.argv[1:] if argv is None else argv:  # TrlParser takes no --config=FILE
+        words += word.split("=", 1) if word.startswith("--config=") else [word]
+    keys = dict(settings or {})
+    os.environ.update({name: str(value) for name, value in (keys.pop("env", None) or {}).items()})  # as TrlParser does
+    unknown = parser.set_defaults_with_config(**keys)
+    recipe, args, *rest = parser.parse_args_and_config(words, return_remaining_strings=True)
+    unknown += rest[0]
+    if unknown:
+        known = {name for part in (recipe, args) for name in part.__dataclass_fields__}
+        near = difflib.get_close_matches(unknown[0].strip("-").partition("=")[0], known, 1)
+        told = f"did you mean {near[0]}?" if near else "`hf-emo-dist train --help` lists the recipe's own arguments."
+        raise ValueError(f"Unknown arguments: {' '.join(unknown)}. Mend: {told}")
+    if recipe.emotions is not None and not all(name.strip() for name in recipe.emotions.split(",")):
+        raise ValueError(
+            f"--emotions {recipe.emotions!r} has an empty name. Mend: one comma between two names, none at the end."
+        )
     return recipe, args
 
 
