@@ -12,7 +12,8 @@ from hf_emo_dist import DiMEAug, combine_votes, speaker_disjoint_split
 from hf_emo_dist.audio.clips import load_audio
 from hf_emo_dist.augmentation.mixing import BetweenClassMixer, PaperMixer
 from hf_emo_dist.data.mixed_rows import refuse_mixed
-from hf_emo_dist.data.splits import check_speaker_disjoint, folds_from_column, speaker_folds
+from hf_emo_dist.data.split_check import check_splits
+from hf_emo_dist.data.splits import folds_from_column, speaker_folds
 from hf_emo_dist.data.writing import write_dataset
 from hf_emo_dist.training.validation import check_columns
 
@@ -140,7 +141,7 @@ def test_a_true_distribution_is_mixed_too():
 def test_a_later_split_keeps_mixed_rows_with_both_sources(caplog):
     both = dime(target=60, neighbours="any").augment(unbalanced((12, 8, 4)))
     split = speaker_disjoint_split(both, {"train": 0.75, "test": 0.25})
-    check_speaker_disjoint(split)
+    check_splits(split)
     where = {row["id"]: name for name, part in split.items() for row in part}
     mixed = [row for row in both if row["mixed_from"]]
     kept = [row for row in mixed if row["id"] in where]
