@@ -49,7 +49,7 @@ def name_of(value: Any, number: int) -> str:
 
     Example:
         >>> name_of("a/b.wav", 0), name_of("https://host/c.wav?token=abc", 1)
-        ('a/b.wav', 'https://host/c.wav', 'x', 'input 3')
+        ('a/b.wav', 'https://host/c.wav')
     """
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)

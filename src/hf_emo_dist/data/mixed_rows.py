@@ -55,8 +55,8 @@ def refuse_mixed(rows: Any) -> None:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise ValueError(
             f"{len(found)} rows were made by mixing two others (column 'mixed_from'): "
-            f"{', '.join(ids[i] for i in found[:5])}{more}. No human has heard them, so they cannot be scored. Mend: score another split, or leave them out: "
-            "dataset.filter(lambda row: not row['mixed_from'])."
+            f"{', '.join(ids[i] for i in found[:5])}{more}. No human has heard them, so they cannot be scored. Mend: "
+            "score another split, or leave them out: dataset.filter(lambda row: not row['mixed_from'])."
         )
 
 

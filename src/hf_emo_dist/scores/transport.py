@@ -55,8 +55,8 @@ def circumplex_cost(emotions: Sequence[str]) -> FloatArray:
     unknown = [emotion for emotion in emotions if emotion not in PLEASURE_AROUSAL]
     if unknown:
         raise ValueError(
-            f"No coordinates for {', '.join(unknown)}; there are some for {', '.join(PLEASURE_AROUSAL)}. Mend: give your "
-            "own (K, K) matrix of costs."
+            f"No coordinates for {', '.join(unknown)}; there are some for {', '.join(PLEASURE_AROUSAL)}. Mend: give "
+            "your own (K, K) matrix of costs."
         )
     places = np.array([PLEASURE_AROUSAL[emotion] for emotion in emotions])
     return np.asarray(np.sqrt(((places[:, None] - places[None]) ** 2).sum(axis=-1)))
@@ -107,8 +107,8 @@ def wasserstein_distance(
         or not np.allclose(matrix, matrix.T)
     ):
         raise ValueError(
-            f"`cost` must be a symmetric matrix of shape ({size}, {size}) without negative numbers and with 0 on its diagonal, "
-            "got shape "
+            f"`cost` must be a symmetric matrix of shape ({size}, {size}) without negative numbers and with 0 on its "
+            "diagonal, got shape "
             f"{matrix.shape}."
         )
     first, second = np.atleast_2d(x), np.atleast_2d(y)
