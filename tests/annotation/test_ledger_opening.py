@@ -181,7 +181,9 @@ def test_a_ledger_of_0_1_0_and_its_rescue_file_are_read(tmp_path):
     for copy in (path, tmp_path / "untouched.sqlite"):
         shutil.copy(DATA / "ledger_0_1_0.db", copy)
     shutil.copy(DATA / "ledger_0_1_0.part.jsonl", tmp_path / "votes.sqlite.host-1-0123456789abcdef.part.jsonl")
-    assert Ledger.failures_digest_of(path).startswith("033d6124638d"), "what `Dataset.map` of that release has cached stays"
+    assert Ledger.failures_digest_of(path).startswith("033d6124638d"), (
+        "what `Dataset.map` of that release has cached stays"
+    )
     with Ledger(path) as ledger:
         found = ledger.lookup([key(number) for number in range(7)])
         assert found == {

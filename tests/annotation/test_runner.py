@@ -50,6 +50,16 @@ def once(run):
     return box[0]
 
 
+def together(*runs):
+    """Each in a thread of its own, at the same time."""
+    threads = [threading.Thread(target=run, daemon=True) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), "a run hangs"
+
+
 def random_script(rng, fatal):
     """Answers that go wrong in every way at random."""
 
@@ -155,11 +165,7 @@ def test_two_runs_in_two_threads_share_the_work(ledger):
     def work(i):
         results[i] = annotator(backends[i], ledger, concurrency=4).annotate(data)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(lambda: work(0), lambda: work(1))
     assert sum(backend.sent for backend in backends) == 120 == len(ledger)
     assert min(backend.sent for backend in backends) > 20
     assert votes(results[0].dataset) == votes(results[1].dataset)
@@ -170,11 +176,7 @@ def test_two_runs_in_two_threads_share_the_work(ledger):
 def test_one_annotator_in_two_threads(ledger):
     backend = ScriptedBackend(lambda *_: (0.002, "happy"))
     run = annotator(backend, ledger, concurrency=4)
-    threads = [threading.Thread(target=run.annotate, args=(dataset(20),)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(*[lambda: run.annotate(dataset(20))] * 2)
     assert backend.sent == 60
 
 
@@ -255,28 +257,18 @@ def test_a_service_that_refuses_after_a_long_wait_is_not_given_up_at_once(ledger
 
 def test_leases_are_prolonged_while_a_reply_is_awaited(tmp_path, monkeypatch):
     """A slow reply, and jobs that wait behind it, are not asked for by another process."""
-    from hf_emo_dist.annotation.run import runner
-
-    original = runner.Keeper
-    monkeypatch.setattr(runner, "Keeper", lambda ledger, limits: original(ledger, limits, lease_s=0.2))
+    monkeypatch.setattr("hf_emo_dist.annotation.run.keeping.LEASE_S", 0.2)
     backends = [ScriptedBackend(lambda *_: (0.5, "happy")) for _ in range(2)]
     results = []
-    threads = [
-        threading.Thread(
-            target=lambda b=backend: results.append(
-                annotator(b, Ledger(tmp_path / "v.sqlite"), concurrency=2).annotate(dataset(2))
-            )
-        )
-        for backend in backends
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+
+    def work(backend):
+        results.append(annotator(backend, Ledger(tmp_path / "v.sqlite"), concurrency=2).annotate(dataset(2)))
+
+    together(lambda: work(backends[0]), lambda: work(backends[1]))
     assert sum(backend.sent for backend in backends) == 6 and len(results) == 2
 
 
-# --- money ----------------------------------------------------------------------------------------------------------------------------
+# --- money
 
 
 def bill(number, request, audio):
@@ -329,11 +321,7 @@ def test_two_runs_on_one_cap(tmp_path):
         run = annotator(backend, Ledger(tmp_path / "v.sqlite"), max_cost_usd=0.02, concurrency=4)
         results.append(run.annotate(dataset(60)))
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(work, work)
     spent = Ledger(tmp_path / "v.sqlite").spending()
     assert 0.017 < spent.cost_usd <= 0.02 and spent.reserved_cost_usd == 0
     assert len(results) == 2 and not any(result.report.complete for result in results)
@@ -347,7 +335,7 @@ def test_a_request_that_was_refused_does_not_hide_the_cost(ledger):
     assert result.report.cost_usd == pytest.approx(5 * 200e-6) and "$0.0010" in result.report.summary()
 
 
-# --- a ledger that does not take replies --------------------------------------------------------------------------------------------------
+# --- a ledger that does not take replies
 
 
 def fill_disk(ledger):
@@ -436,7 +424,7 @@ def test_a_read_only_ledger_is_said_before_anything_is_sent(tmp_path, monkeypatc
     assert backend.sent == 0
 
 
-# --- what the columns are ---------------------------------------------------------------------------------------------------------------
+# --- what the columns are
 
 
 def by_request(number, request, audio):

@@ -12,21 +12,10 @@ __all__ = ["Pacing"]
 
 
 class Pacing:
-    """Additive increase, multiplicative decrease of the requests in flight (as in TCP), and exponential back-off with jitter.
+    """Additive increase, multiplicative decrease of the requests in flight (as in TCP), and exponential back-off.
 
-    Every request, repeated ones too, passes `enter` before it is sent and calls `leave` after.
-
-    Args:
-        concurrency: Requests in flight at most.
-        first_backoff_s, last_backoff_s: Bounds of the waiting time between tries.
-        clock: Monotonic time in seconds.
-
-    Example:
-        >>> pacing = Pacing(8)
-        >>> pacing.refused(2.0, sent=pacing.clock())
-        2.0
-        >>> pacing.allowed, 1.5 < pacing.pause_left() <= 2.0
-        (4.0, True)
+    Every request, repeated ones too, passes `enter` before it is sent and calls `leave` after. `concurrency` is the
+    most in flight; `first_backoff_s` and `last_backoff_s` are bounds of the waiting time between tries.
     """
 
     def __init__(
@@ -54,22 +43,15 @@ class Pacing:
     # --- what happened
 
     def replied(self) -> None:
-        """Notes a reply: one more request at once after as many replies as are allowed now."""
+        """Notes a reply."""
         self.last_reply, self._trouble_since, self._refusals = self.clock(), None, 0
         self.given_up.clear()
+        # one more request at once after as many replies as are allowed now
         self.allowed = min(float(self.concurrency), self.allowed + 1.0 / self.allowed)
         self._wake()
 
     def refused(self, asked_s: float | None, sent: float) -> float:
-        """Notes an answer 429: nobody sends for a while, then half as many at once.
-
-        Args:
-            asked_s: Seconds that the server asks to wait, if it does.
-            sent: When the request was sent, by the clock.
-
-        Returns:
-            Seconds for which nobody sends.
-        """
+        """Notes an answer 429 to a request of `sent`; for so many seconds nobody sends, then half as many at once."""
         self.failed()
         # Requests that were in flight together are refused together: that is one sign, not many.
         if sent >= self._last_cut:
@@ -95,7 +77,7 @@ class Pacing:
         return self._resume_at - self.clock()
 
     def backoff(self, tries: int, asked_s: float | None = None) -> float:
-        """Seconds to wait before try number `tries` + 1: what the server asks for, else doubling, between half and all of it."""
+        """Seconds to wait after so many tries: what the server asks for, else doubling, between half and all of it."""
         if asked_s:  # a server that asks for no wait at all would be flooded
             return asked_s
         return min(self.last, self.first * 2.0 ** min(tries - 1, 30)) * self._random.uniform(0.5, 1.0)
