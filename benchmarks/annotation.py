@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,20 +180,17 @@ def fill(annotator: Annotator, dataset: Any) -> None:
     from hf_emo_dist.annotation.run.run_report import RunReport
 
     backend = annotator.backend
-    common = {
-        "label": "happy", "text": "happy", "backend": backend.name, "endpoint": backend.endpoint,
-        "model": backend.model, "model_version": backend.model, "plan": annotator.plan, "settings": {"t": 1.0}, "prompt_tokens": 196,
-        "audio_tokens": 96, "thinking_tokens": 40, "output_tokens": 3, "cost_usd": 0.0002, "latency_s": 0.5,
-        "created": "2026-01-01T00:00:00.000+00:00",
-    }  # fmt: skip
-    annotator.ledger.store(
-        [
-            Record(job.key, "ok", audio=job.audio_hash, request=job.request_hash, row_id=job.clip.row_id,
-                   prompt_version=job.prompt.version, **asdict(job.member), **common)
-            for row in annotator.utterances(dataset)
-            for job in annotator.jobs(row, RunReport(), sends=False)
-        ]
+    reply = Record(
+        "key", "ok", label="happy", text="happy", backend=backend.name, endpoint=backend.endpoint, model=backend.model,
+        model_version=backend.model, plan=annotator.plan, settings={"t": 1.0}, prompt_tokens=196, audio_tokens=96,
+        thinking_tokens=40, output_tokens=3, cost_usd=0.0002, latency_s=0.5, created="2026-01-01T00:00:00.000+00:00",
     )  # fmt: skip
+    records = []
+    for row in annotator.utterances(dataset):
+        for job in annotator.jobs(row, RunReport(), sends=False):
+            asked = {"audio": job.audio_hash, "request": job.request_hash, "prompt_version": job.prompt.version}
+            records.append(replace(reply, key=job.key, row_id=job.clip.row_id, **asked, **asdict(job.member)))
+    annotator.ledger.store(records)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The runner with a backend whose answers are written: nothing is lost, nothing hangs, nothing is asked for twice."""
 
 import asyncio
+import os
 import pickle
 import random
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -379,48 +381,40 @@ def test_replies_that_can_be_written_nowhere_are_in_the_error(ledger, monkeypatc
     assert len(caught.value.records) + len(ledger) == backend.sent
 
 
-BROKEN = {
-    "no database": lambda path: path.write_bytes(b"this is a text file, and a long one" * 10),
-    "corrupt": lambda path: (
-        Ledger(path).close(),
-        path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096)),
-    ),
-    "another program's": lambda path: __import__("sqlite3").connect(path).execute("CREATE TABLE x (y)"),
-    "a folder": lambda path: path.mkdir(),
-}
+def corrupt(path, monkeypatch):
+    Ledger(path).close()
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
 
 
-@pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
-@pytest.mark.parametrize("way", ["annotate", "map"])
-def test_a_broken_ledger_is_said_before_anything_is_sent(tmp_path, damage, way):
-    path = tmp_path / "broken.sqlite"
-    damage(path)
-    backend = ScriptedBackend()
-    with pytest.raises(LedgerError, match="Mend"):
-        run = annotator(backend, path)
-        run.annotate(dataset(1)) if way == "annotate" else dataset(1).map(run, batched=True)
-    assert backend.sent == 0
+def full_disk(path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2**20})())
 
 
-def test_too_little_disk_space_is_said_before_anything_is_sent(tmp_path, monkeypatch):
-    full = type("Usage", (), {"free": 2**20})()
-    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
-    backend = ScriptedBackend()
-    with pytest.raises(LedgerError, match=r"has 1 MiB left.*Mend: free at least"):
-        annotator(backend, tmp_path / "v.sqlite").annotate(dataset(1))
-    assert backend.sent == 0
-
-
-def test_a_read_only_ledger_is_said_before_anything_is_sent(tmp_path, monkeypatch):
-    import os
-
-    path = tmp_path / "v.sqlite"
+def read_only(path, monkeypatch):
     Ledger(path).close()
     real = os.access  # the tests may run as root, who may write anything
     monkeypatch.setattr(os, "access", lambda p, mode: False if str(p) == str(path) else real(p, mode))
+
+
+UNUSABLE = {
+    "no database": (lambda path, _: path.write_bytes(b"this is a text file, and a long one" * 10), "not an SQLite"),
+    "corrupt": (corrupt, "is damaged"),
+    "another program's": (lambda path, _: sqlite3.connect(path).execute("CREATE TABLE x (y)"), "another application"),
+    "a folder": (lambda path, _: path.mkdir(), "is a folder"),
+    "a full disk": (full_disk, "has 1 MiB left"),
+    "read-only": (read_only, "is read-only"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("way", ["annotate", "map"])
+def test_a_ledger_that_cannot_be_used_is_said_before_anything_is_sent(tmp_path, monkeypatch, make, message, way):
+    path = tmp_path / "v.sqlite"
+    make(path, monkeypatch)
     backend = ScriptedBackend()
-    with pytest.raises(LedgerError, match=r"read-only\. Mend"):
-        annotator(backend, path).annotate(dataset(1))
+    with pytest.raises(LedgerError, match=rf"(?s){message}.*Mend: "):
+        run = annotator(backend, path)
+        run.annotate(dataset(1)) if way == "annotate" else dataset(1).map(run, batched=True)
     assert backend.sent == 0
 
 

@@ -139,9 +139,7 @@ def dataset_rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
     return columns
 
 
-def rows_of_dataset(
-    dataset: datasets.Dataset | datasets.IterableDataset, batch_size: int = 1000
-) -> Iterator[list[tuple[str, Row]]]:
+def rows_of_dataset(dataset: datasets.Dataset | datasets.IterableDataset) -> Iterator[list[tuple[str, Row]]]:
     """The replies in a data set in long form, batch by batch. Columns that are not ours are passed over."""
     names = dataset.column_names
     for needed in ("key", "outcome"):
@@ -150,7 +148,7 @@ def rows_of_dataset(
                 f"The data set has no column `{needed}`. Mend: import what `Ledger.to_dataset` gave, a row a reply."
             )
     number = 0
-    for batch in dataset.iter(batch_size=batch_size):
+    for batch in dataset.iter(batch_size=1000):
         present = [name for name in (*FIELDS, "reply_id") if name in batch]
         rows = []
         for values in zip(*(batch[name] for name in present), strict=True):

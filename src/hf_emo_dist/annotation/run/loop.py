@@ -128,6 +128,7 @@ class LoopThread:
         The first Ctrl-C calls `on_interrupt` and goes on waiting; the second one (the first, where there is no
         `on_interrupt`) cancels, waits until that is done and raises KeyboardInterrupt; a third one waits no longer.
         """
+        # Not that of `run_coroutine_threadsafe`, which when cancelled does not wait for the task to clean up.
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         task: asyncio.Task[T] | None = None
 

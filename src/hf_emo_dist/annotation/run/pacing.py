@@ -8,26 +8,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from .jobs import RunSettings
+
 __all__ = ["Pacing"]
 
 
 class Pacing:
     """Additive increase, multiplicative decrease of the requests in flight (as in TCP), and exponential back-off.
 
-    Every request, repeated ones too, passes `enter` before it is sent and calls `leave` after. `concurrency` is the
-    most in flight; `first_backoff_s` and `last_backoff_s` are bounds of the waiting time between tries.
+    Every request, repeated ones too, passes `enter` before it is sent and calls `leave` after.
     """
 
-    def __init__(
-        self,
-        concurrency: int,
-        first_backoff_s: float = 1.0,
-        last_backoff_s: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.concurrency, self.first, self.last = concurrency, first_backoff_s, last_backoff_s
-        self.allowed = float(concurrency)
-        self.clock = clock
+    def __init__(self, settings: RunSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.settings, self.clock = settings, clock
+        self.allowed = float(settings.concurrency)
         self.in_flight = 0
         self.last_reply = float("-inf")
         #: Clips that were given up since the last reply.
@@ -47,7 +41,7 @@ class Pacing:
         self.last_reply, self._trouble_since, self._refusals = self.clock(), None, 0
         self.given_up.clear()
         # one more request at once after as many replies as are allowed now
-        self.allowed = min(float(self.concurrency), self.allowed + 1.0 / self.allowed)
+        self.allowed = min(float(self.settings.concurrency), self.allowed + 1.0 / self.allowed)
         self._wake()
 
     def refused(self, asked_s: float | None, sent: float) -> float:
@@ -80,7 +74,8 @@ class Pacing:
         """Seconds to wait after so many tries: what the server asks for, else doubling, between half and all of it."""
         if asked_s:  # a server that asks for no wait at all would be flooded
             return asked_s
-        return min(self.last, self.first * 2.0 ** min(tries - 1, 30)) * self._random.uniform(0.5, 1.0)
+        longest = self.settings.first_backoff_s * 2.0 ** min(tries - 1, 30)
+        return min(self.settings.last_backoff_s, longest) * self._random.uniform(0.5, 1.0)
 
     # --- the gate
 

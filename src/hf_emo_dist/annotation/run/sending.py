@@ -37,8 +37,7 @@ class Sender:
     def __init__(self, run: Run, keeper: Keeper, stop: Stop) -> None:
         self.run = run
         self._keeper, self._stop = keeper, stop
-        settings = run.settings
-        self._pacing = Pacing(settings.concurrency, settings.first_backoff_s, settings.last_backoff_s)
+        self._pacing = Pacing(run.settings)
         stop.closes.append(self._pacing.close)
         self._rejected: set[str] = set()  # clips
         self._any_taken = False
