@@ -12,6 +12,7 @@ import numpy as np
 from ..audio.check import check_audio
 from ..data.loading import DatasetLoadError, emotions_of
 from ..data.opened import OpenedDataset, open_dataset
+from ..data.output import output_file
 from ..data.rows import column_of, row_ids
 from ..data.targets import scored_matrix, training_targets
 from ..votes import matrix_to_distributions
@@ -203,12 +204,9 @@ def write_predictions(
             data[name] = pa.array(matrix_to_distributions(np.asarray(values), emotions), floats)
         else:
             data[name] = pa.array(np.asarray(values).tolist())
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    pq.write_table(pa.table(data), part)
-    part.replace(target)
-    return target
+    with output_file(path) as part:
+        pq.write_table(pa.table(data), part)
+    return Path(path)
 
 
 def _training_targets(

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..data.output import write_json
 from ..data.rows import row_ids
 from ..votes import distributions_to_matrix
 from .checkpoint import open_model, write_predictions
+from .scoring import jsonable
 
 __all__ = [
     "backbone_stamp",
@@ -29,7 +31,6 @@ __all__ = [
     "predictions_for",
     "read_predictions",
     "resumable",
-    "write_json",
 ]
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
     if not (file.is_file() and about.is_file()):
         return False
     before = json.loads(about.read_text(encoding="utf-8"))["settings"]
-    now = json.loads(json.dumps(settings, default=str))
+    now = json.loads(json.dumps(jsonable(settings), default=str))
     changed = sorted(
         key
         for key in before.keys() | now.keys()
@@ -154,15 +155,6 @@ def predictions_for(path: str | Path, ids: Sequence[str], emotions: Sequence[str
     return distributions_to_matrix(column, emotions, ids=list(ids), column_name="predicted_distribution")
 
 
-def write_json(path: str | Path, content: dict[str, Any]) -> None:
-    """Write JSON so that the file appears complete or not at all; folders are made if needed."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    part.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-    part.replace(target)
-
-
 def predicted_by_training(
     recipe: Any,
     args: Any,
@@ -217,7 +209,7 @@ def predicted_by_training(
     if about.is_file() and checkpoint.is_dir():
         shutil.rmtree(checkpoint)  # half a training of our own
     file.unlink(missing_ok=True)
-    write_json(about, {"settings": learnt})
+    write_json(about, jsonable({"settings": learnt}))
     rows = train()
     own = copy.copy(args)
     own.output_dir, own.resume_from_checkpoint = str(checkpoint), None
@@ -236,7 +228,7 @@ def predicted_by_training(
         "training_seconds": round(seconds, 1),
         "validation_js_divergence": scores.get("eval_js_divergence"),
     }
-    write_json(about, {"settings": learnt, "detail": detail})
+    write_json(about, jsonable({"settings": learnt, "detail": detail}))
     write_predictions(file, test, emotions, {"predicted_distribution": predicted})  # last: it says that this is done
     if not keep_checkpoints:
         shutil.rmtree(checkpoint)

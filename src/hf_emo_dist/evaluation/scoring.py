@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..data.output import write_json, write_text
 from ..data.rows import column_of, notes_about, rough_intervals, row_ids, speaker_groups
 from ..data.targets import scored_matrix
 from ..emotions import validate_emotions
@@ -188,12 +188,8 @@ class EvaluationReport:
 
     def save(self, folder: str | Path, name: str = "scores") -> Path:
         """Write `<name>.json` and `<name>.md` to a folder, made if needed, and return the path of the JSON."""
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        (target / f"{name}.md").write_text(self.to_markdown(), encoding="utf-8")
-        path = target / f"{name}.json"
-        path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        return path
+        write_text(Path(folder) / f"{name}.md", self.to_markdown())
+        return write_json(Path(folder) / f"{name}.json", self.to_dict())
 
 
 def evaluate_distributions(

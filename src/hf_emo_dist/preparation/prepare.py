@@ -17,7 +17,7 @@ from ..audio.check import check_audio
 from ..augmentation.augment_splits import AugmentationArguments, augment_splits, check_augmentation
 from ..data.data_facts import data_facts
 from ..data.loading import emotions_of, load_emotion_dataset, read_vote_source
-from ..data.output_folder import check_folder
+from ..data.output import check_folder
 from ..data.preparation_file import PREPARATION_NAME
 from ..data.rows import SIMULATED_ANNOTATORS, notes_about
 from ..data.writing import write_dataset
