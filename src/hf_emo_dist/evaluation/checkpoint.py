@@ -132,9 +132,7 @@ def evaluate_checkpoint(
         write_predictions(folder / "predictions.parquet", rows, emotions, columns)
         told: dict[str, Any] = {"split": split, "notes": report.notes}
         reliability_plot(predicted, references, emotions, folder / "reliability.png", **told)
-        predicted_against_target_plot(
-            predicted, references, emotions, folder / "predicted_against_target.png", **told
-        )
+        predicted_against_target_plot(predicted, references, emotions, folder / "predicted_against_target.png", **told)
         logger.info("wrote scores, predictions and plots to %s", folder)
     return report
 
