@@ -3,8 +3,9 @@ import pytest
 from corpus_files import dusha, emozionalmente, wav, write
 
 from hf_emo_dist.corpora.dusha import read_dusha
+from hf_emo_dist.corpora.emodb import read_emodb
 from hf_emo_dist.corpora.emozionalmente import read_emozionalmente
-from hf_emo_dist.corpora.intended import read_emodb, read_ravdess
+from hf_emo_dist.corpora.ravdess import read_ravdess
 from hf_emo_dist.corpora.utterances import CorpusError, CorpusReport
 from hf_emo_dist.data.label_map import NoVotesError, dominant_classes, map_distributions
 from hf_emo_dist.data.loading import emotions_of

@@ -1,8 +1,10 @@
 """Readers of corpora, one file each, of the user's own table, and the simulated corpus."""
 
 from .._lazy import lazy_attributes
+from .registry import CORPORA
 
 _NAMES = {
+    "CORPORA": "registry",
     "CorpusError": "utterances",
     "CorpusInfo": "utterances",
     "CorpusReport": "utterances",
@@ -12,16 +14,13 @@ _NAMES = {
     "SIMULATED_VOTE_SOURCE": "simulated",
     "TableError": "table.file",
     "VotesOnly": "cremad",
-    "read_cremad": "cremad",
-    "read_dusha": "dusha",
-    "read_emodb": "intended",
-    "read_emozionalmente": "emozionalmente",
-    "read_iemocap": "iemocap",
-    "read_msp_podcast": "msp_podcast",
-    "read_ravdess": "intended",
+    "corpus_reader": "options",
+    "find_reader": "registry",
     "read_table": "table.read",
     "simulate_corpus": "simulated",
     "votes_only": "cremad",
+    # a reader of every corpus of the table: read_cremad and the others
+    **{reader: module for module, _, reader in (place.partition(":") for place in CORPORA.values())},
 }
 __all__ = list(_NAMES)
 __getattr__ = lazy_attributes(__name__, _NAMES)

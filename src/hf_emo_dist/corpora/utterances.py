@@ -8,9 +8,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["REASONS", "CorpusError", "CorpusInfo", "CorpusReport", "Problem", "Utterance", "Vote"]
+__all__ = [
+    "NOBODY_VOTED",
+    "REASONS",
+    "CorpusError",
+    "CorpusInfo",
+    "CorpusReport",
+    "Problem",
+    "SplitBy",
+    "Utterance",
+    "Vote",
+    "report_on",
+]
+
+#: How rows are split, see :class:`hf_emo_dist.corpora.options.ReadOptions`.
+SplitBy = Literal["own", "speaker", "session", "folds", "paper_random"]
+
+#: What `vote_source` says of a corpus without votes.
+NOBODY_VOTED = (
+    "Nobody's: the corpus publishes no listener votes. "
+    "`intended` is what the actors were asked for, not what anybody heard."
+)
 
 #: One vote: label (canonical), weight (1/m for one of a rater's m tags), rater (None where the corpus does not say).
 Vote = tuple[str, float, str | None]
@@ -63,7 +83,7 @@ class CorpusInfo:
         language: BCP 47 code, value of the column ``language``.
         emotions: The corpus's labels as canonical names, in the order in which they are written by default.
         license: Identifier for the card (``"other"`` for terms of the corpus's own).
-        terms: The licence in a sentence.
+        terms: The license in a sentence.
         citation: What to cite.
         vote_source: Who voted on what; or that nobody did.
         restricted: Whether the terms forbid handing the recordings on. Sending them to a remote model then needs
@@ -88,7 +108,7 @@ class CorpusInfo:
     columns: Mapping[str, str] = field(default_factory=dict)
     weighted: bool = False
     raters: bool = True
-    split: str = "own"
+    split: SplitBy = "own"
 
 
 @dataclass(slots=True)
@@ -100,7 +120,7 @@ class Utterance:
 
     id: str
     audio: str
-    where: str
+    where: str = ""
     speaker: str | None = None
     votes: Sequence[Vote] = ()
     transcript: str | Callable[[], str | None] | None = None
@@ -113,20 +133,12 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that was left out, or kept in spite of something.
+    """Something that was left out (`skipped`), or kept in spite of something."""
 
-    Attributes:
-        reason: A key of :data:`REASONS`.
-        item: The utterance or the file.
-        where: File, relative to the corpus, and line, such as ``labels.txt:12``.
-        detail: What was found.
-        skipped: Whether the item was left out.
-    """
-
-    reason: str
-    item: str
-    where: str
-    detail: str
+    reason: str  # a key of REASONS
+    item: str  # the utterance or the file
+    where: str  # file, relative to the corpus, and line, such as labels.txt:12
+    detail: str  # what was found
     skipped: bool
 
 
@@ -214,3 +226,10 @@ class CorpusReport:
         text = f"{self.kept} utterances kept\n{self.summary(max_items=len(self.problems))}\n"
         as_text.write_text(text, encoding="utf-8")
         return as_json, as_text
+
+
+def report_on(root: Path, report: CorpusReport | None) -> CorpusReport:
+    """The report that a reader was given, or a new one, which names files relative to `root`."""
+    report = CorpusReport() if report is None else report
+    report.root = root
+    return report
