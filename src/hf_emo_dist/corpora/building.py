@@ -188,18 +188,9 @@ def _features(settings: Settings, folds: bool) -> Features:
 def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: CorpusReport) -> DatasetDict:
     """Make the data set of a corpus: choose votes, plan the splits, then stream the audio files into it.
 
-    Args:
-        utterances: What its reader found; consumed once.
-        settings: See :func:`hf_emo_dist.corpora.options.check_options`.
-        report: Receives what is left out.
-
-    Returns:
-        One data set a split, rows in the order of `utterances`, with the data contract's columns, those of the corpus,
-        and ``corpus``, ``language`` and ``restricted``. Without votes there are no ``human_votes``,
-        ``human_distribution`` and ``emotion_distribution``.
-
-    Raises:
-        CorpusError: Nothing is left; the message says why.
+    The `utterances` are consumed once, and rows are in their order. What is left out goes into `report`; a CorpusError
+    says why nothing is left. Columns are the data contract's, those of the corpus, and ``corpus``, ``language`` and
+    ``restricted``; without votes there are no ``human_votes``, ``human_distribution`` and ``emotion_distribution``.
     """
     from datasets import DatasetDict
     from datasets.utils.tqdm import tqdm

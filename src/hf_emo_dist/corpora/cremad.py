@@ -185,25 +185,15 @@ def _read_votes(source: str | Path, report: CorpusReport) -> _Votes:
 
 @dataclass(frozen=True)
 class VotesOnly:
-    """CREMA-D's votes without its audio, for studies of votes alone.
-
-    Attributes:
-        ids: The clips, N of them, in the order of their names.
-        speakers: The actors.
-        sentences: Three-letter codes of the sentences.
-        intended: The emotions that the actors were asked for.
-        levels: The intensity asked for: ``LO``, ``MD``, ``HI`` or ``XX`` (not stated).
-        emotions: The label set, K labels.
-        counts: Modality to float64 matrix (N, K), in votes; all zeros where a clip has no votes of that modality.
-    """
+    """CREMA-D's votes without its audio, for studies of votes alone: N clips in the order of their names, K labels."""
 
     ids: list[str]
     speakers: list[str]
-    sentences: list[str]
-    intended: list[str]
-    levels: list[str]
+    sentences: list[str]  # three-letter codes
+    intended: list[str]  # what the actors were asked for
+    levels: list[str]  # the intensity asked for: LO, MD, HI or XX (not stated)
     emotions: tuple[str, ...]
-    counts: Mapping[str, FloatArray]
+    counts: Mapping[str, FloatArray]  # modality to (N, K), in votes; zeros where a clip has none of that modality
 
     def of(self, modality: str = "voice") -> tuple[list[str], list[str], FloatArray]:
         """Ids, speakers and counts of the clips that have votes of one modality."""
@@ -212,18 +202,10 @@ class VotesOnly:
 
 
 def votes_only(source: str | Path, report: CorpusReport | None = None) -> VotesOnly:
-    """Read CREMA-D's votes alone; no audio is needed.
+    """Read CREMA-D's votes alone: from the corpus's folder, one of its vote files, or a table of counts.
 
-    Args:
-        source: The folder of the corpus, or one of its vote files; or a table with the columns ``clip``, ``modality``
-            and one count column an emotion.
-        report: Receives the lines that were passed over.
-
-    Returns:
-        Ids, speakers, and counts by modality.
-
-    Raises:
-        CorpusError: There are no votes.
+    Such a table has the columns ``clip``, ``modality`` and one of counts an emotion; `report` receives the lines that
+    were passed over.
 
     Example:
         >>> import tempfile, pathlib

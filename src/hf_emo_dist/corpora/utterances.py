@@ -75,40 +75,25 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """What is known of a corpus before its files are read.
+    """What is known of a corpus before its files are read."""
 
-    Attributes:
-        name: Value of the column ``corpus``.
-        title: Full name.
-        language: BCP 47 code, value of the column ``language``.
-        emotions: The corpus's labels as canonical names, in the order in which they are written by default.
-        license: Identifier for the card (``"other"`` for terms of the corpus's own).
-        terms: The license in a sentence.
-        citation: What to cite.
-        vote_source: Who voted on what; or that nobody did.
-        restricted: Whether the terms forbid handing the recordings on. Sending them to a remote model then needs
-            ``allow_upload=True``, and they are never pushed publicly.
-        has_votes: Whether listeners' votes are published; else there are intended labels only.
-        columns: Further columns and their types: ``string``, ``float32``, ``int64`` or ``strings`` (a list).
-        weighted: Whether votes have weights.
-        raters: Whether votes name their rater.
-        split: What becomes of the rows by default, see :class:`hf_emo_dist.corpora.options.ReadOptions`.
-    """
-
-    name: str
+    name: str  # value of the column `corpus`, and what speakers' names begin with
     title: str
-    language: str
-    emotions: tuple[str, ...]
-    license: str
-    terms: str
+    language: str  # BCP 47 code, value of the column `language`
+    emotions: tuple[str, ...]  # canonical names, in the order in which they are written by default
+    license: str  # identifier for the card; "other" for terms of the corpus's own
+    terms: str  # the license in a sentence
     citation: str
-    vote_source: str
+    vote_source: str  # who voted on what; or NOBODY_VOTED
+    # Whether the terms forbid handing the recordings on. Sending them to a remote model then needs allow_upload=True,
+    # and they are never pushed publicly.
     restricted: bool = False
-    has_votes: bool = True
+    has_votes: bool = True  # else there are intended labels only
+    # Further columns and their types: string, float32, int64 or strings (a list).
     columns: Mapping[str, str] = field(default_factory=dict)
-    weighted: bool = False
-    raters: bool = True
-    split: SplitBy = "own"
+    weighted: bool = False  # whether votes have weights
+    raters: bool = True  # whether votes name their rater
+    split: SplitBy = "own"  # what becomes of the rows by default
 
 
 @dataclass(slots=True)
