@@ -1,8 +1,9 @@
-"""The 7B architecture with random weights on a GPU: LoRA training and inference, trimmed against stock, at 2, 5, 11 and 30 s.
+"""The 7B architecture with random weights on a GPU: LoRA training and inference, trimmed against stock, at 2, 5, 11 and
+30 s.
 
-Baseline: the same model on features of 30 s with the stock tower, in the same run. Reported are clips a second, the share of the card's
-measured bf16 matrix rate, and peak memory. Without a GPU it says so and stops; `--tiny` runs a tiny model on the CPU, to check the script.
-"""
+Baseline: the same model on features of 30 s with the stock tower, in the same run. Reported are clips a second, the
+share of the card's measured bf16 matrix rate, and peak memory. Without a GPU it says so and stops; `--tiny` runs a tiny
+model on the CPU, to check the script."""
 
 import argparse
 import gc

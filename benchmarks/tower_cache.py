@@ -1,9 +1,10 @@
-"""Epochs with the frozen tower's outputs read back, against epochs that compute them: same weights, same clips, one run.
+"""Epochs with the frozen tower's outputs read back, against epochs that compute them: same weights, same clips, one
+run.
 
-Baseline: the trimmed tower without the cache. Measured are whole epochs of the Trainer, reading, features, forward, backward and optimizer
-step, with Whisper tiny's weights and RAVDESS clips where HF_EMO_DIST_TEST_DATA has them, else with random weights of that shape and artificial
-clips. The floor is an uncached epoch's time less what it spent on reading clips, features and tower: no cache is faster.
-"""
+Baseline: the trimmed tower without the cache. Measured are whole epochs of the Trainer, reading, features, forward,
+backward and optimizer step, with Whisper tiny's weights and RAVDESS clips where HF_EMO_DIST_TEST_DATA has them, else
+with random weights of that shape and artificial clips. The floor is an uncached epoch's time less what it spent on
+reading clips, features and tower: no cache is faster."""
 
 import argparse
 import logging
@@ -138,6 +139,7 @@ def main() -> None:
             whisper=whisper if known else None,
             hidden_size=384,
             audio_layers=None if known else 4,
+            calibrate=False,
         )
         print(f"{len(data)} {kind}, batches of {options.batch}, {torch.get_num_threads()} thread(s)")
         for what in options.trained:
@@ -146,9 +148,10 @@ def main() -> None:
             p, q = (torch.tensor(x).softmax(-1) for x in (plain_logits, logits))
             base, later = statistics.median(plain[1:]), statistics.median(cached[1:])
             print(
-                f"{what} trained: an epoch {base:.2f} CPU seconds uncached ({audio:.2f} s of it for reading, features and tower), {later:.2f} s cached: "
-                f"{verdict(base / later, 2)}; at most {base / (base - audio):.1f} x; first cached epoch {cached[0] / plain[0]:.2f} of the "
-                f"uncached one; largest difference in a probability {(p - q).abs().max():.1e}"
+                f"{what} trained: an epoch {base:.2f} CPU seconds uncached ({audio:.2f} s of it for reading, features "
+                f"and tower), {later:.2f} s cached: {verdict(base / later, 2)}; at most {base / (base - audio):.1f} x; "
+                f"first cached epoch {cached[0] / plain[0]:.2f} of the uncached one; largest difference in a "
+                f"probability {(p - q).abs().max():.1e}"
             )
 
 
