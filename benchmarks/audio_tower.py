@@ -1,7 +1,8 @@
 """The audio tower on the clip against the stock tower on 30 s: same weights, same clips, one run.
 
 Baseline: transformers' Qwen2AudioEncoder on 3,000 mel frames. The floor is the arithmetic: the multiply-adds of the
-frames that are computed, at the rate of a large matrix product on this machine."""
+frames that are computed, at the rate of a large matrix product on this machine.
+"""
 
 import argparse
 

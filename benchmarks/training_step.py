@@ -3,7 +3,8 @@
 Baseline: the same step (features, forward, backward, optimizer) with features of 30 s and the stock tower. Time is the
 median. Memory is measured in a process of its own for each variant, in two ways: tensors (weights, optimizer state and
 batch, and the peak of what torch allocates in a step beside them, gradients included), which is what a GPU runs out of;
-and the peak of the process's resident memory, with Python, torch and the allocator's gaps in it."""
+and the peak of the process's resident memory, with Python, torch and the allocator's gaps in it.
+"""
 
 import argparse
 import json
@@ -98,7 +99,7 @@ def peak_memory() -> int:
 
 
 def tensor_memory(step: Step) -> int:
-    """Bytes of tensors at the peak of a step: what is kept between steps, the batch, and the most that is allocated beside them."""
+    """Bytes of tensors at the peak of a step: what is kept between steps, the batch, and the most beside them."""
     states = [value for state in step.optimizer.state.values() for value in state.values()]
     inputs = step.inputs()
     kept = [*step.model.parameters(), *step.model.buffers(), *states, *inputs.values()]
@@ -110,7 +111,7 @@ def tensor_memory(step: Step) -> int:
 
 
 def measure_memory(args: argparse.Namespace) -> None:
-    """In a process of its own: how far the peak of resident memory rises over what model, data and optimizer take; and tensors."""
+    """Measure memory in a process of its own: the peak of what is resident, and the tensors."""
     step = Step(args.backbone, args.memory == "stock", args.variant, args.batch, args.transcript)
     before = peak_memory()
     for _ in range(3):

@@ -11,7 +11,7 @@ from tiny_data import tone
 from hf_emo_dist import DiMEAug, combine_votes, speaker_disjoint_split
 from hf_emo_dist.audio.clips import load_audio
 from hf_emo_dist.augmentation.mixing import BetweenClassMixer, PaperMixer
-from hf_emo_dist.data.rows import refuse_mixed
+from hf_emo_dist.data.mixed_rows import refuse_mixed
 from hf_emo_dist.data.splits import check_speaker_disjoint, folds_from_column, speaker_folds
 from hf_emo_dist.data.writing import write_dataset
 from hf_emo_dist.training.validation import check_columns

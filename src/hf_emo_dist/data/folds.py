@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .mixed_rows import find_mixed_rows, select_splits
 from .splits import Fold, folds_from_column, speaker_folds
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def random_utterance_split(
     the seed and their ids; the paper's own rows are not published, so its shares are kept and not its rows.
 
     Args:
-        dataset: Rows with an ``id``.
+        dataset: Rows with an ``id``. Rows made by mixing stay where all of their sources are training rows.
         seed: The paper's is 42.
         test: Share of all rows, rounded up.
         validation: Share of the remaining rows, rounded up.
@@ -70,11 +71,11 @@ def random_utterance_split(
         >>> {split: len(rows) for split, rows in parts.items()}
         {'train': 72, 'validation': 8, 'test': 20}
     """
-    from datasets import DatasetDict
-
     if not 0 < test < 1 or not 0 < validation < 1:
         raise ValueError(f"The shares must lie between 0 and 1, got test={test}, validation={validation}.")
-    order = draw_order(dataset["id"][:], seed)
+    mixed = find_mixed_rows(dataset)
+    ids = dataset["id"][:]
+    order = mixed.originals[draw_order([ids[row] for row in mixed.originals], seed)]
     tested = math.ceil(test * len(order))
     chosen = math.ceil(validation * (len(order) - tested))
     if tested + chosen >= len(order):
@@ -84,7 +85,7 @@ def random_utterance_split(
         "validation": order[tested : tested + chosen],
         "test": order[:tested],
     }
-    result = DatasetDict({split: dataset.select(np.sort(rows)) for split, rows in parts.items()})
+    result = select_splits(dataset, mixed, parts)
     if speaker_column in dataset.column_names:
         trained = set(result["train"][speaker_column][:])
         tested_speakers = set(result["test"][speaker_column][:]) - {None}
@@ -131,7 +132,7 @@ def add_fold_column(dataset: Dataset, num_folds: int, seed: int = 0, column: str
         column: Name of the new column; int64, from 0.
 
     Returns:
-        The data set with the column.
+        The data set with the column; null in rows made by mixing, which are no fold's test rows.
 
     Raises:
         ValueError: There are fewer speakers than folds, or the column exists.
@@ -143,10 +144,11 @@ def add_fold_column(dataset: Dataset, num_folds: int, seed: int = 0, column: str
     """
     if column in dataset.column_names:
         raise ValueError(f"There is a column {column!r} already. Mend: remove it, or name another.")
-    folds = np.empty(len(dataset), dtype=np.int64)
+    folds: list[int | None] = [None] * len(dataset)
     for fold, (_, test) in enumerate(speaker_folds(dataset, num_folds, seed=seed)):
-        folds[test] = fold
-    return dataset.add_column(column, folds.tolist())
+        for row in test.tolist():
+            folds[row] = fold
+    return dataset.add_column(column, folds)
 
 
 def splits_from_folds(
@@ -172,10 +174,9 @@ def splits_from_folds(
         >>> {split: rows["fold"][:] for split, rows in parts.items()}
         {'train': [2], 'validation': [1, 1], 'test': [3]}
     """
-    from datasets import DatasetDict
-
+    mixed = find_mixed_rows(dataset)
     values = dataset[column][:]
-    names = sorted(set(values))
+    names = sorted({values[row] for row in mixed.originals})
     if test_fold not in names:
         raise ValueError(
             f"There is no fold {test_fold!r} in {column!r} (there are {', '.join(map(str, names))}). "
@@ -189,11 +190,11 @@ def splits_from_folds(
         )
     place = {test_fold: "test", validation_fold: "validation"}
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    for index, value in enumerate(values):
-        parts[place.get(value, "train")].append(index)
+    for row in mixed.originals.tolist():
+        parts[place.get(values[row], "train")].append(row)
     if not parts["train"]:
         raise ValueError("No fold is left to train on. Mend: make more folds, or leave the validation fold out.")
-    return DatasetDict({split: dataset.select(rows) for split, rows in parts.items() if rows})
+    return select_splits(dataset, mixed, {split: rows for split, rows in parts.items() if rows})
 
 
 def _parts(dataset: Any, fold_column: str | None) -> dict[str, list[dict[str, Any]]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .mixed_rows import MixedRows, find_mixed_rows
+from .mixed_rows import MixedRows, find_mixed_rows, select_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -102,8 +102,8 @@ def speaker_disjoint_split(
     """Split a data set by whole speakers, with like shares of every emotion.
 
     Args:
-        dataset: Rows with a speaker. Rows made by mixing go where both of their sources go; those whose sources are torn apart are
-            dropped and named in the log. To lose none, split first and mix then.
+        dataset: Rows with a speaker. Rows made by mixing stay where all of their sources are training rows; the others are dropped
+            and named in the log. To lose none, split first and mix then.
         fractions: Split name to its share of the rows; they sum to 1. Default: 0.8 ``train``, 0.1 ``validation``,
             0.1 ``test``. Speakers are whole, so the shares are met as nearly as they allow.
         seed: Which speakers go where, among equals. Same data and seed, same splits.
@@ -123,8 +123,6 @@ def speaker_disjoint_split(
         >>> set(parts["train"]["speaker"]) & set(parts["test"]["speaker"])
         set()
     """
-    from datasets import DatasetDict
-
     wanted = dict(DEFAULT_FRACTIONS if fractions is None else fractions)
     shares = np.array(list(wanted.values()), dtype=np.float64)
     if not len(shares) or not (shares > 0).all() or abs(shares.sum() - 1.0) > 1e-6:
@@ -138,8 +136,10 @@ def speaker_disjoint_split(
             "Mend: ask for fewer splits, or add speakers."
         )
     part_of = dict(zip(names, _assign(masses, shares, seed), strict=True))
-    parts = mixed.parts(np.array([part_of[speaker] for speaker in speakers]))
-    result = DatasetDict({split: dataset.select(np.flatnonzero(parts == index)) for index, split in enumerate(wanted)})
+    parts = np.array([part_of[speaker] for speaker in speakers])
+    result = select_splits(
+        dataset, mixed, {split: mixed.originals[parts == index] for index, split in enumerate(wanted)}
+    )
     check_speaker_disjoint(result, speaker_column)
     return result
 

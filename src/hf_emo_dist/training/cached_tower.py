@@ -1,7 +1,8 @@
 """The outputs of a frozen audio tower, kept on disk.
 
 `cached_inputs` reads them in the data loader's workers, `complete_inputs` computes and writes those that are missing,
-just before the model."""
+just before the model.
+"""
 
 from __future__ import annotations
 
