@@ -105,9 +105,10 @@ def test_the_report_says_what_the_rows_hold():
 def test_bounds_are_kept():
     rows = unbalanced((40, 20, 4), seconds=0.05)
     assert len(dime(max_growth=0.25).plan(rows)) == 16
-    rare = unbalanced((40, 4, 2), seconds=0.05)
-    free = dime(max_growth=math.inf, max_repeats=math.inf).plan(rare)
-    assert len(dime().plan(rare)) == 46 < len(free) and free.report.settings["max_growth"] is None
+    free = dime(max_growth=math.inf).plan(rows)
+    assert len(free) > 16 and free.report.settings["max_growth"] is None
+    repeats = [len(dime(target={"sad": 100}, max_repeats=most).plan(rows)) for most in (None, math.inf)]
+    assert repeats == [80, 96]  # None is the preset's
     few = dime(max_repeats=2, target={"sad": 40}).plan(rows)
     assert len(few) == 8 and "max_repeats=2" in few.report.unmet["sad"]
     assert np.unique(few.rows["id_i"], return_counts=True)[1].max() <= 2
