@@ -62,8 +62,8 @@ class Option:
 
     def metavar(self) -> str:
         """What stands for the value in the help."""
-        kinds = [part for part in _alternatives(self.hint) if part is not type(None)]
-        return "|".join(_metavar(part) for part in kinds if part is not Path or len(kinds) == 1)
+        shown = list(dict.fromkeys(_metavar(part) for part in _alternatives(self.hint) if part is not type(None)))
+        return "|".join(kind for kind in shown if kind not in ("PATH", "YAML") or len(shown) == 1)
 
     def described(self) -> str:
         """The help with the default, for argparse."""
@@ -128,7 +128,7 @@ def _metavar(kind: Any) -> str:
         return "|".join(map(str, get_args(kind)))
     if _is_mapping(kind):
         values = get_args(kind)[1:]
-        return {(str,): "FROM=TO,...", (float,): "NAME=SHARE,..."}.get(
+        return {(str,): "A=B,...", (float,): "NAME=SHARE,..."}.get(
             tuple(part for value in values for part in _alternatives(value) if part is not type(None)), "YAML"
         )
     if _is_list(kind):

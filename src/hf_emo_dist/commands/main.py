@@ -68,7 +68,7 @@ def _run(command: str, words: Sequence[str]) -> None:
         if hasattr(module, "kinds"):
             kinds: Mapping[str, str] = module.kinds()
             if not words or words[0] in ("-h", "--help"):
-                sys.stdout.write(_overview(f"{prog} WHAT", COMMANDS[command][1].capitalize() + ".", kinds))
+                sys.stdout.write(_overview(f"{prog} WHAT", f"{COMMANDS[command][1][:1].upper()}{COMMANDS[command][1][1:]}.", kinds))
                 raise SystemExit(0 if words else 2)
             kind, words = (words[0],), words[1:]
             prog = f"{prog} {kind[0]}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .arguments import Options, Values
@@ -16,6 +18,8 @@ _WRITTEN = (
     "data", "prepared", "votes.sqlite", "votes.sqlite-wal", "votes.sqlite-shm", "backbone", "model", "report", "clip.wav", "scores.json",
     "scores.md", "predictions.parquet", "reliability.png", "predicted_against_target.png",
 )  # fmt: skip
+#: What `accelerate launch` is told, so that it asks nobody and reads no settings of the machine.
+_ONE_PROCESS = "--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu".split()
 
 
 def options() -> Options:
@@ -63,34 +67,34 @@ def quickstart(
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-    size = ["--num_utterances", str(num_utterances), "--num_speakers", str(num_speakers)]
-    _step("simulate", f"{output}/data", *size)
+    data, prepared, backbone, model = (f"{output}/{name}" for name in ("data", "prepared", "backbone", "model"))
+    _step("simulate", data, "--num_utterances", num_utterances, "--num_speakers", num_speakers)
+    _step("annotate", data, prepared, "--config", "prepare/quickstart", "--ledger", f"{output}/votes.sqlite")
+    _step("backbone", backbone, "--hidden_size", hidden_size)
     _step(
-        "annotate", f"{output}/data", f"{output}/prepared", "--config", "prepare/quickstart", "--ledger", f"{output}/votes.sqlite"
+        *("train", "--config", "quickstart", "--backbone", backbone, "--dataset", prepared, "--output_dir", model),
+        *(() if num_train_epochs is None else ("--num_train_epochs", num_train_epochs)),
+        launch=("accelerate.commands.launch", *_ONE_PROCESS, "-m", "hf_emo_dist"),
     )
-    _step("backbone", f"{output}/backbone", "--hidden_size", str(hidden_size))
+    _step("evaluate", model, prepared, "--split", "test", "--output", f"{output}/scores.json")
     _step(
-        "train", "--config", "quickstart", "--backbone", f"{output}/backbone", "--dataset", f"{output}/prepared", "--output_dir",
-        f"{output}/model", *(["--num_train_epochs", str(num_train_epochs)] if num_train_epochs is not None else []),
-    )  # fmt: skip
-    _step("evaluate", f"{output}/model", f"{output}/prepared", "--split", "test", "--output", f"{output}/scores.json")
-    _step(
-        "report", "strata", f"quickstart={output}/prepared", "--split", "test", "--train_split", "train", "--predictions",
-        f"{output}/predictions.parquet", "--output", f"{output}/report",
-    )  # fmt: skip
-    _step("clip", f"{output}/prepared", "--split", "test", "--output", f"{output}/clip.wav")
-    _step("predict", f"{output}/clip.wav", "--model", f"{output}/model")
+        *("report", "strata", f"quickstart={prepared}", "--split", "test", "--train_split", "train"),
+        *("--predictions", f"{output}/predictions.parquet", "--output", f"{output}/report"),
+    )
+    _step("clip", prepared, "--split", "test", "--output", f"{output}/clip.wav")
+    _step("predict", f"{output}/clip.wav", "--model", model)
     sys.stdout.write(
         f"Look at {output}/reliability.png and {output}/predicted_against_target.png; the checkpoint is {output}/model.\n"
         f"Open {output}/report/strata.html in a browser: where listeners agree and where they do not.\n"
     )
 
 
-def _step(*words: str) -> None:
-    from .main import main
-
-    sys.stdout.write(f"$ hf-emo-dist {shlex.join(words)}\n")
+def _step(*words: object, launch: Sequence[str] = ("hf_emo_dist",)) -> None:
+    """Run a command in a process of its own, as the user would: threads and memory of one step do not reach the next."""
+    texts = list(map(str, words))
+    shown = ["hf-emo-dist"] if launch[0] == "hf_emo_dist" else ["accelerate", "launch", *launch[1:]]
+    sys.stdout.write(f"$ {shlex.join([*shown, *texts])}\n")
     sys.stdout.flush()
-    status = main(words)
+    status = subprocess.call([sys.executable, "-m", *launch, *texts])
     if status:
         raise SystemExit(status)

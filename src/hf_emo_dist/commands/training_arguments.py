@@ -9,7 +9,7 @@ from .arguments import Options, Values
 
 if TYPE_CHECKING:
     from ..training.arguments import EmotionDistributionTrainingArguments
-    from ..training.fine_tuning import RecipeArguments
+    from ..training.recipe_arguments import RecipeArguments
 
 __all__ = ["training_options", "training_parts"]
 
@@ -23,7 +23,7 @@ MORE = (
 
 def training_options(*first: Callable[..., Any], without: Collection[str] = (), about: str | None = None) -> Options:
     """The options of a command that trains: its own, those of the recipe, and whatever transformers takes."""
-    from ..training.fine_tuning import RecipeArguments
+    from ..training.recipe_arguments import RecipeArguments
 
     return Options(*first, without=without, handed=RecipeArguments, about=about, epilog=MORE)
 
