@@ -533,7 +533,8 @@ class Options:
             name = unknown[0].lstrip("-").partition("=")[0]
             near = difflib.get_close_matches(name.replace("-", "_"), self.options, 1)
             told = f"did you mean --{near[0]}? " if near else ""
-            raise ValueError(f"unrecognized arguments: {' '.join(rest)}. Mend: {told}{prog} --help lists the options.")
+            words = rest[rest.index(unknown[0]) :]
+            raise ValueError(f"unrecognized arguments: {' '.join(words)}. Mend: {told}{prog} --help lists the options.")
         places = [option for option in self.places if option.name not in named]
         found: dict[str, Any] = {}
         for position, option in enumerate(places):
