@@ -278,7 +278,8 @@ def _options_of(target: Callable[..., Any]) -> list[Option]:
             continue
         hint = _hint(parameter.annotation, target)
         placed = parameter.default is NOTHING and parameter.kind is not parameter.KEYWORD_ONLY
-        hint = str if placed and hint is Any else hint
+        if hint in (Any, NOTHING):  # a user's own function may leave it out
+            hint = str if placed else type(parameter.default) if hint is NOTHING else hint
         found.append(Option(name, hint, parameter.default, _one_line(_documented(target).get(name, "")), placed))
     return found
 
