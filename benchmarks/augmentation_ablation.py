@@ -199,8 +199,8 @@ def to_markdown(report: dict) -> str:
     lines = [f"**{'; '.join(report['notes'])}**", ""] if report["notes"] else []
     lines += [
         f"JS divergence (base 2, lower is better) to `{report['scored_on']}` on unseen speakers, mean over "
-        f"{report['seeds']} seeds; brackets: 95 % bootstrap intervals over speakers. Rare: rows whose dominant emotion is "
-        f"{' or '.join(report['rare'])}.",
+        f"{report['seeds']} seeds; brackets: 95 % bootstrap intervals over speakers. Rare: rows whose dominant "
+        f"emotion is {' or '.join(report['rare'])}.",
         "",
         f"| training data | rows | all | rare | all, minus {ARMS[first]} | rare, minus {ARMS[first]} |",
         "|---|---|---|---|---|---|",
