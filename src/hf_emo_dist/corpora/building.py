@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.folds import add_fold_column, check_splits, draw_order, random_utterance_split, splits_from_folds
+from ..data.folds import add_fold_column, draw_order, random_utterance_split, splits_from_folds
+from ..data.split_check import check_splits
 from ..data.splits import speaker_disjoint_split
 from ..data.writing import SPLIT_ORDER, build_dataset, row_features
 from ..votes import matrix_to_distributions
@@ -26,7 +27,7 @@ __all__ = ["build_corpus", "read_files", "warn_shared_speakers"]
 
 logger = logging.getLogger(__name__)
 
-# A thread takes several files at once: handing over a task costs about as much as reading a small file.
+# A thread takes several files at once, so that handing over tasks is not most of the work where files are small.
 _FILES_A_TASK = 8
 
 
