@@ -65,8 +65,8 @@ def lazy_attributes(
 ) -> Callable[[str], Any]:
     """A module `__getattr__` that imports `names` (public name → submodule of `package`) on first use.
 
-    Names in `moved` (name → new address) raise an error that says where they are. It is an ImportError, since of an AttributeError
-    `from package import name` does not show the message.
+    Names in `moved` (name → new address) raise an error that says where they are. It is an ImportError, since of an
+    AttributeError `from package import name` does not show the message.
     """
 
     def __getattr__(name: str) -> Any:

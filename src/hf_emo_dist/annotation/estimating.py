@@ -12,8 +12,7 @@ from tqdm.auto import tqdm
 
 from ..audio.clips import load_audio
 from ..audio.decoding import SAMPLING_RATE, AudioError, BadClip, need, source_bytes, whole_clip
-from .run.budget import Span, expected_usage
-from .run.estimate import Estimate, measured, spans_cost, time_needed
+from .run.estimate import Estimate, Span, expected_usage, measured, spans_cost, time_needed
 from .run.run_report import RunReport
 from .types import OK
 
