@@ -16,7 +16,7 @@ import pytest
 from backend_setup import EMOTIONS, KEY, KEY_NAMES, SERVICES, ask, everything_about, member, prompt
 from http_server import label_for, shares_for
 
-from hf_emo_dist.annotation.backends._turns import send_in_turn
+from hf_emo_dist.annotation.backends._remote import send_in_turn
 from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, canonical_json
 
 

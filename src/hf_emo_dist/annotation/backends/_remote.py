@@ -1,4 +1,4 @@
-"""What the backends share about going wrong: secrets kept out of texts, waiting times, and which failures are whose."""
+"""What backends that ask a server share: connections, turns, secrets kept out of texts, and which failures are whose."""
 
 from __future__ import annotations
 
@@ -7,37 +7,73 @@ import email.utils
 import importlib
 import ipaddress
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
-
-__all__ = [
-    "BrokenReply",
-    "LoopConnections",
-    "endpoint_of",
-    "is_loopback",
-    "optional_module",
-    "need_client",
-    "retry_after",
-    "scrub",
-    "transport_errors",
-    "transport_kind",
-    "url_secrets",
-]
 
 
 class BrokenReply(ValueError):
     """What a server sent is no reply of its protocol."""
 
 
-class LoopConnections(dict[Any, Any]):
-    """Event loop to what belongs to it. A client cannot be used in another loop than the one it was made in."""
+class RemoteBackend:
+    """A backend with a client for each event loop: a client cannot be used in another loop than the one it was made in.
 
-    def of_running_loop(self) -> Any:
-        """The running loop's entry, or None. Entries of loops that were closed without `close()` are dropped."""
-        for loop in [loop for loop in list(self) if loop.is_closed()]:
-            self.pop(loop, None)
-        return self.get(asyncio.get_running_loop())
+    Neither the client that was given nor connections are pickled: they hold the key, and belong to this process.
+    """
+
+    name: str
+    model: str
+    endpoint: str
+    row_columns: tuple[str, ...] = ()
+
+    def __init__(self, client: Any) -> None:
+        self._given = client is not None  # stays True in a worker process, which does not get the client
+        self._client = client
+        self._connections: dict[asyncio.AbstractEventLoop, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(model={self.model!r}, endpoint={self.endpoint!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_connections")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._client, self._connections = None, {}
+
+    def _open(self) -> Any:
+        """A connection for the running event loop. Nothing is sent here."""
+        raise NotImplementedError
+
+    def _connect(self) -> Any:
+        """The connection of the running event loop; opened on first use."""
+        for loop in [loop for loop in self._connections if loop.is_closed()]:  # nobody called `close()` in them
+            self._connections.pop(loop, None)
+        loop = asyncio.get_running_loop()
+        if loop not in self._connections:
+            self._connections[loop] = self._open()
+        return self._connections[loop]
+
+
+async def send_in_turn(turn: asyncio.Lock, send: Callable[[], Coroutine[Any, Any, Any]], timeout_s: float) -> Any:
+    """Run `send()`, whose first step builds a request, and wait up to `timeout_s` from the end of its turn.
+
+    `turn` is one for all requests of an event loop. Raises `TimeoutError`.
+    """
+    # Replies come in bunches, and so do the requests that follow them. Without turns every request of a bunch is built
+    # (milliseconds each, with its audio in base64) before the first of them leaves. Here the loop gets to send and to
+    # receive between two builds.
+    async with turn:
+        await asyncio.sleep(0)
+        task = asyncio.get_running_loop().create_task(send())
+        try:
+            await asyncio.sleep(0)
+        except BaseException:
+            task.cancel()
+            raise
+    async with asyncio.timeout(timeout_s):
+        return await task
 
 
 def scrub(text: str, secrets: Iterable[str], longest: int | None = 500) -> str:
@@ -80,19 +116,6 @@ def optional_module(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         return None
-
-
-def need_client(module: str, package: str, extra: str) -> Any:
-    """Import a service's client, or say what to install."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        top = module.partition(".")[0]
-        if (error.name or "").partition(".")[0] != top:
-            raise  # a package that the client itself needs
-        raise ModuleNotFoundError(
-            f"This backend needs {package}, which is not installed: pip install 'hf-emo-dist[{extra}]'", name=error.name
-        ) from error
 
 
 def transport_errors() -> tuple[type[BaseException], ...]:
