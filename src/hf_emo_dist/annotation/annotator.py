@@ -69,8 +69,8 @@ class Annotator:
 
     Use it as a function for ``Dataset.map`` or ``IterableDataset.map`` (``batched=True`` is faster: the requests of a
     batch are in flight together), or annotate a whole data set at once with :meth:`annotate`, which has no barrier
-    between batches. It adds ``synthetic_annotations`` and ``synthetic_votes``; `combine_votes` pools them with the human
-    votes. Annotations of other annotators that a row has already are kept.
+    between batches. It adds ``synthetic_annotations`` and ``synthetic_votes``; `combine_votes` pools them with the
+    human votes. Annotations of other annotators that a row has already are kept.
 
     Every reply is in the ledger before it is used, and nothing that is there is asked for again: a run that was broken
     off goes on where it was, by the same call.
@@ -100,7 +100,8 @@ class Annotator:
             not count, nor does a connection that is down for all.
         patience_s: Seconds to go on while no request gets a reply because of answers 429, or because the connection is
             down.
-        retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again for.
+        retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
+            for.
         first_backoff_s: Least waiting time between tries, in seconds.
         last_backoff_s: Longest waiting time between tries, in seconds.
 
@@ -178,8 +179,8 @@ class Annotator:
             )
         if max_cost_usd is not None and capabilities.prices_on(today) is None:
             raise ValueError(
-                f"max_cost_usd needs prices, and none are known for {self.backend.model!r}. Mend: cap max_tokens instead, "
-                "or give the backend capabilities={'prices': (Prices(...),)}."
+                f"max_cost_usd needs prices, and none are known for {self.backend.model!r}. "
+                "Mend: cap max_tokens instead, or give the backend capabilities={'prices': (Prices(...),)}."
             )
         self._ledger_path = str(ledger.path if isinstance(ledger, Ledger) else ledger or default_ledger())
         self._ledger: Ledger | None = ledger if isinstance(ledger, Ledger) else None
@@ -228,8 +229,8 @@ class Annotator:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make it
-        # another: `map` then reads the votes from the ledger again.
+        # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make
+        # it another: `map` then reads the votes from the ledger again.
         left_out = ("_ledger", "_given_ledger", "_loop", "_lock", "_told")
         state = {name: value for name, value in self.__dict__.items() if name not in left_out}
         failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
@@ -309,7 +310,7 @@ class Annotator:
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
     def estimate(self, dataset: Dataset, pilot: int = 0) -> Estimate:
-        """Tells what :meth:`annotate` would take: requests, tokens, money and time. Nothing is sent, except for a pilot.
+        """Tells what :meth:`annotate` would take: requests, tokens, money, time. Nothing is sent, except for a pilot.
 
         Args:
             dataset: One split.
@@ -378,7 +379,7 @@ class Annotator:
         return with_columns(dataset, self.ledger, [], self.emotions)
 
     def features(self, features: Features) -> Features:
-        """`features` with the new columns, for ``dataset.map(annotator, features=annotator.features(dataset.features))``."""
+        """`features` with the new columns, for ``map(annotator, features=annotator.features(dataset.features))``."""
         from datasets import Features
 
         return Features({**features, **annotation_features(self.emotions)})
@@ -450,9 +451,9 @@ class Annotator:
         restricted = [utterance.row_id for utterance in utterances if utterance.restricted]
         if restricted:
             raise ValueError(
-                f"{len(restricted)} utterances (first: {restricted[0]!r}) are of a corpus whose licence restricts passing "
-                f"audio on, and would be sent to {self.backend.destination}. Mend: use a model on this machine, or, if "
-                "your licence allows it, pass allow_upload=True."
+                f"{len(restricted)} utterances (first: {restricted[0]!r}) are of a corpus whose licence restricts "
+                f"passing audio on, and would be sent to {self.backend.destination}. Mend: use a model on this "
+                "machine, or, if your licence allows it, pass allow_upload=True."
             )
 
     def _tell(self, what: str, message: str) -> None:

@@ -154,8 +154,8 @@ _MINIMAL = Thinking("level", "minimal", ("minimal", "low", "medium", "high"))
 
 
 def _gemini(model: str, **facts: Any) -> ModelCapabilities:
-    # Inline requests: 20 MB by older documents, 100 MB by newer ones. Under 20 MB both hold, and above it one upload for
-    # all panel members is less to send than one copy a member.
+    # Inline requests: 20 MB by older documents, 100 MB by newer ones. Under 20 MB both hold, and above it one upload
+    # for all panel members is less to send than one copy a member.
     return ModelCapabilities(
         model=model,
         known=True,
@@ -169,8 +169,8 @@ def _gemini(model: str, **facts: Any) -> ModelCapabilities:
 
 
 def _gemini_3(model: str, thinking: Thinking, *prices: Prices) -> ModelCapabilities:
-    # Google's guides to Gemini 3 ask to leave temperature, top_p and top_k out of every request and list candidate_count
-    # as unsupported; whether a seed is honoured is not stated.
+    # Google's guides to Gemini 3 ask to leave temperature, top_p and top_k out of every request and list
+    # candidate_count as unsupported; whether a seed is honoured is not stated.
     return _gemini(model, thinking=thinking, candidate_count=1, prices=prices)
 
 
@@ -227,7 +227,8 @@ _TABLE = (
 #: By name. OpenAI's models stand beside Google's: no name is in both.
 MODELS: Mapping[str, ModelCapabilities] = MappingProxyType({entry.model: entry for entry in _TABLE})
 
-# What is left of a name when versions are taken off: "-002", "-preview", "-preview-06-05", "-preview-09-2025", "-exp-0827".
+# What is left of a name when versions are taken off: "-002", "-preview", "-preview-06-05", "-preview-09-2025",
+# "-exp-0827".
 _GEMINI_VERSION = re.compile(r"-(?:\d{3}|preview(?:-\d{2}-(?:\d{2}|\d{4}))?|exp(?:-\d{4}|-\d{2}-\d{2})?)$")
 _GPT_VERSION = re.compile(r"-20\d{2}-\d{2}-\d{2}$")
 _GEMINI_PATH = re.compile(r"^(?:.*/)?models/(gemini-[^/]+)$")
@@ -321,8 +322,9 @@ def resolve_capabilities(
 def cost_usd(usage: Usage, capabilities: ModelCapabilities, on_date: date) -> float | None:
     """What a reply cost by list price.
 
-    Audio tokens cost the audio price, the rest of the prompt the text price, thinking and output the output price. Where
-    the service does not tell audio from text, the whole prompt costs the dearer of the two: spending is not understated.
+    Audio tokens cost the audio price, the rest of the prompt the text price, thinking and output the output price.
+    Where the service does not tell audio from text, the whole prompt costs the dearer of the two: spending is not
+    understated.
 
     Args:
         usage: Tokens of the reply.
@@ -353,8 +355,8 @@ def usage_bound(
 ) -> Usage | None:
     """Tokens that one request can use at most, for reserving its cost before it is sent.
 
-    A token of text is at least one byte; to these come 64 for the frame of the request, and one second of audio, because
-    services round. Thinking counts against the output limit.
+    A token of text is at least one byte; to these come 64 for the frame of the request, and one second of audio,
+    because services round. Thinking counts against the output limit.
 
     Args:
         capabilities: Of the model.

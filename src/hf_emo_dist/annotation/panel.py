@@ -27,8 +27,8 @@ def paper_panel(num_annotations: int = 10, seed: int = 42) -> tuple[PanelMember,
     """The panel of arXiv 2601.14620: annotator i has focus i mod 5 and a temperature from band i mod 5.
 
     Focus and temperature are fully confounded there, and so they are here. A temperature is drawn once for all
-    utterances: uniformly from its band, moved by up to ±0.05, clipped to [0.1, 1.0]. The paper has 6 to 8 annotators for
-    IEMOCAP, 10 for MSP-Podcast and 20 for its saturation study.
+    utterances: uniformly from its band, moved by up to ±0.05, clipped to [0.1, 1.0]. The paper has 6 to 8 annotators
+    for IEMOCAP, 10 for MSP-Podcast and 20 for its saturation study.
 
     >>> [member.focus for member in paper_panel(6)][4:]
     ['what_and_how', 'tone_and_content']
@@ -52,8 +52,8 @@ def default_panel(
 ) -> tuple[PanelMember, ...]:
     """Foci crossed with temperatures, or with phrasings where the model does not honour temperature; labels first.
 
-    The members are spread evenly: after the first len(foci) each focus was asked once, after the second twice at another
-    level, so that the effect of a focus can be told from that of a level.
+    The members are spread evenly: after the first len(foci) each focus was asked once, after the second twice at
+    another level, so that the effect of a focus can be told from that of a level.
 
     >>> sorted({member.temperature for member in default_panel(10)})
     [0.4, 1.0]
@@ -115,7 +115,7 @@ def panel_from(members: Sequence[PanelMember | Mapping[str, Any]]) -> tuple[Pane
 
 
 def without_temperature(panel: Sequence[PanelMember], prompts: PromptSet) -> tuple[PanelMember, ...]:
-    """The same panel; members that differed in temperature alone differ in wording or, beyond the phrasings, in replicate."""
+    """The same panel; members that differed in temperature alone get another wording or, beyond these, replicate."""
     seen: set[PanelMember] = set()
     changed = []
     for member in panel:

@@ -13,8 +13,8 @@ from .types import OK, Mode
 
 __all__ = ["SUM_TOLERANCE", "Reading", "read_reply"]
 
-#: How far the stated shares may sum from 1 and still be divided by their sum. Rounding to two decimals over ten emotions
-#: gives 0.05.
+#: How far the stated shares may sum from 1 and still be divided by their sum. Rounding to two decimals over ten
+#: emotions gives 0.05.
 SUM_TOLERANCE = 0.05
 _BROKEN = "the reply breaks off or is not JSON"
 _FENCE = re.compile(r"^```\w*\s*(.*?)\s*```$", flags=re.DOTALL)
@@ -22,7 +22,7 @@ _FENCE = re.compile(r"^```\w*\s*(.*?)\s*```$", flags=re.DOTALL)
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reply says: ``"ok"`` with a label or with shares in the order of the emotions, or a failure and its reason."""
+    """What a reply says: ``"ok"`` with a label, or shares in the order of the emotions; or a failure and why."""
 
     outcome: str
     label: str | None = None
@@ -31,7 +31,7 @@ class Reading:
 
 
 def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: bool = False) -> Reading:
-    """Read the reply of an annotator; `lenient` as arXiv 2601.14620 does: failing an exact match, the name that occurs first.
+    """Read the reply of an annotator. `lenient`, as arXiv 2601.14620: else the first name that occurs is the label.
 
     >>> read_reply(" Anger.\\n", "label", ["angry", "sad"]).label
     'angry'
@@ -49,9 +49,9 @@ def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: b
 
 
 def _read_label(content: str, emotions: Sequence[str], lenient: bool) -> Reading:
-    # A label may come in another case or form ("Anger.", "\"angry\"", {"emotion": "angry"}); a word of another language,
-    # or an emotion that was not asked for, is outside the list. Nothing is guessed: a sentence is no label, since "not
-    # happy at all" holds one.
+    # A label may come in another case or form ("Anger.", "\"angry\"", {"emotion": "angry"}); a word of another
+    # language, or an emotion that was not asked for, is outside the list. Nothing is guessed: a sentence is no label,
+    # since "not happy at all" holds one.
     value: Any = content
     broken = False
     if content[:1] in '{["':

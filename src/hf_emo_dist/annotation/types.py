@@ -1,4 +1,4 @@
-"""What the parts of the annotation room hand each other: panel members, prompts, answers, records, and what can go wrong."""
+"""What the parts of the annotation room hand each other: members, prompts, answers, records, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ FAILURES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Part of every key. Raise it when audio is prepared otherwise than before, so that replies to other audio are not taken for these.
+#: Part of every key. Raise it when audio is prepared otherwise than before, so that replies to other audio are not
+#: taken for these.
 AUDIO_PREPARATION_VERSION = 1
 _KEY_VERSION = 1
 
@@ -194,8 +195,8 @@ class FatalError(Exception):
 class Backend(Protocol):
     """A service that answers panel members. One file a service in `annotation/backends`.
 
-    An instance may be pickled (`Dataset.map` does, for its fingerprint and its workers): what it pickles holds everything that
-    changes an answer, and neither secrets nor open connections.
+    An instance may be pickled (`Dataset.map` does, for its fingerprint and its workers): what it pickles holds
+    everything that changes an answer, and neither secrets nor open connections.
 
     Attributes:
         name: Of the service, such as ``"gemini"``.
@@ -222,7 +223,7 @@ class Backend(Protocol):
         ...
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The complete request without audio and secrets, of what `json` can write. All that changes the answer is in it."""
+        """The request without audio and secrets, of what `json` can write. All that changes the answer is in it."""
         ...
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:

@@ -25,12 +25,12 @@ _CHUNK = 256
 
 @dataclass
 class Workload:
-    """Replies that are wanted: those in the ledger, and what the others are expected to use. `seconds` counts a clip once."""
+    """Replies that are wanted: those in the ledger, and what the others are expected to use."""
 
     rows: int = 0
     stored: int = 0
     requests: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of audio to send, each clip counted once
     tokens: dict[str, Span] = field(
         default_factory=lambda: dict.fromkeys(("prompt", "audio", "thinking", "output"), Span(0.0, 0.0))
     )

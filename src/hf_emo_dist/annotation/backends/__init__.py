@@ -1,4 +1,4 @@
-"""The services that answer, one file each, behind the protocol `annotation.types.Backend`, and making one by its name."""
+"""The services that answer, one file each, behind the protocol `annotation.types.Backend`; one is made by its name."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def make_backend(
         signature.bind(**arguments)
     except TypeError as error:
         raise ValueError(
-            f"What was given does not fit the backend {name!r}: {error}. Mend: it takes {', '.join(signature.parameters)} "
-            "(on the command line, --model NAME, and --backend_options for the rest)."
+            f"What was given does not fit the backend {name!r}: {error}. "
+            f"Mend: it takes {', '.join(signature.parameters)}; on the command line, --model and --backend_options."
         ) from None
     return checked(make(**arguments))
 

@@ -1,4 +1,4 @@
-"""What backends that ask a server share: connections, turns, secrets kept out of texts, and which failures are whose."""
+"""What backends that ask a server share: connections, turns, secrets kept out of texts, failures told apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips that are too large to be sent inside a request: uploaded once, used by all panel members, deleted in the end."""
+"""Clips that are too large to be sent inside a request: uploaded once, used by all members, deleted in the end."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ __all__ = ["GeminiBackend"]
 _MEND_KEY = "set GEMINI_API_KEY in the environment, or pass client=genai.Client(api_key=...) and num_proc=1."
 _HARM = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 _THRESHOLDS = {"none": "BLOCK_NONE", "high": "BLOCK_ONLY_HIGH", "default": None}
-# Room for a short answer and for what models think at their least; a runaway reply is cut off here, and is a typed failure.
+# Room for a short answer and for what models think at their least; a runaway reply is cut off here, and is a typed
+# failure.
 _MAX_OUTPUT_TOKENS = 4096
 _UPLOAD_TIMEOUT_S = 600.0
 # What json, pydantic and the client raise for a reply that is cut off or of another shape.
@@ -62,8 +63,8 @@ class GeminiBackend(RemoteBackend):
 
     Args:
         model: Its name.
-        client: A ``google.genai.Client`` to use instead of the environment's. It stays its owner's: :meth:`close` leaves
-            it open. It is not pickled; worker processes (``num_proc`` over 1) use the environment.
+        client: A ``google.genai.Client`` to use instead of the environment's. It stays its owner's: :meth:`close`
+            leaves it open. It is not pickled; worker processes (``num_proc`` over 1) use the environment.
         capabilities: Replaces what the table says, as a whole or, given a mapping, in part.
         thinking: How much the model reasons. Default: the least it can, because hidden reasoning costs more than the
             audio and makes annotators alike. Else a number of tokens, or a level, whichever the model takes, or
@@ -201,7 +202,8 @@ class GeminiBackend(RemoteBackend):
             connection.uploads.forget(audio.digest)
         if isinstance(outcome, Answer):
             return outcome
-        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to it.
+        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to
+        # it.
         raise outcome
 
     def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class OpenAIBackend(RemoteBackend):
         OpenAIBackend("Qwen/Qwen2-Audio-7B-Instruct", base_url="http://localhost:8000/v1",
                       capabilities={"structured": "json_schema"})
 
-    A server on this machine counts as no upload. If it hands the audio on to somewhere else, say so to whom it concerns.
+    A server on this machine counts as no upload. If it hands the audio on to somewhere else, say so to whom it
+    concerns.
 
     Args:
         model: Its name, as the server has it.
@@ -132,7 +133,7 @@ class OpenAIBackend(RemoteBackend):
         return {"model": self.model, "system": prompt.system, "text": prompt.text, "config": config}
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
-        """The clip as it is if it is WAV (or MP3 where the model takes it), else as 16 kHz mono WAV. Raises `AudioError`."""
+        """The clip as it is if WAV (or MP3 where the model takes it), else as 16 kHz mono WAV. Raises `AudioError`."""
         # The protocol has no name for other formats.
         formats = [name for name in self.capabilities.audio_formats if name in ("wav", "mp3")]
         return prepare_audio(audio, row_id, formats, "wav")
@@ -163,7 +164,8 @@ class OpenAIBackend(RemoteBackend):
             outcome = self._judge(error)
         if isinstance(outcome, Answer):
             return outcome
-        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to it.
+        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to
+        # it.
         raise outcome
 
     def _open(self) -> _Connection:
@@ -183,7 +185,8 @@ class OpenAIBackend(RemoteBackend):
             where = "The client that was given does not go to worker processes" if self._given else "It has changed"
             raise FatalError(
                 "setup",
-                f"Requests were planned for {self.endpoint}, and the environment names {self._planned_endpoint()}. {where}.",
+                f"Requests were planned for {self.endpoint}, and the environment names {self._planned_endpoint()}. "
+                f"{where}.",
                 "num_proc=1, or pass base_url= instead of client=.",
             )
         key = os.environ.get("OPENAI_API_KEY") or (None if self._own else "EMPTY")

@@ -1,4 +1,4 @@
-"""Simulated annotators: draws from a known distribution through a stated rater model. Nothing is heard and nothing sent."""
+"""Simulated annotators: draws from a known distribution through a stated rater model. Nothing is heard or sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SimulatedBackend:
     A clip has a distribution p over K emotions, in the row's `column`. With ν for a noise and Dir for the Dirichlet
     distribution, Dir_ν(p) = Dir((1/ν − 1)·p) has the mean p and the variance ν·p·(1 − p); Dir_0(p) is p. Then
 
-    1. the clip: q ~ Dir_ν(p), ν = `clip_noise`, the same for all annotators: what this recording sounds like to machines;
+    1. the clip: q ~ Dir_ν(p), ν = `clip_noise`, the same for all annotators: what the clip sounds like to machines;
     2. the focus: q' ~ Dir_ν(q), ν = `focus_noise`, the same for annotators of one focus;
     3. sharpening: s_k = q'_k^γ / Σ_j q'_j^γ, γ = `sharpness`; over 1, annotators are surer than listeners;
     4. confusion: r = s·C, with C_kj the probability that k is heard as j;
@@ -128,7 +128,7 @@ class SimulatedBackend:
         return ()
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The clip's distribution, the annotator and the rater model. Words of the prompt change nothing, so they are left out.
+        """The clip's distribution, the annotator and the rater model; not the prompt's words, which change nothing.
 
         Raises:
             ValueError: The row has no such distribution over the prompt's emotions.
