@@ -1,4 +1,4 @@
-"""What `Dataset.map` takes its fingerprint from: it changes with what changes the columns, and with nothing that is secret."""
+"""What `Dataset.map` takes its fingerprint from: it changes with what changes the columns, and not with secrets."""
 
 import inspect
 import pickle

@@ -1,4 +1,4 @@
-"""Backends by name: from the table, or `module:Name` of the user's own code, with the arguments that its class takes."""
+"""Backends by name: from the table, or `module:Name` of the user's own code, with the arguments that a class takes."""
 
 import sys
 

@@ -151,6 +151,10 @@ class Annotator:
         self.emotions = validate_emotions(emotions)
         self.preset, self.use_transcript, self.allow_upload = preset, use_transcript, allow_upload
         self.audio_column, self.progress = audio_column, progress
+        if isinstance(retry_failed, str):
+            retry_failed = (retry_failed,)
+        elif not isinstance(retry_failed, bool):  # in one order, since `Dataset.map` takes its fingerprint from it
+            retry_failed = tuple(sorted(retry_failed))
         self.settings = RunSettings(
             concurrency=concurrency,
             requests_per_minute=requests_per_minute,
@@ -160,8 +164,7 @@ class Annotator:
             timeout_s=timeout_s,
             max_tries=max_tries,
             patience_s=patience_s,
-            # in one order, since `Dataset.map` takes its fingerprint from it
-            retry_failed=retry_failed if isinstance(retry_failed, bool) else tuple(sorted(retry_failed)),
+            retry_failed=retry_failed,
             first_backoff_s=first_backoff_s,
             last_backoff_s=last_backoff_s,
         )

@@ -77,11 +77,7 @@ async def send_in_turn(turn: asyncio.Lock, send: Callable[[], Coroutine[Any, Any
 
 
 def scrub(text: str, secrets: Iterable[str], longest: int | None = 500) -> str:
-    """Take secrets out of a text, and shorten it to `longest` characters.
-
-    >>> scrub("key=abcdef is wrong", ["abcdef"])
-    'key=[secret] is wrong'
-    """
+    """Take secrets out of a text, and shorten it to `longest` characters."""
     # Shorter ones are no secrets, and would tear words apart.
     for secret in sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True):
         text = text.replace(secret, "[secret]")
@@ -89,11 +85,7 @@ def scrub(text: str, secrets: Iterable[str], longest: int | None = 500) -> str:
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Seconds that a server asks to wait, by its headers ``retry-after-ms`` and ``Retry-After`` (seconds or a date).
-
-    >>> retry_after({"Retry-After": "7"})
-    7.0
-    """
+    """Seconds that a server asks to wait, by its headers ``retry-after-ms`` and ``Retry-After`` (seconds or a date)."""
     lower = {str(name).lower(): value for name, value in (headers or {}).items()}
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         value = lower.get(name)
@@ -135,11 +127,7 @@ def transport_kind(error: BaseException) -> str:
 
 
 def endpoint_of(url: str) -> str:
-    """Identity of a server: scheme, host, port and path, without user, password, query and the last slash.
-
-    >>> endpoint_of("https://me:pass@Example.org/v1/?key=1")
-    'https://example.org/v1'
-    """
+    """Identity of a server: scheme, host, port and path, without user, password, query and the last slash."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
@@ -156,11 +144,7 @@ def url_secrets(url: str | None) -> tuple[str, ...]:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is this machine.
-
-    >>> is_loopback("http://localhost:8000/v1"), is_loopback("https://example.org")
-    (True, False)
-    """
+    """Whether the address is this machine."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -167,13 +167,7 @@ class GeminiBackend(RemoteBackend):
         return 4 * (len(audio.data) + 2) // 3 + 100_000 <= self.capabilities.max_inline_bytes
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
-        """Sends one request, once.
-
-        Raises:
-            TransientError: Rate limit, failing server, broken connection, time-out, or a broken reply.
-            FatalError: No key or a wrong one, no permission, no such model, a used-up quota.
-            ModuleNotFoundError: google-genai is not installed.
-        """
+        """Sends one request, once."""
         connection: _Connection = self._connect()
         config = self._config(connection, request)
         sent_file = False
@@ -195,7 +189,10 @@ class GeminiBackend(RemoteBackend):
                     ),
                     timeout_s,
                 )
-            return read(response, self._settings(request), self.secrets())
+            # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
+            long = ("response_schema", "safety_settings")
+            settings = {name: value for name, value in request["config"].items() if name not in long}
+            return read(response, {**settings, "safety": self.safety}, self.secrets())
         except connection.failures as error:
             outcome = self._judge(error, sent_file)
         if isinstance(outcome, TransientError) and sent_file and outcome.kind == "server":
@@ -205,11 +202,6 @@ class GeminiBackend(RemoteBackend):
         # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to
         # it.
         raise outcome
-
-    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
-        long = ("response_schema", "safety_settings")
-        return {**{name: value for name, value in request["config"].items() if name not in long}, "safety": self.safety}
 
     def _config(self, connection: _Connection, request: Mapping[str, Any]) -> Any:
         # A panel has few of them, and building one takes a tenth of the request's time.

@@ -139,13 +139,7 @@ class OpenAIBackend(RemoteBackend):
         return prepare_audio(audio, row_id, formats, "wav")
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
-        """Sends one request, once.
-
-        Raises:
-            TransientError: Rate limit, failing server, broken connection, time-out, or a broken reply.
-            FatalError: No key or a wrong one, no permission, no such model, a used-up quota.
-            ModuleNotFoundError: openai is not installed.
-        """
+        """Sends one request, once."""
         connection: _Connection = self._connect()
         try:
             response = await send_in_turn(

@@ -128,11 +128,7 @@ class SimulatedBackend:
         return ()
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The clip's distribution, the annotator and the rater model; not the prompt's words, which change nothing.
-
-        Raises:
-            ValueError: The row has no such distribution over the prompt's emotions.
-        """
+        """The clip's distribution, the annotator and the rater model; not the prompt's words, which change nothing."""
         return {
             "model": self.model,
             "mode": prompt.mode,
@@ -165,11 +161,7 @@ class SimulatedBackend:
         return prepare_audio(audio, row_id, tuple(MIME), "flac")
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
-        """Draws one reply.
-
-        Raises:
-            TransientError: The reply takes longer than `timeout_s`.
-        """
+        """Draws one reply."""
         if self.latency_s > 0:
             await asyncio.sleep(min(self.latency_s, timeout_s))
             if self.latency_s > timeout_s:
@@ -212,11 +204,7 @@ def _power(shares: FloatArray, exponent: float) -> FloatArray:
 
 
 def confusion_matrix(confusion: float | Mapping[str, Mapping[str, float]], emotions: list[str]) -> FloatArray:
-    """C of :class:`SimulatedBackend`, (K, K), rows sum to 1.
-
-    >>> confusion_matrix(0.2, ["angry", "happy", "sad"])[0]
-    array([0.8, 0.1, 0.1])
-    """
+    """C of :class:`SimulatedBackend`, (K, K), rows sum to 1."""
     size = len(emotions)
     if isinstance(confusion, Mapping):
         known = set(confusion).union(*(row for row in confusion.values()))
