@@ -49,12 +49,13 @@ def fatal(reason, mend):
     return ("fatal", reason, mend)
 
 
+HTML = {"content-type": "text/html"}
 CASES = {
     "429 with a delay": ("rate_limit", {"retry_after": 7}, transient("rate_limit", 7.0)),
     "429 without": ("rate_limit", {}, transient("rate_limit")),
     "quota of the day": ("rate_limit", {"per_day": True}, fatal("quota", "ledger")),
     "500": ("status", {"code": 500}, transient("server")),
-    "502, no JSON": ("body", {"code": 502, "body": b"<p>", "headers": {"content-type": "text/html"}}, transient("server")),
+    "502, no JSON": ("body", {"code": 502, "body": b"<html>Bad gateway</html>", "headers": HTML}, transient("server")),
     "503": ("status", {"code": 503, "headers": {"retry-after": "3"}}, transient("server", 3.0)),
     "504": ("status", {"code": 504}, transient("server")),
     "reset before": ("reset_before", {}, transient("connection")),

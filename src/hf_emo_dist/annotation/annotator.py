@@ -147,7 +147,7 @@ class Annotator:
         last_backoff_s: float = RunSettings.last_backoff_s,
     ) -> None:
         if preset not in ("default", "paper"):
-            raise ValueError(f"`preset` must be 'default' or 'paper', got {preset!r}.")
+            raise ValueError(f"`preset` is {preset!r}. Mend: 'default' or 'paper'.")
         self.emotions = validate_emotions(emotions)
         self.preset, self.use_transcript, self.allow_upload = preset, use_transcript, allow_upload
         self.audio_column, self.progress = audio_column, progress

@@ -194,4 +194,4 @@ def describe_panel(panel: Sequence[PanelMember]) -> str:
 
 def _check_number(name: str, value: int, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"`{name}` must be a whole number from {least}, got {value!r}.")
+        raise ValueError(f"`{name}` is {value!r}. Mend: a whole number from {least}.")

@@ -203,8 +203,8 @@ def load_prompts(path: str | Path) -> PromptSet:
     known = {"system", "label", "distribution", "foci", "rotate"}
     if not isinstance(content, dict) or not isinstance(content.get("system"), str) or set(content) - known:
         raise ValueError(
-            f"The prompt file {path} must have the key 'system' (a text) and may have {', '.join(sorted(known))}; "
-            f"it has {', '.join(map(str, content)) if isinstance(content, dict) else type(content).__name__}."
+            f"The prompt file {path} has {', '.join(map(str, content)) if isinstance(content, dict) else content!r}. "
+            f"Mend: give the key 'system' (a text), and nothing but {', '.join(sorted(known))}."
         )
     texts = {mode: _texts(content.get(mode), mode, path) for mode in MODES}
     if not any(texts.values()):

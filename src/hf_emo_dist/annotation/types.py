@@ -80,13 +80,15 @@ class PanelMember:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"`mode` of an annotator must be one of {', '.join(map(repr, MODES))}, got {self.mode!r}.")
+            raise ValueError(f"`mode` of an annotator is {self.mode!r}. Mend: one of {', '.join(map(repr, MODES))}.")
         if not self.focus or not isinstance(self.focus, str):
-            raise ValueError(f"`focus` of an annotator must be a name or a sentence, got {self.focus!r}.")
+            raise ValueError(f"`focus` of an annotator is {self.focus!r}. Mend: a name of FOCI, or a sentence.")
         if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise ValueError(f"`temperature` of an annotator must lie between 0 and 2, got {self.temperature}.")
+            raise ValueError(f"`temperature` of an annotator is {self.temperature}. Mend: from 0 to 2.")
         if self.replicate < 0 or self.wording < 0:
-            raise ValueError("`replicate` and `wording` of an annotator are numbers from 0.")
+            raise ValueError(
+                f"`replicate`, `wording` of an annotator are {self.replicate}, {self.wording}. Mend: numbers from 0."
+            )
 
 
 @dataclass(frozen=True)

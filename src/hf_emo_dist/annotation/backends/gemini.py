@@ -95,7 +95,7 @@ class GeminiBackend(RemoteBackend):
         safety: Literal["none", "high", "default"] = "none",
     ) -> None:
         if safety not in _THRESHOLDS:
-            raise ValueError(f"`safety` must be one of {', '.join(map(repr, _THRESHOLDS))}, got {safety!r}.")
+            raise ValueError(f"`safety` is {safety!r}. Mend: one of {', '.join(map(repr, _THRESHOLDS))}.")
         self.model = model
         self.capabilities = resolve_capabilities("gemini", model, capabilities)
         self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
@@ -294,10 +294,10 @@ def _thinking_config(has: ModelCapabilities, thinking: int | str | None) -> dict
         return {"thinking_level": value.upper()}
     if isinstance(value, int) and not isinstance(value, bool) and kind != "level":
         if isinstance(has.thinking.least, int) and -1 != value < has.thinking.least:
-            raise ValueError(f"`thinking` of {has.model} is at least {has.thinking.least} tokens, got {value}.")
+            raise ValueError(f"`thinking` of {has.model} is {value}. Mend: at least {has.thinking.least} tokens.")
         return {"thinking_budget": value}
     wanted = "a number of tokens" if kind == "budget" else " or ".join(map(repr, has.thinking.levels))
-    raise ValueError(f"`thinking` of {has.model} must be {wanted} or 'default', got {value!r}.")
+    raise ValueError(f"`thinking` of {has.model} is {value!r}. Mend: {wanted} or 'default'.")
 
 
 def _json_schema(prompt: Prompt) -> dict[str, Any]:

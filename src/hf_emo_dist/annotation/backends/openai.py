@@ -83,7 +83,7 @@ class OpenAIBackend(RemoteBackend):
         max_output_tokens: int | None = None,
     ) -> None:
         if client is not None and base_url is not None:
-            raise ValueError("Pass `client` or `base_url`: a client has its own server.")
+            raise ValueError("There are `client` and `base_url`. Mend: one of them; a client has its own server.")
         if url_secrets(base_url):
             raise ValueError("`base_url` has a password or query in it. Mend: set OPENAI_BASE_URL instead.")
         self.model = model

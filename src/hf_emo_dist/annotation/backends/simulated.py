@@ -95,20 +95,20 @@ class SimulatedBackend:
         latency_s: float = 0.0,
     ) -> None:
         if not (sharpness > 0 and math.isfinite(sharpness)):
-            raise ValueError(f"`sharpness` must be over 0, got {sharpness}.")
+            raise ValueError(f"`sharpness` is {sharpness}. Mend: a number over 0.")
         noises = {"clip_noise": clip_noise, "focus_noise": focus_noise, "statement_noise": statement_noise}
         for name, value in noises.items():
             if not 0 <= value < 1:
-                raise ValueError(f"`{name}` must lie from 0 to under 1, got {value}.")
+                raise ValueError(f"`{name}` is {value}. Mend: from 0 to under 1.")
         if not 0 <= refusal_rate <= 1:
-            raise ValueError(f"`refusal_rate` must lie from 0 to 1, got {refusal_rate}.")
+            raise ValueError(f"`refusal_rate` is {refusal_rate}. Mend: from 0 to 1.")
         if isinstance(confusion, Mapping):
             confusion = {name: dict(row) for name, row in confusion.items()}
             for name, row in confusion.items():
                 if min(row.values(), default=-1) < 0 or abs(sum(row.values()) - 1) > 1e-6:
-                    raise ValueError(f"`confusion` of {name!r} must be probabilities that sum to 1, got {row}.")
+                    raise ValueError(f"`confusion` of {name!r} is {row}. Mend: probabilities that sum to 1.")
         elif not 0 <= confusion <= 1:
-            raise ValueError(f"`confusion` must lie from 0 to 1, got {confusion}.")
+            raise ValueError(f"`confusion` is {confusion}. Mend: from 0 to 1.")
         self.column = column
         self.row_columns: tuple[str, ...] = (column,)
         self.latency_s = latency_s
@@ -209,7 +209,9 @@ def confusion_matrix(confusion: float | Mapping[str, Mapping[str, float]], emoti
     if isinstance(confusion, Mapping):
         known = set(confusion).union(*(row for row in confusion.values()))
         if known != set(emotions):
-            raise ValueError(f"`confusion` is about {', '.join(sorted(known))}, the labels are {', '.join(emotions)}.")
+            raise ValueError(
+                f"`confusion` is about {', '.join(sorted(known))}. Mend: describe each of {', '.join(emotions)}."
+            )
         return np.array([[confusion[true].get(heard, 0.0) for heard in emotions] for true in emotions])
     if size == 1:
         return np.ones((1, 1))
