@@ -173,6 +173,8 @@ class Backend(Protocol):
         endpoint: Identity of the server, without secrets: ``"https://host/path"``, or ``"local"``.
         capabilities: What the model takes and honours, see `annotation.capabilities.ModelCapabilities`.
         row_columns: Columns of the row that `render` reads.
+
+    A class may have `preset_models`, a preset's name to the model that is asked where none is named.
     """
 
     name: str

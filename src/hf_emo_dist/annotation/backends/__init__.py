@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._lazy import lazy_attributes
 from ..._tables import resolve
-
-if TYPE_CHECKING:
-    from ..types import Backend
+from ..types import Backend
 
 #: Name to file and class, one line a service.
 BACKENDS = {
@@ -64,8 +62,6 @@ def make_backend(
 
 def checked(backend: Any) -> Backend:
     """The same backend, if it has what the protocol asks for."""
-    from ..types import Backend
-
     wanted = [name for name in {**Backend.__annotations__, **vars(Backend)} if not name.startswith("_")]
     lacks = [name for name in wanted if name not in dir(backend)]
     if lacks:
