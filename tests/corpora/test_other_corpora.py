@@ -70,7 +70,7 @@ def test_emodb(tmp_path):
 
 
 def test_a_corpus_without_votes_is_refused_as_a_target_and_scores_dominant_classes(tmp_path):
-    from hf_emo_dist.data.rows import scored_matrix, training_targets
+    from hf_emo_dist.data.targets import scored_matrix, training_targets
     from hf_emo_dist.training.validation import check_names
 
     rows = read(read_ravdess, ravdess(tmp_path / "corpus"))[0]["test"]

@@ -133,7 +133,7 @@ def test_errors_of_loading_are_one_line_with_the_mend(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no Parquet files" in message(tmp_path / "empty")
     (tmp_path / "votes.csv").write_text("file,votes\n")
-    assert "from_table.py" in message(tmp_path / "votes.csv")
+    assert "hf-emo-dist read table" in message(tmp_path / "votes.csv")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
     assert "cannot be read" in message(tmp_path / "torn.parquet")
     Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "text.parquet")

@@ -154,7 +154,7 @@ def _intended(info: CorpusInfo, options: dict[str, Any]) -> list[str]:
 def _write(
     info: CorpusInfo, reader: Callable[..., DatasetDict], args: argparse.Namespace, report: CorpusReport
 ) -> None:
-    from ..data.output_folder import check_folder
+    from ..data.output import check_folder
     from ..data.summary import describe_dataset
     from ..data.writing import write_dataset
     from ..hub.push_folder import check_push, push_folder

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.folds import add_fold_column, check_splits, draw_order, random_utterance_split, splits_from_folds
+from ..data.folds import add_fold_column, draw_order, random_utterance_split, splits_from_folds
+from ..data.split_check import check_splits
 from ..data.splits import speaker_disjoint_split
 from ..data.writing import SPLIT_ORDER, build_dataset, row_features
 from ..votes import matrix_to_distributions

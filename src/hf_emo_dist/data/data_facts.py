@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["data_facts"]
+from .loading import folder_card
+from .mixed_rows import is_mixed
+
+__all__ = ["about_folder", "data_facts"]
 
 
 def data_facts(splits: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,33 +58,17 @@ def _counts(rows: Any) -> dict[str, Any]:
             for entries in rows["synthetic_annotations"]
             for entry in entries or ()
         )
-    mixed = sum(bool(sources) for sources in rows["mixed_from"]) if "mixed_from" in columns else 0
     return {
         "rows": len(rows),
         "speakers": len(speakers) or None,
         "human_votes": total("human_votes"),
         "synthetic_votes": total("synthetic_votes"),
         "stated_distributions": stated,
-        "mixed_rows": mixed,
+        "mixed_rows": int(is_mixed(rows).sum()),
     }
 
 
 def about_folder(folder: str | Path) -> dict[str, Any]:
-    """What the README of a data set's folder says in its metadata: `license`, `vote_source`, `pretty_name`, `restricted`."""
-    import yaml
-
-    card = Path(folder) / "README.md"
-    if not card.is_file():
-        return {}
-    parts = card.read_text(encoding="utf-8").split("---\n", 2)
-    if len(parts) < 3 or parts[0].strip():
-        return {}
-    try:
-        front = yaml.safe_load(parts[1])
-    except yaml.YAMLError:
-        return {}
-    if not isinstance(front, dict):
-        return {}
-    return {
-        key: front[key] for key in ("license", "vote_source", "pretty_name", "restricted") if front.get(key) is not None
-    }
+    """What cards take over from a data set's folder: `license`, `vote_source`, `pretty_name` and `restricted` of its README."""
+    card = folder_card(folder)
+    return {key: card[key] for key in ("license", "vote_source", "pretty_name", "restricted") if key in card}

@@ -11,7 +11,7 @@ from .label_map import refuse_without_votes
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["DatasetLoadError", "emotions_of", "load_emotion_dataset", "read_vote_source"]
+__all__ = ["DatasetLoadError", "emotions_of", "folder_card", "load_emotion_dataset", "read_vote_source"]
 
 
 class DatasetLoadError(ValueError):
@@ -32,13 +32,12 @@ def _load_local(path: Path, split: str | None) -> Any:
         return load_from_disk(str(path))
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise DatasetLoadError(
-            f"{path} holds no Parquet files. Mend: give a folder that dataset_scripts/ wrote, such as the OUTPUT of "
-            "from_table.py."
+            f"{path} holds no Parquet files. Mend: give a folder that hf-emo-dist read wrote (its OUTPUT)."
         )
     if path.is_file() and path.suffix != ".parquet":
         raise DatasetLoadError(
             f"{path} is not a Parquet file. Mend: turn a table and its audio into a data set with "
-            "dataset_scripts/from_table.py."
+            "hf-emo-dist read table TABLE AUDIO_DIR OUTPUT."
         )
     try:
         if path.is_file():
@@ -181,11 +180,28 @@ def emotions_of(dataset: Dataset | DatasetDict, column: str = "human_distributio
     return tuple(feature)
 
 
+def folder_card(folder: str | Path) -> dict[str, Any]:
+    """Read what the metadata of a folder's README says, such as ``vote_source``, ``license`` and ``restricted``; empty without one."""
+    import yaml
+
+    card = Path(folder).expanduser() / "README.md"
+    if not card.is_file():
+        return {}
+    parts = card.read_text(encoding="utf-8").split("---\n", 2)
+    if len(parts) < 3 or parts[0].strip():
+        return {}
+    try:
+        front = yaml.safe_load(parts[1])
+    except yaml.YAMLError:
+        return {}
+    return {key: value for key, value in front.items() if value} if isinstance(front, dict) else {}
+
+
 def read_vote_source(folder: str | Path) -> str | None:
     """Return what the card of a written data set says about where its votes come from.
 
     Args:
-        folder: A folder that :func:`hf_emo_dist.corpora.write_dataset` wrote.
+        folder: A folder that :func:`hf_emo_dist.write_dataset` wrote.
 
     Returns:
         The text, or ``None`` where there is no such card.
@@ -194,17 +210,5 @@ def read_vote_source(folder: str | Path) -> str | None:
         >>> read_vote_source("no-such-folder") is None
         True
     """
-    import yaml
-
-    card = Path(folder).expanduser() / "README.md"
-    if not card.is_file():
-        return None
-    parts = card.read_text(encoding="utf-8").split("---\n", 2)
-    if len(parts) < 3 or parts[0].strip():
-        return None
-    try:
-        front = yaml.safe_load(parts[1])
-    except yaml.YAMLError:
-        return None
-    source = front.get("vote_source") if isinstance(front, dict) else None
+    source = folder_card(folder).get("vote_source")
     return str(source) if source else None

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..votes import distributions_to_matrix
-from .label_map import refuse_without_votes
-
 __all__ = [
     "SIMULATED_ANNOTATORS",
     "column_of",
-    "training_targets",
     "notes_about",
-    "refuse_mixed",
     "rough_intervals",
     "row_ids",
-    "scored_matrix",
     "speaker_groups",
 ]
 
@@ -42,10 +36,6 @@ def column_of(rows: Any, name: str) -> list[Any] | None:
     return [row.get(name) for row in rows]
 
 
-def _columns(rows: Any) -> list[str]:
-    return list(rows.column_names if hasattr(rows, "column_names") else rows[0] if len(rows) else ())
-
-
 def row_ids(rows: Any) -> list[str]:
     """The rows' ids, or their numbers where they have none.
 
@@ -55,63 +45,6 @@ def row_ids(rows: Any) -> list[str]:
     """
     ids = column_of(rows, "id") or [None] * len(rows)
     return [str(i) if name is None else str(name) for i, name in enumerate(ids)]
-
-
-def refuse_mixed(rows: Any) -> None:
-    """Refuses rows that were made by mixing two others: nobody has listened to them, so nothing can be scored on them.
-
-    Raises:
-        ValueError: naming the rows by id, and the mend.
-    """
-    mixed_from = column_of(rows, "mixed_from")
-    if mixed_from is None:
-        return
-    mixed = [name for name, sources in zip(row_ids(rows), mixed_from, strict=True) if sources]
-    if mixed:
-        more = f" and {len(mixed) - 5} more" if len(mixed) > 5 else ""
-        raise ValueError(
-            f"{len(mixed)} rows were made by mixing two others (column 'mixed_from'): {', '.join(mixed[:5])}{more}. No human "
-            "has heard them, so they cannot be scored. Mend: leave them out, dataset.filter(lambda row: not row['mixed_from'])."
-        )
-
-
-def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distribution") -> np.ndarray:
-    """What the rows are scored against, (N, K) float64.
-
-    Raises:
-        ValueError: there are no rows, a row is mixed, the column is missing, or it holds other labels or no distributions.
-    """
-    if len(rows) == 0:
-        raise ValueError("There are no rows to score. Mend: choose another split, or drop the limit.")
-    refuse_mixed(rows)
-    values = column_of(rows, column)
-    if values is None:
-        refuse_without_votes(_columns(rows), column)
-        raise ValueError(
-            f"There is no column {column!r} to score against (there are {', '.join(_columns(rows))}). Mend: write it from the "
-            "human votes with combine_votes, or name another column with score_column."
-        )
-    return distributions_to_matrix(values, emotions, ids=row_ids(rows), column_name=column)
-
-
-def training_targets(rows: Any, emotions: Sequence[str], column: str = "emotion_distribution") -> np.ndarray:
-    """Targets (M, K) of the rows that have one; rows without are left out, as nothing can be trained on them.
-
-    Raises:
-        ValueError: the column is missing, no row has a target, or a target is no distribution over `emotions`.
-    """
-    values = column_of(rows, column)
-    if values is None:
-        refuse_without_votes(_columns(rows), column)
-        raise ValueError(f"The training rows have no column {column!r}. Mend: write it with combine_votes.")
-    kept = [
-        (name, value)
-        for name, value in zip(row_ids(rows), values, strict=True)
-        if value is not None and any(share is not None for share in value.values())
-    ]
-    if not kept:
-        raise ValueError(f"No training row has a target in {column!r}. Mend: write it with combine_votes.")
-    return distributions_to_matrix([v for _, v in kept], emotions, ids=[n for n, _ in kept], column_name=column)
 
 
 def speaker_groups(rows: Any, column: str = "speaker") -> tuple[np.ndarray, bool]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .mixed_rows import MixedRows, find_mixed_rows
+from .mixed_rows import MixedRows, find_mixed_rows, select_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["check_speaker_disjoint", "folds_from_column", "speaker_disjoint_split", "speaker_folds"]
+__all__ = ["folds_from_column", "speaker_disjoint_split", "speaker_folds"]
 
 IndexArray = NDArray[np.int64]
 Fold = tuple[IndexArray, IndexArray]
@@ -102,8 +102,8 @@ def speaker_disjoint_split(
     """Split a data set by whole speakers, with like shares of every emotion.
 
     Args:
-        dataset: Rows with a speaker. Rows made by mixing go where both of their sources go; those whose sources are torn apart are
-            dropped and named in the log. To lose none, split first and mix then.
+        dataset: Rows with a speaker. Rows made by mixing stay where all of their sources are training rows; the others are dropped
+            and named in the log. To lose none, split first and mix then.
         fractions: Split name to its share of the rows; they sum to 1. Default: 0.8 ``train``, 0.1 ``validation``,
             0.1 ``test``. Speakers are whole, so the shares are met as nearly as they allow.
         seed: Which speakers go where, among equals. Same data and seed, same splits.
@@ -123,8 +123,6 @@ def speaker_disjoint_split(
         >>> set(parts["train"]["speaker"]) & set(parts["test"]["speaker"])
         set()
     """
-    from datasets import DatasetDict
-
     wanted = dict(DEFAULT_FRACTIONS if fractions is None else fractions)
     shares = np.array(list(wanted.values()), dtype=np.float64)
     if not len(shares) or not (shares > 0).all() or abs(shares.sum() - 1.0) > 1e-6:
@@ -138,9 +136,10 @@ def speaker_disjoint_split(
             "Mend: ask for fewer splits, or add speakers."
         )
     part_of = dict(zip(names, _assign(masses, shares, seed), strict=True))
-    parts = mixed.parts(np.array([part_of[speaker] for speaker in speakers]))
-    result = DatasetDict({split: dataset.select(np.flatnonzero(parts == index)) for index, split in enumerate(wanted)})
-    check_speaker_disjoint(result, speaker_column)
+    parts = np.array([part_of[speaker] for speaker in speakers])
+    result = select_splits(
+        dataset, mixed, {split: mixed.originals[parts == index] for index, split in enumerate(wanted)}
+    )
     return result
 
 
@@ -214,46 +213,3 @@ def folds_from_column(dataset: Dataset, column: str = "fold", speaker_column: st
                 "Mend: use speaker_folds."
             )
     return _folds(mixed, np.array([names.index(fold) for fold in folds]), len(names))
-
-
-def check_speaker_disjoint(dataset: DatasetDict | Mapping[str, Dataset], speaker_column: str = "speaker") -> None:
-    """Make sure that no speaker is in two splits, and that no mixed row has a source in another split.
-
-    Args:
-        dataset: The splits.
-        speaker_column: The column of speakers.
-
-    Raises:
-        ValueError: Names the speaker or the mixed row, and both splits.
-
-    Example:
-        >>> from datasets import Dataset
-        >>> check_speaker_disjoint({s: Dataset.from_dict({"speaker": ["s1"]}) for s in ("train", "test")})
-        Traceback (most recent call last):
-        ...
-        ValueError: Speaker 's1' is in both 'train' and 'test'. Mend: split with speaker_disjoint_split.
-    """
-    place: dict[Any, str] = {}
-    split_of_id: dict[Any, str] = {}
-    for split, rows in dataset.items():
-        for speaker in dict.fromkeys(_column(rows, speaker_column)):
-            if speaker in place:
-                raise ValueError(
-                    f"Speaker {speaker!r} is in both {place[speaker]!r} and {split!r}. "
-                    "Mend: split with speaker_disjoint_split."
-                )
-            place[speaker] = split
-        if "id" in rows.column_names:
-            split_of_id.update(dict.fromkeys(rows["id"], split))
-    for split, rows in dataset.items():
-        if "mixed_from" not in rows.column_names:
-            continue
-        ids = rows["id"] if "id" in rows.column_names else range(len(rows))
-        for row_id, sources in zip(ids, rows["mixed_from"], strict=True):
-            for source in sources or ():
-                other = split_of_id.get(source, split)
-                if other != split:
-                    raise ValueError(
-                        f"Row {row_id!r} in {split!r} was mixed from {source!r}, which is in {other!r}. "
-                        "Mend: split first, then mix within the training split."
-                    )

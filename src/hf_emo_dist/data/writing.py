@@ -7,16 +7,14 @@ Arrow tables whose schema carries the features, which needs no audio library at 
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..emotions import validate_emotions
 from ..markdown import as_text, one_line
 from ..votes import distribution_feature
-from .output_folder import check_folder
+from .output import output_file, output_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,18 +136,15 @@ def build_dataset(
             for batch in _record_batches(rows, schema):
                 writer.write_batch(batch)
         return Dataset.from_buffer(sink.getvalue())
-    target = Path(cache_file)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
-    try:
-        with pa.OSFile(str(part / target.name), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-            for batch in _record_batches(rows, schema):
-                writer.write_batch(batch)
-        # An older file may still be mapped by another data set: replacing the name leaves its contents alone.
-        (part / target.name).replace(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return Dataset.from_file(str(target))
+    # An older file may still be mapped by another data set: replacing the name leaves its contents alone.
+    with (
+        output_file(cache_file) as part,
+        pa.OSFile(str(part), "wb") as file,
+        pa.ipc.new_stream(file, schema) as writer,
+    ):
+        for batch in _record_batches(rows, schema):
+            writer.write_batch(batch)
+    return Dataset.from_file(str(cache_file))
 
 
 def _embed_audio(table: pa.Table) -> pa.Table:
@@ -308,6 +303,7 @@ def write_dataset(
     max_shard_bytes: int = 500_000_000,
     overwrite: bool = False,
     progress: bool = False,
+    describe: Callable[[Path], object] | None = None,
 ) -> Path:
     """Write a data set as a Parquet folder that ``datasets.load_dataset(folder)`` opens, audio inside.
 
@@ -326,12 +322,15 @@ def write_dataset(
         max_shard_bytes: Size of one Parquet file, in bytes before compression, above which the next one is begun.
         overwrite: Replace the data set in a folder that is not empty. A folder with other files is always refused.
         progress: Whether to show a progress bar.
+        describe: Called with the folder when data and card are in it and before it takes its place, to write what describes the
+            data beside them, such as ``preparation.json``: then the two cannot come from different runs.
 
     Returns:
         The folder.
 
     Raises:
         FileExistsError: The folder is not empty and `overwrite` is false, or it holds foreign files.
+        BlockingIOError: Another run is writing it.
         ValueError: A split has no rows, ids repeat, or `vote_source` is empty.
 
     Example:
@@ -353,8 +352,6 @@ def write_dataset(
     _check_dataset(splits)
     names = validate_emotions(emotions) if emotions is not None else emotions_of(dataset)
     target = Path(folder).expanduser().resolve()
-    check_folder(target, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         "title": title or target.name,
         "description": description.strip(),
@@ -362,21 +359,13 @@ def write_dataset(
         "license": license,
         "citation": " ".join((citation or "").split()),
     }
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with output_folder(target, overwrite) as part:
         (part / "data").mkdir()
         sizes = {
             split: _write_split(data, split, part / "data", max_shard_bytes, progress) for split, data in splits.items()
         }
         (part / "README.md").write_text(_card(splits, names, sizes, texts), encoding="utf-8")
-        target.mkdir(exist_ok=True)
-        # A plain folder's permissions, not those of mkdtemp.
-        (part / "data").chmod(target.stat().st_mode)
-        if (target / "data").exists():
-            shutil.rmtree(target / "data")
-        (part / "data").replace(target / "data")
-        (part / "README.md").replace(target / "README.md")
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if describe is not None:
+            describe(part)
     logger.info("Wrote %d splits to %s", len(splits), target)
     return target

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..audio.check import check_audio
 from ..data.loading import DatasetLoadError, emotions_of, load_emotion_dataset, read_vote_source
-from ..data.rows import column_of, row_ids, scored_matrix, training_targets
+from ..data.rows import column_of, row_ids
+from ..data.targets import scored_matrix, training_targets
 from ..votes import matrix_to_distributions
 from .plots import predicted_against_target_plot, reliability_plot
 from .scoring import EvaluationReport, evaluate_distributions

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..data.loading import emotions_of, load_emotion_dataset, read_vote_source
-from ..data.rows import column_of, notes_about, row_ids, scored_matrix
+from ..data.rows import column_of, notes_about, row_ids
 from ..data.splits import folds_from_column, speaker_folds
+from ..data.targets import scored_matrix
 from ..votes import distributions_to_matrix
 from .baselines import SoftLogisticRegression, tower_features
 from .checkpoint import write_predictions

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.rows import column_of, notes_about, rough_intervals, row_ids, scored_matrix, speaker_groups
+from ..data.rows import column_of, notes_about, rough_intervals, row_ids, speaker_groups
+from ..data.targets import scored_matrix
 from ..emotions import validate_emotions
 from ..scores.bootstrap import bootstrap_interval
 from ..scores.divergences import jensen_shannon_divergence

@@ -176,7 +176,8 @@ def _complementarity(table: VoteTable, where: str, num_resamples: int, seed: int
 
 def _redundancy(training: Any, emotions: tuple[str, ...]) -> Check:
     name = "redundant augmentation"
-    from ..data.rows import column_of, training_targets
+    from ..data.rows import column_of
+    from ..data.targets import training_targets
 
     mixed = None if training is None else column_of(training, "mixed_from")
     if mixed is None or not any(mixed):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.rows import column_of, notes_about, refuse_mixed, row_ids, speaker_groups
+from ..data.mixed_rows import refuse_mixed
+from ..data.rows import column_of, notes_about, row_ids, speaker_groups
 from ..emotions import canonical_emotion
 from ..votes import vote_counts_matrix
 

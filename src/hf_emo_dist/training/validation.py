@@ -11,6 +11,7 @@ import numpy as np
 from ..audio.check import check_audio
 from ..audio.decoding import LongAudio
 from ..data.label_map import refuse_without_votes
+from ..data.mixed_rows import refuse_mixed
 from ..votes import distributions_to_matrix
 
 logger = logging.getLogger(__name__)
@@ -34,13 +35,8 @@ def check_columns(dataset: Any, emotions: Sequence[str], column: str, use: str) 
         raise ValueError(f"the {use} data set has no rows")
     check_names(dataset, column, use)
     ids = [str(i) for i in dataset["id"]] if "id" in names else [str(i) for i in range(len(dataset))]
-    if use == "evaluation" and "mixed_from" in names:
-        mixed = [i for i, sources in zip(ids, dataset["mixed_from"], strict=True) if sources]
-        if mixed:
-            raise ValueError(
-                f"{len(mixed)} rows of the evaluation data were mixed from others (first: {mixed[:5]}); no listener heard them. "
-                "Keep them out: dataset.filter(lambda row: not row['mixed_from'])."
-            )
+    if use == "evaluation":
+        refuse_mixed(dataset)
     return distributions_to_matrix(dataset[column], emotions, ids=ids, column_name=column)
 
 

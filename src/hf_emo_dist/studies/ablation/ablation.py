@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.rows import column_of, notes_about, rough_intervals, row_ids, scored_matrix, speaker_groups
+from ...data.rows import column_of, notes_about, rough_intervals, row_ids, speaker_groups
+from ...data.targets import scored_matrix
 from ...evaluation.resuming import data_stamp
 from ...evaluation.training_cells import parse_recipe, predicted_by_training, resumable
 from ...scores.floor import js_divergence_floor

@@ -1,0 +1,166 @@
+"""A data set that was opened once, and is handed on: rows by split, emotions, and what must be said about its votes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..emotions import validate_emotions
+from .loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset
+from .mixed_rows import MixedRows, find_mixed_rows, without_mixed
+from .preparation_file import read_preparation
+from .rows import column_of, notes_about
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+__all__ = ["RESTRICTED_CORPORA", "OpenedDataset", "open_dataset"]
+
+#: Corpora whose licences do not let their audio be passed on; a column or a card that says `restricted` says it of any other.
+RESTRICTED_CORPORA = frozenset({"iemocap", "msp_podcast", "msp-podcast"})
+#: What a card says where nobody said who voted.
+NOT_STATED = "not stated by whoever made this data set."
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A data set and all that is known of it beside its rows; nobody needs to ask its folder again.
+
+    Attributes:
+        name: As the user named it: a folder, a file or a Hub id.
+        splits: Rows by split, audio as bytes. A data set without splits is one split ``train``.
+        given_emotions: The label set that the user named, or `None` for that of the data.
+        given_vote_source: Where the votes come from, in the user's words.
+        card: What the metadata of the folder's README says, such as ``vote_source``, ``license`` and ``restricted``.
+        preparation: The parts of its ``preparation.json``.
+    """
+
+    name: str
+    splits: Mapping[str, Dataset]
+    given_emotions: tuple[str, ...] | None = None
+    given_vote_source: str | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
+    preparation: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def rows(self, split: str | None = None) -> Dataset:
+        """The rows of one split, of a slice such as ``test[:100]``, or of all splits together.
+
+        Raises:
+            DatasetLoadError: There is no such split; the message lists those there are.
+        """
+        from datasets import ReadInstruction, concatenate_datasets
+
+        if split is None:
+            parts = list(self.splits.values())
+            return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+        if split in self.splits:
+            return self.splits[split]
+        if any(sign in split for sign in "[+"):
+            try:
+                spans = ReadInstruction.from_spec(split).to_absolute({s: len(r) for s, r in self.splits.items()})
+                parts = [self.splits[span.splitname].select(range(span.from_, span.to)) for span in spans]
+            except (ValueError, AssertionError) as error:
+                raise DatasetLoadError(f"{self.name!r} has no split {split!r}: {error} {self._there}") from error
+            return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+        raise DatasetLoadError(f"{self.name!r} has no split {split!r}: {self._there}")
+
+    @property
+    def _there(self) -> str:
+        return f"there are {', '.join(self.splits)}. Mend: ask for one of them."
+
+    def emotions(self, column: str = "human_distribution") -> tuple[str, ...]:
+        """The label set: the one given, else the fields of a distribution column in their order.
+
+        Raises:
+            ValueError: None was given, and there is no such column.
+        """
+        return self.given_emotions or emotions_of(next(iter(self.splits.values())), column)
+
+    @property
+    def vote_source(self) -> str | None:
+        """Where the votes come from: what the user said, else what the card says."""
+        return self.given_vote_source or self.card.get("vote_source")
+
+    def notes(self, rows: Any = None, extra: Iterable[str] = ()) -> list[str]:
+        """What every table and plot on these rows (default: the first split) must show, such as ``simulated data``."""
+        return notes_about(next(iter(self.splits.values())) if rows is None else rows, self.vote_source, extra)
+
+    @cached_property
+    def restricted(self) -> bool:
+        """Whether its terms forbid to pass the audio on, by its card, a column ``restricted`` or its corpus."""
+        if self.card.get("restricted") or self.preparation.get("source", {}).get("restricted"):
+            return True
+        return any(
+            any(column_of(rows, "restricted") or ())
+            or any(str(corpus or "").lower() in RESTRICTED_CORPORA for corpus in column_of(rows, "corpus") or ())
+            for rows in self.splits.values()
+        )
+
+    def speakers(self, split: str | None = None) -> np.ndarray | None:
+        """Who speaks in each row, (N,) strings; `None` where that is not known of every row."""
+        found = column_of(self.rows(split), "speaker")
+        if found is None or any(speaker in (None, "") for speaker in found):
+            return None
+        return np.array([str(speaker) for speaker in found])
+
+    @cached_property
+    def mixed(self) -> MixedRows:
+        """The mixed rows of all splits together, and their sources."""
+        return find_mixed_rows(self.rows())
+
+    def heard(self, split: str | None = None) -> Dataset:
+        """The rows that somebody has listened to: those that were not mixed."""
+        return without_mixed(self.rows(split))
+
+    def first(self, number: int | None) -> OpenedDataset:
+        """The same data set with so many rows a split at most."""
+        if number is None:
+            return self
+        return replace(self, splits={s: rows.select(range(min(number, len(rows)))) for s, rows in self.splits.items()})
+
+
+def open_dataset(
+    source: str | Path | DatasetDict | Dataset,
+    *,
+    revision: str | None = None,
+    emotions: Sequence[str] | None = None,
+    vote_source: str | None = None,
+) -> OpenedDataset:
+    """Open a data set once, with all that is known of it.
+
+    Args:
+        source: A Parquet folder, one Parquet file, a ``save_to_disk`` folder, a Hub id such as ``"owner/name"``, or rows in memory.
+        revision: Branch, tag or commit, for a Hub id.
+        emotions: The label set. Default: the fields of its distributions.
+        vote_source: Where the votes come from. Default: what its card says.
+
+    Raises:
+        DatasetLoadError: There is nothing there, or there is no ``audio`` column.
+        ValueError: The emotions are no label set, or ``preparation.json`` cannot be read.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> opened = open_dataset(Dataset.from_list([{"id": "a", "human_distribution": {"angry": 0.5, "sad": 0.5}}]))
+        >>> opened.emotions(), list(opened.splits), opened.restricted
+        (('angry', 'sad'), ['train'], False)
+    """
+    from datasets import Dataset
+
+    loaded: Any = source
+    folder: Path | None = None
+    if isinstance(source, str | Path):
+        loaded = load_emotion_dataset(source, revision=revision)
+        folder = Path(source).expanduser() if Path(source).expanduser().is_dir() else None
+    return OpenedDataset(
+        name=str(source) if isinstance(source, str | Path) else "the data",
+        splits={"train": loaded} if isinstance(loaded, Dataset) else dict(loaded),
+        given_emotions=None if emotions is None else validate_emotions(emotions),
+        given_vote_source=vote_source,
+        card={} if folder is None else folder_card(folder),
+        preparation={} if folder is None else read_preparation(folder),
+    )

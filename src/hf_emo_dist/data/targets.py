@@ -1,0 +1,58 @@
+"""Distributions as matrices: what rows are scored against, and what is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..columns import distributions_to_matrix
+from .label_map import refuse_without_votes
+from .mixed_rows import refuse_mixed
+from .rows import column_of, row_ids
+
+__all__ = ["scored_matrix", "training_targets"]
+
+
+def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distribution") -> np.ndarray:
+    """What the rows are scored against, (N, K) float64.
+
+    Raises:
+        ValueError: there are no rows, a row is mixed, the column is missing, or it holds other labels or no distributions.
+    """
+    if len(rows) == 0:
+        raise ValueError("There are no rows to score. Mend: choose another split, or drop the limit.")
+    refuse_mixed(rows)
+    values = column_of(rows, column)
+    if values is None:
+        refuse_without_votes(_columns(rows), column)
+        raise ValueError(
+            f"There is no column {column!r} to score against (there are {', '.join(_columns(rows))}). Mend: write it from the "
+            "human votes with combine_votes, or name another column with score_column."
+        )
+    return distributions_to_matrix(values, emotions, ids=row_ids(rows), column_name=column)
+
+
+def training_targets(rows: Any, emotions: Sequence[str], column: str = "emotion_distribution") -> np.ndarray:
+    """Targets (M, K) of the rows that have one; rows without are left out, as nothing can be trained on them.
+
+    Raises:
+        ValueError: the column is missing, no row has a target, or a target is no distribution over `emotions`.
+    """
+    values = column_of(rows, column)
+    if values is None:
+        refuse_without_votes(_columns(rows), column)
+        raise ValueError(f"The training rows have no column {column!r}. Mend: write it with combine_votes.")
+    kept = [
+        (name, value)
+        for name, value in zip(row_ids(rows), values, strict=True)
+        if value is not None and any(share is not None for share in value.values())
+    ]
+    if not kept:
+        raise ValueError(f"No training row has a target in {column!r}. Mend: write it with combine_votes.")
+    return distributions_to_matrix([v for _, v in kept], emotions, ids=[n for n, _ in kept], column_name=column)
+
+
+def _columns(rows: Any) -> list[str]:
+    return list(rows.column_names if hasattr(rows, "column_names") else rows[0] if len(rows) else ())
