@@ -24,10 +24,9 @@ from .panel import choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
 from .run.estimate import Estimate, measured, spans_cost, time_needed
-from .run.jobs import Clip, Job, RunSettings
+from .run.jobs import Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
-from .run.progress import Progress
-from .run.run_report import AnnotationIncomplete, RunReport
+from .run.run_report import AnnotationIncomplete, Progress, RunReport
 from .run.runner import Runner
 from .types import Backend, PanelMember, Record, ledger_key, request_hash
 from .workload import workload
@@ -412,8 +411,9 @@ class Annotator:
 
         began = datetime.now(UTC)
         with Progress(total, self.progress and shown, leave) as progress:
+            lenient = self.preset == "paper"
             runner = Runner(
-                self.backend, ledger, self.settings, self.plan, self.emotions, self.preset == "paper", report, progress
+                Run(self.backend, ledger, self.settings, self.plan, self.emotions, lenient, report, progress)
             )
             self._loop.run(runner.run(groups()), on_interrupt=runner.request_stop)
         report.seconds = (datetime.now(UTC) - began).total_seconds()

@@ -14,9 +14,8 @@ from ..audio.decoding import SAMPLING_RATE, AudioError, BadClip, need, source_by
 from .capabilities import ModelCapabilities
 from .ledger.ledger import Ledger
 from .reading import Utterance
-from .run.budget import Span, expected_usage
+from .run.estimate import Span, expected_usage
 from .run.jobs import Job, RunSettings
-from .types import OK
 
 __all__ = ["Workload", "duration_s", "workload"]
 
@@ -55,7 +54,7 @@ def workload(
             missing = []
             for job in jobs:
                 record = there.get(job.key)
-                answered = record is not None and (record.outcome == OK or not settings.asks_again(record.outcome))
+                answered = record is not None and not settings.asks_again(record.outcome)
                 if answered or job.key in seen:
                     found.stored += 1
                 else:

@@ -36,7 +36,9 @@ class PrepareSettings(AugmentationArguments):
     output: str | None = _option(None, "folder to write")
     dataset_revision: str | None = _option(None, "revision of a data set on the Hub")
     emotions: str | None = _option(None, "emotions in order, comma separated; default: those of human_distribution")
-    backend: str = _option("gemini", "who votes: gemini, openai (any chat-completions server), simulated, module:Name of your own class, or none")
+    backend: str = _option(
+        "gemini", "who votes: gemini, openai (any chat-completions server), simulated, your own module:Name, or none"
+    )
     model: str | None = _option(None, "model to ask; default: the backend's")
     backend_options: dict[str, Any] | None = field(
         default=None,
