@@ -8,8 +8,9 @@ import pytest
 from aug_data import EMOTIONS, unbalanced
 from tiny_data import tone
 
-from hf_emo_dist import DiMEAug, WaveformPerturbation
+from hf_emo_dist import DiMEAug
 from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.augmentation import WaveformPerturbation
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_data import tone
 
-from hf_emo_dist import DiMEAug, MixPlan
+from hf_emo_dist import DiMEAug
+from hf_emo_dist.augmentation import MixPlan
 from hf_emo_dist.augmentation.neighbours import find_neighbours, scale_features
 from hf_emo_dist.augmentation.targets import balance_vector, dominant_targets, mass_to_add, tilted_weights, whole_counts
 from hf_emo_dist.scores.divergences import jensen_shannon_divergence

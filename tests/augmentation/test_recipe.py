@@ -12,8 +12,9 @@ import pytest
 from aug_data import EMOTIONS, unbalanced
 from datasets import DatasetDict
 
-from hf_emo_dist import DiMEAug, MixPlan, load_emotion_dataset
+from hf_emo_dist import DiMEAug, load_emotion_dataset
 from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.augmentation import MixPlan
 from hf_emo_dist.augmentation.augment_splits import AugmentationArguments, augment_splits
 from hf_emo_dist.augmentation.class_mass import class_mass_plot
 from hf_emo_dist.augmentation.listening_page import write_listening_page

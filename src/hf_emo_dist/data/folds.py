@@ -84,8 +84,8 @@ def random_utterance_split(
         trained = set(result["train"][speaker_column][:])
         tested_speakers = set(result["test"][speaker_column][:]) - {None}
         logger.warning(
-            "a random split by utterance: %d of %d test speakers are in the training split too, so scores are not those "
-            "of unseen speakers",
+            "a random split by utterance: %d of %d test speakers are in the training split too, so scores are not "
+            "those of unseen speakers",
             len(trained & tested_speakers),
             len(tested_speakers),
         )

@@ -36,10 +36,11 @@ def check_splits(dataset: DatasetDict | Mapping[str, Dataset] | Dataset, fold_co
     Example:
         >>> from datasets import Dataset
         >>> rows = {"id": ["a", "b"], "speaker": ["s1", "s2"]}
-        >>> check_splits({"train": Dataset.from_dict(rows), "test": Dataset.from_dict({"id": ["c"], "speaker": ["s1"]})})
+        >>> test = Dataset.from_dict({"id": ["c"], "speaker": ["s1"]})
+        >>> check_splits({"train": Dataset.from_dict(rows), "test": test})
         Traceback (most recent call last):
         ...
-        hf_emo_dist.data.split_check.SplitError: speaker 's1' is in 'train' and in 'test'. Mend: split by speakers first, then mix within the training split.
+        hf_emo_dist.data.split_check.SplitError: speaker 's1' is in 'train' and in 'test'. Mend: ...
     """
     parts = _parts(dataset, fold_column)
     place: dict[Any, str] = {}

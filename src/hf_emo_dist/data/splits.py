@@ -102,8 +102,8 @@ def speaker_disjoint_split(
     """Split a data set by whole speakers, with like shares of every emotion.
 
     Args:
-        dataset: Rows with a speaker. Rows made by mixing stay where all of their sources are training rows; the others are dropped
-            and named in the log. To lose none, split first and mix then.
+        dataset: Rows with a speaker. Rows made by mixing stay where all of their sources are training rows; the others
+            are dropped and named in the log. To lose none, split first and mix then.
         fractions: Split name to its share of the rows; they sum to 1. Default: 0.8 ``train``, 0.1 ``validation``,
             0.1 ``test``. Speakers are whole, so the shares are met as nearly as they allow.
         seed: Which speakers go where, among equals. Same data and seed, same splits.
@@ -114,7 +114,8 @@ def speaker_disjoint_split(
         One data set a split, rows in their order. No split is empty.
 
     Raises:
-        ValueError: The fractions do not fit, a speaker is missing, there are fewer speakers than splits, or a mixed row's source is missing.
+        ValueError: The fractions do not fit, a speaker is missing, there are fewer speakers than splits, or a mixed
+            row's source is missing.
 
     Example:
         >>> from datasets import Dataset
@@ -153,7 +154,8 @@ def speaker_folds(
     """Cut a data set into `k` folds of whole speakers, of like size and like emotions, for cross-validation.
 
     Args:
-        dataset: Rows with a speaker. Rows made by mixing are never tested on, and trained on where both of their sources are.
+        dataset: Rows with a speaker. Rows made by mixing are never tested on, and trained on where both of their
+            sources are.
         k: Number of folds, at least 2 and at most the number of speakers.
         seed: Which speakers go where, among equals.
         speaker_column: The column of speakers.
@@ -184,7 +186,8 @@ def folds_from_column(dataset: Dataset, column: str = "fold", speaker_column: st
     """Return the folds that a column of the data set names.
 
     Args:
-        dataset: Rows with a fold and a speaker. Rows made by mixing are never tested on, and trained on where both of their sources are.
+        dataset: Rows with a fold and a speaker. Rows made by mixing are never tested on, and trained on where both of
+            their sources are.
         column: The column of folds.
         speaker_column: The column of speakers, to check that none is in two folds.
 
