@@ -155,7 +155,8 @@ def main() -> None:
         print(
             f"  {name}: {found['seconds']:.1f} s ({found['cpu_seconds']:.1f} CPU seconds) for "
             f"{found['rows_added']} rows ({recall}); {ratio:.1f} × the paper's way; memory "
-            f"{found['peak_gb']:.2f} GB at most, {found['data_gb']:.2f} GB of it the data set before planning; {found['seconds'] / exact:.2f} × the floor"
+            f"{found['peak_gb']:.2f} GB at most, {found['data_gb']:.2f} GB of it the data set before planning; "
+            f"{found['seconds'] / exact:.2f} × the floor"
         )
 
 
