@@ -132,7 +132,9 @@ class SoftLogisticRegression:
         max_iterations: int = 300,
     ) -> None:
         if l2 is not None and not l2 > 0:
-            raise ValueError(f"l2={l2} gives no finite optimum for some data. Mend: a penalty over 0, or None to choose one.")
+            raise ValueError(
+                f"l2={l2} gives no finite optimum for some data. Mend: a penalty over 0, or None to choose one."
+            )
         self.l2, self.grid, self.folds, self.seed, self.max_iterations = l2, tuple(grid), folds, seed, max_iterations
         self.chosen_l2: float | None = None
         self._weights: np.ndarray | None = None
