@@ -1,7 +1,9 @@
-"""Makes transformers' Auto classes and `pipeline` know the model after `import hf_emo_dist`, without that import loading transformers.
+"""Makes transformers' Auto classes and `pipeline` know the model after `import hf_emo_dist`, without that import
+loading transformers.
 
-Each of our modules registers its class when it is imported. This one sees to it that they are imported as soon as the module of
-transformers is loaded that looks them up: at once where it is loaded already, else when the import that loads it is through.
+Each of our modules registers its class when it is imported. This one sees to it that they are imported as soon as the
+module of transformers is loaded that looks them up: at once where it is loaded already, else when the import that loads
+it is through.
 """
 
 from __future__ import annotations

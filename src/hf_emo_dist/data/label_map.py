@@ -40,7 +40,7 @@ def refuse_without_votes(columns: Sequence[str], column: str) -> None:
         >>> refuse_without_votes(["id", "intended"], "human_distribution")
         Traceback (most recent call last):
         ...
-        hf_emo_dist.data.label_map.NoVotesError: There is no column 'human_distribution': this corpus has intended labels only (column 'intended'). Nobody voted on it, so it has no distribution to train on or to score against. Mend: use a corpus with votes, add votes with annotation, or score the dominant class alone with dominant_classes.
+        hf_emo_dist.data.label_map.NoVotesError: There is no column 'human_distribution': this corpus has intended ...
     """
     if column not in columns and "intended" in columns and "human_votes" not in columns:
         raise NoVotesError(

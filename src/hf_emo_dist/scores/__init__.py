@@ -1,4 +1,5 @@
-"""Every figure over predicted and reference distributions, in NumPy: one function a figure, and :func:`compute_scores` for all of them.
+"""Every figure over predicted and reference distributions, in NumPy: one function a figure, and :func:`compute_scores`
+for all of them.
 
 Functions of two distributions take rows (N, K) and give (N,), or take (K,) and give an array of shape (). They compute
 in float64 whatever comes in, and divide rows by their sums, so that rounding in float16 or float32 does no harm.

@@ -46,22 +46,24 @@ def compute_scores(
         base: Base of the logarithms of ``js_divergence``, ``kl_divergence``, its floor and the entropies.
 
     Returns:
-        Figures of rows, averaged: ``js_divergence``; ``js_distance`` (the mean of the rows' square roots); ``bhattacharyya_coefficient``;
-        ``kl_divergence`` (of the prediction from the reference, the prediction floored at :data:`EPSILON` so that the figure is finite);
-        ``chebyshev_distance``, ``clark_distance``, ``canberra_metric``, ``cosine_similarity``, ``intersection_similarity``;
-        ``wasserstein_distance`` (cost 1 between any two emotions); ``brier_score``; ``entropy_prediction``, ``entropy_reference``,
-        ``entropy_error`` (mean absolute difference).
+        Figures of rows, averaged: ``js_divergence``; ``js_distance`` (the mean of the rows' square roots);
+        ``bhattacharyya_coefficient``; ``kl_divergence`` (of the prediction from the reference, the prediction floored
+        at :data:`EPSILON` so that the figure is finite); ``chebyshev_distance``, ``clark_distance``,
+        ``canberra_metric``, ``cosine_similarity``, ``intersection_similarity``; ``wasserstein_distance`` (cost 1
+        between any two emotions); ``brier_score``; ``entropy_prediction``, ``entropy_reference``, ``entropy_error``
+        (mean absolute difference).
 
-        Figures of all rows together: ``r2`` (mean over the classes) and, with `emotions`, ``r2_<emotion>``; ``expected_calibration_error``
-        (10 bins, classes pooled); ``entropy_pearson``, ``entropy_spearman``; ``accuracy``, ``macro_f1``, ``weighted_f1`` and ``uar`` of the dominant
-        class (a tie in the reference goes to the first in the order of the emotions).
+        Figures of all rows together: ``r2`` (mean over the classes) and, with `emotions`, ``r2_<emotion>``;
+        ``expected_calibration_error`` (10 bins, classes pooled); ``entropy_pearson``, ``entropy_spearman``;
+        ``accuracy``, ``macro_f1``, ``weighted_f1`` and ``uar`` of the dominant class (a tie in the reference goes to
+        the first in the order of the emotions).
 
-        With `counts`: ``log_likelihood_per_vote`` (nats, the mean over all votes); and, where the votes are whole and some rows have 2,
-        ``unbiased_brier_score`` (over the rows with 2 votes or more), ``js_divergence_floor`` and ``js_divergence_above_floor``, the
-        mean over the rows with votes.
+        With `counts`: ``log_likelihood_per_vote`` (nats, the mean over all votes); and, where the votes are whole and
+        some rows have 2, ``unbiased_brier_score`` (over the rows with 2 votes or more), ``js_divergence_floor`` and
+        ``js_divergence_above_floor``, the mean over the rows with votes.
 
-        ``num_examples``. A figure that is not defined for these rows (the correlation with an entropy that is the same everywhere, R² of shares that
-        never vary) is left out, so that every figure is finite.
+        ``num_examples``. A figure that is not defined for these rows (the correlation with an entropy that is the same
+        everywhere, R² of shares that never vary) is left out, so that every figure is finite.
 
     Raises:
         ValueError: Shapes differ, there are no rows, or a row is not a distribution.
