@@ -41,8 +41,8 @@ def one_thread() -> Iterator[None]:
 class FeatureExtractor(ABC):
     """A function for ``Dataset.map(batched=True)`` that adds one column of features; subclasses say how for one row.
 
-    A plan must be the same whatever the number of processes, so `features` sees one row and nothing of the others. A row
-    for which it raises an `AudioError`, since its clip cannot be read, is named and left out.
+    A plan must be the same whatever the number of processes, so `features` sees one row and nothing of the others. A
+    row for which it raises an `AudioError`, since its clip cannot be read, is named and left out.
 
     Attributes:
         kind: Names the column, ``dime_features_<kind>``.

@@ -28,7 +28,9 @@ IndexKind = Literal["auto", "exact", "ivf"]
 Indices = NDArray[np.int64]
 Allowed = Callable[[Indices, Indices], NDArray[np.bool_]]
 
-#: Rows of one group above which `index="auto"` goes from the exact search to IVF.
+#: Rows of one group above which `index="auto"` goes from exact search to IVF. Exact search is fine far beyond: with 82
+#: features it took 0.7 CPU seconds for 10,000 rows, 5 for 30,000 and 53 for 100,000 (IVF: 1.4, 8 and 39). Twice the
+#: rows take four times as long.
 EXACT_ROWS = 10_000
 # The furthest that a row looks for neighbours that it may have.
 _FURTHEST = 2048

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.clips import audio_hash
+from ..data.mixed_rows import is_mixed
 from ..distributions import FloatArray, dominant
 from ..emotions import validate_emotions
 from ..votes import distributions_to_matrix
@@ -76,13 +77,11 @@ def check_trainable(dataset: Any) -> None:
                 f"There is no column {name!r} (there are {', '.join(dataset.column_names)}). Mend: read the data with "
                 "hf_emo_dist.read_table, or write the distributions with dataset.map(combine_votes)."
             )
-    if "mixed_from" in dataset.column_names:
-        mixed = sum(bool(sources) for sources in dataset["mixed_from"][:])
-        if mixed:
-            raise ValueError(
-                f"{mixed} rows were mixed already. Mend: augment the original rows, "
-                "dataset.filter(lambda row: not row['mixed_from'])."
-            )
+    if is_mixed(dataset).any():
+        raise ValueError(
+            f"{is_mixed(dataset).sum()} rows were mixed already. Mend: augment the original rows, "
+            "dataset.filter(lambda row: not row['mixed_from'])."
+        )
 
 
 def row_positions(dataset: Dataset) -> dict[str, int]:

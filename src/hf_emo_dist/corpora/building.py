@@ -27,7 +27,7 @@ __all__ = ["build_corpus", "read_files", "warn_shared_speakers"]
 
 logger = logging.getLogger(__name__)
 
-# A thread takes several files at once: handing over a task costs about as much as reading a small file.
+# A thread takes several files at once, so that handing over tasks is not most of the work where files are small.
 _FILES_A_TASK = 8
 
 

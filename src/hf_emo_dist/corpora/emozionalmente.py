@@ -108,7 +108,7 @@ def read_emozionalmente(
 ) -> DatasetDict:
     """Read Emozionalmente.
 
-    Its *joy* is kept apart from *happy*: ``merge={"joy": "happy"}`` joins them. Its own split is the archive's
+    Its ``joy`` is kept apart from ``happy``: ``merge={"joy": "happy"}`` joins them. Its own split is the archive's
     speaker-disjoint partition where it is there, else one split ``train``.
 
     Args:

@@ -268,7 +268,7 @@ def read_iemocap(
 
     Args:
         source: The folder that holds ``Session1`` to ``Session5``, or the one above.
-        merge_excited: Count *excited* for *happy*, as much of the literature does.
+        merge_excited: Count ``excited`` for ``happy``, as much of the literature does.
         report: Receives what is left out, by reason, file and line.
 
     Returns:

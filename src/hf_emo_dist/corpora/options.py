@@ -37,7 +37,7 @@ class ReadOptions(TypedDict, total=False):
             column ``fold`` (one split ``train``, or three with `test_fold`); ``"paper_random"`` splits 80/20 by
             utterance with 10 % of the training rows for validation, where speakers leak.
         fractions: Split name to share, for ``"speaker"``. Default: 0.8, 0.1, 0.1.
-        num_folds: For ``"folds"``.
+        num_folds: How many, for ``"folds"``.
         test_fold: For ``"session"`` and ``"folds"``: the fold that becomes ``test``; the next is ``validation``.
         seed: Of splits and of `limit`. Default: 0; 42 for ``"paper_random"``.
         limit: Read so many utterances at most; which ones depends on the seed and their ids.

@@ -94,7 +94,7 @@ def _join_windows(means: np.ndarray, inputs: Any) -> np.ndarray:
 
 
 def group_folds(groups: ArrayLike, k: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices of rows to fit on and to check on, at most k times; whole groups (speakers) are held out, drawn by the seed."""
+    """Indices of rows to fit on and to check on, at most k times; whole groups are held out, drawn by the seed."""
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
     for held_out in np.array_split(order, min(k, len(names))):
@@ -103,7 +103,7 @@ def group_folds(groups: ArrayLike, k: int, seed: int = 0) -> Iterator[tuple[np.n
 
 
 class SoftLogisticRegression:
-    """Multinomial logistic regression on distributions: cross-entropy with soft targets and an L2 penalty on the weights.
+    """Multinomial logistic regression on distributions: cross-entropy with soft targets and an L2 penalty.
 
     Minimises `mean(-sum_k q_k log p_k) + l2 / 2 * ||W||^2` over standardised features, by L-BFGS from zero: the problem
     is convex, so the outcome does not depend on a seed other than through the folds that choose `l2`.
@@ -132,13 +132,15 @@ class SoftLogisticRegression:
         max_iterations: int = 300,
     ) -> None:
         if l2 is not None and not l2 > 0:
-            raise ValueError(f"l2={l2} gives no finite optimum for some data. Mend: a penalty over 0, or None to choose one.")
+            raise ValueError(
+                f"l2={l2} gives no finite optimum for some data. Mend: a penalty over 0, or None to choose one."
+            )
         self.l2, self.grid, self.folds, self.seed, self.max_iterations = l2, tuple(grid), folds, seed, max_iterations
         self.chosen_l2: float | None = None
         self._weights: np.ndarray | None = None
 
     def fit(self, features: ArrayLike, targets: ArrayLike, groups: ArrayLike | None = None) -> SoftLogisticRegression:
-        """Fit to features (N, d) and distributions (N, K); `groups` (N,) are the speakers, by default each row its own."""
+        """Fit to features (N, d) and distributions (N, K); `groups` (N,) are speakers, by default each row."""
         x, q = np.asarray(features, dtype=np.float64), np.asarray(targets, dtype=np.float64)
         if x.ndim != 2 or q.ndim != 2 or len(x) != len(q) or len(x) == 0:
             raise ValueError(f"features and targets must have shapes (N, d) and (N, K), got {x.shape} and {q.shape}.")

@@ -80,7 +80,8 @@ def evaluate_checkpoint(
 
     if output is not None and Path(output).suffix != ".json":
         raise ValueError(
-            f"output={str(output)!r} does not end in .json. Mend: name a JSON file; tables and plots are written beside it."
+            f"output={str(output)!r} does not end in .json. Mend: name a JSON file; tables and plots are written "
+            "beside it."
         )
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit} leaves no rows. Mend: leave it out to score all of them.")
@@ -100,8 +101,8 @@ def evaluate_checkpoint(
     if set(network.config.emotions) != set(emotions):
         raise ValueError(
             f"the model {str(model)!r} answers with {', '.join(network.config.emotions)}, and {score_column!r} of "
-            f"{opened.name!r} is over {', '.join(emotions)}. Mend: score it on data with its own emotions (combine_votes "
-            "with emotions=[...] and outside='drop' makes such a column), or train on these."
+            f"{opened.name!r} is over {', '.join(emotions)}. Mend: score it on data with its own emotions "
+            "(combine_votes with emotions=[...] and outside='drop' makes such a column), or train on these."
         )
     if long_audio is not None:
         processor.long_audio = long_audio

@@ -95,9 +95,10 @@ class CrossValidationReport:
         if self.vote_source:
             lines += [f"Votes: {self.vote_source}", ""]
         lines += [
-            f"{len(self.folds)}-fold cross-validation over {self.num_speakers} speakers, {self.num_examples} utterances; "
-            "nobody is scored by a model that heard them. JS divergence is base 2, lower is better; +/- is the standard "
-            "error over speakers, brackets are 95 % bootstrap intervals over speakers.",
+            f"{len(self.folds)}-fold cross-validation over {self.num_speakers} speakers, {self.num_examples} "
+            "utterances; "
+            "nobody is scored by a model that heard them. JS divergence is base 2, lower is better; +/- is the "
+            "standard error over speakers, brackets are 95 % bootstrap intervals over speakers.",
             "",
             "| predictor | JS divergence | Bhattacharyya | JS minus the mean predictor's | gap closed |",
             "|---|---|---|---|---|",
@@ -360,8 +361,8 @@ def folds_with_speakers(
     fewest = min(len(np.unique(speakers[train])) for train, _ in folds)
     if not 1 <= validation_speakers < fewest:
         raise ValueError(
-            f"validation_speakers={validation_speakers} does not fit: the other folds have {fewest} speakers, and at least "
-            f"one must be left to train on. Mend: a number from 1 to {fewest - 1}."
+            f"validation_speakers={validation_speakers} does not fit: the other folds have {fewest} speakers, and at "
+            f"least one must be left to train on. Mend: a number from 1 to {fewest - 1}."
         )
     return folds, speakers
 

@@ -25,7 +25,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
 def reliability_curve(
     predictions: ArrayLike, targets: ArrayLike, num_bins: int = 10
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean prediction, mean human share (NaN where empty) and count of each bin of predicted probability, (num_bins,) each.
+    """Mean prediction, mean human share (NaN where empty) and count, (num_bins,) each, by predicted probability.
 
     Example:
         >>> mean, share, count = reliability_curve([0.1, 0.2, 0.9], [0.0, 0.4, 1.0], num_bins=2)
@@ -55,7 +55,7 @@ def reliability_plot(
     notes: Sequence[str] = (),
     num_bins: int = 10,
 ) -> Figure:
-    """Reliability diagram for soft labels: mean human share by predicted probability, pooled and by emotion, with counts.
+    """Reliability diagram for soft labels: human share by predicted probability, pooled and by emotion, with counts.
 
     Where a prediction says 0.3, three tenths of the votes should be for that emotion.
 

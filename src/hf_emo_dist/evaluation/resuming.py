@@ -1,4 +1,4 @@
-"""Training and predicting that is done once: a folder a model, its predictions, and the settings they were made with."""
+"""Training and predicting that is done once: a folder a model, its predictions, and the settings behind them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NOT_LEARNT_PREFIXES = ("logging_", "log_", "dataloader_", "hub_")
 
 
 def parse_recipe(words: Sequence[str], output: str | Path) -> tuple[Any, Any]:
-    """Recipe and training arguments from the words after `--`, as `hf-emo-dist train` takes them, for an output folder."""
+    """Recipe and training arguments from the words after `--`, which are those of `hf-emo-dist train`."""
     from ..training.fine_tuning import parse_config
 
     rest = [word for place, word in enumerate(words) if not (place == 0 and word == "--")]
@@ -63,7 +63,7 @@ def parse_recipe(words: Sequence[str], output: str | Path) -> tuple[Any, Any]:
 
 
 def backbone_stamp(name_or_path: str) -> str:
-    """A Hub id as it is; a local folder as a digest of its files' names, sizes and times, which change when it is written.
+    """A Hub id as it is; a local folder as a digest of its files' names, sizes and times, which a new write changes.
 
     Example:
         >>> backbone_stamp("Qwen/Qwen2-Audio-7B-Instruct")
@@ -104,14 +104,14 @@ def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
     )
     if changed:
         raise ValueError(
-            f"{file.parent} holds predictions of a run with other settings ({', '.join(changed)}). Mend: add --overwrite "
-            "to train again, or choose another output folder."
+            f"{file.parent} holds predictions of a run with other settings ({', '.join(changed)}). Mend: add "
+            "--overwrite to train again, or choose another output folder."
         )
     return True
 
 
 def read_predictions(file: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
-    """The predicted distributions (N, K) in a file that `write_predictions` wrote for just these rows, in their order."""
+    """The predicted distributions (N, K) in a file that `write_predictions` wrote for just these rows."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(file, columns=["id", "predicted_distribution"])

@@ -160,8 +160,8 @@ class EvaluationReport:
         if self.vote_source:
             lines += [f"Votes: {self.vote_source}", ""]
         lines += [
-            f"Scored on `{self.score_column}`: {where}{self.num_examples} utterances, {speakers}. JS divergence is base 2, "
-            "lower is better; brackets are 95 % bootstrap intervals over "
+            f"Scored on `{self.score_column}`: {where}{self.num_examples} utterances, {speakers}. JS divergence is "
+            "base 2, lower is better; brackets are 95 % bootstrap intervals over "
             f"{'speakers' if self.num_speakers else 'utterances'}.",
             "",
             "| predictor | JS divergence | Bhattacharyya | log-lik. a vote (nats) | accuracy | macro F1 |",

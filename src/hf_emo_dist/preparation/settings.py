@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..annotation.annotator import Annotator
-from ..annotation.run.jobs import RunSettings
 from ..augmentation.augment_splits import AugmentationArguments
 from ..votes import combine_votes
 
@@ -24,7 +23,7 @@ def _of(source: Callable[..., Any], name: str) -> Any:
 class PrepareSettings(AugmentationArguments):
     """What is prepared, who votes, how votes are combined, and how the training split is augmented.
 
-    Those that are not described here are arguments of `Annotator`, `RunSettings`, `combine_votes` and `AugmentationArguments`.
+    Those that are not described here are arguments of `Annotator`, `combine_votes` and `AugmentationArguments`.
 
     Attributes:
         dataset: Data set to prepare: a local Parquet folder or a Hub id.
@@ -56,15 +55,15 @@ class PrepareSettings(AugmentationArguments):
     use_transcript: bool = _of(Annotator, "use_transcript")
     annotate_splits: Sequence[str] = ("train",)
     ledger: str | None = _of(Annotator, "ledger")
-    concurrency: int = _of(RunSettings, "concurrency")
-    requests_per_minute: float | None = _of(RunSettings, "requests_per_minute")
-    tokens_per_minute: float | None = _of(RunSettings, "tokens_per_minute")
-    max_cost_usd: float | None = _of(RunSettings, "max_cost_usd")
-    max_tokens: int | None = _of(RunSettings, "max_tokens")
-    timeout_s: float = _of(RunSettings, "timeout_s")
-    max_tries: int = _of(RunSettings, "max_tries")
-    patience_s: float = _of(RunSettings, "patience_s")
-    retry_failed: bool | Sequence[str] = _of(RunSettings, "retry_failed")
+    concurrency: int = _of(Annotator, "concurrency")
+    requests_per_minute: float | None = _of(Annotator, "requests_per_minute")
+    tokens_per_minute: float | None = _of(Annotator, "tokens_per_minute")
+    max_cost_usd: float | None = _of(Annotator, "max_cost_usd")
+    max_tokens: int | None = _of(Annotator, "max_tokens")
+    timeout_s: float = _of(Annotator, "timeout_s")
+    max_tries: int = _of(Annotator, "max_tries")
+    patience_s: float = _of(Annotator, "patience_s")
+    retry_failed: bool | Sequence[str] = _of(Annotator, "retry_failed")
     allow_upload: bool = _of(Annotator, "allow_upload")
     pilot: int = 0
     dry_run: bool = False
@@ -93,29 +92,20 @@ class PrepareSettings(AugmentationArguments):
         Raises:
             ValueError: An option does not fit.
         """
-        from ..annotation.choice import make_backend
+        from ..annotation.backends import make_backend
         from ..annotation.types import FAILURES
 
         if self.backend == "none":
             return None
         retry = self.retry_failed
-        unknown = [] if isinstance(retry, bool) else [outcome for outcome in retry if outcome not in FAILURES]
-        if unknown or retry == []:
+        if not isinstance(retry, bool) and (not retry or set(retry) - set(FAILURES)):
             raise ValueError(
                 f"retry_failed={retry!r} is not known. Mend: retry_failed must be true, false, or some of {', '.join(FAILURES)}."
             )
-        options: dict[str, Any] = dict(self.backend_options or {})
-        try:
-            backend = make_backend(self.backend, self.preset, self.model, **options)
-        except TypeError as error:
-            raise ValueError(
-                f"backend_options does not fit the backend {self.backend!r}: {error}. Mend: name arguments that it has."
-            ) from error
         mirrored = {
             entry.name: getattr(self, entry.name)
             for entry in fields(self)
-            if entry.metadata.get("mirrors") in (Annotator, RunSettings) and entry.name not in ("backend", "retry_failed")
+            if entry.metadata.get("mirrors") is Annotator and entry.name != "backend"
         }
-        return Annotator(
-            backend, emotions=emotions, retry_failed=retry if isinstance(retry, bool) else tuple(retry), **mirrored
-        )
+        backend = make_backend(self.backend, self.model, self.preset, self.backend_options)
+        return Annotator(backend, emotions=emotions, **mirrored)

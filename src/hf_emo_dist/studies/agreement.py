@@ -31,7 +31,8 @@ def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Stud
     results = {name: _corpus(table, bootstrap) for name, table in data.tables.items()}
     told = data.facts()
     told["protocol"] = (
-        "agreement with a listener is the chance that one listener, drawn at random, gives the annotator's label; chance "
+        "agreement with a listener is the chance that one listener, drawn at random, gives the annotator's label; "
+        "chance "
         "is what the shares of labels alone would give, and kappa is the share of the way from chance to 1; strata are "
         "thirds of the entropy of the human votes; 95 % bootstrap intervals over speakers where known"
     )
@@ -46,8 +47,8 @@ def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Stud
     if any("annotators" in found for found in results.values()):
         caption = (
             "Left: agreement with one listener (a listener among the others, and each synthetic annotator), with 95 % "
-            "intervals. Right: what each focus adds beyond another annotation, by stratum; above 0 the pool is nearer to "
-            "the human votes with it."
+            "intervals. Right: what each focus adds beyond another annotation, by stratum; above 0 the pool is nearer "
+            "to the human votes with it."
         )
     study.plots = [Plot("agreement", _plot(results, study.notes), caption)]
     return study
@@ -158,7 +159,8 @@ def _synthetic_tables(name: str, found: dict[str, Any]) -> list[StudyTable]:
             f"Synthetic annotators with listeners: {name}",
             ["annotator", "annotations", "agree with a listener", "kappa", "minus one listener"],
             annotators,
-            "Last column: agreement with a listener, minus that of two listeners of the same row; above 0 the annotator "
+            "Last column: agreement with a listener, minus that of two listeners of the same row; above 0 the "
+            "annotator "
             "agrees with listeners better than they do with one another, as a sharp guess of the plurality does.",
         ),
         StudyTable(
@@ -166,8 +168,8 @@ def _synthetic_tables(name: str, found: dict[str, Any]) -> list[StudyTable]:
             ["focus", *found["strata"]],
             [[focus, *(interval_words(value) for value in by.values())] for focus, by in found["focus"].items()],
             "JS divergence of the pooled annotations to the human votes without the focus, minus that without as many "
-            "random annotations; above 0 the focus adds more than another annotation does. Intervals are not widened for "
-            "the number of foci: of twenty, one is expected to lie off 0 by chance.",
+            "random annotations; above 0 the focus adds more than another annotation does. Intervals are not widened "
+            "for the number of foci: of twenty, one is expected to lie off 0 by chance.",
         ),
         StudyTable(
             f"What synthetic votes add to half of the human votes: {name}",

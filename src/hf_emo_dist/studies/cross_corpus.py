@@ -109,11 +109,13 @@ def cross_corpus(
     models, trained = dict(model or {}), dict(train or {})
     if not models and not trained:
         raise ValueError(
-            "There is no model. Mend: --model NAME=CHECKPOINT, or --train NAME=DATA with -- and what hf-emo-dist train takes."
+            "There is no model. Mend: --model NAME=CHECKPOINT, or --train NAME=DATA with -- and what hf-emo-dist "
+            "train takes."
         )
     if set(models) & set(trained):
         raise ValueError(
-            f"{', '.join(sorted(set(models) & set(trained)))} names two models. Mend: another name in --model or --train."
+            f"{', '.join(sorted(set(models) & set(trained)))} names two models. Mend: another name in --model or "
+            "--train."
         )
     out, rows, tests, splits = Path(output), {}, {}, {}
     how = parse_recipe(recipe, out) if trained else None
@@ -172,8 +174,8 @@ def compare_corpora(
         "; map: " + ", ".join(f"{a} → {b or 'left out'}" for a, b in rules.items()) if rules else ""
     )
     told["protocol"] = (
-        "models and votes are brought to the common emotions; skill is the share of JS divergence saved over the mean of "
-        "the test set's own votes, which no model knows; 95 % bootstrap intervals over speakers where known"
+        "models and votes are brought to the common emotions; skill is the share of JS divergence saved over the mean "
+        "of the test set's own votes, which no model knows; 95 % bootstrap intervals over speakers where known"
     )
     told["seeds"] = f"seed {bootstrap.seed}; {bootstrap.num_resamples} resamples"
     every = [*notes, *(note for test in tests.values() for note in test.notes)]
@@ -202,8 +204,8 @@ def compare_corpora(
         Plot(
             "cross_corpus",
             _plot(results, study.notes),
-            "Left: JS divergence to the votes (lower is better). Right: unweighted average recall of the dominant class. "
-            "95 % intervals; grey: chance.",
+            "Left: JS divergence to the votes (lower is better). Right: unweighted average recall of the dominant "
+            "class. 95 % intervals; grey: chance.",
         )
     ]
     return study
@@ -222,8 +224,8 @@ def _score(
     kept = np.flatnonzero((counts.sum(axis=1) > 0) & (mass > 1e-9))
     if len(kept) < 2:
         raise ValueError(
-            f"{test.source}: fewer than 2 rows have a vote for any of {', '.join(common)}. Mend: give a label map such as "
-            "excited=happy, or choose another split."
+            f"{test.source}: fewer than 2 rows have a vote for any of {', '.join(common)}. Mend: give a label map "
+            "such as excited=happy, or choose another split."
         )
     target, p = counts[kept] / counts[kept].sum(axis=1, keepdims=True), p[kept] / mass[kept, None]
     groups = None if test.speakers is None else test.speakers[kept]
@@ -283,8 +285,8 @@ def _table(results: list[dict[str, Any]]) -> StudyTable:
             "predicted mass left out",
         ],
         rows,
-        "JS divergences of corpora with different numbers of votes cannot be compared; their distances to the floor, and "
-        "skills, can with care.",
+        "JS divergences of corpora with different numbers of votes cannot be compared; their distances to the floor, "
+        "and skills, can with care.",
     )
 
 
@@ -352,7 +354,7 @@ def _predicted(
 def _trained(
     name: str, opened: OpenedDataset, rows: Mapping[str, Any], out: Path, how: Any, overwrite: bool
 ) -> tuple[dict[str, CrossPrediction], set[str]]:
-    """Train on a corpus and predict all test sets at once, one below the other; also give the ids that were trained on."""
+    """Train on a corpus and predict all test sets at once; also give the ids that were trained on."""
     from datasets import concatenate_datasets
 
     recipe, training = copy.copy(how[0]), how[1]

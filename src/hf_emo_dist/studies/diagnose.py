@@ -26,7 +26,7 @@ __all__ = ["diagnose", "fitted_temperature", "swapped_predictions"]
 
 FloatArray = NDArray[np.float64]
 
-#: Change of the class mass under which augmentation is redundant, and divergence under which two predictions are the same.
+#: Change of the class mass under which augmentation is redundant; divergence under which predictions are the same.
 REDUNDANT, SAME = 0.02, 1e-4
 
 
@@ -94,8 +94,8 @@ def diagnose(
     ]
     told = data.facts()
     told["protocol"] = (
-        "each check's interval is a 95 % bootstrap interval over speakers where known; human votes are what is compared "
-        "with"
+        "each check's interval is a 95 % bootstrap interval over speakers where known; human votes are what is "
+        "compared with"
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
     study = Study("diagnose", "Signs of failure", told, data.notes())
@@ -187,8 +187,8 @@ def _complementarity(table: VoteTable, where: str, bootstrap: Bootstrap) -> Chec
         _judged(estimate, 0.0, good_above=True),
         f"{where}stratum '{strata.names[-1]}': JS to held-out human votes falls by {interval_words(estimate)} when "
         "synthetic votes are added",
-        "Below 0 synthetic votes hurt on ambiguous speech: give them less weight (synthetic_weight), or use them for the "
-        "clear utterances only.",
+        "Below 0 synthetic votes hurt on ambiguous speech: give them less weight (synthetic_weight), or use them for "
+        "the clear utterances only.",
         estimate,
     )
 
@@ -217,8 +217,8 @@ def _redundancy(training: Any, emotions: tuple[str, ...]) -> Check:
         name,
         "failure" if bad else "ok",
         measured,
-        "Rows that hardly move the balance, or repeat a few pairs, cost training time and can hurt: lower the target, or "
-        "leave augmentation out.",
+        "Rows that hardly move the balance, or repeat a few pairs, cost training time and can hurt: lower the target, "
+        "or leave augmentation out.",
     )
 
 
@@ -296,7 +296,8 @@ def _audio(table: VoteTable, predictions: FloatArray | None, swapped: FloatArray
     return Check(
         name,
         status,
-        f"with another row's audio predictions move by JS {moved:.4f} and score {interval_words(estimate, '+.4f')} worse",
+        f"with another row's audio predictions move by JS {moved:.4f} and score {interval_words(estimate, '+.4f')} "
+        "worse",
         "At 0 the answer comes from the text alone: check that input_features reach the model in training (the paper's "
         "released collator drops them), and train without transcripts.",
         estimate,
@@ -311,7 +312,7 @@ def swapped_predictions(
     batch_size: int = 8,
     device: str | None = None,
 ) -> FloatArray:
-    """Predictions of every row with another row's audio and its own text, the rows being rotated in a seeded random order."""
+    """Predictions of every row with another row's audio and its own text; rows rotate in a seeded random order."""
     from ..evaluation.checkpoint import open_model
     from ..modeling.prediction import predict_distributions
 
@@ -320,8 +321,8 @@ def swapped_predictions(
     network, processor = open_model(model, device)
     if set(network.config.emotions) != set(emotions):
         raise ValueError(
-            f"The model answers with {', '.join(network.config.emotions)}, the votes are for {', '.join(emotions)}. Mend: "
-            "choose data with the model's emotions, or name them with --emotions."
+            f"The model answers with {', '.join(network.config.emotions)}, the votes are for {', '.join(emotions)}. "
+            "Mend: choose data with the model's emotions, or name them with --emotions."
         )
     order = np.random.default_rng(seed).permutation(len(dataset))
     source = np.empty(len(dataset), dtype=np.int64)

@@ -121,7 +121,7 @@ class _Scoring:
     seed: int
 
     def rows_of(self, by: str | None, normalized: bool, half: int | None) -> ScoredRows:
-        """Strata, targets and predictors; with `half` strata come from that random half of the votes, targets from the other."""
+        """Strata, targets, predictors; with `half` strata come from that half of the votes, targets from the other."""
         rows, size = self.table, len(self.table.emotions)
         counts = first = rows.counts()
         if half is not None:
@@ -314,8 +314,8 @@ def _protocol(by: str | None, split: bool, num_halves: int, normalized: bool, tr
     )
     mean = "of the training split's human votes" if trained else "over the other speakers' rows"
     return (
-        f"{how}; {votes}; the mean predictor is the mean {mean}; human votes are what is scored against; 95 % bootstrap "
-        "intervals over speakers where known"
+        f"{how}; {votes}; the mean predictor is the mean {mean}; human votes are what is scored against; 95 % "
+        "bootstrap intervals over speakers where known"
     )
 
 
@@ -335,8 +335,8 @@ def _tables(strata: list[dict[str, Any]], predictors: list[str], main: str | Non
             "JS divergence (base 2, lower is better)",
             ["stratum", "rows", "entropy, bits", *predictors, "floor"],
             rows,
-            "The floor is what the true distribution would be expected to score against so few votes. Rows count once for "
-            "each split of their votes.",
+            "The floor is what the true distribution would be expected to score against so few votes. Rows count once "
+            "for each split of their votes.",
         )
     ]
     if main is not None:
@@ -353,8 +353,10 @@ def _tables(strata: list[dict[str, Any]], predictors: list[str], main: str | Non
                     ]
                     for stratum in strata
                 ],
-                "Skill is the share of the constant predictor's JS divergence that is saved: 0 is no better, 1 perfect. "
-                "JS alone is lower in ambiguous strata for any predictor near the middle, so compare skills across strata.",
+                "Skill is the share of the constant predictor's JS divergence that is saved: 0 is no better, 1 "
+                "perfect. "
+                "JS alone is lower in ambiguous strata for any predictor near the middle, so compare skills across "
+                "strata.",
             )
         )
     return tables

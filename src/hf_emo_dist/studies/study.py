@@ -1,4 +1,4 @@
-"""What every study hands over: findings, tables, plots and the facts behind them, as JSON, Markdown, PNG, PDF and HTML."""
+"""What every study hands over: findings, tables, plots and facts, as JSON, Markdown, PNG, PDF and one HTML page."""
 
 from __future__ import annotations
 
@@ -156,7 +156,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .8rem; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 .warning { border-left: .3rem solid #d55e00; background: #fdf3ec; padding: .6rem .9rem; font-weight: 600; }
-.findings { border-left: .3rem solid var(--mark); background: #eef5fa; padding: .4rem .9rem .4rem 2rem; margin: 1rem 0; }
+.findings { border-left: .3rem solid var(--mark); background: #eef5fa; padding: .4rem .9rem .4rem 2rem;
+  margin: 1rem 0; }
 .findings li { margin: .3rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }

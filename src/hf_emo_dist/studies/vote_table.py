@@ -1,4 +1,4 @@
-"""The votes of one or several corpora as the studies need them: whole votes in their order, who spoke, who annotated."""
+"""The votes of corpora as the studies need them: whole votes in their order, who spoke, who annotated."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class VoteTable:
     Attributes:
         ids: N ids.
         emotions: K labels.
-        votes: (N, m) indices of the emotions of the human votes in the order in which they stand, -1 where a row has fewer.
+        votes: (N, m) indices of the emotions of the human votes in the order in which they stand, -1 where a row has
+            fewer.
         synthetic: (N, m) the same of the synthetic votes, or `None`.
         annotations: Who gave the synthetic ones, or `None`.
         columns: Other columns with one value a row, such as ``speaker``.
@@ -158,7 +159,8 @@ def shuffle_votes(labels: Labels, ids: Sequence[str], seed: int, subset: int = 0
 
 
 def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's output function, by which counters become random bits (Steele et al. 2014, doi:10.1145/2714064.2660195)."""
+    # SplitMix64's output function, by which counters become random bits (Steele, Lea and Flood 2014,
+    # doi:10.1145/2714064.2660195)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))

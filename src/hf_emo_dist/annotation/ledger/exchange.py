@@ -53,7 +53,7 @@ def line_of(reply_id: str, record: Record) -> str:
 
 
 def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
-    """Adds replies to a file and waits until they are on the disk."""
+    """Add replies to a file and wait until they are on the disk."""
     # the line break in front ends a line that a full disk cut off before
     data = "".join(f"\n{line_of(*reply)}" for reply in replies) + "\n"
     while True:
@@ -84,7 +84,7 @@ def read_lines(path: Path) -> tuple[list[tuple[str, Row]], int]:
 
 
 def rescue(ledger: Path, token: str, replies: Sequence[tuple[str, Record]], reason: str) -> LedgerError:
-    """Writes replies that the ledger did not take to another place; the error that tells of it."""
+    """Write replies that the ledger did not take to another place; the error that tells of it."""
     count = f"{len(replies)} {'reply' if len(replies) == 1 else 'replies'}"
     host = re.sub(r"[^A-Za-z0-9_-]+", "_", socket.gethostname())
     beside = ledger.with_name(f"{ledger.name}.{host}-{os.getpid()}-{token}.part.jsonl")  # no other process writes it

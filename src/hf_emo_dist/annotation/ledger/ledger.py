@@ -144,7 +144,7 @@ class Ledger:
 
     # ---- asking
     def reserve(self, claims: Sequence[Claim], limits: Limits | None = None, lease_s: float = 600.0) -> Reservation:
-        """Asks, in one transaction, which of these requests the caller is to send.
+        """Ask, in one transaction, which of these requests the caller is to send.
 
         In the order of the claims: what is stored is handed back (a failure too, unless `retry`); what is leased by
         someone else, or by the caller already, is busy; when spending, reservations and the claim would pass the cap,
@@ -180,7 +180,7 @@ class Ledger:
         return result
 
     def store(self, records: Sequence[Record]) -> None:
-        """Writes replies, in one transaction that is on the disk when this returns; drops their leases.
+        """Write replies, in one transaction that is on the disk when this returns; drop their leases.
 
         Raises:
             LedgerError: The ledger did not take them. They are then in the error's `rescue_file` (or, if even that
@@ -202,25 +202,25 @@ class Ledger:
             raise exchange.rescue(self.path, self._owner.token, replies, str(error).partition(" Mend:")[0]) from error
 
     def release(self, keys: Sequence[str]) -> None:
-        """Gives leases back without a reply."""
+        """Give leases back without a reply."""
         if keys:
             with self._transaction() as connection:
                 limiting.release(connection, self._owner, keys)
 
     def extend(self, keys: Sequence[str], lease_s: float) -> None:
-        """Lets the caller's leases on these keys run for `lease_s` seconds from now; those that ran out stay so."""
+        """Let the caller's leases on these keys run for `lease_s` seconds from now; those that ran out stay so."""
         if keys:
             with self._transaction() as connection:
                 limiting.extend(connection, self._owner, keys, self._clock(), lease_s)
 
     def pause(self, scope: str, seconds: float) -> None:
-        """Grants nobody anything in this scope for so long: after the server said that the rate is too high."""
+        """Grant nobody anything in this scope for so long: after the server said that the rate is too high."""
         with self._transaction() as connection:
             now = self._clock()
             limiting.pause(connection, scope, now + seconds, now)
 
     def admit(self, limits: Limits, tokens: int = 0) -> float:
-        """Counts one more request of a lease that is held, such as a repetition, against the rates.
+        """Count one more request of a lease that is held, such as a repetition, against the rates.
 
         Returns:
             0 if it may be sent now, else the seconds to wait before asking again; nothing was counted then.
@@ -250,7 +250,7 @@ class Ledger:
         return concatenate_datasets(parts) if parts else Dataset.from_dict(exchange.dataset_rows([]), features)
 
     def import_dataset(self, dataset: datasets.Dataset | datasets.IterableDataset) -> int:
-        """Adds replies from a data set in long form, as `to_dataset` gives it; how many were new.
+        """Add replies from a data set in long form, as `to_dataset` gives it; how many were new.
 
         A reply that is in the ledger already is passed over, known by its `reply_id`, or by all its content where it
         has none. A new one counts towards spending. Of several ok replies under one key the one that was stored first
@@ -262,7 +262,7 @@ class Ledger:
         return sum(self._add(batch) for batch in exchange.rows_of_dataset(dataset))
 
     def merge(self, other: str | os.PathLike[str]) -> int:
-        """Adds the replies of another ledger, or of a rescue file (``.part.jsonl``); how many were new.
+        """Add the replies of another ledger, or of a rescue file (``.part.jsonl``); how many were new.
 
         The same rules hold as for `import_dataset`, so that no order of merging changes what counts.
 
@@ -288,7 +288,7 @@ class Ledger:
 
     # ---- closing
     def close(self) -> None:
-        """Gives back the leases that this object holds, and closes the file."""
+        """Give back the leases that this object holds, and close the file."""
         if self._closed:
             return
         with contextlib.suppress(LedgerError):
@@ -331,7 +331,7 @@ class Ledger:
             return rows.insert(connection, entries)
 
     def _take_in_rescued(self) -> None:
-        """Takes in what processes left beside the ledger because it did not take it then."""
+        """Take in what processes left beside the ledger because it did not take it then."""
         for file in exchange.rescue_files(self.path):
             taken = file
             try:

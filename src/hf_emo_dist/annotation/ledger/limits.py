@@ -118,7 +118,7 @@ class Spending:
 
 @lru_cache(maxsize=1)
 def this_host() -> str:
-    """Names the processes among which a process id means something: of this machine since it started, or container."""
+    """Name the processes among which a process id means something: of this machine since it started, or container."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
@@ -207,13 +207,13 @@ class Rates:
         return max(self.paused_until - self.now, self.requests.wait(1), self.tokens.wait(tokens), 0.0)
 
     def take(self, tokens: int) -> None:
-        """Counts one request."""
+        """Count one request."""
         self.requests.take(1)
         self.tokens.take(tokens)
         self.changed = True
 
     def save(self) -> None:
-        """Writes the state back if a request was counted."""
+        """Write the state back if a request was counted."""
         limited = self.requests.per_minute is not None or self.tokens.per_minute is not None
         if self.changed and limited:
             self.connection.execute(
@@ -225,7 +225,7 @@ class Rates:
 def reserve(
     connection: sqlite3.Connection, claims: Sequence[Claim], limits: Limits, owner: Owner, now: float, lease_s: float
 ) -> Reservation:
-    """Decides about claims, in their order, and writes the leases. To be called inside a write transaction."""
+    """Decide about claims, in their order, and write the leases. To be called inside a write transaction."""
     result = Reservation()
     stored = lookup(connection, [claim.key for claim in claims])
     connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
@@ -286,7 +286,7 @@ def _over(limits: Limits, claim: Claim, cost: float, tokens: int) -> bool:
 
 
 def free_dead(connection: sqlite3.Connection, owner: Owner) -> int:
-    """Drops the leases of processes of this host that are no more; how many."""
+    """Drop the leases of processes of this host that are no more; how many."""
     freed = 0
     for pid, started in connection.execute(
         "SELECT DISTINCT pid, started FROM leases WHERE host = ?", (owner.host,)
@@ -310,7 +310,7 @@ def spending(connection: sqlite3.Connection, now: float) -> Spending:
 
 
 def settle(connection: sqlite3.Connection, owner: Owner, used: dict[str, int]) -> None:
-    """Drops the owner's leases on keys whose replies came; tokens that were reserved in excess go back to the rates."""
+    """Drop the owner's leases on keys whose replies came; tokens that were reserved in excess go back to the rates."""
     back: dict[str, int] = {}
     condition, value = among(list(used))
     for key, scope, tokens in connection.execute(
@@ -324,13 +324,13 @@ def settle(connection: sqlite3.Connection, owner: Owner, used: dict[str, int]) -
 
 
 def release(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str]) -> None:
-    """Drops the owner's leases on these keys."""
+    """Drop the owner's leases on these keys."""
     condition, value = among(keys)
     connection.execute(f"DELETE FROM leases WHERE owner = ? AND {condition}", (owner.token, value))
 
 
 def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], now: float, lease_s: float) -> None:
-    """Lets those of the owner's leases on these keys that still run do so for `lease_s` seconds from now."""
+    """Let those of the owner's leases on these keys that still run do so for `lease_s` seconds from now."""
     condition, value = among(keys)
     connection.execute(
         f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
@@ -339,7 +339,7 @@ def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], no
 
 
 def pause(connection: sqlite3.Connection, scope: str, until: float, now: float) -> None:
-    """Grants nobody anything in a scope before `until`. An earlier pause that lasts longer stays."""
+    """Grant nobody anything in a scope before `until`. An earlier pause that lasts longer stays."""
     connection.execute(
         """INSERT INTO rates VALUES (?, NULL, NULL, ?, ?)
            ON CONFLICT (scope) DO UPDATE SET paused_until = MAX(paused_until, excluded.paused_until)""",

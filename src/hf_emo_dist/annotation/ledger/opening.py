@@ -40,7 +40,7 @@ NETWORK_FILE_SYSTEMS = (
 
 # ---- what the place can do
 def check_place(path: Path) -> None:
-    """Raises `LedgerError` if a ledger cannot live at `path`; makes its folder if that is missing."""
+    """Raise `LedgerError` if a ledger cannot live at `path`; make its folder if that is missing."""
     folder = path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def check_place(path: Path) -> None:
 
 
 def check_space(path: Path, least: int) -> None:
-    """Raises `LedgerError` if the disk has less than so many bytes left."""
+    """Raise `LedgerError` if the disk has less than so many bytes left."""
     free = shutil.disk_usage(path.parent).free
     if free < least:
         raise LedgerError(
@@ -219,7 +219,7 @@ class Database:
         return self._connection
 
     def disconnect(self) -> None:
-        """Closes the connection; the next use opens another."""
+        """Close the connection; the next use opens another."""
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None and self._process == os.getpid():

@@ -127,7 +127,7 @@ def attempts(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, l
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newest: bool = False) -> int:
-    """Adds replies, numbers the attempts of their keys anew, marks which one counts, and adds to the totals.
+    """Add replies, number the attempts of their keys anew, mark which one counts, and add to the totals.
 
     Attempts are numbered in the order of `reply_id`. The first one that is ok counts; where none is, the last. So the
     outcome is the same in whatever order ledgers are merged. To be called inside a write transaction.

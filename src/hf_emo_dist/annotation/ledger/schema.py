@@ -117,7 +117,7 @@ def new_id(microseconds: int) -> str:
 
 
 def install(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> None:
-    """Makes the tables of a new file. To be called inside a write transaction."""
+    """Make the tables of a new file. To be called inside a write transaction."""
     if not check_owner(connection, path):
         for statement in _NEW_FILE:
             connection.execute(statement)

@@ -133,6 +133,6 @@ class Run:
         return text
 
     def count(self, record: Record, row_id: str, fresh: bool) -> None:
-        """Counts and shows a reply."""
+        """Count and show a reply."""
         self.report.count(record, row_id, fresh)
         self.progress.show(self.report)

@@ -33,16 +33,16 @@ class Keeper:
         self._problem: LedgerError | None = None
 
     def start(self) -> None:
-        """Begins to store and to prolong, in the running event loop."""
+        """Begin to store and to prolong, in the running event loop."""
         self._tasks = [asyncio.create_task(self._save()), asyncio.create_task(self._prolong())]
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Runs a function of the ledger in its thread."""
+        """Run a function of the ledger in its thread."""
         # Shielded: a transaction that has begun ends, and its outcome is known.
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function, *args))
 
     async def reserve(self, claims: Sequence[Claim]) -> Reservation:
-        """Asks for leases, see `Ledger.reserve`."""
+        """Ask for leases, see `Ledger.reserve`."""
 
         def reserve() -> Reservation:
             got = self._ledger.reserve(claims, self._limits, LEASE_S)
@@ -52,14 +52,14 @@ class Keeper:
         return await self.call(reserve)
 
     async def store(self, record: Record) -> None:
-        """Returns when the record is on disk, or raises why not. Records that wait together are written together."""
+        """Return when the record is on disk, or raise why not. Records that wait together are written together."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unsaved.append((record, done))
         self._some.set()
         await done
 
     async def close(self) -> None:
-        """Stores what is left, gives leases back and ends the thread."""
+        """Store what is left, give leases back and end the thread."""
         self._closing = True
         self._some.set()
         saver, prolonger = self._tasks

@@ -39,7 +39,7 @@ class Channel(Generic[T]):
         return self.closed and not self._items
 
     async def put(self, item: T) -> bool:
-        """Waits for room and adds an item; False where the channel is closed."""
+        """Wait for room and add an item; False where the channel is closed."""
         while len(self._items) >= self.size and not self.closed:
             self._room.clear()
             await self._room.wait()
@@ -50,14 +50,14 @@ class Channel(Generic[T]):
         return True
 
     async def room(self, places: int) -> int:
-        """Waits until there are so many places free, and tells how many are; 0 where the channel is closed."""
+        """Wait until there are so many places free, and tell how many are; 0 where the channel is closed."""
         while self.size - len(self._items) < places and not self.closed:
             self._room.clear()
             await self._room.wait()
         return 0 if self.closed else self.size - len(self._items)
 
     async def get(self) -> T | None:
-        """Waits for an item and takes it; None where the channel is closed and empty."""
+        """Wait for an item and take it; None where the channel is closed and empty."""
         while not self._items:
             if self.closed:
                 return None
@@ -67,7 +67,7 @@ class Channel(Generic[T]):
         return self._items.popleft()
 
     def close(self) -> None:
-        """Lets nothing in any more."""
+        """Let nothing in any more."""
         self.closed = True
         self._some.set()
         self._room.set()
@@ -83,7 +83,7 @@ class Stop:
         self._event = asyncio.Event()
 
     def __call__(self, reason: str, mend: str = "") -> None:
-        """Stops the run. The first reason counts."""
+        """Stop the run. The first reason counts."""
         if self.reason is not None:
             return
         self.reason, self.mend = reason, mend
@@ -95,7 +95,7 @@ class Stop:
         return self.reason is not None
 
     async def sleep(self, seconds: float) -> None:
-        """Sleeps, but not longer than until the run stops."""
+        """Sleep, but not longer than until the run stops."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -123,7 +123,7 @@ class LoopThread:
             return self._loop
 
     def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: Callable[[], None] | None = None) -> T:
-        """Runs a coroutine to its end and returns its result.
+        """Run a coroutine to its end and return its result.
 
         The first Ctrl-C calls `on_interrupt` and goes on waiting; the second one (the first, where there is no
         `on_interrupt`) cancels, waits until that is done and raises KeyboardInterrupt; a third one waits no longer.
@@ -160,7 +160,7 @@ class LoopThread:
             raise KeyboardInterrupt from None
 
     def close(self, last: Callable[[], Coroutine[Any, Any, Any]] | None = None, timeout_s: float = 10.0) -> None:
-        """Runs a last coroutine and ends the loop, where there is one; the next use starts another."""
+        """Run a last coroutine and end the loop, where there is one; the next use starts another."""
         with self._lock:
             loop, thread = (self._loop, self._thread) if self._pid == os.getpid() else (None, None)
             self._loop = self._thread = None

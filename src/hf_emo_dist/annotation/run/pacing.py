@@ -37,7 +37,7 @@ class Pacing:
     # --- what happened
 
     def replied(self) -> None:
-        """Notes a reply."""
+        """Note a reply."""
         self.last_reply, self._trouble_since, self._refusals = self.clock(), None, 0
         self.given_up.clear()
         # one more request at once after as many replies as are allowed now
@@ -45,7 +45,7 @@ class Pacing:
         self._wake()
 
     def refused(self, asked_s: float | None, sent: float) -> float:
-        """Notes an answer 429 to a request of `sent`; for so many seconds nobody sends, then half as many at once."""
+        """Note an answer 429 to a request of `sent`; for so many seconds nobody sends, then half as many at once."""
         self.failed()
         # Requests that were in flight together are refused together: that is one sign, not many.
         if sent >= self._last_cut:
@@ -56,7 +56,7 @@ class Pacing:
         return wait_s
 
     def failed(self) -> None:
-        """Notes that a request got no reply."""
+        """Note that a request got no reply."""
         if self._trouble_since is None:
             self._trouble_since = self.clock()
 
@@ -80,7 +80,7 @@ class Pacing:
     # --- the gate
 
     async def enter(self) -> bool:
-        """Waits until one more request may be in flight; False where nothing may be sent any more."""
+        """Wait until one more request may be in flight; False where nothing may be sent any more."""
         if self._closed:
             return False
         if not self._waiters and self._open():
@@ -97,12 +97,12 @@ class Pacing:
             raise
 
     def leave(self) -> None:
-        """Notes that a request is not in flight any more."""
+        """Note that a request is not in flight any more."""
         self.in_flight -= 1
         self._wake()
 
     def close(self) -> None:
-        """Lets nobody in any more."""
+        """Let nobody in any more."""
         self._closed = True
         self._wake()
 

@@ -59,7 +59,7 @@ class RunReport:
         return self.stop_reason is None
 
     def count(self, record: Record, row_id: str, fresh: bool) -> None:
-        """Adds one reply."""
+        """Add one reply."""
         if record.outcome != OK:
             self.failures[record.outcome].append(row_id)
         elif fresh:
@@ -137,7 +137,7 @@ class Progress:
             self._bar = tqdm(total=total, desc="Annotating", unit="vote", leave=leave, mininterval=0.5, smoothing=0.05)
 
     def show(self, report: RunReport, advance: int = 1) -> None:
-        """Draws what the report counts now, `advance` votes further."""
+        """Draw what the report counts now, `advance` votes further."""
         if self._bar is None:
             return
         # Building the figures costs more than a vote does: only when the bar is drawn anyway.

@@ -53,12 +53,12 @@ class Runner:
         self._sender = Sender(run, self._keeper, self._stop)
 
     def request_stop(self) -> None:
-        """Sends nothing new and finishes what is in flight (Ctrl-C). To be called in the event loop."""
+        """Send nothing new and finish what is in flight (Ctrl-C). To be called in the event loop."""
         logger.warning("Stopping when the requests in flight are answered. Ctrl-C again drops them.")
         self._stop("it was interrupted.")
 
     async def run(self, groups: Iterator[Sequence[Job]]) -> None:
-        """Goes through the jobs, a group at a time, until all are in the ledger or the run must stop.
+        """Go through the jobs, a group at a time, until all are in the ledger or the run must stop.
 
         Raises:
             LedgerError: A reply could not be stored (the error names the file that it was saved to instead).
@@ -178,7 +178,7 @@ class Runner:
         self._ready.close()
 
     async def _look_at(self, busy: deque[Job]) -> None:
-        """Takes out those whose replies have come."""
+        """Take out those whose replies have come."""
         found = await self._keeper.call(self._run.ledger.lookup, [job.key for job in busy])
         for _ in range(len(busy)):
             job = busy.popleft()
@@ -189,7 +189,7 @@ class Runner:
                 self._settle(job, record, fresh=False)
 
     async def _wait_for_money(self, exhausted: bool) -> None:
-        """Waits until a request in flight, of whatever process, has cost what it cost; stops when that cannot help."""
+        """Wait until a request in flight, of whatever process, has cost what it cost; stop when that cannot help."""
         if not exhausted:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), _POLL_S)
@@ -214,7 +214,7 @@ class Runner:
                 self._settled.set()
 
     def _settle(self, job: Job, record: Record, fresh: bool) -> None:
-        """Counts a job whose reply is in the ledger, and the rows with the same clip."""
+        """Count a job whose reply is in the ledger, and the rows with the same clip."""
         del self._wanted[job.key]
         if record.outcome != OK:
             self._failed.add(job.key)

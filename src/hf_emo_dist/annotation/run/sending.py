@@ -43,7 +43,7 @@ class Sender:
         self._any_taken = False
 
     async def record_for(self, job: Job) -> Record | None:
-        """Asks until there is a reply or the request is given up; None where the run stops before."""
+        """Ask until there is a reply or the request is given up; None where the run stops before."""
         tries = failures = 0
         failed_at = time.monotonic()
         while await self._may_send(job, repeated=tries > 0):
@@ -72,7 +72,7 @@ class Sender:
         return None
 
     async def _may_send(self, job: Job, repeated: bool) -> bool:
-        """Waits until a request may be sent; False where nothing is sent any more."""
+        """Wait until a request may be sent; False where nothing is sent any more."""
         run = self.run
         # A first try was counted against the rates with its lease.
         if repeated and (run.settings.requests_per_minute or run.settings.tokens_per_minute):
@@ -101,7 +101,7 @@ class Sender:
             return TransientError("server", f"{type(error).__name__}: {error}")
 
     def _note(self, outcome: Answer | TransientError | FatalError, sent: float, failures: int) -> float:
-        """Draws the consequences for all requests; returns the seconds until this one may be sent again."""
+        """Draw the consequences for all requests; return the seconds until this one may be sent again."""
         if isinstance(outcome, Answer):
             self._pacing.replied()
             return 0.0
@@ -116,7 +116,7 @@ class Sender:
         return max(self._pacing.backoff(failures), min(outcome.retry_after or 0.0, self.run.settings.patience_s))
 
     async def _gives_up(self, job: Job, problem: TransientError, wait_s: float, alive: bool, failures: int) -> bool:
-        """Waits until a request that got no reply may be sent again, or gives it up."""
+        """Wait until a request that got no reply may be sent again, or give it up."""
         run = self.run
         detail, patience_s = run.clean(str(problem)) or problem.kind, run.settings.patience_s
         if problem.kind == "rate_limit":

@@ -129,7 +129,8 @@ def ablation(
         "emotions": ", ".join(emotions),
         "backbone": Path(str(parsed.backbone)).name,
         "protocol": "every cell is scored on the human votes of the same test rows; figures are means over seeds; 95 % "
-        "bootstrap intervals over speakers where known, of the mean over seeds; p-values flip the signs of whole speakers",
+        "bootstrap intervals over speakers where known, of the mean over seeds; p-values flip the signs of whole "
+        "speakers",
         "seeds": f"training {', '.join(map(str, seeds))}; bootstrap {seed}; {num_resamples} resamples",
     }
     cells = cell_scores(predictions, references, speakers, bootstrap)
@@ -146,14 +147,17 @@ def ablation(
     told, study.results["paper_protocol"] = paper_table(predictions, own_labels, emotions)
     study.tables = [honest_table(cells, floor, named), told]
     study.findings = findings(cells)
-    caption = "JS divergence to the human votes, mean over seeds, with 95 % intervals over speakers; small marks: single seeds."
+    caption = (
+        "JS divergence to the human votes, mean over seeds, with 95 % intervals over speakers; small marks: single "
+        "seeds."
+    )
     study.plots = [Plot("ablation", ablation_plot(cells, notes, named), caption)]
     return study
 
 
 @dataclass(frozen=True)
 class Part:
-    """One division of the rows, of which cross-validation has one a fold: a suffix for its cells, and places of rows."""
+    """One division of the rows (cross-validation has one a fold): a suffix for its cells, and places of rows."""
 
     suffix: str
     train: np.ndarray
@@ -163,7 +167,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Division:
-    """All rows that take part, their divisions, the places of those that are scored (each once), and it all in words."""
+    """All rows that take part, their divisions, the places of those that are scored, each once, and all in words."""
 
     rows: Any
     parts: list[Part]

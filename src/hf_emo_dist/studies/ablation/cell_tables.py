@@ -149,7 +149,7 @@ def paper_table(
 
 
 def findings(cells: list[dict[str, Any]]) -> list[str]:
-    """The best cell, and what its interval and the sign flips, which few speakers do not bend, tell apart from the first."""
+    """The best cell, and what interval and sign flips, which few speakers do not bend, tell apart from the first."""
     best = min(cells, key=lambda cell: cell["js_divergence"]["value"])
     lines = [f"Lowest JS to the human votes: {_cell_name(best)}, {interval_words(best['js_divergence'])}."]
     for cell in cells[1:]:

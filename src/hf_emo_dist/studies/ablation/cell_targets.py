@@ -1,4 +1,4 @@
-"""Training targets from human, synthetic or combined votes, and the augmentation of the training rows, looked up when it is used."""
+"""Training targets from human, synthetic or combined votes, and the augmentation of the training rows."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def with_targets(dataset: Any, targets: Sequence[dict[str, float] | None], emoti
 
 
 def augmenter_of(augmentation: str | Augment, preset: str, backbone: Any) -> tuple[Augment, str]:
-    """An augmentation and its name in tables: DiME-Aug, a user's function, or one that is named as `module:function`."""
+    """An augmentation and its name in tables: DiME-Aug, or a user's function, as it is or as `module:function`."""
     if not isinstance(augmentation, str):
         return augmentation, getattr(augmentation, "__name__", "another augmentation")
     if augmentation == DIME_AUG:

@@ -66,7 +66,8 @@ class Curves:
         js: (M,) observed mean.
         correlation: (M,) Pearson; NaN where it is not defined, as for one vote, whose entropy is always 0.
         null_js, null_correlation: (R, M) of redrawn votes.
-        boot_js, boot_correlation: (B, M) of resampled rows (whole speakers where they are known) and, in random order, votes.
+        boot_js, boot_correlation: (B, M) of resampled rows (whole speakers where they are known) and, in random order,
+            votes.
     """
 
     n: NDArray[np.int64]
@@ -88,8 +89,8 @@ def saturation_curves(
 ) -> Curves:
     """The curves of votes (N, m), indices of emotions, -1 where a row has fewer; (seed, id) decides the subsets.
 
-    Each row has `max_votes` votes, and one more where the reference is held out; `human` are the reference's votes where
-    it is ``human``, `groups` N speakers, who are resampled as a whole.
+    Each row has `max_votes` votes, and one more where the reference is held out; `human` are the reference's votes
+    where it is ``human``, `groups` N speakers, who are resampled as a whole.
     """
     maker = _Maker(size, settings)
     order = np.argsort(np.asarray(ids, dtype=np.str_), kind="stable")
@@ -236,8 +237,8 @@ class CurveFit:
     def relative_point(self, share: float = 0.1) -> FloatArray:
         """First number of votes (real) at which the curve is within `share` of its range of the asymptote.
 
-        The range goes from one vote to the asymptote. For the exponential that is ``1 - ln(share) / c``; for ``a + b/n``
-        it is ``1 / share`` whatever the data: such a curve has no saturation point of its own.
+        The range goes from one vote to the asymptote. For the exponential that is ``1 - ln(share) / c``; for
+        ``a + b/n`` it is ``1 / share`` whatever the data: such a curve has no saturation point of its own.
         """
         return np.where(np.isnan(self.c), 1.0 / share, 1.0 - math.log(share) / self.c)
 
@@ -250,7 +251,7 @@ class CurveFit:
 
 
 def fit_hyperbola(n: ArrayLike, curves: ArrayLike) -> CurveFit:
-    """Least squares of ``a + b/n``, what the mean of n independent votes does to first order; curves are (M,) or (S, M).
+    """Least squares of ``a + b/n``, what the mean of n independent votes does to first order, to (M,) or (S, M).
 
     Example:
         >>> fit = fit_hyperbola([1, 2, 4], [[1.5, 1.0, 0.75]])

@@ -1,4 +1,4 @@
-"""How many votes does an utterance need? Distance to a reference by number of votes, over what independent draws give."""
+"""How many votes does an utterance need? Distance to a reference by number of votes, and what draws give."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def saturation(
     target: Reference = reference or ("human" if votes == "synthetic" else "held_out")
     if (target == "human") != (votes == "synthetic"):
         raise ValueError(
-            f"reference={target!r} does not go with {votes} votes. Mend: human for synthetic votes, held_out or full for "
-            "human ones."
+            f"reference={target!r} does not go with {votes} votes. Mend: human for synthetic votes, held_out or full "
+            "for human ones."
         )
     results: dict[str, Any] = {}
     tables = data.tables
@@ -257,8 +257,8 @@ def _findings(name: str, result: dict[str, Any]) -> list[str]:
         else:
             text += (
                 f"; independent draws saturate at {_votes(null)}, and the shapes are not told apart "
-                f"({p_words(found['p_value'])}): the curve shows the sampling of votes and is no evidence of a property "
-                "of the annotators."
+                f"({p_words(found['p_value'])}): the curve shows the sampling of votes and is no evidence of a "
+                "property of the annotators."
             )
         lines.append(text)
     return lines
@@ -306,9 +306,10 @@ def _table(results: dict[str, Any], measure: str) -> StudyTable:
             "fit error, exponential / a + b/n",
         ],
         rows,
-        "n is the first number of votes within 10 % of the fitted range, from one vote to the asymptote, of the asymptote "
-        "(the rule of arXiv 2601.14620). For a + b/n that is 10 whatever the data, so a distance to the asymptote in the "
-        "measure's own unit stands beside it. Fit errors are root mean squares.",
+        "n is the first number of votes within 10 % of the fitted range, from one vote to the asymptote, of the "
+        "asymptote "
+        "(the rule of arXiv 2601.14620). For a + b/n that is 10 whatever the data, so a distance to the asymptote in "
+        "the measure's own unit stands beside it. Fit errors are root mean squares.",
     )
 
 
