@@ -351,4 +351,4 @@ def test_what_is_no_checkpoint(hub, tmp_path, tiny_backbone):
     with pytest.raises(ValueError, match="qwen2_audio model, not one of this library"):
         push_model(tiny_backbone, "me/x")
     with pytest.raises(OSError, match=r"no \.safetensors"):
-        checkpoint_files(tmp_path)
+        checkpoint_files(tmp_path, readme="# Mine")

@@ -92,7 +92,7 @@ def checkpoint_files(
     folder: str | Path,
     *,
     base_model: str | None = None,
-    readme: str | None = None,
+    readme: str,
     extra: Mapping[str, Path] | None = None,
 ) -> list[UploadFile]:
     """Return the files of a checkpoint's folder that are uploaded, cleaned.
@@ -100,7 +100,7 @@ def checkpoint_files(
     Args:
         folder: Full, merged or adapter.
         base_model: Hub id that an adapter names as its backbone, instead of what it was trained from.
-        readme: Text of the card; by default the folder's own README.
+        readme: Text of the card.
         extra: Name → further file, such as scores that lie elsewhere.
 
     Raises:
@@ -108,7 +108,7 @@ def checkpoint_files(
         ValueError: An adapter's backbone is a local folder, which nobody else has.
 
     Example:
-        >>> checkpoint_files("runs/mini")  # doctest: +SKIP
+        >>> checkpoint_files("runs/mini", readme="# Mini")  # doctest: +SKIP
         [UploadFile(path_in_repo='config.json', size=2210), ...]
     """
     root = Path(folder)
@@ -127,11 +127,7 @@ def checkpoint_files(
         names = [name for name in names if name not in earlier and not name.startswith("model")]
     sources = {**{name: root / name for name in names}, **(extra or {})}
     files = [UploadFile(name, _content(name, path, base_model)) for name, path in sorted(sources.items())]
-    if readme is None and (root / "README.md").is_file():
-        readme = (root / "README.md").read_text(encoding="utf-8")
-    if readme is not None:
-        files.append(UploadFile("README.md", readme.encode()))
-    return files
+    return [*files, UploadFile("README.md", readme.encode())]
 
 
 def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:

@@ -234,7 +234,7 @@ def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             raise OSError(f"'{source}' holds no Parquet files. Mend: name a folder that hf-emo-dist annotate wrote.")
         return dict(load_dataset(str(path))), _about(path)
     if not path.is_file():
-        raise OSError(f"There is nothing at '{source}'. Mend: check the path.")
+        raise OSError(f"there is nothing at '{source}'. Mend: check the path.")
     if path.suffix == ".parquet":
         return dict(load_dataset("parquet", data_files=str(path))), {}
     if path.read_bytes()[:15] != b"SQLite format 3":

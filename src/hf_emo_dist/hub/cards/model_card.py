@@ -236,7 +236,7 @@ def _interval(values: Mapping[str, Any]) -> str:
 
 
 def _number_of(value: Any) -> str:
-    return str(value) if isinstance(value, int) else "-"
+    return str(value) if isinstance(value, int) else "-"  # anything else would not be escaped
 
 
 def _duration(seconds: float | None) -> str:

@@ -66,7 +66,9 @@ def is_edited(card: str) -> bool:
     text = _PEFT_LINES.sub("\n", card.replace("\r\n", "\n"))
     mark = _MARK.search(text)
     if mark is None:
-        return bool(_body(card)) and not _is_form(card)
+        # A form that peft or transformers wrote, and nobody filled in.
+        form = _UNFILLED in card and ("# Model Card for Model ID" in card or "generated automatically" in card)
+        return bool(_body(card)) and not form
     full, without = _digests(text[: mark.start()].rstrip() + "\n")
     from_peft = re.search(r"^library_name: peft$", card, flags=re.MULTILINE) is not None
     return full != mark[1] and not (from_peft and without == mark[2])
@@ -90,11 +92,6 @@ def _body(card: str) -> str:
 
     match = REGEX_YAML_BLOCK.search(card)
     return card[match.end() if match else 0 :].strip()
-
-
-def _is_form(card: str) -> bool:
-    """A card that peft or transformers wrote and nobody filled in."""
-    return _UNFILLED in card and ("# Model Card for Model ID" in card or "generated automatically" in card)
 
 
 def _digests(text: str) -> tuple[str, str]:
