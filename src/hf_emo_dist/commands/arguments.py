@@ -333,8 +333,16 @@ def _documented(target: Any) -> dict[str, str]:
         for names, text in re.findall(
             r"^ {4}\**(\w[\w, *]*):[ ]+(.*(?:\n {5,}.*)*)", section[1] if section else "", re.M
         ):
-            found |= dict.fromkeys((name.strip(" *") for name in names.split(",")), text)
+            for name in (name.strip(" *") for name in names.split(",")):
+                other = re.match(r"[Aa]s for `(\w+)`", text)
+                found[name] = _documented(_beside(owner, other[1])).get(name, text) if other else text
     return found
+
+
+def _beside(target: Any, name: str) -> Any:
+    """What a docstring refers to: something in the same module, or in its room."""
+    module = sys.modules[target.__module__]
+    return getattr(module, name, None) or getattr(sys.modules[target.__module__.rpartition(".")[0]], name)
 
 
 def _one_line(text: str) -> str:

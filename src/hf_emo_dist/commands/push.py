@@ -14,7 +14,7 @@ KINDS = {
     "model": "a checkpoint with its processor and card",
     "votes": "votes from a ledger or a data set: no recordings, and no transcripts or replies unless asked (private)",
     "dataset": "a whole prepared data set with its recordings (private)",
-    "metric": "an evaluate module as a Space that works without this package",
+    "metric": "an evaluate module as a Space; js_divergence and others come with this package",
 }
 
 

@@ -130,7 +130,7 @@ def write_corpus(
     """
     from ..data.summary import describe_dataset
     from ..data.writing import write_dataset
-    from ..hub.push_folder import check_push, push_folder
+    from ..hub.push_data import check_push, push_dataset
 
     reader = find_reader(kind)
     info = reader.info
@@ -171,7 +171,9 @@ def write_corpus(
     finally:
         shutil.rmtree(cache, ignore_errors=True)
     if push_to_hub:
-        _print(f"Uploaded to {push_folder(folder, push_to_hub, private=not public, restricted=info.restricted)}")
+        # A restricted corpus goes to private repositories only: there is no --public for it, and `push_dataset` looks.
+        pushed = push_dataset(folder, push_to_hub, private=not public, allow_restricted=True)
+        _print(f"Uploaded to {pushed.url}")
 
 
 def _description(info: CorpusInfo, given: Mapping[str, Any]) -> str:
