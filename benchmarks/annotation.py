@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,16 +177,19 @@ def main() -> None:
 
 def fill(annotator: Annotator, dataset: Any) -> None:
     """Puts a vote for each request into the ledger without asking anybody."""
-    from hf_emo_dist.annotation.run.jobs import reading_of, record_of
     from hf_emo_dist.annotation.run.run_report import RunReport
-    from hf_emo_dist.annotation.types import Answer, Usage
 
-    answer = Answer("happy", model_version=annotator.backend.model, usage=Usage(196, 96, 40, 3), settings={"t": 1.0})
+    backend = annotator.backend
+    reply = Record(
+        "key", "ok", label="happy", text="happy", backend=backend.name, endpoint=backend.endpoint, model=backend.model,
+        model_version=backend.model, plan=annotator.plan, settings={"t": 1.0}, prompt_tokens=196, audio_tokens=96,
+        thinking_tokens=40, output_tokens=3, cost_usd=0.0002, latency_s=0.5, created="2026-01-01T00:00:00.000+00:00",
+    )  # fmt: skip
     records = []
     for row in annotator.utterances(dataset):
         for job in annotator.jobs(row, RunReport(), sends=False):
-            reading = reading_of(job, answer, annotator.backend.model, annotator.emotions, False, str)
-            records.append(record_of(job, annotator.backend, annotator.plan, reading, answer, 0.5, 1, str))
+            asked = {"audio": job.audio_hash, "request": job.request_hash, "prompt_version": job.prompt.version}
+            records.append(replace(reply, key=job.key, row_id=job.clip.row_id, **asked, **asdict(job.member)))
     annotator.ledger.store(records)
 
 

@@ -1,8 +1,8 @@
 """Mixing DiME-Aug: × real time on one core, and memory against the number of rows, against the paper's way.
 
-The paper's way is a neighbour query, two librosa loads, a linear mix and a written file a sample, in the same run. The floor is decoding both clips and encoding
-one, with nothing in between. Real time counts the seconds of mixed audio. Memory is that of processes of their own, without mapped
-files, on a data set on disk.
+The paper's way is a neighbour query, two librosa loads, a linear mix and a written file a sample, in the same run. The
+floor is decoding both clips and encoding one, with nothing in between. Real time counts the seconds of mixed audio.
+Memory is that of processes of their own, without mapped files, on a data set on disk.
 """
 
 import argparse
@@ -149,8 +149,10 @@ def main() -> None:
                 found = json.loads(run.stdout.splitlines()[-1])
                 speed = found["audio"] / found["seconds"]
                 print(
-                    f"  {mixing}, {number} rows: {speed:.0f} × real time (target 400: {'met' if speed >= 400 else 'MISSED'}), {speed / paper:.1f} × "
-                    f"the paper's way, {100 * speed / best:.0f} % of the floor; memory {found['peak']:.0f} MB, {found['before']:.0f} MB before"
+                    f"  {mixing}, {number} rows: {speed:.0f} × real time "
+                    f"(target 400: {'met' if speed >= 400 else 'MISSED'}), {speed / paper:.1f} × the paper's way, "
+                    f"{100 * speed / best:.0f} % of the floor; memory {found['peak']:.0f} MB, "
+                    f"{found['before']:.0f} MB before"
                 )
 
 

@@ -1,8 +1,9 @@
 """Planning DiME-Aug over many utterances: seconds, memory, recall, against the paper's way.
 
-The paper's way is a neighbour query a mixed sample (scikit-learn, k = 3, within the class), timed on some samples of the same data in the same run.
-The floor is the multiply-adds of an exact search at the rate of a large matrix product, measured in the same run. Each plan is made in a process of its own,
-so that its peak of memory is known. The data is made up: utterances are points in 12 dimensions around speakers, seen through 256 noisy features.
+The paper's way is a neighbour query a mixed sample (scikit-learn, k = 3, within the class), timed on some samples in
+the same run. The floor is the multiply-adds of an exact search at the rate of a large matrix product, measured in the
+same run. Each plan is made in a process of its own, so that its peak of memory is known. The data is made up:
+utterances are points in 12 dimensions around speakers, seen through 256 noisy features.
 """
 
 import argparse
@@ -152,8 +153,10 @@ def main() -> None:
         recall = "exact" if found["recall"] is None else f"{found['index']}, recall at k {found['recall']:.3f}"
         ratio = slow * found["rows_added"] / found["seconds"]
         print(
-            f"  {name}: {found['seconds']:.1f} s ({found['cpu_seconds']:.1f} CPU seconds) for {found['rows_added']} rows ({recall}); {ratio:.1f} × the paper's way; memory "
-            f"{found['peak_gb']:.2f} GB at most, {found['data_gb']:.2f} GB of it the data set before planning; {found['seconds'] / exact:.2f} × the floor"
+            f"  {name}: {found['seconds']:.1f} s ({found['cpu_seconds']:.1f} CPU seconds) for "
+            f"{found['rows_added']} rows ({recall}); {ratio:.1f} × the paper's way; memory "
+            f"{found['peak_gb']:.2f} GB at most, {found['data_gb']:.2f} GB of it the data set before planning; "
+            f"{found['seconds'] / exact:.2f} × the floor"
         )
 
 

@@ -50,6 +50,27 @@ def test_every_public_name_resolves_and_is_listed():
         hf_emo_dist.nonsense  # noqa: B018
 
 
+def test_public_names_are_about_thirty_and_none_stands_twice():
+    assert 25 <= len(hf_emo_dist.__all__) <= 36
+    assert len(set(hf_emo_dist.__all__)) == len(hf_emo_dist.__all__)
+    assert not set(hf_emo_dist._MOVED) & set(hf_emo_dist.__all__)
+
+
+@pytest.mark.parametrize("name", hf_emo_dist._MOVED)
+def test_a_name_of_0_1_says_where_it_is_now(name):
+    address = f"hf_emo_dist.{hf_emo_dist._MOVED[name]}"
+    with pytest.raises(ImportError, match=rf"hf_emo_dist\.{name} is now {address}\.{name}"):
+        exec(f"from hf_emo_dist import {name}")
+    exec(f"from {address} import {name}")
+
+
+def test_rooms_of_0_1_say_where_they_are_now():
+    with pytest.raises(ImportError, match=r"hf_emo_dist\.evaluation.*hf_emo_dist\.studies"):
+        import hf_emo_dist.reports  # noqa: F401
+    with pytest.raises(ImportError, match=r"corpora\.write_dataset is now hf_emo_dist\.data\.write_dataset"):
+        from hf_emo_dist.corpora import write_dataset  # noqa: F401
+
+
 AUTO = "from transformers import AutoConfig, AutoProcessor, AutoModelForAudioClassification\n"
 PIPELINES = (
     "from transformers.pipelines import PIPELINE_REGISTRY, pipeline\n"

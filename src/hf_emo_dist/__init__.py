@@ -11,90 +11,104 @@ from typing import Any
 from ._lazy import lazy_attributes
 from ._registration import register_when_transformers_loads
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
-# public name → the module that defines it
+# public name → the room that offers it, in the order of a user's way; everything else is reached through its room
 _PUBLIC = {
+    # votes and distributions
     "PAPER_EMOTIONS": "emotions",
     "combine_votes": "votes",
     "distributions_to_matrix": "votes",
-    "votes_to_distribution": "votes",
-    "compute_scores": "scores",
+    # data
     "load_audio": "audio",
     "check_audio": "audio",
-    "load_emotion_dataset": "data",
     "read_table": "corpora",
-    "read_iemocap": "corpora",
-    "read_msp_podcast": "corpora",
-    "read_cremad": "corpora",
-    "read_emozionalmente": "corpora",
-    "read_dusha": "corpora",
-    "read_ravdess": "corpora",
-    "read_emodb": "corpora",
-    "check_splits": "data",
-    "dominant_classes": "data",
     "simulate_corpus": "corpora",
-    "speaker_disjoint_split": "data",
-    "DiMEAug": "augmentation",
-    "MixPlan": "augmentation",
-    "WaveformPerturbation": "augmentation",
+    "load_emotion_dataset": "data",
     "write_dataset": "data",
-    "AnnotationIncomplete": "annotation",
-    "Annotator": "annotation",
-    "GeminiBackend": "annotation",
-    "Ledger": "annotation",
-    "OpenAIBackend": "annotation",
-    "PanelMember": "annotation",
-    "SimulatedBackend": "annotation",
+    "speaker_disjoint_split": "data",
+    "check_splits": "data",
+    # annotators
     "annotate_with_gemini": "annotation",
-    "prepare_dataset": "preparation",
-    "EmotionDistributionProcessor": "modeling",
-    "Qwen2AudioEmotionConfig": "modeling",
+    "Annotator": "annotation",
+    "AnnotationIncomplete": "annotation",
+    # balance
+    "DiMEAug": "augmentation",
+    # model and training
     "Qwen2AudioForEmotionDistribution": "modeling",
-    "audio_kwargs_for": "modeling",
-    "build_mini_backbone": "modeling",
-    "use_trimmed_audio_tower": "modeling",
+    "EmotionDistributionProcessor": "modeling",
     "predict_distributions": "modeling",
-    "EmotionDistributionCollator": "training",
     "EmotionDistributionTrainer": "training",
     "EmotionDistributionTrainingArguments": "training",
-    "emotion_lora_config": "training",
     "paper_lora_config": "training",
+    "emotion_lora_config": "training",
+    # figures
+    "compute_scores": "scores",
+    # Hub
     "load_emotion_model": "hub",
-    "push_dataset": "hub",
-    "push_metric": "hub",
     "push_model": "hub",
     "push_votes": "hub",
+    "push_dataset": "hub",
     "write_model_card": "hub",
 }
-_MODULES = (
+# names that stood here in 0.1 → where they are now
+_MOVED = {
+    "votes_to_distribution": "votes",
+    **dict.fromkeys(
+        (
+            "read_iemocap",
+            "read_msp_podcast",
+            "read_cremad",
+            "read_emozionalmente",
+            "read_dusha",
+            "read_ravdess",
+            "read_emodb",
+        ),
+        "corpora",
+    ),
+    "dominant_classes": "data",
+    **dict.fromkeys(
+        ("GeminiBackend", "OpenAIBackend", "SimulatedBackend", "PanelMember", "Ledger"),
+        "annotation",
+    ),
+    "prepare_dataset": "preparation",
+    "MixPlan": "augmentation",
+    "WaveformPerturbation": "augmentation",
+    **dict.fromkeys(
+        ("Qwen2AudioEmotionConfig", "audio_kwargs_for", "build_mini_backbone", "use_trimmed_audio_tower"),
+        "modeling",
+    ),
+    "EmotionDistributionCollator": "training",
+    "push_metric": "hub",
+}
+_ROOMS = (
     "annotation",
     "audio",
     "augmentation",
     "corpora",
     "data",
     "emotions",
+    "evaluation",
     "hub",
     "modeling",
     "preparation",
-    "evaluation",
-    "studies",
     "scores",
+    "studies",
     "training",
     "votes",
 )
 
 __all__ = ["scores", *_PUBLIC]
 
-_lazy = lazy_attributes(__name__, _PUBLIC)
+_lazy = lazy_attributes(__name__, _PUBLIC, moved={name: f"{__name__}.{room}.{name}" for name, room in _MOVED.items()})
 
 
 def __getattr__(name: str) -> Any:
-    return importlib.import_module(f".{name}", __name__) if name in _MODULES else _lazy(name)
+    return importlib.import_module(f".{name}", __name__) if name in _ROOMS else _lazy(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_MODULES, "__version__"})
+    return sorted({*__all__, *_ROOMS, "__version__"})
 
 
 register_when_transformers_loads()

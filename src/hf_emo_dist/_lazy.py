@@ -60,10 +60,18 @@ def need(module: str, what: str) -> Any:
         raise missing_extra(what, error) from error
 
 
-def lazy_attributes(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module `__getattr__` that imports `names` (public name → submodule of `package`) on first use."""
+def lazy_attributes(
+    package: str, names: Mapping[str, str], moved: Mapping[str, str] | None = None
+) -> Callable[[str], Any]:
+    """A module `__getattr__` that imports `names` (public name → submodule of `package`) on first use.
+
+    Names in `moved` (name → new address) raise an error that says where they are. It is an ImportError, since of an
+    AttributeError `from package import name` does not show the message.
+    """
 
     def __getattr__(name: str) -> Any:
+        if name in (moved or {}):
+            raise ImportError(f"{package}.{name} is now {(moved or {})[name]}.", name=name)
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:

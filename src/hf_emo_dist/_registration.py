@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes and `pipeline` know the model after `import hf_emo_dist`, which loads no transformers.
+"""Makes transformers' Auto classes and `pipeline` know the model after `import hf_emo_dist`, which does not load them.
 
 Each of our modules registers its class when it is imported. This one sees to it that they are imported as soon as the
 module of transformers is loaded that looks them up: at once where it is loaded already, else when the import that loads

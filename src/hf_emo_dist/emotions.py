@@ -146,7 +146,7 @@ class UnknownEmotionError(ValueError):
 def _normalized(label: object) -> str:
     """Return `label` in lower case, with single spaces, other spellings replaced by the canonical name."""
     if not isinstance(label, str) or not label.strip():
-        raise UnknownEmotionError(f"An emotion is a non-empty string, got {label!r}.")
+        raise UnknownEmotionError(f"An emotion is a non-empty string, got {label!r}. Mend: name it, or leave it out.")
     name = " ".join(label.lower().split())
     return ALIASES.get(name) or ALIASES.get(name.replace("_", " ").replace("-", " ")) or name
 
@@ -223,5 +223,5 @@ def validate_emotions(emotions: Sequence[str]) -> tuple[str, ...]:
     for position, name in enumerate(names):
         if name in names[:position]:
             both = [label for label, other in zip(emotions, names, strict=True) if other == name]
-            raise ValueError(f"`emotions` names {name!r} more than once: {both!r}. Keep one of them.")
+            raise ValueError(f"`emotions` names {name!r} more than once: {both!r}. Mend: keep one of them.")
     return names

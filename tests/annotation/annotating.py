@@ -1,8 +1,8 @@
 # ruff: noqa: E402 - the paths are set before the imports that need them
 """Annotates in processes of their own, for tests that kill, interrupt or share.
 
-Each line of standard input is a command in JSON; for each, a child is forked and its process id printed. So the imports, which take
-seconds, are done once.
+Each line of standard input is a command in JSON; for each, a child is forked and its process id printed. So the
+imports, which take seconds, are done once.
 """
 
 import json

@@ -15,7 +15,7 @@ def error(code, status, message, details=()):
 
 
 def camel(value):
-    """Keys as the protocol documents them. The service takes ``mime_type`` for ``mimeType`` too, and google-genai mixes both."""
+    """Keys as the protocol documents them. The service takes ``mime_type``, too, and google-genai mixes both."""
     if isinstance(value, list):
         return [camel(entry) for entry in value]
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
 """A small HTTP server for tests: quick, on 127.0.0.1, and able to misbehave on purpose.
 
-It runs in a thread of its own (`with Server() as server`) or as a process (the scripts gemini_server.py, openai_server.py).
+It runs in a thread of its own (`with Server() as server`) or as a process (gemini_server.py and openai_server.py).
 """
 
 import abc
@@ -183,8 +183,8 @@ class Server(abc.ABC):
     def fault(self, kind, when=None, times=None, **options):
         """Misbehave: `kind` is a method ``fault_<kind>`` or a key of `OUTCOMES`.
 
-        `when` is None (always), a request number from 1, a container of numbers, or a function of the request. The first
-        entry that fits is taken, at most `times` times.
+        `when` is None (always), a request number from 1, a container of numbers, or a function of the request. The
+        first entry that fits is taken, at most `times` times.
         """
         self.script.append([kind, when, times, options])
         return self

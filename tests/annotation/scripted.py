@@ -9,7 +9,7 @@ from hf_emo_dist.audio.clips import audio_hash, encode_flac, load_audio
 
 
 class ScriptedBackend:
-    """Answers by `script(number of the request, request, audio)`: an Answer, a text, an exception to raise, or seconds to wait first."""
+    """Answers by `script(number, request, audio)`: an Answer, a text, an exception, or seconds to wait first."""
 
     name, endpoint, terms, row_columns = "scripted", "local", "none", ()
 

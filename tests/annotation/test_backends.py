@@ -16,7 +16,7 @@ import pytest
 from backend_setup import EMOTIONS, KEY, KEY_NAMES, SERVICES, ask, everything_about, member, prompt
 from http_server import label_for, shares_for
 
-from hf_emo_dist.annotation.backends._turns import send_in_turn
+from hf_emo_dist.annotation.backends._remote import endpoint_of, is_loopback, retry_after, scrub, send_in_turn
 from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, canonical_json
 
 
@@ -49,12 +49,13 @@ def fatal(reason, mend):
     return ("fatal", reason, mend)
 
 
+HTML = {"content-type": "text/html"}
 CASES = {
     "429 with a delay": ("rate_limit", {"retry_after": 7}, transient("rate_limit", 7.0)),
     "429 without": ("rate_limit", {}, transient("rate_limit")),
     "quota of the day": ("rate_limit", {"per_day": True}, fatal("quota", "ledger")),
     "500": ("status", {"code": 500}, transient("server")),
-    "502, no JSON": ("body", {"code": 502, "body": b"<html>Bad gateway</html>", "headers": {"content-type": "text/html"}}, transient("server")),
+    "502, no JSON": ("body", {"code": 502, "body": b"<html>Bad gateway</html>", "headers": HTML}, transient("server")),
     "503": ("status", {"code": 503, "headers": {"retry-after": "3"}}, transient("server", 3.0)),
     "504": ("status", {"code": 504}, transient("server")),
     "reset before": ("reset_before", {}, transient("connection")),
@@ -373,6 +374,25 @@ def test_openais_own_models_get_its_own_names(monkeypatch):
     }
     elsewhere = service.backend(base_url="https://notopenai.com/v1")
     assert elsewhere.destination == "the server at notopenai.com" and "OpenAI" not in elsewhere.terms
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (scrub("key=abcdef is wrong, abc is not", ["abcdef", "abc"]), "key=[secret] is wrong, abc is not"),
+        (scrub("x" * 600, []), "x" * 499 + "…"),
+        (retry_after({"Retry-After": "7"}), 7.0),
+        (retry_after({"retry-after-ms": "1500", "Retry-After": "7"}), 1.5),
+        (retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), 0.0),
+        (retry_after({"Retry-After": "soon"}), None),
+        (endpoint_of("https://me:pass@Example.org/v1/?key=1"), "https://example.org/v1"),
+        (endpoint_of("http://[::1]:8000/"), "http://[::1]:8000"),
+        ([is_loopback(f"http://{host}:1/v1") for host in ("localhost", "127.0.0.9", "[::1]")], [True] * 3),
+        ([is_loopback(f"https://{host}") for host in ("example.org", "localhost.org", "10.0.0.1")], [False] * 3),
+    ],
+)
+def test_what_backends_share(found, wanted):
+    assert found == wanted
 
 
 @pytest.mark.parametrize("url", ["https://user:pass@host/v1", "https://host/v1?key=abc"])

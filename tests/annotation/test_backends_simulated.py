@@ -203,5 +203,5 @@ def test_arguments_out_of_range_are_refused(arguments):
 
 def test_a_confusion_over_other_labels_is_refused():
     backend = SimulatedBackend(confusion={"angry": {"angry": 1.0}})
-    with pytest.raises(ValueError, match="labels are"):
+    with pytest.raises(ValueError, match="Mend: describe each of angry, happy"):
         draw_reply(request(backend), "clip")

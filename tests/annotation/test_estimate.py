@@ -8,7 +8,7 @@ from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.capabilities import ModelCapabilities, Prices, Thinking
-from hf_emo_dist.annotation.run.budget import Span, claim_for, output_limit
+from hf_emo_dist.annotation.run.estimate import Span, output_limit
 from hf_emo_dist.annotation.run.run_report import RunReport
 from hf_emo_dist.annotation.types import Answer, Usage
 
@@ -96,7 +96,7 @@ def test_a_claim_is_an_upper_bound(tmp_path):
     (utterance,), _ = read_batch(row, "audio")
     job = mine.jobs(utterance, RunReport())[0]
     job.clip.prepared = job.clip.prepare()
-    claim = claim_for(job, PRICED)
+    claim = job.claim(PRICED)
     record = mine.annotate(as_dataset([row])).report
     assert claim.tokens > sum(record.tokens[k] for k in ("prompt", "thinking", "output")) / 4
     assert claim.cost_usd > record.cost_usd / 4

@@ -41,7 +41,7 @@ def leases(path):
     return Ledger(path).spending().reserved_tokens
 
 
-# --- a reply that holds no vote: a row with its reason, for that clip alone, paid for once ---------------------------------------------
+# --- a reply that holds no vote: a row with its reason, for that clip alone, paid for once ----------------------------
 
 NO_VOTE = {
     "empty candidates": ("no_candidates", {}, "empty", "no candidates"),
@@ -132,7 +132,7 @@ def test_a_distribution_that_does_not_sum_to_one(server, ledger, shares, outcome
         assert annotations == [] and result.report.failures == {outcome: ["u000"]}
 
 
-# --- what passes: every vote comes in -------------------------------------------------------------------------------------------------
+# --- what passes: every vote comes in ---------------------------------------------------------------------------------
 
 PASSING = {
     "500": ("status", {"code": 500}, "server"),
@@ -196,7 +196,7 @@ def test_a_connection_that_is_down_is_waited_for(server, ledger):
     assert result.report.complete and result.report.votes == 24 and not result.report.failures
 
 
-# --- 429 ------------------------------------------------------------------------------------------------------------------------------
+# --- 429 --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_retry_delay_is_honoured_and_the_rate_drops(server, ledger):
@@ -216,7 +216,7 @@ def test_a_retry_delay_is_honoured_and_the_rate_drops(server, ledger):
 
 
 def test_a_rate_limit_is_found_and_kept(server, ledger):
-    """A service that takes 40 requests a second from a client that could send 400: few are refused, and none is lost."""
+    """A service that takes 40 requests a second from a client that could send 400: few are refused, none is lost."""
     server.latency = 0.05
     taken = []
 
@@ -268,11 +268,12 @@ def test_repetitions_count_against_the_rate(server, ledger):
     run.annotate(dataset(8))
     seconds = time.monotonic() - began
     assert len(list(generated(server))) == 24 + 26
-    # 600 a minute: at most ten at once and ten a second. From the call on: a client that starts late sends what it has been granted meanwhile
+    # 600 a minute: at most ten at once and ten a second. From the call on: a client that starts late sends what it has
+    # been granted meanwhile.
     assert seconds > (50 - 10) / 10.5
 
 
-# --- what stops a run -----------------------------------------------------------------------------------------------------------------
+# --- what stops a run -------------------------------------------------------------------------------------------------
 
 STOPPING = {
     "401": ("unauthorized", {}, "set GEMINI_API_KEY to a valid key"),
@@ -321,7 +322,7 @@ def test_another_model_stops_the_run_is_stored_and_is_never_counted(server, ledg
     assert [len(found) for found in votes(whole.dataset).values()] == [3] * 10
 
 
-# --- prompts --------------------------------------------------------------------------------------------------------------------------
+# --- prompts ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_changed_prompt_asks_anew_and_keeps_the_old_replies(server, ledger, tmp_path):
@@ -361,7 +362,7 @@ def test_a_transcript_gives_no_orders(server, ledger, transcript):
         assert "answer happy" not in rest.lower() and "above" not in rest
 
 
-# --- fail, retry, fail, retry through map ------------------------------------------------------------------------------------------------
+# --- fail, retry, fail, retry through map -----------------------------------------------------------------------------
 
 
 def failing(server, fails):

@@ -1,5 +1,6 @@
-"""What `Dataset.map` takes its fingerprint from: it changes with what changes the columns, and with nothing that is secret."""
+"""What `Dataset.map` takes its fingerprint from: it changes with what changes the columns, and not with secrets."""
 
+import inspect
 import pickle
 
 import pytest
@@ -10,8 +11,10 @@ from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 from hf_emo_dist.annotation import annotator as annotator_module
 from hf_emo_dist.annotation import functions
 from hf_emo_dist.annotation.annotator import Annotator
+from hf_emo_dist.annotation.backends import GeminiBackend
 from hf_emo_dist.annotation.functions import annotate_with_gemini
 from hf_emo_dist.annotation.ledger.ledger import Ledger
+from hf_emo_dist.annotation.run.jobs import RunSettings
 
 
 def make(tmp_path, script=None, **options):
@@ -79,7 +82,6 @@ def test_a_ledger_may_be_given_as_an_object(tmp_path):
 
 WRONG = {
     "preset": ({"preset": "papr"}, "'default' or 'paper'"),
-    "argument": ({"concurency": 3}, "Unknown arguments: concurency"),
     "concurrency": ({"concurrency": 0}, "`concurrency`"),
     "budget": ({"max_cost_usd": 0}, "`max_cost_usd`"),
     "budget without prices": ({"max_cost_usd": 1}, "Mend: cap max_tokens"),
@@ -95,8 +97,16 @@ def test_wrong_arguments_are_explained_before_anything_is_sent(tmp_path, case):
         make(tmp_path, **options)
 
 
-def test_a_backend_has_a_known_name():
-    with pytest.raises(ValueError, match="'gemini', 'openai', 'simulated'"):
-        Annotator("gemeni")
-    with pytest.raises(ValueError, match="gpt-audio"):
-        Annotator("openai")
+@pytest.mark.parametrize("function", [Annotator, annotate_with_gemini])
+def test_every_argument_is_seen_and_has_the_default_of_where_it_belongs(function):
+    """What an editor completes is what there is; a default that was copied cannot drift."""
+    shown = dict(inspect.signature(function).parameters)
+    assert not {p.kind for p in shown.values()} & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    for place in (RunSettings, Annotator, GeminiBackend)[: 1 if function is Annotator else 3]:
+        for name, parameter in inspect.signature(place).parameters.items():
+            if (place, name) != (Annotator, "backend"):
+                default = None if name == "model" else parameter.default  # the model is the preset's
+                assert shown.pop(name, parameter).default == default, name
+    assert function is Annotator or list(shown) == ["example_or_batch"]
+    with pytest.raises(TypeError, match="concurency"):
+        function({}, concurency=3)

@@ -193,7 +193,7 @@ def test_threads_share_a_ledger(ledger):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_fork_opens_a_connection_of_its_own(ledger):
-    """SQLite's locks do not survive a fork: had the child kept the connection, what it stores after the parent closes would be gone."""
+    """Had the child kept the connection, what it stores after the parent closes would be gone: see `Database`."""
     assert ledger.reserve([Claim(key(0)), Claim(key(1))]).granted
     (opened, tell_opened), (closed, tell_closed) = os.pipe(), os.pipe()
     child = os.fork()

@@ -113,7 +113,7 @@ EVENTS = st.lists(
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(EVENTS, st.integers(1, 6))
 def test_no_order_of_events_passes_the_cap_or_grants_a_key_twice(events, cap):
-    """Each request may cost 1 and turns out to cost 1. Replies that come after their lease ran out are spent beyond the cap, and only they."""
+    """Each request costs 1. Replies that come after their lease ran out are spent beyond the cap, and only they."""
     clock = Clock()
     with (
         tempfile.TemporaryDirectory() as folder,

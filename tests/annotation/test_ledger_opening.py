@@ -14,10 +14,12 @@ import pytest
 from ledger_records import key, record
 
 from hf_emo_dist.annotation.ledger import exchange as ledger_exchange
-from hf_emo_dist.annotation.ledger import place as ledger_place
+from hf_emo_dist.annotation.ledger import opening
 from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
 from hf_emo_dist.annotation.ledger.opening import Database
-from hf_emo_dist.annotation.ledger.schema import APPLICATION_ID, VERSION
+from hf_emo_dist.annotation.ledger.schema import VERSION
+
+DATA = Path(__file__).with_name("data")
 
 
 def filled(path, count=300):
@@ -53,6 +55,13 @@ def newer_version(path):
     connection.close()
 
 
+def older_version(path):
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    connection.close()
+
+
 def garbage_inside(path):
     filled(path)
     with open(path, "r+b") as file:
@@ -76,6 +85,7 @@ def cut_off(path):
             newer_version,
             f"newer hf_emo_dist .layout {VERSION + 6}; this one knows up to {VERSION}.*Mend: pip install -U",
         ),
+        (older_version, "layout that no release wrote. Mend"),
         (garbage_inside, "(?s)is damaged .*Mend: keep the file"),
         (cut_off, "(?s)is damaged .*Mend: keep the file"),
     ],
@@ -165,30 +175,39 @@ def test_only_its_owner_may_read_it(tmp_path):
     assert len(modes) >= 3 and set(modes.values()) == {0o600}
 
 
-def test_an_older_layout_is_brought_up_to_date(tmp_path):
+def test_a_ledger_of_0_1_0_and_its_rescue_file_are_read(tmp_path):
+    """Written by that release: two attempts at a key, failures, a stated distribution, lone surrogates, two plans."""
     path = tmp_path / "votes.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.executescript(f"""PRAGMA application_id = {APPLICATION_ID};
-            CREATE TABLE replies (id INTEGER PRIMARY KEY, key TEXT, outcome TEXT, label TEXT, text TEXT, plan TEXT,
-                                  prompt_tokens INTEGER, cost_usd REAL);
-            INSERT INTO replies (key, outcome, label, text, plan, prompt_tokens, cost_usd) VALUES
-                ('a', 'empty', NULL, NULL, 'p', 5, 0.5), ('b', 'server', NULL, NULL, 'p', NULL, NULL),
-                ('a', 'ok', 'sad', '…', 'p', 7, 0.25), ('a', 'ok', 'happy', '…', 'p', 7, 0.25),
-                ('b', 'blocked', NULL, NULL, 'p', NULL, NULL);""")
-    connection.close()
+    for copy in (path, tmp_path / "untouched.sqlite"):
+        shutil.copy(DATA / "ledger_0_1_0.db", copy)
+    shutil.copy(DATA / "ledger_0_1_0.part.jsonl", tmp_path / "votes.sqlite.host-1-0123456789abcdef.part.jsonl")
+    assert Ledger.failures_digest_of(path).startswith("033d6124638d"), (
+        "what `Dataset.map` of that release has cached stays"
+    )
     with Ledger(path) as ledger:
-        found = ledger.lookup(["a", "b"])
-        assert (found["a"].label, found["a"].attempt, found["a"].persona, found["a"].settings) == ("sad", 1, None, {})
-        assert (found["b"].outcome, found["b"].attempt, found["b"].mode, found["b"].tries) == ("blocked", 1, "label", 1)
-        assert [one.key for one in ledger.failures("p")] == ["b"] and ledger.failures_digest()
+        found = ledger.lookup([key(number) for number in range(7)])
+        assert found == {
+            key(0): record(0),
+            key(1): record(1, label="sad", attempt=1),
+            key(2): record(2, "blocked"),
+            key(3): record(3, mode="distribution", label=None, distribution={"sad": 0.25, "happy": 0.75}),
+            key(4): record(
+                4, text="\0 \ud800", persona="an old man", temperature=None, cost_usd=None, settings={}, plan="q"
+            ),
+            key(5): record(5, text="\udc00"),
+        }
+        assert [(one.outcome, one.label) for one in ledger.records() if one.key == key(1)] == [
+            ("empty", None), ("ok", "sad"), ("ok", "angry"),
+        ]  # fmt: skip
+        assert [one.key for one in ledger.failures("p" * 64)] == [key(2)]
         spending = ledger.spending()
-        assert (spending.cost_usd, spending.tokens, spending.replies) == (1.0, 19, 5)
-        ledger.store([record("b", persona="a child")])
-        assert ledger.lookup(["b"])["b"].attempt == 2
-        assert len({name for (name,) in ledger._database.connect().execute("SELECT reply_id FROM replies")}) == 6
-    with Ledger(path) as ledger:
-        assert ledger.lookup(["b"])["b"].persona == "a child"
-        assert ledger._database.connect().execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert (spending.cost_usd, spending.tokens, spending.replies) == (1.75, 880, 8)
+        assert ledger.reserve([Claim(key(2), retry=True), Claim(key(6))]).granted == [key(2), key(6)]
+        ledger.store([record(2), record(6)])
+        assert ledger.lookup([key(2)])[key(2)].attempt == 1
+    assert {file.name for file in tmp_path.iterdir()} == {"votes.sqlite", "untouched.sqlite"}
+    with Ledger(tmp_path / "other.sqlite") as other:
+        assert other.merge(tmp_path / "untouched.sqlite") == 7 and other.merge(path) == 3
 
 
 def no_log(monkeypatch):
@@ -207,7 +226,7 @@ def on_nfs(monkeypatch):
     mounts.write_text(
         "/dev/vda / ext4 rw 0 0\nserver:/export /home\\040of/all nfs4 rw 0 0\nserver:/export /tmp nfs4 rw 0 0\n"
     )
-    monkeypatch.setattr(ledger_place, "MOUNTS", str(mounts))
+    monkeypatch.setattr(opening, "MOUNTS", str(mounts))
 
 
 @pytest.mark.parametrize("place", [no_log, on_nfs])
@@ -218,10 +237,10 @@ def test_without_a_write_ahead_log_there_is_a_rollback_journal(tmp_path, monkeyp
         assert ledger._database.mode == "wal"
     place(monkeypatch)
     if place is on_nfs:
-        monkeypatch.setattr(ledger_place, "NETWORK_FILE_SYSTEMS", ("nfs",))
-        assert ledger_place.on_network(Path("/tmp/x")) and ledger_place.on_network(Path("/home of/all/x"))
-        assert not ledger_place.on_network(Path("/tmpfs/x"))
-        monkeypatch.setattr(ledger_place, "on_network", lambda path: True)
+        monkeypatch.setattr(opening, "NETWORK_FILE_SYSTEMS", ("nfs",))
+        assert opening.on_network(Path("/tmp/x")) and opening.on_network(Path("/home of/all/x"))
+        assert not opening.on_network(Path("/tmpfs/x"))
+        monkeypatch.setattr(opening, "on_network", lambda path: True)
     with warnings.catch_warnings(), Ledger(path) as one, Ledger(path) as two:
         warnings.simplefilter("error")
         assert one._database.mode == two._database.mode == "delete"
@@ -237,49 +256,24 @@ def without_locks(monkeypatch):
     def fails(*args):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(ledger_place.fcntl, "lockf", fails)
+    monkeypatch.setattr(opening.fcntl, "lockf", fails)
 
 
-@pytest.mark.skipif(ledger_place.fcntl is None, reason="locks by other means")
-def test_without_locks_each_process_has_its_own_file_which_is_taken_in_later(tmp_path, monkeypatch):
+@pytest.mark.skipif(opening.fcntl is None, reason="locks by other means")
+def test_a_disk_without_locks_is_refused_and_its_ledger_can_be_merged_elsewhere(tmp_path, monkeypatch):
+    def fails(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
     path = filled(tmp_path / "votes.sqlite", 3)
     before = path.read_bytes()
-    with monkeypatch.context() as nfs:
-        without_locks(nfs)
-        with pytest.warns(UserWarning, match=r"cannot be locked.*part.jsonl.*local disk"):
-            one = Ledger(path)
-        assert set(one.reserve([Claim(key(n)) for n in range(5)]).stored) == {key(0), key(1), key(2)}
-        one.store([record(3), record(4, "empty", text="\ud800")])
-        with pytest.warns(UserWarning, match="cannot be locked"):
-            two = Ledger(path)
-        assert two.reserve([Claim(key(3)), Claim(key(4), retry=True)]).granted == [key(4)]
-        two.store([record(4)])
-        assert path.read_bytes() == before, "a file that cannot be locked is only read"
-        one.store([record(5)])
-        one.close()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            child = os.fork()
-            if not child:  # a new process finds everything too, and says nothing again
-                os._exit(0 if len(two) == 7 and two.lookup([key(5)]) else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        two.store([record(6)])
-        assert len(two) == 8
-        parts = [file for file in tmp_path.iterdir() if file != path]
-        assert len(parts) == 2 and all(stat.S_IMODE(part.stat().st_mode) == 0o600 for part in parts)
-        nfs.undo()
-        with Ledger(path) as main:
-            assert len(main) == 8 and main.lookup([key(4)])[key(4)].outcome == "ok"
-        assert {file.name for file in tmp_path.iterdir()} == {"votes.sqlite"}
-        without_locks(nfs)
-        two.store([record(7)])  # its file was taken away meanwhile: it makes another
-        two.close()
-    with Ledger(path) as main:
-        assert len(main) == 9 and main.spending().cost_usd == pytest.approx(9 * 0.25)
-        assert [r.outcome for r in sorted(main.records(), key=lambda r: r.attempt) if r.key == key(4)] == [
-            "empty",
-            "ok",
-        ]
+    monkeypatch.setattr(opening.fcntl, "lockf", fails)
+    for file in (path, tmp_path / "new.sqlite"):
+        with pytest.raises(LedgerError, match=r"cannot be locked. Mend: .* local disk.*Ledger\(path\).merge\(other\)"):
+            Ledger(file)
+    assert [file.name for file in tmp_path.iterdir()] == ["votes.sqlite"] and path.read_bytes() == before
+    monkeypatch.undo()
+    with Ledger(tmp_path / "local" / "votes.sqlite") as local:
+        assert local.merge(path) == 3
 
 
 def test_a_line_that_breaks_off_is_left_out_and_a_damaged_one_kept(tmp_path, caplog):
@@ -321,7 +315,7 @@ def test_a_full_disk_loses_nothing_that_was_paid_for(tmp_path):
     with Ledger(tmp_path / "votes.sqlite") as ledger:
         assert len(ledger) == 21 and ledger.lookup([paid[3].key])[paid[3].key] == paid[3]
         assert ledger.spending().cost_usd == pytest.approx(21 * 0.25)
-    assert not ledger_exchange.part_files(tmp_path / "votes.sqlite")
+    assert not ledger_exchange.rescue_files(tmp_path / "votes.sqlite")
 
 
 def test_where_even_the_folder_is_full_the_temporary_one_is_used(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from hf_emo_dist.annotation.run.jobs import RunSettings
 from hf_emo_dist.annotation.run.loop import Channel, LoopThread
 from hf_emo_dist.annotation.run.pacing import Pacing
 
@@ -18,7 +19,7 @@ class Clock:
 
 def test_what_was_in_flight_together_halves_once():
     clock = Clock()
-    pacing = Pacing(16, clock=clock)
+    pacing = Pacing(RunSettings(16), clock)
     sent = clock()
     clock.now += 5.0  # however long the replies take
     for _ in range(16):
@@ -33,7 +34,7 @@ def test_what_was_in_flight_together_halves_once():
 
 
 def test_replies_let_one_more_in_for_each_round():
-    pacing = Pacing(8)
+    pacing = Pacing(RunSettings(8))
     pacing.refused(1.0, pacing.clock())
     for _ in range(5):
         pacing.replied()
@@ -45,7 +46,7 @@ def test_replies_let_one_more_in_for_each_round():
 
 def test_waiting_times():
     clock = Clock()
-    pacing = Pacing(4, first_backoff_s=1.0, last_backoff_s=10.0, clock=clock)
+    pacing = Pacing(RunSettings(4, first_backoff_s=1.0, last_backoff_s=10.0), clock)
     assert pacing.refused(7.5, clock()) == 7.5 and pacing.pause_left() == 7.5
     assert pacing.refused(2.0, clock()) == 2.0 and pacing.pause_left() == 7.5  # the longer one holds
     waits = [pacing.backoff(tries) for tries in range(1, 2000)]
@@ -53,7 +54,7 @@ def test_waiting_times():
         assert 0.5 * min(10, 2.0 ** min(tries - 1, 9)) <= wait <= 10
     assert pacing.backoff(1, asked_s=0.0) >= 0.5  # a server that asks for no wait is not flooded
     # without a delay of the server's, each round of refusals doubles the pause
-    fresh = Pacing(64, first_backoff_s=1.0, last_backoff_s=100.0, clock=clock)
+    fresh = Pacing(RunSettings(64, first_backoff_s=1.0, last_backoff_s=100.0), clock)
     for number in range(1, 6):
         assert 2.0 ** (number - 1) / 2 <= fresh.refused(None, clock()) <= 2.0 ** (number - 1)
         clock.now += 0.1
@@ -63,7 +64,7 @@ def test_waiting_times():
 
 def test_trouble_is_counted_from_the_first_failure_after_a_reply():
     clock = Clock()
-    pacing = Pacing(4, clock=clock)
+    pacing = Pacing(RunSettings(4), clock)
     clock.now += 10_000  # nothing was sent for hours, such as for want of money
     assert pacing.trouble_s() == 0
     pacing.refused(1.0, clock())
@@ -76,7 +77,7 @@ def test_trouble_is_counted_from_the_first_failure_after_a_reply():
 
 def test_the_gate_lets_in_as_many_as_are_allowed_and_nobody_in_a_pause():
     async def main():
-        pacing = Pacing(4)
+        pacing = Pacing(RunSettings(4))
         most = 0
 
         async def request():

@@ -114,7 +114,7 @@ def test_a_user_s_file_is_read_and_its_version_is_its_hash(tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("label: 'x {emotions}'", "must have the key 'system'"),
+        ("label: 'x {emotions}'", "give the key 'system'"),
         ("system: x", "asks nothing"),
         ("system: x\nlabel: no list of words", "must name the emotions"),
         ("system: x\nlabel: '{emotions} {mood}'", "unknown placeholders: mood"),

@@ -1,8 +1,10 @@
 """The runner with a backend whose answers are written: nothing is lost, nothing hangs, nothing is asked for twice."""
 
 import asyncio
+import os
 import pickle
 import random
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -48,6 +50,16 @@ def once(run):
     if isinstance(box[0], Exception):
         raise box[0]
     return box[0]
+
+
+def together(*runs):
+    """Each in a thread of its own, at the same time."""
+    threads = [threading.Thread(target=run, daemon=True) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), "a run hangs"
 
 
 def random_script(rng, fatal):
@@ -155,11 +167,7 @@ def test_two_runs_in_two_threads_share_the_work(ledger):
     def work(i):
         results[i] = annotator(backends[i], ledger, concurrency=4).annotate(data)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(lambda: work(0), lambda: work(1))
     assert sum(backend.sent for backend in backends) == 120 == len(ledger)
     assert min(backend.sent for backend in backends) > 20
     assert votes(results[0].dataset) == votes(results[1].dataset)
@@ -170,11 +178,7 @@ def test_two_runs_in_two_threads_share_the_work(ledger):
 def test_one_annotator_in_two_threads(ledger):
     backend = ScriptedBackend(lambda *_: (0.002, "happy"))
     run = annotator(backend, ledger, concurrency=4)
-    threads = [threading.Thread(target=run.annotate, args=(dataset(20),)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(*[lambda: run.annotate(dataset(20))] * 2)
     assert backend.sent == 60
 
 
@@ -255,28 +259,18 @@ def test_a_service_that_refuses_after_a_long_wait_is_not_given_up_at_once(ledger
 
 def test_leases_are_prolonged_while_a_reply_is_awaited(tmp_path, monkeypatch):
     """A slow reply, and jobs that wait behind it, are not asked for by another process."""
-    from hf_emo_dist.annotation.run import runner
-
-    original = runner.Keeper
-    monkeypatch.setattr(runner, "Keeper", lambda ledger, limits: original(ledger, limits, lease_s=0.2))
+    monkeypatch.setattr("hf_emo_dist.annotation.run.keeping.LEASE_S", 0.2)
     backends = [ScriptedBackend(lambda *_: (0.5, "happy")) for _ in range(2)]
     results = []
-    threads = [
-        threading.Thread(
-            target=lambda b=backend: results.append(
-                annotator(b, Ledger(tmp_path / "v.sqlite"), concurrency=2).annotate(dataset(2))
-            )
-        )
-        for backend in backends
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+
+    def work(backend):
+        results.append(annotator(backend, Ledger(tmp_path / "v.sqlite"), concurrency=2).annotate(dataset(2)))
+
+    together(lambda: work(backends[0]), lambda: work(backends[1]))
     assert sum(backend.sent for backend in backends) == 6 and len(results) == 2
 
 
-# --- money ----------------------------------------------------------------------------------------------------------------------------
+# --- money
 
 
 def bill(number, request, audio):
@@ -329,11 +323,7 @@ def test_two_runs_on_one_cap(tmp_path):
         run = annotator(backend, Ledger(tmp_path / "v.sqlite"), max_cost_usd=0.02, concurrency=4)
         results.append(run.annotate(dataset(60)))
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(work, work)
     spent = Ledger(tmp_path / "v.sqlite").spending()
     assert 0.017 < spent.cost_usd <= 0.02 and spent.reserved_cost_usd == 0
     assert len(results) == 2 and not any(result.report.complete for result in results)
@@ -347,7 +337,7 @@ def test_a_request_that_was_refused_does_not_hide_the_cost(ledger):
     assert result.report.cost_usd == pytest.approx(5 * 200e-6) and "$0.0010" in result.report.summary()
 
 
-# --- a ledger that does not take replies --------------------------------------------------------------------------------------------------
+# --- a ledger that does not take replies
 
 
 def fill_disk(ledger):
@@ -391,52 +381,44 @@ def test_replies_that_can_be_written_nowhere_are_in_the_error(ledger, monkeypatc
     assert len(caught.value.records) + len(ledger) == backend.sent
 
 
-BROKEN = {
-    "no database": lambda path: path.write_bytes(b"this is a text file, and a long one" * 10),
-    "corrupt": lambda path: (
-        Ledger(path).close(),
-        path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096)),
-    ),
-    "another program's": lambda path: __import__("sqlite3").connect(path).execute("CREATE TABLE x (y)"),
-    "a folder": lambda path: path.mkdir(),
+def corrupt(path, monkeypatch):
+    Ledger(path).close()
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+
+
+def full_disk(path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2**20})())
+
+
+def read_only(path, monkeypatch):
+    Ledger(path).close()
+    real = os.access  # the tests may run as root, who may write anything
+    monkeypatch.setattr(os, "access", lambda p, mode: False if str(p) == str(path) else real(p, mode))
+
+
+UNUSABLE = {
+    "no database": (lambda path, _: path.write_bytes(b"this is a text file, and a long one" * 10), "not an SQLite"),
+    "corrupt": (corrupt, "is damaged"),
+    "another program's": (lambda path, _: sqlite3.connect(path).execute("CREATE TABLE x (y)"), "another application"),
+    "a folder": (lambda path, _: path.mkdir(), "is a folder"),
+    "a full disk": (full_disk, "has 1 MiB left"),
+    "read-only": (read_only, "is read-only"),
 }
 
 
-@pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(("make", "message"), UNUSABLE.values(), ids=UNUSABLE)
 @pytest.mark.parametrize("way", ["annotate", "map"])
-def test_a_broken_ledger_is_said_before_anything_is_sent(tmp_path, damage, way):
-    path = tmp_path / "broken.sqlite"
-    damage(path)
+def test_a_ledger_that_cannot_be_used_is_said_before_anything_is_sent(tmp_path, monkeypatch, make, message, way):
+    path = tmp_path / "v.sqlite"
+    make(path, monkeypatch)
     backend = ScriptedBackend()
-    with pytest.raises(LedgerError, match="Mend"):
+    with pytest.raises(LedgerError, match=rf"(?s){message}.*Mend: "):
         run = annotator(backend, path)
         run.annotate(dataset(1)) if way == "annotate" else dataset(1).map(run, batched=True)
     assert backend.sent == 0
 
 
-def test_too_little_disk_space_is_said_before_anything_is_sent(tmp_path, monkeypatch):
-    full = type("Usage", (), {"free": 2**20})()
-    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
-    backend = ScriptedBackend()
-    with pytest.raises(LedgerError, match=r"has 1 MiB left.*Mend: free at least"):
-        annotator(backend, tmp_path / "v.sqlite").annotate(dataset(1))
-    assert backend.sent == 0
-
-
-def test_a_read_only_ledger_is_said_before_anything_is_sent(tmp_path, monkeypatch):
-    import os
-
-    path = tmp_path / "v.sqlite"
-    Ledger(path).close()
-    real = os.access  # the tests may run as root, who may write anything
-    monkeypatch.setattr(os, "access", lambda p, mode: False if str(p) == str(path) else real(p, mode))
-    backend = ScriptedBackend()
-    with pytest.raises(LedgerError, match=r"read-only\. Mend"):
-        annotator(backend, path).annotate(dataset(1))
-    assert backend.sent == 0
-
-
-# --- what the columns are ---------------------------------------------------------------------------------------------------------------
+# --- what the columns are
 
 
 def by_request(number, request, audio):

@@ -351,7 +351,7 @@ INTERRUPTED = """
 import signal, time
 import numpy as np
 from hf_emo_dist.audio import encode_flac, load_audio
-from hf_emo_dist.annotation.estimating import duration_s
+from hf_emo_dist.annotation.workload import duration_s
 
 def press(*_):
     counts[0] += 1

@@ -4,14 +4,10 @@ from aug_data import unbalanced
 from tiny_data import tone
 
 from hf_emo_dist import DiMEAug
-from hf_emo_dist.augmentation.features import (
-    PaperFeatures,
-    TextFeatures,
-    add_features,
-    column_matrix,
-    compute_features,
-    lexical_counts,
-)
+from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.augmentation.augment_splits import AugmentationArguments, check_augmentation
+from hf_emo_dist.augmentation.extractors import PaperFeatures, TextFeatures, lexical_counts
+from hf_emo_dist.augmentation.features import FEATURE_KINDS, add_features, column_matrix, compute_features
 
 
 def test_the_papers_features_mean_what_they_say():
@@ -30,14 +26,58 @@ def test_the_papers_features_mean_what_they_say():
     assert values[0, 72:].tolist() == lexical_counts("No!").tolist() and not values[1, 72:].any()
 
 
-@pytest.mark.parametrize("kind", ["paper", "text", "lexical"])
-def test_features_are_the_same_bits_whatever_the_processes(kind):
+@pytest.mark.parametrize("kind", FEATURE_KINDS)
+def test_features_are_the_same_bits_whatever_the_processes(kind, tiny_backbone):
     rows = unbalanced((4, 3, 2), seconds=0.1)
     one, two = (
-        column_matrix(compute_features(rows, kind, num_proc=n, batch_size=b), f"dime_features_{kind}")
+        column_matrix(compute_features(rows, kind, tiny_backbone, n, batch_size=b), f"dime_features_{kind}")
         for n, b in ((1, 2), (2, 5))
     )
     assert np.array_equal(one, two) and len(one) == 9
+
+
+OWN = """
+import numpy as np
+from hf_emo_dist.augmentation import FeatureExtractor
+
+class Letters(FeatureExtractor):
+    kind, size, reads = "letters", 2, ("transcript",)
+    def features(self, row):
+        return np.array([row["transcript"].count("o"), len(row["transcript"])])
+
+class Loud:
+    def __init__(self, lengths):
+        self.lengths = lengths
+    def __call__(self, first, second, ratio):
+        return np.full(400, 0.5, dtype=np.float32)
+
+def quiet(first, second, ratio):
+    return np.full(400, 0.1, dtype=np.float32)
+"""
+
+
+def test_a_class_of_ones_own_in_place_of_a_name(tmp_path, monkeypatch):
+    (tmp_path / "their_code.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = unbalanced((4, 3, 2), seconds=0.1)
+    settings = AugmentationArguments(
+        augment="default",
+        augment_features="their_code:Letters, x",
+        augment_mixing="their_code:Loud",
+        augment_target="4",
+    )
+    check_augmentation(settings, rows)
+    plan = settings.dime(None).plan(rows)
+    assert plan.mixer.lengths == "align" and [load_audio(row["audio"]).max() for row in plan.map()] == [0.5] * 4
+    kept = add_features(rows, "their_code:Letters")
+    assert kept["dime_features_letters"][0] == [3.0, 17.0]
+    assert settings.dime(None).plan(kept).rows[:] == plan.rows[:]
+    assert load_audio(DiMEAug(target=1, features="x", mixing="their_code:quiet").augment(rows)[9]["audio"]).max() < 0.11
+    for wrong, message in (("their_code:Loud", "subclass of"), ("their_code:Nothing", "has no 'Nothing'")):
+        with pytest.raises(ValueError, match=message):
+            DiMEAug(features=wrong).plan(rows)
+    with pytest.raises(ValueError, match="has no 'Nothing'"):
+        DiMEAug(mixing="their_code:Nothing")
 
 
 def test_a_clip_that_cannot_be_read_has_nan_and_is_left_out(caplog):
@@ -59,7 +99,7 @@ def test_computed_once_and_kept_as_a_column(monkeypatch):
     assert rows.column_names[-1] == "dime_features_lexical"
     assert add_features(rows, "lexical") is rows
     with_column = DiMEAug(features="lexical", target=4).plan(rows)
-    monkeypatch.setattr("hf_emo_dist.augmentation.dime.compute_features", None)  # not called any more
+    monkeypatch.setattr("hf_emo_dist.augmentation.features.compute_features", None)  # not called any more
     assert DiMEAug(features="lexical", target=4).plan(rows).rows[:] == with_column.rows[:]
     assert "dime_features_lexical" in with_column.map().column_names
 

@@ -50,14 +50,13 @@ def test_a_row_looks_beyond_what_it_may_not_have():
     assert found.indices.tolist() == [[200, 399]]
 
 
-@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_an_approximate_index_says_how_much_it_found(kind):
+def test_an_approximate_index_says_how_much_it_found():
     rng = np.random.default_rng(0)
     x = (rng.standard_normal((20, 8))[rng.integers(20, size=3000)] + 0.3 * rng.standard_normal((3000, 8))).astype("f4")
-    exact, found = find_neighbours(x, 5), find_neighbours(x, 5, index=kind)
+    exact, found = find_neighbours(x, 5), find_neighbours(x, 5, index="ivf")
     share = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(exact.indices, found.indices, strict=True)])
-    assert found.index == kind and share >= 0.9 and abs(found.recall - share) < 0.05
-    again = find_neighbours(x, 5, index=kind)
+    assert found.index == "ivf" and share >= 0.9 and abs(found.recall - share) < 0.05
+    again = find_neighbours(x, 5, index="ivf")
     np.testing.assert_array_equal(found.indices, again.indices)
 
 

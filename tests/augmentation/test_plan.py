@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from aug_data import EMOTIONS, corpus, unbalanced
@@ -5,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_data import tone
 
-from hf_emo_dist import DiMEAug, MixPlan
+from hf_emo_dist import DiMEAug
+from hf_emo_dist.augmentation import MixPlan
 from hf_emo_dist.augmentation.neighbours import find_neighbours, scale_features
 from hf_emo_dist.augmentation.targets import balance_vector, dominant_targets, mass_to_add, tilted_weights, whole_counts
 from hf_emo_dist.scores.divergences import jensen_shannon_divergence
@@ -30,7 +33,7 @@ def matrix(rows):
 )
 def test_the_paper_preset_follows_the_papers_rule(seed, counts):
     rows = unbalanced(counts, seed=seed, seconds=0.05)
-    plan = DiMEAug.paper(seed=seed, features="x").plan(rows)
+    plan = DiMEAug(preset="paper", seed=seed, features="x").plan(rows)
     classes = matrix(rows).argmax(1)
     present = np.bincount(classes, minlength=3)
     assert present.tolist() == counts
@@ -49,7 +52,7 @@ def test_the_paper_preset_follows_the_papers_rule(seed, counts):
 
 
 def test_the_papers_ratios_are_uniform_and_candidates_both_taken():
-    plan = DiMEAug.paper(features="x", target_ratio=1.0).plan(unbalanced((200, 2, 3), seconds=0.05))
+    plan = DiMEAug(preset="paper", features="x", target_ratio=1.0).plan(unbalanced((200, 2, 3), seconds=0.05))
     ratios = np.sort(plan.rows["mix_ratio"])
     assert len(ratios) == 395 and np.abs(ratios - (np.arange(395) + 0.5) / 395).max() < 0.07
     of_three = {pair for pair in pairs(plan) if pair[0] >= "row-202"}
@@ -103,6 +106,10 @@ def test_the_report_says_what_the_rows_hold():
 def test_bounds_are_kept():
     rows = unbalanced((40, 20, 4), seconds=0.05)
     assert len(dime(max_growth=0.25).plan(rows)) == 16
+    free = dime(max_growth=math.inf).plan(rows)
+    assert len(free) > 16 and free.report.settings["max_growth"] is None
+    repeats = [len(dime(target={"sad": 100}, max_repeats=most).plan(rows)) for most in (None, math.inf)]
+    assert repeats == [80, 96]  # None is the preset's
     few = dime(max_repeats=2, target={"sad": 40}).plan(rows)
     assert len(few) == 8 and "max_repeats=2" in few.report.unmet["sad"]
     assert np.unique(few.rows["id_i"], return_counts=True)[1].max() <= 2
@@ -146,7 +153,7 @@ def test_copies_take_no_neighbours_place():
     p = np.tile([0.1, 0.1, 0.8], (5, 1))
     big = np.tile([0.8, 0.1, 0.1], (60, 1))
     x = np.concatenate([[[0, 0], [0, 0], [0, 0], [1, 0], [2, 0]], np.random.default_rng(0).normal(9, 1, (60, 2))])
-    plan = DiMEAug.paper(features="x", target_ratio=1.0).plan(
+    plan = DiMEAug(preset="paper", features="x", target_ratio=1.0).plan(
         corpus(np.concatenate([p, big]), features=x, seconds=0.05)
     )
     partners = {}
@@ -159,7 +166,7 @@ def test_copies_take_no_neighbours_place():
 def test_identical_clips_alone_have_no_neighbour():
     p = np.array([[0.1, 0.1, 0.8]] * 3 + [[0.8, 0.1, 0.1]] * 12)
     x = np.concatenate([np.zeros((3, 2)), np.random.default_rng(0).normal(9, 1, (12, 2))])
-    report = DiMEAug.paper(features="x", target_ratio=1.0).plan(corpus(p, features=x, seconds=0.05)).report
+    report = DiMEAug(preset="paper", features="x", target_ratio=1.0).plan(corpus(p, features=x, seconds=0.05)).report
     assert report.rows_added == 0 and "none of its utterances has a neighbour" in report.unmet["sad"]
     assert any("target of sad is not reached" in text for text in report.warnings)
 
@@ -207,7 +214,7 @@ def test_the_guard_warns_of_redundant_rows(caplog):
     assert any("hardly change the balance" in text for text in report.warnings)
     assert "hardly change the balance" in caplog.text
     rows = unbalanced((60, 60, 2), seconds=0.05)
-    report = DiMEAug.paper(features="x", target_ratio=1.0).plan(rows).report
+    report = DiMEAug(preset="paper", features="x", target_ratio=1.0).plan(rows).report
     assert any("repeat few utterances: 2 sources" in text for text in report.warnings)
 
 
@@ -280,8 +287,9 @@ WRONG = {
     "num_neighbours": 0,
     "mixing": "loud",
     "metric": "l1",
-    "index": "lsh",
-    "max_growth": -0.5,
+    "index": "hnsw",
+    "max_growth": -1,
+    "max_repeats": -1,
     "lengths": "cut",
 }
 
@@ -290,6 +298,8 @@ WRONG = {
 def test_settings_that_do_not_exist(name, value):
     with pytest.raises(ValueError, match=f"`{name}`"):
         DiMEAug(**{name: value})
+    with pytest.raises(AttributeError, match=r'Mend: DiMEAug\(preset="paper"'):
+        DiMEAug.paper(**{name: value})
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from hf_emo_dist.audio.clips import encode_wav
+from hf_emo_dist.corpora import CorpusReport
 
 WAV = encode_wav(0.1 * np.sin(np.arange(1600)))
 
@@ -17,6 +18,18 @@ def write(path, text, encoding="utf-8"):
 
 def wav(path):
     return write(path, WAV)
+
+
+def read(reader, root, **options):
+    """What a reader makes of a folder, and its report."""
+    report = CorpusReport()
+    options = {"cache_dir": root.parent / "cache", "progress": False, **options}
+    return reader(root, report=report, **options), report
+
+
+def found(report):
+    """What is in a report: reason, item, file and line."""
+    return {(problem.reason, problem.item, problem.where) for problem in report.problems}
 
 
 def block(turn, tags, code="xxx", means="[2.5000, 3.5000, 1.5000]", comment="()"):
@@ -108,9 +121,8 @@ def msp_labels(folder, shape):
         lines = ["FileName,EmoDetail"]
         lines += [f'{n},"{w}; {major}; {second + "; " if second else ""}{attributes}"' for n, w, major, second in rows]
     else:
-        lines = [
-            f"FileName,{'Workers' if shape == '1.6' else 'WorkerID'},EmoClass_Major,EmoClass_Second,EmoAct,EmoVal,EmoDom"
-        ]
+        worker = "Workers" if shape == "1.6" else "WorkerID"
+        lines = [f"FileName,{worker},EmoClass_Major,EmoClass_Second,EmoAct,EmoVal,EmoDom"]
         lines += [f'{n},{w},{major},"{second}",1,4,2' for n, w, major, second in rows]
     return write(folder / "labels_detailed.csv", "\n".join(lines) + "\n")
 
@@ -133,7 +145,10 @@ def msp_podcast(root, shape="detail", spelling="consensus", folder="Labels"):
     return root
 
 
-RESPONSES = ",localid,pos,ans,ttr,queryType,numTries,clipNum,questNum,subType,clipName,sessionNums,respEmo,respLevel,dispEmo,dispVal,dispLevel\n"
+RESPONSES = (
+    ",localid,pos,ans,ttr,queryType,numTries,clipNum,questNum,subType,clipName,sessionNums,"
+    "respEmo,respLevel,dispEmo,dispVal,dispLevel\n"
+)
 
 
 def cremad(root):
@@ -157,8 +172,8 @@ def cremad(root):
             f"{number},{rater},{number},{letter}_80,900,{query},0,7,{number},4,{clip},{session},{letter},80,H,LO,20"
         )
     write(root / "finishedResponses.csv", RESPONSES + "\n".join(lines) + "\n")
-    late = ",localid,sessionNums,queryType,questNum,pos,ttr,numTries,clipNum,clipName\n1,r3,3,1,9,1,20000,0,7,1002_ITH_FEA_XX\n"
-    write(root / "finishedEmoResponses.csv", late)
+    late = ",localid,sessionNums,queryType,questNum,pos,ttr,numTries,clipNum,clipName\n"
+    write(root / "finishedEmoResponses.csv", late + "1,r3,3,1,9,1,20000,0,7,1002_ITH_FEA_XX\n")
     for clip in ("1001_IEO_HAP_LO", "1002_ITH_FEA_XX", "1002_DFA_ANG_XX"):
         wav(root / "AudioWAV" / f"{clip}.wav")
     return root
@@ -200,4 +215,18 @@ def dusha(root, form="tsv"):
         else:
             text = "\n".join(json.dumps(dict(zip(DUSHA_COLUMNS, row, strict=True)), ensure_ascii=False) for row in rows)
         write(root / part / f"raw_{part}.{form}", text)
+    return root
+
+
+def ravdess(root):
+    """Three spoken clips and a sung one, and a file that is none."""
+    names = ["03-01-06-01-02-01-12", "03-01-02-01-01-01-01", "03-01-05-02-01-02-01", "03-02-05-02-01-02-01", "notes"]
+    for name in names:
+        wav(root / f"Actor_{name[-2:]}" / f"{name}.wav")
+    return root
+
+
+def emodb(root):
+    for name in ("03a01Fa", "16b10Lb", "08a02Wc"):
+        wav(root / "wav" / f"{name}.wav")
     return root

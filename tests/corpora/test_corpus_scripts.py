@@ -8,8 +8,8 @@ from corpus_files import cremad, dusha, emozionalmente, iemocap, msp_podcast, wa
 from datasets import load_dataset
 
 from hf_emo_dist.commands.read import CORPORA, run_corpus_command
-from hf_emo_dist.data.folds import check_splits
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.split_check import check_splits
 
 SCRIPTS = Path(__file__).parents[2] / "dataset_scripts"
 

@@ -13,7 +13,7 @@ import pytest
 from hf_emo_dist.audio.clips import encode_wav
 from hf_emo_dist.corpora.table.read import read_table
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
-from hf_emo_dist.data.splits import check_speaker_disjoint
+from hf_emo_dist.data.split_check import check_splits
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("HF_EMO_DIST_TEST_DATA") or ROOT.parent / "shared" / "data")
@@ -49,7 +49,7 @@ def test_from_table_writes_splits_and_reports_bad_clips(table, tmp_path, capsys,
     data = load_emotion_dataset(tmp_path / "out")
     assert list(data) == ["train", "validation", "test"]
     assert sum(len(rows) for rows in data.values()) == 8  # the silent clip is reported and not dropped
-    check_speaker_disjoint(data)
+    check_splits(data)
     assert read_vote_source(tmp_path / "out") == "Invented."
 
     assert script("from_table").main(arguments) == 1
@@ -80,7 +80,7 @@ def test_a_real_table_is_read(tmp_path):
         pytest.skip(f"no recordings at {folder}: set HF_EMO_DIST_TEST_DATA")
     data = read_table(folder / "votes.csv", folder / "audio", cache_dir=tmp_path, progress=False)
     assert {split: len(rows) for split, rows in data.items()} == {"train": 528, "validation": 88, "test": 88}
-    check_speaker_disjoint(data)
+    check_splits(data)
     row = data["train"][0]
     assert list(row["human_distribution"]) == ["angry", "disgust", "fear", "happy", "neutral", "sad"]
     assert row["human_votes"] == ["disgust", "fear", *["neutral"] * 7]

@@ -1,4 +1,4 @@
-"""The table reader: what a researcher with a CSV and a folder of clips gets, and what they are told when it does not fit."""
+"""The table reader: what a CSV and a folder of clips give, and what is said when they do not fit."""
 
 from __future__ import annotations
 

@@ -6,14 +6,8 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_emo_dist.data.folds import (
-    SplitError,
-    add_fold_column,
-    check_splits,
-    random_utterance_split,
-    session_folds,
-    splits_from_folds,
-)
+from hf_emo_dist.data.folds import add_fold_column, random_utterance_split, session_folds, splits_from_folds
+from hf_emo_dist.data.split_check import SplitError, check_splits
 from hf_emo_dist.data.splits import folds_from_column
 
 

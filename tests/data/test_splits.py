@@ -8,7 +8,8 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_emo_dist.data.splits import check_speaker_disjoint, folds_from_column, speaker_disjoint_split, speaker_folds
+from hf_emo_dist.data.split_check import check_splits
+from hf_emo_dist.data.splits import folds_from_column, speaker_disjoint_split, speaker_folds
 
 
 def corpus(num_speakers: int, seed: int = 0, per_speaker: int = 10) -> Dataset:
@@ -113,6 +114,6 @@ def mixed(split_of_source: str) -> DatasetDict:
 
 
 def test_mixed_rows_must_not_reach_into_another_split():
-    check_speaker_disjoint(mixed("train"))
-    with pytest.raises(ValueError, match="Row 'm' in 'train' was mixed from 'b', which is in 'test'"):
-        check_speaker_disjoint(mixed("test"))
+    check_splits(mixed("train"))
+    with pytest.raises(ValueError, match="'m' in 'train' was mixed from 'b', which is in 'test'"):
+        check_splits(mixed("test"))

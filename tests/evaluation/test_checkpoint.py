@@ -86,6 +86,36 @@ def test_the_model_may_have_its_emotions_in_another_order(backbone, checkpoint, 
     assert report.to_dict()["js_divergence"] == pytest.approx(scored[0].to_dict()["js_divergence"], abs=0.02)
 
 
+def test_mixed_rows_are_refused_where_somebody_asks_to_score_them(checkpoint, data_folder, tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    from hf_emo_dist import load_emotion_dataset, write_dataset
+
+    splits = load_emotion_dataset(data_folder)
+    mixed = [["s4-0", "s4-1"] if name == "s4-2" else None for name in splits["test"]["id"]]
+    test = Dataset.from_list([{**row, "mixed_from": made} for row, made in zip(splits["test"], mixed, strict=True)])
+    test = test.cast_column("audio", splits["test"].features["audio"])
+    folder = write_dataset(
+        DatasetDict({"test": test}),
+        tmp_path / "mixed",
+        description="d",
+        vote_source="v",
+        emotions=["angry", "happy", "sad"],
+    )
+    with pytest.raises(ValueError, match=r"1 rows were made by mixing.*s4-2.*Mend"):
+        evaluate_checkpoint(checkpoint, folder, progress=False)
+
+
+def test_what_does_not_fit_is_said_before_anything_is_opened(checkpoint, tmp_path):
+    for options, words in (
+        ({"output": "x.txt"}, "json"),
+        ({"limit": 0}, "limit=0"),
+        ({"num_resamples": 0}, "num_resamples=0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            evaluate_checkpoint(checkpoint, tmp_path / "nothing", **options)
+
+
 def _permuted(state, order):
     last = [key for key, value in state.items() if value.shape[0] == len(order)]
     assert last, "the head's last layer gives one logit an emotion"

@@ -7,9 +7,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hf_emo_dist.commands.running import run_command
-from hf_emo_dist.evaluation.comparison import compare_predictors, standard_error
-from hf_emo_dist.evaluation.cross_validation import cell_means, choose_validation_speakers, cross_validate
+from hf_emo_dist.data.output import write_json
+from hf_emo_dist.evaluation.checkpoint import write_predictions
+from hf_emo_dist.evaluation.cross_validation import (
+    cell_means,
+    choose_validation_speakers,
+    compare_predictors,
+    cross_validate,
+    standard_error,
+)
+from hf_emo_dist.evaluation.resuming import is_done, predictions_for
+from hf_emo_dist.evaluation.scoring import Bootstrap
 from hf_emo_dist.training import fine_tuning as training_run
 from hf_emo_dist.training.fine_tuning import parse_config
 
@@ -40,9 +48,9 @@ def test_comparison_gives_gap_and_differences_over_speakers():
         q,
         speakers,
         EMOTIONS,
+        Bootstrap(200),
         ceiling_title="knowing it all",
         notes=["borrowed votes"],
-        num_resamples=200,
     )
     gap = report.gap_closed["model"]
     assert 0.5 < gap["low"] <= gap["value"] <= gap["high"] < 1
@@ -113,8 +121,6 @@ def test_predictions_of_other_settings_are_refused_by_name(finished, backbone, d
 
 
 def test_options_that_came_or_went_with_a_newer_version_count_where_they_are_on(tmp_path):
-    from hf_emo_dist.evaluation.resuming import is_done, write_json
-
     file, about = tmp_path / "predictions.parquet", tmp_path / "cell.json"
     file.touch()
     write_json(about, {"settings": {"learning_rate": 0.1, "source": None}})
@@ -130,7 +136,21 @@ def test_options_that_came_or_went_with_a_newer_version_count_where_they_are_on(
             is_done(file, about, settings)
 
 
-def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data_folder, tmp_path, monkeypatch, capsys):
+def test_predictions_are_matched_by_id(tmp_path):
+    path = write_predictions(
+        tmp_path / "p.parquet",
+        [{"id": "a"}, {"id": "b"}],
+        ["angry", "sad"],
+        {"predicted_distribution": np.array([[0.2, 0.8], [1.0, 0.0]])},
+    )
+    assert predictions_for(path, ["b", "a"], ["sad", "angry"]).tolist() == [[0, 1], [0.8, 0.2]]
+    with pytest.raises(ValueError, match="lacks 1 of 2 rows: c"):
+        predictions_for(path, ["a", "c"], ["angry", "sad"])
+    with pytest.raises(FileNotFoundError, match="hf-emo-dist evaluate"):
+        predictions_for(tmp_path / "nothing", ["a"], ["angry", "sad"])
+
+
+def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data_folder, tmp_path, monkeypatch):
     train, trained = training_run.run_training, []
 
     def interrupted(recipe, args, *data):
@@ -141,8 +161,8 @@ def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data_folder, tmp
         return train(recipe, args, *data)
 
     monkeypatch.setattr(training_run, "run_training", interrupted)
-    status = run_command(lambda: cross_validate(*arguments(backbone, data_folder, tmp_path), **OPTIONS))
-    assert status == 130 and "same command" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt, match=f"{tmp_path}; run the same command to go on"):
+        cross_validate(*arguments(backbone, data_folder, tmp_path), **OPTIONS)
     assert (tmp_path / "fold-0" / "predictions.parquet").is_file()
     report = cross_validate(*arguments(backbone, data_folder, tmp_path), **OPTIONS)
     assert [path.split("/")[-2] for path in trained] == ["fold-0", "fold-1", "fold-1"]
@@ -158,6 +178,7 @@ def test_whatever_does_not_fit_is_said_before_training(backbone, data_folder, tm
         ({"fold_column": "nothing"}, "nothing"),
         ({"ceiling_columns": ["mood"]}, "mood"),
         ({"fold_column": None, "num_folds": 9}, "9"),
+        ({"num_resamples": 0}, "num_resamples=0"),
     ):
         with pytest.raises(ValueError, match=words):
             cross_validate(*arguments(backbone, data_folder, tmp_path), **{**OPTIONS, **options})
@@ -165,6 +186,47 @@ def test_whatever_does_not_fit_is_said_before_training(backbone, data_folder, tm
     recipe.dataset = None
     with pytest.raises(ValueError, match="--dataset"):
         cross_validate(recipe, args)
+
+
+def test_mixed_rows_are_trained_on_where_their_sources_are_and_never_scored(
+    finished, backbone, data_folder, tmp_path, monkeypatch
+):
+    """What `annotate --augment default` writes: the training split with DiME-Aug's rows beside the others."""
+    from datasets import DatasetDict
+
+    from hf_emo_dist import DiMEAug, load_emotion_dataset, write_dataset
+
+    splits = load_emotion_dataset(data_folder)
+    made = DiMEAug(emotions=EMOTIONS, seed=5).augment(splits["train"])
+    mixed = {row["id"]: set(row["mixed_from"]) for row in made if row["mixed_from"]}
+    assert mixed
+    folder = write_dataset(
+        DatasetDict({**splits, "train": made}),
+        tmp_path / "mixed",
+        description="Tones.",
+        vote_source="Simulated votes on tones.",
+        emotions=EMOTIONS,
+    )
+    train, met = training_run.run_training, []
+
+    def watched(recipe, args, rows, validation):
+        met.append((set(rows["id"]), set(validation["id"])))
+        return train(recipe, args, rows, validation)
+
+    monkeypatch.setattr(training_run, "run_training", watched)
+    report = cross_validate(*arguments(backbone, folder, tmp_path / "out"), **OPTIONS)
+    rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
+    assert [row["id"] for row in rows] == [name for split in splits.values() for name in split["id"]]
+    speaker_of = {row["id"]: row["speaker"] for row in rows}
+    for (learnt, choosing), fold in zip(met, report.folds, strict=True):
+        assert not choosing & set(mixed) and {speaker_of[name] for name in choosing} == set(fold["validation_speakers"])
+        originals = learnt - set(mixed)
+        assert learnt & set(mixed) == {name for name, sources in mixed.items() if sources <= originals}
+    assert any(learnt & set(mixed) for learnt, _ in met)
+    assert any("mixed rows" in note for note in report.notes)
+    # what chooses nothing and trains on no mixed row is as it was without them
+    for name in ("uniform", "mean_of_training_targets", "regression", "ceiling"):
+        assert report.predictors[name] == finished[0].predictors[name]
 
 
 def test_constants_on_real_votes_give_the_known_figures():
@@ -186,7 +248,7 @@ def test_constants_on_real_votes_give_the_known_figures():
         assert unseen == []
     predictions = {"uniform": np.full_like(q, 1 / 6), "mean_of_training_targets": mean, "ceiling": known}
     speakers = np.array([row["speaker"] for row in rows])
-    report = compare_predictors(predictions, q, speakers, names, num_resamples=20)
+    report = compare_predictors(predictions, q, speakers, names, Bootstrap(20))
     found = {
         name: (round(scores["js_divergence"], 3), round(scores["bhattacharyya_coefficient"], 2))
         for name, scores in report.predictors.items()

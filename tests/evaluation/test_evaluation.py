@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_emo_dist.evaluation.scoring import bootstrap_ratio, evaluate_distributions
+from hf_emo_dist.evaluation.scoring import Bootstrap, evaluate_distributions
 
 EMOTIONS = ("angry", "happy", "sad")
 
@@ -169,20 +169,25 @@ def test_no_rows_and_wrong_shapes_are_refused(human):
 @settings(max_examples=30, deadline=None)
 def test_ratio_is_that_of_the_means_and_scales(rows, scale):
     top, bottom, groups = (np.array(column) for column in zip(*rows, strict=True))
-    ratio = bootstrap_ratio(top, bottom, groups, num_resamples=60)
+    ratio = Bootstrap(60).ratio(top, bottom, groups)
     assert ratio["value"] == pytest.approx(top.mean() / bottom.mean(), abs=1e-9)
-    scaled = bootstrap_ratio(scale * top, bottom, groups, num_resamples=60)
+    scaled = Bootstrap(60).ratio(scale * top, bottom, groups)
     for key in ("value", "low", "high"):
         assert scaled[key] == pytest.approx(scale * ratio[key], rel=1e-6, abs=1e-9, nan_ok=True)
 
 
 def test_ratio_without_a_gap_is_nan_and_is_said():
-    ratio = bootstrap_ratio([0.1, 0.2], [0.0, -0.1])
+    ratio = Bootstrap().ratio([0.1, 0.2], [0.0, -0.1])
     assert math.isnan(ratio["value"])
 
 
 def test_ratio_resamples_whole_groups():
     top, bottom = np.repeat([0.0, 1.0], 50), np.ones(100)
-    by_group = bootstrap_ratio(top, bottom, np.repeat(["a", "b"], 50), num_resamples=400)
-    by_row = bootstrap_ratio(top, bottom, num_resamples=400)
+    by_group = Bootstrap(400).ratio(top, bottom, np.repeat(["a", "b"], 50))
+    by_row = Bootstrap(400).ratio(top, bottom)
     assert by_group["high"] - by_group["low"] > 2 * (by_row["high"] - by_row["low"])
+
+
+def test_no_resamples_are_refused_and_are_not_the_default(human):
+    with pytest.raises(ValueError, match=r"num_resamples=0 .*Mend"):
+        evaluate_distributions(human, rows_of(human), EMOTIONS, num_resamples=0)

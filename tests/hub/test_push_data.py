@@ -13,8 +13,9 @@ from datasets import Dataset, DatasetDict
 from hub_repos import metadata_errors
 from tiny_data import as_dataset, tiny_rows
 
-from hf_emo_dist import push_dataset, push_metric, push_votes
+from hf_emo_dist import push_dataset, push_votes
 from hf_emo_dist.data.writing import write_dataset
+from hf_emo_dist.hub import push_metric
 from hf_emo_dist.hub.cards.dataset_card import write_dataset_card
 from hf_emo_dist.hub.metric_space import metric_files
 from hf_emo_dist.hub.vendoring import standalone_source

@@ -18,8 +18,8 @@ from transformers.models.qwen2_audio.configuration_qwen2_audio import Qwen2Audio
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 from transformers.utils import is_flash_attn_2_available
 
-from hf_emo_dist import audio_kwargs_for, use_trimmed_audio_tower
 from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.modeling import audio_kwargs_for, use_trimmed_audio_tower
 from hf_emo_dist.modeling.backbones.qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from hf_emo_dist.modeling.mini import load_whisper_encoder
 

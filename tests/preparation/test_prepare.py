@@ -109,7 +109,7 @@ def test_without_a_backend_votes_are_combined_only(corpus, tmp_path):
         ({"annotate_splits": "training"}, "There is no split training"),
         ({"retry_failed": "sometimes"}, "retry_failed must be"),
         ({"empty": "maybe"}, "empty must be"),
-        ({"backend": "gemeni"}, "`backend` must be"),
+        ({"backend": "gemeni"}, "Unknown backend 'gemeni'.*module:Name"),
         ({"backend_options": {"colour": "red"}}, "does not fit the backend"),
         ({"backend_options": {"column": "no_such_column"}}, "no_such_column"),
         ({"emotions": "angry"}, "at least two"),

@@ -1,26 +1,31 @@
 """The ablation on tones with simulated synthetic votes: whole, stopped and resumed, and what it refuses."""
 
-import json
 import sys
 
 import numpy as np
 import pytest
 from tiny_setup import EMOTIONS, make_rows
 
-from hf_emo_dist.commands.main import main
-from hf_emo_dist.commands.running import run_command
+from hf_emo_dist.data.loading import load_emotion_dataset
+from hf_emo_dist.data.opened import open_dataset
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
-from hf_emo_dist.studies.ablation.ablation import ablation_study
-from hf_emo_dist.studies.ablation.targets import augmenter_of, source_targets, with_targets
+from hf_emo_dist.studies.ablation.ablation import ablation, divide
+from hf_emo_dist.studies.ablation.cell_targets import DIME_AUG, augmenter_of, source_targets, with_targets
 from hf_emo_dist.training import fine_tuning as training_run
-from hf_emo_dist.training.fine_tuning import parse_config
 from hf_emo_dist.votes import distributions_to_matrix
+
+
+def written(splits, folder):
+    from datasets import DatasetDict
+
+    about = {"description": "Tones.", "vote_source": "Simulated votes on tones.", "emotions": EMOTIONS}
+    return write_dataset(DatasetDict(splits), folder, **about)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Train, validation and test with synthetic labels that are drawn from the truth; one row has none."""
-    from datasets import DatasetDict, Value
+    from datasets import Value
 
     features = row_features(
         EMOTIONS,
@@ -36,10 +41,7 @@ def data(tmp_path_factory):
                 [] if place == 1 else rng.choice(EMOTIONS, 5, p=list(row["true_distribution"].values())).tolist()
             )
         splits[name] = build_dataset(rows, features)
-    folder = tmp_path_factory.mktemp("ablation") / "data"
-    return write_dataset(
-        DatasetDict(splits), folder, description="Tones.", vote_source="Simulated votes on tones.", emotions=EMOTIONS
-    )
+    return written(splits, tmp_path_factory.mktemp("ablation") / "data")
 
 
 def twice(rows, emotions, seed):
@@ -50,29 +52,21 @@ def twice(rows, emotions, seed):
     return concatenate_datasets([rows, again.select_columns(rows.column_names)])
 
 
-def arguments(backbone, data, output):
-    words = ["--backbone", str(backbone), "--dataset", str(data), "--output_dir", str(output), "--use_cpu", "true"]
-    return parse_config([*words, "--num_train_epochs", "1", "--report_to", "none", "--learning_rate", "1e-3"])
+def recipe(backbone, data):
+    words = ["--backbone", str(backbone), "--dataset", str(data), "--use_cpu", "true", "--num_train_epochs", "1"]
+    return [*words, "--report_to", "none", "--learning_rate", "1e-3"]
 
 
-OPTIONS = {
-    "sources": ("human", "combined"),
-    "seeds": (0,),
-    "augmenter": twice,
-    "augmentation_name": "twice",
-    "num_resamples": 50,
-}
+OPTIONS = {"sources": ("human", "combined"), "seeds": (0,), "augment_with": twice, "num_resamples": 50}
 
 
 @pytest.fixture(scope="module")
 def finished(backbone, data, tmp_path_factory):
     output = tmp_path_factory.mktemp("cells")
-    return ablation_study(*arguments(backbone, data, output), **OPTIONS), output
+    return ablation(*recipe(backbone, data), output=output, **OPTIONS), output
 
 
 def test_targets_of_each_source(data):
-    from hf_emo_dist.data.loading import load_emotion_dataset
-
     train = load_emotion_dataset(data, "train")
     rows = list(train)
     for source in ("human", "synthetic", "combined"):
@@ -115,13 +109,15 @@ def test_one_table_with_every_cell_on_the_same_human_votes(finished):
 def test_what_is_done_is_not_trained_again_and_other_settings_are_refused(finished, backbone, data, monkeypatch):
     study, output = finished
     monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
-    again = ablation_study(*arguments(backbone, data, output), **OPTIONS)
+    again = ablation(*recipe(backbone, data), output=output, **OPTIONS)
     assert again.results == study.results
     with pytest.raises(ValueError, match=r"augmentation.*--overwrite"):
-        ablation_study(*arguments(backbone, data, output), **{**OPTIONS, "augmentation_name": "thrice"})
+        ablation(
+            *recipe(backbone, data), output=output, **{**OPTIONS, "augment_with": lambda rows, emotions, seed: rows}
+        )
 
 
-def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data, tmp_path, monkeypatch, capsys):
+def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data, tmp_path, monkeypatch):
     train, trained = training_run.run_training, []
 
     def interrupted(recipe, args, *rows):
@@ -131,10 +127,10 @@ def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data, tmp_path, 
         return train(recipe, args, *rows)
 
     monkeypatch.setattr(training_run, "run_training", interrupted)
-    options = {**OPTIONS, "sources": ("human",), "augment": (False,), "seeds": (0, 1)}
-    assert run_command(lambda: ablation_study(*arguments(backbone, data, tmp_path), **options)) == 130
-    assert "same command" in capsys.readouterr().err
-    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    options = {**OPTIONS, "sources": ("human",), "augment": "off", "seeds": (0, 1)}
+    with pytest.raises(KeyboardInterrupt, match="run the same command"):
+        ablation(*recipe(backbone, data), output=tmp_path, **options)
+    study = ablation(*recipe(backbone, data), output=tmp_path, **options)
     assert trained == ["human-seed0", "human-seed1", "human-seed1"]
     (cell,) = study.results["cells"]
     assert cell["by_seed"][0] == pytest.approx(finished[0].results["cells"][0]["by_seed"][0], abs=1e-6)
@@ -143,11 +139,11 @@ def test_a_stopped_run_goes_on_where_it_was(finished, backbone, data, tmp_path, 
 
 def test_the_library_s_augmentation(backbone, data, tmp_path):
     """DiME-Aug itself: mixed rows of training rows alone, the targets of the cell's source mixed like the audio."""
-    from hf_emo_dist.data.loading import load_emotion_dataset
-
     train = load_emotion_dataset(data, "train")
     targets = source_targets(train, EMOTIONS, "synthetic")
-    rows = augmenter_of(None, "default", str(backbone))(with_targets(train, targets, EMOTIONS), EMOTIONS, 7)
+    augment, name = augmenter_of(DIME_AUG, "default", str(backbone))
+    rows = augment(with_targets(train, targets, EMOTIONS), EMOTIONS, 7)
+    assert name == DIME_AUG
     before = {row["id"]: target for row, target in zip(train, targets, strict=True) if target}
     mixed = [row for row in rows if row["mixed_from"]]
     assert mixed and len(rows) == len(before) + len(mixed)
@@ -156,32 +152,37 @@ def test_the_library_s_augmentation(backbone, data, tmp_path):
         for emotion in EMOTIONS:
             expected = row["mix_ratio"] * first[emotion] + (1 - row["mix_ratio"]) * second[emotion]
             assert row["emotion_distribution"][emotion] == pytest.approx(expected, abs=1e-6)
-    options = {**OPTIONS, "sources": ("combined",), "augment": (True,), "augmenter": None}
-    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    options = {**OPTIONS, "sources": ("combined",), "augment": "on", "augment_with": DIME_AUG}
+    study = ablation(*recipe(backbone, data), output=tmp_path, **options)
     (run,) = study.results["runs"]
     assert run["train_rows"] > len(train)
 
 
 def test_another_augmentation_by_name():
-    assert augmenter_of("math:pow", "default", None)(2, 3, *()) == 8
+    function, name = augmenter_of("math:pow", "default", None)
+    assert function(2, 3) == 8 and name == "math:pow"
     for wrong in ("math", "math:nothing", "no_such_module:f"):
-        with pytest.raises(ValueError, match="augment_with"):
+        with pytest.raises(ValueError, match=r"(?i)augmentation .*Mend"):
             augmenter_of(wrong, "default", None)
 
 
-def test_what_is_wrong_with_the_augmentation_is_said_before_training(backbone, data, tmp_path, monkeypatch, capsys):
+def test_what_does_not_fit_is_said_before_training(backbone, data, tmp_path, monkeypatch):
     monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained"))
-    words = ["report", "ablation", "--sources", "human", "--output", str(tmp_path)]
-    recipe = ["--", "--backbone", str(backbone), "--dataset", str(data), "--use_cpu", "true"]
-    for wrong, message in (
-        (["--augment_preset", "nope"], "`preset` must be one of"),
-        (["--seeds", "a,b"], "--seeds 'a,b' is not a list of whole numbers"),
-    ):
-        assert main([*words, *wrong, *recipe]) == 2
-        assert message in capsys.readouterr().err
+    words = recipe(backbone, data)
+
+    def refused(error, match, words=words, **changed):
+        with pytest.raises(error, match=match):
+            ablation(*words, output=tmp_path, **{"sources": ("human",), **changed})
+
+    refused(ValueError, "Nothing says how to train", words=[])
+    refused(ValueError, "--output_dir is set by --output", words=[*words, "--output_dir", "x"])
+    refused(ValueError, "no dataset. Mend: add --dataset", words=[*words[:2], *words[4:]])
+    refused(ValueError, "leave --target_column out", words=[*words, "--target_column", "human_distribution"])
+    refused(ValueError, "nothing to compare", seeds=())
+    refused(ValueError, "`preset` must be one of", augment_preset="nope")
+    refused(ValueError, "'none' is not known. Mend: one of human", sources=("none",))
     monkeypatch.setitem(sys.modules, "faiss", None)
-    assert main([*words, *recipe]) == 2
-    assert "hf-emo-dist[augment]" in capsys.readouterr().err
+    refused(ModuleNotFoundError, r"hf-emo-dist\[augment\]")
 
 
 def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbone, data, tmp_path, monkeypatch):
@@ -193,8 +194,8 @@ def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbon
         return train(recipe, args, rows, validation)
 
     monkeypatch.setattr(training_run, "run_training", watched)
-    options = {**OPTIONS, "augment": (False,), "num_folds": 3, "validation_speakers": 1}
-    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    options = {**OPTIONS, "augment": "off", "num_folds": 3, "validation_speakers": 1}
+    study = ablation(*recipe(backbone, data), output=tmp_path, **options)
     assert "3-fold" in study.facts["split"] and "28 rows" in study.facts["split"]
     everyone = {f"s{i}" for i in range(7)}
     tested = [everyone - learnt - choosing for learnt, choosing in met]
@@ -204,34 +205,34 @@ def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbon
     runs = study.results["runs"]
     assert [run["part"] for run in runs] == ["fold0", "fold1", "fold2"] * 2
     monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
-    assert ablation_study(*arguments(backbone, data, tmp_path), **options).results == study.results
+    assert ablation(*recipe(backbone, data), output=tmp_path, **options).results == study.results
     with pytest.raises(ValueError, match=r"folds.*--overwrite"):
-        ablation_study(*arguments(backbone, data, tmp_path), **{**options, "seed": 1})
+        ablation(*recipe(backbone, data), output=tmp_path, **{**options, "seed": 1})
     for wrong, words in (
-        ({"fold_column": "fold"}, "one of them"),
+        ({"fold_column": "fold"}, "both given"),
         ({"num_folds": None, "fold_column": "session"}, "session"),
         ({"num_folds": 99}, "number of speakers"),
+        ({"num_folds": 0}, "number of speakers"),
         ({"validation_speakers": 4}, "from 1 to"),
+        ({"validation_speakers": 0}, "from 1 to"),
     ):
         with pytest.raises(ValueError, match=words):
-            ablation_study(*arguments(backbone, data, tmp_path), **{**options, **wrong})
+            ablation(*recipe(backbone, data), output=tmp_path, **{**options, **wrong})
 
 
 def test_synthetic_votes_on_the_training_split_alone(backbone, data, tmp_path):
     """As `hf-emo-dist annotate` does by default: trained on them, and no figure by the paper's protocol, which needs own labels."""
-    from datasets import DatasetDict
-
-    from hf_emo_dist.data.loading import load_emotion_dataset
 
     def unheard(batch):
         return {"synthetic_votes": [[] for _ in batch["id"]]}
 
-    splits = load_emotion_dataset(data)
-    splits = DatasetDict(
-        {name: rows if name == "train" else rows.map(unheard, batched=True) for name, rows in splits.items()}
-    )
-    options = {**OPTIONS, "sources": ("human", "synthetic"), "augment": (False,), "data": splits}
-    study = ablation_study(*arguments(backbone, data, tmp_path), **options)
+    splits = {
+        name: rows if name == "train" else rows.map(unheard, batched=True)
+        for name, rows in load_emotion_dataset(data).items()
+    }
+    folder = written(splits, tmp_path / "data")
+    options = {**OPTIONS, "sources": ("human", "synthetic"), "augment": "off"}
+    study = ablation(*recipe(backbone, folder), output=tmp_path, **options)
     assert {cell["source"] for cell in study.results["cells"]} == {"human", "synthetic"}
     assert [row["source"] for row in study.results["paper_protocol"]] == ["human"]
     assert "no own labels" in study.tables[1].rows[1][4]
@@ -239,35 +240,37 @@ def test_synthetic_votes_on_the_training_split_alone(backbone, data, tmp_path):
 
 
 def test_synthetic_votes_that_training_has_none_of_are_missed_before_training(backbone, data, tmp_path, monkeypatch):
-    from datasets import DatasetDict
-
-    from hf_emo_dist.data.loading import load_emotion_dataset
-
     monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained"))
     splits = load_emotion_dataset(data)
     bare = splits["train"].map(lambda batch: {"synthetic_votes": [[] for _ in batch["id"]]}, batched=True)
-    options = {**OPTIONS, "sources": ("human", "synthetic"), "data": DatasetDict({**splits, "train": bare})}
+    folder = written({**splits, "train": bare}, tmp_path / "data")
+    options = {**OPTIONS, "sources": ("human", "synthetic")}
     with pytest.raises(ValueError, match="No training row has votes for 'synthetic'"):
-        ablation_study(*arguments(backbone, data, tmp_path), **options)
+        ablation(*recipe(backbone, folder), output=tmp_path, **options)
 
 
-def test_mixed_rows_of_the_data_set_are_left_out(backbone, data):
+def test_mixed_rows_of_the_data_set_have_no_votes_and_are_left_out(backbone, data, tmp_path, monkeypatch):
+    """What `annotate --augment default` wrote: every cell trains on the same rows as without it."""
     from hf_emo_dist.augmentation.dime import DiMEAug
-    from hf_emo_dist.data.loading import load_emotion_dataset
-    from hf_emo_dist.studies.ablation.parts import ablation_data
 
     splits = load_emotion_dataset(data)
-    prepared = DiMEAug(emotions=EMOTIONS, seed=0, backbone=str(backbone)).augment(splits["train"])
-    assert len(prepared) > 12
+    prepared = {**splits, "train": DiMEAug(emotions=EMOTIONS, seed=0).augment(splits["train"])}
+    assert len(prepared["train"]) > 12
+    folder = written(prepared, tmp_path / "data")
+    opened = open_dataset(folder)
     for options in ({}, {"num_folds": 2}):
-        rest = {name: splits[name] for name in ("validation", "test")}
-        cut = ablation_data({"train": prepared, **rest}, ("train", "validation", "test"), **options)
-        assert len(cut.rows) == 28 and not any(cut.rows["mixed_from"])
-        assert sum(len(part.test) for part in cut.parts) == len(cut.scored)
+        division = divide(opened, ("train", "validation", "test"), **options)
+        assert len(division.rows) == 28 and not any(division.rows["mixed_from"])
+        assert sum(len(part.test) for part in division.parts) == len(division.scored)
+    met, train = [], training_run.run_training
+    monkeypatch.setattr(training_run, "run_training", lambda *a: met.append(list(a[2]["id"])) or train(*a))
+    options = {**OPTIONS, "sources": ("human",), "augment": "off"}
+    ablation(*recipe(backbone, folder), output=tmp_path / "out", **options)
+    assert met == [list(splits["train"]["id"])]
 
 
 def test_a_difference_is_claimed_where_interval_and_sign_flips_agree():
-    from hf_emo_dist.studies.ablation.tables import findings
+    from hf_emo_dist.studies.ablation.cell_tables import findings
 
     def cell(source, **change):
         return {
@@ -293,38 +296,3 @@ def test_a_difference_is_claimed_where_interval_and_sign_flips_agree():
         "not told apart",
     ]
     assert "p < 0.001" in lines[3]
-
-
-def test_the_command(backbone, data, tmp_path, capsys):
-    words = [
-        "report",
-        "ablation",
-        "--sources",
-        "synthetic",
-        "--augment",
-        "off",
-        "--seeds",
-        "3",
-        "--num_resamples",
-        "20",
-        "--output",
-        str(tmp_path),
-    ]
-    recipe = [
-        "--backbone",
-        str(backbone),
-        "--dataset",
-        str(data),
-        "--use_cpu",
-        "true",
-        "--num_train_epochs",
-        "1",
-        "--report_to",
-        "none",
-    ]
-    assert main([*words, "--", *recipe]) == 0
-    assert "Lowest JS to the human votes: synthetic" in capsys.readouterr().out
-    result = json.loads((tmp_path / "ablation.json").read_text())
-    assert result["results"]["runs"][0]["train_rows"] == 11  # the row without a synthetic vote is left out
-    assert main([*words, "--", *recipe, "--output_dir", "x"]) == 2
-    assert "--output_dir is set by --output" in capsys.readouterr().err

@@ -1,14 +1,15 @@
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from vote_setup import EMOTIONS, annotated, draw, truth, vote_table
 
-from hf_emo_dist.commands.main import main
+from hf_emo_dist.data.opened import open_dataset
+from hf_emo_dist.evaluation.scoring import Bootstrap
 from hf_emo_dist.scores.agreement import fleiss_kappa
-from hf_emo_dist.studies.agreement import agreement_study
-from hf_emo_dist.studies.complementarity import added_by_focus, gain_from_synthetic
-from hf_emo_dist.studies.diagnose import diagnose_study, fitted_temperature, swapped_predictions
+from hf_emo_dist.studies import Sources
+from hf_emo_dist.studies.agreement import added_by_focus, agreement, gain_from_synthetic
+from hf_emo_dist.studies.diagnose import diagnose, fitted_temperature, swapped_predictions
 
 ROWS = 300
 
@@ -47,7 +48,7 @@ def test_gain_is_positive_for_votes_from_the_truth_and_negative_for_others():
 
 
 def test_agreement_study(table, tmp_path):
-    study = agreement_study({"drawn": table[0]}, num_resamples=50, notes=["simulated data"])
+    study = agreement(Sources({"drawn": replace(table[0], notes=["simulated data"])}), num_resamples=50)
     found = study.results["corpora"]["drawn"]
     assert found["fleiss_kappa"]["value"] == pytest.approx(fleiss_kappa(table[0].counts()))
     stuck, tone = (found["annotators"][f"model, {focus}, label"] for focus in ("stuck", "tone"))
@@ -59,12 +60,16 @@ def test_agreement_study(table, tmp_path):
     assert not any("'stuck' adds more" in line for line in study.findings)
     page = study.save(tmp_path).read_text()
     assert "simulated data" in page and "What each focus adds" in page
-    people = agreement_study({"people": vote_table(table[0].votes)}, num_resamples=20)
+    people = agreement(Sources({"people": vote_table(table[0].votes)}), num_resamples=20)
     assert "no synthetic annotations" in " ".join(people.findings)
     assert "focus" in study.plots[0].caption and "focus" not in people.plots[0].caption
 
 
 # --- diagnose
+
+
+def checked(table, **options):
+    return diagnose(Sources({"drawn": table}), **options)
 
 
 def outcomes(study):
@@ -75,7 +80,7 @@ def test_healthy_votes_and_predictions_pass():
     rng = np.random.default_rng(0)
     q = truth(500, rng)
     table = vote_table(draw(q, 6, rng), draw(q, 10, rng))
-    study = diagnose_study(table, predictions=q, swapped=np.roll(q, 1, axis=0), num_resamples=200)
+    study = checked(table, predictions=q, swapped=np.roll(q, 1, axis=0), num_resamples=200)
     found = outcomes(study)
     assert "failure" not in found.values()
     assert found["complementarity where listeners disagree most"] == "ok"
@@ -88,15 +93,20 @@ def test_every_sign_of_failure_is_found_with_advice(tmp_path):
     q = truth(500, rng)
     sharp = q**3 / (q**3).sum(axis=1, keepdims=True)
     table = vote_table(draw(q, 6, rng), draw(sharp[::-1], 10, rng))
+    from datasets import Dataset
+
+    shares = dict.fromkeys(EMOTIONS, 0.25)
     training = [
         {
             "id": f"t{i}",
-            "mixed_from": [] if i < 40 else ["t0", "t1"],
-            "emotion_distribution": dict(zip(EMOTIONS, [0.25] * 4, strict=True)),
+            "mixed_from": None if i < 40 else ["t0", "t1"],
+            "human_votes": ["sad"] if i < 40 else None,
+            "emotion_distribution": shares,
         }
         for i in range(60)
     ]
-    study = diagnose_study(table, predictions=sharp, swapped=sharp, training=training, num_resamples=200)
+    opened = open_dataset(Dataset.from_list(training), emotions=EMOTIONS)
+    study = checked(table, predictions=sharp, swapped=sharp, training=opened, num_resamples=200)
     assert set(outcomes(study).values()) == {"failure"}
     advice = " ".join(study.findings)
     for words in ("oversimplify", "synthetic_weight", "soft_cross_entropy", "input_features", "1 different pairs"):
@@ -104,49 +114,32 @@ def test_every_sign_of_failure_is_found_with_advice(tmp_path):
     assert "5 of 5 checks run: 5 failure(s)" in study.save(tmp_path).read_text()
 
 
-def test_votes_that_only_the_training_rows_have_are_checked_there(tmp_path, data_folder):
+def test_votes_that_only_the_training_rows_have_are_checked_there(tmp_path):
     """Annotating the training split alone is the default of `hf-emo-dist annotate`."""
+    from datasets import Dataset, DatasetDict
+
     rng = np.random.default_rng(0)
     q = truth(500, rng)
-    people, both = vote_table(draw(q, 6, rng)), vote_table(draw(q, 6, rng), draw(q, 10, rng))
-    assert "not run" in outcomes(diagnose_study(people, num_resamples=50))["entropy of synthetic votes"]
-    study = diagnose_study(people, training_votes=both, num_resamples=200)
+    people, more = draw(q, 6, rng), draw(q, 10, rng)
+    rows = [
+        {
+            "id": f"{place}",
+            "human_votes": [EMOTIONS[vote] for vote in heard],
+            "synthetic_votes": [EMOTIONS[vote] for vote in given],
+            "emotion_distribution": dict.fromkeys(EMOTIONS, 0.25),
+        }
+        for place, (heard, given) in enumerate(zip(people, more, strict=True))
+    ]
+    opened = open_dataset(DatasetDict(train=Dataset.from_list(rows)), emotions=EMOTIONS)
+    assert "not run" in outcomes(checked(vote_table(people), num_resamples=50))["entropy of synthetic votes"]
+    study = checked(vote_table(people), training=opened, num_resamples=200)
     checks = {check["name"]: check for check in study.results["checks"]}
     for name in ("entropy of synthetic votes", "complementarity where listeners disagree most"):
         assert checks[name]["status"] != "not run" and checks[name]["measured"].startswith("training rows: ")
     assert "<td class=prose>training rows: " in study.save(tmp_path / "a").read_text()
     # the scored rows' own votes come first
-    own = diagnose_study(both, training_votes=people, num_resamples=50).results["checks"][0]
+    own = checked(vote_table(people, more), training=opened, num_resamples=50).results["checks"][0]
     assert own["measured"].startswith("synthetic minus human")
-
-    from datasets import DatasetDict
-
-    from hf_emo_dist.data.loading import load_emotion_dataset
-    from hf_emo_dist.data.writing import write_dataset
-
-    splits = load_emotion_dataset(data_folder)
-    votes = [["angry", "angry", "sad"]] * len(splits["train"])
-    folder = write_dataset(
-        DatasetDict({"train": splits["train"].add_column("synthetic_votes", votes)}),
-        tmp_path / "annotated",
-        description="Tones.",
-        vote_source="Simulated.",
-        emotions=["angry", "happy", "sad"],
-    )
-    words = [
-        "report",
-        "diagnose",
-        str(data_folder),
-        "--split",
-        "test",
-        "--training",
-        str(folder),
-        "--num_resamples",
-        "20",
-    ]
-    assert main([*words, "--output", str(tmp_path / "out")]) == 0
-    checks = json.loads((tmp_path / "out" / "diagnose.json").read_text())["results"]["checks"]
-    assert checks[0]["measured"].startswith("training rows: ")
 
 
 def test_the_temperature_is_that_of_the_truth():
@@ -156,7 +149,7 @@ def test_the_temperature_is_that_of_the_truth():
     groups = np.arange(1500) % 30
     for power in (1.0, 2.0, 0.5):
         p = q**power / (q**power).sum(axis=1, keepdims=True)
-        found = fitted_temperature(p, counts, groups, 200)
+        found = fitted_temperature(p, counts, groups, Bootstrap(200))
         assert found["value"] == pytest.approx(power, rel=0.1)
         assert found["low"] < power * 1.02 and found["high"] > power * 0.98
 
@@ -183,24 +176,12 @@ def test_audio_is_swapped_and_the_text_is_not(checkpoint, data_folder):
         swapped_predictions(checkpoint, rows, ("angry", "sad"))
 
 
-def test_diagnose_command_predicts_with_swapped_audio(checkpoint, data_folder, tmp_path, capsys):
+def test_a_model_predicts_with_swapped_audio(checkpoint, data_folder, tmp_path):
     from hf_emo_dist.evaluation.checkpoint import evaluate_checkpoint
 
     evaluate_checkpoint(checkpoint, data_folder, output=tmp_path / "scores.json", num_resamples=20, progress=False)
-    words = [
-        "report",
-        "diagnose",
-        str(data_folder),
-        "--split",
-        "test",
-        "--model",
-        str(checkpoint),
-        "--num_resamples",
-        "20",
-    ]
-    assert (
-        main([*words, "--predictions", str(tmp_path / "predictions.parquet"), "--output", str(tmp_path / "out")]) == 0
-    )
-    checks = json.loads((tmp_path / "out" / "diagnose.json").read_text())["results"]["checks"]
-    assert {check["name"]: check["status"] for check in checks}["a model that ignores its audio"] != "not run"
-    assert "simulated data" in capsys.readouterr().out
+    data, options = Sources([str(data_folder)], split="test"), {"model": str(checkpoint), "num_resamples": 20}
+    study = diagnose(data, predictions=str(tmp_path / "predictions.parquet"), **options)
+    assert outcomes(study)["a model that ignores its audio"] != "not run" and "simulated data" in study.notes
+    with pytest.raises(ValueError, match="add --split"):
+        diagnose(Sources([str(data_folder)]), **options)

@@ -1,26 +1,21 @@
-import json
-
 import numpy as np
 import pytest
 
-from hf_emo_dist.commands.main import main
-from hf_emo_dist.data.label_maps import common_emotions, label_matrix, parse_label_map
+from hf_emo_dist.data.label_map import common_emotions, label_matrix
+from hf_emo_dist.data.opened import open_dataset
+from hf_emo_dist.evaluation.scoring import Bootstrap
 from hf_emo_dist.scores.divergences import jensen_shannon_divergence
-from hf_emo_dist.studies.cross_corpus import cross_corpus_study
-from hf_emo_dist.studies.scored_sets import CrossPrediction, TestSet, read_test_set
+from hf_emo_dist.studies.cross_corpus import CrossPrediction, TestSet, compare_corpora, cross_corpus, read_test_set
 
 
 def test_label_maps():
-    rules = parse_label_map("excited=happy, Anger=frustrated,other=-")
-    assert rules == {"excited": "happy", "angry": "frustrated", "other": None}
+    rules = {"excited": "happy", "angry": "frustrated", "other": None}
     assert common_emotions([["angry", "sad", "happy"], ["frustrated", "excited", "other", "sad"]], rules) == (
         "frustrated",
         "sad",
         "happy",
     )
     assert label_matrix(["sad", "excited", "other"], ["happy", "sad"], rules).tolist() == [[0, 1], [1, 0], [0, 0]]
-    with pytest.raises(ValueError, match="LABEL=LABEL"):
-        parse_label_map("excited")
     with pytest.raises(ValueError, match="Fewer than two"):
         common_emotions([["angry", "sad"], ["happy", "sad"]], {})
 
@@ -35,11 +30,11 @@ def test_predictions_and_votes_are_brought_to_the_common_emotions():
     counts = rng.multinomial(6, [0.3, 0.3, 0.2, 0.2], 40)
     counts[0] = [0, 0, 0, 6]  # votes for what is left out alone
     p = rng.dirichlet(np.ones(3), 40)
-    study = cross_corpus_study(
+    study = compare_corpora(
         {"B": votes(counts, ("angry", "excited", "happy", "other"))},
         {"A": {"B": CrossPrediction(("angry", "happy", "sad"), p)}},
-        {"excited": "happy", "other": None},
-        num_resamples=50,
+        {"Excited": "Happiness", "other": None},
+        Bootstrap(50),
     )
     (found,) = study.results["pairs"]
     assert study.results["emotions"] == ("angry", "happy")
@@ -58,10 +53,11 @@ def test_skill_is_one_for_the_votes_and_none_for_their_mean():
     shares = counts / 5
     names = ("angry", "happy", "sad")
     by = {"perfect": shares, "mean": np.tile(shares.mean(axis=0), (60, 1))}
-    study = cross_corpus_study(
+    study = compare_corpora(
         {"B": votes(counts, names)},
         {model: {"B": CrossPrediction(names, p)} for model, p in by.items()},
-        num_resamples=50,
+        None,
+        Bootstrap(50),
     )
     perfect, mean = study.results["pairs"]
     assert perfect["skill"]["value"] == pytest.approx(1) and perfect["uar"]["value"] == 1
@@ -71,65 +67,61 @@ def test_skill_is_one_for_the_votes_and_none_for_their_mean():
 
 
 def test_a_corpus_without_votes_is_scored_on_the_dominant_class_alone():
+    from datasets import Dataset
+
+    def opened(rows):
+        return open_dataset(Dataset.from_list(rows))
+
     rows = [{"id": str(i), "intended": name, "speaker": "x"} for i, name in enumerate(["angry", "sad", "sad", None])]
-    test = read_test_set("acted", rows)
-    study = cross_corpus_study(
-        {"acted": test},
-        {"A": {"acted": CrossPrediction(("sad", "angry"), np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.5, 0.5]]))}},
+    p = np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.5, 0.5]])
+    study = compare_corpora(
+        {"acted": read_test_set("acted", opened(rows))},
+        {"A": {"acted": CrossPrediction(("sad", "angry"), p)}},
+        None,
+        Bootstrap(50),
     )
     (found,) = study.results["pairs"]
     assert found["uar"]["value"] == 0.75 and "js_divergence" not in found and found["rows"] == 3
     assert "intended labels, not votes" in " ".join(study.notes) and "(intended labels)" in study.to_markdown()
     with pytest.raises(ValueError, match="neither human votes nor intended"):
-        read_test_set("nothing", [{"id": "a"}])
+        read_test_set("nothing", opened([{"id": "a"}]))
     with pytest.raises(ValueError, match="mixing"):
-        read_test_set("mixed", [{"id": "a", "mixed_from": ["b", "c"]}])
+        read_test_set("mixed", opened([{"id": "a", "mixed_from": ["b", "c"]}]))
 
 
-def test_command_predicts_once_and_trains_once(checkpoint, backbone, data_folder, tmp_path, monkeypatch, capsys):
-    words = ["report", "cross-corpus", "--test", f"tones={data_folder}:test", "--test", f"again={data_folder}:train"]
-    words += [
-        "--model",
-        f"given={checkpoint}",
-        "--train",
-        f"made={data_folder}",
-        "--num_resamples",
-        "20",
-        "--output",
-        str(tmp_path),
-    ]
-    words += [
-        "--device",
-        "cpu",
-        "--",
-        "--backbone",
-        str(backbone),
-        "--use_cpu",
-        "true",
-        "--num_train_epochs",
-        "1",
-        "--report_to",
-        "none",
-    ]
-    words += ["--validation_split", "test"]
-    assert main(words) == 0
-    first = json.loads((tmp_path / "cross_corpus.json").read_text())["results"]
-    assert [(pair["model"], pair["test"]) for pair in first["pairs"]] == [
+def test_what_is_predicted_and_trained_is_done_once(checkpoint, backbone, data_folder, tmp_path, monkeypatch):
+    recipe = ["--backbone", str(backbone), "--use_cpu", "true", "--num_train_epochs", "1", "--report_to", "none"]
+    recipe += ["--validation_split", "test"]
+    options = {
+        "test": {"tones": f"{data_folder}:test", "again": f"{data_folder}:train"},
+        "model": {"given": str(checkpoint)},
+        "train": {"made": str(data_folder)},
+        "device": "cpu",
+        "num_resamples": 20,
+        "output": tmp_path,
+    }
+    study = cross_corpus(*recipe, **options)
+    first = study.results["pairs"]
+    assert [(pair["model"], pair["test"]) for pair in first] == [
         ("given", "tones"),
         ("given", "again"),
         ("made", "tones"),
         ("made", "again"),
     ]
-    told = capsys.readouterr().out
-    assert "simulated data" in told and "made was trained on 16 of the 16 rows of again" in told
+    assert "simulated data" in study.notes and "made was trained on 16 of the 16 rows of again" in study.notes
 
     from hf_emo_dist.modeling import prediction
     from hf_emo_dist.training import fine_tuning as training_run
 
     monkeypatch.setattr(prediction, "predict_distributions", lambda *a, **k: pytest.fail("predicted again"))
     monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
-    assert main(words) == 0
-    second = json.loads((tmp_path / "cross_corpus.json").read_text())["results"]
-    assert [p["js_divergence"]["value"] for p in first["pairs"]] == pytest.approx(
-        [p["js_divergence"]["value"] for p in second["pairs"]]
-    )
+    second = cross_corpus(*recipe, **options).results["pairs"]
+    assert [p["js_divergence"]["value"] for p in first] == pytest.approx([p["js_divergence"]["value"] for p in second])
+    for changed, words in (
+        ({"model": None, "train": None}, "There is no model"),
+        ({"model": {"made": str(checkpoint)}}, "made names two models"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            cross_corpus(*recipe, **{**options, **changed})
+    with pytest.raises(ValueError, match="Nothing says how to train"):
+        cross_corpus(**options)

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vote_setup import EMOTIONS, draw, truth, vote_table
 
-from hf_emo_dist.commands.main import main
 from hf_emo_dist.distributions import entropy
 from hf_emo_dist.scores.divergences import jensen_shannon_divergence
-from hf_emo_dist.studies.saturation.curves import CurveSettings, saturation_curves
-from hf_emo_dist.studies.saturation.fit import fit_exponential, fit_hyperbola, saturation_point
-from hf_emo_dist.studies.saturation.saturation import saturation_study
+from hf_emo_dist.studies import Sources
+from hf_emo_dist.studies.saturation.curves import (
+    CurveSettings,
+    fit_exponential,
+    fit_hyperbola,
+    saturation_curves,
+    saturation_point,
+)
+from hf_emo_dist.studies.saturation.saturation import saturation
 
 QUICK = {"num_resamples": 60, "num_subsets": 8}
 
@@ -113,7 +117,7 @@ def test_a_known_saturation_point_is_recovered_within_its_interval():
         rng = np.random.default_rng(trial)
         q = truth(500, rng)
         table = vote_table(draw(q, 5, rng), draw(q, most, rng))
-        study = saturation_study({"drawn": table}, votes="synthetic", seed=trial, **QUICK)
+        study = saturation(Sources({"drawn": table}), votes="synthetic", seed=trial, **QUICK)
         found = study.results["corpora"]["drawn"]["js"]["exponential"]["n_relative"]
         assert found["high"] - found["low"] <= 4
         hits += found["low"] <= point <= found["high"]
@@ -130,7 +134,7 @@ def test_independent_draws_are_not_mistaken_for_a_finding(reference):
         synthetic = draw(q, 12, rng) if reference == "human" else None
         table = vote_table(draw(q, 9, rng), synthetic)
         votes = "synthetic" if synthetic is not None else "human"
-        study = saturation_study({"drawn": table}, votes=votes, reference=reference, seed=trial, **QUICK)
+        study = saturation(Sources({"drawn": table}), votes=votes, reference=reference, seed=trial, **QUICK)
         found = study.results["corpora"]["drawn"]
         assert not found["js"]["differs"]
         assert not found["correlation"]["differs"]
@@ -142,7 +146,7 @@ def test_annotators_who_repeat_themselves_are_found():
     q = truth(600, rng)
     first = draw(q, 4, rng)
     table = vote_table(draw(q, 5, rng), np.tile(first, (1, 4)))  # from the fifth vote on nothing is new
-    study = saturation_study({"copies": table}, votes="synthetic", order="given", **QUICK)
+    study = saturation(Sources({"copies": table}), votes="synthetic", order="given", **QUICK)
     found = study.results["corpora"]["copies"]["js"]
     assert found["differs"] and found["p_value"] < 0.05
     assert "differs from that of independent draws" in " ".join(study.findings)
@@ -155,30 +159,29 @@ def test_what_cannot_be_studied_is_refused():
         ({"votes": "synthetic"}, "no synthetic votes"),
         ({"reference": "human"}, "reference"),
         ({"max_votes": 20}, "20 votes"),
+        ({"max_votes": 0}, "max_votes=0"),
+        ({"num_subsets": 0}, "num_subsets=0"),
         ({}, "Mend: lower max_votes"),
     ):
         with pytest.raises(ValueError, match=words):
-            saturation_study({"few": table}, **options, **QUICK)
+            saturation(Sources({"few": table}), **{**QUICK, **options})
     counts = replace(vote_table(draw(truth(10, rng), 9, rng)), in_order=False)
     with pytest.raises(ValueError, match="no order"):
-        saturation_study({"counts": counts}, order="given", **QUICK)
+        saturation(Sources({"counts": counts}), order="given", **QUICK)
 
 
-def test_command_on_real_votes(real_data, tmp_path, capsys):
+def test_real_votes(real_data, tmp_path):
     source = real_data / "cremad_votes" / "votes.csv"
     if not source.is_file():
         pytest.skip(f"no {source}")
-    words = ["report", "saturation", f"cremad={source}", "--by", "modality", "--output", str(tmp_path)]
-    assert main([*words, "--num_resamples", "10", "--num_subsets", "2"]) == 0
-    told = capsys.readouterr().out
-    assert "human votes, subsampled: this is not about synthetic annotation" in told
-    result = json.loads((tmp_path / "saturation.json").read_text())
-    assert set(result["results"]["corpora"]) == {"cremad, voice", "cremad, face", "cremad, audiovisual"}
-    voice, both = (
-        result["results"]["corpora"][f"cremad, {name}"]["js"]["observed"] for name in ("voice", "audiovisual")
-    )
+    study = saturation(Sources([f"cremad={source}"], by="modality"), num_resamples=10, num_subsets=2)
+    assert study.notes == ["human votes, subsampled: this is not about synthetic annotation"]
+    found = study.results["corpora"]
+    assert set(found) == {"cremad, voice", "cremad, face", "cremad, audiovisual"}
+    voice, both = (found[f"cremad, {name}"]["js"]["observed"] for name in ("voice", "audiovisual"))
     assert all(a > b for a, b in zip(voice, both, strict=False))  # listeners who see the face too agree more
     assert all(np.diff(voice) < 0)
+    study.save(tmp_path)
     for name in ("saturation.html", "saturation.md", "saturation.png", "saturation.pdf"):
         assert (tmp_path / name).stat().st_size > 1000
-    assert EMOTIONS[0] in result["facts"]["emotions"] and "1 to 6" in (tmp_path / "saturation.md").read_text()
+    assert EMOTIONS[0] in study.facts["emotions"] and "1 to 6" in (tmp_path / "saturation.md").read_text()

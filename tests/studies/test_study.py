@@ -1,18 +1,18 @@
 """What all studies share: reading votes, the report files, the HTML page."""
 
+import inspect
 import json
 import re
+import sys
+from dataclasses import fields, is_dataclass
 from html.parser import HTMLParser
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 
-from hf_emo_dist.commands.main import main
-from hf_emo_dist.commands.report import STUDIES
-from hf_emo_dist.evaluation.study_plots import interval_plot, panels, polished
-from hf_emo_dist.studies.inputs import predictions_for
-from hf_emo_dist.studies.study import Plot, Study, StudyTable
-from hf_emo_dist.studies.study_html import study_page
+from hf_emo_dist.studies import STUDIES, Plot, Sources, Study, StudyTable, study_of
+from hf_emo_dist.studies.study import interval_plot, panels, polished, study_page
 from hf_emo_dist.studies.vote_table import read_vote_table, shuffle_votes
 
 
@@ -93,6 +93,8 @@ def test_a_table_of_counts(tmp_path):
         table.where({"level": "mid"})
     with pytest.raises(FileNotFoundError, match="Mend"):
         read_vote_table(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match=r"without splits\. Mend"):
+        read_vote_table(path, split="test")
 
 
 def test_a_data_set_with_annotations_and_raters_who_give_several_tags(tmp_path):
@@ -151,13 +153,43 @@ def test_a_data_set_with_annotations_and_raters_who_give_several_tags(tmp_path):
     assert table.annotations.distribution.tolist() == [[0, 1], [0.2, 0.8]]
     assert table.annotations.focus.tolist() == ["tone", "words"]
     assert "simulated data" in table.notes and "1 raters gave several tags: the first counts" in table.notes
+    (tmp_path / "v.csv").write_text("clip,angry,sad\na,1,2\n")
     with pytest.raises(ValueError, match="no synthetic votes"):
-        read_vote_table_without_synthetic(tmp_path)
+        read_vote_table(tmp_path / "v.csv").labels("synthetic")
 
 
-def read_vote_table_without_synthetic(folder):
-    (folder / "v.csv").write_text("clip,angry,sad\na,1,2\n")
-    return read_vote_table(folder / "v.csv").labels("synthetic")
+def test_sources_have_names_conditions_and_parts(tmp_path):
+    source = tmp_path / "v.csv"
+    source.write_text("clip,modality,angry,sad\na,face,1,2\nb,voice,2,2\nc,voice,0,3\n")
+    assert list(Sources([str(source)]).tables) == ["v"]
+    data = Sources([f"cremad={source}"], by="modality")
+    assert {name: table.ids for name, table in data.tables.items()} == {
+        "cremad, face": ["a"],
+        "cremad, voice": ["b", "c"],
+    }
+    voice = Sources([f"cremad={source}"], where={"modality": "voice"})
+    assert voice.one("Checks").ids == ["b", "c"] and voice.facts()["rows"] == "only modality=voice"
+    for wrong, words in (
+        (lambda: Sources([str(source), f"v={source}"]), "Two sources are named 'v'"),
+        (lambda: data.one("Checks"), "Checks are of one corpus"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            wrong()
+
+
+def test_a_data_set_is_opened_once(data_folder, monkeypatch):
+    from hf_emo_dist.data import opened
+
+    asked = []
+    load = opened.load_emotion_dataset
+    monkeypatch.setattr(opened, "load_emotion_dataset", lambda *a, **k: asked.append(a) or load(*a, **k))
+    study = study_of("strata")(
+        Sources([str(data_folder)], split="test", emotions=["angry", "happy", "sad"]),
+        train_split="train",
+        halves="no",
+        num_resamples=10,
+    )
+    assert len(asked) == 1 and "simulated data" in study.notes and "training split" in study.facts["protocol"]
 
 
 def test_shuffled_votes_are_the_same_votes():
@@ -173,40 +205,60 @@ def test_shuffled_votes_are_the_same_votes():
     assert np.bincount(firsts, minlength=4) == pytest.approx(100, abs=35)
 
 
-def test_predictions_are_matched_by_id(tmp_path):
-    from hf_emo_dist.evaluation.checkpoint import write_predictions
-
-    path = write_predictions(
-        tmp_path / "p.parquet",
-        [{"id": "a"}, {"id": "b"}],
-        ["angry", "sad"],
-        {"predicted_distribution": np.array([[0.2, 0.8], [1.0, 0.0]])},
-    )
-    assert predictions_for(path, ["b", "a"], ["sad", "angry"]).tolist() == [[0, 1], [0.8, 0.2]]
-    with pytest.raises(ValueError, match="lacks 1 of 2 rows: c"):
-        predictions_for(path, ["a", "c"], ["angry", "sad"])
+# --- the table, and what a study's function must be
 
 
-# --- the command
+OF_EVERY_STUDY = {"seed", "num_resamples"}
+
+
+def documented(function):
+    """What stands under `Args:`, by name."""
+    text = inspect.cleandoc(function.__doc__ or "").partition("Args:\n")[2]
+    text = re.split(r"\n(?=\S)", text)[0]
+    found = re.findall(r"^    \*?(\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in found}
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_study_has_help(name, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["report", name, "--help"])
-    assert stop.value.code == 0 and "--output" in capsys.readouterr().out
+def test_the_options_of_a_study_are_its_documented_parameters(name):
+    """The command line is made of them: hints that can be read, a text each, shared options that say the same everywhere."""
+    function = study_of(name)
+    hints, texts = get_type_hints(function), documented(function)
+    parameters = inspect.signature(function).parameters
+    assert hints["return"] is Study and set(texts) == set(parameters) and set(parameters) >= OF_EVERY_STUDY
+    assert all(text[:1].isupper() or text.startswith(("NAME=", "cpu", "A=B", "FILE")) for text in texts.values()), texts
+    for parameter in parameters:
+        if is_dataclass(hints[parameter]):
+            expanded = hints[parameter]
+            assert {field.name for field in fields(expanded)} == set(documented(expanded))
+            assert not {field.name for field in fields(expanded)} & set(parameters)
+    others = [documented(study_of(other)) for other in STUDIES]
+    assert all(texts["num_resamples"] == other["num_resamples"] == "Bootstrap resamples." for other in others)
 
 
-def test_what_does_not_fit_ends_in_one_line(tmp_path, capsys):
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_resamples_are_refused_before_anything_is_read(name, tmp_path):
+    function = study_of(name)
+    needed = {
+        "cross-corpus": ((), {"test": {"A": "nothing"}, "output": tmp_path}),
+        "ablation": (("--backbone", "B"), {"output": tmp_path}),
+    }
+    words, options = needed.get(name, ((Sources(["nothing.csv"]),), {}))
+    with pytest.raises(ValueError, match="num_resamples=0"):
+        function(*words, num_resamples=0, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "my_studies.py").write_text(
+        "from hf_emo_dist.studies import Sources, Study\n"
+        "def count(data: Sources, *, least: int = 1) -> Study:\n"
+        "    return Study('count', 'Rows', data.facts(), results={'rows': len(data.one('Rows').ids), 'least': least})\n"
+    )
     (tmp_path / "v.csv").write_text("clip,angry,sad\na,1,2\nb,2,2\n")
-    source = str(tmp_path / "v.csv")
-    for words, message in (
-        (["saturation", source, "--where", "x"], "COLUMN=VALUE"),
-        (["saturation", source], "curve needs 4 votes"),
-        (["saturation", source, source], "Two sources"),
-        (["strata", source, "--by", "clip"], "--stratify_by"),
-        (["ablation"], "Nothing says how to train"),
-        (["cross-corpus", "--test", "x"], "NAME=SOURCE"),
-    ):
-        assert main(["report", *words, "--output", str(tmp_path / "out")]) == 2
-        assert message in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    study = study_of("my_studies:count")(Sources(["v.csv"]), least=2)
+    assert study.results == {"rows": 2, "least": 2} and "angry, sad" in study.save(tmp_path / "out").read_text()
+    with pytest.raises(ValueError, match=r"Unknown study 'satiation'.*'saturation'.*module:Name"):
+        study_of("satiation")
+    sys.modules.pop("my_studies")

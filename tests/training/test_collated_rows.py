@@ -7,8 +7,9 @@ from datasets import IterableDataset
 from tiny_data import as_dataset, tiny_rows, tone
 from trainer_setup import largest_difference, make_args, make_trainer, weights, without_dropout
 
-from hf_emo_dist import DiMEAug, WaveformPerturbation
+from hf_emo_dist import DiMEAug
 from hf_emo_dist.audio.clips import audio_hash, encode_flac
+from hf_emo_dist.augmentation import WaveformPerturbation
 
 ALL = {"perturb_waveforms": 1.0}
 

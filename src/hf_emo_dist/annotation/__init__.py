@@ -20,7 +20,7 @@ _NAMES = {
     "annotate_with_gemini": "functions",
     "default_panel": "panel",
     "load_prompts": "prompts",
-    "make_backend": "choice",
+    "make_backend": "backends",
     "paper_panel": "panel",
 }
 __all__ = list(_NAMES)

@@ -6,24 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .ledger.ledger import Ledger
-from .types import OK, Record
+from .types import OK
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, Features
 
-__all__ = ["annotation_columns", "annotation_features", "typed", "with_columns"]
+__all__ = ["annotation_columns", "annotation_features", "split_keys", "typed", "with_columns"]
 
 _KEY_BYTES = 32
 _ROWS = 1000
 
 
 def annotation_features(emotions: Sequence[str]) -> Features:
-    """The `datasets` features of the two columns.
-
-    >>> list(annotation_features(["angry", "sad"])["synthetic_annotations"].feature)[:2]
-    ['label', 'distribution']
-    """
+    """The `datasets` features of the two columns."""
     from datasets import Features, List, Value
 
     return Features(
@@ -45,52 +41,48 @@ def annotation_features(emotions: Sequence[str]) -> Features:
     )
 
 
+def split_keys(row: bytes) -> list[str]:
+    """The keys of a row, which are kept joined: a run has millions of them."""
+    return [row[i : i + _KEY_BYTES].hex() for i in range(0, len(row), _KEY_BYTES)]
+
+
 def annotation_columns(
     ledger: Ledger, keys: Sequence[bytes], earlier: Sequence[Sequence[Mapping[str, Any]]], emotions: Sequence[str]
 ) -> dict[str, list[Any]]:
-    """The columns of some rows.
+    """The two columns of some rows; what a row has already (`earlier`) of other keys is kept, in front.
 
-    Args:
-        ledger: Where the replies are.
-        keys: For each row its keys, joined, in the order of the panel.
-        earlier: For each row the annotations that it has; those of other keys are kept, in front.
-        emotions: The label set.
-
-    Returns:
-        ``synthetic_annotations`` and ``synthetic_votes``, a list a row each. Failed replies are in neither.
+    `keys` has for each row its keys, joined, in the order of the panel. Failed replies are in neither column.
     """
-    split = [[row[i : i + _KEY_BYTES].hex() for i in range(0, len(row), _KEY_BYTES)] for row in keys]
+    split = [split_keys(row) for row in keys]
     records = ledger.lookup([key for row in split for key in row])
     annotations = []
     for row, before in zip(split, earlier, strict=True):
-        kept = [dict(entry) for entry in before if entry.get("key") not in row]
-        found = (records.get(key) for key in row)
-        annotations.append(kept + [_entry(r, emotions) for r in found if r is not None and r.outcome == OK])
+        entries = [dict(entry) for entry in before if entry.get("key") not in row]
+        for record in filter(None, map(records.get, row)):
+            if record.outcome == OK:
+                stated = record.distribution
+                entries.append(
+                    {
+                        "label": record.label,
+                        "distribution": None if stated is None else {name: float(stated[name]) for name in emotions},
+                        "model": record.model_version or record.model,
+                        "focus": record.focus,
+                        "temperature": record.temperature,
+                        "mode": record.mode,
+                        "replicate": record.replicate,
+                        "key": record.key,
+                    }
+                )
+        annotations.append(entries)
     votes = [[entry["label"] for entry in row if entry["label"] is not None] for row in annotations]
     return {"synthetic_annotations": annotations, "synthetic_votes": votes}
 
 
-def _entry(record: Record, emotions: Sequence[str]) -> dict[str, Any]:
-    stated = record.distribution
-    return {
-        "label": record.label,
-        "distribution": None if stated is None else {emotion: float(stated[emotion]) for emotion in emotions},
-        "model": record.model_version or record.model,
-        "focus": record.focus,
-        "temperature": record.temperature,
-        "mode": record.mode,
-        "replicate": record.replicate,
-        "key": record.key,
-    }
-
-
 class _TypedList(list[Any]):
-    """A column that tells Arrow its type.
+    """A column that tells Arrow its type."""
 
-    `Dataset.map` takes types from the values of its first rows. Where those are all null (no distribution was asked for, or none came),
-    the column's type would be null, and the first value that is not would end the run.
-    """
-
+    # `Dataset.map` takes types from the values of its first rows. Where those are all null (no distribution was asked
+    # for, or none came), the column's type would be null, and the first value that is not would end the run.
     arrow_type: Any = None
 
     def __arrow_array__(self, type: Any = None) -> pa.Array:

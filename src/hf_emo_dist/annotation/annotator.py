@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tqdm.auto import tqdm
+
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
 from ..emotions import PAPER_EMOTIONS, validate_emotions
-from .annotation_columns import annotation_columns, annotation_features, typed
-from .choice import choose_members, choose_prompts, make_backend
+from .annotation_columns import annotation_columns, annotation_features, split_keys, typed, with_columns
+from .backends import checked, make_backend
 from .ledger.ledger import Ledger
-from .panel import describe_panel
-from .prompts import PromptSet
+from .panel import choose_panel, describe_panel
+from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
-from .run.jobs import Clip, Job, RunSettings
+from .run.estimate import Estimate, measured, spans_cost, time_needed
+from .run.jobs import Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
-from .run.progress import Progress
-from .run.run_report import AnnotationIncomplete, RunReport
+from .run.run_report import AnnotationIncomplete, Progress, RunReport
 from .run.runner import Runner
-from .types import Backend, PanelMember, ledger_key, request_hash
+from .types import Backend, PanelMember, Record, ledger_key, request_hash
+from .workload import workload
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
-
-    from .run.estimate import Estimate
 
 __all__ = ["AnnotationResult", "Annotator", "default_ledger"]
 
 logger = logging.getLogger(__name__)
 
-#: Goes into the fingerprint of `Dataset.map`. Raise it when the same settings and replies give other columns than before.
+#: Goes into the fingerprint of `Dataset.map`. Raise it when the same settings and replies give other columns.
 ANNOTATOR_VERSION = 1
-_RUN_FIELDS = tuple(entry.name for entry in fields(RunSettings))
 
 
 def _finish(loop: LoopThread, backend: Backend) -> None:
@@ -56,7 +57,7 @@ class AnnotationResult(NamedTuple):
 
 
 def default_ledger() -> Path:
-    """Where replies are kept unless a file is named: `hf_emo_dist/votes.sqlite` in the Hugging Face cache (`HF_HOME`)."""
+    """Where replies are kept unless a file is named: `hf_emo_dist/votes.sqlite` in `HF_HOME`."""
     from huggingface_hub.constants import HF_HOME
 
     return Path(HF_HOME) / "hf_emo_dist" / "votes.sqlite"
@@ -65,19 +66,20 @@ def default_ledger() -> Path:
 class Annotator:
     """Has an audio-language model vote on utterances, as a panel of annotators.
 
-    Use it as a function for ``Dataset.map`` or ``IterableDataset.map`` (``batched=True`` is faster: the requests of a batch are in
-    flight together), or annotate a whole data set at once with :meth:`annotate`, which has no barrier between batches.
-    It adds ``synthetic_annotations`` and ``synthetic_votes``; `combine_votes` pools them with the human votes. Annotations of other
-    annotators that a row has already are kept.
+    Use it as a function for ``Dataset.map`` or ``IterableDataset.map`` (``batched=True`` is faster: the requests of a
+    batch are in flight together), or annotate a whole data set at once with :meth:`annotate`, which has no barrier
+    between batches. It adds ``synthetic_annotations`` and ``synthetic_votes``; `combine_votes` pools them with the
+    human votes. Annotations of other annotators that a row has already are kept.
 
-    Every reply is in the ledger before it is used, and nothing that is there is asked for again: a run that was broken off goes on
-    where it was, by the same call.
+    Every reply is in the ledger before it is used, and nothing that is there is asked for again: a run that was broken
+    off goes on where it was, by the same call.
 
     Args:
-        backend: ``"gemini"``, ``"openai"``, ``"simulated"``, or an instance of a class in `annotation.backends`.
+        backend: ``"gemini"``, ``"openai"``, ``"simulated"``, ``module:Name`` of a class of your own, or an instance.
         emotions: The label set.
-        preset: ``"default"``, or ``"paper"``: the panel, paper-like prompts and the way of reading replies of arXiv 2601.14620.
-        panel: The user's own annotators instead: `PanelMember` or dicts such as ``{"focus": "voice", "temperature": 0.7}``.
+        preset: ``"default"``, or ``"paper"``: the panel, paper-like prompts and the way of reading replies of arXiv
+            2601.14620.
+        panel: Your own annotators instead: `PanelMember` or dicts such as ``{"focus": "voice", "temperature": 0.7}``.
         num_annotations: Annotators that give one label, where `panel` does not say who answers.
         num_distributions: Annotators that state the distribution that they expect, beside these.
         prompts: A YAML file (see `load_prompts`) or a `PromptSet` instead of the preset's prompts.
@@ -87,8 +89,20 @@ class Annotator:
         seed: Of the paper preset's temperatures.
         audio_column: Name of the audio's column.
         progress: Whether to show progress bars.
-        run: How requests are sent, see `RunSettings`: ``concurrency``, ``requests_per_minute``, ``tokens_per_minute``, ``max_cost_usd``,
-            ``max_tokens``, ``timeout_s``, ``max_tries``, ``patience_s``, ``retry_failed``.
+        concurrency: Requests in flight at most.
+        requests_per_minute: Bound on requests a minute, shared by all processes on the ledger; None for no bound.
+        tokens_per_minute: Bound on tokens a minute, likewise.
+        max_cost_usd: Cap on all that the ledger has cost since it exists, in US dollars; None for no cap.
+        max_tokens: Cap on the ledger's tokens in all.
+        timeout_s: Seconds to wait for one reply.
+        max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
+            not count, nor does a connection that is down for all.
+        patience_s: Seconds to go on while no request gets a reply because of answers 429, or because the connection is
+            down.
+        retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
+            for.
+        first_backoff_s: Least waiting time between tries, in seconds.
+        last_backoff_s: Longest waiting time between tries, in seconds.
 
     Raises:
         ValueError: An argument does not fit.
@@ -119,45 +133,67 @@ class Annotator:
         seed: int = 42,
         audio_column: str = "audio",
         progress: bool = True,
-        **run: Any,
+        concurrency: int = RunSettings.concurrency,
+        requests_per_minute: float | None = RunSettings.requests_per_minute,
+        tokens_per_minute: float | None = RunSettings.tokens_per_minute,
+        max_cost_usd: float | None = RunSettings.max_cost_usd,
+        max_tokens: int | None = RunSettings.max_tokens,
+        timeout_s: float = RunSettings.timeout_s,
+        max_tries: int = RunSettings.max_tries,
+        patience_s: float = RunSettings.patience_s,
+        retry_failed: bool | Collection[str] = RunSettings.retry_failed,
+        first_backoff_s: float = RunSettings.first_backoff_s,
+        last_backoff_s: float = RunSettings.last_backoff_s,
     ) -> None:
         if preset not in ("default", "paper"):
-            raise ValueError(f"`preset` must be 'default' or 'paper', got {preset!r}.")
-        unknown = sorted(set(run) - set(_RUN_FIELDS))
-        if unknown:
-            raise ValueError(
-                f"Unknown arguments: {', '.join(unknown)}. Known ones for the run are {', '.join(_RUN_FIELDS)}."
-            )
-        if isinstance(run.get("retry_failed"), (list, set)):
-            run["retry_failed"] = tuple(sorted(run["retry_failed"]))
+            raise ValueError(f"`preset` is {preset!r}. Mend: 'default' or 'paper'.")
         self.emotions = validate_emotions(emotions)
         self.preset, self.use_transcript, self.allow_upload = preset, use_transcript, allow_upload
         self.audio_column, self.progress = audio_column, progress
-        self.settings = RunSettings(**run)
-        self.backend: Backend = make_backend(backend, preset) if isinstance(backend, str) else backend
-        self.prompts = choose_prompts(prompts, preset)
-        self.members = choose_members(
-            self.backend, self.prompts, preset, panel, num_annotations, num_distributions, seed
+        if isinstance(retry_failed, str):
+            retry_failed = (retry_failed,)
+        elif not isinstance(retry_failed, bool):  # in one order, since `Dataset.map` takes its fingerprint from it
+            retry_failed = tuple(sorted(retry_failed))
+        self.settings = RunSettings(
+            concurrency=concurrency,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            max_cost_usd=max_cost_usd,
+            max_tokens=max_tokens,
+            timeout_s=timeout_s,
+            max_tries=max_tries,
+            patience_s=patience_s,
+            retry_failed=retry_failed,
+            first_backoff_s=first_backoff_s,
+            last_backoff_s=last_backoff_s,
         )
+        self.backend: Backend = make_backend(backend, preset=preset) if isinstance(backend, str) else checked(backend)
+        self.prompts = choose_prompts(prompts, preset)
+        self.members = choose_panel(self.backend, self.prompts, preset, panel, num_annotations, num_distributions, seed)
+        today, capabilities = datetime.now(UTC).date(), self.backend.capabilities
+        if capabilities.retired_on is not None and self.backend.destination is not None:
+            logger.warning(
+                "%s %s on %s; from then on %s may answer its name. Such a reply stops the run and is no vote.",
+                self.backend.model,
+                "was retired" if capabilities.is_retired(today) else "will be retired",
+                capabilities.retired_on,
+                capabilities.replaced_by or "another model",
+            )
+        if max_cost_usd is not None and capabilities.prices_on(today) is None:
+            raise ValueError(
+                f"max_cost_usd needs prices, and none are known for {self.backend.model!r}. "
+                "Mend: cap max_tokens instead, or give the backend capabilities={'prices': (Prices(...),)}."
+            )
         self._ledger_path = str(ledger.path if isinstance(ledger, Ledger) else ledger or default_ledger())
         self._ledger: Ledger | None = ledger if isinstance(ledger, Ledger) else None
         self._given_ledger = self._ledger  # stays its owner's
         self._start()
-        self._check_budget()
 
     def _start(self) -> None:
         self._loop, self._lock = LoopThread(), threading.RLock()
         self._told: set[str] = set()
         # Connections that nobody closed are closed when the annotator is gone, or the process ends.
         weakref.finalize(self, _finish, self._loop, self.backend)
-
-    def _check_budget(self) -> None:
-        capabilities = self.backend.capabilities
-        if self.settings.max_cost_usd is not None and capabilities.prices_on(datetime.now(UTC).date()) is None:
-            raise ValueError(
-                f"max_cost_usd needs prices, and none are known for {self.backend.model!r}. Mend: cap max_tokens instead, or give the "
-                "backend capabilities={'prices': (Prices(...),)}."
-            )
 
     # --- what identifies an annotator
 
@@ -195,10 +231,10 @@ class Annotator:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make it another.
-        state = {
-            k: v for k, v in self.__dict__.items() if k not in ("_ledger", "_given_ledger", "_loop", "_lock", "_told")
-        }
+        # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make
+        # it another: `map` then reads the votes from the ledger again.
+        left_out = ("_ledger", "_given_ledger", "_loop", "_lock", "_told")
+        state = {name: value for name, value in self.__dict__.items() if name not in left_out}
         failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
         return {**state, "_version": ANNOTATOR_VERSION, "_failures": failures}
 
@@ -241,8 +277,8 @@ class Annotator:
         if not batched:
             self._tell(
                 "unbatched",
-                "One utterance at a time has only its own requests in flight. Faster: dataset.map(annotator, batched=True, "
-                "batch_size=256), or annotator.annotate(dataset).",
+                "One utterance at a time has only its own requests in flight. Faster: dataset.map(annotator, "
+                "batched=True, batch_size=256), or annotator.annotate(dataset).",
             )
         report, keys = self.run(utterances, total=len(utterances) * len(self.members), leave=False, shown=batched)
         if not report.complete:
@@ -268,8 +304,6 @@ class Annotator:
             LedgerError: The ledger cannot be opened, or did not take a reply.
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
-        from .annotation_columns import with_columns
-
         utterances = self.utterances(dataset)
         estimate = self.estimate(dataset, pilot) if pilot else None
         report, keys = self.run(utterances, total=len(dataset) * len(self.members))
@@ -278,25 +312,76 @@ class Annotator:
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
     def estimate(self, dataset: Dataset, pilot: int = 0) -> Estimate:
-        """Tells what :meth:`annotate` would take: requests, tokens, money and time. Nothing is sent, except for a pilot.
+        """Tells what :meth:`annotate` would take: requests, tokens, money, time. Nothing is sent, except for a pilot.
 
         Args:
             dataset: One split.
-            pilot: Annotate so many clips, spread over the data set, to measure what a request takes. They are paid for, and are in the
-                ledger when the run comes to them.
-        """
-        from .estimating import estimate
+            pilot: Annotate so many clips, spread over the data set, to measure what a request takes. They are paid for,
+                and are in the ledger when the run comes to them.
 
-        return estimate(self, dataset, pilot)
+        Returns:
+            The estimate; print its ``table()``.
+
+        Raises:
+            AnnotationIncomplete: The pilot had to stop.
+            ValueError: `pilot` is no number of clips, or the data set does not fit the backend.
+        """
+        records: list[Record] = []
+        if pilot:
+            if pilot < 0 or isinstance(pilot, bool):
+                raise ValueError(f"`pilot` must be a number of clips from 1, got {pilot!r}. Mend: 0 for no pilot.")
+            # Not the first ones: corpora are sorted by speaker. The choice depends on the number alone, so a repeated
+            # pilot costs nothing.
+            order = sorted(range(len(dataset)), key=lambda i: hashlib.sha256(f"pilot-{i}".encode()).digest())
+            chosen = dataset.select(sorted(order[:pilot]))
+            report, keys = self.run(self.utterances(chosen), total=len(chosen) * len(self.members))
+            if not report.complete:
+                raise AnnotationIncomplete(report)
+            wanted = [key for row in keys for key in split_keys(row)]
+            records = list(self.ledger.lookup(wanted).values())
+        report, settings, capabilities = RunReport(), self.settings, self.backend.capabilities
+        clips = tqdm(
+            self.utterances(dataset), total=len(dataset), desc="Estimating", unit="clip", disable=not self.progress
+        )
+        load = workload(
+            ((utterance, self.jobs(utterance, report, sends=False)) for utterance in clips),
+            self.ledger,
+            settings,
+            len(self.emotions),
+            capabilities,
+            report.skipped,
+        )
+        found = measured(records, load.requests)
+        tokens, latency = found or (load.tokens, None)
+        today = datetime.now(UTC).date()
+        prices = capabilities.prices_on(today)
+        return Estimate(
+            model=self.backend.model,
+            rows=load.rows,
+            requests=load.requests,
+            stored=load.stored,
+            audio_hours=load.seconds / 3600,
+            **tokens,
+            cost_usd=spans_cost(tokens, capabilities, today),
+            seconds=time_needed(
+                load.requests,
+                tokens["prompt"] + tokens["thinking"] + tokens["output"],
+                settings.concurrency,
+                latency,
+                settings.requests_per_minute,
+                settings.tokens_per_minute,
+            ),
+            pilot=len(records) if found else 0,
+            prices="" if prices is None else f"list prices of {prices.as_of}, {prices.source}",
+            unusable=report.skipped,
+        )
 
     def without_votes(self, dataset: Dataset) -> Dataset:
         """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
-        from .annotation_columns import with_columns
-
         return with_columns(dataset, self.ledger, [], self.emotions)
 
     def features(self, features: Features) -> Features:
-        """`features` with the new columns, for ``dataset.map(annotator, features=annotator.features(dataset.features))``."""
+        """`features` with the new columns, for ``map(annotator, features=annotator.features(dataset.features))``."""
         from datasets import Features
 
         return Features({**features, **annotation_features(self.emotions)})
@@ -326,15 +411,16 @@ class Annotator:
 
         began = datetime.now(UTC)
         with Progress(total, self.progress and shown, leave) as progress:
+            lenient = self.preset == "paper"
             runner = Runner(
-                self.backend, ledger, self.settings, self.plan, self.emotions, self.preset == "paper", report, progress
+                Run(self.backend, ledger, self.settings, self.plan, self.emotions, lenient, report, progress)
             )
             self._loop.run(runner.run(groups()), on_interrupt=runner.request_stop)
         report.seconds = (datetime.now(UTC) - began).total_seconds()
         return report, keys
 
     def jobs(self, utterance: Utterance, report: RunReport, sends: bool = True) -> list[Job]:
-        """The replies that are wanted for one utterance: one a panel member; none for a mixed row or a clip that cannot be read."""
+        """One reply a panel member; none for a mixed row or a clip that cannot be read, which goes into the report."""
         if utterance.mixed:
             return []
         try:
@@ -368,9 +454,9 @@ class Annotator:
         restricted = [utterance.row_id for utterance in utterances if utterance.restricted]
         if restricted:
             raise ValueError(
-                f"{len(restricted)} utterances (first: {restricted[0]!r}) are of a corpus whose licence restricts passing audio on, and "
-                f"would be sent to {self.backend.destination}. Mend: use a model on this machine, or, if your licence allows it, "
-                "pass allow_upload=True."
+                f"{len(restricted)} utterances (first: {restricted[0]!r}) are of a corpus whose licence restricts "
+                f"passing audio on, and would be sent to {self.backend.destination}. Mend: use a model on this "
+                "machine, or, if your licence allows it, pass allow_upload=True."
             )
 
     def _tell(self, what: str, message: str) -> None:

@@ -39,39 +39,23 @@ PAPER_GEMINI_MODEL = "gemini-2.5-pro"
 
 @dataclass(frozen=True)
 class Prices:
-    """List prices in US dollars a million tokens, without discounts, and the day when they were read.
+    """List prices in US dollars a million tokens, without discounts, and the day when they were read."""
 
-    Attributes:
-        text_in: Input tokens that are not audio.
-        audio_in: Input tokens of audio.
-        output: Output tokens, hidden reasoning included.
-        as_of: When they were read.
-        source: Where they were read.
-        until: Last day on which they hold; None where no end is announced.
-    """
-
-    text_in: float
+    text_in: float  # input tokens that are not audio
     audio_in: float
-    output: float
+    output: float  # hidden reasoning included
     as_of: date
     source: str
-    until: date | None = None
+    until: date | None = None  # the last day on which they hold, where an end is announced
 
 
 @dataclass(frozen=True)
 class Thinking:
-    """How much a model reasons before it answers, and how that is set.
-
-    Attributes:
-        kind: ``"budget"``, a number of tokens; ``"level"``, a word; ``"none"``, not set.
-        least: The least that can be asked for; 0 switches it off. None: nothing is asked for.
-        levels: The words, least first, as far as known.
-        can_be_off: Whether it can be switched off.
-    """
+    """How much a model reasons before it answers, and how that is set: by a number of tokens, a word, or not at all."""
 
     kind: Literal["none", "budget", "level"] = "none"
-    least: int | str | None = None
-    levels: tuple[str, ...] = ()
+    least: int | str | None = None  # that can be asked for; 0 switches it off; None: nothing is asked for
+    levels: tuple[str, ...] = ()  # least first, as far as known
     can_be_off: bool = False
 
 
@@ -154,8 +138,8 @@ _MINIMAL = Thinking("level", "minimal", ("minimal", "low", "medium", "high"))
 
 
 def _gemini(model: str, **facts: Any) -> ModelCapabilities:
-    # Inline requests: 20 MB by older documents, 100 MB by newer ones. Under 20 MB both hold, and above it one upload for
-    # all panel members is less to send than one copy a member.
+    # Inline requests: 20 MB by older documents, 100 MB by newer ones. Under 20 MB both hold, and above it one upload
+    # for all panel members is less to send than one copy a member.
     return ModelCapabilities(
         model=model,
         known=True,
@@ -169,8 +153,8 @@ def _gemini(model: str, **facts: Any) -> ModelCapabilities:
 
 
 def _gemini_3(model: str, thinking: Thinking, *prices: Prices) -> ModelCapabilities:
-    # Google's guides to Gemini 3 ask to leave temperature, top_p and top_k out of every request and list candidate_count
-    # as unsupported; whether a seed is honoured is not stated.
+    # Google's guides to Gemini 3 ask to leave temperature, top_p and top_k out of every request and list
+    # candidate_count as unsupported; whether a seed is honoured is not stated.
     return _gemini(model, thinking=thinking, candidate_count=1, prices=prices)
 
 
@@ -227,7 +211,8 @@ _TABLE = (
 #: By name. OpenAI's models stand beside Google's: no name is in both.
 MODELS: Mapping[str, ModelCapabilities] = MappingProxyType({entry.model: entry for entry in _TABLE})
 
-# What is left of a name when versions are taken off: "-002", "-preview", "-preview-06-05", "-preview-09-2025", "-exp-0827".
+# What is left of a name when versions are taken off: "-002", "-preview", "-preview-06-05", "-preview-09-2025",
+# "-exp-0827".
 _GEMINI_VERSION = re.compile(r"-(?:\d{3}|preview(?:-\d{2}-(?:\d{2}|\d{4}))?|exp(?:-\d{4}|-\d{2}-\d{2})?)$")
 _GPT_VERSION = re.compile(r"-20\d{2}-\d{2}-\d{2}$")
 _GEMINI_PATH = re.compile(r"^(?:.*/)?models/(gemini-[^/]+)$")
@@ -235,7 +220,7 @@ _ALIAS = re.compile(r"^gemini-(?P<tier>[a-z]+(?:-[a-z]+)*)-latest$")
 
 
 def _bare(model: str) -> str:
-    """The name without "models/" or "publishers/google/models/"."""
+    """The name without "models/" or "publishers/google/models/" in front of it."""
     found = _GEMINI_PATH.match(model)
     return found[1] if found else model
 
@@ -251,20 +236,9 @@ def _family(model: str) -> str:
 
 
 def same_family(requested: str, answered: str) -> bool:
-    """Whether the model that says it answered is a version of the one that was asked for.
-
-    Versions and dates at the end of Google's and OpenAI's names are ignored, and so are the prefixes ``models/`` and
-    ``publishers/google/models/``. An alias such as ``gemini-flash-latest`` takes any generation of its tier. Any other
-    name, such as one that vLLM serves, must be the same letter by letter.
-
-    Example:
-        >>> same_family("gemini-2.5-pro", "models/gemini-2.5-pro-002")
-        True
-        >>> same_family("gemini-2.5-pro", "gemini-3.8-flash"), same_family("gemini-2.5-flash", "gemini-2.5-flash-lite")
-        (False, False)
-        >>> same_family("gpt-audio", "gpt-audio-2025-08-28"), same_family("gpt-audio", "gpt-audio-mini")
-        (True, False)
-    """
+    """Whether the model that says it answered is a version of the one that was asked for."""
+    # An alias takes any generation of its tier. A name that is neither Google's nor OpenAI's, such as one that vLLM
+    # serves, must be the same letter by letter.
     alias = _ALIAS.match(_bare(requested))
     if alias and _bare(requested) != _bare(answered):
         return re.fullmatch(rf"gemini-\d+(?:\.\d+)?-{alias['tier']}", _family(answered)) is not None
@@ -272,25 +246,14 @@ def same_family(requested: str, answered: str) -> bool:
 
 
 def capabilities_of(service: str, model: str) -> ModelCapabilities:
-    """What is known of a model; cautious guesses and no prices for one that is not in the table.
-
-    Args:
-        service: ``"gemini"``, ``"openai"``, or any other: a server with OpenAI's protocol, which is taken to honour
-            temperature and seed, as that protocol says.
-        model: Its name, with or without a version.
-
-    Example:
-        >>> capabilities_of("gemini", "gemini-2.5-pro-002").thinking.least
-        128
-        >>> capabilities_of("gemini", "gemini-9-flash").prices
-        ()
-    """
+    """What is known of a model; cautious guesses and no prices for one that is not in the table."""
     name = _bare(model)
     entry = MODELS.get(name) or MODELS.get(_family(model))
     if entry is not None and entry.model.startswith("gemini-") == (service == "gemini"):
         return replace(entry, model=model)
     if service == "gemini":
         return ModelCapabilities(model=model, audio_tokens_per_second=32.0, audio_formats=_GEMINI_FORMATS)
+    # Any other service is a server with OpenAI's protocol, which has temperature and seed.
     return ModelCapabilities(
         model=model, temperature=service != "openai", seed=service != "openai", audio_formats=("wav", "mp3")
     )
@@ -299,15 +262,7 @@ def capabilities_of(service: str, model: str) -> ModelCapabilities:
 def resolve_capabilities(
     service: str, model: str, given: ModelCapabilities | Mapping[str, Any] | None
 ) -> ModelCapabilities:
-    """The capabilities that a backend uses: those given, or those of the table with the given facts in their place.
-
-    Raises:
-        ValueError: A given fact has no such name.
-
-    Example:
-        >>> resolve_capabilities("vllm", "Qwen/Qwen2-Audio-7B-Instruct", {"structured": "json_schema"}).structured
-        'json_schema'
-    """
+    """The capabilities that a backend uses: those given, or those of the table with the given facts in their place."""
     if isinstance(given, ModelCapabilities):
         return given
     base = capabilities_of(service, model)
@@ -315,32 +270,16 @@ def resolve_capabilities(
         return base if given is None else replace(base, **{"known": True, **given})
     except TypeError as error:
         names = ", ".join(base.__dataclass_fields__)
-        raise ValueError(f"`capabilities` has a name that is none of {names} ({error}).") from None
+        raise ValueError(f"`capabilities` has an unknown name ({error}). Mend: known are {names}.") from None
 
 
 def cost_usd(usage: Usage, capabilities: ModelCapabilities, on_date: date) -> float | None:
-    """What a reply cost by list price.
-
-    Audio tokens cost the audio price, the rest of the prompt the text price, thinking and output the output price. Where
-    the service does not tell audio from text, the whole prompt costs the dearer of the two: spending is not understated.
-
-    Args:
-        usage: Tokens of the reply.
-        capabilities: Of the model.
-        on_date: When it was asked, in UTC.
-
-    Returns:
-        US dollars; None where the model has no price for that day or the service counted nothing.
-
-    Example:
-        >>> usage = Usage(prompt_tokens=300, audio_tokens=100, thinking_tokens=150, output_tokens=50)
-        >>> round(1e6 * cost_usd(usage, MODELS["gemini-2.5-flash"], date(2026, 10, 1)), 6)
-        660.0
-    """
+    """What a reply cost by list price; None where there is no price for that day, or the service counted nothing."""
     prices = capabilities.prices_on(on_date)
     if prices is None or usage.prompt_tokens is None:
         return None
     if usage.audio_tokens is None:
+        # The service does not tell audio from text: the dearer of the two, so that spending is not understated.
         prompt = usage.prompt_tokens * max(prices.text_in, prices.audio_in)
     else:
         audio = min(usage.audio_tokens, usage.prompt_tokens)
@@ -351,22 +290,11 @@ def cost_usd(usage: Usage, capabilities: ModelCapabilities, on_date: date) -> fl
 def usage_bound(
     capabilities: ModelCapabilities, text: str, audio_seconds: float, max_output_tokens: int
 ) -> Usage | None:
-    """Tokens that one request can use at most, for reserving its cost before it is sent.
-
-    A token of text is at least one byte; to these come 64 for the frame of the request, and one second of audio, because
-    services round. Thinking counts against the output limit.
-
-    Args:
-        capabilities: Of the model.
-        text: All that is sent in words, schema included.
-        audio_seconds: Duration of the clip.
-        max_output_tokens: The limit that the request sets.
-
-    Returns:
-        The bound; None where the audio tokens of a second are not known.
-    """
+    """Tokens that one request can use at most; None where the audio tokens of a second are not known."""
     if capabilities.audio_tokens_per_second is None:
         return None
+    # A token of text is at least one byte; to these come 64 for the frame of the request, and one second of audio,
+    # because services round. Thinking counts against the output limit.
     audio = int((audio_seconds + 1.0) * capabilities.audio_tokens_per_second) + 1
     return Usage(
         prompt_tokens=len(text.encode()) + 64 + audio,

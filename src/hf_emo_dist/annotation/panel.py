@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .prompts import PAPER_FOCI, PromptSet
-from .types import Mode, PanelMember
+from .types import MODES, Backend, Mode, PanelMember
 
-__all__ = ["default_panel", "describe_panel", "paper_panel", "panel_from", "without_temperature"]
+__all__ = ["choose_panel", "default_panel", "describe_panel", "paper_panel"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,19 +26,12 @@ _LOWEST, _HIGHEST = 0.4, 1.0
 def paper_panel(num_annotations: int = 10, seed: int = 42) -> tuple[PanelMember, ...]:
     """The panel of arXiv 2601.14620: annotator i has focus i mod 5 and a temperature from band i mod 5.
 
-    Focus and temperature are fully confounded there, and so they are here. A temperature is drawn once for all utterances:
-    uniformly from its band, moved by up to ±0.05, clipped to [0.1, 1.0].
+    Focus and temperature are fully confounded there, and so they are here. A temperature is drawn once for all
+    utterances: uniformly from its band, moved by up to ±0.05, clipped to [0.1, 1.0]. The paper has 6 to 8 annotators
+    for IEMOCAP, 10 for MSP-Podcast and 20 for its saturation study.
 
-    Args:
-        num_annotations: Annotators; the paper has 6 to 8 for IEMOCAP, 10 for MSP-Podcast and 20 for its saturation study.
-        seed: Of the temperatures.
-
-    Returns:
-        The members, all in label mode.
-
-    Example:
-        >>> [member.focus for member in paper_panel(6)][4:]
-        ['what_and_how', 'tone_and_content']
+    >>> [member.focus for member in paper_panel(6)][4:]
+    ['what_and_how', 'tone_and_content']
     """
     _check_number("num_annotations", num_annotations, 1)
     members = []
@@ -57,26 +50,15 @@ def default_panel(
     num_wordings: int = 4,
     foci: Sequence[str] = PAPER_FOCI,
 ) -> tuple[PanelMember, ...]:
-    """Foci crossed with temperatures, or with phrasings where the model does not honour temperature.
+    """Foci crossed with temperatures, or with phrasings where the model does not honour temperature; labels first.
 
-    The members are spread evenly: after the first len(foci) each focus was asked once, after the second twice at another level,
-    so that the effect of a focus can be told from that of a level.
+    The members are spread evenly: after the first len(foci) each focus was asked once, after the second twice at
+    another level, so that the effect of a focus can be told from that of a level.
 
-    Args:
-        num_annotations: Members that give one label.
-        num_distributions: Members that state a distribution, beside these.
-        honours_temperature: Whether the model does.
-        num_wordings: Phrasings that there are.
-        foci: What members attend to.
-
-    Returns:
-        The members: labels first.
-
-    Example:
-        >>> sorted({member.temperature for member in default_panel(10)})
-        [0.4, 1.0]
-        >>> sorted({member.wording for member in default_panel(10, honours_temperature=False)})
-        [0, 1]
+    >>> sorted({member.temperature for member in default_panel(10)})
+    [0.4, 1.0]
+    >>> sorted({member.wording for member in default_panel(10, honours_temperature=False)})
+    [0, 1]
     """
     _check_number("num_annotations", num_annotations, 0)
     _check_number("num_distributions", num_distributions, 0)
@@ -103,19 +85,12 @@ def default_panel(
 
 
 def panel_from(members: Sequence[PanelMember | Mapping[str, Any]]) -> tuple[PanelMember, ...]:
-    """The user's own panel: `PanelMember` or dicts with its fields.
-
-    Members that are alike in everything get replicate numbers, so that each is asked once.
-
-    Raises:
-        ValueError: There is no member, or a field is unknown or out of range; the message names the member.
-
-    Example:
-        >>> [member.replicate for member in panel_from([{"focus": "voice"}, {"focus": "voice"}])]
-        [0, 1]
-    """
+    """The user's own panel; members that are alike in everything get replicate numbers, so that each is asked once."""
     if isinstance(members, (str, Mapping)) or not isinstance(members, Sequence) or not members:
-        raise ValueError(f"A panel is a list of annotators, each with at least a focus; got {members!r}.")
+        raise ValueError(
+            f"A panel is a list of annotators, each with at least a focus; got {members!r}. "
+            "Mend: such as panel=[{'focus': 'voice'}, {'focus': 'words', 'temperature': 0.7}]."
+        )
     known = {entry.name for entry in fields(PanelMember)}
     seen: set[PanelMember] = set()
     panel = []
@@ -124,7 +99,7 @@ def panel_from(members: Sequence[PanelMember | Mapping[str, Any]]) -> tuple[Pane
             if set(given) - known:
                 raise ValueError(
                     f"Annotator {position} has unknown fields: {', '.join(sorted(set(given) - known))}. "
-                    f"Known are {', '.join(sorted(known))}."
+                    f"Mend: known are {', '.join(sorted(known))}."
                 )
             try:
                 member = PanelMember(**given)
@@ -140,15 +115,7 @@ def panel_from(members: Sequence[PanelMember | Mapping[str, Any]]) -> tuple[Pane
 
 
 def without_temperature(panel: Sequence[PanelMember], prompts: PromptSet) -> tuple[PanelMember, ...]:
-    """The same panel for a model that does not honour temperature.
-
-    Members that differed in nothing else differ in wording then, and where the phrasings are used up, as replicates.
-
-    Example:
-        >>> from hf_emo_dist.annotation.prompts import default_prompts
-        >>> [m.wording for m in without_temperature([PanelMember("voice", 0.2), PanelMember("voice", 0.9)], default_prompts())]
-        [0, 1]
-    """
+    """The same panel; members that differed in temperature alone get another wording or, beyond these, replicate."""
     seen: set[PanelMember] = set()
     changed = []
     for member in panel:
@@ -166,6 +133,44 @@ def without_temperature(panel: Sequence[PanelMember], prompts: PromptSet) -> tup
     return tuple(changed)
 
 
+def choose_panel(
+    backend: Backend,
+    prompts: PromptSet,
+    preset: str,
+    panel: Sequence[PanelMember | Mapping[str, Any]] | None,
+    num_annotations: int,
+    num_distributions: int,
+    seed: int,
+) -> tuple[PanelMember, ...]:
+    """The panel for a model: what it does not honour is left out, and is said."""
+    honours = backend.capabilities.temperature
+    if panel is None and preset == "default":
+        wordings = min(prompts.wordings(mode) for mode in MODES if prompts.wordings(mode))
+        members = default_panel(num_annotations, num_distributions, honours, wordings)
+        if not honours:
+            logger.info(
+                "%s does not honour temperature: annotators differ in focus and wording (%s)",
+                backend.model,
+                describe_panel(members),
+            )
+    else:
+        members = paper_panel(num_annotations, seed) if panel is None else panel_from(panel)
+        if not honours and any(member.temperature is not None for member in members):
+            members = without_temperature(members, prompts)
+            logger.warning(
+                "%s does not honour temperature, so none is sent, and annotators differ in focus and wording alone%s",
+                backend.model,
+                ": this is not the paper's panel" if panel is None else "",
+            )
+    for member in members:
+        if not prompts.wordings(member.mode):
+            raise ValueError(
+                f"The prompts ask no question in {member.mode} mode, and the panel has such annotators. "
+                f"Mend: give '{member.mode}' in the prompt file, or change the panel."
+            )
+    return members
+
+
 def describe_panel(panel: Sequence[PanelMember]) -> str:
     """One line on who answers, for logs and cards.
 
@@ -173,7 +178,7 @@ def describe_panel(panel: Sequence[PanelMember]) -> str:
     '10 label annotators: 5 foci, temperatures 0.4, 1'
     """
     parts = []
-    for mode, name in (("label", "label"), ("distribution", "distribution")):
+    for mode in MODES:
         members = [member for member in panel if member.mode == mode]
         if members:
             temperatures = sorted({m.temperature for m in members if m.temperature is not None})
@@ -183,10 +188,10 @@ def describe_panel(panel: Sequence[PanelMember]) -> str:
                 how.append("temperatures " + ", ".join(f"{value:g}" for value in temperatures))
             if wordings > 1:
                 how.append(f"{wordings} wordings")
-            parts.append(f"{len(members)} {name} annotators: {', '.join(how)}")
+            parts.append(f"{len(members)} {mode} annotators: {', '.join(how)}")
     return "; ".join(parts)
 
 
 def _check_number(name: str, value: int, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"`{name}` must be a whole number from {least}, got {value!r}.")
+        raise ValueError(f"`{name}` is {value!r}. Mend: a whole number from {least}.")

@@ -1,4 +1,4 @@
-"""Reading replies: a label or a distribution over just the emotions that were asked for, or the reason why there is none."""
+"""Reading replies: a label or a distribution over just the emotions that were asked for, or why there is none."""
 
 from __future__ import annotations
 
@@ -13,21 +13,16 @@ from .types import OK, Mode
 
 __all__ = ["SUM_TOLERANCE", "Reading", "read_reply"]
 
-#: How far the stated shares may sum from 1 and still be divided by their sum. Rounding to two decimals over ten emotions gives 0.05.
+#: How far the stated shares may sum from 1 and still be divided by their sum. Rounding to two decimals over ten
+#: emotions gives 0.05.
 SUM_TOLERANCE = 0.05
+_BROKEN = "the reply breaks off or is not JSON"
 _FENCE = re.compile(r"^```\w*\s*(.*?)\s*```$", flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reply says.
-
-    Attributes:
-        outcome: ``"ok"``, or one of `types.FAILURES`.
-        label: The emotion, in label mode.
-        distribution: Emotion to share, in the order of the emotions, in distribution mode.
-        detail: Why there is no vote.
-    """
+    """What a reply says: ``"ok"`` with a label, or shares in the order of the emotions; or a failure and why."""
 
     outcome: str
     label: str | None = None
@@ -36,26 +31,12 @@ class Reading:
 
 
 def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: bool = False) -> Reading:
-    """Read the reply of an annotator.
+    """Read the reply of an annotator. `lenient`, as arXiv 2601.14620: else the first name that occurs is the label.
 
-    A label may come in another case or form (``"Anger."``, ``"\\"angry\\""``, ``{"emotion": "angry"}``); a word of another
-    language, or an emotion that was not asked for, is outside the list. Nothing is guessed: a sentence is no label, since
-    "not happy at all" holds one.
-
-    Args:
-        text: The reply as it came.
-        mode: What was asked for.
-        emotions: The label set.
-        lenient: As arXiv 2601.14620 does: failing an exact match, the emotion whose name occurs first in the text.
-
-    Returns:
-        The label or the distribution, or a typed failure.
-
-    Example:
-        >>> read_reply(" Anger.\\n", "label", ["angry", "sad"]).label
-        'angry'
-        >>> read_reply('{"angry": 0.3, "sad": 0.4}', "distribution", ["angry", "sad"]).outcome
-        'bad_sum'
+    >>> read_reply(" Anger.\\n", "label", ["angry", "sad"]).label
+    'angry'
+    >>> read_reply('{"angry": 0.3, "sad": 0.4}', "distribution", ["angry", "sad"]).outcome
+    'bad_sum'
     """
     content = (text or "").strip()
     if not content:
@@ -68,6 +49,9 @@ def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: b
 
 
 def _read_label(content: str, emotions: Sequence[str], lenient: bool) -> Reading:
+    # A label may come in another case or form ("Anger.", "\"angry\"", {"emotion": "angry"}); a word of another
+    # language, or an emotion that was not asked for, is outside the list. Nothing is guessed: a sentence is no label,
+    # since "not happy at all" holds one.
     value: Any = content
     broken = False
     if content[:1] in '{["':
@@ -90,10 +74,9 @@ def _read_label(content: str, emotions: Sequence[str], lenient: bool) -> Reading
             named = any(part in emotions for part in re.split(r"\W+", word.lower()))
             if not broken and not named and len(word.split()) <= 3:
                 return Reading("outside", detail=f"{word!r} is not among {', '.join(emotions)}")
-    wrong = (
-        "the reply breaks off or is not JSON" if broken else f"expected one of {', '.join(emotions)} and nothing else"
-    )
-    return Reading("unparseable", detail=wrong)
+    if broken:
+        return Reading("unparseable", detail=_BROKEN)
+    return Reading("unparseable", detail=f"expected one of {', '.join(emotions)} and nothing else")
 
 
 def _read_distribution(content: str, emotions: Sequence[str]) -> Reading:
@@ -101,7 +84,7 @@ def _read_distribution(content: str, emotions: Sequence[str]) -> Reading:
     try:
         stated = json.loads(content[start : end + 1] if 0 <= start < end else content, parse_constant=_no_constant)
     except ValueError:
-        return Reading("unparseable", detail="the reply breaks off or is not JSON")
+        return Reading("unparseable", detail=_BROKEN)
     if isinstance(stated, dict) and len(stated) == 1 and isinstance(next(iter(stated.values())), dict):
         stated = next(iter(stated.values()))
     if not isinstance(stated, dict):

@@ -15,33 +15,19 @@ _KNOWN = ("id", "transcript", "speaker", "corpus", "restricted", "synthetic_anno
 
 @dataclass
 class Utterance:
-    """One row, as annotators need it.
+    """One row, as annotators need it."""
 
-    Attributes:
-        row_id: Its id, or its number where there is none.
-        audio: In any shape that `audio.load_audio` takes.
-        transcript: What is spoken, where it is known.
-        row: The columns that the backend reads.
-        restricted: Whether its licence forbids passing the audio on.
-        annotations: Those that the row has already.
-        mixed: Whether the row came from mixing two others; such rows are not annotated.
-    """
-
-    row_id: str
+    row_id: str  # its number where it has no id
     audio: Any
     transcript: str | None = None
-    row: Mapping[str, Any] = field(default_factory=dict)
-    restricted: bool = False
-    annotations: Sequence[Mapping[str, Any]] = ()
-    mixed: bool = False
+    row: Mapping[str, Any] = field(default_factory=dict)  # the columns that the backend reads
+    restricted: bool = False  # its license forbids passing the audio on
+    annotations: Sequence[Mapping[str, Any]] = ()  # those that it has already
+    mixed: bool = False  # such rows are not annotated
 
 
 def is_batch(example_or_batch: Mapping[str, Any], audio_column: str) -> bool:
-    """Say whether this is a batch: a list in each column.
-
-    >>> is_batch({"id": ["a"], "audio": [b""]}, "audio"), is_batch({"id": "a", "audio": b""}, "audio")
-    (True, False)
-    """
+    """Whether this is a batch: a list in each column."""
     if "id" in example_or_batch:
         return not isinstance(example_or_batch["id"], str) and hasattr(example_or_batch["id"], "__len__")
     if hasattr(example_or_batch, "pa_table"):  # what Dataset.map gives
@@ -54,11 +40,7 @@ def is_batch(example_or_batch: Mapping[str, Any], audio_column: str) -> bool:
 def read_batch(
     example_or_batch: Mapping[str, Any], audio_column: str, columns: Sequence[str] = ()
 ) -> tuple[list[Utterance], bool]:
-    """Return the utterances of an example or a batch, and whether it is a batch.
-
-    Raises:
-        KeyError: There is no audio column, or one of `columns` is missing.
-    """
+    """The utterances of an example or a batch, and whether it is a batch."""
     if audio_column not in example_or_batch:
         raise KeyError(
             f"No column {audio_column!r} among {', '.join(example_or_batch)}. "
@@ -66,23 +48,22 @@ def read_batch(
         )
     for name in columns:
         if name not in example_or_batch:
-            raise KeyError(f"No column {name!r} among {', '.join(example_or_batch)}, and the annotator reads it.")
+            raise KeyError(
+                f"No column {name!r} among {', '.join(example_or_batch)}, and the annotator reads it. "
+                "Mend: add the column, or name another to the backend."
+            )
     batched = is_batch(example_or_batch, audio_column)
     names = [name for name in dict.fromkeys((*_KNOWN, "mixed_from", *columns)) if name in example_or_batch]
     read = {name: example_or_batch[name] if batched else [example_or_batch[name]] for name in names}
-    audio = _raw_audio(example_or_batch, audio_column, batched)
+    # Dataset.map gives views that decode audio when it is read, by torchcodec; the table behind them has the bytes.
+    table = getattr(example_or_batch, "pa_table", None)
+    if table is not None and audio_column in getattr(example_or_batch, "keys_to_format", ()):
+        audio = table.column(audio_column).to_pylist()
+    else:
+        audio = list(example_or_batch[audio_column]) if batched else [example_or_batch[audio_column]]
     return [
         _utterance(clip, {name: column[i] for name, column in read.items()}, columns, i) for i, clip in enumerate(audio)
     ], batched
-
-
-def _raw_audio(example_or_batch: Mapping[str, Any], column: str, batched: bool) -> list[Any]:
-    # Dataset.map gives views that decode audio when it is read, by torchcodec; the table behind them has the bytes.
-    table = getattr(example_or_batch, "pa_table", None)
-    if table is not None and column in getattr(example_or_batch, "keys_to_format", ()):
-        values: list[Any] = table.column(column).to_pylist()
-        return values
-    return list(example_or_batch[column]) if batched else [example_or_batch[column]]
 
 
 def read_dataset(
@@ -91,10 +72,6 @@ def read_dataset(
     """Go through the utterances of a `datasets.Dataset`; audio is not decoded, and a few rows at a time are in memory.
 
     With `only_flags` neither audio nor `columns` are read: what is left tells which rows are restricted or mixed.
-
-    Raises:
-        KeyError: There is no audio column, or one of `columns` is missing.
-        TypeError: It is several splits, or a stream.
     """
     if isinstance(dataset, Mapping):
         raise TypeError(f"This holds several splits ({', '.join(dataset)}). Mend: annotate one, dataset[split].")

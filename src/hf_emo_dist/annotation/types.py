@@ -1,4 +1,4 @@
-"""What the parts of the annotation room hand each other: panel members, prompts, answers, records, and what can go wrong."""
+"""What the parts of the annotation room hand each other: members, prompts, answers, records, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "Answer",
     "Backend",
     "FatalError",
+    "Mode",
     "PanelMember",
     "PreparedAudio",
     "Prompt",
@@ -24,6 +25,7 @@ __all__ = [
     "Usage",
     "canonical_json",
     "ledger_key",
+    "request_hash",
 ]
 
 Mode = Literal["label", "distribution"]
@@ -50,7 +52,8 @@ FAILURES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Part of every key. Raise it when audio is prepared otherwise than before, so that replies to other audio are not taken for these.
+#: Part of every key. Raise it when audio is prepared otherwise than before, so that replies to other audio are not
+#: taken for these.
 AUDIO_PREPARATION_VERSION = 1
 _KEY_VERSION = 1
 
@@ -77,66 +80,46 @@ class PanelMember:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"`mode` of an annotator must be one of {', '.join(map(repr, MODES))}, got {self.mode!r}.")
+            raise ValueError(f"`mode` of an annotator is {self.mode!r}. Mend: one of {', '.join(map(repr, MODES))}.")
         if not self.focus or not isinstance(self.focus, str):
-            raise ValueError(f"`focus` of an annotator must be a name or a sentence, got {self.focus!r}.")
+            raise ValueError(f"`focus` of an annotator is {self.focus!r}. Mend: a name of FOCI, or a sentence.")
         if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise ValueError(f"`temperature` of an annotator must lie between 0 and 2, got {self.temperature}.")
+            raise ValueError(f"`temperature` of an annotator is {self.temperature}. Mend: from 0 to 2.")
         if self.replicate < 0 or self.wording < 0:
-            raise ValueError("`replicate` and `wording` of an annotator are numbers from 0.")
+            raise ValueError(
+                f"`replicate`, `wording` of an annotator are {self.replicate}, {self.wording}. Mend: numbers from 0."
+            )
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one panel member is told about one clip; the same for every service.
+    """What one panel member is told about one clip; the same for every service."""
 
-    Attributes:
-        system: Who is asked and what for.
-        text: The question, with the transcript as quoted data where there is one.
-        emotions: The label set, in the order in which it is shown.
-        mode: The form of the answer.
-        version: Of the prompt's wording, as `prompts.PROMPT_VERSION` or the hash of the user's file.
-    """
-
-    system: str
-    text: str
-    emotions: tuple[str, ...]
+    system: str  # who is asked and what for
+    text: str  # the question, with the transcript as quoted data where there is one
+    emotions: tuple[str, ...]  # in the order in which they are shown
     mode: Mode
-    version: str
+    version: str  # of the wording: `prompts.PROMPT_VERSION`, or the hash of the user's file
 
 
 @dataclass(frozen=True)
 class PreparedAudio:
-    """A clip as it is sent.
+    """A clip as it is sent."""
 
-    Attributes:
-        data: The bytes of an audio file.
-        mime: Its type, such as ``"audio/flac"``.
-        seconds: Duration.
-        digest: `audio.audio_hash` of the clip as the data set has it, not of `data`.
-    """
-
-    data: bytes = field(repr=False)
-    mime: str
+    data: bytes = field(repr=False)  # of an audio file
+    mime: str  # such as "audio/flac"
     seconds: float
-    digest: str
+    digest: str  # `audio.audio_hash` of the clip as the data set has it, not of `data`
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one reply, as the service counted them; None where it does not say.
+    """Tokens of one reply, as the service counted them; None where it does not say."""
 
-    Attributes:
-        prompt_tokens: Input tokens in all, audio included.
-        audio_tokens: Input tokens of the audio, where the service tells them apart.
-        thinking_tokens: Tokens of hidden reasoning.
-        output_tokens: Tokens of the visible reply.
-    """
-
-    prompt_tokens: int | None = None
+    prompt_tokens: int | None = None  # audio included
     audio_tokens: int | None = None
-    thinking_tokens: int | None = None
-    output_tokens: int | None = None
+    thinking_tokens: int | None = None  # hidden reasoning
+    output_tokens: int | None = None  # the visible reply
 
     @property
     def total(self) -> int:
@@ -146,31 +129,20 @@ class Usage:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a backend got back for one request, before the text is read.
+    """What a backend got back for one request, before the text is read."""
 
-    Attributes:
-        text: The reply as it came; None where there is none.
-        failure: None, or one of ``empty``, ``blocked``, ``truncated``, ``rejected``, ``refused``.
-        detail: The service's own reason, without secrets.
-        model_version: The model that says it answered; None where the service does not say.
-        usage: Tokens.
-        settings: The settings that were in effect.
-    """
-
-    text: str | None
-    failure: str | None = None
-    detail: str = ""
-    model_version: str | None = None
+    text: str | None  # the reply as it came
+    failure: str | None = None  # or one of: empty, blocked, truncated, rejected, refused
+    detail: str = ""  # the service's own reason, without secrets
+    model_version: str | None = None  # the model that says it answered
     usage: Usage = Usage()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # those that were in effect
 
 
 class TransientError(Exception):
-    """A request that may succeed when it is sent again.
+    """A request that may succeed when it is sent again, after `retry_after` seconds if the server says so.
 
-    Attributes:
-        kind: ``rate_limit``, ``server``, ``connection`` or ``timeout``.
-        retry_after: Seconds that the server asks to wait, or None.
+    Its `kind`: ``rate_limit``, ``server``, ``connection`` or ``timeout``.
     """
 
     def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
@@ -181,9 +153,7 @@ class TransientError(Exception):
 class FatalError(Exception):
     """A problem that every further request would meet too: the run stops at once and nothing is sent again.
 
-    Attributes:
-        reason: ``authentication``, ``permission``, ``not_found``, ``quota``, ``other_model`` or ``setup``.
-        mend: What the user can do.
+    Its `reason`: ``authentication``, ``permission``, ``not_found``, ``quota``, ``other_model`` or ``setup``.
     """
 
     def __init__(self, reason: str, message: str, mend: str) -> None:
@@ -194,8 +164,8 @@ class FatalError(Exception):
 class Backend(Protocol):
     """A service that answers panel members. One file a service in `annotation/backends`.
 
-    An instance may be pickled (`Dataset.map` does, for its fingerprint and its workers): what it pickles holds everything that
-    changes an answer, and neither secrets nor open connections.
+    An instance may be pickled (`Dataset.map` does, for its fingerprint and its workers): what it pickles holds
+    everything that changes an answer, and neither secrets nor open connections.
 
     Attributes:
         name: Of the service, such as ``"gemini"``.
@@ -203,6 +173,8 @@ class Backend(Protocol):
         endpoint: Identity of the server, without secrets: ``"https://host/path"``, or ``"local"``.
         capabilities: What the model takes and honours, see `annotation.capabilities.ModelCapabilities`.
         row_columns: Columns of the row that `render` reads.
+
+    A class may have `preset_models`, a preset's name to the model that is asked where none is named.
     """
 
     name: str
@@ -222,7 +194,7 @@ class Backend(Protocol):
         ...
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The complete request without audio and secrets, of what `json` can write. All that changes the answer is in it."""
+        """The request without audio and secrets, of what `json` can write. All that changes the answer is in it."""
         ...
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
@@ -244,42 +216,18 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Record:
-    """One reply: a row of the ledger.
+    """One reply: a row of the ledger."""
 
-    Attributes:
-        key: What was asked of whom about what, see `ledger_key`.
-        outcome: ``"ok"``, or one of `FAILURES`.
-        label: The emotion, in ``label`` mode and when the outcome is ok.
-        distribution: Emotion to share, in ``distribution`` mode and when the outcome is ok.
-        text: The reply as it came, without secrets.
-        detail: Why there is no vote.
-        backend, endpoint, model: Who was asked.
-        model_version: Who says it answered.
-        focus, temperature, mode, replicate, wording, persona: The panel member.
-        prompt_version: Of the prompt's wording.
-        plan: Hash of the annotator's settings: the rows of one plan belong together.
-        audio: `audio_hash` of the clip.
-        request: SHA-256 of the rendered request.
-        row_id: The id of the first row that this was asked for.
-        settings: The settings that were in effect.
-        prompt_tokens, audio_tokens, thinking_tokens, output_tokens: As the service counted them.
-        cost_usd: By the table of prices; None where there is no price.
-        latency_s: Seconds from sending to the reply.
-        tries: Requests that were sent for it, this one included.
-        created: UTC, ISO 8601.
-        attempt: 0 for the first reply that was stored under the key, 1 for the second, …; set by the ledger.
-    """
-
-    key: str
-    outcome: str
+    key: str  # what was asked of whom about what, see `ledger_key`
+    outcome: str  # "ok", or one of `FAILURES`
     label: str | None = None
     distribution: Mapping[str, float] | None = None
-    text: str | None = None
-    detail: str = ""
+    text: str | None = None  # as it came, without secrets
+    detail: str = ""  # why there is no vote
     backend: str = ""
     endpoint: str = ""
-    model: str = ""
-    model_version: str | None = None
+    model: str = ""  # that was asked
+    model_version: str | None = None  # that says it answered
     focus: str = ""
     temperature: float | None = None
     mode: Mode = "label"
@@ -287,37 +235,28 @@ class Record:
     wording: int = 0
     persona: str | None = None
     prompt_version: str = ""
-    plan: str = ""
-    audio: str = ""
-    request: str = ""
-    row_id: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    plan: str = ""  # hash of the annotator's settings: the rows of one plan belong together
+    audio: str = ""  # `audio_hash` of the clip
+    request: str = ""  # SHA-256 of the rendered request
+    row_id: str = ""  # of the first row that this was asked for
+    settings: Mapping[str, Any] = field(default_factory=dict)  # those that were in effect
     prompt_tokens: int | None = None
     audio_tokens: int | None = None
     thinking_tokens: int | None = None
     output_tokens: int | None = None
-    cost_usd: float | None = None
-    latency_s: float | None = None
-    tries: int = 1
-    created: str = ""
-    attempt: int = 0
+    cost_usd: float | None = None  # by the table of prices; None where there is no price
+    latency_s: float | None = None  # from sending to the reply
+    tries: int = 1  # requests that were sent for it, this one included
+    created: str = ""  # UTC, ISO 8601
+    attempt: int = 0  # 0 for the first reply that was stored under the key, 1 for the second, …; set by the ledger
 
     def __post_init__(self) -> None:
         if self.outcome != OK and self.outcome not in FAILURES:
             raise ValueError(f"`outcome` must be 'ok' or one of {', '.join(FAILURES)}, got {self.outcome!r}.")
 
-    @property
-    def total_tokens(self) -> int:
-        """Prompt, thinking and output tokens together."""
-        return (self.prompt_tokens or 0) + (self.thinking_tokens or 0) + (self.output_tokens or 0)
-
 
 def canonical_json(value: Any) -> str:
-    """JSON that is the same for equal values: sorted keys, no spaces, no NaN.
-
-    >>> canonical_json({"b": 1, "a": [0.5, None]})
-    '{"a":[0.5,null],"b":1}'
-    """
+    """JSON that is the same for equal values: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -327,22 +266,9 @@ def request_hash(request: Mapping[str, Any]) -> str:
 
 
 def ledger_key(*, audio: str, request: str, backend: str, endpoint: str, model: str, replicate: int) -> str:
-    """The key of a reply: it changes with whatever may change the answer, and with nothing else.
+    """The key of a reply, 64 hexadecimal digits: it changes with whatever may change the answer, and with nothing else.
 
-    Args:
-        audio: `audio_hash` of the clip, of its source bytes where there are any.
-        request: `request_hash` of the complete rendered request, without audio and secrets.
-        backend: The service's name.
-        endpoint: Identity of the server.
-        model: The model that is asked.
-        replicate: Number among otherwise equal members.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Example:
-        >>> ledger_key(audio="a" * 64, request="b" * 64, backend="gemini", endpoint="e", model="m", replicate=0)[:8]
-        '07e1869e'
+    `audio` is the `audio_hash` of the clip, `request` the `request_hash` of the whole rendered request.
     """
     parts = {
         "version": _KEY_VERSION,

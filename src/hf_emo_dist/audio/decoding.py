@@ -103,8 +103,8 @@ def source_bytes(value: Any) -> bytes | None:
 def whole_clip() -> Iterator[None]:
     """Let a Ctrl-C count after the block, which holds one call of libsndfile, instead of within it.
 
-    libsndfile reads and writes through callbacks to Python. A `KeyboardInterrupt` in one of them is printed and dropped: the run would go
-    on, with a damaged clip or one that is said to be unreadable, or the process would abort.
+    libsndfile reads and writes through callbacks to Python. A `KeyboardInterrupt` in one of them is printed and
+    dropped: the run would go on, with a damaged clip or one that is said to be unreadable, or the process would abort.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

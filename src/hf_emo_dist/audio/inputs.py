@@ -22,7 +22,8 @@ URL_TIMEOUT = 60.0  # seconds without any answer
 
 @dataclass
 class Clip:
-    """One recording, cut into windows that the model can hear; `distributions[i]` is filled when window i has been predicted.
+    """One recording, cut into windows that the model can hear; `distributions[i]` is filled when window i has been
+    predicted.
 
     Attributes:
         name: the path, URL or id that messages and tables show.
@@ -47,8 +48,8 @@ def name_of(value: Any, number: int) -> str:
     """What to call an input: its path, URL (without the query, which may hold a signature) or id, else its number.
 
     Example:
-        >>> name_of("a/b.wav", 0), name_of("https://host/c.wav?token=abc", 1), name_of({"id": "x", "audio": b""}, 2), name_of(b"", 3)
-        ('a/b.wav', 'https://host/c.wav', 'x', 'input 3')
+        >>> name_of("a/b.wav", 0), name_of("https://host/c.wav?token=abc", 1)
+        ('a/b.wav', 'https://host/c.wav')
     """
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
@@ -75,8 +76,9 @@ def open_clip(
     """Reads one input.
 
     Args:
-        value: a path; an http(s) URL; the bytes of a file; an array or tensor (T,), (C, T) or (T, C) at `sampling_rate`;
-            ``{"array" or "raw", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; or a data set row with `audio`
+        value: a path; an http(s) URL; the bytes of a file; an array or tensor (T,), (C, T) or (T, C) at
+            `sampling_rate`; ``{"array" or "raw", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; or a
+            data set row with `audio`
             in any of these shapes and, where known, `transcript`, `speaker` and `id`.
         name: what messages call it.
         transcript: the words; a row's own where it is None.
@@ -120,7 +122,8 @@ def check_window(seconds: float) -> float:
     """
     if not (math.isfinite(seconds) and 0.1 <= seconds <= audio_room.MAX_SECONDS):
         raise ValueError(
-            f"window_seconds={seconds} must lie between 0.1 and {audio_room.MAX_SECONDS:g}, the longest clip that the model hears"
+            f"window_seconds={seconds} must lie between 0.1 and {audio_room.MAX_SECONDS:g}, the longest clip that the "
+            "model hears"
         )
     return float(seconds)
 

@@ -1,4 +1,4 @@
-"""DiME-Aug: balancing a training split by mixing neighbouring utterances, their audio, distributions and transcripts."""
+"""DiME-Aug: balancing a training split by mixing neighbouring utterances: audio, distributions and transcripts."""
 
 from .._lazy import lazy_attributes
 
@@ -6,6 +6,7 @@ _NAMES = {
     "AugmentationArguments": "augment_splits",
     "BetweenClassMixer": "mixing",
     "DiMEAug": "dime",
+    "FeatureExtractor": "extractors",
     "LazyMixer": "lazy",
     "MixPlan": "plan",
     "PaperMixer": "mixing",

@@ -1,4 +1,4 @@
-"""The augmentation step of a recipe: settings as arguments, and one function that balances the training split of a data set."""
+"""The augmentation of a data set on disk: settings as arguments, and a function that balances its training split."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import need
-from .dime import DiMEAug, join
-from .features import FEATURE_KINDS, column_matrix, compute_features
+from .dime import DiMEAug
+from .features import feature_matrix
+from .mixed_dataset import undecoded, with_mix_columns
 from .plan_report import PlanReport
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class AugmentationArguments:
     augment_features: str | None = field(
         default=None,
         metadata={
-            "help": "Features of the neighbours, comma separated: paper, backbone, text, lexical, or a column. Default: the preset's."
+            "help": "Features of the neighbours, comma separated: paper, backbone, text, lexical, module:Name of your "
+            "own class, or a column. Default: the preset's."
         },
     )
     augment_backbone: str | None = field(
@@ -47,7 +49,8 @@ class AugmentationArguments:
     augment_target: str | None = field(
         default=None,
         metadata={
-            "help": "mass, dominant, a number of rows, or rows by emotion such as sad=500,angry=500. Default: the preset's."
+            "help": "mass, dominant, a number of rows, or rows by emotion such as sad=500,angry=500. "
+            "Default: the preset's."
         },
     )
     augment_target_ratio: float | None = field(
@@ -57,19 +60,19 @@ class AugmentationArguments:
         default=None, metadata={"help": "Who may be mixed: distribution, dominant or any. Default: the preset's."}
     )
     augment_speakers: str = field(default="any", metadata={"help": "Speakers that are mixed: any, different or same."})
-    augment_lengths: str = field(default="align", metadata={"help": "The shorter clip: align, pad or loop."})
-    augment_space: str = field(
-        default="waveform",
-        metadata={"help": "waveform; or embedding, for training with mix_embeddings: true."},
+    augment_mixing: str | None = field(
+        default=None,
+        metadata={
+            "help": "How two clips become one: between_class, paper, or module:Name of your own. Default: the preset's."
+        },
     )
+    augment_lengths: str = field(default="align", metadata={"help": "The shorter clip: align, pad or loop."})
     augment_num_proc: int | None = field(default=None, metadata={"help": "Processes for features and mixing."})
     augment_examples: int = field(default=8, metadata={"help": "Mixed clips on the listening page; 0 writes none."})
 
     def __post_init__(self) -> None:
         if self.augment not in ("none", "default", "paper"):
-            raise ValueError(f"augment={self.augment!r} is not known; use none, default or paper")
-        if self.augment_space not in ("waveform", "embedding"):
-            raise ValueError(f"augment_space={self.augment_space!r} is not known; use waveform or embedding")
+            raise ValueError(f"augment={self.augment!r} is not known. Mend: none, default or paper.")
         if self.augment != "none":
             self.dime(None)  # what does not fit is said before anything is computed
 
@@ -79,27 +82,24 @@ class AugmentationArguments:
         Raises:
             ValueError: A setting is not known or out of range.
         """
+        features = [name.strip() for name in (self.augment_features or "").split(",") if name.strip()]
         return DiMEAug(
             emotions=emotions,
             seed=self.augment_seed,
             preset=self.augment if self.augment != "none" else "default",
             backbone=self.augment_backbone,
-            features=_names(self.augment_features),
+            features=features or None,
             target=_target(self.augment_target),
             target_ratio=self.augment_target_ratio,
             neighbours=self.augment_neighbours,
             speakers=self.augment_speakers,
+            mixing=self.augment_mixing,
             lengths=self.augment_lengths,  # type: ignore[arg-type]
             num_proc=self.augment_num_proc,
         )
 
 
-def _names(text: str | None) -> list[str] | None:
-    names = [name.strip() for name in (text or "").split(",") if name.strip()]
-    return names or None
-
-
-def _target(text: str | None) -> Any:
+def _target(text: str | None) -> str | int | dict[str, int] | None:
     if text is None or text in ("mass", "dominant"):
         return text
     if text.isdigit():
@@ -108,16 +108,22 @@ def _target(text: str | None) -> Any:
         return {name.strip(): int(number) for name, number in (part.split("=") for part in text.split(","))}
     except ValueError as error:
         raise ValueError(
-            f"augment_target={text!r} is not known; use mass, dominant, a number, or rows by emotion such as sad=500,angry=500"
+            f"augment_target={text!r} is not known. Mend: mass, dominant, a number, or rows by emotion such as "
+            "sad=500,angry=500."
         ) from error
 
 
 def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
-    """Tries on one row what augmenting will need, so that it is missed before hours or money are spent on what comes first.
+    """Try on one row what augmenting will need: it is missed before hours or money are spent on what comes first.
+
+    Args:
+        settings: What will be done.
+        rows: The training split.
 
     Raises:
         ValueError, OSError: A column of features is not there or holds none, or the backbone cannot be loaded.
-        ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's features.
+        ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's
+            features.
     """
     if not len(rows):
         return
@@ -125,13 +131,12 @@ def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
     need("matplotlib", "the plot of the class mass")
     one = rows.select(range(1))
     for kind in settings.dime(None).features or ():
-        if kind not in FEATURE_KINDS:
-            column_matrix(one, kind)
-            continue
         try:
-            compute_features(one, kind, settings.augment_backbone)
+            feature_matrix(one, kind, settings.augment_backbone)
         except OSError as error:
-            raise OSError(f"The backbone {settings.augment_backbone!r} cannot be loaded: {error}") from error
+            raise OSError(
+                f"The backbone {settings.augment_backbone!r} cannot be loaded: {error} Mend: check augment_backbone."
+            ) from error
 
 
 def augment_splits(
@@ -143,10 +148,10 @@ def augment_splits(
     train_split: str = "train",
     notes: Sequence[str] = (),
 ) -> tuple[DatasetDict, PlanReport | None]:
-    """Augments the training split alone, and writes what was done into a folder.
+    """Augment the training split alone, and write what was done into a folder.
 
-    The folder gets ``augmentation.md`` and ``augmentation.json`` (class mass before and after, warnings, what could not be mixed),
-    ``augmentation_plan.parquet``, ``class_mass.png`` and ``mixed_clips.html``, a page to listen to.
+    The folder gets ``augmentation.md`` and ``augmentation.json`` (class mass before and after, warnings, what could not
+    be mixed), ``augmentation_plan.parquet``, ``class_mass.png`` and ``mixed_clips.html``, a page to listen to.
 
     Args:
         splits: Data sets of the data contract; only `train_split` is changed.
@@ -157,12 +162,13 @@ def augment_splits(
         notes: Shown on plot and page, such as ``simulated data``.
 
     Returns:
-        The splits, and the plan's report (`None` without augmentation). The other splits have the same columns, filled with null,
-        so that all can be written together.
+        The splits, and the plan's report (`None` without augmentation). The other splits have the same columns, filled
+        with null, so that all can be written together.
 
     Raises:
         ValueError: There is no such split, or see :meth:`DiMEAug.plan`.
-        ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's features.
+        ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's
+            features.
 
     Example:
         >>> splits, report = augment_splits(dataset, AugmentationArguments(augment="default"), "out")  # doctest: +SKIP
@@ -171,7 +177,6 @@ def augment_splits(
 
     from .class_mass import class_mass_plot
     from .listening_page import write_listening_page
-    from .plan import undecoded, with_mix_columns
 
     if settings.augment == "none":
         return DatasetDict(splits), None
@@ -181,12 +186,9 @@ def augment_splits(
         )
     folder = Path(output_dir)
     plan = settings.dime(emotions).plan(splits[train_split])
-    mixed, problems = plan.map_with_problems(num_proc=settings.augment_num_proc, space=settings.augment_space)
-    pairs = settings.augment_space == "embedding"
+    mixed, problems = plan.map_with_problems(num_proc=settings.augment_num_proc)
     result = {
-        name: join(plan, mixed, settings.augment_space)
-        if name == train_split
-        else with_mix_columns(undecoded(rows), pairs=pairs)
+        name: plan.joined(mixed) if name == train_split else with_mix_columns(undecoded(rows))
         for name, rows in splits.items()
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -199,10 +201,6 @@ def augment_splits(
     (folder / "augmentation.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     class_mass_plot(plan.report, folder / "class_mass.png", notes=notes)
     if settings.augment_examples and len(mixed):
-        heard = mixed
-        if pairs:  # there is no mixed waveform of the training's own; one is made for the page
-            chosen = plan.rows.select(range(0, len(plan.rows), max(1, len(plan.rows) // settings.augment_examples)))
-            heard = type(plan)(chosen, plan.report, plan.dataset, plan.mixer).map()
-        write_listening_page(plan, heard, folder / "mixed_clips.html", number=settings.augment_examples, notes=notes)
+        write_listening_page(plan, mixed, folder / "mixed_clips.html", number=settings.augment_examples, notes=notes)
     logger.info("%d mixed rows beside %d utterances", len(mixed), plan.report.rows_before)
     return DatasetDict(result), plan.report

@@ -14,29 +14,27 @@ from numpy.typing import NDArray
 from ..audio.clips import load_audio, windows
 from ..audio.decoding import SAMPLING_RATE
 from ..emotions import PAPER_EMOTIONS
-from .features import _Extractor
+from .extractors import FeatureExtractor
 
 __all__ = ["BackboneFeatures"]
 
 
-class BackboneFeatures(_Extractor):
-    """The audio tower's outputs, averaged over the frames of the clip; longer clips than 30 s by windows, weighted by duration.
-
-    Each clip goes through the tower by itself and, on a CPU, on one thread, so that its features do not depend on what else is in a batch;
-    give `num_proc` to use more cores.
+class BackboneFeatures(FeatureExtractor):
+    """The audio tower's outputs, averaged over the frames of the clip.
 
     Args:
-        backbone: A backbone or checkpoint (local folder or Hub id), or ``(model, processor)``, as `load_emotion_model` returns them; the latter
-            for adapters, and in one process.
-
-    Example:
-        >>> BackboneFeatures("my_backbone")({"audio": [waveform]})  # doctest: +SKIP
+        backbone: A backbone or checkpoint (local folder or Hub id); or ``(model, processor)``, as `load_emotion_model`
+            returns them: for adapters, and in one process.
     """
 
-    kind, reads = "backbone", ("audio",)
+    kind = "backbone"
 
-    def __init__(self, backbone: str | Path | tuple[Any, Any]) -> None:
-        super().__init__()
+    def __init__(self, backbone: str | Path | tuple[Any, Any] | None = None) -> None:
+        super().__init__(backbone)
+        if backbone is None:
+            raise ValueError(
+                "features='backbone' needs a checkpoint. Mend: pass backbone=..., a local folder or a Hub id."
+            )
         if isinstance(backbone, tuple):
             model, processor = backbone
             network = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -87,10 +85,13 @@ class BackboneFeatures(_Extractor):
         from ..modeling.backbones.qwen2_audio_tower import audio_kwargs_for, encode_audio
 
         tower, extractor = self._tower()
+        # clips longer than 30 s by windows, which are weighed by their duration at the end
         clips = windows(load_audio(row["audio"], row_id=row.get("id")), long_audio="window")
         device = next(tower.parameters()).device
         threads, was_training = torch.get_num_threads(), tower.training
         tower.eval()
+        # each clip by itself and on one thread: its features must not depend on what else is in a batch, nor on the
+        # cores
         if device.type == "cpu":
             torch.set_num_threads(1)
         try:

@@ -1,4 +1,4 @@
-"""The plot of class mass before and after. Written by matplotlib's object interface: no pyplot state."""
+"""The plot of class mass before and after."""
 
 from __future__ import annotations
 
@@ -21,24 +21,13 @@ BEFORE, ADDED, WANTED = "#0072B2", "#E69F00", "#333333"
 
 
 def class_mass_plot(report: PlanReport, path: str | Path | None = None, *, notes: Sequence[str] = ()) -> Figure:
-    """Expected class mass and rows by dominant emotion, before and added, with the wanted shares.
+    """Expected class mass and rows by dominant emotion, before and added, with the wanted shares; a PNG at `path`.
 
-    Args:
-        report: Of a plan.
-        path: Where to write the PNG; `None` writes nothing.
-        notes: Shown under the title, such as ``simulated data``.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ModuleNotFoundError: matplotlib (extra ``reports``) is not installed.
-
-    Example:
-        >>> report = PlanReport(["angry", "sad"], 4, 1, [3.0, 1.0], [3.0, 2.0], [3, 1], [3, 2], [0.5, 0.5], 2, 1.0, 1)
-        >>> class_mass_plot(report).get_suptitle().splitlines()[0]
-        'Class mass: 4 utterances and 1 mixed row'
+    >>> report = PlanReport(["angry", "sad"], 4, 1, [3.0, 1.0], [3.0, 2.0], [3, 1], [3, 2], [0.5, 0.5], 2, 1.0, 1)
+    >>> class_mass_plot(report).get_suptitle().splitlines()[0]
+    'Class mass: 4 utterances and 1 mixed row'
     """
+    # by the object interface: a library leaves the state of pyplot alone
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..distributions import check_choice, dominant
-from .features import FEATURE_KINDS, column_matrix, compute_features, feature_column
+from .features import feature_matrix
+from .mixed_dataset import undecoded
 from .mixing import Lengths, Mixer, mix_distributions, mixer_named
 from .neighbours import IndexKind, Metric, scale_features
 from .pairing import Pairs, choose_pairs, draw_ratio, mixed_id
-from .plan import MixPlan, undecoded, with_mix_columns
+from .plan import MixPlan
 from .plan_report import PlanReport, redundancy_warnings
 from .pool import Pool, check_trainable, read_pool, row_positions
 from .targets import balance_vector
@@ -44,8 +46,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "num_neighbours": 2,
         "target": "dominant",
         "target_ratio": 0.30,
-        "max_growth": None,
-        "max_repeats": None,
+        "max_growth": math.inf,
+        "max_repeats": math.inf,
         "mixing": "paper",
     },
 }
@@ -55,48 +57,56 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class DiMEAug:
     """Balances a training split by mixing neighbours: their audio, their distributions and their transcripts.
 
-    `augment` gives the original rows and the mixed ones; `plan` gives the plan alone. The plan is the same, bit for bit, whatever
-    `num_proc`, the batch size or the order of the rows: it is drawn from (seed, row id).
+    `augment` gives the original rows and the mixed ones; `plan` gives the plan alone. The plan is the same, bit for
+    bit, whatever `num_proc`, the batch size or the order of the rows: it is drawn from (seed, row id).
 
-    A mixed row has a new id, `mixed_from` (the two ids), `mix_ratio` (λ, the share of the first), an `emotion_distribution` mixed by λ exactly, the
-    transcript and the speaker of the dominant source, 16 kHz FLAC audio, and no votes: it is for training only.
+    A mixed row has a new id, `mixed_from` (the two ids), `mix_ratio` (λ, the share of the first), an
+    `emotion_distribution` mixed by λ exactly, the transcript and the speaker of the dominant source, 16 kHz FLAC audio,
+    and no votes: it is for training only.
 
-    **The preset** ``"paper"`` follows DiME-Aug of arXiv 2601.14620: 82 features, standardised; Euclidean neighbours of the same dominant emotion, the
-    two nearest; each dominant class filled up to 0.30 × the largest; λ ~ U(0, 1); waveforms cut to the shorter and mixed linearly; the dominant
-    source's transcript. These faults of its released code are absent:
+    **The preset** ``"paper"`` follows DiME-Aug of arXiv 2601.14620: 82 features, standardised; Euclidean neighbours of
+    the same dominant emotion, the two nearest; each dominant class filled up to 0.30 × the largest; λ ~ U(0, 1);
+    waveforms cut to the shorter and mixed linearly; the dominant source's transcript. These faults of its released code
+    are absent:
 
-    - the prompt is made from the mixed row, so the dominant source's transcript reaches the model (there, the first clip's prompt stays, and
-      the rule for the transcript has no effect);
+    - the prompt is made from the mixed row, so the dominant source's transcript reaches the model (there, the first
+      clip's prompt stays, and the rule for the transcript has no effect);
     - ids of mixed rows are deterministic and unique (there, file names are random and can collide);
     - two real neighbours are found, neither the clip itself nor a copy of it (there, k = 3 holds the clip itself);
     - a clip that cannot be read is left out and named (there, dummy tokens with a uniform target take its place);
     - each draw depends on (seed, row id), not on a global generator and the order of the rows.
 
-    That mixing ignores loudness and cuts to the shorter clip is part of the paper's method, and of this preset; the default does neither.
+    That mixing ignores loudness and cuts to the shorter clip is part of the paper's method, and of this preset; the
+    default does neither.
 
     Args:
         emotions: The label set. Default: the fields of `emotion_distribution`.
         seed: Of all draws.
         preset: ``"default"`` or ``"paper"``: what the arguments below are where they are not given.
         backbone: Checkpoint whose audio tower makes the features (folder or Hub id), or ``(model, processor)``.
-        features: ``"paper"``, ``"backbone"``, ``"text"``, ``"lexical"``, a column of the data set, or several of these, each with the same weight.
-            Default: ``"backbone"`` where one is given, else ``"paper"``.
-        neighbours: Who may be mixed: ``"distribution"``, rows whose posterior mean distributions differ by at most `max_divergence`;
-            ``"dominant"``, rows of the same dominant emotion; ``"any"``.
-        max_divergence: Largest Jensen-Shannon divergence (base 2) of the smoothed distributions, for ``neighbours="distribution"``.
+        features: ``"paper"``, ``"backbone"``, ``"text"``, ``"lexical"``; ``"module:Name"``, your own subclass of
+            ``hf_emo_dist.augmentation.FeatureExtractor``; a column of the data set; or several of these, each with the
+            same weight. Default: ``"backbone"`` where one is given, else ``"paper"``.
+        neighbours: Who may be mixed: ``"distribution"``, rows whose posterior mean distributions differ by at most
+            `max_divergence`; ``"dominant"``, rows of the same dominant emotion; ``"any"``.
+        max_divergence: Largest Jensen-Shannon divergence (base 2) of the smoothed distributions, for
+            ``neighbours="distribution"``.
         concentration: Votes that the uniform prior of the smoothing counts for.
         num_neighbours: Nearest neighbours that a source is mixed with.
         metric: ``"standardised"`` (Euclidean) or ``"cosine"``.
         speakers: ``"any"``, ``"different"`` (never the same speaker) or ``"same"`` (only the same).
-        index: faiss index, see :func:`~hf_emo_dist.augmentation.neighbours.find_neighbours`.
-        target: ``"mass"``, expected class mass towards `balance`; ``"dominant"``, the paper's rule; a dict, rows to have by dominant emotion; or a
-            number of rows to add. For ``"dominant"`` and a dict both sources have the same dominant emotion, and so has the mixed row.
+        index: ``"exact"``; ``"ivf"``, approximate; or ``"auto"``: exact up to 10,000 rows that may be mixed with each
+            other.
+        target: ``"mass"``, expected class mass towards `balance`; ``"dominant"``, the paper's rule; a dict, rows to
+            have by dominant emotion; or a number of rows to add. For ``"dominant"`` and a dict both sources have the
+            same dominant emotion, and so has the mixed row.
         target_ratio: Level to reach, as a share of the emotion with the most mass (or rows).
         balance: ``"uniform"``, or emotion to its share of the mass.
-        max_growth: Most rows to add, as a share of the rows there are, for ``target="mass"``; `None` is no bound, -1 the preset's.
-        max_repeats: Most mixed rows that one utterance begins; `None` is no bound, -1 the preset's.
+        max_growth: Most rows to add, as a share of the rows there are, for ``target="mass"``; ``math.inf`` is no bound.
+        max_repeats: Most mixed rows that one utterance begins; ``math.inf`` is no bound.
         alpha: λ ~ Beta(alpha, alpha); 1 is U(0, 1).
-        mixing: ``"between_class"``, ``"paper"``, or a function ``(first, second, ratio) -> waveform``.
+        mixing: ``"between_class"``, ``"paper"``; ``"module:Name"``, a function or a class of your own; or a function
+            ``(first, second, ratio) -> waveform``.
         lengths: For ``"between_class"``: what becomes of the shorter clip, ``"align"``, ``"pad"`` or ``"loop"``.
         fade_seconds: For ``"between_class"``: fade of the shorter clip's ends.
         num_proc: Processes for features and mixing.
@@ -122,34 +132,27 @@ class DiMEAug:
     metric: Metric = "standardised"
     speakers: str = "any"
     index: IndexKind = "auto"
-    target: Any = None
+    target: str | int | Mapping[str, int] | None = None
     target_ratio: float | None = None
-    balance: Any = "uniform"
-    max_growth: float | None = -1.0
-    max_repeats: int | None = -1
+    balance: str | Mapping[str, float] = "uniform"
+    max_growth: float | None = None
+    max_repeats: float | None = None
     alpha: float = 1.0
-    mixing: Any = None
+    mixing: str | Mixer | None = None
     lengths: Lengths = "align"
     fade_seconds: float = 0.01
     num_proc: int | None = None
 
     @classmethod
-    def paper(cls, emotions: Sequence[str] | None = None, seed: int = 0, **changes: Any) -> DiMEAug:
-        """The preset ``"paper"``, with whatever else is given.
-
-        >>> DiMEAug.paper().num_neighbours
-        2
-        """
-        return cls(emotions=emotions, seed=seed, preset="paper", **changes)
+    def paper(cls, *_: object, **__: object) -> NoReturn:
+        """Gone: ``DiMEAug(preset="paper")``."""
+        raise AttributeError('DiMEAug.paper is gone. Mend: DiMEAug(preset="paper", ...), with the same arguments.')
 
     def __post_init__(self) -> None:
         check_choice("preset", self.preset, tuple(PRESETS))
         preset = PRESETS[self.preset]
-        for name in ("neighbours", "num_neighbours", "target", "target_ratio", "mixing"):
+        for name in ("neighbours", "num_neighbours", "target", "target_ratio", "max_growth", "max_repeats", "mixing"):
             if getattr(self, name) is None:
-                setattr(self, name, preset[name])
-        for name in ("max_growth", "max_repeats"):  # None is a value of theirs: no bound
-            if getattr(self, name) == -1:
                 setattr(self, name, preset[name])
         if self.features is None:
             self.features = preset.get("features") or (("backbone",) if self.backbone is not None else ("paper",))
@@ -160,13 +163,15 @@ class DiMEAug:
         check_choice("neighbours", str(self.neighbours), ("distribution", "dominant", "any"))
         check_choice("speakers", self.speakers, ("any", "different", "same"))
         check_choice("metric", self.metric, ("standardised", "cosine"))
-        check_choice("index", self.index, ("auto", "exact", "ivf", "hnsw"))
+        check_choice("index", self.index, ("auto", "exact", "ivf"))
         if not self.features:
             raise ValueError("`features` is empty. Mend: name a kind of features or a column.")
         if not isinstance(self.target, Mapping) and (isinstance(self.target, bool) or not isinstance(self.target, int)):
             check_choice("target", str(self.target), ("mass", "dominant"))
         if isinstance(self.target, int) and self.target < 0:
-            raise ValueError(f"`target` must be a number of rows from 0, got {self.target}.")
+            raise ValueError(
+                f"`target` must be a number of rows from 0, got {self.target}. Mend: give how many to add."
+            )
         ranges = {
             "max_divergence": (0.0, 1.0),
             "target_ratio": (0.0, 1.0),
@@ -177,9 +182,10 @@ class DiMEAug:
             "max_repeats": (1, 1_000_000_000),
         }
         for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"`{name}` must be from {low:g} to {high:g}, got {value}.")
+            value, bound = getattr(self, name), name in ("max_growth", "max_repeats")
+            if not low <= value <= high and not (bound and value == math.inf):
+                mend = "leave it out, or math.inf for no bound" if bound else "leave it out"
+                raise ValueError(f"`{name}` must be from {low:g} to {high:g}, got {value}. Mend: {mend}.")
         self.mixer()
 
     def mixer(self) -> Mixer:
@@ -187,14 +193,15 @@ class DiMEAug:
         return self.mixing if callable(self.mixing) else mixer_named(str(self.mixing), self.lengths, self.fade_seconds)
 
     def settings(self) -> dict[str, Any]:
-        """All settings, ready for JSON."""
+        """All settings, ready for JSON, which has no infinity: no bound is null there."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "num_proc"}
         values["features"] = list(self.features or ())
         plain = (str, int, float, bool, type(None), list, dict)
-        return {name: value if isinstance(value, plain) else str(value) for name, value in values.items()}
+        made = {name: value if isinstance(value, plain) else str(value) for name, value in values.items()}
+        return {name: None if value == math.inf else value for name, value in made.items()}
 
     def plan(self, dataset: Dataset) -> MixPlan:
-        """Decides who is mixed with whom. No audio is mixed; features are computed unless the data set has their column.
+        """Decide who is mixed with whom. No audio is mixed; features are computed unless the data set has their column.
 
         Args:
             dataset: A training split of the data contract, with `id`, `emotion_distribution` and `audio`.
@@ -204,7 +211,8 @@ class DiMEAug:
 
         Raises:
             TypeError: `dataset` is a dict of splits or a stream.
-            ValueError: It is a validation or test split, has mixed rows, repeated ids, no distribution, other labels, or no finite features.
+            ValueError: It is a validation or test split, has mixed rows, repeated ids, no distribution, other labels,
+                or no finite features.
         """
         check_trainable(dataset)
         if len(dataset) == 0:
@@ -229,12 +237,11 @@ class DiMEAug:
             logger.warning("%s", text)
         return MixPlan(rows, report, dataset, self.mixer())
 
-    def augment(self, dataset: Dataset, space: str = "waveform") -> Dataset:
-        """The original rows and the mixed ones; the originals keep all of their columns.
+    def augment(self, dataset: Dataset) -> Dataset:
+        """Give the original rows and the mixed ones; the originals keep all of their columns.
 
         Args:
             dataset: As for :meth:`plan`.
-            space: ``"embedding"`` keeps both clips of a mixed row (`audio`, `mix_audio`), for a trainer with ``mix_embeddings=True``.
 
         Returns:
             The data set with `mixed_from` and `mix_ratio` (null on original rows), originals first.
@@ -242,19 +249,15 @@ class DiMEAug:
         Raises:
             TypeError, ValueError: As for :meth:`plan`.
         """
-        return join(self.plan(dataset), space=space, num_proc=self.num_proc)
+        plan = self.plan(dataset)
+        return plan.joined(plan.map(num_proc=self.num_proc))
 
     def _matrix(self, dataset: Dataset, order: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scaled features (N, d) of the rows in `order`, sorted by id, so that the order of the data set has no influence."""
+        """Scaled features (N, d) of the rows in `order`, by id, so that the order of the data set has no influence."""
         blocks = []
-        is_sorted = bool((np.diff(order) == 1).all())
+        is_sorted = bool((np.diff(order) == 1).all())  # then nothing is copied, which counts with a million rows
         for kind in self.features or ():
-            column = feature_column(kind)
-            if kind in FEATURE_KINDS and column not in dataset.column_names:
-                source = compute_features(dataset, kind, self.backbone, self.num_proc)
-            else:
-                source = dataset
-            values = column_matrix(source, column)
+            values = feature_matrix(dataset, kind, self.backbone, self.num_proc)
             values = scale_features(values if is_sorted else values[order], self.metric, in_place=True)
             if len(self.features or ()) > 1 and self.metric == "standardised":
                 values /= np.float32(np.sqrt(values.shape[1]))  # each block with the same weight, whatever its size
@@ -294,38 +297,27 @@ class DiMEAug:
         used = uses[uses > 0]
         # a row meets a source with a chance in proportion to its use
         uses_mean = float((used**2).sum() / used.sum()) if len(used) else 0.0
-        balance = balance_vector(self.balance, pool.emotions)
-        asked = None if isinstance(self.target, Mapping) else balance
-        warnings = redundancy_warnings(before, after, asked, len(pool.ids), len(ratios), uses_mean, len(used))
-        warnings += [f"the target of {name} is not reached: {reason}" for name, reason in pairs.unmet.items()]
+        mixed_counts = np.bincount(dominant(added), minlength=size) if len(added) else np.zeros(size, dtype=np.int64)
         found = pairs.neighbours
-        return PlanReport(
+        balance = balance_vector(self.balance, pool.emotions)
+        report = PlanReport(
             emotions=list(pool.emotions),
             rows_before=len(pool.ids),
             rows_added=len(ratios),
             mass_before=before.tolist(),
             mass_after=after.tolist(),
             counts_before=counts.tolist(),
-            counts_after=(counts + np.bincount(dominant(added), minlength=size)).tolist()
-            if len(added)
-            else counts.tolist(),
+            counts_after=(counts + mixed_counts).tolist(),
             balance=balance.tolist(),
             sources=len(used),
             uses_mean=uses_mean,
             uses_most=int(used.max(initial=0)),
             unmet=pairs.unmet,
             left_out=pool.left_out,
-            warnings=warnings,
             index=found.index if found is not None else "exact",
             recall=found.recall if found is not None else None,
             settings=self.settings(),
         )
-
-
-def join(plan: MixPlan, mixed: Dataset | None = None, space: str = "waveform", num_proc: int | None = None) -> Dataset:
-    """The original rows of a plan and its mixed ones, carried out unless they are given."""
-    from datasets import concatenate_datasets
-
-    rows = plan.map(num_proc=num_proc, space=space) if mixed is None else mixed
-    originals = with_mix_columns(plan.dataset, pairs=space == "embedding")
-    return concatenate_datasets([originals, rows.select_columns(originals.column_names)], split=plan.dataset.split)
+        report.warnings = redundancy_warnings(report, None if isinstance(self.target, Mapping) else balance)
+        report.warnings += [f"the target of {name} is not reached: {reason}" for name, reason in pairs.unmet.items()]
+        return report

@@ -3,85 +3,37 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasets import Dataset, IterableDataset, concatenate_datasets
 
 from ..audio.decoding import SAMPLING_RATE, AudioError
-from .mixed_dataset import MIX_AUDIO, RowMixer, describe_mixed, mixed_features, stored_features
+from .mixed_dataset import PlannedRows, RowMixer, as_contract, describe_mixed, mixed_features, with_mix_columns
 from .mixing import Mixer
 from .pairing import draw_ratio
-from .plan import as_contract, with_mix_columns
+from .perturbation import SharedEpoch, WaveformPerturbation
 
-if TYPE_CHECKING:
-    from .plan import MixPlan
-
-__all__ = ["LazyMixer", "MixedStream", "SharedEpoch"]
+__all__ = ["LazyMixer", "MixedStream"]
 
 logger = logging.getLogger(__name__)
-
-
-class SharedEpoch:
-    """A number that the data loader's workers see change, also those that live on from epoch to epoch.
-
-    >>> epoch = SharedEpoch()
-    >>> epoch.set(3), epoch.get()
-    (None, 3)
-    """
-
-    def __init__(self) -> None:
-        self._value: Any = 0
-        if "torch" in sys.modules:
-            import torch
-
-            self._value = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def set(self, epoch: int) -> None:
-        """Sets it."""
-        if isinstance(self._value, int):
-            self._value = int(epoch)
-        else:
-            self._value.fill_(int(epoch))
-
-    def get(self) -> int:
-        """Reads it."""
-        return int(self._value)
-
-
-class _WithoutAudio(RowMixer):
-    """Everything of a mixed row but its audio, which is made when the row is read."""
-
-    def audio(self, row_id: str, first: Any, second: Any, ratio: float, i: int, j: int) -> dict[str, Any]:
-        """No audio, no problem."""
-        nothing = {"bytes": None, "path": None}
-        return {"audio": nothing, MIX_AUDIO: nothing, "problem": None}
 
 
 class LazyMixer:
     """The transform that mixes the rows of a plan as they are read. Made by :meth:`MixPlan.lazy`.
 
-    `dataset` gives the original and the mixed rows with this transform set; `iterable_dataset` the same as a stream; and for a data set of one's own
-    there is ``set_transform(lazy)`` (its mixed rows must have the plan's ids). λ of a mixed row is drawn from (seed, epoch, row); in epoch 0 it is the plan's.
-    The length of a mixture does not depend on λ. `EmotionDistributionTrainer` announces each epoch; elsewhere call `set_epoch`.
+    `dataset` gives the original and the mixed rows with this transform set; `iterable_dataset` the same as a stream;
+    and for a data set of one's own there is ``set_transform(lazy)`` (its mixed rows must have the plan's ids). λ of a
+    mixed row is drawn from (seed, epoch, row); in epoch 0 it is the plan's. The length of a mixture does not depend on
+    λ. `EmotionDistributionTrainer` announces each epoch; elsewhere call `set_epoch`.
 
-    A row whose clips cannot be mixed becomes its dominant source, unmixed, with that source's distribution; the log names it.
-
-    Args:
-        plan: The plan.
-        mixer: Makes one waveform of two; `None` leaves both clips, in `audio` and `mix_audio`, for a trainer with ``mix_embeddings=True``.
-        perturbation: A :class:`~hf_emo_dist.augmentation.perturbation.WaveformPerturbation` of all rows, after mixing.
-
-    Raises:
-        ValueError: A perturbation without a mixer: it would change one of the two clips only.
+    A row whose clips cannot be mixed becomes its dominant source, unmixed, with that source's distribution; the log
+    names it.
     """
 
-    def __init__(self, plan: MixPlan, mixer: Mixer | None, perturbation: Any = None) -> None:
-        if mixer is None and perturbation is not None:
-            raise ValueError(
-                "A perturbation goes with mixed waveforms, not with space='embedding'. Mend: leave it out."
-            )
+    changes_audio = True  # a row has other audio in another epoch, so that nothing of it may be kept
+
+    def __init__(self, plan: PlannedRows, mixer: Mixer, perturbation: WaveformPerturbation | None = None) -> None:
         self.plan, self.perturbation = plan, perturbation
         self.mixer = RowMixer(plan.dataset, mixer, plan.dataset.column_names)
         self.pairs = dict(zip(plan.rows["id"], zip(*plan.positions(), strict=True), strict=True))
@@ -91,41 +43,18 @@ class LazyMixer:
     def __deepcopy__(self, memo: Any) -> LazyMixer:
         return self  # data sets copy their format; all copies must hear of the epoch
 
-    @property
-    def pairs_stay(self) -> bool:
-        """Whether both clips are left as they are, for mixing in the embedding space."""
-        return self.mixer.mixer is None
-
-    @property
-    def changes_audio(self) -> bool:
-        """Whether a row may have other audio in another epoch; pairs for the embedding space keep theirs."""
-        return not self.pairs_stay
-
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose λ are drawn; also in workers that are running."""
+        """Choose the epoch whose λ are drawn; also in workers that are running."""
         self.epoch.set(epoch)
         if self.perturbation is not None:
             self.perturbation.set_epoch(epoch)
 
     def rows(self) -> Dataset:
         """Original rows and mixed ones; the audio of the mixed is missing until this transform fills it in."""
-        features = mixed_features(self.plan.dataset.features, self.pairs_stay)
-        originals = with_mix_columns(self.plan.dataset, self.pairs_stay)
+        originals = with_mix_columns(self.plan.dataset)
         if not len(self.plan.rows):
             return originals
-        columns = [name for name in features if name not in ("mixed_from", "mix_ratio")]
-        first, second = self.plan.positions()
-        work = self.plan.rows.select_columns(["id", "mix_ratio"]).add_column("i", first).add_column("j", second)
-        light = work.map(
-            _WithoutAudio(self.plan.dataset.remove_columns("audio"), None, columns),
-            batched=True,
-            batch_size=256,
-            remove_columns=[*work.column_names],
-            features=_with_problem(features),
-            **self.plan.place(None, "without audio", features),
-            desc="planning rows",
-        )
-        mixed = as_contract(light.remove_columns("problem"), features)
+        mixed = as_contract(self.plan.made(None, batch_size=256), mixed_features(self.plan.dataset.features))
         return concatenate_datasets([originals, mixed], split=self.plan.dataset.split)
 
     def dataset(self) -> Dataset:
@@ -143,7 +72,7 @@ class LazyMixer:
         if shuffle_buffer:
             stream = stream.shuffle(seed=self.plan.seed, buffer_size=shuffle_buffer)
         stream = stream.map(self, batched=True, batch_size=16)
-        stream.__class__ = MixedStream
+        stream.__class__ = MixedStream  # `map` makes plain streams, whose `set_epoch` would change the order alone
         stream.mixer = self
         return stream
 
@@ -165,9 +94,7 @@ class LazyMixer:
     def _mixed(self, row_id: str, first: Any, second: Any, i: int, j: int, columns: list[str]) -> dict[str, Any]:
         ratio = draw_ratio(self.plan.seed, row_id, self.epoch.get(), self.plan.alpha)
         audio: dict[str, Any] = {}
-        if self.pairs_stay:
-            audio = {"audio": first["audio"], MIX_AUDIO: second["audio"]}
-        elif "audio" in columns:
+        if "audio" in columns:
             try:
                 wave = self.mixer.mix(first, second, ratio, i, j)
                 audio = {"audio": {"array": wave, "sampling_rate": SAMPLING_RATE}}
@@ -186,12 +113,6 @@ class MixedStream(IterableDataset):
     mixer: LazyMixer
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws the order and λ of this epoch."""
+        """Draw the order and λ of this epoch."""
         super().set_epoch(epoch)
         self.mixer.set_epoch(epoch)
-
-
-def _with_problem(features: Any) -> Any:
-    from datasets import Features, Value
-
-    return Features({**stored_features(features), "problem": Value("string")})

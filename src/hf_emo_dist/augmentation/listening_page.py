@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..audio.clips import encode_flac, load_audio
+from ..audio.decoding import SAMPLING_RATE
 from .pool import row_positions
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.35rem; } h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
 .note { color: #777; } section { border-top: 1px solid #8886; padding: 1rem 0; }
-.clips { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 1rem; margin-top: .6rem; }
+.clips {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 1rem; margin-top: .6rem;
+}
 .clip { background: #8881; border-radius: 8px; padding: .7rem .8rem; min-width: 0; }
 .mixed { outline: 2px solid #E69F00; }
 audio { width: 100%; height: 36px; margin: .4rem 0; }
@@ -49,10 +52,10 @@ def write_listening_page(
     title: str = "Mixed clips",
     notes: Sequence[str] = (),
 ) -> Path:
-    """Writes a page with a handful of mixed clips, each with its two sources: players, words, λ and the three distributions.
+    """Write a page with some mixed clips, each between its two sources: players, words, λ and the distributions.
 
-    The file is complete in itself: the audio is inside as FLAC, nothing is loaded from elsewhere. Whatever comes from the data is escaped. It holds
-    recordings: treat it like them.
+    The file is complete in itself, and whatever comes from the data is escaped. It holds recordings: treat it like
+    them.
 
     Args:
         plan: The plan.
@@ -80,11 +83,14 @@ def write_listening_page(
         sections.append(f"<section><h2>{_text(row['id'])}</h2><div class='clips'>{''.join(clips)}</div></section>")
     about = "; ".join([f"{len(places)} of {len(mixed)} mixed rows", *notes])
     page = (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
         # nothing from elsewhere may be loaded or run, whatever the data holds
-        "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; media-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body><h1>{_text(title)}</h1><p class='note'>{_text(about)}. "
-        "Bars: shares of each emotion in the training target.</p>" + "".join(sections) + "</body></html>\n"
+        "<meta http-equiv='Content-Security-Policy' "
+        "content=\"default-src 'none'; media-src data:; style-src 'unsafe-inline'\">"
+        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body><h1>{_text(title)}</h1>"
+        f"<p class='note'>{_text(about)}. Bars: shares of each emotion in the training target.</p>"
+        f"{''.join(sections)}</body></html>\n"
     )
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,11 +108,13 @@ def _clip(role: str, row: Mapping[str, Any], kind: str = "") -> str:
     words = f"<blockquote>{_text(row['transcript'])}</blockquote>" if row.get("transcript") else ""
     who = f", {_text(row['speaker'])}" if row.get("speaker") else ""
     bars = "".join(
-        f"<div class='row'><span>{_text(name)}</span><div class='track'><div class='bar' style='width:{100 * share:.1f}%;"
-        f"background:{_COLOURS[k % len(_COLOURS)]}'></div></div><span class='share'>{share:.2f}</span></div>"
+        f"<div class='row'><span>{_text(name)}</span><div class='track'>"
+        f"<div class='bar' style='width:{100 * share:.1f}%;background:{_COLOURS[k % len(_COLOURS)]}'></div></div>"
+        f"<span class='share'>{share:.2f}</span></div>"
         for k, (name, share) in enumerate(row["emotion_distribution"].items())
     )
     return (
-        f"<div class='clip {kind}'><strong>{_text(role)}</strong><div class='note'>{_text(row['id'])}{who}, "
-        f"{len(wave) / 16000:.2f} s</div><audio controls preload='metadata' src='data:audio/flac;base64,{data}'></audio>{words}{bars}</div>"
+        f"<div class='clip {kind}'><strong>{_text(role)}</strong>"
+        f"<div class='note'>{_text(row['id'])}{who}, {len(wave) / SAMPLING_RATE:.2f} s</div>"
+        f"<audio controls preload='metadata' src='data:audio/flac;base64,{data}'></audio>{words}{bars}</div>"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,10 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._tables import resolve
 from ..audio.decoding import SAMPLING_RATE, AudioError
 from ..distributions import FloatArray, check_choice
 
 __all__ = [
+    "MIXERS",
     "BetweenClassMixer",
     "Lengths",
     "Mixer",
@@ -23,6 +26,7 @@ __all__ = [
     "lay_out",
     "mix_distributions",
     "mixer_named",
+    "without_clipping",
 ]
 
 Waveform = NDArray[np.float32]
@@ -30,25 +34,21 @@ Lengths = Literal["align", "pad", "loop"]
 #: ``mixer(first (T1,), second (T2,), ratio)`` gives a waveform; all at 16 kHz, `ratio` being the share of the first.
 Mixer = Callable[[Waveform, Waveform, float], Waveform]
 
+#: Name → where the mixer is: a class that may take `lengths` and `fade_seconds`, or a function.
+MIXERS = {"between_class": "mixing:BetweenClassMixer", "paper": "mixing:PaperMixer"}
+
 _FRAME, _STEP = 2048, 1024
 # Levels of speech against speech are compared on 10 ms.
 _ENVELOPE = 160
+# Below it there is no speech: to be heard in proportion, the other clip would have to be turned down to nothing.
 SILENCE_DBFS = -70.0
 
 
 def mix_distributions(first: ArrayLike, second: ArrayLike, ratio: ArrayLike) -> FloatArray:
-    """``ratio * first + (1 - ratio) * second``: the label of a mixed row, exactly.
+    """``ratio * first + (1 - ratio) * second``, (K,) or (N, K) float64: the label of a mixed row, exactly.
 
-    Args:
-        first, second: (K,) or (N, K) distributions.
-        ratio: Share of the first, () or (N,).
-
-    Returns:
-        float64 of the same shape; rows sum to 1 where the sources do.
-
-    Example:
-        >>> mix_distributions([1.0, 0.0], [0.0, 1.0], 0.25)
-        array([0.25, 0.75])
+    >>> mix_distributions([1.0, 0.0], [0.0, 1.0], 0.25)
+    array([0.25, 0.75])
     """
     p, q = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     share = np.asarray(ratio, dtype=np.float64)[..., None]
@@ -75,21 +75,14 @@ def _window() -> NDArray[np.float32]:
 
 
 def a_weighted_level(waveform: Waveform) -> float:
-    """Level of a clip as a listener would rank it: the A-weighted level of its loudest 128 ms, in dB of full scale.
+    """Level of a clip (T,) as a listener would rank it: the A-weighted one of its loudest 128 ms, in dB of full scale.
 
-    As in Between-Class learning (Tokozume et al., arXiv 1711.10282), the loudest frame stands for the clip, so that pauses do not count.
-
-    Args:
-        waveform: (T,), 16 kHz.
-
-    Returns:
-        dB; 0 is a square wave of full scale at 1 kHz, a sine has -3. Minus infinity for silence.
-
-    Example:
-        >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
-        >>> round(a_weighted_level(tone), 1)
-        -3.0
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    >>> round(a_weighted_level(tone), 1), a_weighted_level(0 * tone)
+    (-3.0, -inf)
     """
+    # as in Between-Class learning (Tokozume et al., arXiv 1711.10282) the loudest frame stands for the clip, so that
+    # pauses do not count
     from scipy.fft import rfft
 
     wave = np.asarray(waveform, dtype=np.float32)
@@ -104,37 +97,24 @@ def a_weighted_level(waveform: Waveform) -> float:
 
 
 def between_class_weight(level_first: float, level_second: float, ratio: float) -> float:
-    """Amplitude weight t of the first clip, so that listeners hear the two in the proportion `ratio` to `1 - ratio`.
+    """Amplitude weight of the first clip, so that listeners hear the two in the proportion `ratio` to `1 - ratio`.
 
-    ``t = 1 / (1 + 10^((G1 - G2) / 20) * (1 - r) / r)`` (arXiv 1711.10282, equation 2).
-
-    Args:
-        level_first, level_second: Levels in dB, finite.
-        ratio: Share of the first, between 0 and 1.
-
-    Example:
-        >>> between_class_weight(-20.0, -20.0, 0.3), round(between_class_weight(-10.0, -30.0, 0.5), 3)
-        (0.3, 0.091)
+    >>> between_class_weight(-20.0, -20.0, 0.3), round(between_class_weight(-10.0, -30.0, 0.5), 3)
+    (0.3, 0.091)
     """
+    # arXiv 1711.10282, equation 2
     return 1.0 / (1.0 + 10.0 ** ((level_first - level_second) / 20.0) * (1.0 - ratio) / ratio)
 
 
 def lay_out(first: Waveform, second: Waveform, lengths: Lengths = "align", fade: int = 0) -> tuple[Waveform, Waveform]:
-    """Bring two clips to the length of the longer, both whole.
+    """Bring two clips to the length of the longer, both whole; the shorter fades in and out over `fade` samples.
 
-    Args:
-        first, second: (T1,), (T2,), 16 kHz.
-        lengths: What becomes of the shorter: ``"pad"``, silence after it; ``"loop"``, it is repeated, the last time cut off; ``"align"``,
-            it stands where its loud parts lie over those of the longer: where the correlation of their envelopes (RMS of 10 ms) is largest.
-        fade: Samples over which the shorter fades in where it begins within the longer and out where it ends there, and each repetition into the next.
+    ``"pad"`` puts silence after the shorter; ``"loop"`` repeats it; ``"align"`` lays its loud parts over those of the
+    longer, where the correlation of their envelopes is largest.
 
-    Returns:
-        Two arrays of max(T1, T2) samples, in the order given.
-
-    Example:
-        >>> a, b = lay_out(np.ones(4, np.float32), np.ones(2, np.float32), "pad")
-        >>> b.tolist()
-        [1.0, 1.0, 0.0, 0.0]
+    >>> a, b = lay_out(np.ones(4, np.float32), np.ones(2, np.float32), "pad")
+    >>> b.tolist()
+    [1.0, 1.0, 0.0, 0.0]
     """
     check_choice("lengths", lengths, ("align", "pad", "loop"))
     if len(first) == len(second):
@@ -198,7 +178,8 @@ def _envelope(wave: Waveform) -> NDArray[np.float64]:
     return np.sqrt(np.einsum("nt,nt->n", frames, frames, dtype=np.float64) / _ENVELOPE)
 
 
-def _without_clipping(wave: Waveform) -> Waveform:
+def without_clipping(wave: Waveform) -> Waveform:
+    """The clip, turned down as a whole where it would pass full scale."""
     peak = max(float(wave.max()), -float(wave.min()))
     return wave if peak <= 1.0 else np.asarray(wave * np.float32(1.0 / peak), dtype=np.float32).clip(-1.0, 1.0)
 
@@ -207,31 +188,23 @@ def _without_clipping(wave: Waveform) -> Waveform:
 class BetweenClassMixer:
     """The default: weights by perceived level, both clips whole, never clipped.
 
-    ``(t x1 + (1 - t) x2) / sqrt(t² + (1 - t)²)``, t as :func:`between_class_weight` has it from the A-weighted levels (arXiv 1711.10282). What would
-    pass full scale is turned down as a whole.
+    ``(t x1 + (1 - t) x2) / sqrt(t² + (1 - t)²)`` with t by the A-weighted levels (arXiv 1711.10282). Raises an
+    `AudioError` for a silent clip: there is no proportion in which it could be heard.
 
-    Args:
-        lengths: See :func:`lay_out`.
-        fade_seconds: Fade of the shorter clip's ends within the longer; 0 switches it off.
-
-    Raises:
-        AudioError: (when called) A clip is silent, so that there is no proportion in which it could be heard.
-
-    Example:
-        >>> loud = np.sin(np.arange(8000) * 0.3).astype(np.float32)
-        >>> mixed = BetweenClassMixer()(loud, 0.01 * loud[:4000], 0.5)
-        >>> mixed.shape, bool(np.abs(mixed).max() <= 1)
-        ((8000,), True)
+    >>> loud = np.sin(np.arange(8000) * 0.3).astype(np.float32)
+    >>> mixed = BetweenClassMixer()(loud, 0.01 * loud[:4000], 0.5)
+    >>> mixed.shape, bool(np.abs(mixed).max() <= 1)
+    ((8000,), True)
     """
 
     lengths: Lengths = "align"
     fade_seconds: float = 0.01
-    version: int = 1
+    version: int = 1  # to be raised when the numbers change: a mixer's fields name the cached rows
 
     def __post_init__(self) -> None:
         check_choice("lengths", self.lengths, ("align", "pad", "loop"))
         if not 0 <= self.fade_seconds < 10:
-            raise ValueError(f"`fade_seconds` must be from 0 to 10, got {self.fade_seconds}.")
+            raise ValueError(f"`fade_seconds` must be from 0 to 10, got {self.fade_seconds}. Mend: 0.01 is usual.")
 
     def __call__(self, first: Waveform, second: Waveform, ratio: float) -> Waveform:
         """The mixture, see the class."""
@@ -249,7 +222,7 @@ class BetweenClassMixer:
         a, b = lay_out(first, second, self.lengths, round(self.fade_seconds * SAMPLING_RATE))
         mixed = a * np.float32(t / norm)
         mixed += b * np.float32((1.0 - t) / norm)
-        return _without_clipping(mixed)
+        return without_clipping(mixed)
 
 
 @dataclass(frozen=True)
@@ -267,14 +240,18 @@ class PaperMixer:
         length = min(len(first), len(second))
         mixed = first[:length] * np.float32(ratio)
         mixed += second[:length] * np.float32(1.0 - ratio)
-        return _without_clipping(mixed)
+        return without_clipping(mixed)
 
 
 def mixer_named(name: str, lengths: Lengths = "align", fade_seconds: float = 0.01) -> Mixer:
-    """``"between_class"`` or ``"paper"`` as a mixer.
+    """The mixer of a name of `MIXERS`, or of ``module:Name``: a class or a function ``(first, second, ratio)``.
 
     >>> mixer_named("paper")
     PaperMixer(version=1)
     """
-    check_choice("mixing", name, ("between_class", "paper"))
-    return PaperMixer() if name == "paper" else BetweenClassMixer(lengths, fade_seconds)
+    found = resolve(name, MIXERS, "`mixing`", __package__)
+    if not isinstance(found, type):
+        return found  # type: ignore[no-any-return]
+    options = {"lengths": lengths, "fade_seconds": fade_seconds}
+    taken = inspect.signature(found).parameters
+    return found(**{key: value for key, value in options.items() if key in taken})  # type: ignore[no-any-return]

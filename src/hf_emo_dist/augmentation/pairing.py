@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,30 +23,18 @@ Indices = NDArray[np.int64]
 
 @dataclass
 class Pairs:
-    """The pairs of a plan, as rows of a pool.
+    """The pairs of a plan, as rows of a pool, sorted by the first source's id."""
 
-    Attributes:
-        first, second: (n,) the two sources.
-        copy: (n,) how often this source began a row before.
-        distance: (n,) float32, in the scaled features.
-        unmet: Emotion to the reason why its target was not reached.
-        neighbours: What was found for those rows that could begin one.
-    """
-
-    first: Indices
+    first: Indices  # (n,) the two sources
     second: Indices
-    copy: Indices
-    distance: NDArray[np.float32]
-    unmet: dict[str, str] = field(default_factory=dict)
-    neighbours: Neighbours | None = None
+    copy: Indices  # (n,) how often this source began a row before
+    distance: NDArray[np.float32]  # (n,) in the scaled features
+    unmet: dict[str, str] = field(default_factory=dict)  # emotion to the reason why its target was not reached
+    neighbours: Neighbours | None = None  # of those rows that could begin one
 
 
 def seeded(*parts: object) -> np.random.Generator:
-    """A generator that depends on `parts` and nothing else.
-
-    >>> bool(seeded(0, "a").random() == seeded(0, "a").random())
-    True
-    """
+    """A generator that depends on `parts` and nothing else."""
     return np.random.default_rng(_hash(*parts))
 
 
@@ -55,23 +44,15 @@ def _hash(*parts: object) -> int:
 
 
 def mixed_id(seed: int, first: str, second: str, copy: int) -> str:
-    """The id of a mixed row: the same for the same seed, sources and copy.
-
-    >>> mixed_id(0, "a", "b", 0)
-    'dime-...'
-    """
+    """The id of a mixed row: the same for the same seed, sources and copy."""
     return f"dime-{_hash('id', seed, first, second, copy):016x}"
 
 
 def draw_ratio(seed: int, row_id: str, epoch: int = 0, alpha: float = 1.0) -> float:
-    """λ of a mixed row, the share of its first source, from (seed, epoch, row): Beta(alpha, alpha); alpha = 1 is U(0, 1).
+    """λ of a mixed row from (seed, epoch, row): Beta(alpha, alpha), neither 0 nor 1, and float32 holds it exactly.
 
-    Returns:
-        A number between 0 and 1, neither of them, that float32 holds exactly.
-
-    Example:
-        >>> draw_ratio(0, "dime-1") == draw_ratio(0, "dime-1") != draw_ratio(0, "dime-1", epoch=1)
-        True
+    >>> draw_ratio(0, "dime-1") == draw_ratio(0, "dime-1") != draw_ratio(0, "dime-1", epoch=1)
+    True
     """
     drawn = _hash("ratio", seed, epoch, row_id)
     value = (drawn >> 11) * 2.0**-53 if alpha == 1.0 else np.random.default_rng(drawn).beta(alpha, alpha)
@@ -79,18 +60,14 @@ def draw_ratio(seed: int, row_id: str, epoch: int = 0, alpha: float = 1.0) -> fl
 
 
 def choose_pairs(pool: Pool, settings: Any) -> Pairs:
-    """The pairs that a target asks for; `settings` is a :class:`~hf_emo_dist.augmentation.dime.DiMEAug`.
-
-    Returns:
-        Pairs sorted by the first source's id.
-    """
+    """The pairs that a target asks for; `settings` is a `DiMEAug`, which knows this module."""
     if (isinstance(settings.target, str) and settings.target == "mass") or isinstance(settings.target, int):
         return _by_mass(pool, settings)
     return _by_dominant(pool, settings)
 
 
 def _neighbours(pool: Pool, settings: Any, queries: Indices, same_class: bool) -> Neighbours:
-    """Neighbours of `queries` (rows of the pool) among the usable rows; their indices are rows of the pool."""
+    """Neighbours of `queries` among the usable rows; all are rows of the pool."""
     usable = np.flatnonzero(pool.usable)
     place = np.full(len(pool.ids), -1, dtype=np.int64)
     place[usable] = np.arange(len(usable))
@@ -114,10 +91,8 @@ def _neighbours(pool: Pool, settings: Any, queries: Indices, same_class: bool) -
             fits &= (theirs != speakers[rows][:, None]) & (theirs >= 0) & (speakers[rows] >= 0)[:, None]
         if means is not None:
             size = candidates.shape[1]
-            fits_by_vote = jensen_shannon_divergence(
-                means[rows].repeat(size, axis=0), means[candidates.ravel()], base=2
-            )
-            fits &= fits_by_vote.reshape(candidates.shape) <= settings.max_divergence
+            far = jensen_shannon_divergence(means[rows].repeat(size, axis=0), means[candidates.ravel()], base=2)
+            fits &= far.reshape(candidates.shape) <= settings.max_divergence
         return fits
 
     restricted = settings.speakers == "different" or means is not None
@@ -156,14 +131,14 @@ def _by_dominant(pool: Pool, settings: Any) -> Pairs:
             reason = {0: "no utterance has it as its dominant emotion", 1: "a single utterance has no neighbour"}
             unmet[name] = reason.get(int(present[label]), "none of its utterances has a neighbour to mix with")
             continue
-        if settings.max_repeats is not None and missing > len(mine) * settings.max_repeats:
-            reachable = len(mine) * settings.max_repeats
+        reachable = len(mine) * settings.max_repeats
+        if missing > reachable:
             unmet[name] = (
                 f"{reachable} of {missing} rows, with max_repeats={settings.max_repeats} and {len(mine)} sources"
             )
             missing = reachable
         rng = seeded(settings.seed, "sources", name)
-        if settings.preset == "paper":
+        if settings.preset == "paper":  # which draws each source anew, so that some are never drawn
             drawn = rng.integers(len(mine), size=missing)
             counts[mine] = np.bincount(drawn, minlength=len(mine))
         else:
@@ -178,7 +153,7 @@ def _by_mass(pool: Pool, settings: Any) -> Pairs:
     if isinstance(settings.target, int):
         missing = mass_to_add(mass, balance, np.inf, settings.target) if settings.target else np.zeros_like(mass)
     else:
-        limit = None if settings.max_growth is None else int(settings.max_growth * len(pool.ids))
+        limit = None if math.isinf(settings.max_growth) else int(settings.max_growth * len(pool.ids))
         missing = mass_to_add(mass, balance, settings.target_ratio, limit)
     number = round(float(missing.sum()))
     unmet: dict[str, str] = {}
@@ -215,7 +190,7 @@ def _short(emotions: tuple[str, ...], missing: FloatArray) -> list[str]:
 def _pairs(
     pool: Pool, settings: Any, queries: Indices, counts: Indices, found: Neighbours, unmet: dict[str, str]
 ) -> Pairs:
-    """A partner for each row: a source's neighbours in turns, in an order drawn for it; with the paper's rule each by itself."""
+    """A partner for each row: a source's neighbours in turns, in an order drawn for it."""
     first = np.repeat(queries, counts)
     total = len(first)
     second, copy = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
@@ -225,7 +200,7 @@ def _pairs(
         number = int(counts[place])
         known = np.flatnonzero(found.indices[place] >= 0)
         rng = seeded(settings.seed, "partners", pool.ids[queries[place]])
-        if settings.preset == "paper":
+        if settings.preset == "paper":  # each by itself
             turns = rng.integers(len(known), size=number)
         else:
             turns = np.resize(rng.permutation(len(known)), number)

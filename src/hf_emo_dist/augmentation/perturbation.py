@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._lazy import need
 from ..audio.clips import load_audio
 from ..audio.decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE
-from .mixing import _without_clipping
+from .mixing import Waveform, without_clipping
 from .pairing import seeded
 
-__all__ = ["WaveformPerturbation"]
+__all__ = ["SharedEpoch", "WaveformPerturbation"]
 
-logger = logging.getLogger(__name__)
 
-Waveform = NDArray[np.float32]
+class SharedEpoch:
+    """A number that the data loader's workers see change, also those that live on from epoch to epoch.
+
+    >>> epoch = SharedEpoch()
+    >>> epoch.set(3), epoch.get()
+    (None, 3)
+    """
+
+    def __init__(self) -> None:
+        self._value: Any = 0
+        # there are no such workers where torch was not loaded, and it is not loaded for this
+        if "torch" in sys.modules:
+            import torch
+
+            self._value = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set(self, epoch: int) -> None:
+        """Set it."""
+        if isinstance(self._value, int):
+            self._value = int(epoch)
+        else:
+            self._value.fill_(int(epoch))
+
+    def get(self) -> int:
+        """Read it."""
+        return int(self._value)
 
 
 class WaveformPerturbation:
-    """Changes pitch or tempo of some rows, by librosa's phase vocoder; for ``Dataset.set_transform``, so that each epoch draws anew.
+    """Changes pitch or tempo of some rows, by librosa's phase vocoder; for ``Dataset.set_transform``: anew each epoch.
 
-    With probability `p` a row is changed, in pitch or in tempo with equal chances, drawn from (seed, epoch, row id). Training data only: a data
-    set that is evaluated must not have it. `EmotionDistributionTrainer` announces each epoch; elsewhere call `set_epoch`.
+    With probability `p` a row is changed, in pitch or in tempo with equal chances, drawn from (seed, epoch, row id).
+    Training data only: a data set that is evaluated must not have it. `EmotionDistributionTrainer` announces each
+    epoch; elsewhere call `set_epoch`.
 
     Args:
         p: Share of the rows that are changed.
@@ -40,7 +64,8 @@ class WaveformPerturbation:
     Example:
         >>> perturb = WaveformPerturbation(p=1.0, seed=0)
         >>> tone = np.sin(np.arange(8000) * 0.1).astype(np.float32)
-        >>> perturb.waveform(tone, "a").dtype, bool(np.array_equal(perturb.waveform(tone, "a"), perturb.waveform(tone, "a")))
+        >>> changed = perturb.waveform(tone, "a")
+        >>> changed.dtype, bool(np.array_equal(changed, perturb.waveform(tone, "a")))
         (dtype('float32'), True)
         >>> dataset.set_transform(perturb)  # doctest: +SKIP
     """
@@ -52,9 +77,8 @@ class WaveformPerturbation:
         if not 0 <= p <= 1 or not 0 <= semitones <= 12 or not 0.25 <= low <= high <= 4:
             raise ValueError(
                 f"Need p from 0 to 1, semitones from 0 to 12 and tempo within 0.25 to 4, got {p}, {semitones}, {tempo}."
+                " Mend: the paper has p=0.3, semitones=1.0, tempo=(0.95, 1.05)."
             )
-        from .lazy import SharedEpoch
-
         self.p, self.semitones, self.tempo, self.seed, self.version = p, semitones, (low, high), seed, 1
         self.epoch = SharedEpoch()
 
@@ -67,15 +91,11 @@ class WaveformPerturbation:
         return self.p > 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose changes are drawn; also in workers that are running."""
+        """Choose the epoch whose changes are drawn; also in workers that are running."""
         self.epoch.set(epoch)
 
     def draw(self, row_id: str) -> tuple[str, float]:
-        """What becomes of a row in this epoch: ``("none", 0)``, ``("pitch", semitones)`` or ``("tempo", rate)``.
-
-        >>> WaveformPerturbation(p=0.0).draw("a")
-        ('none', 0.0)
-        """
+        """What becomes of a row in this epoch: ``("none", 0.0)``, ``("pitch", semitones)`` or ``("tempo", rate)``."""
         rng = seeded("perturbation", self.seed, self.epoch.get(), row_id)
         chosen, kind, place = rng.random(3)
         if chosen >= self.p:
@@ -85,24 +105,20 @@ class WaveformPerturbation:
         return "tempo", float(self.tempo[0] + (self.tempo[1] - self.tempo[0]) * place)
 
     def waveform(self, waveform: Waveform, row_id: str) -> Waveform:
-        """The changed waveform (T',) of a row's (T,), 16 kHz; itself where nothing was drawn.
-
-        Raises:
-            ModuleNotFoundError: The extra ``augment`` is not installed.
-        """
+        """The changed waveform (T',) of a row's (T,), 16 kHz; itself where nothing was drawn."""
         kind, amount = self.draw(row_id)
         if kind == "none" or len(waveform) < 2 * MIN_SAMPLES:
-            return waveform
+            return waveform  # too short for the vocoder's frames
         effects = need("librosa", "WaveformPerturbation").effects
         frame = min(2048, 1 << (len(waveform).bit_length() - 1))
         wave = np.asarray(waveform, dtype=np.float32)
         if kind == "pitch":
             changed = effects.pitch_shift(wave, sr=SAMPLING_RATE, n_steps=amount, n_fft=frame)
         elif len(wave) / amount > MAX_SECONDS * SAMPLING_RATE:
-            return waveform
+            return waveform  # slowed down, it would be cut off by the model
         else:
             changed = effects.time_stretch(wave, rate=amount, n_fft=frame)
-        return _without_clipping(np.asarray(changed, dtype=np.float32))
+        return without_clipping(np.asarray(changed, dtype=np.float32))
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """The batch with its audio changed; rows that nothing was drawn for stay as they are stored."""

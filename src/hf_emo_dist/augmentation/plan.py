@@ -7,16 +7,15 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cache import cache_place
-from .mixed_dataset import MIX_AUDIO, RowMixer, mixed_features, stored_features
+from .mixed_dataset import PlannedRows, as_contract, mixed_features, with_mix_columns
 from .mixing import BetweenClassMixer, Mixer
 from .plan_report import PlanReport
-from .pool import row_positions
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from .lazy import LazyMixer
+    from .perturbation import WaveformPerturbation
 
 __all__ = ["MixPlan"]
 
@@ -25,12 +24,12 @@ logger = logging.getLogger(__name__)
 _METADATA = b"hf_emo_dist.mix_plan"
 
 
-class MixPlan:
+class MixPlan(PlannedRows):
     """A plan: a small data set of pairs, which can be looked at, saved, and carried out with :meth:`map`.
 
     Attributes:
-        rows: ``datasets.Dataset`` with the columns `id` (of the mixed row), `id_i`, `id_j`, `mix_ratio` (λ, the share of `id_i`), `seed`
-            and `distance` (of the two, in the scaled features); sorted by `id_i`.
+        rows: ``datasets.Dataset`` with the columns `id` (of the mixed row), `id_i`, `id_j`, `mix_ratio` (λ, the share
+            of `id_i`), `seed` and `distance` (of the two, in the scaled features); sorted by `id_i`.
         report: Class mass before and after, and warnings.
         dataset: What the plan was made for.
         mixer: Of :meth:`map`, unless another one is given.
@@ -42,7 +41,9 @@ class MixPlan:
     """
 
     def __init__(self, rows: Dataset, report: PlanReport, dataset: Dataset, mixer: Mixer | None = None) -> None:
-        self.rows, self.report, self.dataset = rows, report, undecoded(dataset)
+        settings = report.settings
+        super().__init__(rows, dataset, int(settings.get("seed", 0)), float(settings.get("alpha", 1.0)))
+        self.report = report
         self.mixer: Mixer = mixer or BetweenClassMixer()
 
     def __len__(self) -> int:
@@ -55,20 +56,14 @@ class MixPlan:
         return self.rows[key]
 
     def __repr__(self) -> str:
-        return f"MixPlan({len(self.rows)} mixed rows of {self.report.sources} sources, from {len(self.dataset)} utterances)"
-
-    @property
-    def seed(self) -> int:
-        """Of all draws."""
-        return int(self.report.settings.get("seed", 0))
-
-    @property
-    def alpha(self) -> float:
-        """λ is drawn from Beta(alpha, alpha)."""
-        return float(self.report.settings.get("alpha", 1.0))
+        about = f"{len(self.rows)} mixed rows of {self.report.sources} sources"
+        return f"MixPlan({about}, from {len(self.dataset)} utterances)"
 
     def save(self, path: str | Path) -> Path:
-        """Writes the plan and its report as one Parquet file, and returns its path.
+        """Write the plan and its report as one Parquet file.
+
+        Returns:
+            Its path.
 
         Raises:
             OSError: The file cannot be written.
@@ -86,7 +81,12 @@ class MixPlan:
 
     @classmethod
     def load(cls, path: str | Path, dataset: Dataset, mixer: Mixer | None = None) -> MixPlan:
-        """Reads a plan that :meth:`save` wrote, for the data set that it was made for; the order of its rows may be another.
+        """Read a plan that :meth:`save` wrote.
+
+        Args:
+            path: The file.
+            dataset: What the plan was made for; the order of its rows may be another.
+            mixer: Of :meth:`map`. Default: that of the preset ``"default"``.
 
         Raises:
             ValueError: The file is no plan, or the data set lacks a source; names it.
@@ -100,39 +100,19 @@ class MixPlan:
         if about is None:
             raise ValueError(f"{path} is not a plan of DiMEAug. Mend: give a file that MixPlan.save wrote.")
         plan = cls(Dataset(table), PlanReport.from_dict(json.loads(about)), dataset, mixer)
-        plan.positions()
+        plan.positions()  # a source that is not there is missed now, not at the first row
         return plan
 
-    def positions(self) -> tuple[list[int], list[int]]:
-        """Row numbers of the sources in the data set, (n,) each.
+    def map(self, mixer: Mixer | None = None, num_proc: int | None = None) -> Dataset:
+        """Carry the plan out: the mixed rows as a data set of the data contract, in the order of the plan.
 
-        Raises:
-            ValueError: The data set lacks a source.
-        """
-        known = row_positions(self.dataset)
-        pairs = []
-        for name in ("id_i", "id_j"):
-            ids = self.rows[name][:]
-            missing = [row_id for row_id in ids if row_id not in known]
-            if missing:
-                raise ValueError(
-                    f"The data set lacks {len(set(missing))} sources of the plan (first: {missing[0]!r}). "
-                    "Mend: give the data set that the plan was made for, or plan anew."
-                )
-            pairs.append([known[row_id] for row_id in ids])
-        return pairs[0], pairs[1]
-
-    def map(self, mixer: Mixer | None = None, num_proc: int | None = None, space: str = "waveform") -> Dataset:
-        """Carries the plan out: the mixed rows as a data set of the data contract, in the order of the plan.
-
-        A row whose clips cannot be mixed (silent, unreadable) is left out and named in the log; the others go on. The rows are written to
-        the cache of ``datasets`` as they are made, so memory does not grow with their number, and a second call reads them back.
+        A row whose clips cannot be mixed (silent, unreadable) is left out and named in the log; the others go on. The
+        rows are written to the cache of ``datasets`` as they are made, so memory does not grow with their number, and a
+        second call reads them back.
 
         Args:
             mixer: ``mixer(first (T1,), second (T2,), ratio) -> (T,)``, 16 kHz. Default: the plan's own.
             num_proc: Processes; the audio does not depend on it.
-            space: ``"waveform"``; or ``"embedding"``, which keeps both clips, in `audio` and `mix_audio`, for a trainer with
-                ``mix_embeddings=True``.
 
         Returns:
             The mixed rows, with the data set's columns and `mixed_from`, `mix_ratio`.
@@ -140,113 +120,48 @@ class MixPlan:
         Raises:
             ValueError: The data set lacks a source.
         """
-        return self.map_with_problems(mixer, num_proc, space)[0]
+        return self.map_with_problems(mixer, num_proc)[0]
 
     def map_with_problems(
-        self, mixer: Mixer | None = None, num_proc: int | None = None, space: str = "waveform"
+        self, mixer: Mixer | None = None, num_proc: int | None = None
     ) -> tuple[Dataset, dict[str, str]]:
         """As :meth:`map`; also what could not be mixed: id of the mixed row to the reason."""
-        from datasets import Features, Value
-
-        chosen = None if _is_embedding(space) else (mixer or self.mixer)
-        features = mixed_features(self.dataset.features, pairs=chosen is None)
-        stored = Features({**stored_features(features), "problem": Value("string")})
-        first, second = self.positions()
-        work = self.rows.select_columns(["id", "mix_ratio"]).add_column("i", first).add_column("j", second)
-        columns = [name for name in features if name not in ("mixed_from", "mix_ratio")]
-        if len(work):
-            made = work.map(
-                RowMixer(self.dataset, chosen, columns),
-                batched=True,
-                batch_size=16,
-                writer_batch_size=64,
-                num_proc=num_proc if num_proc and num_proc > 1 and len(work) > 1 else None,
-                remove_columns=work.column_names,
-                features=stored,
-                **self.place(chosen, features),
-                desc="mixing",
-            )
-        else:
-            made = _empty(stored)
-        problems = {i: p for i, p in zip(made["id"], made["problem"], strict=True) if p is not None}
+        made = self.made(mixer or self.mixer, num_proc)
+        found = made["problem"][:]
+        problems = {i: problem for i, problem in zip(made["id"], found, strict=True) if problem is not None}
         if problems:
-            made = made.select([place for place, problem in enumerate(made["problem"]) if problem is None])
+            made = made.select([place for place, problem in enumerate(found) if problem is None])
             first_id, reason = next(iter(problems.items()))
             logger.warning(
                 "%d of %d rows could not be mixed and are left out: %s. %s: %s",
                 len(problems),
-                len(work),
+                len(self.rows),
                 ", ".join(list(problems)[:10]),
                 first_id,
                 reason,
             )
-        return as_contract(made.remove_columns("problem"), features), problems
+        return as_contract(made, mixed_features(self.dataset.features)), problems
 
-    def lazy(self, mixer: Mixer | None = None, space: str = "waveform", perturbation: Any = None) -> LazyMixer:
-        """Mixes rows when they are read, and draws λ anew each epoch: see :class:`~hf_emo_dist.augmentation.lazy.LazyMixer`."""
-        from .lazy import LazyMixer
+    def joined(self, mixed: Dataset) -> Dataset:
+        """The original rows and, after them, the mixed ones that :meth:`map` made."""
+        from datasets import concatenate_datasets
 
-        return LazyMixer(self, None if _is_embedding(space) else (mixer or self.mixer), perturbation)
+        originals = with_mix_columns(self.dataset)
+        return concatenate_datasets([originals, mixed.select_columns(originals.column_names)], split=self.dataset.split)
 
-    def place(self, mixer: Mixer | None, *others: object) -> dict[str, str]:
-        """Where rows are kept that are made by this plan with a mixer: arguments of ``Dataset.map``."""
-        from datasets.fingerprint import Hasher
+    def lazy(self, mixer: Mixer | None = None, perturbation: WaveformPerturbation | None = None) -> LazyMixer:
+        """Mix rows when they are read, with λ drawn anew each epoch.
 
-        return cache_place(
-            "mixed rows", 1, self.rows._fingerprint, self.dataset._fingerprint, Hasher.hash(mixer), *others
-        )
+        Args:
+            mixer: As for :meth:`map`.
+            perturbation: Of all rows, after mixing.
 
+        Returns:
+            The transform, whose `dataset` and `iterable_dataset` give the rows.
 
-def _is_embedding(space: str) -> bool:
-    if space not in ("waveform", "embedding"):
-        raise ValueError(f"`space` must be 'waveform' or 'embedding', got {space!r}.")
-    return space == "embedding"
+        Raises:
+            ValueError: The data set lacks a source.
+        """
+        from .lazy import LazyMixer  # a subclass of a class of `datasets`, which is imported when it is needed
 
-
-def undecoded(dataset: Dataset) -> Dataset:
-    """The data set with its audio left as bytes and no other format.
-
-    Raises:
-        ValueError: There is no `audio` column of the type `Audio`.
-    """
-    from datasets import Audio
-
-    feature = dataset.features.get("audio")
-    if not isinstance(feature, Audio):
-        raise ValueError(
-            f"Column 'audio' must be of the type Audio, it is {feature}. Mend: open the data with load_emotion_dataset."
-        )
-    plain = dataset.with_format(None)
-    if feature.decode:
-        plain = plain.cast_column("audio", Audio(sampling_rate=feature.sampling_rate, decode=False))
-    return plain
-
-
-def as_contract(dataset: Dataset, features: Any) -> Dataset:
-    """Names the audio columns of a data set that was made with :func:`stored_features` as what they are."""
-    from datasets import Audio
-
-    for name, feature in features.items():
-        if isinstance(feature, Audio):
-            dataset = dataset.cast_column(name, feature)
-    return dataset.select_columns(list(features))
-
-
-def _empty(features: Any) -> Dataset:
-    from ..data.writing import build_dataset
-
-    return build_dataset([], features)
-
-
-def with_mix_columns(dataset: Dataset, pairs: bool = False) -> Dataset:
-    """Original rows with `mixed_from`, `mix_ratio` (and `mix_audio`) of null, ready to stand beside mixed ones."""
-    import pyarrow as pa
-    from datasets import Dataset, Features, concatenate_datasets
-
-    features = mixed_features(dataset.features, pairs)
-    names = ["mixed_from", "mix_ratio", *([MIX_AUDIO] if pairs else [])]
-    dataset = dataset.remove_columns([name for name in names if name in dataset.column_names])
-    added = Features({name: features[name] for name in names})
-    schema = added.arrow_schema
-    nulls = pa.table([pa.nulls(len(dataset), type=field.type) for field in schema], schema=schema)
-    return concatenate_datasets([dataset, Dataset(nulls)], axis=1).select_columns(list(features))
+        return LazyMixer(self, mixer or self.mixer, perturbation)

@@ -15,40 +15,25 @@ __all__ = ["PlanReport", "redundancy_warnings"]
 
 @dataclass
 class PlanReport:
-    """What a plan changes.
+    """What a plan changes."""
 
-    Attributes:
-        emotions: K labels, the order of all lists.
-        rows_before, rows_added: Utterances, and mixed rows that are planned.
-        mass_before, mass_after: Expected class mass: the sum of the distributions, in utterances.
-        counts_before, counts_after: Rows by dominant emotion.
-        balance: The balance that was aimed at, shares.
-        sources: Utterances that at least one planned row is mixed from.
-        uses_mean, uses_most: Planned rows that a source stands in, on average over what it is used for, and at most.
-        unmet: Emotion to the reason why its target was not reached.
-        left_out: Reason to the ids of rows that are not mixed.
-        warnings: Where the plan is redundant or falls short.
-        index, recall: The index that was searched, and the share of the exact neighbours it found (None: all).
-        settings: Of :class:`DiMEAug`.
-    """
-
-    emotions: list[str]
+    emotions: list[str]  # the order of all lists
     rows_before: int
     rows_added: int
-    mass_before: list[float]
+    mass_before: list[float]  # expected class mass: the sum of the distributions, in utterances
     mass_after: list[float]
-    counts_before: list[int]
+    counts_before: list[int]  # rows by dominant emotion
     counts_after: list[int]
-    balance: list[float]
-    sources: int
-    uses_mean: float
+    balance: list[float]  # what was aimed at, shares
+    sources: int  # utterances that at least one planned row is mixed from
+    uses_mean: float  # planned rows that a source stands in, each source weighed by its use
     uses_most: int
-    unmet: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, list[str]] = field(default_factory=dict)
+    unmet: dict[str, str] = field(default_factory=dict)  # emotion to the reason why its target was not reached
+    left_out: dict[str, list[str]] = field(default_factory=dict)  # reason to the ids of rows that are not mixed
     warnings: list[str] = field(default_factory=list)
     index: str = "exact"
-    recall: float | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    recall: float | None = None  # share of the exact neighbours that the index found on a sample; None: all
+    settings: dict[str, Any] = field(default_factory=dict)  # of DiMEAug
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -65,14 +50,15 @@ class PlanReport:
         lines = [
             f"{self.rows_before} utterances, {self.rows_added} mixed rows from {self.sources} of them.",
             "",
-            "| emotion | mass before | after | share before | after | wanted | rows by dominant emotion before | after |",
+            "| emotion | mass before | after | share before | after | wanted "
+            "| rows by dominant emotion before | after |",
             "|---|---|---|---|---|---|---|---|",
         ]
         shares = before / max(before.sum(), 1e-12), after / max(after.sum(), 1e-12)
         for k, name in enumerate(self.emotions):
             lines.append(
-                f"| {name} | {before[k]:.1f} | {after[k]:.1f} | {shares[0][k]:.3f} | {shares[1][k]:.3f} | {self.balance[k]:.3f} | "
-                f"{self.counts_before[k]} | {self.counts_after[k]} |"
+                f"| {name} | {before[k]:.1f} | {after[k]:.1f} | {shares[0][k]:.3f} | {shares[1][k]:.3f} "
+                f"| {self.balance[k]:.3f} | {self.counts_before[k]} | {self.counts_after[k]} |"
             )
         if self.rows_added:
             lines += [
@@ -91,52 +77,33 @@ class PlanReport:
         return self.to_markdown()
 
 
-def redundancy_warnings(
-    before: FloatArray,
-    after: FloatArray,
-    balance: FloatArray | None,
-    rows: int,
-    added: int,
-    uses_mean: float,
-    sources: int,
-) -> list[str]:
-    """Where augmentation is redundant: it hardly changes the class mass, or repeats a few utterances.
+def redundancy_warnings(report: PlanReport, balance: FloatArray | None) -> list[str]:
+    """Where a plan is redundant: it hardly changes the class mass, or repeats a few utterances.
 
-    Args:
-        before, after: (K,) mass.
-        balance: (K,) wanted shares; None where counts were asked for, and any change of the mass is meant.
-        rows, added: Utterances and planned rows.
-        uses_mean: Planned rows that a source stands in on average, each source weighed by its use.
-        sources: Utterances that are used.
-
-    Example:
-        >>> redundancy_warnings(np.array([50.0, 50.0]), np.array([75.0, 75.0]), np.array([0.5, 0.5]), 100, 50, 1.0, 100)[0][:52]
-        '50 mixed rows hardly change the balance of the class'
+    `balance` (K,) is what was asked for; None where rows by class were, and any change of the mass is meant.
     """
+    if not report.rows_added:
+        return []
     found: list[str] = []
-    if not added:
-        return found
+    before, after = np.array(report.mass_before), np.array(report.mass_after)
 
     def distance(mass: FloatArray, wanted: FloatArray) -> float:
         return 0.5 * float(np.abs(mass / mass.sum() - wanted / wanted.sum()).sum())
 
     if balance is None:
-        gain, told = distance(after, before), "of the classes"
+        gain, told = distance(after, before), ""
     else:
         far = distance(before, balance), distance(after, balance)
-        gain, told = (
-            far[0] - far[1],
-            f"of the classes (distance to the wanted one {far[0]:.3f} before, {far[1]:.3f} after)",
-        )
+        gain, told = far[0] - far[1], f" (distance to the wanted one {far[0]:.3f} before, {far[1]:.3f} after)"
     # a row can at most move its own share of the mass
-    if gain < 0.1 * added / (rows + added):
+    if gain < 0.1 * report.rows_added / (report.rows_before + report.rows_added):
         found.append(
-            f"{added} mixed rows hardly change the balance {told}: they are redundant, and may cost accuracy. Mend: lower target_ratio, "
-            "or do not augment this data."
+            f"{report.rows_added} mixed rows hardly change the balance of the classes{told}: they are redundant, and "
+            "may cost accuracy. Mend: lower target_ratio, or do not augment this data."
         )
-    if uses_mean > 20:
+    if report.uses_mean > 20:
         found.append(
-            f"the mixed rows repeat few utterances: {sources} sources, each in {uses_mean:.0f} of them on average. Mend: lower target_ratio or "
-            "max_repeats, or record more utterances of the rare emotions."
+            f"the mixed rows repeat few utterances: {report.sources} sources, each in {report.uses_mean:.0f} of them "
+            "on average. Mend: lower target_ratio or max_repeats, or record more utterances of the rare emotions."
         )
     return found

@@ -1,4 +1,4 @@
-"""What a plan needs to know of a data set: ids, distributions, votes, speakers and features, in an order that is always the same."""
+"""What a plan needs to know of a data set, in an order that is always the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.clips import audio_hash
+from ..data.mixed_rows import is_mixed
 from ..distributions import FloatArray, dominant
 from ..emotions import validate_emotions
 from ..votes import distributions_to_matrix
@@ -18,37 +19,26 @@ from ..votes import distributions_to_matrix
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["ASSUMED_VOTES", "Pool", "check_trainable", "row_positions"]
+__all__ = ["Pool", "check_trainable", "read_pool", "row_positions"]
 
 logger = logging.getLogger(__name__)
 
-#: Votes that a distribution is taken to rest on where the data set has no votes.
-ASSUMED_VOTES = 5.0
+# Votes that a distribution is taken to rest on where the data set has none of them.
+_ASSUMED_VOTES = 5.0
 
 
 @dataclass
 class Pool:
-    """The rows that can be counted and mixed, sorted by id.
-
-    Attributes:
-        ids: N ids, sorted.
-        emotions: K labels.
-        distributions: (N, K), the training targets.
-        votes: (N,), the votes behind each.
-        speakers: (N,) numbers, -1 where the speaker is not known.
-        features: (N, d) float32, scaled; rows of NaN are not mixed.
-        left_out: Reason to ids: rows that are no source, or not even counted.
-        clips: (N,) labels of the recordings, where features do not tell them apart; None where they do.
-    """
+    """The rows that can be counted and mixed, sorted by id."""
 
     ids: list[str]
     emotions: tuple[str, ...]
-    distributions: FloatArray
-    votes: FloatArray
-    speakers: NDArray[np.int64]
-    features: NDArray[np.float32]
-    left_out: dict[str, list[str]]
-    clips: NDArray[Any] | None = None
+    distributions: FloatArray  # (N, K), the training targets
+    votes: FloatArray  # (N,), behind each
+    speakers: NDArray[np.int64]  # (N,) numbers, -1 where the speaker is not known
+    features: NDArray[np.float32]  # (N, d), scaled; rows of NaN are not mixed
+    left_out: dict[str, list[str]]  # reason to ids: rows that are no source, or not even counted
+    clips: NDArray[Any] | None = None  # (N,) labels of the recordings, where features do not tell them apart
 
     @property
     def dominant(self) -> NDArray[np.int64]:
@@ -62,22 +52,18 @@ class Pool:
 
 
 def check_trainable(dataset: Any) -> None:
-    """Refuses what must not be augmented.
-
-    Raises:
-        TypeError: Several splits, or a stream.
-        ValueError: A validation or test split, rows that were mixed already, a column that is missing.
-    """
+    """Raise for what must not be augmented: several splits, a stream, a test split, rows that were mixed already."""
     from datasets import Dataset, DatasetDict
 
     if isinstance(dataset, DatasetDict | dict):
         raise TypeError(
-            f"This holds several splits ({', '.join(dataset)}). Mend: augment the training split alone, dataset['train']."
+            f"This holds several splits ({', '.join(dataset)}). "
+            "Mend: augment the training split alone, dataset['train']."
         )
     if not isinstance(dataset, Dataset):
         raise TypeError(
             f"A plan needs the whole data set, got {type(dataset).__name__}. Mend: load it with streaming=False; "
-            "plan.iterable_dataset() then mixes on the fly."
+            "plan.lazy().iterable_dataset() then mixes on the fly."
         )
     split = str(dataset.split or "").lower()
     if split.startswith(("validation", "valid", "val", "dev", "test", "eval")):
@@ -89,23 +75,17 @@ def check_trainable(dataset: Any) -> None:
         if name not in dataset.column_names:
             raise ValueError(
                 f"There is no column {name!r} (there are {', '.join(dataset.column_names)}). Mend: read the data with "
-                "dataset_scripts/from_table.py, or write the distributions with dataset.map(combine_votes)."
+                "hf_emo_dist.read_table, or write the distributions with dataset.map(combine_votes)."
             )
-    if "mixed_from" in dataset.column_names:
-        mixed = sum(bool(sources) for sources in dataset["mixed_from"][:])
-        if mixed:
-            raise ValueError(
-                f"{mixed} rows were mixed already. Mend: augment the original rows, "
-                "dataset.filter(lambda row: not row['mixed_from'])."
-            )
+    if is_mixed(dataset).any():
+        raise ValueError(
+            f"{is_mixed(dataset).sum()} rows were mixed already. Mend: augment the original rows, "
+            "dataset.filter(lambda row: not row['mixed_from'])."
+        )
 
 
 def row_positions(dataset: Dataset) -> dict[str, int]:
-    """Id to row number.
-
-    Raises:
-        ValueError: An id is missing or stands twice.
-    """
+    """Id to row number; raises for an id that is missing or stands twice."""
     places: dict[str, int] = {}
     for place, row_id in enumerate(dataset["id"][:]):
         if not isinstance(row_id, str) or not row_id:
@@ -126,19 +106,7 @@ def read_pool(
     order: NDArray[np.int64],
     hash_clips: bool = False,
 ) -> Pool:
-    """Reads a data set.
-
-    Args:
-        dataset: Rows of the data contract.
-        emotions: The label set. Default: the fields of `emotion_distribution`.
-        features: (N, d), scaled, of the rows sorted by id.
-        ids: All ids, sorted.
-        order: (N,) their row numbers.
-        hash_clips: Tell recordings apart by their bytes.
-
-    Raises:
-        ValueError: A distribution has other labels than `emotions` or is none, or no row has one.
-    """
+    """Read a data set; `features` (N, d) are of the rows sorted by id, whose `ids` have the row numbers `order`."""
     structs = dataset["emotion_distribution"][:]
     structs = [structs[i] for i in order.tolist()]
     filled = np.array([row is not None and any(value is not None for value in row.values()) for row in structs])
@@ -180,4 +148,4 @@ def _votes(dataset: Dataset, order: NDArray[np.int64]) -> FloatArray:
             lengths = pc.fill_null(pc.list_value_length(table.column(0)), 0)
             total[at : at + len(lengths)] += np.asarray(lengths.to_numpy())
             at += len(lengths)
-    return np.where(total > 0, total, ASSUMED_VOTES)[order]
+    return np.where(total > 0, total, _ASSUMED_VOTES)[order]

@@ -17,59 +17,46 @@ Counts = NDArray[np.int64]
 
 
 def balance_vector(balance: Any, emotions: Sequence[str]) -> FloatArray:
-    """The wanted balance as (K,) shares that sum to 1.
+    """The wanted balance as (K,) shares that sum to 1, from ``"uniform"`` or emotion to its share on any scale.
 
-    Args:
-        balance: ``"uniform"``, or emotion to its share (any positive scale; emotions that are not named get none).
-        emotions: K labels.
-
-    Raises:
-        ValueError: A share is negative or not finite, all are 0, or an emotion is not known.
-
-    Example:
-        >>> balance_vector({"sad": 3, "angry": 1}, ["angry", "sad"]).tolist()
-        [0.25, 0.75]
+    >>> balance_vector({"sad": 3, "angry": 1}, ["angry", "sad"]).tolist()
+    [0.25, 0.75]
     """
     names = validate_emotions(emotions)
     if isinstance(balance, str):
         if balance != "uniform":
-            raise ValueError(f"`balance` must be 'uniform' or a dict of shares, got {balance!r}.")
+            raise ValueError(
+                f"`balance` must be 'uniform' or a dict of shares, got {balance!r}. Mend: {{'sad': 2, 'angry': 1}}."
+            )
         return np.full(len(names), 1.0 / len(names))
     shares = np.zeros(len(names))
     for label, share in balance.items():
         shares[names.index(canonical_emotion(label, names))] += float(share)
     if not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
         raise ValueError(
-            f"`balance` must hold shares that are finite, not negative and not all 0, got {dict(balance)}."
+            f"`balance` must hold shares that are finite, not negative and not all 0, got {dict(balance)}. "
+            "Mend: name each emotion that is wanted, with a share over 0."
         )
     return np.asarray(shares / shares.sum())
 
 
 def dominant_targets(counts: Counts, target_ratio: float) -> Counts:
-    """The paper's rule: each dominant class is filled up to `target_ratio` × the largest, rounded down; (K,) rows to have.
+    """The paper's rule, (K,) rows to have: each class is filled up to `target_ratio` × the largest, rounded down.
 
-    Example:
-        >>> dominant_targets(np.array([100, 12, 40]), 0.30).tolist()
-        [100, 30, 40]
+    >>> dominant_targets(np.array([100, 12, 40]), 0.30).tolist()
+    [100, 30, 40]
     """
     level = int(np.floor(target_ratio * counts.max(initial=0) + 1e-9))
     return np.maximum(counts, level)
 
 
 def mass_to_add(mass: FloatArray, balance: FloatArray, ratio: float, limit: int | None) -> FloatArray:
-    """Mass to add to each emotion, (K,): the emotions that lie lowest, relative to the balance, are raised to a common level.
+    """Mass to add to each emotion, (K,): those that lie lowest, relative to the balance, are raised to a common level.
 
     The level is `ratio` × that of the highest emotion, or as high as `limit` rows (of mass 1 each) go.
 
-    Args:
-        mass: (K,) sum of the distributions.
-        balance: (K,) wanted shares.
-        ratio: Wanted level, as a share of the highest.
-        limit: Most rows to add.
-
-    Example:
-        >>> mass_to_add(np.array([60.0, 30.0, 10.0]), np.full(3, 1 / 3), 1.0, 40).round(6).tolist()
-        [0.0, 10.0, 30.0]
+    >>> mass_to_add(np.array([60.0, 30.0, 10.0]), np.full(3, 1 / 3), 1.0, 40).round(6).tolist()
+    [0.0, 10.0, 30.0]
     """
     wanted = balance > 0
     level = ratio * (mass[wanted] / balance[wanted]).max()
@@ -91,26 +78,27 @@ def mass_to_add(mass: FloatArray, balance: FloatArray, ratio: float, limit: int 
 def tilted_weights(
     sources: FloatArray, wanted: FloatArray, number: int, most: float | None, ridge: float = 0.02
 ) -> tuple[FloatArray, FloatArray]:
-    """Expected number of times that each source is drawn, so that what is drawn has the wanted mean and is spread as evenly as that allows.
-
-    Maximum entropy: weights ∝ exp(θ · q_i), with θ such that Σ w_i q_i comes nearest to `wanted`. Where it cannot be reached, the ridge on θ keeps the
-    weights from falling on a single source. With `most`, weights over it are cut and the rest shares what is left over.
+    """Expected draws (M,) of each source, so that what is drawn has the wanted mean and is spread evenly.
 
     Args:
         sources: (M, K) expected distribution of a row that is mixed from each source.
         wanted: (K,) mean that the drawn rows should have.
         number: Rows to draw.
-        most: Most times that a source may be drawn; M × most may be less than `number`, and then fewer rows are drawn.
+        most: Most times that a source may be drawn; the rest shares what is left over. Where M × `most` is less than
+            `number`, fewer rows are drawn.
         ridge: Weight of the penalty on θ.
 
     Returns:
-        (M,) expected draws that sum to `number` (or M × most), and the mean distribution that they give, (K,).
+        The draws, which sum to `number` (or M × `most`), and the mean distribution that they give, (K,).
 
     Example:
-        >>> draws, mean = tilted_weights(np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]), np.array([0.25, 0.75]), 8, None)
+        >>> sources = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+        >>> draws, mean = tilted_weights(sources, np.array([0.25, 0.75]), 8, None)
         >>> draws.round(1).tolist(), mean.round(2).tolist()
         ([1.0, 2.2, 4.8], [0.27, 0.73])
     """
+    # Maximum entropy: weights ∝ exp(θ · q_i), with θ such that Σ w_i q_i comes nearest to `wanted`. Where it cannot be
+    # reached, the ridge on θ keeps the weights from falling on a single source.
     from scipy.optimize import minimize
 
     centred = sources - wanted
@@ -142,9 +130,8 @@ def tilted_weights(
         top = logits.max()
         weights = np.exp(logits - top)
         total = weights.sum()
-        return top + float(np.log(total)) + 0.5 * ridge * float(
-            theta @ theta
-        ), weights @ centred / total + ridge * theta
+        value = top + float(np.log(total)) + 0.5 * ridge * float(theta @ theta)
+        return value, weights @ centred / total + ridge * theta
 
     theta = minimize(dual, np.zeros(sources.shape[1]), jac=True, method="L-BFGS-B").x
     weights = share(theta)
@@ -152,29 +139,26 @@ def tilted_weights(
 
 
 def whole_counts(expected: FloatArray, rng: np.random.Generator) -> Counts:
-    """Whole numbers with the expectation given and, as nearly as can be, its sum: systematic sampling, floor or ceiling of each.
+    """Whole numbers of the expectation given, floor or ceiling of each, by systematic sampling: their sum is kept.
 
-    Example:
-        >>> whole_counts(np.array([0.5, 0.5, 2.0]), np.random.default_rng(0)).sum()
-        np.int64(3)
+    >>> int(whole_counts(np.array([0.5, 0.5, 2.0]), np.random.default_rng(0)).sum())
+    3
     """
     edges = np.floor(np.cumsum(expected) + rng.random() * (1 - 1e-9) + 1e-9)
     return np.diff(np.concatenate([[0.0], edges])).astype(np.int64)
 
 
 def dict_targets(target: Mapping[str, int], emotions: Sequence[str], counts: Counts) -> Counts:
-    """A user's rows to have by dominant class; classes that are not named stay.
+    """A user's rows to have by dominant class, (K,); classes that are not named stay.
 
-    Raises:
-        ValueError: A number is not whole or negative, or an emotion is not known.
-
-    Example:
-        >>> dict_targets({"sad": 5}, ["angry", "sad"], np.array([7, 2])).tolist()
-        [7, 5]
+    >>> dict_targets({"sad": 5}, ["angry", "sad"], np.array([7, 2])).tolist()
+    [7, 5]
     """
     wanted = counts.copy()
     for label, number in target.items():
         if isinstance(number, bool) or int(number) != number or number < 0:
-            raise ValueError(f"`target` must hold whole numbers of rows, got {label!r}: {number!r}.")
+            raise ValueError(
+                f"`target` must hold whole numbers of rows, got {label!r}: {number!r}. Mend: {{'sad': 500}}."
+            )
         wanted[list(emotions).index(canonical_emotion(label, emotions))] = int(number)
     return np.maximum(wanted, counts)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import inspect
 import logging
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from ..corpora.options import Outside, ReadOptions, SplitBy
-from ..corpora.utterances import CorpusInfo, CorpusReport
+from ..corpora.options import Outside, ReadOptions
+from ..corpora.registry import CORPORA, find_reader
+from ..corpora.utterances import CorpusInfo, CorpusReport, SplitBy
 from ..emotions import PAPER_EMOTIONS, canonical_emotion
 
 if TYPE_CHECKING:
@@ -22,26 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CORPORA", "run_corpus_command", "speaker_fractions"]
 
-
-class _Corpus(NamedTuple):
-    module: str
-    reader: str
-    info: str = "INFO"
-    arguments: str | None = None
-
-
-#: name → where its reader is
-CORPORA = MappingProxyType(
-    {
-        "iemocap": _Corpus("iemocap", "read_iemocap", arguments="add_arguments"),
-        "msp_podcast": _Corpus("msp_podcast", "read_msp_podcast", arguments="add_arguments"),
-        "cremad": _Corpus("cremad", "read_cremad", arguments="add_arguments"),
-        "emozionalmente": _Corpus("emozionalmente", "read_emozionalmente"),
-        "dusha": _Corpus("dusha", "read_dusha", arguments="add_arguments"),
-        "ravdess": _Corpus("intended", "read_ravdess", info="RAVDESS", arguments="add_ravdess_arguments"),
-        "emodb": _Corpus("intended", "read_emodb", info="EMODB"),
-    }
-)
 
 _SPLITS = {2: ("train", "test"), 3: ("train", "validation", "test")}
 _SHARED = frozenset(ReadOptions.__annotations__)
@@ -218,17 +198,24 @@ def run_corpus_command(name: str, argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 after an error that the user can mend.
     """
-    corpus = CORPORA[name]
-    module = importlib.import_module(f"hf_emo_dist.corpora.{corpus.module}")
-    info: CorpusInfo = getattr(module, corpus.info)
+    reader = find_reader(name)
+    info = reader.info
     parser = _parser(name, info)
-    if corpus.arguments:
-        getattr(module, corpus.arguments)(parser)
+    for option, parameter in inspect.signature(reader).parameters.items():
+        if option in _SHARED or option in ("source", "report"):
+            continue
+        if parameter.annotation is bool:
+            parser.add_argument(f"--{option}", action="store_true")
+        elif get_origin(parameter.annotation) is Literal:
+            parser.add_argument(f"--{option}", choices=get_args(parameter.annotation), default=parameter.default)
+        else:
+            several = isinstance(parameter.default, tuple)
+            parser.add_argument(f"--{option}", type=_names if several else str, default=parameter.default)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     report = CorpusReport(args.source)
     try:
-        _write(info, getattr(module, corpus.reader), args, report)
+        _write(info, reader, args, report)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -25,11 +25,9 @@ def run_command(command: Callable[[], None]) -> int:
     """
     try:
         command()
-    except KnownStop as stop:
-        sys.stderr.write(f"stopped: {stop}\n")
-        return 130
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
+    except KeyboardInterrupt as stop:
+        # what can be resumed says how, see `evaluation.resuming.resumable`
+        sys.stderr.write(f"stopped: {stop}\n" if str(stop) else "stopped\n")
         return 130
     except KNOWN_ERRORS as error:
         logger.debug("the command failed", exc_info=True)
@@ -49,7 +47,3 @@ def set_up_logging() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("hf_emo_dist").setLevel(logging.INFO)
     hub_logging.set_verbosity_error()  # they would bury the one message that counts
-
-
-class KnownStop(KeyboardInterrupt):
-    """Ctrl-C, with a word on how to go on."""

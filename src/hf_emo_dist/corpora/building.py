@@ -8,25 +8,26 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.folds import add_fold_column, check_splits, draw_order, random_utterance_split, splits_from_folds
+from ..data.folds import add_fold_column, draw_order, random_utterance_split, splits_from_folds
+from ..data.split_check import check_splits
 from ..data.splits import speaker_disjoint_split
 from ..data.writing import SPLIT_ORDER, build_dataset, row_features
 from ..votes import matrix_to_distributions
 from .options import Settings
-from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
+from .utterances import CorpusError, CorpusReport, Utterance, Vote
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict, Features
+    from datasets import DatasetDict, Features
 
-__all__ = ["build_corpus", "corpus_folder", "read_files"]
+__all__ = ["build_corpus", "read_files", "warn_shared_speakers"]
 
 logger = logging.getLogger(__name__)
 
+# A thread takes several files at once, so that handing over tasks is not most of the work where files are small.
 _FILES_A_TASK = 8
 
 
@@ -53,9 +54,7 @@ def _choose_votes(utterance: Utterance, settings: Settings, report: CorpusReport
     return kept
 
 
-def _usable(
-    info: CorpusInfo, utterances: Iterable[Utterance], settings: Settings, report: CorpusReport
-) -> list[Utterance]:
+def _usable(utterances: Iterable[Utterance], settings: Settings, report: CorpusReport) -> list[Utterance]:
     """Apply the label set; what is left out is reported."""
     used: list[Utterance] = []
     seen: set[str] = set()
@@ -64,7 +63,7 @@ def _usable(
             report.skip("duplicate_id", utterance.id, utterance.where)
             continue
         seen.add(utterance.id)
-        if info.has_votes:
+        if settings.info.has_votes:
             votes = _choose_votes(utterance, settings, report)
             if votes is None:
                 continue
@@ -85,31 +84,33 @@ def _usable(
     return used
 
 
-def _distributions(used: Sequence[Utterance], names: tuple[str, ...], has_votes: bool) -> list[dict[str, float]]:
+def _distributions(used: Sequence[Utterance], settings: Settings) -> list[dict[str, float]]:
     """The shares of the votes; without votes the intended emotion, which only balances splits and is not written."""
+    names = settings.emotions
     position = {name: index for index, name in enumerate(names)}
     counts = np.zeros((len(used), len(names)))
     for row, utterance in enumerate(used):
-        votes = utterance.votes if has_votes else ((utterance.intended or "", 1.0, None),)
+        votes = utterance.votes if settings.info.has_votes else ((utterance.intended or "", 1.0, None),)
         for label, weight, _ in votes:
             counts[row, position[label]] += weight
     return matrix_to_distributions(counts / counts.sum(axis=1, keepdims=True), names)
 
 
 def _plan(
-    info: CorpusInfo, used: Sequence[Utterance], shares: list[dict[str, float]], settings: Settings
+    used: Sequence[Utterance], shares: list[dict[str, float]], settings: Settings
 ) -> tuple[dict[str, list[int]], list[int] | None]:
     """Which rows go into which split, in their order, and the fold of every row."""
     from datasets import Dataset, DatasetDict
 
     by = settings.split
     if by == "own":
+        otherwise = "train" if settings.info.has_votes else "test"
         parts: dict[str, list[int]] = {}
         for index, utterance in enumerate(used):
-            parts.setdefault(utterance.split or ("train" if info.has_votes else "test"), []).append(index)
+            parts.setdefault(utterance.split or otherwise, []).append(index)
         return parts, None
     if by == "session" and any(utterance.session is None for utterance in used):
-        raise ValueError(f"{info.title} has no sessions. Mend: split='folds' or split='speaker'.")
+        raise ValueError(f"{settings.info.title} has no sessions. Mend: split='folds' or split='speaker'.")
     rows = Dataset.from_dict(
         {
             "row": list(range(len(used))),
@@ -118,22 +119,24 @@ def _plan(
             "human_distribution": shares,
         }
     )
-    folds: list[int] | None = None
     if by == "speaker":
         splits = speaker_disjoint_split(rows, settings.fractions, seed=settings.seed)
+        folds = None
     elif by == "paper_random":
         splits = random_utterance_split(rows, settings.seed)
+        folds = None
     else:
-        if by == "session":
+        if by == "folds":
+            rows = add_fold_column(rows, settings.num_folds, settings.seed)
+        else:
             rows = rows.add_column("fold", [utterance.session for utterance in used])
             check_splits(rows, fold_column="fold")  # refuses a speaker in two sessions
-            if len({utterance.session for utterance in used}) < 2:
+            if len(rows.unique("fold")) < 2:
                 logger.warning("all utterances are of one session: there is no other to train on")
-        else:
-            rows = add_fold_column(rows, settings.num_folds, settings.seed)
         folds = rows["fold"][:]
-        splits = DatasetDict({"train": rows})
-        if settings.test_fold is not None:
+        if settings.test_fold is None:
+            splits = DatasetDict({"train": rows})
+        else:
             splits = splits_from_folds(rows, settings.test_fold)
     return {split: part["row"][:] for split, part in splits.items()}, folds
 
@@ -168,9 +171,10 @@ def read_files(paths: Iterable[str], num_threads: int) -> Iterator[bytes | OSErr
             waiting.extend(pool.submit(_read, task) for task in itertools.islice(tasks, 1))
 
 
-def _features(info: CorpusInfo, names: tuple[str, ...], folds: bool) -> Features:
+def _features(settings: Settings, folds: bool) -> Features:
     from datasets import List, Value
 
+    info = settings.info
     extra: dict[str, Any] = {}
     if info.has_votes and info.raters:
         extra["human_raters"] = List(Value("string"))
@@ -179,46 +183,25 @@ def _features(info: CorpusInfo, names: tuple[str, ...], folds: bool) -> Features
     if folds:
         extra["fold"] = Value("int64")
     extra |= {"corpus": Value("string"), "language": Value("string"), "restricted": Value("bool")}
-    return row_features(names, extra, vote_weights=info.weighted, votes=info.has_votes)
+    return row_features(settings.emotions, extra, vote_weights=info.weighted, votes=info.has_votes)
 
 
-def corpus_folder(source: str | Path) -> Path:
-    """The folder that a reader is given, or a FileNotFoundError."""
-    root = Path(source).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}. Mend: check the path.")
-    return root
-
-
-def build_corpus(
-    info: CorpusInfo, utterances: Iterable[Utterance], settings: Settings, report: CorpusReport
-) -> DatasetDict:
+def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: CorpusReport) -> DatasetDict:
     """Make the data set of a corpus: choose votes, plan the splits, then stream the audio files into it.
 
-    Args:
-        info: The corpus.
-        utterances: What its reader found; consumed once.
-        settings: See :func:`corpus_settings`.
-        report: Receives what is left out.
-
-    Returns:
-        One data set a split, rows in the order of `utterances`, with the data contract's columns, those of `info`, and
-        ``corpus``, ``language`` and ``restricted``. Without votes there are no ``human_votes``,
-        ``human_distribution`` and ``emotion_distribution``.
-
-    Raises:
-        CorpusError: Nothing is left; the message says why.
+    The `utterances` are consumed once, and rows are in their order. What is left out goes into `report`; a CorpusError
+    says why nothing is left. Columns are the data contract's, those of the corpus, and ``corpus``, ``language`` and
+    ``restricted``; without votes there are no ``human_votes``, ``human_distribution`` and ``emotion_distribution``.
     """
     from datasets import DatasetDict
     from datasets.utils.tqdm import tqdm
 
-    names = settings.emotions
-    used = _usable(info, utterances, settings, report)
+    info = settings.info
+    used = _usable(utterances, settings, report)
     if not used:
         raise CorpusError(f"No utterance of {info.title} can be used.\n{report.summary(3)}\nMend: see above.")
-    shares = _distributions(used, names, info.has_votes)
-    parts, folds = _plan(info, used, shares, settings)
-    features = _features(info, names, folds is not None)
+    shares = _distributions(used, settings)
+    parts, folds = _plan(used, shares, settings)
 
     def row(index: int, data: bytes) -> dict[str, Any]:
         utterance = used[index]
@@ -244,8 +227,9 @@ def build_corpus(
                 "human_votes": labels,
                 "human_vote_weights": weights,
                 "human_raters": raters if any(raters) else None,
+                "human_distribution": shares[index],
+                "emotion_distribution": shares[index],
             }
-            values |= {"human_distribution": shares[index], "emotion_distribution": shares[index]}
         return values
 
     def rows(indices: Sequence[int], bar: Any) -> Iterator[dict[str, Any]]:
@@ -260,31 +244,31 @@ def build_corpus(
                 report.kept += 1
                 yield row(index, data)
 
+    features = _features(settings, folds is not None)
     order = [s for s in SPLIT_ORDER if s in parts] + [s for s in sorted(parts) if s not in SPLIT_ORDER]
-    built: dict[str, Dataset] = {}
-    with tqdm(
-        total=len(used), desc="Reading audio files", unit="file", disable=None if settings.progress else True
-    ) as bar:
-        for split in order:
-            part = build_dataset(rows(parts[split], bar), features, settings.cache_dir / f"{split}.arrow")
-            if len(part):
-                built[split] = part
+    hide = None if settings.progress else True  # None: hidden where nobody looks, in a log file
+    with tqdm(total=len(used), desc="Reading audio files", unit="file", disable=hide) as bar:
+        built = DatasetDict(
+            {s: build_dataset(rows(parts[s], bar), features, settings.cache_dir / f"{s}.arrow") for s in order}
+        )
+    built = DatasetDict({split: part for split, part in built.items() if len(part)})
     if not built:
         raise CorpusError(f"No audio file of {info.title} can be read.\n{report.summary(3)}\nMend: check the disk.")
-    _warn_shared_speakers(used, parts, settings)
-    return DatasetDict(built)
+    if settings.split == "own" and len(parts) > 1:
+        warn_shared_speakers({split: [used[index].speaker for index in part] for split, part in parts.items()})
+    return built
 
 
-def _warn_shared_speakers(used: Sequence[Utterance], parts: Mapping[str, list[int]], settings: Settings) -> None:
-    """Say when the corpus's own partition has speakers in more than one split, or does not know them."""
-    if settings.split != "own" or len(parts) < 2:
-        return
-    places = Counter(
-        speaker for rows in parts.values() for speaker in {used[index].speaker for index in rows} if speaker is not None
-    )
-    shared = [speaker for speaker, count in places.items() if count > 1]
-    unknown = sum(utterance.speaker is None for utterance in used)
+def warn_shared_speakers(speakers: Mapping[str, Sequence[str | None]]) -> None:
+    """Say when speakers (split to the speaker of each row) are in more than one split, or not known."""
+    places = Counter(speaker for rows in speakers.values() for speaker in set(rows) if speaker is not None)
+    shared = sorted(speaker for speaker, count in places.items() if count > 1)
     if shared:
-        logger.warning("%d speakers are in more than one of the corpus's own splits (%s ...)", len(shared), shared[0])
+        logger.warning(
+            "%d speakers are in more than one split (%s): scores will not be those of unseen speakers",
+            len(shared),
+            ", ".join(shared[:5]),
+        )
+    unknown = sum(speaker is None for rows in speakers.values() for speaker in rows)
     if unknown:
         logger.warning("%d utterances have no known speaker: whether splits share speakers cannot be checked", unknown)

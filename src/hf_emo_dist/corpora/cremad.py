@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
 import numpy as np
 
@@ -16,15 +15,13 @@ from ..distributions import FloatArray
 from ..emotions import CORPUS_CODES, canonical_emotion, is_known_emotion
 from .building import build_corpus
 from .label_files import audio_files, find_folder, iter_csv
-from .options import ReadOptions, corpus_settings
-from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
+from .options import ReadOptions, check_options, corpus_reader
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, report_on
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from datasets import DatasetDict
 
-__all__ = ["INFO", "MODALITIES", "Modality", "VotesOnly", "add_arguments", "read_cremad", "votes_only"]
+__all__ = ["INFO", "MODALITIES", "Modality", "VotesOnly", "read_cremad", "votes_only"]
 
 Modality = Literal["voice", "face", "audiovisual"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
@@ -47,6 +44,7 @@ INFO = CorpusInfo(
 )
 
 _CLIP = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_(LO|MD|HI|XX?)")
+_QUERY_TYPES = {"1": "voice", "2": "face", "3": "audiovisual"}
 _LETTERS = {"A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
 _TEXTS = {
     "IEO": "It's eleven o'clock.",
@@ -103,7 +101,7 @@ def _responses(path: Path, report: CorpusReport) -> _Votes:
         where = f"{file}:{line}"
         clip = row["clipName"]
         label = _LETTERS.get(row["respEmo"])
-        modality = {"1": "voice", "2": "face", "3": "audiovisual"}.get(row["queryType"])
+        modality = _QUERY_TYPES.get(row["queryType"])
         if modality is None:
             report.note("bad_line", clip, where, f"queryType {row['queryType']!r}")
             continue
@@ -138,7 +136,7 @@ def _tabulated(path: Path, report: CorpusReport) -> _Votes:
         where = f"{file}:{line}"
         clip = row.get("clip") or row.get("fileName") or ""
         # Row 100001 of the authors' table is clip 1 heard only: a hundred thousand times the query type.
-        modality = row.get("modality") or {"1": "voice", "2": "face", "3": "audiovisual"}.get(row.get("", "")[:1], "")
+        modality = row.get("modality") or _QUERY_TYPES.get(row.get("", "")[:1], "")
         if not clip or modality not in MODALITIES:
             report.note("bad_line", clip or path.name, where, "no clip, or no modality")
             continue
@@ -162,23 +160,17 @@ def _emotion(column: str) -> str:
     return name if name in _EMOTIONS else ""
 
 
-def _votes_file(source: Path) -> Path:
-    if source.is_file():
-        return source
-    for name in _FILES:
-        if (source / name).is_file():
-            return source / name
-    raise CorpusError(
-        f"{source} holds none of {', '.join(_FILES)}. Mend: give the folder of the CREMA-D repository, or the file itself."
-    )
-
-
 def _read_votes(source: str | Path, report: CorpusReport) -> _Votes:
     path = Path(source).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {path}. Mend: check the path.")
-    table = _votes_file(path)
-    report.root = table.parent if path.is_file() else path
+    table = path if path.is_file() else next((path / name for name in _FILES if (path / name).is_file()), None)
+    if table is None:
+        raise CorpusError(
+            f"{path} holds none of {', '.join(_FILES)}. "
+            "Mend: give the folder of the CREMA-D repository, or the file itself."
+        )
+    report_on(table.parent if path.is_file() else path, report)
     with table.open(encoding="utf-8-sig", errors="replace") as file:
         columns = {cell.strip() for cell in next(csv.reader(file), [])}
     if "respEmo" in columns:
@@ -193,25 +185,15 @@ def _read_votes(source: str | Path, report: CorpusReport) -> _Votes:
 
 @dataclass(frozen=True)
 class VotesOnly:
-    """CREMA-D's votes without its audio, for studies of votes alone.
-
-    Attributes:
-        ids: The clips, N of them, in the order of their names.
-        speakers: The actors.
-        sentences: Three-letter codes of the sentences.
-        intended: The emotions that the actors were asked for.
-        levels: The intensity asked for: ``LO``, ``MD``, ``HI`` or ``XX`` (not stated).
-        emotions: The label set, K labels.
-        counts: Modality to float64 matrix (N, K), in votes; all zeros where a clip has no votes of that modality.
-    """
+    """CREMA-D's votes without its audio, for studies of votes alone: N clips in the order of their names, K labels."""
 
     ids: list[str]
     speakers: list[str]
-    sentences: list[str]
-    intended: list[str]
-    levels: list[str]
+    sentences: list[str]  # three-letter codes
+    intended: list[str]  # what the actors were asked for
+    levels: list[str]  # the intensity asked for: LO, MD, HI or XX (not stated)
     emotions: tuple[str, ...]
-    counts: Mapping[str, FloatArray]
+    counts: Mapping[str, FloatArray]  # modality to (N, K), in votes; zeros where a clip has none of that modality
 
     def of(self, modality: str = "voice") -> tuple[list[str], list[str], FloatArray]:
         """Ids, speakers and counts of the clips that have votes of one modality."""
@@ -220,18 +202,10 @@ class VotesOnly:
 
 
 def votes_only(source: str | Path, report: CorpusReport | None = None) -> VotesOnly:
-    """Read CREMA-D's votes alone; no audio is needed.
+    """Read CREMA-D's votes alone: from the corpus's folder, one of its vote files, or a table of counts.
 
-    Args:
-        source: The folder of the corpus, or one of its vote files; or a table with the columns ``clip``, ``modality``
-            and one count column an emotion.
-        report: Receives the lines that were passed over.
-
-    Returns:
-        Ids, speakers, and counts by modality.
-
-    Raises:
-        CorpusError: There are no votes.
+    Such a table has the columns ``clip``, ``modality`` and one of counts an emotion; `report` receives the lines that
+    were passed over.
 
     Example:
         >>> import tempfile, pathlib
@@ -303,19 +277,22 @@ def _utterances(found: _Votes, clips: Mapping[str, str], modality: str, report: 
 
 
 def _audio(source: Path, given: str | Path | None) -> dict[str, str]:
-    folders: Sequence[Path | None] = [Path(given).expanduser()] if given else []
-    if not folders and source.is_dir():
+    folders: list[Path | None] = []
+    if given:
+        folders = [Path(given).expanduser()]
+    elif source.is_dir():
         folders = [find_folder(source, "AudioWAV"), find_folder(source, "AudioMP3")]
     for folder in folders:
         clips = audio_files(folder, (".wav", ".mp3", ".flac")) if folder else {}
         if clips:
             return clips
     raise CorpusError(
-        f"There is no audio of CREMA-D in {given or source}. Mend: name its folder with audio_dir, or read the votes alone "
-        "with votes_only."
+        f"There is no audio of CREMA-D in {given or source}. "
+        "Mend: name its folder with audio_dir, or read the votes alone with votes_only."
     )
 
 
+@corpus_reader(INFO)
 def read_cremad(
     source: str | Path,
     *,
@@ -336,7 +313,6 @@ def read_cremad(
         modality: Whose votes: of those who heard the ``"voice"`` alone, saw the ``"face"`` alone, or both
             (``"audiovisual"``). Only the first judged what a model of speech gets.
         report: Receives what is left out, by reason, file and line.
-        **options: See :class:`hf_emo_dist.corpora.options.ReadOptions`; by default ``split="speaker"``.
 
     Returns:
         The splits.
@@ -349,14 +325,8 @@ def read_cremad(
     """
     if modality not in MODALITIES:
         raise ValueError(f"`modality` must be one of {', '.join(MODALITIES)}, got {modality!r}.")
-    settings = corpus_settings(INFO, source, options)
+    settings = check_options(INFO, source, options)
     report = report if report is not None else CorpusReport()
     found = _read_votes(source, report)
     clips = _audio(Path(source).expanduser(), audio_dir)
-    return build_corpus(INFO, _utterances(found, clips, modality, report), settings, report)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that only this corpus has."""
-    parser.add_argument("--audio_dir", help="folder of the clips (default: AudioWAV or AudioMP3 in SOURCE)")
-    parser.add_argument("--modality", choices=MODALITIES, default="voice", help="whose votes (default: voice)")
+    return build_corpus(_utterances(found, clips, modality, report), settings, report)

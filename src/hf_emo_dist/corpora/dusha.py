@@ -2,33 +2,29 @@
 
 The layout is that of the archives ``crowd.tar`` and ``podcast.tar``: ``<part>/raw_<part>.tsv`` (or ``.jsonl``) with one
 answer a row and ``<part>/wavs/*.wav``, where a part is ``crowd_train``, ``crowd_test``, ``podcast_train`` or
-``podcast_test``. Columns: ``hash_id, audio_path, duration, annotator_emo, golden_emo, speaker_text, speaker_emo, source_id,
-annotator_id``. The audio of podcasts is not published.
+``podcast_test``. The audio of podcasts is not published.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ..emotions import CORPUS_CODES
-from .building import build_corpus, corpus_folder
-from .label_files import Labels, audio_files, file_name, iter_csv, iter_lines, stem_of
-from .options import ReadOptions, corpus_settings
-from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
+from .building import build_corpus
+from .label_files import Labels, audio_files, corpus_folder, file_name, iter_csv, iter_lines, stem_of
+from .options import ReadOptions, check_options, corpus_reader
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, report_on
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from datasets import DatasetDict
 
-__all__ = ["INFO", "PARTS", "add_arguments", "read_dusha"]
+__all__ = ["INFO", "PARTS", "read_dusha"]
 
 PARTS = ("crowd_train", "crowd_test", "podcast_train", "podcast_test")
 _EMOTIONS = ("angry", "happy", "neutral", "sad", "other")
@@ -38,11 +34,11 @@ INFO = CorpusInfo(
     language="ru",
     emotions=_EMOTIONS,
     license="other",
-    terms="A licence of Sber's own, in the repository of Golos (github.com/salute-developers/golos).",
+    terms="A license of Sber's own, in the repository of Golos (github.com/salute-developers/golos).",
     citation="Kondratenko, V., Sokolov, A., Karpov, N., Kutuzov, O., Savushkin, N., & Minkin, F. (2022). Large Raw "
     "Emotional Dataset with Aggregation Mechanism. arXiv:2212.12266",
-    vote_source="Dusha's crowd raters, one answer each; `positive` counts as happy. Control clips with a known answer are "
-    "left out.",
+    vote_source="Dusha's crowd raters, one answer each; `positive` counts as happy. Control clips with a known answer "
+    "are left out.",
     columns={"intended": "string", "domain": "string"},
 )
 
@@ -166,6 +162,7 @@ def _tables(root: Path, parts: Sequence[str]) -> dict[str, tuple[Path, Path]]:
     return found
 
 
+@corpus_reader(INFO)
 def read_dusha(
     source: str | Path,
     *,
@@ -175,16 +172,16 @@ def read_dusha(
 ) -> DatasetDict:
     """Read Dusha.
 
-    ``speaker`` is the corpus's ``source_id``, which other readers take for the speaker; its own readme does not say what it
-    stands for, so check it before you rely on disjoint speakers. ``intended`` is what
-    the speaker of a crowd clip was asked for. Clips with a ``golden_emo`` were control tasks and are left out, as the
-    corpus's authors do.
+    ``speaker`` is the corpus's ``source_id``, which other readers take for the speaker; its own readme does not say
+    what it stands for, so check it before you rely on disjoint speakers. ``intended`` is what the speaker of a crowd
+    clip was asked for. Clips with a ``golden_emo`` were control tasks and are left out, as the corpus's authors do. Its
+    own splits are ``train`` and ``test``.
 
     Args:
         source: The folder that holds the parts.
-        parts: Which of :data:`PARTS` to read; those that are not there are passed over.
+        parts: Which of ``crowd_train, crowd_test, podcast_train, podcast_test`` to read; those that are not there are
+            passed over.
         report: Receives what is left out, by reason, file and line.
-        **options: See :class:`hf_emo_dist.corpora.options.ReadOptions`; by default ``split="own"``: ``train``, ``test``.
 
     Returns:
         The splits.
@@ -198,19 +195,13 @@ def read_dusha(
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"`parts` must be among {', '.join(PARTS)}, got {', '.join(unknown)}.")
-    settings = corpus_settings(INFO, source, options)
+    settings = check_options(INFO, source, options)
     root = corpus_folder(source)
     found = _tables(root, parts)
     if not found:
         raise CorpusError(
-            f"{root} holds none of {', '.join(f'{part}/raw_{part}.tsv' for part in parts)}. Mend: give the folder in which "
-            "crowd.tar was unpacked."
+            f"{root} holds none of {', '.join(f'{part}/raw_{part}.tsv' for part in parts)}. "
+            "Mend: give the folder in which crowd.tar was unpacked."
         )
-    report = report if report is not None else CorpusReport()
-    report.root = root
-    return build_corpus(INFO, _utterances(found, report), settings, report)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that only this corpus has."""
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=PARTS, help=f"of {','.join(PARTS)}")
+    report = report_on(root, report)
+    return build_corpus(_utterances(found, report), settings, report)

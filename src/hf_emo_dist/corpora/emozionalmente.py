@@ -1,8 +1,8 @@
 """Emozionalmente: acted Italian speech by amateurs, each clip judged by about five people who are named.
 
 The layout is that of the archive on Zenodo (records 6569824 and 12616095): ``audio/*.wav``, ``metadata/samples.csv``
-(``file_name, sentence, actor, emotion_expressed``), ``metadata/evaluations.csv`` (``file_name, evaluator, audio_quality,
-emotion_recognized``), and in the later record speaker-disjoint ``metadata/split/{train,dev,test}.csv``.
+(``file_name, sentence, actor, emotion_expressed``), ``metadata/evaluations.csv`` (``file_name, evaluator,
+audio_quality, emotion_recognized``), and in the later record speaker-disjoint ``metadata/split/{train,dev,test}.csv``.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from .building import build_corpus, corpus_folder
-from .label_files import Labels, audio_files, file_name, iter_csv, stem_of
-from .options import ReadOptions, corpus_settings
-from .table.read import split_name
-from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
+from .building import build_corpus
+from .label_files import Labels, audio_files, corpus_folder, file_name, iter_csv, split_name, stem_of
+from .options import ReadOptions, check_options, corpus_reader
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, report_on
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from datasets import DatasetDict
 
 __all__ = ["INFO", "read_emozionalmente"]
@@ -33,9 +30,10 @@ INFO = CorpusInfo(
     emotions=_EMOTIONS,
     license="cc-by-4.0",
     terms="CC BY 4.0.",
-    citation="Catania, F., & Garzotto, F. (2022). Emozionalmente: a crowdsourced Italian speech emotional corpus. Zenodo. "
-    "doi:10.5281/zenodo.6569824",
-    vote_source="Emozionalmente's volunteer evaluators (about five a clip), who named the emotion that they recognised.",
+    citation="Catania, F., & Garzotto, F. (2022). Emozionalmente: a crowdsourced Italian speech emotional corpus. "
+    "Zenodo. doi:10.5281/zenodo.6569824",
+    vote_source="Emozionalmente's volunteer evaluators (about five a clip), who named the emotion that they "
+    "recognised.",
     columns={"intended": "string"},
 )
 
@@ -104,18 +102,18 @@ def _utterances(root: Path, report: CorpusReport) -> Iterator[Utterance]:
             report.skip("no_audio", stem_of(name), where)
 
 
+@corpus_reader(INFO)
 def read_emozionalmente(
     source: str | Path, *, report: CorpusReport | None = None, **options: Unpack[ReadOptions]
 ) -> DatasetDict:
     """Read Emozionalmente.
 
-    Its *joy* is kept apart from *happy*: ``merge={"joy": "happy"}`` joins them.
+    Its ``joy`` is kept apart from ``happy``: ``merge={"joy": "happy"}`` joins them. Its own split is the archive's
+    speaker-disjoint partition where it is there, else one split ``train``.
 
     Args:
         source: The folder that holds ``audio`` and ``metadata``, or the one above.
         report: Receives what is left out, by reason, file and line.
-        **options: See :class:`hf_emo_dist.corpora.options.ReadOptions`; by default ``split="own"``: the archive's
-            speaker-disjoint partition where it is there, else one split ``train``.
 
     Returns:
         The splits.
@@ -126,16 +124,15 @@ def read_emozionalmente(
     Example:
         >>> read_emozionalmente("emozionalmente_dataset", merge={"joy": "happy"})  # doctest: +SKIP
     """
-    settings = corpus_settings(INFO, source, options)
+    settings = check_options(INFO, source, options)
     root = corpus_folder(source)
     below = sorted(path for path in root.iterdir() if path.is_dir())
     root = next((path for path in (root, *below) if (path / "metadata" / "samples.csv").is_file()), root)
     for name in ("samples.csv", "evaluations.csv"):
         if not (root / "metadata" / name).is_file():
             raise CorpusError(
-                f"{source} is not Emozionalmente: there is no metadata/{name}. Mend: give the folder that holds audio and "
-                "metadata."
+                f"{source} is not Emozionalmente: there is no metadata/{name}. "
+                "Mend: give the folder that holds audio and metadata."
             )
-    report = report if report is not None else CorpusReport()
-    report.root = root
-    return build_corpus(INFO, _utterances(root, report), settings, report)
+    report = report_on(root, report)
+    return build_corpus(_utterances(root, report), settings, report)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from ..emotions import CORPUS_CODES
-from .building import build_corpus, corpus_folder
-from .label_files import Labels, audio_files, iter_lines
-from .options import ReadOptions, corpus_settings
-from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote
+from .building import build_corpus
+from .label_files import Labels, audio_files, corpus_folder, iter_lines
+from .options import ReadOptions, check_options, corpus_reader
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, report_on
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from datasets import DatasetDict
 
-__all__ = ["INFO", "add_arguments", "read_iemocap"]
+__all__ = ["INFO", "read_iemocap"]
 
 _EMOTIONS = (
     *("angry", "happy", "neutral", "sad", "frustrated", "excited"),
@@ -34,11 +31,11 @@ INFO = CorpusInfo(
     license="other",
     terms="Licensed by the SAIL lab of the University of Southern California for research, by signed agreement; the "
     "recordings and labels may not be handed on.",
-    citation="Busso, C., Bulut, M., Lee, C.-C., Kazemzadeh, A., Mower, E., Kim, S., Chang, J. N., Lee, S., & Narayanan, "
-    "S. S. (2008). IEMOCAP: Interactive emotional dyadic motion capture database. Language Resources and Evaluation, "
-    "42, 335-359. doi:10.1007/s10579-008-9076-6",
-    vote_source="IEMOCAP's outside raters (usually three an utterance), who saw and heard the dialogue in order. A rater "
-    "who gave m tags gives each 1/m. The actors' evaluations of themselves are left out.",
+    citation="Busso, C., Bulut, M., Lee, C.-C., Kazemzadeh, A., Mower, E., Kim, S., Chang, J. N., Lee, S., & "
+    "Narayanan, S. S. (2008). IEMOCAP: Interactive emotional dyadic motion capture database. Language Resources and "
+    "Evaluation, 42, 335-359. doi:10.1007/s10579-008-9076-6",
+    vote_source="IEMOCAP's outside raters (usually three an utterance), who saw and heard the dialogue in order. A "
+    "rater who gave m tags gives each 1/m. The actors' evaluations of themselves are left out.",
     restricted=True,
     columns={
         "consensus": "string",
@@ -187,69 +184,54 @@ def _votes(block: _Block, labels: Labels, where: str, report: CorpusReport) -> l
     return votes
 
 
-def _utterance(
-    block: _Block,
-    dialog: str,
-    clips: dict[str, str],
-    texts: dict[str, str],
-    labels: Labels,
-    where: str,
-    report: CorpusReport,
-) -> Utterance | None:
-    match = _TURN.fullmatch(block.turn)
-    if match is None:
-        report.skip("bad_name", block.turn, where)
-        return None
-    if block.turn not in clips:
-        report.skip("no_audio", block.turn, where)
-        return None
-    if len(block.tags) < RATERS:
-        report.note("few_raters", block.turn, where, f"{len(block.tags)} of {RATERS}")
-    valence, arousal, dominance = block.means or (None, None, None)
-    extra = {
-        "dialog": dialog,
-        "style": {"impro": "improvised", "script": "scripted"}[match[2]],
-        "gender": {"F": "female", "M": "male"}[match[3]],
-        "valence": valence,
-        "arousal": arousal,
-        "dominance": dominance,
-    }
-    return Utterance(
-        id=block.turn,
-        audio=clips[block.turn],
-        where=where,
-        speaker=f"Ses0{match[1]}{match[3]}",
-        votes=_votes(block, labels, where, report),
-        transcript=texts.get(block.turn),
-        session=int(match[1]),
-        consensus=CORPUS_CODES["iemocap"].get(block.code),
-        extra=extra,
-    )
-
-
-def _session(session: Path, labels: Labels, report: CorpusReport) -> Iterator[Utterance]:
-    evaluations = session / "dialog" / "EmoEvaluation"
+def _utterances(session: Path, labels: Labels, report: CorpusReport) -> Iterator[Utterance]:
+    """Yield the utterances of a session, dialogue by dialogue; clips that none of them describes are reported."""
+    evaluations, waves = session / "dialog" / "EmoEvaluation", session / "sentences" / "wav"
     described: set[str] = set()
     for path in sorted(evaluations.glob("*.txt")):
-        if path.name.startswith("._"):
+        if path.name.startswith("._"):  # what a Mac leaves beside a file in an archive
             continue
         dialog = path.stem
-        clips = audio_files(session / "sentences" / "wav" / dialog)
+        clips = audio_files(waves / dialog)
         texts = _transcripts(session / "dialog" / "transcriptions" / path.name, report)
-        single: dict[str, dict[str, list[str]]] | None = None
+        own_files: dict[str, dict[str, list[str]]] | None = None
         for block in _blocks(path, report):
             described.add(block.turn)
-            if len(block.tags) < RATERS:
-                if single is None:
-                    single = _categorical(evaluations / "Categorical", dialog, report)
-                for rater, tags in single.get(block.turn, {}).items():
-                    block.tags.setdefault(rater, tags)
             where = f"{report.name(path)}:{block.line}"
-            utterance = _utterance(block, dialog, clips, texts, labels, where, report)
-            if utterance is not None:
-                yield utterance
+            if len(block.tags) < RATERS:
+                if own_files is None:
+                    own_files = _categorical(evaluations / "Categorical", dialog, report)
+                block.tags = {**own_files.get(block.turn, {}), **block.tags}
+            match = _TURN.fullmatch(block.turn)
+            if match is None:
+                report.skip("bad_name", block.turn, where)
+                continue
+            if block.turn not in clips:
+                report.skip("no_audio", block.turn, where)
+                continue
+            if len(block.tags) < RATERS:
+                report.note("few_raters", block.turn, where, f"{len(block.tags)} of {RATERS}")
+            valence, arousal, dominance = block.means or (None, None, None)
+            yield Utterance(
+                id=block.turn,
+                audio=clips[block.turn],
+                where=where,
+                speaker=f"Ses0{match[1]}{match[3]}",
+                votes=_votes(block, labels, where, report),
+                transcript=texts.get(block.turn),
+                session=int(match[1]),
+                consensus=CORPUS_CODES["iemocap"].get(block.code),
+                extra={
+                    "dialog": dialog,
+                    "style": {"impro": "improvised", "script": "scripted"}[match[2]],
+                    "gender": {"F": "female", "M": "male"}[match[3]],
+                    "valence": valence,
+                    "arousal": arousal,
+                    "dominance": dominance,
+                },
+            )
+    # A clip whose header cannot be read is reported already.
     described.update(problem.item for problem in report.problems if problem.reason == "bad_header")
-    waves = session / "sentences" / "wav"
     for folder in sorted(waves.iterdir()) if waves.is_dir() else ():
         for stem, clip in audio_files(folder).items():
             if stem not in described:
@@ -263,11 +245,12 @@ def _sessions(source: Path) -> list[Path]:
         if found:
             return found
     raise CorpusError(
-        f"{source} is not IEMOCAP: there is no Session1/dialog/EmoEvaluation. Mend: give the folder that holds Session1 "
-        "to Session5 (IEMOCAP_full_release)."
+        f"{source} is not IEMOCAP: there is no Session1/dialog/EmoEvaluation. "
+        "Mend: give the folder that holds Session1 to Session5 (IEMOCAP_full_release)."
     )
 
 
+@corpus_reader(INFO)
 def read_iemocap(
     source: str | Path,
     *,
@@ -280,14 +263,13 @@ def read_iemocap(
     Votes are those of the outside raters (``C-E...``) in ``EmoEvaluation/<dialog>.txt``; where fewer than three are
     there, the raters' own files in ``EmoEvaluation/Categorical`` are read too. A rater who gave m different tags gives
     each 1/m (``human_vote_weights``). The corpus's majority label is in ``consensus``, null where there is none.
-    ``valence``, ``arousal`` and ``dominance`` are its means on 1 to 5. The data is ``restricted``.
+    ``valence``, ``arousal`` and ``dominance`` are its means on 1 to 5. By default the column ``fold`` is the session,
+    for leave-one-session-out cross-validation. The data is ``restricted``.
 
     Args:
         source: The folder that holds ``Session1`` to ``Session5``, or the one above.
-        merge_excited: Count *excited* for *happy*, as much of the literature does.
+        merge_excited: Count ``excited`` for ``happy``, as much of the literature does.
         report: Receives what is left out, by reason, file and line.
-        **options: See :class:`hf_emo_dist.corpora.options.ReadOptions`; by default ``split="session"``: one split
-            ``train`` whose column ``fold`` is the session, for leave-one-session-out cross-validation.
 
     Returns:
         The splits.
@@ -300,16 +282,9 @@ def read_iemocap(
     """
     if merge_excited:
         options["merge"] = {**(options.get("merge") or {}), "excited": "happy"}
-    settings = corpus_settings(INFO, source, options)
-    root = corpus_folder(source)
-    sessions = _sessions(root)
-    report = report if report is not None else CorpusReport()
-    report.root = sessions[0].parent
+    settings = check_options(INFO, source, options)
+    sessions = _sessions(corpus_folder(source))
+    report = report_on(sessions[0].parent, report)
     labels = Labels(_EMOTIONS)
-    found = (utterance for session in sessions for utterance in _session(session, labels, report))
-    return build_corpus(INFO, found, settings, report)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that only this corpus has."""
-    parser.add_argument("--merge_excited", action="store_true", help="count excited for happy")
+    found = (utterance for session in sessions for utterance in _utterances(session, labels, report))
+    return build_corpus(found, settings, report)

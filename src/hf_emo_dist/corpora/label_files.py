@@ -1,18 +1,39 @@
-"""Reading label files line by line: odd encodings are read and reported, and every line keeps its number."""
+"""What readers share: label files line by line, folders of clips, and a corpus's spellings in the library's words.
+
+Odd encodings are read and reported, and every line keeps its number.
+"""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
-from .utterances import CorpusError, CorpusReport
+from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
 
-__all__ = ["Labels", "audio_files", "file_name", "find_folder", "iter_csv", "iter_lines", "stem_of"]
+__all__ = [
+    "Labels",
+    "audio_files",
+    "corpus_folder",
+    "file_name",
+    "find_folder",
+    "iter_csv",
+    "iter_lines",
+    "split_name",
+    "stem_of",
+    "utterances_by_name",
+]
 
 _BOM = b"\xef\xbb\xbf"
+_SPLIT_NAMES = {
+    "train": ("train", "training", "tr"),
+    "validation": ("validation", "valid", "val", "dev", "devel", "development"),
+    "test": ("test", "testing", "te", "eval", "evaluation"),
+}
+_SPLITS = {alias: name for name, aliases in _SPLIT_NAMES.items() for alias in aliases}
 
 
 def iter_lines(path: Path, report: CorpusReport) -> Iterator[tuple[int, str]]:
@@ -48,12 +69,9 @@ def iter_csv(
         CorpusError: A column of `required` is missing.
     """
     name = report.name(path)
-    # A TSV of a corpus is not quoted; a quote there is a character of the text.
     lines = (text + "\n" for _, text in iter_lines(path, report))
-    if delimiter == "\t":
-        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines, delimiter=delimiter)
+    # A TSV of a corpus is not quoted; a quote there is a character of the text.
+    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
     columns = [cell.strip() for cell in next(reader, [])]
     lacking = [column for column in required if column not in columns]
     if lacking:
@@ -107,10 +125,50 @@ def audio_files(folder: Path, suffixes: Sequence[str] = (".wav",)) -> dict[str, 
     return dict(sorted(found.items()))
 
 
+def corpus_folder(source: str | Path) -> Path:
+    """The folder that a reader is given, or a FileNotFoundError."""
+    root = Path(source).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder {root}. Mend: check the path.")
+    return root
+
+
 def find_folder(root: Path, *names: str) -> Path | None:
     """Return the first folder in `root` whose name is one of `names` in any case, or None."""
     folders = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
     return next((folders[name.lower()] for name in names if name.lower() in folders), None)
+
+
+def split_name(text: str) -> str:
+    """Return the standard name of a split; others in lower case, with an underscore for what a name may not hold.
+
+    >>> [split_name(text) for text in ("Train", "dev", "Test-1")]
+    ['train', 'validation', 'test_1']
+    """
+    name = text.strip().lower()
+    return _SPLITS.get(name) or re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "train"
+
+
+def utterances_by_name(
+    info: CorpusInfo, root: Path, parse: Callable[[str, str], Utterance | None], report: CorpusReport
+) -> Iterator[Utterance]:
+    """Yield what `parse` makes of stem and path of every clip below a folder; None is reported as ``bad_name``.
+
+    Raises:
+        CorpusError: There is no clip.
+    """
+    found = False
+    for folder in (root, *sorted(path for path in root.rglob("*") if path.is_dir())):
+        for stem, path in audio_files(folder, (".wav", ".flac")).items():
+            found = True
+            utterance = parse(stem, path)
+            if utterance is None:
+                report.skip("bad_name", stem, report.name(path))
+            else:
+                utterance.where = report.name(path)
+                yield utterance
+    if not found:
+        raise CorpusError(f"There are no audio files of {info.title} below {root}. Mend: check the path.")
 
 
 class Labels:

@@ -1,21 +1,25 @@
-"""The options that every reader of a corpus takes, and their check before any file is read."""
+"""What every reader of a corpus takes: the options with their defaults, their check, and the form of a reader."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypedDict, cast, get_args, get_type_hints
 
 from ..emotions import UnknownEmotionError, canonical_emotion, validate_emotions
-from .utterances import CorpusInfo
+from .utterances import CorpusInfo, SplitBy
 
-__all__ = ["Outside", "ReadOptions", "Settings", "SplitBy", "corpus_settings"]
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+__all__ = ["DEFAULTS", "CorpusReader", "Outside", "ReadOptions", "Settings", "check_options", "corpus_reader"]
 
 Outside = Literal["drop_vote", "drop_utterance", "other"]
-SplitBy = Literal["own", "speaker", "session", "folds", "paper_random"]
+P = ParamSpec("P")
 
 
 class ReadOptions(TypedDict, total=False):
@@ -23,9 +27,9 @@ class ReadOptions(TypedDict, total=False):
 
     Attributes:
         emotions: The label set. Default: all labels of the corpus.
-        outside: What becomes of a vote for something else: ``"drop_vote"`` (the default) drops it, ``"drop_utterance"``
-            leaves the utterance out (as arXiv 2601.14620 does), ``"other"`` counts it for ``other``, which is added to
-            the label set.
+        outside: What becomes of a vote for something else: ``"drop_vote"`` drops it, ``"drop_utterance"`` leaves the
+            utterance out (as arXiv 2601.14620 does), ``"other"`` counts it for ``other``, which is added to the label
+            set.
         merge: Label to the label that it counts for, such as ``{"excited": "happy"}``; applied before `outside`.
         split: ``"own"`` keeps the corpus's partition (without one, all rows are ``train``); ``"speaker"`` makes
             ``train``, ``validation`` and ``test`` of whole speakers with like shares of every emotion; ``"session"``
@@ -33,14 +37,14 @@ class ReadOptions(TypedDict, total=False):
             column ``fold`` (one split ``train``, or three with `test_fold`); ``"paper_random"`` splits 80/20 by
             utterance with 10 % of the training rows for validation, where speakers leak.
         fractions: Split name to share, for ``"speaker"``. Default: 0.8, 0.1, 0.1.
-        num_folds: For ``"folds"``. Default: 5.
+        num_folds: How many, for ``"folds"``.
         test_fold: For ``"session"`` and ``"folds"``: the fold that becomes ``test``; the next is ``validation``.
         seed: Of splits and of `limit`. Default: 0; 42 for ``"paper_random"``.
         limit: Read so many utterances at most; which ones depends on the seed and their ids.
         num_proc: Threads that read audio files. Default: one a core, at most 8.
         cache_dir: Where rows are kept while the data set is used (memory mapped). Default: a folder of the
             ``datasets`` cache that belongs to this corpus and these options, and is rewritten each time.
-        progress: Whether to show progress. Default: true.
+        progress: Whether to show progress.
     """
 
     emotions: Sequence[str] | None
@@ -57,10 +61,28 @@ class ReadOptions(TypedDict, total=False):
     progress: bool
 
 
+#: The default of every option. `split` is the exception: each corpus has its own, ``CorpusInfo.split``.
+DEFAULTS: ReadOptions = {
+    "emotions": None,
+    "outside": "drop_vote",
+    "merge": None,
+    "split": None,
+    "fractions": None,
+    "num_folds": 5,
+    "test_fold": None,
+    "seed": None,
+    "limit": None,
+    "num_proc": None,
+    "cache_dir": None,
+    "progress": True,
+}
+
+
 @dataclass(frozen=True)
 class Settings:
-    """:class:`ReadOptions`, checked, with every default in its place."""
+    """What is to be read, and how: :class:`ReadOptions`, checked, with every default in its place."""
 
+    info: CorpusInfo
     emotions: tuple[str, ...]
     outside: Outside
     merge: Mapping[str, str]
@@ -75,72 +97,120 @@ class Settings:
     progress: bool
 
 
-def _label_set(info: CorpusInfo, options: ReadOptions, merge: Mapping[str, str], outside: str) -> tuple[str, ...]:
-    given = options.get("emotions")
-    if given is None:
-        names = tuple(dict.fromkeys(merge.get(name, name) for name in info.emotions))
-    else:
-        names = validate_emotions(given)
-        possible = {merge.get(name, name) for name in info.emotions}
-        never = [name for name in names if name not in possible and name != "other"]
-        if never:
-            raise ValueError(
-                f"{info.title} has no label for {', '.join(never)}: it has {', '.join(info.emotions)}. "
-                "Mend: choose among them, or merge labels into the one you want."
-            )
-    if outside == "other" and info.has_votes and "other" not in names:
-        names = (*names, "other")
-    return names
+class CorpusReader(Protocol[P]):
+    """A function that reads a corpus, with what is known of the corpus beside it."""
+
+    info: CorpusInfo
+    __signature__: inspect.Signature
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> DatasetDict:
+        """Read the corpus."""
 
 
-def corpus_settings(info: CorpusInfo, source: str | Path, options: ReadOptions) -> Settings:
+def corpus_reader(info: CorpusInfo) -> Callable[[Callable[P, DatasetDict]], CorpusReader[P]]:
+    """Make a function the reader of a corpus.
+
+    Type checkers see its ``**options: Unpack[ReadOptions]``; ``inspect``, ``help`` and the command line, which is made
+    from the signature, see each of them with its type, its default and its description.
+
+    Args:
+        info: The corpus; it becomes the attribute ``info`` of the function.
+
+    Returns:
+        A decorator for ``read_<corpus>(source, *, <own options>, report=None, **options: Unpack[ReadOptions])``.
+
+    Example:
+        >>> from hf_emo_dist.corpora import read_iemocap
+        >>> read_iemocap.info.title, inspect.signature(read_iemocap).parameters["split"].default
+        ('IEMOCAP', 'session')
+    """
+
+    def decorate(function: Callable[P, DatasetDict]) -> CorpusReader[P]:
+        # Readers import `datasets` for type checkers only, so that one name cannot be looked up.
+        written = inspect.signature(function, locals={"DatasetDict": "DatasetDict"}, eval_str=True)
+        own = [one for one in written.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        defaults = {**DEFAULTS, "split": info.split}
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
+            for name, hint in get_type_hints(ReadOptions).items()
+        ]
+        reader = cast("CorpusReader[P]", function)
+        reader.info = info
+        reader.__signature__ = written.replace(parameters=[*own, *shared])
+        text, _, arguments = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
+        described, blank, rest = arguments.partition("\n\n")
+        options = inspect.cleandoc(ReadOptions.__doc__ or "").partition("Attributes:\n")[2]
+        reader.__doc__ = f"{text.rstrip()}\n\nArgs:\n{described}\n{options}{blank}{rest}"
+        return reader
+
+    return decorate
+
+
+def cache_folder(name: str, key: str) -> Path:
+    """The folder of the ``datasets`` cache for the rows of one source, read in one way."""
+    from datasets import config
+
+    return Path(config.HF_DATASETS_CACHE) / "hf_emo_dist" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def check_options(info: CorpusInfo, source: str | Path, options: ReadOptions) -> Settings:
     """Check the options of a reader, before any file is read.
 
     Raises:
         TypeError: An option does not exist.
         ValueError: An option is out of range, or names a label that the corpus does not have.
     """
-    from datasets import config
-
-    unknown = sorted(set(options) - set(ReadOptions.__annotations__))
+    unknown = sorted(set(options) - set(DEFAULTS))
     if unknown:
-        raise TypeError(f"Unknown option {', '.join(unknown)}: there are {', '.join(ReadOptions.__annotations__)}.")
-    outside = options.get("outside", "drop_vote")
-    split = options.get("split") or info.split
+        raise TypeError(f"Unknown option {', '.join(unknown)}. Mend: choose among {', '.join(DEFAULTS)}.")
+    given: ReadOptions = {**DEFAULTS, **options}
+    outside, split = given["outside"], given["split"] or info.split
     for name, value, choices in (("outside", outside, get_args(Outside)), ("split", split, get_args(SplitBy))):
         if value not in choices:
             raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
     merge = {}
-    for old, new in (options.get("merge") or {}).items():
+    for old, new in (given["merge"] or {}).items():
         try:
             merge[canonical_emotion(old, info.emotions)] = canonical_emotion(new)
         except UnknownEmotionError as error:
             raise ValueError(f"`merge`: {error} Mend: name labels of {info.title}.") from error
-    limit, folds = options.get("limit"), options.get("num_folds", 5)
-    test_fold = options.get("test_fold")
+    limit, num_folds, test_fold, seed = given["limit"], given["num_folds"], given["test_fold"], given["seed"]
     if limit is not None and limit < 1:
         raise ValueError(f"`limit` must be at least 1, got {limit}.")
-    if folds < 2:
-        raise ValueError(f"`num_folds` must be at least 2, got {folds}.")
+    if num_folds < 2:
+        raise ValueError(f"`num_folds` must be at least 2, got {num_folds}.")
     if test_fold is not None and split not in ("session", "folds"):
         raise ValueError(f"`test_fold` is for split='session' and split='folds', not for {split!r}.")
-    seed = options.get("seed")
-    cache_dir = options.get("cache_dir")
+    cache_dir = given["cache_dir"]
     if cache_dir is None:
-        plain = {key: value for key, value in options.items() if key not in ("progress", "num_proc")}
-        key = hashlib.sha256(f"{Path(source).resolve()}\n{sorted(plain.items())}".encode()).hexdigest()[:16]
-        cache_dir = Path(config.HF_DATASETS_CACHE) / "hf_emo_dist" / f"{info.name}-{key}"
+        told = sorted((name, value) for name, value in options.items() if name not in ("progress", "num_proc"))
+        cache_dir = cache_folder(info.name, f"{Path(source).resolve()}\n{told}")
     return Settings(
-        emotions=_label_set(info, options, merge, outside),
+        info=info,
+        emotions=_label_set(info, given["emotions"], merge, outside),
         outside=outside,
         merge=merge,
-        split=cast(SplitBy, split),
-        fractions=options.get("fractions"),
-        num_folds=folds,
+        split=split,
+        fractions=given["fractions"],
+        num_folds=num_folds,
         test_fold=test_fold,
         seed=(42 if split == "paper_random" else 0) if seed is None else seed,
         limit=limit,
-        num_proc=options.get("num_proc") or min(8, os.cpu_count() or 1),
+        num_proc=given["num_proc"] or min(8, os.cpu_count() or 1),
         cache_dir=Path(cache_dir).expanduser(),
-        progress=options.get("progress", True),
+        progress=given["progress"],
     )
+
+
+def _label_set(
+    info: CorpusInfo, given: Sequence[str] | None, merge: Mapping[str, str], outside: Outside
+) -> tuple[str, ...]:
+    possible = tuple(dict.fromkeys(merge.get(name, name) for name in info.emotions))
+    names = possible if given is None else validate_emotions(given)
+    never = [name for name in names if name not in possible and name != "other"]
+    if never:
+        raise ValueError(
+            f"{info.title} has no label for {', '.join(never)}: it has {', '.join(info.emotions)}. "
+            "Mend: choose among them, or merge labels into the one you want."
+        )
+    return (*names, "other") if outside == "other" and info.has_votes and "other" not in names else names

@@ -1,6 +1,6 @@
 """The simulated corpus: synthetic utterances whose emotion distribution is known, with votes drawn from it.
 
-It needs no download and no licence, and because the truth behind the votes is known, it can answer whether a pipeline
+It needs no download and no license, and because the truth behind the votes is known, it can answer whether a pipeline
 recovers it. It says nothing about how well a method does on people's speech.
 """
 
@@ -14,11 +14,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..audio.clips import encode_flac
 from ..data.splits import speaker_disjoint_split
 from ..data.writing import build_dataset, row_features
+from ..distributions import FloatArray
 from ..emotions import PAPER_EMOTIONS, validate_emotions
 from ..votes import matrix_to_distributions
 from .synthesis import Prosody, Voice, synthesize
@@ -36,8 +36,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-FloatArray = NDArray[np.float64]
 
 SIMULATED_VOTE_SOURCE = (
     "SIMULATED. Speech and votes are made by a program; no person spoke, listened or voted. "
@@ -176,12 +174,7 @@ def _rng(seed: int, name: str) -> np.random.Generator:
 
 
 def simulated_voice(index: int, seed: int = 0) -> Voice:
-    """Return speaker number `index`: even ones are low voices, odd ones high.
-
-    Example:
-        >>> simulated_voice(1).f0_hz > simulated_voice(0).f0_hz
-        True
-    """
+    """Return speaker number `index`: even ones are low voices, odd ones high."""
     rng = _rng(seed, f"speaker-{index}")
     high = index % 2 == 1
     middle, scale = (195.0, 1.15) if high else (112.0, 1.0)
@@ -198,16 +191,10 @@ def simulated_voice(index: int, seed: int = 0) -> Voice:
 def emotion_prosody(distribution: Mapping[str, float], rng: np.random.Generator | None = None) -> Prosody:
     """Return the prosody of an emotion distribution: each setting moves with the share of each emotion.
 
-    Args:
-        distribution: Emotion to its share; keys are among :data:`SIMULATED_EMOTIONS`.
-        rng: Draws how this utterance differs from others with the same emotions. Without it there is no difference.
+    `rng` draws how this utterance differs from others with the same emotions.
 
-    Returns:
-        The prosody.
-
-    Example:
-        >>> emotion_prosody({"angry": 1.0}).level_db, emotion_prosody({"angry": 0.5, "neutral": 0.5}).level_db
-        (8.0, 4.0)
+    >>> emotion_prosody({"angry": 1.0}).level_db, emotion_prosody({"angry": 0.5, "neutral": 0.5}).level_db
+    (8.0, 4.0)
     """
     settings = {}
     for field in fields(Prosody):
@@ -231,15 +218,6 @@ def _draw_distribution(rng: np.random.Generator, size: int) -> FloatArray:
     else:
         concentration[:] = 2.0
     return np.asarray(rng.dirichlet(concentration))
-
-
-def _votes_range(votes_per_utterance: int | tuple[int, int]) -> tuple[int, int]:
-    low, high = (
-        (votes_per_utterance, votes_per_utterance) if isinstance(votes_per_utterance, int) else votes_per_utterance
-    )
-    if not 1 <= low <= high:
-        raise ValueError(f"`votes_per_utterance` must be at least 1, or (least, most), got {votes_per_utterance!r}.")
-    return low, high
 
 
 def simulate_corpus(
@@ -289,7 +267,10 @@ def simulate_corpus(
             f"The simulation cannot voice {', '.join(unknown)}: it knows {', '.join(SIMULATED_EMOTIONS)}. "
             "Mend: choose among them."
         )
-    low, high = _votes_range(votes_per_utterance)
+    several = votes_per_utterance
+    low, high = (several, several) if isinstance(several, int) else several
+    if not 1 <= low <= high:
+        raise ValueError(f"`votes_per_utterance` must be at least 1, or (least, most), got {votes_per_utterance!r}.")
     shares = dict(splits) if splits is not None else {"train": 0.7, "validation": 0.1, "test": 0.2}
     if not len(shares) <= num_speakers <= num_utterances:
         raise ValueError(

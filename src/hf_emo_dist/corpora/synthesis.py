@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Prosody", "Voice", "synthesize"]
+from ..distributions import FloatArray
 
-FloatArray = NDArray[np.float64]
+__all__ = ["Prosody", "Voice", "synthesize"]
 
 # First three formants in Hz of adult male speakers, rounded from Peterson & Barney (1952), Table II.
 _VOWELS: dict[str, tuple[float, float, float]] = {
@@ -63,56 +63,32 @@ _EDGE_SECONDS = 0.05  # near silence before and after
 
 @dataclass(frozen=True)
 class Voice:
-    """What belongs to a speaker.
+    """What belongs to a speaker, relative to others."""
 
-    Attributes:
-        f0_hz: Middle of the speaker's pitch.
-        formant_scale: Formants relative to an adult male's; a shorter vocal tract has a larger one.
-        rate: Tempo relative to others.
-        level_db: Loudness relative to others.
-        tilt_db: Slope of the voice's spectrum relative to others, in dB an octave; more is brighter.
-        breath_db: Breathiness relative to others.
-    """
-
-    f0_hz: float = 120.0
-    formant_scale: float = 1.0
-    rate: float = 1.0
-    level_db: float = 0.0
-    tilt_db: float = 0.0
+    f0_hz: float = 120.0  # middle of the pitch
+    formant_scale: float = 1.0  # relative to an adult male's; a shorter vocal tract has a larger one
+    rate: float = 1.0  # tempo
+    level_db: float = 0.0  # loudness
+    tilt_db: float = 0.0  # slope of the spectrum, dB an octave; more is brighter
     breath_db: float = 0.0
 
 
 @dataclass(frozen=True)
 class Prosody:
-    """How one utterance is said.
+    """How one utterance is said."""
 
-    Attributes:
-        f0_semitones: Mean pitch, relative to the voice's.
-        f0_range: Width of the pitch movements, in semitones.
-        f0_end: Pitch movement over the last syllable, in semitones; negative falls.
-        rate: Tempo in syllables a second.
-        level_db: Loudness relative to neutral.
-        tilt_db: Slope of the source's spectrum, in dB an octave beyond that of the pulses; negative is dull.
-        breath_db: Noise of breath relative to the voice.
-        jitter: Standard deviation of a period's length, as a share of it.
-        shimmer: Standard deviation of a period's amplitude, as a share of it.
-        tremor: Depth of a trembling of pitch, in semitones.
-        attack: Time in which a syllable rises, in seconds.
-        formant_shift: Formants relative to the voice's; spread lips raise them.
-    """
-
-    f0_semitones: float = 0.0
-    f0_range: float = 3.0
-    f0_end: float = -1.5
-    rate: float = 5.2
-    level_db: float = 0.0
-    tilt_db: float = -1.5
-    breath_db: float = -24.0
-    jitter: float = 0.008
-    shimmer: float = 0.04
-    tremor: float = 0.0
-    attack: float = 0.04
-    formant_shift: float = 1.0
+    f0_semitones: float = 0.0  # mean pitch, relative to the voice's
+    f0_range: float = 3.0  # width of the pitch movements, semitones
+    f0_end: float = -1.5  # pitch movement over the last syllable, semitones; negative falls
+    rate: float = 5.2  # syllables a second
+    level_db: float = 0.0  # loudness, relative to neutral
+    tilt_db: float = -1.5  # slope of the source's spectrum beyond that of the pulses, dB an octave; negative is dull
+    breath_db: float = -24.0  # noise of breath, relative to the voice
+    jitter: float = 0.008  # standard deviation of a period's length, as a share of it
+    shimmer: float = 0.04  # standard deviation of a period's amplitude, as a share of it
+    tremor: float = 0.0  # depth of a trembling of pitch, semitones
+    attack: float = 0.04  # in which a syllable rises, seconds
+    formant_shift: float = 1.0  # formants relative to the voice's; spread lips raise them
 
 
 @dataclass(frozen=True)
@@ -264,25 +240,11 @@ def _vocal_tract(formants: FloatArray, bandwidths: FloatArray, rate: int, size: 
 def synthesize(
     text: str, prosody: Prosody, voice: Voice, rng: np.random.Generator, sampling_rate: int = 16000
 ) -> NDArray[np.float32]:
-    """Speak a text of simple syllables.
+    """Speak syllables of a consonant of ``bdfgklmnpstvz`` and a vowel of ``aeiou``: float32 (T,) in [-1, 1], mono.
 
-    Args:
-        text: Syllables of one of the consonants ``b d f g k l m n p s t v z`` and one of the vowels ``a e i o u``.
-        prosody: How it is said.
-        voice: Who says it.
-        rng: Source of the small irregularities; the same state gives the same signal.
-        sampling_rate: In Hz, at least 16000.
-
-    Returns:
-        float32 array (T,) in [-1, 1], mono. Its RMS level is about -26 dBFS for a neutral prosody.
-
-    Raises:
-        ValueError: The text has no vowel, or the rate is too low.
-
-    Example:
-        >>> wave = synthesize("bani sodu", Prosody(rate=4.0), Voice(), np.random.default_rng(0))
-        >>> round(len(wave) / 16000, 1)
-        1.1
+    >>> wave = synthesize("bani sodu", Prosody(rate=4.0), Voice(), np.random.default_rng(0))
+    >>> round(len(wave) / 16000, 1)
+    1.1
     """
     if sampling_rate < 16000:
         raise ValueError(f"`sampling_rate` must be at least 16000 Hz, got {sampling_rate}.")
@@ -315,9 +277,8 @@ def synthesize(
     spectrum *= (tracks.voicing / np.std(slope))[:, None].astype(np.float32)
     noisy = np.flatnonzero(tracks.noise > 0)
     if len(noisy):
-        distance = (frequency[None, :] - tracks.noise_hz[noisy, None] * np.sqrt(scale)) / tracks.noise_width[
-            noisy, None
-        ]
+        centre, width = tracks.noise_hz[noisy, None] * np.sqrt(scale), tracks.noise_width[noisy, None]
+        distance = (frequency[None, :] - centre) / width
         # Friction grows with effort too, so half of the tilt is in it.
         shape = (np.exp(-0.5 * distance**2) * tracks.noise[noisy, None] * np.sqrt(tilt) * 2.0).astype(np.float32)
         spectrum[noisy] += np.fft.rfft(_frames(rng.standard_normal(length), count, hop, window)[noisy], size) * shape

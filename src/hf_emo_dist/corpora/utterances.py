@@ -8,9 +8,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["REASONS", "CorpusError", "CorpusInfo", "CorpusReport", "Problem", "Utterance", "Vote"]
+__all__ = [
+    "NOBODY_VOTED",
+    "REASONS",
+    "CorpusError",
+    "CorpusInfo",
+    "CorpusReport",
+    "Problem",
+    "SplitBy",
+    "Utterance",
+    "Vote",
+    "report_on",
+]
+
+#: How rows are split, see :class:`hf_emo_dist.corpora.options.ReadOptions`.
+SplitBy = Literal["own", "speaker", "session", "folds", "paper_random"]
+
+#: What `vote_source` says of a corpus without votes.
+NOBODY_VOTED = (
+    "Nobody's: the corpus publishes no listener votes. "
+    "`intended` is what the actors were asked for, not what anybody heard."
+)
 
 #: One vote: label (canonical), weight (1/m for one of a rater's m tags), rater (None where the corpus does not say).
 Vote = tuple[str, float, str | None]
@@ -55,40 +75,25 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """What is known of a corpus before its files are read.
+    """What is known of a corpus before its files are read."""
 
-    Attributes:
-        name: Value of the column ``corpus``.
-        title: Full name.
-        language: BCP 47 code, value of the column ``language``.
-        emotions: The corpus's labels as canonical names, in the order in which they are written by default.
-        license: Identifier for the card (``"other"`` for terms of the corpus's own).
-        terms: The licence in a sentence.
-        citation: What to cite.
-        vote_source: Who voted on what; or that nobody did.
-        restricted: Whether the terms forbid handing the recordings on. Sending them to a remote model then needs
-            ``allow_upload=True``, and they are never pushed publicly.
-        has_votes: Whether listeners' votes are published; else there are intended labels only.
-        columns: Further columns and their types: ``string``, ``float32``, ``int64`` or ``strings`` (a list).
-        weighted: Whether votes have weights.
-        raters: Whether votes name their rater.
-        split: What becomes of the rows by default, see :class:`hf_emo_dist.corpora.options.ReadOptions`.
-    """
-
-    name: str
+    name: str  # value of the column `corpus`, and what speakers' names begin with
     title: str
-    language: str
-    emotions: tuple[str, ...]
-    license: str
-    terms: str
+    language: str  # BCP 47 code, value of the column `language`
+    emotions: tuple[str, ...]  # canonical names, in the order in which they are written by default
+    license: str  # identifier for the card; "other" for terms of the corpus's own
+    terms: str  # the license in a sentence
     citation: str
-    vote_source: str
+    vote_source: str  # who voted on what; or NOBODY_VOTED
+    # Whether the terms forbid handing the recordings on. Sending them to a remote model then needs allow_upload=True,
+    # and they are never pushed publicly.
     restricted: bool = False
-    has_votes: bool = True
+    has_votes: bool = True  # else there are intended labels only
+    # Further columns and their types: string, float32, int64 or strings (a list).
     columns: Mapping[str, str] = field(default_factory=dict)
-    weighted: bool = False
-    raters: bool = True
-    split: str = "own"
+    weighted: bool = False  # whether votes have weights
+    raters: bool = True  # whether votes name their rater
+    split: SplitBy = "own"  # what becomes of the rows by default
 
 
 @dataclass(slots=True)
@@ -100,7 +105,7 @@ class Utterance:
 
     id: str
     audio: str
-    where: str
+    where: str = ""
     speaker: str | None = None
     votes: Sequence[Vote] = ()
     transcript: str | Callable[[], str | None] | None = None
@@ -113,20 +118,12 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that was left out, or kept in spite of something.
+    """Something that was left out (`skipped`), or kept in spite of something."""
 
-    Attributes:
-        reason: A key of :data:`REASONS`.
-        item: The utterance or the file.
-        where: File, relative to the corpus, and line, such as ``labels.txt:12``.
-        detail: What was found.
-        skipped: Whether the item was left out.
-    """
-
-    reason: str
-    item: str
-    where: str
-    detail: str
+    reason: str  # a key of REASONS
+    item: str  # the utterance or the file
+    where: str  # file, relative to the corpus, and line, such as labels.txt:12
+    detail: str  # what was found
     skipped: bool
 
 
@@ -214,3 +211,10 @@ class CorpusReport:
         text = f"{self.kept} utterances kept\n{self.summary(max_items=len(self.problems))}\n"
         as_text.write_text(text, encoding="utf-8")
         return as_json, as_text
+
+
+def report_on(root: Path, report: CorpusReport | None) -> CorpusReport:
+    """The report that a reader was given, or a new one, which names files relative to `root`."""
+    report = CorpusReport() if report is None else report
+    report.root = root
+    return report

@@ -5,11 +5,10 @@ from .._lazy import lazy_attributes
 _NAMES = {
     "DatasetLoadError": "loading",
     "NoVotesError": "label_map",
-    "SplitError": "folds",
+    "SplitError": "split_check",
     "add_fold_column": "folds",
     "build_dataset": "writing",
-    "check_speaker_disjoint": "splits",
-    "check_splits": "folds",
+    "check_splits": "split_check",
     "describe_dataset": "summary",
     "dominant_classes": "label_map",
     "emotions_of": "loading",

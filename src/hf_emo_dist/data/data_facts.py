@@ -19,12 +19,13 @@ def data_facts(splits: Mapping[str, Any]) -> dict[str, Any]:
         splits: name → `Dataset`; what has no length, such as a stream, is left out.
 
     Returns:
-        `splits` (name → `rows`, `speakers` or None, `human_votes`, `synthetic_votes`, `stated_distributions`, `mixed_rows`), the
-        `emotions` of the distributions, `languages`, `corpora` and the `description` of the data; all but `splits` where known.
+        `splits` (name → `rows`, `speakers` or None, `human_votes`, `synthetic_votes`, `stated_distributions`,
+        `mixed_rows`), the `emotions` of the distributions, `languages`, `corpora` and the `description` of the data;
+        all but `splits` where known.
 
     Example:
         >>> from datasets import Dataset
-        >>> rows = Dataset.from_list([{"id": "a", "speaker": "s", "human_votes": ["sad", "sad"], "synthetic_votes": ["angry"]}])
+        >>> rows = Dataset.from_list([{"id": "a", "speaker": "s", "human_votes": ["sad", "sad"]}])
         >>> data_facts({"train": rows})["splits"]["train"]["human_votes"]
         2
     """
@@ -69,6 +70,8 @@ def _counts(rows: Any) -> dict[str, Any]:
 
 
 def about_folder(folder: str | Path) -> dict[str, Any]:
-    """What cards take over from a data set's folder: `license`, `vote_source`, `pretty_name` and `restricted` of its README."""
+    """What cards take over from a data set's folder: `license`, `vote_source`, `pretty_name` and `restricted` of its
+    README.
+    """
     card = folder_card(folder)
     return {key: card[key] for key in ("license", "vote_source", "pretty_name", "restricted") if key in card}

@@ -1,4 +1,4 @@
-"""Scoring across corpora: another corpus's labels and distributions in the classes of a model."""
+"""Scoring across corpora: labels that are merged or left out, one corpus's in the classes of another or of a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from ..columns import distributions_to_matrix
 from ..distributions import FloatArray, dominant
 from ..emotions import canonical_emotion, validate_emotions
 
-__all__ = ["NoVotesError", "dominant_classes", "map_distributions", "refuse_without_votes"]
+__all__ = [
+    "NoVotesError",
+    "common_emotions",
+    "dominant_classes",
+    "label_matrix",
+    "map_distributions",
+    "refuse_without_votes",
+]
 
 
 class NoVotesError(ValueError):
@@ -33,7 +40,7 @@ def refuse_without_votes(columns: Sequence[str], column: str) -> None:
         >>> refuse_without_votes(["id", "intended"], "human_distribution")
         Traceback (most recent call last):
         ...
-        hf_emo_dist.data.label_map.NoVotesError: There is no column 'human_distribution': this corpus has intended labels only (column 'intended'). Nobody voted on it, so it has no distribution to train on or to score against. Mend: use a corpus with votes, add votes with annotation, or score the dominant class alone with dominant_classes.
+        hf_emo_dist.data.label_map.NoVotesError: There is no column 'human_distribution': this corpus has intended ...
     """
     if column not in columns and "intended" in columns and "human_votes" not in columns:
         raise NoVotesError(
@@ -139,3 +146,40 @@ def dominant_classes(
     found = [label for label in dict.fromkeys(labels) if label]
     target = dict(zip(found, _targets(found, names, label_map), strict=True))
     return np.array([target.get(label, -1) for label in labels], dtype=np.int64)
+
+
+def common_emotions(label_sets: Sequence[Sequence[str]], mapping: Mapping[str, str | None]) -> tuple[str, ...]:
+    """The emotions that all label sets have after the map, in the order of the first.
+
+    Raises:
+        ValueError: Fewer than two are left.
+
+    Example:
+        >>> common_emotions([["angry", "happy", "sad"], ["angry", "excited", "sad", "other"]], {"excited": "happy"})
+        ('angry', 'happy', 'sad')
+    """
+    mapped = [[mapping.get(name, name) for name in names] for names in label_sets]
+    kept = tuple(
+        dict.fromkeys(name for name in mapped[0] if name is not None and all(name in names for names in mapped))
+    )
+    if len(kept) < 2:
+        told = "; ".join(", ".join(names) for names in label_sets)
+        raise ValueError(f"Fewer than two emotions are common to {told}. Mend: give a label map such as excited=happy.")
+    return kept
+
+
+def label_matrix(emotions: Sequence[str], common: Sequence[str], mapping: Mapping[str, str | None]) -> FloatArray:
+    """Zeros and ones (K, C): which of the common emotions each emotion counts as, none where it is left out.
+
+    Example:
+        >>> label_matrix(["excited", "happy", "other"], ["happy", "sad"], {"excited": "happy"})
+        array([[1., 0.],
+               [1., 0.],
+               [0., 0.]])
+    """
+    matrix = np.zeros((len(emotions), len(common)))
+    for place, name in enumerate(emotions):
+        target = mapping.get(name, name)
+        if target is not None and target in common:
+            matrix[place, list(common).index(target)] = 1.0
+    return matrix

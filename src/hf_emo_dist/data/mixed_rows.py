@@ -1,7 +1,7 @@
 """The one rule for rows that DiME-Aug mixed from two others.
 
-They are trained on where all of their sources are training rows, and else dropped. They are never scored and never a fold's test row, since nobody
-has listened to them; only where somebody asks to score them are they refused.
+They are trained on where all of their sources are training rows, and else dropped. They are never scored and never a
+fold's test row, since nobody has listened to them; only where somebody asks to score them are they refused.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def refuse_mixed(rows: Any) -> None:
         ids = row_ids(rows)
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise ValueError(
-            f"{len(found)} rows were made by mixing two others (column 'mixed_from'): {', '.join(ids[i] for i in found[:5])}{more}. "
-            "No human has heard them, so they cannot be scored. Mend: score another split, or leave them out: "
-            "dataset.filter(lambda row: not row['mixed_from'])."
+            f"{len(found)} rows were made by mixing two others (column 'mixed_from'): "
+            f"{', '.join(ids[i] for i in found[:5])}{more}. No human has heard them, so they cannot be scored. Mend: "
+            "score another split, or leave them out: dataset.filter(lambda row: not row['mixed_from'])."
         )
 
 
@@ -77,7 +77,9 @@ class MixedRows:
     ids: list[str]
 
     def train(self, train: IndexArray) -> IndexArray:
-        """Give the rows to train on, sorted: the originals given, and the mixed rows all of whose sources are among them."""
+        """Give the rows to train on, sorted: the originals given, and the mixed rows all of whose sources are among
+        them.
+        """
         inside = set(train.tolist())
         kept = [
             row for row, sources in zip(self.mixed.tolist(), self.sources, strict=True) if inside.issuperset(sources)
@@ -107,8 +109,8 @@ def find_mixed_rows(dataset: Dataset) -> MixedRows:
         for source in mixed_from[row]:
             if source not in place:
                 raise ValueError(
-                    f"Row {ids[row]!r} was mixed from {source!r}, which is not in the data set. Mend: split the original rows, "
-                    "then mix."
+                    f"Row {ids[row]!r} was mixed from {source!r}, which is not in the data set. Mend: split the "
+                    "original rows, then mix."
                 )
         sources.append([place[source] for source in mixed_from[row]])
     return MixedRows(
@@ -128,7 +130,8 @@ def select_splits(
         training: The split that is trained on; the first where there is none of this name.
 
     Returns:
-        Rows in their order. Mixed rows are in the training split if all of their sources are, and else in none, which the log says.
+        Rows in their order. Mixed rows are in the training split if all of their sources are, and else in none, which
+        the log says.
     """
     from datasets import DatasetDict
 
@@ -139,7 +142,8 @@ def select_splits(
     if lost:
         names = dict(zip(mixed.mixed.tolist(), mixed.ids, strict=True))
         logger.warning(
-            "%d mixed rows are dropped, since not all of their sources are in %r (%s). Split first and mix then to keep all.",
+            "%d mixed rows are dropped, since not all of their sources are in %r (%s). Split first and mix then "
+            "to keep all.",
             len(lost),
             home,
             ", ".join(names[row] for row in lost[:5]),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RESTRICTED_CORPORA", "OpenedDataset", "open_dataset"]
 
-#: Corpora whose licences do not let their audio be passed on; a column or a card that says `restricted` says it of any other.
+#: Corpora whose licences do not let their audio be passed on; a column or a card that says `restricted` says it of any
+#: other.
 RESTRICTED_CORPORA = frozenset({"iemocap", "msp_podcast", "msp-podcast"})
 #: What a card says where nobody said who voted.
 NOT_STATED = "not stated by whoever made this data set."
@@ -134,7 +135,8 @@ def open_dataset(
     """Open a data set once, with all that is known of it.
 
     Args:
-        source: A Parquet folder, one Parquet file, a ``save_to_disk`` folder, a Hub id such as ``"owner/name"``, or rows in memory.
+        source: A Parquet folder, one Parquet file, a ``save_to_disk`` folder, a Hub id such as ``"owner/name"``, or
+            rows in memory.
         revision: Branch, tag or commit, for a Hub id.
         emotions: The label set. Default: the fields of its distributions.
         vote_source: Where the votes come from. Default: what its card says.

@@ -1,7 +1,8 @@
 """The one way in which files and folders are written: whole or not at all, and by one run at a time.
 
-A reader, a second run or a crash never meets half of a file: everything is written under a temporary name beside its place, flushed to the disk
-(fsync) and renamed. What describes data is written into the same temporary folder as the data, so that the two cannot come from different runs.
+A reader, a second run or a crash never meets half of a file: everything is written under a temporary name beside its
+place, flushed to the disk (fsync) and renamed. What describes data is written into the same temporary folder as the
+data, so that the two cannot come from different runs.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 def output_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write; at the end of the block it becomes `path`, after an error it is removed.
 
-    The folder is made where it does not exist. The temporary name keeps the suffix, by which plotting libraries know the format.
+    The folder is made where it does not exist. The temporary name keeps the suffix, by which plotting libraries know
+    the format.
 
     Args:
         path: The file to write, or to replace.
@@ -148,7 +150,8 @@ def _take_place(part: Path, target: Path) -> None:
     if not target.exists():
         part.rename(target)
         return
-    # Two renames, since no portable call swaps two folders: in the worst moment the old data set lies whole beside its place.
+    # Two renames, since no portable call swaps two folders: in the worst moment the old data set lies whole beside its
+    # place.
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}-replaced-", dir=target.parent))
     target.rename(old / target.name)
     try:

@@ -3,9 +3,9 @@
 Every part and every key may be missing; unknown keys are kept and not shown::
 
     {
-      "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1", "preset": "default",
-                     "panel": [{"focus": "…", "temperature": 1.0, "mode": "label"}, …], "num_requests": 0, "num_votes": 0,
-                     "failures": {"blocked": 0}, "cost_usd": 0.0},
+      "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1",
+                     "preset": "default", "panel": [{"focus": "…", "temperature": 1.0, "mode": "label"}, …],
+                     "num_requests": 0, "num_votes": 0, "failures": {"blocked": 0}, "cost_usd": 0.0},
       "combine": {"distribution_weight": 1.0, "outside": "error", …},
       "dime_aug": {"preset": "default", "num_mixed": 0, …},
       "source": {"dataset": "owner/name", "revision": "…", "license": "…", "vote_source": "…", "restricted": false}

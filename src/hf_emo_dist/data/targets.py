@@ -19,7 +19,8 @@ def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distr
     """What the rows are scored against, (N, K) float64.
 
     Raises:
-        ValueError: there are no rows, a row is mixed, the column is missing, or it holds other labels or no distributions.
+        ValueError: there are no rows, a row is mixed, the column is missing, or it holds other labels or no
+            distributions.
     """
     if len(rows) == 0:
         raise ValueError("There are no rows to score. Mend: choose another split, or drop the limit.")
@@ -28,8 +29,8 @@ def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distr
     if values is None:
         refuse_without_votes(_columns(rows), column)
         raise ValueError(
-            f"There is no column {column!r} to score against (there are {', '.join(_columns(rows))}). Mend: write it from the "
-            "human votes with combine_votes, or name another column with score_column."
+            f"There is no column {column!r} to score against (there are {', '.join(_columns(rows))}). Mend: write it "
+            "from the human votes with combine_votes, or name another column with score_column."
         )
     return distributions_to_matrix(values, emotions, ids=row_ids(rows), column_name=column)
 

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 SAMPLING_RATE = 16000
 SPLIT_ORDER = ("train", "validation", "test")
-# A record batch is held in memory while it is built, and Arrow's builder copies what it holds whenever it grows: at 64 MB a row of
-# 100 kB takes some fifteen times as long as at this size.
+# A record batch is held in memory while it is built, and Arrow's builder copies what it holds whenever it grows: at 64
+# MB a row of 100 kB takes some fifteen times as long as at this size.
 _BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 1000
 
@@ -322,8 +322,8 @@ def write_dataset(
         max_shard_bytes: Size of one Parquet file, in bytes before compression, above which the next one is begun.
         overwrite: Replace the data set in a folder that is not empty. A folder with other files is always refused.
         progress: Whether to show a progress bar.
-        describe: Called with the folder when data and card are in it and before it takes its place, to write what describes the
-            data beside them, such as ``preparation.json``: then the two cannot come from different runs.
+        describe: Called with the folder when data and card are in it and before it takes its place, to write what
+            describes the data beside them, such as ``preparation.json``: then the two cannot come from different runs.
 
     Returns:
         The folder.

@@ -27,22 +27,19 @@ def tower_features(
     """Mean over the valid frames of each clip of the audio tower's hidden states, layer by layer.
 
     Args:
-        model: a `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one; its training mode is restored.
-        processor: its `EmotionDistributionProcessor`.
-        rows: a `Dataset` or a sequence of mappings with `audio`.
+        model: A `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one; its training mode is restored.
+        processor: Its `EmotionDistributionProcessor`.
+        rows: A `Dataset` or a sequence of mappings with `audio`.
         layers: `"all"`, or indices of the tower's layers; -1 is the last.
-        batch_size: clips a forward pass.
-        progress: show a progress bar.
+        batch_size: Clips a forward pass.
+        progress: Show a progress bar.
 
     Returns:
         (N, layers, d) float64. With `long_audio="window"` a row is the mean of its windows, weighted by duration.
 
     Raises:
-        AudioError: for a clip that cannot be used, naming it.
-        IndexError: for a layer that the tower does not have.
-
-    Example:
-        >>> tower_features(model, processor, dataset, layers=[-1])[:, 0]  # doctest: +SKIP
+        AudioError: For a clip that cannot be used, naming it.
+        IndexError: For a layer that the tower does not have.
     """
     import torch
     from tqdm.auto import tqdm
@@ -97,14 +94,7 @@ def _join_windows(means: np.ndarray, inputs: Any) -> np.ndarray:
 
 
 def group_folds(groups: ArrayLike, k: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices of rows to fit on and to check on, k times; whole groups (speakers) are held out, drawn by the seed.
-
-    Fewer groups than `k` give as many folds as there are groups.
-
-    Example:
-        >>> sorted(test.tolist() for _, test in group_folds(["a", "a", "b"], 2))
-        [[0, 1], [2]]
-    """
+    """Indices of rows to fit on and to check on, at most k times; whole groups are held out, drawn by the seed."""
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
     for held_out in np.array_split(order, min(k, len(names))):
@@ -113,18 +103,18 @@ def group_folds(groups: ArrayLike, k: int, seed: int = 0) -> Iterator[tuple[np.n
 
 
 class SoftLogisticRegression:
-    """Multinomial logistic regression on distributions: cross-entropy with soft targets and an L2 penalty on the weights.
+    """Multinomial logistic regression on distributions: cross-entropy with soft targets and an L2 penalty.
 
-    Minimises `mean(-sum_k q_k log p_k) + l2 / 2 * ||W||^2` over standardised features, by L-BFGS from zero: the problem is
-    convex, so the outcome does not depend on a seed other than through the folds that choose `l2`.
+    Minimises `mean(-sum_k q_k log p_k) + l2 / 2 * ||W||^2` over standardised features, by L-BFGS from zero: the problem
+    is convex, so the outcome does not depend on a seed other than through the folds that choose `l2`.
 
     Args:
-        l2: the penalty; `None` chooses it from `grid` by base-2 JS divergence in a cross-validation over the groups of the
-            rows that `fit` is given, and of no others.
-        grid: the penalties to choose from.
-        folds: folds of that cross-validation.
-        seed: draws the groups into folds.
-        max_iterations: of L-BFGS.
+        l2: The penalty; `None` chooses it from `grid` by base-2 JS divergence in a cross-validation over the groups of
+            the rows that `fit` is given, and of no others.
+        grid: The penalties to choose from.
+        folds: Folds of that cross-validation.
+        seed: Draws the groups into folds.
+        max_iterations: Of L-BFGS.
 
     Example:
         >>> x = np.array([[-1.0], [1.0], [-1.0], [1.0]])
@@ -142,17 +132,15 @@ class SoftLogisticRegression:
         max_iterations: int = 300,
     ) -> None:
         if l2 is not None and not l2 > 0:
-            raise ValueError(f"l2={l2} must be over 0: without a penalty the weights may have no finite optimum.")
+            raise ValueError(
+                f"l2={l2} gives no finite optimum for some data. Mend: a penalty over 0, or None to choose one."
+            )
         self.l2, self.grid, self.folds, self.seed, self.max_iterations = l2, tuple(grid), folds, seed, max_iterations
         self.chosen_l2: float | None = None
         self._weights: np.ndarray | None = None
 
     def fit(self, features: ArrayLike, targets: ArrayLike, groups: ArrayLike | None = None) -> SoftLogisticRegression:
-        """Fits to features (N, d) and distributions (N, K); `groups` (N,) are the speakers, by default each row its own.
-
-        Raises:
-            ValueError: shapes do not fit, or numbers are not finite.
-        """
+        """Fit to features (N, d) and distributions (N, K); `groups` (N,) are speakers, by default each row."""
         x, q = np.asarray(features, dtype=np.float64), np.asarray(targets, dtype=np.float64)
         if x.ndim != 2 or q.ndim != 2 or len(x) != len(q) or len(x) == 0:
             raise ValueError(f"features and targets must have shapes (N, d) and (N, K), got {x.shape} and {q.shape}.")
@@ -166,15 +154,13 @@ class SoftLogisticRegression:
         return self
 
     def predict(self, features: ArrayLike) -> np.ndarray:
-        """Distributions (N, K) for features (N, d).
-
-        Raises:
-            ValueError: nothing has been fitted yet.
-        """
+        """Distributions (N, K) for features (N, d)."""
         if self._weights is None:
             raise ValueError("The regression has not been fitted. Mend: call fit(features, targets) first.")
         x = (np.asarray(features, dtype=np.float64) - self._mean) / self._scale
-        return _softmax(x @ self._weights[:-1] + self._weights[-1])
+        logits = x @ self._weights[:-1] + self._weights[-1]
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
     def _choose(self, x: np.ndarray, q: np.ndarray, groups: np.ndarray) -> float:
         if len(np.unique(groups)) < 2:
@@ -213,8 +199,3 @@ class SoftLogisticRegression:
         )
         self._weights = found.x.reshape(shape)
         return self._weights
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Scoring a checkpoint on a split: what `recipes/evaluate.py` does."""
+"""Scoring a checkpoint on a split of a data set: scores, predictions and plots on disk."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..audio.check import check_audio
-from ..data.loading import DatasetLoadError, emotions_of, load_emotion_dataset, read_vote_source
+from ..data.loading import DatasetLoadError, emotions_of
+from ..data.opened import OpenedDataset, open_dataset
+from ..data.output import output_file
 from ..data.rows import column_of, row_ids
 from ..data.targets import scored_matrix, training_targets
 from ..votes import matrix_to_distributions
 from .plots import predicted_against_target_plot, reliability_plot
-from .scoring import EvaluationReport, evaluate_distributions
+from .scoring import Bootstrap, EvaluationReport, evaluate_distributions
 
 __all__ = ["evaluate_checkpoint", "open_model", "write_predictions"]
 
@@ -39,35 +41,37 @@ def evaluate_checkpoint(
     num_resamples: int = 2000,
     progress: bool = True,
 ) -> EvaluationReport:
-    """Predicts a split with a checkpoint and scores it next to the uniform and the mean-of-training-targets predictors.
+    """Score a checkpoint's predictions of a split, next to the uniform and the mean-of-training-targets predictors.
 
     Everything that can be wrong with the data, every clip included, is found before the first prediction.
 
     Args:
-        model: checkpoint, full or adapter: a local folder or a Hub id.
-        dataset: local Parquet folder or Hub id.
-        split: what is scored.
+        model: Checkpoint, full or adapter: a local folder or a Hub id.
+        dataset: Local Parquet folder or Hub id.
+        split: What is scored.
         output: `*.json`; beside it are written the same name with `.md`, `predictions.parquet`, `reliability.png` and
             `predicted_against_target.png`. `None` writes nothing.
-        train_split: whose `emotion_distribution` gives the mean predictor; where it is missing that predictor is left out, with a note.
-        batch_size: clips a forward pass.
-        device: such as `cuda` or `cpu`; the default is a GPU where there is one.
-        long_audio: what to do beyond 30 s (`error`, `truncate`, `window`); the default is the checkpoint's own setting.
-        score_column: the distribution column that is scored against.
-        limit: score only the first so many rows, with a note.
-        vote_source: where the votes come from; the default is what the data set's card says.
-        seed: of the bootstrap.
-        num_resamples: bootstrap draws.
-        progress: show progress bars.
+        train_split: Whose `emotion_distribution` gives the mean predictor; where it is missing that predictor is left
+            out, with a note.
+        batch_size: Clips a forward pass.
+        device: Such as `cuda` or `cpu`; the default is a GPU where there is one.
+        long_audio: What to do beyond 30 s (`error`, `truncate`, `window`); the default is the checkpoint's own setting.
+        score_column: The distribution column that is scored against.
+        limit: Score only the first so many rows, with a note.
+        vote_source: Where the votes come from; the default is what the data set's card says.
+        seed: Of the bootstrap.
+        num_resamples: Bootstrap resamples, at least 1.
+        progress: Show progress bars.
 
     Returns:
         The report.
 
     Raises:
-        DatasetLoadError: nothing is at `dataset`, or it has no such split; the message lists those it has.
-        OSError: no checkpoint can be loaded.
-        ValueError: the emotions of model and data differ, the score column is missing or no distribution, or rows are mixtures.
-        AudioError: listing every clip that cannot be used.
+        DatasetLoadError: Nothing is at `dataset`, or it has no such split; the message lists those it has.
+        OSError: No checkpoint can be loaded.
+        ValueError: The emotions of model and data differ, the score column is missing or no distribution, or rows are
+            mixtures.
+        AudioError: Listing every clip that cannot be used.
 
     Example:
         >>> evaluate_checkpoint("runs/mini", "data/mine", output="runs/mini/scores.json")  # doctest: +SKIP
@@ -75,35 +79,36 @@ def evaluate_checkpoint(
     from ..modeling.prediction import predict_distributions
 
     if output is not None and Path(output).suffix != ".json":
-        raise ValueError(f"output={str(output)!r} must end in .json; tables and plots are written beside it.")
+        raise ValueError(
+            f"output={str(output)!r} does not end in .json. Mend: name a JSON file; tables and plots are written "
+            "beside it."
+        )
     if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit} leaves no rows; leave it out to score all of them.")
-    rows = load_emotion_dataset(dataset, split)
+        raise ValueError(f"limit={limit} leaves no rows. Mend: leave it out to score all of them.")
+    Bootstrap(num_resamples, seed)  # what is wrong with it is said before the first prediction
+    opened = open_dataset(dataset, vote_source=vote_source)
+    rows = opened.rows(split)
     notes = []
     if limit is not None and limit < len(rows):
         notes.append(f"only the first {limit} of {len(rows)} rows")
         rows = rows.select(range(limit))
     emotions = emotions_of(rows, score_column)
     references = scored_matrix(rows, emotions, score_column)
-    targets, about_training = _training_targets(dataset, train_split, split, rows, emotions)
+    targets, about_training = _training_targets(opened, train_split, split, rows, emotions)
     notes += about_training
 
     network, processor = open_model(model, device)
     if set(network.config.emotions) != set(emotions):
         raise ValueError(
-            f"the model {str(model)!r} answers with {', '.join(network.config.emotions)}, and {score_column!r} of {str(dataset)!r} is "
-            f"over {', '.join(emotions)}. Mend: score it on data with its own emotions (combine_votes with emotions=[...] and "
-            "outside='drop' makes such a column), or train on these."
+            f"the model {str(model)!r} answers with {', '.join(network.config.emotions)}, and {score_column!r} of "
+            f"{opened.name!r} is over {', '.join(emotions)}. Mend: score it on data with its own emotions "
+            "(combine_votes with emotions=[...] and outside='drop' makes such a column), or train on these."
         )
     if long_audio is not None:
         processor.long_audio = long_audio
     check_audio(rows, long_audio=processor.long_audio, progress=progress).raise_if_any()
     predicted = predict_distributions(network, processor, rows, batch_size=batch_size, progress=progress)
-    order = [network.config.emotions.index(emotion) for emotion in emotions]
-    predicted = predicted[:, order]
-    source = vote_source
-    if source is None and Path(dataset).is_dir():
-        source = read_vote_source(dataset)
+    predicted = predicted[:, [network.config.emotions.index(emotion) for emotion in emotions]]
     report = evaluate_distributions(
         predicted,
         rows,
@@ -113,10 +118,10 @@ def evaluate_checkpoint(
         seed=seed,
         num_resamples=num_resamples,
         split=split,
-        vote_source=source,
+        vote_source=opened.vote_source,
         notes=notes,
     )
-    report.settings.update({"model": str(model), "dataset": str(dataset), "long_audio": processor.long_audio})
+    report.settings.update({"model": str(model), "dataset": opened.name, "long_audio": processor.long_audio})
     if output is not None:
         folder = Path(output).parent
         report.save(folder, Path(output).stem)
@@ -126,20 +131,23 @@ def evaluate_checkpoint(
             columns["true_distribution"] = scored_matrix(rows, emotions, "true_distribution")
             columns["js_divergence_to_truth"] = report.js_divergence_to_truth
         write_predictions(folder / "predictions.parquet", rows, emotions, columns)
-        reliability_plot(predicted, references, emotions, folder / "reliability.png", split=split, notes=report.notes)
-        predicted_against_target_plot(
-            predicted, references, emotions, folder / "predicted_against_target.png", split=split, notes=report.notes
-        )
+        told: dict[str, Any] = {"split": split, "notes": report.notes}
+        reliability_plot(predicted, references, emotions, folder / "reliability.png", **told)
+        predicted_against_target_plot(predicted, references, emotions, folder / "predicted_against_target.png", **told)
         logger.info("wrote scores, predictions and plots to %s", folder)
     return report
 
 
 def open_model(model: str | Path, device: str | None = None) -> tuple[Any, Any]:
-    """A checkpoint and its processor on a device: the one named, else a GPU where there is one, else the CPU.
+    """Open a checkpoint and its processor on the device named, else on a GPU where there is one, else on the CPU.
+
+    Args:
+        model: Local folder or Hub id.
+        device: Such as `cpu` or `cuda`.
 
     Raises:
-        OSError: nothing can be loaded, or weights are missing.
-        ValueError: the device is not there.
+        OSError: Nothing can be loaded, or weights are missing.
+        ValueError: The device is not there.
     """
     import torch
 
@@ -153,7 +161,7 @@ def open_model(model: str | Path, device: str | None = None) -> tuple[Any, Any]:
         raise ValueError(f"device {device!r} is not there: this machine or this torch has no CUDA. Mend: use cpu.")
     try:
         network, processor = load_emotion_model(str(model))
-    except RuntimeError as error:
+    except RuntimeError as error:  # transformers raises it for weights of other shapes
         raise OSError(str(error)) from error
     if place.type != "cpu":
         network = network.to(place)
@@ -163,15 +171,21 @@ def open_model(model: str | Path, device: str | None = None) -> tuple[Any, Any]:
 def write_predictions(
     path: str | Path, rows: Any, emotions: Sequence[str], columns: Mapping[str, np.ndarray | Sequence[Any]]
 ) -> Path:
-    """Writes one row an utterance to Parquet: `id`, `speaker`, and the columns; a matrix (N, K) becomes a struct of K floats.
+    """Write one row an utterance to Parquet: `id`, `speaker`, and the columns; (N, K) becomes a struct of K floats.
 
     The file appears complete or not at all.
+
+    Args:
+        path: The file; its folder is made if needed.
+        rows: N rows, a `Dataset` or a sequence of mappings.
+        emotions: K labels.
+        columns: Name to (N, K) distributions or N values.
 
     Example:
         >>> import tempfile, pyarrow.parquet as pq
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = write_predictions(folder + "/p.parquet", [{"id": "a"}], ["angry", "sad"],
-        ...                              {"predicted_distribution": np.array([[0.25, 0.75]])})
+        ...     columns = {"predicted_distribution": np.array([[0.25, 0.75]])}
+        ...     path = write_predictions(folder + "/p.parquet", [{"id": "a"}], ["angry", "sad"], columns)
         ...     pq.read_table(path).to_pylist()
         [{'id': 'a', 'speaker': None, 'predicted_distribution': {'angry': 0.25, 'sad': 0.75}}]
     """
@@ -189,16 +203,13 @@ def write_predictions(
             data[name] = pa.array(matrix_to_distributions(np.asarray(values), emotions), floats)
         else:
             data[name] = pa.array(np.asarray(values).tolist())
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    pq.write_table(pa.table(data), part)
-    part.replace(target)
-    return target
+    with output_file(path) as part:
+        pq.write_table(pa.table(data), part)
+    return Path(path)
 
 
 def _training_targets(
-    dataset: str | Path, train_split: str | None, split: str, rows: Any, emotions: Sequence[str]
+    opened: OpenedDataset, train_split: str | None, split: str, rows: Any, emotions: Sequence[str]
 ) -> tuple[np.ndarray | None, list[str]]:
     """Targets of the training split, or a note on why there are none; and a note where speakers are in both."""
     if not train_split:
@@ -206,7 +217,7 @@ def _training_targets(
     if train_split == split:
         return None, [f"the split {split!r} is the training split: no scores of unseen utterances"]
     try:
-        training = load_emotion_dataset(dataset, train_split)
+        training = opened.rows(train_split)
     except DatasetLoadError as error:
         logger.warning("the mean predictor is left out: %s", error)
         return None, [f"no split {train_split!r}"]

@@ -4,34 +4,201 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.loading import emotions_of, load_emotion_dataset, read_vote_source
-from ..data.rows import column_of, notes_about, row_ids
+from ..data.opened import OpenedDataset, open_dataset
+from ..data.output import write_json, write_text
+from ..data.rows import column_of, row_ids
 from ..data.splits import folds_from_column, speaker_folds
 from ..data.targets import scored_matrix
+from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_divergence
+from ..scores.summary import compute_scores
 from ..votes import distributions_to_matrix
 from .baselines import SoftLogisticRegression, tower_features
 from .checkpoint import write_predictions
-from .comparison import CrossValidationReport, compare_predictors
 from .plots import predicted_against_target_plot, reliability_plot
-from .resuming import backbone_stamp, data_stamp, is_done, read_predictions, write_json
-from .training_cells import predicted_by_training, resumable
+from .resuming import backbone_stamp, data_stamp, is_done, predicted_by_training, read_predictions, resumable
+from .scoring import Bootstrap, check_predictions, difference_words, jsonable, share_words
 
-__all__ = ["CrossValidationReport", "cell_means", "choose_validation_speakers", "cross_validate", "folds_with_speakers"]
+__all__ = [
+    "CrossValidationReport",
+    "choose_validation_speakers",
+    "compare_predictors",
+    "cross_validate",
+    "folds_with_speakers",
+]
 
 logger = logging.getLogger(__name__)
+
+TITLES = {
+    "uniform": "uniform",
+    "mean_of_training_targets": "mean of training targets (1)",
+    "regression": "regression on frozen tower features (1)",
+    "model": "**trained model** (2)",
+    "ceiling": "ceiling",
+}
+
+
+@dataclass
+class CrossValidationReport:
+    """Every predictor's scores over all folds.
+
+    Attributes:
+        predictors: Name to `compute_scores` and `js_standard_error`, `bc_standard_error` (over speakers).
+        differences: `<a>_minus_<b>` to the paired difference in JS (base 2) with its interval over speakers; below zero
+            a is better.
+        gap_closed: Share of the way from the mean predictor to the ceiling, for the model and the regression; empty
+            without a ceiling.
+        js_divergence: Name to (N,) of each row.
+        folds: Rows and speakers of each fold.
+        notes: What a reader must know before the figures.
+    """
+
+    emotions: tuple[str, ...]
+    num_examples: int
+    num_speakers: int
+    predictors: dict[str, dict[str, float]]
+    differences: dict[str, dict[str, float]]
+    gap_closed: dict[str, dict[str, float]]
+    js_divergence: dict[str, np.ndarray]
+    ceiling_title: str | None = None
+    folds: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    vote_source: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; the model's scores are at the top level."""
+        return jsonable(
+            {
+                **self.predictors.get("model", {}),
+                "num_examples": self.num_examples,
+                "num_speakers": self.num_speakers,
+                "emotions": list(self.emotions),
+                "notes": self.notes,
+                "vote_source": self.vote_source,
+                "predictors": self.predictors,
+                "differences": self.differences,
+                "ceiling": self.ceiling_title,
+                "gap_closed": self.gap_closed,
+                "folds": self.folds,
+            }
+        )
+
+    def to_markdown(self) -> str:
+        """The notes and one table, in Markdown."""
+        lines = [f"**{'; '.join(self.notes)}**", ""] if self.notes else []
+        if self.vote_source:
+            lines += [f"Votes: {self.vote_source}", ""]
+        lines += [
+            f"{len(self.folds)}-fold cross-validation over {self.num_speakers} speakers, {self.num_examples} "
+            "utterances; "
+            "nobody is scored by a model that heard them. JS divergence is base 2, lower is better; +/- is the "
+            "standard error over speakers, brackets are 95 % bootstrap intervals over speakers.",
+            "",
+            "| predictor | JS divergence | Bhattacharyya | JS minus the mean predictor's | gap closed |",
+            "|---|---|---|---|---|",
+        ]
+        for name in [name for name in TITLES if name in self.predictors]:
+            scores = self.predictors[name]
+            title = self.ceiling_title if name == "ceiling" and self.ceiling_title else TITLES[name]
+            difference = self.differences.get(f"{name}_minus_mean_of_training_targets")
+            lines.append(
+                f"| {title} | {scores['js_divergence']:.3f} +/- {scores['js_standard_error']:.3f} | "
+                f"{scores['bhattacharyya_coefficient']:.3f} +/- {scores['bc_standard_error']:.3f} | "
+                f"{'-' if difference is None else difference_words(difference)} | "
+                f"{share_words(self.gap_closed[name]) if name in self.gap_closed else '-'} |"
+            )
+        lines += ["", "(1) uses all rows of the other folds, the validation speakers' too."]
+        if "model" in self.predictors:
+            lines.append("(2) trains on the other folds without the validation speakers, who choose its checkpoint.")
+        if "model_minus_regression" in self.differences:
+            text = difference_words(self.differences["model_minus_regression"])
+            lines += ["", f"Trained model minus regression, JS: {text}."]
+        if self.gap_closed:
+            lines += ["", f"Gap closed: from the mean predictor to {self.ceiling_title}."]
+        return "\n".join(lines) + "\n"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `cross_validation.json` and `cross_validation.md`, and return the path of the JSON."""
+        write_text(Path(folder) / "cross_validation.md", self.to_markdown())
+        return write_json(Path(folder) / "cross_validation.json", self.to_dict())
+
+
+def standard_error(values: np.ndarray, groups: np.ndarray) -> float:
+    """Standard error of a mean over groups (speakers): deviation of the groups' means over the root of their number."""
+    _, member = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(member)
+    if len(sizes) < 2:
+        return float("nan")
+    means = np.bincount(member, weights=values) / sizes
+    return float(means.std(ddof=1) / np.sqrt(len(means)))
+
+
+def compare_predictors(
+    predictions: Mapping[str, np.ndarray],
+    references: np.ndarray,
+    speakers: np.ndarray,
+    emotions: Sequence[str],
+    bootstrap: Bootstrap,
+    *,
+    ceiling_title: str | None = None,
+    folds: Sequence[dict[str, Any]] = (),
+    notes: Sequence[str] = (),
+    vote_source: str | None = None,
+) -> CrossValidationReport:
+    """Score predictors of the same rows, each (N, K) under one of the names of `TITLES`; speakers are resampled."""
+    rows = [str(i) for i in range(len(references))]
+    checked = {name: check_predictions(p, references.shape, rows) for name, p in predictions.items()}
+    js = {name: jensen_shannon_divergence(p, references, base=2) for name, p in checked.items()}
+    predictors = {}
+    for name, p in checked.items():
+        predictors[name] = {
+            **compute_scores(p, references, emotions=emotions),
+            "js_standard_error": standard_error(js[name], speakers),
+            "bc_standard_error": standard_error(bhattacharyya_coefficient(p, references), speakers),
+        }
+    pairs = (
+        ("model", "uniform"),
+        ("model", "mean_of_training_targets"),
+        ("model", "regression"),
+        ("regression", "mean_of_training_targets"),
+        ("ceiling", "mean_of_training_targets"),
+    )
+    gap_closed = {}
+    if "ceiling" in js and "mean_of_training_targets" in js:
+        mean = js["mean_of_training_targets"]
+        for name in ("model", "regression"):
+            if name in js:
+                gap_closed[name] = bootstrap.ratio(mean - js[name], mean - js["ceiling"], speakers)
+    return CrossValidationReport(
+        emotions=tuple(emotions),
+        num_examples=len(references),
+        num_speakers=len(np.unique(speakers)),
+        predictors=predictors,
+        differences={
+            f"{a}_minus_{b}": bootstrap.difference(js[a], js[b], speakers) for a, b in pairs if a in js and b in js
+        },
+        gap_closed=gap_closed,
+        js_divergence=js,
+        ceiling_title=ceiling_title,
+        folds=list(folds),
+        notes=list(notes),
+        vote_source=vote_source,
+    )
 
 
 @dataclass
 class _Plan:
-    """The rows, what they are scored against, and the folds."""
+    """The rows that somebody has heard, what they are scored against, and the folds; mixed rows are only trained on."""
 
+    recipe: Any
+    args: Any
+    opened: OpenedDataset
     rows: Any
     emotions: tuple[str, ...]
     targets: np.ndarray
@@ -40,6 +207,18 @@ class _Plan:
     folds: list[tuple[np.ndarray, np.ndarray]]
     ids: list[str]
     stamp: dict[str, str]
+    mixed_stamp: dict[str, str]
+    overwrite: bool
+
+    @property
+    def out(self) -> Path:
+        return Path(str(self.args.output_dir))
+
+    def by_fold(self, predict: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        result = np.empty_like(self.targets)
+        for train, test in self.folds:
+            result[test] = predict(train, test)
+        return result
 
 
 def cross_validate(
@@ -49,95 +228,102 @@ def cross_validate(
     fold_column: str | None = None,
     num_folds: int = 4,
     validation_speakers: int = 2,
-    ceiling_columns: Sequence[str] = (),
+    ceiling_columns: Sequence[str] | None = None,
     vote_source: str | None = None,
     regression: bool = True,
     overwrite: bool = False,
     keep_checkpoints: bool = False,
     num_resamples: int = 2000,
 ) -> CrossValidationReport:
-    """Trains a recipe on every fold's other speakers and scores it on the fold's own.
+    """Train a recipe on every fold's other speakers and score it on the fold's own.
 
-    All splits of the data set are put together. In each fold the model trains on the other folds without `validation_speakers` speakers,
-    who choose its checkpoint; the simple predictors, which choose nothing by them, use all rows of the other folds. A fold that has been
-    predicted is not trained again, so that a stopped run goes on where it was.
+    All splits of the data set are put together. In each fold the model trains on the other folds without
+    `validation_speakers` speakers, who choose its checkpoint; the simple predictors, which choose nothing by them, use
+    all rows of the other folds. Rows that were mixed from others are trained on by the model where all of their sources
+    are, and never scored. A fold that has been predicted is not trained again, so that a stopped run goes on where it
+    was.
 
     Args:
         recipe: `hf_emo_dist.training.fine_tuning.RecipeArguments`, with backbone and dataset.
-        args: training arguments; `output_dir` receives the folds and the report, `seed` draws folds and validation speakers.
-        fold_column: column that names the folds; the default makes `num_folds` folds of whole speakers.
-        num_folds: folds, where no column names them.
-        validation_speakers: speakers of the training folds that choose the checkpoint.
-        ceiling_columns: columns such as `intended`; the mean of the training targets in each of their cells is "knowing" them, and the
-            share of the gap from the mean predictor to it is reported. Without them a `true_distribution` is the ceiling.
-        vote_source: where the votes come from; the default is what the data set's card says.
-        regression: also fit the regression on the frozen tower's features.
-        overwrite: train again what has been predicted.
-        keep_checkpoints: do not delete a fold's checkpoint once it has predicted.
-        num_resamples: bootstrap draws.
+        args: Training arguments; `output_dir` receives the folds and the report, `seed` draws folds, validation
+            speakers and the bootstrap.
+        fold_column: Column that names the folds; the default makes `num_folds` folds of whole speakers.
+        num_folds: Folds, where no column names them.
+        validation_speakers: Speakers of the training folds that choose the checkpoint.
+        ceiling_columns: Columns such as `intended`; the mean of the training targets in each of their cells is
+            "knowing" them, and the share of the gap from the mean predictor to it is reported. Without them a
+            `true_distribution` is the ceiling.
+        vote_source: Where the votes come from; the default is what the data set's card says.
+        regression: Also fit the regression on the frozen tower's features.
+        overwrite: Train again what has been predicted.
+        keep_checkpoints: Do not delete a fold's checkpoint once it has predicted.
+        num_resamples: Bootstrap resamples, at least 1.
 
     Returns:
-        The report; `cross_validation.json`, `cross_validation.md`, `predictions.parquet` and two plots are in `args.output_dir`.
+        The report; `cross_validation.json`, `cross_validation.md`, `predictions.parquet` and two plots are in
+        `args.output_dir`.
 
     Raises:
-        ValueError: before training, for whatever does not fit: columns, targets, folds, settings of an earlier run in the same folder.
-        KeyboardInterrupt: on Ctrl-C; the same command goes on.
+        ValueError: Before training, for whatever does not fit: columns, targets, folds, settings of an earlier run in
+            the same folder.
+        KeyboardInterrupt: On Ctrl-C; the same command goes on.
 
     Example:
-        >>> recipe, args = parse_config(["--config", "recipes/configs/mini.yaml"])  # doctest: +SKIP
+        >>> recipe, args = parse_config(["--config", "mini.yaml"])  # doctest: +SKIP
         >>> print(cross_validate(recipe, args, fold_column="fold").to_markdown())  # doctest: +SKIP
     """
-    plan = _plan(recipe, args, fold_column, num_folds, validation_speakers)
-    out = Path(str(args.output_dir))
-    ceiling = _ceiling(plan, ceiling_columns)
+    bootstrap = Bootstrap(num_resamples, args.seed)
+    plan = _plan(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite)
+    ceiling_title, ceiling = _ceiling(plan, ceiling_columns or ())
     predictions: dict[str, np.ndarray] = {
         "uniform": np.full(plan.targets.shape, 1.0 / len(plan.emotions)),
-        "mean_of_training_targets": _by_fold(plan, lambda train, test: plan.targets[train].mean(axis=0)),
+        "mean_of_training_targets": plan.by_fold(lambda train, test: plan.targets[train].mean(axis=0)),
     }
+    model = np.empty_like(plan.targets)
+    fold_of = np.empty(len(plan.rows), dtype=np.int64)
     details: list[dict[str, Any]] = []
-    with resumable(out):
+    with resumable(plan.out):
         if regression:
-            predictions["regression"] = _regression(recipe, args, plan, out, overwrite)
-        model = np.empty_like(plan.targets)
+            predictions["regression"] = _regression(plan)
         for index, (train, test) in enumerate(plan.folds):
             chosen = choose_validation_speakers(plan.speakers[train], validation_speakers, args.seed, index)
-            model[test], detail = _fold(recipe, args, plan, index, chosen, out, overwrite, keep_checkpoints)
+            model[test], detail = _fold(plan, index, chosen, keep_checkpoints)
+            fold_of[test] = index
             details.append(detail)
         predictions["model"] = model
     if ceiling is not None:
-        predictions["ceiling"] = ceiling[1]
+        predictions["ceiling"] = ceiling
 
-    source = vote_source
-    if source is None and Path(str(recipe.dataset)).is_dir():
-        source = read_vote_source(str(recipe.dataset))
-    notes = notes_about(plan.rows, source)
+    notes = plan.opened.notes(plan.rows)
     if args.score_column != "human_distribution":
         notes.append(f"scored on {args.score_column}, not on human votes")
+    if plan.mixed_stamp:
+        notes.append(
+            f"{len(plan.opened.mixed.mixed)} mixed rows are trained on where their sources are, and not scored"
+        )
     report = compare_predictors(
         predictions,
         plan.references,
         plan.speakers,
         plan.emotions,
-        notes=notes,
-        vote_source=source,
-        ceiling_title=None if ceiling is None else ceiling[0],
+        bootstrap,
+        ceiling_title=ceiling_title,
         folds=details,
-        seed=args.seed,
-        num_resamples=num_resamples,
+        notes=notes,
+        vote_source=plan.opened.vote_source,
     )
-    report.save(out)
-    fold_of = np.empty(len(plan.rows), dtype=np.int64)
-    for index, (_, test) in enumerate(plan.folds):
-        fold_of[test] = index
+    report.save(plan.out)
     columns: dict[str, Any] = {"fold": fold_of, "predicted_distribution": model, args.score_column: plan.references}
     columns["js_divergence"] = report.js_divergence["model"]
-    for name, title in (("regression", "regression_distribution"), ("ceiling", "ceiling_distribution")):
+    for name in ("regression", "ceiling"):
         if name in predictions:
-            columns[title] = predictions[name]
-    write_predictions(out / "predictions.parquet", plan.rows, plan.emotions, columns)
+            columns[f"{name}_distribution"] = predictions[name]
+    write_predictions(plan.out / "predictions.parquet", plan.rows, plan.emotions, columns)
     told: dict[str, Any] = {"split": f"{len(plan.folds)}-fold cross-validation", "notes": notes}
-    reliability_plot(model, plan.references, plan.emotions, out / "reliability.png", **told)
-    predicted_against_target_plot(model, plan.references, plan.emotions, out / "predicted_against_target.png", **told)
+    reliability_plot(model, plan.references, plan.emotions, plan.out / "reliability.png", **told)
+    predicted_against_target_plot(
+        model, plan.references, plan.emotions, plan.out / "predicted_against_target.png", **told
+    )
     return report
 
 
@@ -152,19 +338,45 @@ def choose_validation_speakers(speakers: Sequence[Any] | np.ndarray, count: int,
     return sorted(np.random.default_rng([seed, fold]).choice(names, size=count, replace=False).tolist())
 
 
+def folds_with_speakers(
+    rows: Any, fold_column: str | None, num_folds: int, validation_speakers: int, seed: int
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """Cut rows into folds of whole speakers.
+
+    Args:
+        rows: A `Dataset` without mixed rows.
+        fold_column: Column that names the folds.
+        num_folds: Folds, where no column names them.
+        validation_speakers: Speakers of a fold's training rows that are to choose its checkpoint.
+        seed: Of the folds.
+
+    Returns:
+        (Rows to train on, rows to test on) of each fold, and who speaks in each row.
+
+    Raises:
+        ValueError: The folds cannot be made, or no speaker would be left to train on beside those who choose.
+    """
+    folds = folds_from_column(rows, fold_column) if fold_column else speaker_folds(rows, num_folds, seed=seed)
+    speakers = np.array([str(speaker) for speaker in rows["speaker"]])
+    fewest = min(len(np.unique(speakers[train])) for train, _ in folds)
+    if not 1 <= validation_speakers < fewest:
+        raise ValueError(
+            f"validation_speakers={validation_speakers} does not fit: the other folds have {fewest} speakers, and at "
+            f"least one must be left to train on. Mend: a number from 1 to {fewest - 1}."
+        )
+    return folds, speakers
+
+
 def cell_means(
     targets: np.ndarray, cells: Sequence[Any], train: np.ndarray, test: np.ndarray
 ) -> tuple[np.ndarray, list[Any]]:
     """For each test row the mean of the training targets in its cell, and the cells that training has not seen.
 
-    Args:
-        targets: (N, K) distributions of all rows.
-        cells: N hashable values, such as the intended emotion.
-        train: indices of the rows to average.
-        test: indices of the rows to predict; an unseen cell gets the mean of all training rows.
+    An unseen cell gets the mean of all training rows.
 
     Example:
-        >>> cell_means(np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]), ["x", "y", "x"], np.array([0, 1]), np.array([2]))
+        >>> targets = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+        >>> cell_means(targets, ["x", "y", "x"], np.array([0, 1]), np.array([2]))
         (array([[1., 0.]]), [])
     """
     members: dict[Any, list[int]] = {}
@@ -176,62 +388,59 @@ def cell_means(
     return np.stack([means.get(cells[i], overall) for i in test]), unseen
 
 
-def _plan(recipe: Any, args: Any, fold_column: str | None, num_folds: int, validation_speakers: int) -> _Plan:
-    from datasets import Dataset, concatenate_datasets
-
+def _plan(
+    recipe: Any,
+    args: Any,
+    fold_column: str | None,
+    num_folds: int,
+    validation_speakers: int,
+    vote_source: str | None,
+    overwrite: bool,
+) -> _Plan:
     for name in ("backbone", "dataset"):
         if getattr(recipe, name) is None:
-            raise ValueError(f"no {name}: add --{name}, a local folder or a Hub id")
-    loaded = load_emotion_dataset(recipe.dataset, revision=recipe.dataset_revision)
-    rows = loaded if isinstance(loaded, Dataset) else concatenate_datasets(list(loaded.values()))
-    emotions = tuple(recipe.emotions.split(",")) if recipe.emotions else emotions_of(rows, args.target_column)
-    references = scored_matrix(rows, emotions, args.score_column)
-    target_column = column_of(rows, args.target_column)
-    if target_column is None:
-        raise ValueError(f"There is no column {args.target_column!r} to train on. Mend: write it with combine_votes.")
-    targets = distributions_to_matrix(target_column, emotions, ids=row_ids(rows), column_name=args.target_column)
+            raise ValueError(f"There is no {name}. Mend: add --{name}, a local folder or a Hub id.")
+    opened = open_dataset(
+        recipe.dataset,
+        revision=recipe.dataset_revision,
+        emotions=recipe.emotions.split(",") if recipe.emotions else None,
+        vote_source=vote_source,
+    )
+    emotions, rows, mixed = opened.emotions(args.target_column), opened.heard(), opened.mixed
+    ids, references = row_ids(rows), scored_matrix(rows, emotions, args.score_column)
+
+    def targets_of(part: Any) -> np.ndarray:
+        column = column_of(part, args.target_column)
+        if column is None:
+            raise ValueError(
+                f"There is no column {args.target_column!r} to train on. Mend: write it with combine_votes."
+            )
+        return distributions_to_matrix(column, emotions, ids=row_ids(part), column_name=args.target_column)
+
+    targets = targets_of(rows)
     folds, speakers = folds_with_speakers(rows, fold_column, num_folds, validation_speakers, args.seed)
-    ids = row_ids(rows)
     stamp = data_stamp(ids, emotions, [targets, references], [test for _, test in folds])
-    return _Plan(rows, emotions, targets, references, speakers, folds, ids, stamp)
+    made = {}
+    if len(mixed.mixed):
+        made["mixed"] = data_stamp(mixed.ids, emotions, [targets_of(opened.rows().select(mixed.mixed))], [])["data"]
+    return _Plan(
+        recipe, args, opened, rows, emotions, targets, references, speakers, folds, ids, stamp, made, overwrite
+    )
 
 
-def folds_with_speakers(
-    rows: Any, fold_column: str | None, num_folds: int, validation_speakers: int, seed: int
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-    """Folds of whole speakers, as (rows to train on, rows to test on), and who speaks in each row.
-
-    Raises:
-        ValueError: The folds cannot be made, or no speaker would be left to train on beside those who choose the checkpoint.
-    """
-    folds = folds_from_column(rows, fold_column) if fold_column else speaker_folds(rows, num_folds, seed=seed)
-    speakers = np.array([str(speaker) for speaker in rows["speaker"]])
-    fewest = min(len(np.unique(speakers[train])) for train, _ in folds)
-    if not 1 <= validation_speakers < fewest:
-        raise ValueError(
-            f"validation_speakers={validation_speakers} must be from 1 to {fewest - 1}: the other folds have {fewest} speakers, and "
-            "at least one must be left to train on."
-        )
-    return folds, speakers
-
-
-def _by_fold(plan: _Plan, predict: Any) -> np.ndarray:
-    result = np.empty_like(plan.targets)
-    for train, test in plan.folds:
-        result[test] = predict(train, test)
-    return result
-
-
-def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str, np.ndarray] | None:
+def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str | None, np.ndarray | None]:
+    """What the ceiling knows, and its predictions."""
     if not columns:
         if column_of(plan.rows, "true_distribution") is None:
-            return None
+            return None, None
         return "knowing the truth", scored_matrix(plan.rows, plan.emotions, "true_distribution")
     values = []
     for name in columns:
         column = column_of(plan.rows, name)
         if column is None:
-            raise ValueError(f"There is no column {name!r} to know (there are {', '.join(plan.rows.column_names)}).")
+            raise ValueError(
+                f"There is no column {name!r} to know. Mend: name one of {', '.join(plan.rows.column_names)}."
+            )
         values.append(column)
     cells = list(zip(*values, strict=True))
     unseen: set[Any] = set()
@@ -241,7 +450,7 @@ def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str, np.ndarray] | No
         unseen.update(new)
         return means
 
-    predicted = _by_fold(plan, predict)
+    predicted = plan.by_fold(predict)
     if unseen:
         logger.warning(
             "cells that no training fold has: %s; they get the mean of all training targets", sorted(unseen, key=str)
@@ -249,21 +458,23 @@ def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str, np.ndarray] | No
     return f"knowing {' and '.join(columns)}", predicted
 
 
-def _regression(recipe: Any, args: Any, plan: _Plan, out: Path, overwrite: bool) -> np.ndarray:
+def _regression(plan: _Plan) -> np.ndarray:
     from ..training.fine_tuning import load_model
 
+    recipe, args = plan.recipe, plan.args
     settings = {
         "backbone": backbone_stamp(recipe.backbone),
         "long_audio": recipe.long_audio,
         "seed": args.seed,
         **plan.stamp,
     }
-    file, about = out / "regression.parquet", out / "regression.json"
-    if not overwrite and is_done(file, about, settings):
+    file, about = plan.out / "regression.parquet", plan.out / "regression.json"
+    if not plan.overwrite and is_done(file, about, settings):
         logger.info("the regression has been predicted already")
         return read_predictions(file, plan.ids, plan.emotions)
     model, processor = load_model(recipe, plan.emotions)
     features = tower_features(model.to(args.device), processor, plan.rows, [-1], args.per_device_eval_batch_size)[:, 0]
+    # the first fold's model must find the memory free
     del model
     gc.collect()
     chosen: list[float | None] = []
@@ -273,23 +484,14 @@ def _regression(recipe: Any, args: Any, plan: _Plan, out: Path, overwrite: bool)
         chosen.append(fitted.chosen_l2)
         return fitted.predict(features[test])
 
-    predicted = _by_fold(plan, predict)
+    predicted = plan.by_fold(predict)
     write_predictions(file, plan.rows, plan.emotions, {"predicted_distribution": predicted})
     write_json(about, {"settings": settings, "l2": chosen})
     # read back, so that a first run and a resumed one agree to the last digit
     return read_predictions(file, plan.ids, plan.emotions)
 
 
-def _fold(
-    recipe: Any,
-    args: Any,
-    plan: _Plan,
-    index: int,
-    validation: list[str],
-    out: Path,
-    overwrite: bool,
-    keep_checkpoints: bool,
-) -> tuple[np.ndarray, dict[str, Any]]:
+def _fold(plan: _Plan, index: int, validation: list[str], keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:
     """Predictions of one fold's rows: read where they are there, else trained for."""
     train, test = plan.folds[index]
     held_out = np.isin(plan.speakers[train], validation)
@@ -297,16 +499,17 @@ def _fold(
     logger.info(
         "fold %d of %d: %d rows to choose by (%s)", index + 1, len(plan.folds), len(choosing), ", ".join(validation)
     )
+    mixed = plan.opened.mixed
     predicted, detail = predicted_by_training(
-        recipe,
-        args,
-        out / f"fold-{index}",
+        plan.recipe,
+        plan.args,
+        plan.out / f"fold-{index}",
         plan.emotions,
-        lambda: plan.rows.select(learnt),
+        lambda: plan.opened.rows().select(mixed.train(mixed.originals[learnt])),
         plan.rows.select(choosing),
         plan.rows.select(test),
-        {**plan.stamp, "validation_speakers": validation},
-        overwrite=overwrite,
+        {**plan.stamp, **plan.mixed_stamp, "validation_speakers": validation},
+        overwrite=plan.overwrite,
         keep_checkpoints=keep_checkpoints,
     )
     return predicted, {

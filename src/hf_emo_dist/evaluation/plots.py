@@ -1,4 +1,4 @@
-"""Plots of predicted distributions against what listeners said. Written by matplotlib's object interface: no pyplot state."""
+"""Plots of predicted distributions against what listeners said, by matplotlib's object interface: no pyplot state."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..data.output import output_file
 from ..emotions import validate_emotions
 
 if TYPE_CHECKING:
@@ -24,20 +25,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
 def reliability_curve(
     predictions: ArrayLike, targets: ArrayLike, num_bins: int = 10
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean prediction and mean human share of each bin of predicted probability.
-
-    Soft labels' reliability diagram: where a prediction says 0.3, three tenths of the votes should be for that emotion.
-
-    Args:
-        predictions: predicted probabilities, any shape.
-        targets: human shares, the same shape.
-        num_bins: bins of equal width over 0 to 1; the last one includes 1.
-
-    Returns:
-        Mean prediction, mean share (NaN where empty) and count of each bin, (num_bins,) each.
-
-    Raises:
-        ValueError: the shapes differ or there is no bin.
+    """Mean prediction, mean human share (NaN where empty) and count, (num_bins,) each, by predicted probability.
 
     Example:
         >>> mean, share, count = reliability_curve([0.1, 0.2, 0.9], [0.0, 0.4, 1.0], num_bins=2)
@@ -67,22 +55,24 @@ def reliability_plot(
     notes: Sequence[str] = (),
     num_bins: int = 10,
 ) -> Figure:
-    """Reliability diagram for soft labels: mean human share by predicted probability, pooled and by emotion, with counts.
+    """Reliability diagram for soft labels: human share by predicted probability, pooled and by emotion, with counts.
+
+    Where a prediction says 0.3, three tenths of the votes should be for that emotion.
 
     Args:
         predictions: (N, K) distributions.
         targets: (N, K) human distributions.
         emotions: K labels.
-        path: where to write the PNG; `None` writes nothing.
-        split: name of the split, for the title.
-        notes: shown under the title, such as `simulated data`.
-        num_bins: bins of predicted probability.
+        path: Where to write the PNG; `None` writes nothing.
+        split: Name of the split, for the title.
+        notes: Shown under the title, such as `simulated data`.
+        num_bins: Bins of predicted probability.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: the arrays do not have shape (N, K).
+        ValueError: The arrays do not have shape (N, K).
 
     Example:
         >>> reliability_plot([[0.2, 0.8]], [[0.0, 1.0]], ["angry", "sad"], notes=["simulated data"]).get_suptitle()
@@ -125,22 +115,8 @@ def predicted_against_target_plot(
 ) -> Figure:
     """Predicted probability against human share, a panel an emotion, and the mean of both by emotion as bars.
 
-    Human shares of a few votes take few values, so points are moved sideways by up to 0.012, seeded, to show how many there are.
-
-    Args:
-        predictions: (N, K) distributions.
-        targets: (N, K) human distributions.
-        emotions: K labels.
-        path: where to write the PNG; `None` writes nothing.
-        split: name of the split, for the title.
-        notes: shown under the title.
-        seed: of the sideways movement.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: the arrays do not have shape (N, K).
+    Human shares of a few votes take few values, so points are moved sideways by up to 0.012, seeded, to show how many
+    there are. Arguments and errors as for :func:`reliability_plot`; `seed` draws the movement.
 
     Example:
         >>> len(predicted_against_target_plot([[0.2, 0.8]], [[0.0, 1.0]], ["angry", "sad"]).axes)
@@ -223,6 +199,6 @@ def _saved(figure: Figure, path: str | Path | None) -> Figure:
         axis.xaxis.label.set_fontsize(8)
         axis.yaxis.label.set_fontsize(8)
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png")
+        with output_file(path) as part:
+            figure.savefig(part, format="png")
     return figure

@@ -1,18 +1,39 @@
-"""What lets a stopped cross-validation go on: predictions on disk, and the settings that they were made with."""
+"""Training and predicting that is done once: a folder a model, its predictions, and the settings behind them."""
 
 from __future__ import annotations
 
+import copy
+import gc
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..data.output import write_json
+from ..data.rows import row_ids
 from ..votes import distributions_to_matrix
+from .checkpoint import open_model, write_predictions
+from .scoring import jsonable
 
-__all__ = ["backbone_stamp", "data_stamp", "is_done", "learning_settings", "read_predictions", "write_json"]
+__all__ = [
+    "backbone_stamp",
+    "data_stamp",
+    "is_done",
+    "parse_recipe",
+    "predicted_by_training",
+    "predictions_for",
+    "read_predictions",
+    "resumable",
+]
+
+logger = logging.getLogger(__name__)
 
 # Arguments that change what is shown or how fast it is, not what is learnt.
 NOT_LEARNT = (
@@ -27,22 +48,22 @@ NOT_LEARNT = (
 NOT_LEARNT_PREFIXES = ("logging_", "log_", "dataloader_", "hub_")
 
 
-def learning_settings(recipe: Any, args: Any) -> dict[str, Any]:
-    """What of a recipe and its training arguments decides what is learnt, flat.
+def parse_recipe(words: Sequence[str], output: str | Path) -> tuple[Any, Any]:
+    """Recipe and training arguments from the words after `--`, which are those of `hf-emo-dist train`."""
+    from ..training.fine_tuning import parse_config
 
-    The backbone stands in it as a Hub id, or as a digest of a local folder's files by name, size and time.
-    """
-    learnt = {
-        key: value
-        for key, value in args.to_dict().items()
-        if key not in NOT_LEARNT and not key.startswith(NOT_LEARNT_PREFIXES)
-    }
-    about_recipe = {f"recipe.{key}": value for key, value in vars(recipe).items() if key not in ("dataset", "backbone")}
-    return {**learnt, **about_recipe, "backbone": backbone_stamp(recipe.backbone)}
+    rest = [word for place, word in enumerate(words) if not (place == 0 and word == "--")]
+    if not rest:
+        raise ValueError(
+            "Nothing says how to train. Mend: end the command with -- --config C --backbone B --dataset D."
+        )
+    if any(word.startswith("--output_dir") for word in rest):
+        raise ValueError("--output_dir is set by --output. Mend: leave it out after --.")
+    return parse_config([*rest, "--output_dir", str(output)])
 
 
 def backbone_stamp(name_or_path: str) -> str:
-    """A Hub id as it is; for a local folder a digest of its files' names, sizes and times, which change when it is written anew.
+    """A Hub id as it is; a local folder as a digest of its files' names, sizes and times, which a new write changes.
 
     Example:
         >>> backbone_stamp("Qwen/Qwen2-Audio-7B-Instruct")
@@ -59,12 +80,7 @@ def backbone_stamp(name_or_path: str) -> str:
 def data_stamp(
     ids: Sequence[str], emotions: Sequence[str], matrices: Sequence[np.ndarray], folds: Sequence[np.ndarray]
 ) -> dict[str, str]:
-    """Digests of the rows with their targets, and of the folds (indices of each one's rows).
-
-    Example:
-        >>> sorted(data_stamp(["a"], ["angry", "sad"], [np.ones((1, 2))], [np.array([0])]))
-        ['data', 'folds']
-    """
+    """Digests of the rows with their targets, and of the folds (indices of each one's rows)."""
     digest = hashlib.sha256(json.dumps([list(emotions), list(ids)]).encode())
     for matrix in matrices:
         digest.update(np.ascontiguousarray(matrix, dtype="<f8").tobytes())
@@ -73,17 +89,14 @@ def data_stamp(
 
 
 def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
-    """Whether predictions are there that were made with these settings; those of others are refused.
+    """Whether predictions are there that were made with these settings; those of others are refused by a `ValueError`.
 
     Options that are off, and that one of the two versions does not have, do not count as other settings.
-
-    Raises:
-        ValueError: the predictions were made with other settings; it names those.
     """
     if not (file.is_file() and about.is_file()):
         return False
     before = json.loads(about.read_text(encoding="utf-8"))["settings"]
-    now = json.loads(json.dumps(settings, default=str))
+    now = json.loads(json.dumps(jsonable(settings), default=str))
     changed = sorted(
         key
         for key in before.keys() | now.keys()
@@ -92,34 +105,142 @@ def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
     )
     if changed:
         raise ValueError(
-            f"{file.parent} holds predictions of a run with other settings ({', '.join(changed)}). Mend: add --overwrite to train "
-            "again, or choose another --output_dir."
+            f"{file.parent} holds predictions of a run with other settings ({', '.join(changed)}). Mend: add "
+            "--overwrite to train again, or choose another output folder."
         )
     return True
 
 
 def read_predictions(file: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
-    """The predicted distributions (N, K) in a Parquet file that `write_predictions` wrote.
-
-    Raises:
-        ValueError: the file holds other rows than `ids`.
-    """
+    """The predicted distributions (N, K) in a file that `write_predictions` wrote for just these rows."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(file, columns=["id", "predicted_distribution"])
     if table["id"].to_pylist() != list(ids):
         raise ValueError(
-            f"{file} holds other rows than this run has. Mend: add --overwrite, or choose another --output_dir."
+            f"{file} holds other rows than this run has. Mend: add --overwrite, or choose another output folder."
         )
     return distributions_to_matrix(
         table["predicted_distribution"], emotions, ids=ids, column_name="predicted_distribution"
     )
 
 
-def write_json(path: str | Path, content: dict[str, Any]) -> None:
-    """Writes JSON so that the file appears complete or not at all; folders are made if needed."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    part.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-    part.replace(target)
+def predictions_for(path: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
+    """Predicted distributions (N, K) of these rows from a `predictions.parquet`, matched by id.
+
+    Args:
+        path: A file that `write_predictions` wrote, such as the one beside an evaluation's scores.
+        ids: N ids.
+        emotions: K labels, the order of the columns.
+
+    Raises:
+        ValueError: The file lacks rows, or holds distributions over other labels.
+        FileNotFoundError: There is no such file.
+    """
+    import pyarrow.parquet as pq
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"There are no predictions at {file}. Mend: hf-emo-dist evaluate writes predictions.parquet."
+        )
+    found = pq.read_table(file, columns=["id", "predicted_distribution"])
+    places = {name: place for place, name in enumerate(found["id"].to_pylist())}
+    lacking = [name for name in ids if name not in places]
+    if lacking:
+        raise ValueError(
+            f"{file.name} lacks {len(lacking)} of {len(ids)} rows: {', '.join(lacking[:5])}. Mend: predict the same "
+            "split, or name it with --split."
+        )
+    column = found["predicted_distribution"].take([places[name] for name in ids])
+    return distributions_to_matrix(column, emotions, ids=list(ids), column_name="predicted_distribution")
+
+
+def predicted_by_training(
+    recipe: Any,
+    args: Any,
+    folder: Path,
+    emotions: Sequence[str],
+    train: Callable[[], Any],
+    validation: Any,
+    test: Any,
+    settings: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    keep_checkpoints: bool = False,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Predictions (N, K) of the test rows by a model that is trained now, or was before with the same settings.
+
+    Args:
+        recipe: What to train on what.
+        args: How to train; `output_dir` is replaced.
+        folder: Receives `predictions.parquet`, `cell.json` and, while training or if kept, `checkpoint`.
+        emotions: K labels, the order of the predictions.
+        train: Makes the training rows; called only where training is needed.
+        validation: Rows that choose the checkpoint.
+        test: Rows to predict.
+        settings: What else decides the outcome.
+        overwrite: Train again.
+        keep_checkpoints: Do not delete the checkpoint.
+
+    Returns:
+        The predictions, and what is known of the training.
+
+    Raises:
+        ValueError: The folder holds predictions of other settings; it names those.
+    """
+    from ..modeling.prediction import predict_distributions
+    from ..training.fine_tuning import run_training
+
+    file, about, checkpoint = folder / "predictions.parquet", folder / "cell.json", folder / "checkpoint"
+    learnt = {
+        **{
+            key: value
+            for key, value in args.to_dict().items()
+            if key not in NOT_LEARNT and not key.startswith(NOT_LEARNT_PREFIXES)
+        },
+        **{f"recipe.{key}": value for key, value in vars(recipe).items() if key not in ("dataset", "backbone")},
+        "backbone": backbone_stamp(recipe.backbone),
+        **settings,
+    }
+    ids = row_ids(test)
+    if not overwrite and is_done(file, about, learnt):
+        logger.info("%s has been predicted already", folder.name)
+        return read_predictions(file, ids, emotions), json.loads(about.read_text(encoding="utf-8"))["detail"]
+    if about.is_file() and checkpoint.is_dir():
+        shutil.rmtree(checkpoint)  # half a training of our own
+    file.unlink(missing_ok=True)
+    write_json(about, jsonable({"settings": learnt}))
+    rows = train()
+    own = copy.copy(args)
+    own.output_dir, own.resume_from_checkpoint = str(checkpoint), None
+    logger.info("%s: %d rows to train on, %d to predict", folder.name, len(rows), len(test))
+    started = time.monotonic()
+    scores = run_training(recipe, own, rows, validation)
+    seconds = time.monotonic() - started
+    model, processor = open_model(checkpoint, str(args.device))
+    order = [list(model.config.emotions).index(emotion) for emotion in emotions]
+    predicted = predict_distributions(model, processor, test, args.per_device_eval_batch_size)[:, order]
+    # the next cell's model must find the memory free
+    del model
+    gc.collect()
+    detail = {
+        "train_rows": len(rows),
+        "training_seconds": round(seconds, 1),
+        "validation_js_divergence": scores.get("eval_js_divergence"),
+    }
+    write_json(about, jsonable({"settings": learnt, "detail": detail}))
+    write_predictions(file, test, emotions, {"predicted_distribution": predicted})  # last: it says that this is done
+    if not keep_checkpoints:
+        shutil.rmtree(checkpoint)
+    # read back, so that a first run and a resumed one agree to the last digit
+    return read_predictions(file, ids, emotions), detail
+
+
+@contextmanager
+def resumable(folder: str | Path) -> Iterator[None]:
+    """Let Ctrl-C say how to go on: the command line shows the text of a `KeyboardInterrupt`."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"what is done is in {folder}; run the same command to go on") from error

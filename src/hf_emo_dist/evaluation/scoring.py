@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,61 +11,96 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..data.output import write_json, write_text
 from ..data.rows import column_of, notes_about, rough_intervals, row_ids, speaker_groups
 from ..data.targets import scored_matrix
 from ..emotions import validate_emotions
-from ..scores.bootstrap import bootstrap_interval
+from ..scores.bootstrap import bootstrap_interval, bootstrap_score
 from ..scores.divergences import jensen_shannon_divergence
 from ..scores.summary import compute_scores
 from ..votes import vote_counts_matrix
 
-__all__ = ["EvaluationReport", "bootstrap_ratio", "check_predictions", "evaluate_distributions", "share_text"]
+__all__ = [
+    "Bootstrap",
+    "EvaluationReport",
+    "check_predictions",
+    "evaluate_distributions",
+    "interval_words",
+    "jsonable",
+    "p_words",
+    "share_words",
+]
 
 TITLES = {"model": "model", "mean_of_training_targets": "mean of training targets", "uniform": "uniform"}
 
 
-def bootstrap_ratio(
-    numerator: ArrayLike,
-    denominator: ArrayLike,
-    groups: ArrayLike | None = None,
-    num_resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Ratio of two paired means with an interval; whole groups (speakers) are resampled.
-
-    The interval is that of the mean of `(numerator - ratio * denominator) / mean(denominator)`, the ratio's deviation to first order, by
-    `scores.bootstrap_interval`, so that it is as careful about few speakers as the other intervals are.
+@dataclass(frozen=True)
+class Bootstrap:
+    """The draws behind every interval of a report; an estimate is a dict of `value`, `low` and `high`.
 
     Args:
-        numerator: (N,), such as how much better a model is than the mean predictor, row by row.
-        denominator: (N,), such as how much better the ceiling is.
-        groups: (N,) speakers; `None` resamples rows.
-        num_resamples: bootstrap draws.
-        level: coverage of the interval.
-        seed: of the draws.
-
-    Returns:
-        `value`, `low` and `high`; all NaN where the denominator's mean is not above zero, since there is no gap to close then, and
-        `low` and `high` NaN for a single group.
+        num_resamples: Bootstrap resamples, at least 1.
+        seed: Of the draws.
 
     Raises:
-        ValueError: the arrays do not fit.
+        ValueError: `num_resamples` is under 1.
 
     Example:
-        >>> bootstrap_ratio([1.0, 1.0], [2.0, 2.0])
-        {'value': 0.5, 'low': 0.5, 'high': 0.5}
+        >>> Bootstrap(10).interval([1.0, 1.0], ["a", "b"])
+        {'value': 1.0, 'low': 1.0, 'high': 1.0}
     """
-    top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    if top.shape != bottom.shape or top.ndim != 1 or len(top) == 0:
-        raise ValueError(f"numerator and denominator must both have shape (N,), got {top.shape} and {bottom.shape}.")
-    if not bottom.mean() > 0:
-        return dict.fromkeys(("value", "low", "high"), math.nan)
-    ratio = float(top.mean() / bottom.mean())
-    deviations = (top - ratio * bottom) / bottom.mean()
-    members = None if groups is None else np.asarray(groups)
-    _, low, high = bootstrap_interval(deviations, members, num_resamples=num_resamples, level=level, seed=seed)
-    return {"value": ratio, "low": ratio + float(low), "high": ratio + float(high)}
+
+    num_resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_resamples < 1:
+            raise ValueError(
+                f"num_resamples={self.num_resamples} gives no interval. Mend: 1 or more; leave it out for the default."
+            )
+
+    def interval(self, values: ArrayLike, groups: Any = None) -> dict[str, float]:
+        """Mean of values (N,), whole groups (speakers) being resampled; NaN where there are no rows."""
+        data = np.asarray(values, dtype=np.float64)
+        if not len(data):
+            return dict.fromkeys(("value", "low", "high"), math.nan)
+        return _estimate(bootstrap_interval(data, groups, self.num_resamples, seed=self.seed))
+
+    def score(self, score: Callable[..., float], *arrays: ArrayLike, groups: Any = None) -> dict[str, float]:
+        """A figure of all rows together, such as a kappa: see `scores.bootstrap.bootstrap_score`."""
+        return _estimate(
+            bootstrap_score(score, *arrays, groups=groups, num_resamples=self.num_resamples, seed=self.seed)
+        )
+
+    def ratio(self, numerator: ArrayLike, denominator: ArrayLike, groups: Any = None) -> dict[str, float]:
+        """Ratio of two paired means, all NaN where the denominator's mean is not above 0, since there is no gap then.
+
+        The interval is that of the mean of `(numerator - ratio * denominator) / mean(denominator)`, the ratio's
+        deviation to first order, so that it is as careful about few speakers as the other intervals are.
+
+        Example:
+            >>> Bootstrap().ratio([1.0, 1.0], [2.0, 2.0])
+            {'value': 0.5, 'low': 0.5, 'high': 0.5}
+        """
+        top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+        if top.shape != bottom.shape or top.ndim != 1 or len(top) == 0:
+            raise ValueError(
+                f"numerator and denominator must both have shape (N,), got {top.shape} and {bottom.shape}."
+            )
+        if not bottom.mean() > 0:
+            return dict.fromkeys(("value", "low", "high"), math.nan)
+        ratio = float(top.mean() / bottom.mean())
+        found = self.interval((top - ratio * bottom) / bottom.mean(), groups)
+        return {"value": ratio, "low": ratio + found["low"], "high": ratio + found["high"]}
+
+    def difference(self, a: np.ndarray, b: np.ndarray, groups: Any = None) -> dict[str, float]:
+        """Mean of the paired difference a - b, as `difference`, `low` and `high`."""
+        found = self.interval(a - b, groups)
+        return {"difference": found.pop("value"), **found}
+
+
+def _estimate(found: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip(("value", "low", "high"), map(float, found), strict=True))
 
 
 @dataclass
@@ -74,14 +108,14 @@ class EvaluationReport:
     """Scores of a model and of the predictors beside it.
 
     Attributes:
-        emotions: the label set, in the order of the predictions' columns.
-        predictors: name to its scores (`compute_scores`) and `js_interval` (low, high), JS base 2.
-        differences: `model_minus_<predictor>` to the paired difference in JS: `difference`, `low`, `high`; below zero is better.
-        truth: where the true distributions are known: JS to the truth of each predictor, the JS of the truth to the human votes
-            (`floor`), and `gap_closed`, the share of the way from the mean predictor to the truth; else `None`.
+        predictors: Name to its scores (`compute_scores`) and `js_interval` (low, high), JS base 2.
+        differences: `model_minus_<predictor>` to the paired difference in JS: `difference`, `low`, `high`; below zero
+            is better.
+        truth: Where the true distributions are known: JS to the truth of each predictor, the JS of the truth to the
+            human votes (`floor`), and `gap_closed`, the share of the way from the mean predictor to the truth.
         js_divergence: (N,) of each row, model against `score_column`, base 2.
-        js_divergence_to_truth: (N,) model against the truth, or `None`.
-        notes: what a reader must know before the figures.
+        js_divergence_to_truth: (N,) model against the truth, where that is known.
+        notes: What a reader must know before the figures.
     """
 
     emotions: tuple[str, ...]
@@ -101,21 +135,22 @@ class EvaluationReport:
     def to_dict(self) -> dict[str, Any]:
         """The model's scores at the top level, and everything else below; ready for JSON (NaN becomes null)."""
         flat = {key: value for key, value in self.predictors["model"].items() if key != "js_interval"}
-        result = {
-            **flat,
-            "num_examples": self.num_examples,
-            "num_speakers": self.num_speakers,
-            "split": self.split,
-            "score_column": self.score_column,
-            "emotions": list(self.emotions),
-            "notes": self.notes,
-            "vote_source": self.vote_source,
-            "predictors": self.predictors,
-            "differences": self.differences,
-            "truth": self.truth,
-            "settings": self.settings,
-        }
-        return jsonable(result)
+        return jsonable(
+            {
+                **flat,
+                "num_examples": self.num_examples,
+                "num_speakers": self.num_speakers,
+                "split": self.split,
+                "score_column": self.score_column,
+                "emotions": list(self.emotions),
+                "notes": self.notes,
+                "vote_source": self.vote_source,
+                "predictors": self.predictors,
+                "differences": self.differences,
+                "truth": self.truth,
+                "settings": self.settings,
+            }
+        )
 
     def to_markdown(self) -> str:
         """The notes and the tables, in Markdown."""
@@ -125,40 +160,38 @@ class EvaluationReport:
         if self.vote_source:
             lines += [f"Votes: {self.vote_source}", ""]
         lines += [
-            f"Scored on `{self.score_column}`: {where}{self.num_examples} utterances, {speakers}. JS divergence is base 2, lower is "
-            f"better; brackets are 95 % bootstrap intervals over {'speakers' if self.num_speakers else 'utterances'}.",
+            f"Scored on `{self.score_column}`: {where}{self.num_examples} utterances, {speakers}. JS divergence is "
+            "base 2, lower is better; brackets are 95 % bootstrap intervals over "
+            f"{'speakers' if self.num_speakers else 'utterances'}.",
             "",
             "| predictor | JS divergence | Bhattacharyya | log-lik. a vote (nats) | accuracy | macro F1 |",
             "|---|---|---|---|---|---|",
         ]
         for name, scores in self.predictors.items():
-            js = {"value": scores["js_divergence"], "low": scores["js_interval"][0], "high": scores["js_interval"][1]}
+            js = _estimate((scores["js_divergence"], *scores["js_interval"]))
             lines.append(
-                f"| {TITLES.get(name, name)} | {interval_text(js)} | "
+                f"| {TITLES.get(name, name)} | {interval_words(js, unknown=' [-]')} | "
                 f"{scores['bhattacharyya_coefficient']:.3f} | {_number(scores.get('log_likelihood_per_vote'))} | "
                 f"{_number(scores.get('accuracy'))} | {_number(scores.get('macro_f1'))} |"
             )
         lines += ["", "| paired difference in JS (below 0: the model is better) | |", "|---|---|"]
         for name, interval in self.differences.items():
             other = name.removeprefix("model_minus_")
-            lines.append(f"| model - {TITLES.get(other, other)} | {interval_text(interval, 'difference', '+.3f')} |")
+            lines.append(f"| model - {TITLES.get(other, other)} | {difference_words(interval)} |")
         if self.truth is not None:
             lines += ["", "| JS divergence to the known truth | |", "|---|---|"]
-            lines += [f"| {TITLES.get(k, k)} | {interval_text(v)} |" for k, v in self.truth["js_divergence"].items()]
-            lines.append(f"| floor: the truth against the human votes | {interval_text(self.truth['floor'])} |")
+            estimates = {TITLES.get(name, name): found for name, found in self.truth["js_divergence"].items()}
+            estimates["floor: the truth against the human votes"] = self.truth["floor"]
+            lines += [f"| {name} | {interval_words(found, unknown=' [-]')} |" for name, found in estimates.items()]
             if self.truth["gap_closed"] is not None:
-                share = share_text(self.truth["gap_closed"])
+                share = share_words(self.truth["gap_closed"])
                 lines.append(f"| **gap closed** from the mean predictor to the truth, on the human votes | {share} |")
         return "\n".join(lines) + "\n"
 
     def save(self, folder: str | Path, name: str = "scores") -> Path:
-        """Writes `<name>.json` and `<name>.md` to a folder, made if needed, and returns the path of the JSON."""
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        (target / f"{name}.md").write_text(self.to_markdown(), encoding="utf-8")
-        path = target / f"{name}.json"
-        path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        return path
+        """Write `<name>.json` and `<name>.md` to a folder, made if needed, and return the path of the JSON."""
+        write_text(Path(folder) / f"{name}.md", self.to_markdown())
+        return write_json(Path(folder) / f"{name}.json", self.to_dict())
 
 
 def evaluate_distributions(
@@ -175,36 +208,39 @@ def evaluate_distributions(
     vote_source: str | None = None,
     notes: Iterable[str] = (),
 ) -> EvaluationReport:
-    """Scores predicted distributions against what listeners said, next to predictors that hear nothing.
+    """Score predicted distributions against what listeners said, next to predictors that hear nothing.
 
     Args:
         predictions: (N, K) rows that sum to 1, columns in the order of `emotions`.
-        dataset: N rows, a `Dataset` or a sequence of mappings with `score_column` and, where known, `id`, `human_votes`,
-            `speaker` and `true_distribution`.
-        emotions: the label set, K labels.
-        train_targets: (M, K) targets of the training rows, whose mean is a predictor; `None` leaves it out, with a note.
-        score_column: the distribution column that is scored against; anything but human votes is said in a note.
-        groups: what is resampled as a whole: a column name, (N,) labels, or `None` for single rows.
-        seed: of the bootstrap.
-        num_resamples: bootstrap draws.
-        split: name of the split, for tables and plots.
-        vote_source: what the data set's card says about its votes.
-        notes: further notes to show.
+        dataset: N rows, a `Dataset` or a sequence of mappings with `score_column` and, where known, `id`,
+            `human_votes`, `speaker` and `true_distribution`.
+        emotions: The label set, K labels.
+        train_targets: (M, K) targets of the training rows, whose mean is a predictor; `None` leaves it out, with a
+            note.
+        score_column: The distribution column that is scored against; anything but human votes is said in a note.
+        groups: What is resampled as a whole: a column name, (N,) labels, or `None` for single rows.
+        seed: Of the bootstrap.
+        num_resamples: Bootstrap resamples, at least 1.
+        split: Name of the split, for tables and plots.
+        vote_source: What the data set's card says about its votes.
+        notes: Further notes to show.
 
     Returns:
         The report; `report.js_divergence` has one value a row.
 
     Raises:
-        ValueError: predictions are not finite distributions of shape (N, K), the score column is missing, null or over other
-            labels, or rows are mixtures.
+        ValueError: Predictions are not finite distributions of shape (N, K), the score column is missing, null or over
+            other labels, rows are mixtures, or `num_resamples` is under 1.
 
     Example:
         >>> rows = [{"id": "a", "speaker": "x", "human_distribution": {"angry": 1.0, "sad": 0.0}},
         ...         {"id": "b", "speaker": "y", "human_distribution": {"angry": 0.5, "sad": 0.5}}]
-        >>> report = evaluate_distributions([[1.0, 0.0], [0.5, 0.5]], rows, ["angry", "sad"], train_targets=[[0.5, 0.5]])
+        >>> predicted, training = [[1.0, 0.0], [0.5, 0.5]], [[0.5, 0.5]]
+        >>> report = evaluate_distributions(predicted, rows, ["angry", "sad"], train_targets=training)
         >>> report.to_dict()["js_divergence"], report.differences["model_minus_uniform"]["difference"] < 0
         (0.0, True)
     """
+    bootstrap = Bootstrap(num_resamples, seed)
     names = validate_emotions(emotions)
     references = scored_matrix(dataset, names, score_column)
     predicted = check_predictions(predictions, references.shape, row_ids(dataset))
@@ -226,21 +262,21 @@ def evaluate_distributions(
         told.append("no training targets: the mean predictor is left out")
     others["uniform"] = np.full(references.shape, 1.0 / len(names))
 
-    resample: dict[str, Any] = {"groups": members, "num_resamples": num_resamples, "seed": seed}
     counts = _vote_counts(dataset, names)
     js = {name: jensen_shannon_divergence(p, references, base=2) for name, p in others.items()}
     predictors: dict[str, dict[str, Any]] = {}
     for name, p in others.items():
         scores = compute_scores(p, references, emotions=names, counts=counts)
-        _, low, high = bootstrap_interval(js[name], **resample)
-        predictors[name] = {**scores, "js_interval": [float(low), float(high)]}
+        found = bootstrap.interval(js[name], members)
+        predictors[name] = {**scores, "js_interval": [found["low"], found["high"]]}
     differences = {
-        f"model_minus_{name}": _difference(js["model"], js[name], resample) for name in others if name != "model"
+        f"model_minus_{name}": bootstrap.difference(js["model"], js[name], members)
+        for name in others
+        if name != "model"
     }
 
     truth, to_truth = None, None
-    true_column = column_of(dataset, "true_distribution")
-    if true_column is not None:
+    if column_of(dataset, "true_distribution") is not None:
         true = scored_matrix(dataset, names, "true_distribution")
         js_truth = {name: jensen_shannon_divergence(p, true, base=2) for name, p in others.items()}
         floor = jensen_shannon_divergence(true, references, base=2)
@@ -248,10 +284,10 @@ def evaluate_distributions(
         gap = None
         if "mean_of_training_targets" in js:
             mean = js["mean_of_training_targets"]
-            gap = bootstrap_ratio(mean - js["model"], mean - floor, **resample)
+            gap = bootstrap.ratio(mean - js["model"], mean - floor, members)
         truth = {
-            "js_divergence": {name: _estimate(values, resample) for name, values in js_truth.items()},
-            "floor": _estimate(floor, resample),
+            "js_divergence": {name: bootstrap.interval(values, members) for name, values in js_truth.items()},
+            "floor": bootstrap.interval(floor, members),
             "gap_closed": gap,
         }
     return EvaluationReport(
@@ -272,11 +308,7 @@ def evaluate_distributions(
 
 
 def check_predictions(predictions: ArrayLike, shape: tuple[int, ...], ids: Sequence[str]) -> np.ndarray:
-    """Predictions as float64 rows that sum to 1.
-
-    Raises:
-        ValueError: the shape is another, a value is not finite or negative, or a row does not sum to 1 within 1e-3.
-    """
+    """Predictions as float64 rows that sum to 1; a `ValueError` names the rows that are no distributions."""
     values = np.asarray(predictions, dtype=np.float64)
     if values.shape != shape:
         raise ValueError(
@@ -313,39 +345,47 @@ def _vote_counts(rows: Any, emotions: tuple[str, ...]) -> np.ndarray | None:
     return counts if (counts.sum(axis=1) > 0).all() else None
 
 
-def _difference(a: np.ndarray, b: np.ndarray, resample: dict[str, Any]) -> dict[str, float]:
-    # the mean of a row-wise difference, so that one interval function serves both
-    mean, low, high = bootstrap_interval(a - b, **resample)
-    return {"difference": float(mean), "low": float(low), "high": float(high)}
-
-
-def _estimate(values: np.ndarray, resample: dict[str, Any]) -> dict[str, float]:
-    mean, low, high = bootstrap_interval(values, **resample)
-    return {"value": float(mean), "low": float(low), "high": float(high)}
-
-
-def interval_text(estimate: dict[str, float], key: str = "value", spec: str = ".3f") -> str:
-    """An estimate and its interval as text; a dash where a single speaker gives no interval.
+def interval_words(estimate: dict[str, float], spec: str = ".3f", unknown: str = "") -> str:
+    """An estimate with its interval, as text; `unknown` stands for the interval of a single speaker, who gives none.
 
     Example:
-        >>> interval_text({"value": 0.25, "low": 0.2, "high": 0.3})
+        >>> interval_words({"value": 0.25, "low": 0.2, "high": 0.3})
         '0.250 [0.200, 0.300]'
+        >>> interval_words({"value": 0.25, "low": float("nan"), "high": float("nan")}, unknown=" [-]")
+        '0.250 [-]'
     """
+    if not math.isfinite(estimate["value"]):
+        return "-"
     if not (math.isfinite(estimate["low"]) and math.isfinite(estimate["high"])):
-        return f"{estimate[key]:{spec}} [-]"
-    return f"{estimate[key]:{spec}} [{estimate['low']:{spec}}, {estimate['high']:{spec}}]"
+        return f"{estimate['value']:{spec}}{unknown}"
+    return f"{estimate['value']:{spec}} [{estimate['low']:{spec}}, {estimate['high']:{spec}}]"
 
 
-def share_text(gap: dict[str, float]) -> str:
+def difference_words(found: dict[str, float]) -> str:
+    """A paired difference with its interval, as text."""
+    return interval_words({"value": found["difference"], **found}, "+.3f", " [-]")
+
+
+def share_words(gap: dict[str, float]) -> str:
     """A share and its interval as text, or why there is none.
 
-    Example:
-        >>> share_text({"value": 0.5, "low": 0.4, "high": 0.625})
-        '50.0 % [40.0, 62.5]'
+    >>> share_words({"value": 0.5, "low": 0.4, "high": 0.625})
+    '50.0 % [40.0, 62.5]'
     """
     if not math.isfinite(gap["value"]):
         return "no gap to close"
-    return interval_text({key: 100 * value for key, value in gap.items()}, spec=".1f").replace(" [", " % [")
+    percent = {key: 100 * value for key, value in gap.items()}
+    return interval_words(percent, ".1f", " [-]").replace(" [", " % [")
+
+
+def p_words(p_value: float) -> str:
+    """A p-value as text; none is 0.
+
+    Example:
+        >>> p_words(0.0461), p_words(0.0002)
+        ('p = 0.046', 'p < 0.001')
+    """
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,6 @@
-"""The way from a data set to a prepared one: check audio, annotate, combine votes, augment the training split, write a Parquet folder."""
+"""The way from a data set to a prepared one: check audio, annotate, combine votes, augment the training split, write a
+Parquet folder.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,12 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
 def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     """Check audio, annotate, combine, augment and write; returns the report of each split that was annotated.
 
-    In the data set's folder lie `preparation.json`, which says what was done, and, where training data was augmented, a folder
-    `preparation` with the plan, a table and a plot of the class mass, and a page to listen to.
+    In the data set's folder lie `preparation.json`, which says what was done, and, where training data was augmented, a
+    folder `preparation` with the plan, a table and a plot of the class mass, and a page to listen to.
 
     Raises:
-        AnnotationIncomplete: A run had to stop. Replies are in the ledger; the same call goes on from there. Nothing is written.
+        AnnotationIncomplete: A run had to stop. Replies are in the ledger; the same call goes on from there. Nothing is
+            written.
         AudioError: Clips cannot be used; the message lists them.
         ValueError, OSError: A setting, the data, the ledger or the output folder does not fit.
     """
@@ -125,7 +128,8 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
 def _open(settings: PrepareSettings) -> OpenedDataset:
     if settings.dataset is None:
         raise ValueError(
-            "dataset is missing. Mend: name a folder that `hf-emo-dist read table TABLE AUDIO_DIR OUTPUT` wrote, or a Hub id."
+            "dataset is missing. Mend: name a folder that `hf-emo-dist read table TABLE AUDIO_DIR OUTPUT` wrote, or a "
+            "Hub id."
         )
     emotions = [name.strip() for name in settings.emotions.split(",")] if settings.emotions else None
     return open_dataset(
@@ -202,7 +206,9 @@ def _augmentation(settings: PrepareSettings) -> dict[str, Any]:
 
 
 def _history(annotator: Annotator, dataset: Mapping[str, Dataset]) -> dict[str, Any]:
-    """Who answered and what it cost, of the votes that the data set has: from the ledger, so whichever run they came in."""
+    """Who answered and what it cost, of the votes that the data set has: from the ledger, so whichever run they came
+    in.
+    """
     versions: Counter[str] = Counter()
     cost: float | None = 0.0
     for rows in dataset.values():

@@ -36,7 +36,9 @@ class PrepareSettings(AugmentationArguments):
     output: str | None = _option(None, "folder to write")
     dataset_revision: str | None = _option(None, "revision of a data set on the Hub")
     emotions: str | None = _option(None, "emotions in order, comma separated; default: those of human_distribution")
-    backend: str = _option("gemini", "who votes: gemini, openai (any chat-completions server), simulated, or none")
+    backend: str = _option(
+        "gemini", "who votes: gemini, openai (any chat-completions server), simulated, your own module:Name, or none"
+    )
     model: str | None = _option(None, "model to ask; default: the backend's")
     backend_options: dict[str, Any] | None = field(
         default=None,
@@ -90,17 +92,12 @@ class PrepareSettings(AugmentationArguments):
             ValueError: An option does not fit.
         """
         from ..annotation.annotator import Annotator
-        from ..annotation.choice import make_backend
+        from ..annotation.backends import make_backend
 
         if self.backend == "none":
             return None
-        options: dict[str, Any] = dict(self.backend_options or {})
-        try:
-            backend = make_backend(self.backend, self.preset, self.model, **options)
-        except TypeError as error:
-            raise ValueError(f"backend_options does not fit the backend {self.backend!r}: {error}.") from error
         return Annotator(
-            backend,
+            make_backend(self.backend, self.model, self.preset, self.backend_options),
             emotions=emotions,
             preset=self.preset,
             num_annotations=self.num_annotations,

@@ -1,4 +1,5 @@
-"""Every figure over predicted and reference distributions, in NumPy: one function a figure, and :func:`compute_scores` for all of them.
+"""Every figure over predicted and reference distributions, in NumPy: one function a figure, and :func:`compute_scores`
+for all of them.
 
 Functions of two distributions take rows (N, K) and give (N,), or take (K,) and give an array of shape (). They compute
 in float64 whatever comes in, and divide rows by their sums, so that rounding in float16 or float32 does no harm.
@@ -34,12 +35,14 @@ from .label_distribution import (
     r2_score,
 )
 from .likelihood import log_likelihood_per_vote, unbiased_brier_score
-from .summary import compute_scores
+from .summary import SCORES, Score, compute_scores
 from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance
 
 __all__ = [
     "EPSILON",
     "PLEASURE_AROUSAL",
+    "SCORES",
+    "Score",
     "accuracy",
     "bhattacharyya_coefficient",
     "bootstrap_interval",

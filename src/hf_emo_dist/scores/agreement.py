@@ -20,7 +20,8 @@ def _rows_with_pairs(counts: ArrayLike) -> FloatArray:
 
 
 def observed_agreement(counts: ArrayLike) -> FloatArray:
-    """Share of the pairs of raters of each row who agree, ``sum(c * (c - 1)) / (n * (n - 1))``, 0 to 1, higher is more agreement.
+    """Share of the pairs of raters of each row who agree, ``sum(c * (c - 1)) / (n * (n - 1))``, 0 to 1, higher is more
+    agreement.
 
     Args:
         counts: Votes (N, K), whole.
@@ -42,17 +43,20 @@ def observed_agreement(counts: ArrayLike) -> FloatArray:
 
 
 def fleiss_kappa(counts: ArrayLike) -> float:
-    """Fleiss' kappa (Fleiss 1971, doi:10.1037/h0031619), higher is more agreement: 1 complete, 0 as by chance, below 0 less.
+    """Fleiss' kappa (Fleiss 1971, doi:10.1037/h0031619), higher is more agreement: 1 complete, 0 as by chance, below 0
+    less.
 
-    ``(P - P_e) / (1 - P_e)``: P is the mean over the rows of the share of agreeing pairs of raters, P_e the sum of the squared shares of the classes
-    over all votes. **Unequal numbers of raters**: each row's agreement is over its own pairs, each row counts alike in P, and each vote alike in P_e;
-    with equal numbers this is Fleiss's formula. Rows with fewer than 2 votes are left out.
+    ``(P - P_e) / (1 - P_e)``: P is the mean over the rows of the share of agreeing pairs of raters, P_e the sum of the
+    squared shares of the classes over all votes. **Unequal numbers of raters**: each row's agreement is over its own
+    pairs, each row counts alike in P, and each vote alike in P_e; with equal numbers this is Fleiss's formula. Rows
+    with fewer than 2 votes are left out.
 
     Args:
         counts: Votes (N, K), whole.
 
     Returns:
-        From ``-1 / (n - 1)`` (for n raters a row) to 1; NaN where no row has 2 votes, or where all votes are for one class.
+        From ``-1 / (n - 1)`` (for n raters a row) to 1; NaN where no row has 2 votes, or where all votes are for one
+        class.
 
     Raises:
         ValueError: The counts are not whole, or not (N, K).
@@ -72,11 +76,13 @@ def fleiss_kappa(counts: ArrayLike) -> float:
 
 
 def krippendorff_alpha(counts: ArrayLike) -> float:
-    """Krippendorff's alpha for nominal data (Krippendorff 2011, "Computing Krippendorff's alpha-reliability"), higher is more agreement.
+    """Krippendorff's alpha for nominal data (Krippendorff 2011, "Computing Krippendorff's alpha-reliability"), higher
+    is more agreement.
 
-    ``1 - D_o / D_e`` over the pairable votes: D_o is the share of disagreeing pairs within rows, D_e that among all votes without
-    replacement. 1 is complete agreement, 0 as by chance, below 0 less. **Unequal numbers of raters** are what it is made for: a row of n votes has n (n - 1)
-    ordered pairs, each weighing 1 / (n - 1), so that each vote counts alike. Rows with fewer than 2 votes are left out.
+    ``1 - D_o / D_e`` over the pairable votes: D_o is the share of disagreeing pairs within rows, D_e that among all
+    votes without replacement. 1 is complete agreement, 0 as by chance, below 0 less. **Unequal numbers of raters** are
+    what it is made for: a row of n votes has n (n - 1) ordered pairs, each weighing 1 / (n - 1), so that each vote
+    counts alike. Rows with fewer than 2 votes are left out.
 
     Args:
         counts: Votes (N, K), whole.

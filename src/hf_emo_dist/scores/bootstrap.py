@@ -35,8 +35,8 @@ def bootstrap_interval(
     interval holds the percentiles of these means, with their deviations from the mean widened by
     ``sqrt(G / (G - 1)) * t / z`` for G groups (t and z being the quantiles of Student's distribution with G - 1
     degrees of freedom and of the normal distribution): the plain percentiles of few groups promise too much. The
-    factor (at level 0.95) is 9.2 for 2 groups, 1.9 for 4, 1.2 for 10 and 1.02 for 100. Even so, an interval over fewer than about 8
-    speakers is a rough one, and a single group gives none (NaN).
+    factor (at level 0.95) is 9.2 for 2 groups, 1.9 for 4, 1.2 for 10 and 1.02 for 100. Even so, an interval over fewer
+    than about 8 speakers is a rough one, and a single group gives none (NaN).
 
     Args:
         values: A figure a row (N,), finite.
@@ -113,8 +113,8 @@ def bootstrap_score(
     """A figure of all rows together (macro F1, R2, kappa, a correlation), with a bootstrap interval.
 
     Rows, or whole groups, are resampled and the figure is computed anew each time. The interval is that of
-    :func:`bootstrap_interval`: percentiles of the deviations, widened for few groups. Resamples in which the figure is not defined
-    (NaN) are left out.
+    :func:`bootstrap_interval`: percentiles of the deviations, widened for few groups. Resamples in which the figure is
+    not defined (NaN) are left out.
 
     Args:
         score: Takes the resampled arrays and returns one number.
@@ -167,9 +167,10 @@ def paired_permutation_test(
 ) -> dict[str, float]:
     """Test whether two models' figures on the same rows differ by more than chance, by flipping signs (Fisher 1935).
 
-    If the models were alike, each group's (speaker's) differences could as well have had the other sign. The p-value is the share of sign flips
-    whose mean difference is at least as far from 0 as the observed one; up to 13 groups all flips are counted, beyond that so many are drawn,
-    the observed one among them. With G groups it cannot be under ``2 ** (1 - G)``.
+    If the models were alike, each group's (speaker's) differences could as well have had the other sign. The p-value is
+    the share of sign flips whose mean difference is at least as far from 0 as the observed one; up to 13 groups all
+    flips are counted, beyond that so many are drawn, the observed one among them. With G groups it cannot be under ``2
+    ** (1 - G)``.
 
     Args:
         values_a: Figures of the first model (N,), finite.

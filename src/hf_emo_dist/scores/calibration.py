@@ -22,16 +22,18 @@ def expected_calibration_error(
     """Expected calibration error for soft labels, lower is better, 0 to 1.
 
     The (row, class) pairs are cut by predicted probability into bins of equal width over 0 to 1, and the error is
-    ``sum(share of pairs in the bin * |mean prediction - mean human share|)``. The mean human share takes the place of the accuracy of hard labels
-    (Guo et al. 2017, arXiv 1706.04599): shares of few votes are noisy but right on average, so no bin needs many votes a row. Few *rows* a bin bias it
-    upwards, and a constant prediction of the mean shares scores 0: read it beside a score that rewards telling rows apart.
+    ``sum(share of pairs in the bin * |mean prediction - mean human share|)``. The mean human share takes the place of
+    the accuracy of hard labels (Guo et al. 2017, arXiv 1706.04599): shares of few votes are noisy but right on average,
+    so no bin needs many votes a row. Few *rows* a bin bias it upwards, and a constant prediction of the mean shares
+    scores 0: read it beside a score that rewards telling rows apart.
 
     Args:
         predictions: Distributions (N, K).
         references: Distributions of human votes (N, K).
         num_bins: Number of bins; the last one includes 1. arXiv 2601.14620 uses 10.
-        kind: ``"all"`` pools the classes; ``"classwise"`` is the mean of each class's own error (Kull et al. 2019, arXiv 1910.12656); ``"top"`` takes
-            only the predicted dominant class of each row, with the share of listeners who agree as its accuracy.
+        kind: ``"all"`` pools the classes; ``"classwise"`` is the mean of each class's own error (Kull et al. 2019,
+            arXiv 1910.12656); ``"top"`` takes only the predicted dominant class of each row, with the share of
+            listeners who agree as its accuracy.
 
     Returns:
         The error.
@@ -40,7 +42,7 @@ def expected_calibration_error(
         ValueError: The shapes are not (N, K) or differ, a row is not a distribution, or there is no bin.
 
     Example:
-        >>> round(expected_calibration_error([[0.9, 0.1], [0.9, 0.1]], [[1.0, 0.0], [0.5, 0.5]]), 6)  # 0.9 is heard by 0.75
+        >>> round(expected_calibration_error([[0.9, 0.1], [0.9, 0.1]], [[1.0, 0.0], [0.5, 0.5]]), 6)
         0.15
     """
     check_choice("kind", kind, ("all", "classwise", "top"))

@@ -1,4 +1,6 @@
-"""What every score shares: rows that are checked to be distributions, and work done in pieces that stay in the processor's cache."""
+"""What every score shares: rows that are checked to be distributions, and work done in pieces that stay in the
+processor's cache.
+"""
 
 from __future__ import annotations
 
@@ -127,8 +129,8 @@ def checked_counts(counts: ArrayLike, whole: bool = False, name: str = "counts")
     if whole and (votes != np.round(votes)).any():
         row = int(np.flatnonzero((np.atleast_2d(votes) != np.round(np.atleast_2d(votes))).any(axis=1))[0])
         raise ValueError(
-            f"Row {row} of `{name}` has votes that are not whole: {np.atleast_2d(votes)[row].tolist()}. This score needs one whole "
-            "vote a listener. Mend: leave out listeners who gave several tags, or keep one tag of each."
+            f"Row {row} of `{name}` has votes that are not whole: {np.atleast_2d(votes)[row].tolist()}. This score "
+            "needs one whole vote a listener. Mend: leave out listeners who gave several tags, or keep one tag of each."
         )
     return votes
 

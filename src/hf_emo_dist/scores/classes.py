@@ -66,7 +66,8 @@ def _confusions(predictions: ArrayLike, references: ArrayLike, ties: str) -> tup
 
 
 def macro_f1(predictions: ArrayLike, references: ArrayLike, ties: Ties = "first") -> float:
-    """Mean F1 of the dominant classes, each class alike, 0 to 1, higher is better; classes on neither side are left out.
+    """Mean F1 of the dominant classes, each class alike, 0 to 1, higher is better; classes on neither side are left
+    out.
 
     Arguments and errors as for :func:`accuracy`.
 
@@ -92,10 +93,11 @@ def weighted_f1(predictions: ArrayLike, references: ArrayLike, ties: Ties = "fir
 
 
 def unweighted_average_recall(predictions: ArrayLike, references: ArrayLike, ties: Ties = "first") -> float:
-    """UAR: mean recall of the dominant classes, each class alike (Schuller et al. 2009, Interspeech Emotion Challenge), higher is better.
+    """UAR: mean recall of the dominant classes, each class alike (Schuller et al. 2009, Interspeech Emotion Challenge),
+    higher is better.
 
-    0 to 1; a constant prediction gets 1 over the number of classes. Classes without a reference row are left out. Arguments and errors as for
-    :func:`accuracy`.
+    0 to 1; a constant prediction gets 1 over the number of classes. Classes without a reference row are left out.
+    Arguments and errors as for :func:`accuracy`.
 
     >>> unweighted_average_recall([[0.9, 0.1]] * 3, [[0.6, 0.4], [0.4, 0.6], [0.3, 0.7]])
     0.5
@@ -106,10 +108,11 @@ def unweighted_average_recall(predictions: ArrayLike, references: ArrayLike, tie
 
 
 def entropy_error(predictions: ArrayLike, references: ArrayLike, base: float = 2) -> FloatArray:
-    """Entropy of each prediction minus that of its reference, in bits by default; 0 is best, below 0 the prediction is too sharp.
+    """Entropy of each prediction minus that of its reference, in bits by default; 0 is best, below 0 the prediction is
+    too sharp.
 
-    Range: minus to plus ``log_base(K)``. The entropy of shares of n votes is too low, by about ``(K - 1) / (2 n ln 2)`` bits (Miller 1955), so
-    that a perfect prediction lies above 0.
+    Range: minus to plus ``log_base(K)``. The entropy of shares of n votes is too low, by about ``(K - 1) / (2 n ln 2)``
+    bits (Miller 1955), so that a perfect prediction lies above 0.
 
     Args:
         predictions: Distributions (N, K) or (K,).
@@ -133,9 +136,11 @@ def entropy_error(predictions: ArrayLike, references: ArrayLike, base: float = 2
 def entropy_correlation(
     predictions: ArrayLike, references: ArrayLike, method: Literal["pearson", "spearman"] = "pearson"
 ) -> float:
-    """Correlation over the rows between the entropy of predictions and of references: is it known *where* listeners disagree?
+    """Correlation over the rows between the entropy of predictions and of references: is it known *where* listeners
+    disagree?
 
-    -1 to 1, higher is better; 0 without relation. NaN with fewer than two rows, or where either entropy is the same in every row.
+    -1 to 1, higher is better; 0 without relation. NaN with fewer than two rows, or where either entropy is the same in
+    every row.
 
     Args:
         predictions: Distributions (N, K).
@@ -149,7 +154,8 @@ def entropy_correlation(
         ValueError: The shapes differ, or a row is not a distribution.
 
     Example:
-        >>> round(entropy_correlation([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0]], [[0.6, 0.4], [0.8, 0.2], [1.0, 0.0]], "spearman"), 6)
+        >>> p, q = [[0.5, 0.5], [0.9, 0.1], [1.0, 0.0]], [[0.6, 0.4], [0.8, 0.2], [1.0, 0.0]]
+        >>> round(entropy_correlation(p, q, "spearman"), 6)
         1.0
     """
     check_choice("method", method, ("pearson", "spearman"))

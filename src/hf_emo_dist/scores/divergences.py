@@ -1,4 +1,6 @@
-"""Divergences between predicted and reference distributions, one figure a row: JS and its distance, KL, Bhattacharyya."""
+"""Divergences between predicted and reference distributions, one figure a row: JS and its distance, KL,
+Bhattacharyya.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ def _log_ratio(x: FloatArray, shifted: FloatArray) -> FloatArray:
 
 
 def jensen_shannon_distance(p: ArrayLike, q: ArrayLike, base: float = 2) -> FloatArray:
-    """Square root of the Jensen-Shannon divergence of each pair of rows, a metric (Endres and Schindelin 2003, doi:10.1109/TIT.2003.813506).
+    """Square root of the Jensen-Shannon divergence of each pair of rows, a metric (Endres and Schindelin 2003,
+    doi:10.1109/TIT.2003.813506).
 
     From 0 (equal) to ``sqrt(log_base(2))``, lower is better. Arguments and errors as for
     :func:`jensen_shannon_divergence`. arXiv 2601.14620 reports it by ambiguity in base e.
@@ -75,10 +78,11 @@ def jensen_shannon_distance(p: ArrayLike, q: ArrayLike, base: float = 2) -> Floa
 
 
 def kl_divergence(p: ArrayLike, q: ArrayLike, base: float = 2, epsilon: float = 0.0) -> FloatArray:
-    """Kullback-Leibler divergence ``sum(p * log(p / q))`` of each pair of rows, `p` being the reference (Kullback and Leibler 1951).
+    """Kullback-Leibler divergence ``sum(p * log(p / q))`` of each pair of rows, `p` being the reference (Kullback and
+    Leibler 1951).
 
-    From 0 (equal) to infinity, lower is better; not symmetric. Also one of the six measures of Label Distribution Learning (Geng 2016,
-    arXiv 1408.6027), there in nats.
+    From 0 (equal) to infinity, lower is better; not symmetric. Also one of the six measures of Label Distribution
+    Learning (Geng 2016, arXiv 1408.6027), there in nats.
 
     Args:
         p: Distributions (N, K) or (K,).

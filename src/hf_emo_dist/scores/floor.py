@@ -10,7 +10,8 @@ from .divergences import jensen_shannon_divergence
 
 __all__ = ["fit_dirichlet_prior", "js_divergence_above_floor", "js_divergence_floor"]
 
-# Posterior draws in all, by default, and the fewest and the most a row: 200,000 make the mean of a corpus exact to about 1e-4.
+# Posterior draws in all, by default, and the fewest and the most a row: 200,000 make the mean of a corpus exact to
+# about 1e-4.
 _DRAWS, _FEWEST, _MOST = 200_000, 8, 400
 # Numbers drawn at a time.
 _CHUNK = 1 << 21
@@ -19,8 +20,8 @@ _CHUNK = 1 << 21
 def fit_dirichlet_prior(counts: ArrayLike, num_iterations: int = 1000, tolerance: float = 1e-7) -> FloatArray:
     """Parameters of the Dirichlet distribution that most likely lies behind the votes of a corpus.
 
-    Maximises the Dirichlet-multinomial likelihood by Minka's fixed point (Minka 2000, "Estimating a Dirichlet distribution", eq. 65), with
-    digamma differences written as sums over whole counts.
+    Maximises the Dirichlet-multinomial likelihood by Minka's fixed point (Minka 2000, "Estimating a Dirichlet
+    distribution", eq. 65), with digamma differences written as sums over whole counts.
 
     Args:
         counts: Votes (N, K), whole; rows without votes say nothing.
@@ -28,11 +29,12 @@ def fit_dirichlet_prior(counts: ArrayLike, num_iterations: int = 1000, tolerance
         tolerance: Relative change at which to stop.
 
     Returns:
-        float64 array (K,), over 0. Their sum is the weight of the prior in votes; about 0 where all votes agree, large where all
-        utterances are alike.
+        float64 array (K,), over 0. Their sum is the weight of the prior in votes; about 0 where all votes agree, large
+        where all utterances are alike.
 
     Raises:
-        ValueError: The counts are not whole, or no row has 2 votes, without which nothing can be known of the disagreement.
+        ValueError: The counts are not whole, or no row has 2 votes, without which nothing can be known of the
+            disagreement.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -67,15 +69,19 @@ def js_divergence_floor(
     num_draws: int | None = None,
     seed: int = 0,
 ) -> FloatArray:
-    """Jensen-Shannon divergence that the *true* distribution of each utterance would be expected to have to the shares of its votes.
+    """Jensen-Shannon divergence that the *true* distribution of each utterance would be expected to have to the shares
+    of its votes.
 
-    Shares of few votes are not the distribution of all listeners, so that no model can reach a divergence of 0: with 5 votes over 4 emotions the
-    floor is often 0.05 to 0.15 bits. Scores of corpora with other numbers of votes cannot be compared without it.
+    Shares of few votes are not the distribution of all listeners, so that no model can reach a divergence of 0: with 5
+    votes over 4 emotions the floor is often 0.05 to 0.15 bits. Scores of corpora with other numbers of votes cannot be
+    compared without it.
 
-    **Estimator**: empirical Bayes. A Dirichlet prior is fitted to the corpus's own votes (:func:`fit_dirichlet_prior`), and the divergence between
-    the row's shares and distributions drawn from the row's posterior is averaged. **Minimum n**: 2 votes in some rows for the prior; the mean over a
-    corpus was within 3 % of the truth from n = 2 on where the distributions are Dirichlet (simulation in the tests). Where they are far from it (most
-    rows exactly one of a few shapes) it came out up to a quarter too low at n = 5. It is for means over a corpus: that of one row rests on the prior.
+    **Estimator**: empirical Bayes. A Dirichlet prior is fitted to the corpus's own votes (:func:`fit_dirichlet_prior`),
+    and the divergence between the row's shares and distributions drawn from the row's posterior is averaged. **Minimum
+    n**: 2 votes in some rows for the prior; the mean over a corpus was within 3 % of the truth from n = 2 on where the
+    distributions are Dirichlet (simulation in the tests). Where they are far from it (most rows exactly one of a few
+    shapes) it came out up to a quarter too low at n = 5. It is for means over a corpus: that of one row rests on the
+    prior.
 
     Args:
         counts: Votes (N, K) or (K,), whole.
@@ -117,11 +123,13 @@ def js_divergence_floor(
 def js_divergence_above_floor(
     p: ArrayLike, counts: ArrayLike, base: float = 2, prior: ArrayLike | None = None, seed: int = 0
 ) -> FloatArray:
-    """Jensen-Shannon divergence to the shares of the votes, minus its floor: 0 is what the true distribution gets, lower is better.
+    """Jensen-Shannon divergence to the shares of the votes, minus its floor: 0 is what the true distribution gets,
+    lower is better.
 
-    ``jensen_shannon_divergence(p, counts / n) - js_divergence_floor(counts)``; estimator and minimum n as for :func:`js_divergence_floor`. Only the
-    mean over a corpus is meaningful: single rows can be below 0. From n = 5 on it lay within 0.01 bits of the divergence to the truth itself where
-    the floor's assumption holds, and up to 0.04 bits too high where it does not (the same simulations).
+    ``jensen_shannon_divergence(p, counts / n) - js_divergence_floor(counts)``; estimator and minimum n as for
+    :func:`js_divergence_floor`. Only the mean over a corpus is meaningful: single rows can be below 0. From n = 5 on it
+    lay within 0.01 bits of the divergence to the truth itself where the floor's assumption holds, and up to 0.04 bits
+    too high where it does not (the same simulations).
 
     Args:
         p: Predicted distributions (N, K) or (K,).

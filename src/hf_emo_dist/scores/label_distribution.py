@@ -1,4 +1,5 @@
-"""The measures of Label Distribution Learning (Geng 2016, IEEE TKDE 28, arXiv 1408.6027, table 1), and R², squared and optimal-transport distances.
+"""The measures of Label Distribution Learning (Geng 2016, IEEE TKDE 28, arXiv 1408.6027, table 1), and R², squared and
+optimal-transport distances.
 
 The sixth measure, KL, is :func:`hf_emo_dist.scores.kl_divergence`.
 """
@@ -51,7 +52,8 @@ def _relative(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def clark_distance(p: ArrayLike, q: ArrayLike) -> FloatArray:
-    """Clark distance ``sqrt(sum(((p - q) / (p + q)) ** 2))`` of each pair of rows (Geng 2016), lower is better, 0 to sqrt(K).
+    """Clark distance ``sqrt(sum(((p - q) / (p + q)) ** 2))`` of each pair of rows (Geng 2016), lower is better, 0 to
+    sqrt(K).
 
     A label with no mass on either side adds 0. Arguments and errors as for :func:`chebyshev_distance`.
 
@@ -101,10 +103,11 @@ def intersection_similarity(p: ArrayLike, q: ArrayLike) -> FloatArray:
 
 
 def brier_score(p: ArrayLike, q: ArrayLike) -> FloatArray:
-    """Squared error ``sum((p - q) ** 2)`` of each pair of rows (Brier 1950, for distributions), lower is better, 0 to 2.
+    """Squared error ``sum((p - q) ** 2)`` of each pair of rows (Brier 1950, for distributions), lower is better, 0 to
+    2.
 
-    Against shares of few votes it also counts the noise of the votes: see :func:`hf_emo_dist.scores.unbiased_brier_score`. Arguments and
-    errors as for :func:`chebyshev_distance`.
+    Against shares of few votes it also counts the noise of the votes: see
+    :func:`hf_emo_dist.scores.unbiased_brier_score`. Arguments and errors as for :func:`chebyshev_distance`.
 
     >>> brier_score([[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]])
     array([2., 0.])
@@ -118,10 +121,12 @@ def brier_score(p: ArrayLike, q: ArrayLike) -> FloatArray:
 
 
 def r2_score(p: ArrayLike, q: ArrayLike, average: Literal["classes", "none"] = "classes") -> FloatArray:
-    """Coefficient of determination of the shares of each class, ``1 - sum((q - p)**2) / sum((q - mean(q))**2)`` over the rows.
+    """Coefficient of determination of the shares of each class, ``1 - sum((q - p)**2) / sum((q - mean(q))**2)`` over
+    the rows.
 
-    From minus infinity to 1, higher is better: 0 is what the mean share of the scored rows gets. As scikit-learn's ``r2_score`` with
-    ``multioutput``, but a class whose share is the same in every row has nothing to explain and is NaN, not 0 or 1.
+    From minus infinity to 1, higher is better: 0 is what the mean share of the scored rows gets. As scikit-learn's
+    ``r2_score`` with ``multioutput``, but a class whose share is the same in every row has nothing to explain and is
+    NaN, not 0 or 1.
 
     Args:
         p: Predicted distributions (N, K).

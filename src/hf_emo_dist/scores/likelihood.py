@@ -1,4 +1,6 @@
-"""Scores of a predicted distribution on the votes themselves: proper, so that the true distribution is the best answer whatever the number of votes."""
+"""Scores of a predicted distribution on the votes themselves: proper, so that the true distribution is the best answer
+whatever the number of votes.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,12 @@ __all__ = ["log_likelihood_per_vote", "unbiased_brier_score"]
 
 
 def log_likelihood_per_vote(p: ArrayLike, counts: ArrayLike, epsilon: float = EPSILON) -> FloatArray:
-    """Mean log-likelihood, in nats a vote, of each row's votes under the predicted distribution (Good 1952), higher is better.
+    """Mean log-likelihood, in nats a vote, of each row's votes under the predicted distribution (Good 1952), higher is
+    better.
 
-    ``sum(counts * ln(max(p, epsilon))) / sum(counts)``, from ``ln(epsilon)`` to 0. The floor keeps one denied vote from making it infinite; a
-    vote costs at most ``-ln(epsilon)``, 16.1 nats by default. :func:`hf_emo_dist.compute_scores` reports the mean over votes, not over rows.
+    ``sum(counts * ln(max(p, epsilon))) / sum(counts)``, from ``ln(epsilon)`` to 0. The floor keeps one denied vote from
+    making it infinite; a vote costs at most ``-ln(epsilon)``, 16.1 nats by default. :func:`hf_emo_dist.compute_scores`
+    reports the mean over votes, not over rows.
 
     Args:
         p: Predicted distributions (N, K) or (K,).
@@ -54,10 +58,11 @@ def log_likelihood(p: ArrayLike, counts: ArrayLike, epsilon: float = EPSILON) ->
 def unbiased_brier_score(p: ArrayLike, counts: ArrayLike) -> FloatArray:
     """Squared error to the distribution *behind* the votes, without the noise of the votes; lower is better.
 
-    For n independent votes with shares ``f``, ``E|p - f|**2 = |p - q|**2 + (1 - |q|**2) / n`` where q is the true distribution (the multinomial
-    variance), and ``(1 - |f|**2) / (n - 1)`` estimates that last term without bias. So ``|p - f|**2 - (1 - |f|**2) / (n - 1)`` has the expectation
-    ``|p - q|**2`` for every n of at least 2 (the idea of Bröcker 2012, doi:10.1002/qj.1891, for the multinomial). It lies between -1 and 2; single
-    rows can be below 0, the mean over many cannot be by more than chance.
+    For n independent votes with shares ``f``, ``E|p - f|**2 = |p - q|**2 + (1 - |q|**2) / n`` where q is the true
+    distribution (the multinomial variance), and ``(1 - |f|**2) / (n - 1)`` estimates that last term without bias. So
+    ``|p - f|**2 - (1 - |f|**2) / (n - 1)`` has the expectation ``|p - q|**2`` for every n of at least 2 (the idea of
+    Bröcker 2012, doi:10.1002/qj.1891, for the multinomial). It lies between -1 and 2; single rows can be below 0, the
+    mean over many cannot be by more than chance.
 
     Args:
         p: Predicted distributions (N, K) or (K,).
@@ -67,7 +72,8 @@ def unbiased_brier_score(p: ArrayLike, counts: ArrayLike) -> FloatArray:
         float64 array (N,), or of shape (); NaN for a row with fewer than 2 votes.
 
     Raises:
-        ValueError: The shapes differ, a row of `p` is not a distribution, or a count is negative, not finite or not whole.
+        ValueError: The shapes differ, a row of `p` is not a distribution, or a count is negative, not finite or not
+            whole.
 
     Example:
         >>> unbiased_brier_score([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]], [[1, 1], [2, 0], [1, 0]]).round(3)

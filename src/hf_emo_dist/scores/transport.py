@@ -1,4 +1,6 @@
-"""Wasserstein distance between distributions over emotions, with a stated cost of moving a vote from one emotion to another."""
+"""Wasserstein distance between distributions over emotions, with a stated cost of moving a vote from one emotion to
+another.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from .label_distribution import intersection_similarity
 
 __all__ = ["PLEASURE_AROUSAL", "circumplex_cost", "wasserstein_distance"]
 
-#: Mean ratings of pleasure and arousal, -1 to 1, of Russell and Mehrabian (1977), J. Research in Personality 11, 273-294, as later work quotes
-#: them (anger, disgust, fearful, happy, sad, surprised). Neutral is the origin of the scales.
+#: Mean ratings of pleasure and arousal, -1 to 1, of Russell and Mehrabian (1977), J. Research in Personality 11,
+#: 273-294, as later work quotes them (anger, disgust, fearful, happy, sad, surprised). Neutral is the origin of the
+#: scales.
 PLEASURE_AROUSAL = MappingProxyType(
     {
         "angry": (-0.51, 0.59),
@@ -52,8 +55,8 @@ def circumplex_cost(emotions: Sequence[str]) -> FloatArray:
     unknown = [emotion for emotion in emotions if emotion not in PLEASURE_AROUSAL]
     if unknown:
         raise ValueError(
-            f"No coordinates for {', '.join(unknown)}; there are some for {', '.join(PLEASURE_AROUSAL)}. Mend: give your own (K, K) "
-            "matrix of costs."
+            f"No coordinates for {', '.join(unknown)}; there are some for {', '.join(PLEASURE_AROUSAL)}. Mend: give "
+            "your own (K, K) matrix of costs."
         )
     places = np.array([PLEASURE_AROUSAL[emotion] for emotion in emotions])
     return np.asarray(np.sqrt(((places[:, None] - places[None]) ** 2).sum(axis=-1)))
@@ -64,10 +67,12 @@ def wasserstein_distance(
     q: ArrayLike,
     cost: ArrayLike | Literal["unit"] = "unit",
 ) -> FloatArray:
-    """Wasserstein-1 (earth mover's) distance of each pair of rows: the least cost of moving the mass of `p` to that of `q`.
+    """Wasserstein-1 (earth mover's) distance of each pair of rows: the least cost of moving the mass of `p` to that of
+    `q`.
 
-    Lower is better; 0 to the largest cost. With ``cost="unit"``, the default, moving a vote costs 1 whatever the two emotions, and the distance is
-    the total variation ``sum(|p - q|) / 2``. Other costs are solved exactly as linear programmes (SciPy, HiGHS), at some thousand rows a second.
+    Lower is better; 0 to the largest cost. With ``cost="unit"``, the default, moving a vote costs 1 whatever the two
+    emotions, and the distance is the total variation ``sum(|p - q|) / 2``. Other costs are solved exactly as linear
+    programmes (SciPy, HiGHS), at some thousand rows a second.
 
     Args:
         p: Distributions (N, K) or (K,).
@@ -102,7 +107,8 @@ def wasserstein_distance(
         or not np.allclose(matrix, matrix.T)
     ):
         raise ValueError(
-            f"`cost` must be a symmetric matrix of shape ({size}, {size}) without negative numbers and with 0 on its diagonal, got shape "
+            f"`cost` must be a symmetric matrix of shape ({size}, {size}) without negative numbers and with 0 on its "
+            "diagonal, got shape "
             f"{matrix.shape}."
         )
     first, second = np.atleast_2d(x), np.atleast_2d(y)

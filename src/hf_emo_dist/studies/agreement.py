@@ -1,71 +1,60 @@
-"""How well do listeners agree, and each synthetic annotator with them; which focus adds what, where listeners are sure and where they are not."""
+"""How well do listeners agree, and each synthetic annotator with them; what does each focus add, and to whom."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.agreement import fleiss_kappa, krippendorff_alpha, observed_agreement
-from ..scores.bootstrap import bootstrap_score
-from .complementarity import added_by_focus, gain_from_synthetic
-from .inputs import add_source_arguments, corpora_of, interval, interval_words, source_facts
-from .strata_cut import cut_strata
-from .study import Plot, Study, StudyTable
-from .vote_table import VoteTable
+from ..scores.divergences import jensen_shannon_divergence
+from .strata import Strata, cut_strata
+from .study import Plot, Study, StudyTable, interval_plot, legend_below, panels, polished, slanted
+from .vote_table import Annotations, Sources, VoteTable, count_labels, shuffle_votes
 
-__all__ = ["agreement_study"]
+__all__ = ["agreement", "gain_from_synthetic"]
 
 FloatArray = NDArray[np.float64]
 
 
-def agreement_study(
-    corpora: Mapping[str, VoteTable],
-    *,
-    num_resamples: int = 500,
-    seed: int = 0,
-    facts: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
-) -> Study:
-    """Study agreement among listeners and of synthetic annotators with them.
+def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Study:
+    """Study agreement among listeners, and of synthetic annotators with them.
 
     Args:
-        corpora: Name to votes.
+        data: Votes.
         num_resamples: Bootstrap resamples.
-        seed: Of the bootstrap, of halves and of random draws.
-        facts: Facts on the data.
-        notes: Notes to show.
+        seed: Of subsets, halves and the bootstrap.
     """
-    told = dict(facts or {})
+    bootstrap = Bootstrap(num_resamples, seed)
+    results = {name: _corpus(table, bootstrap) for name, table in data.tables.items()}
+    told = data.facts()
     told["protocol"] = (
-        "agreement with a listener is the chance that one listener, drawn at random, gives the annotator's label; chance is what the shares of labels "
-        "alone would give, and kappa is the share of the way from chance to 1; strata are thirds of the entropy of the human votes; 95 % bootstrap "
-        "intervals over speakers where known"
+        "agreement with a listener is the chance that one listener, drawn at random, gives the annotator's label; "
+        "chance "
+        "is what the shares of labels alone would give, and kappa is the share of the way from chance to 1; strata are "
+        "thirds of the entropy of the human votes; 95 % bootstrap intervals over speakers where known"
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
-    study = Study("agreement", "Agreement of listeners and of synthetic annotators", told, list(notes))
-    results = {name: _corpus(table, num_resamples, seed) for name, table in corpora.items()}
+    study = Study("agreement", "Agreement of listeners and of synthetic annotators", told, data.notes())
     study.results = {"corpora": results}
     study.tables = [_human_table(results)]
     for name, result in results.items():
         study.tables += _synthetic_tables(name, result)
         study.findings += _findings(name, result)
-    caption = _CAPTION if any("annotators" in found for found in results.values()) else _CAPTION_OF_PEOPLE
-    study.plots = [Plot("agreement", _plot(results, list(notes)), caption)]
+    caption = "Agreement of listeners among themselves, with 95 % intervals."
+    if any("annotators" in found for found in results.values()):
+        caption = (
+            "Left: agreement with one listener (a listener among the others, and each synthetic annotator), with 95 % "
+            "intervals. Right: what each focus adds beyond another annotation, by stratum; above 0 the pool is nearer "
+            "to the human votes with it."
+        )
+    study.plots = [Plot("agreement", _plot(results, study.notes), caption)]
     return study
 
 
-_CAPTION = (
-    "Left: agreement with one listener (a listener among the others, and each synthetic annotator), with 95 % intervals. Right: what each focus adds beyond another annotation, by "
-    "stratum; above 0 the pool is nearer to the human votes with it."
-)
-_CAPTION_OF_PEOPLE = "Agreement of listeners among themselves, with 95 % intervals."
-
-
-def _corpus(table: VoteTable, num_resamples: int, seed: int) -> dict[str, Any]:
+def _corpus(table: VoteTable, bootstrap: Bootstrap) -> dict[str, Any]:
     counts = table.counts()
     several = np.flatnonzero(counts.sum(axis=1) >= 2)
     groups = table.speakers()
@@ -74,11 +63,8 @@ def _corpus(table: VoteTable, num_resamples: int, seed: int) -> dict[str, Any]:
     if len(several) >= 2:
         own = None if members is None else members[several]
         for name, score in (("fleiss_kappa", fleiss_kappa), ("krippendorff_alpha", krippendorff_alpha)):
-            value, low, high = bootstrap_score(
-                score, counts[several], groups=own, num_resamples=num_resamples, seed=seed
-            )
-            found[name] = {"value": value, "low": low, "high": high}
-        found["pair_agreement"] = interval(observed_agreement(counts[several]), own, num_resamples, seed)
+            found[name] = bootstrap.score(score, counts[several], groups=own)
+        found["pair_agreement"] = bootstrap.interval(observed_agreement(counts[several]), own)
     if table.annotations is None:
         return found
     with_votes = np.flatnonzero(counts.sum(axis=1) > 0)
@@ -89,32 +75,26 @@ def _corpus(table: VoteTable, num_resamples: int, seed: int) -> dict[str, Any]:
     stratum[with_votes] = strata.index
     found["strata"] = list(strata.names)
     found["annotators"] = {
-        str(name): _annotator(table, shares, table.annotations.annotator == name, members, num_resamples, seed)
+        str(name): _annotator(table, shares, table.annotations.annotator == name, members, bootstrap)
         for name in np.unique(table.annotations.annotator)
     }
-    found["focus"] = {
-        focus: {
-            place: interval(
-                values[stratum[rows] == index],
-                None if members is None else members[rows[stratum[rows] == index]],
-                num_resamples,
-                seed,
-            )
-            for index, place in enumerate(strata.names)
-        }
-        for focus, (values, rows) in added_by_focus(table, seed).items()
-    }
-    gains, halves, rows = gain_from_synthetic(table, seed)
     owners = np.array(table.ids) if members is None else members
+    found["focus"] = {}
+    for focus, (values, rows) in added_by_focus(table, bootstrap.seed).items():
+        parts = {place: stratum[rows] == index for index, place in enumerate(strata.names)}
+        found["focus"][focus] = {
+            place: bootstrap.interval(values[inside], owners[rows[inside]]) for place, inside in parts.items()
+        }
+    gains, halves, rows = gain_from_synthetic(table, bootstrap.seed)
     found["gain"] = {
-        place: interval(gains[halves.index == index], owners[rows[halves.index == index]], num_resamples, seed)
+        place: bootstrap.interval(gains[halves.index == index], owners[rows[halves.index == index]])
         for index, place in enumerate(halves.names)
     }
     return found
 
 
 def _annotator(
-    table: VoteTable, shares: FloatArray, mine: NDArray[np.bool_], members: Any, num_resamples: int, seed: int
+    table: VoteTable, shares: FloatArray, mine: NDArray[np.bool_], members: Any, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     annotations = table.annotations
     assert annotations is not None
@@ -129,18 +109,17 @@ def _annotator(
         chance = float((answers.mean(axis=0) * listeners.mean(axis=0)).sum())
         return float(((answers * listeners).sum(axis=1).mean() - chance) / (1 - chance)) if chance < 1 else float("nan")
 
-    value, low, high = bootstrap_score(kappa, given, human, groups=owners, num_resamples=num_resamples, seed=seed)
     agreement = (given * human).sum(axis=1)
     found = {
         "annotations": len(row),
-        "agreement": interval(agreement, owners, num_resamples, seed),
-        "kappa": {"value": value, "low": low, "high": high},
+        "agreement": bootstrap.interval(agreement, owners),
+        "kappa": bootstrap.score(kappa, given, human, groups=owners),
         "label_shares": dict(zip(table.emotions, given.mean(axis=0).tolist(), strict=True)),
     }
     pairs = observed_agreement(table.counts())[row]
     several = ~np.isnan(pairs)
     if several.any():
-        found["minus_listener"] = interval(agreement[several] - pairs[several], owners[several], num_resamples, seed)
+        found["minus_listener"] = bootstrap.interval(agreement[several] - pairs[several], owners[several])
     return found
 
 
@@ -175,36 +154,39 @@ def _synthetic_tables(name: str, found: dict[str, Any]) -> list[StudyTable]:
         ]
         for annotator, result in found["annotators"].items()
     ]
-    tables = [
+    return [
         StudyTable(
             f"Synthetic annotators with listeners: {name}",
             ["annotator", "annotations", "agree with a listener", "kappa", "minus one listener"],
             annotators,
-            "Last column: agreement with a listener, minus that of two listeners of the same row; above 0 the annotator agrees with listeners better than they do with one "
-            "another, as a sharp guess of the plurality does.",
+            "Last column: agreement with a listener, minus that of two listeners of the same row; above 0 the "
+            "annotator "
+            "agrees with listeners better than they do with one another, as a sharp guess of the plurality does.",
         ),
         StudyTable(
             f"What each focus adds: {name}",
             ["focus", *found["strata"]],
             [[focus, *(interval_words(value) for value in by.values())] for focus, by in found["focus"].items()],
-            "JS divergence of the pooled annotations to the human votes without the focus, minus that without as many random annotations; above 0 the focus adds more than "
-            "another annotation does. Intervals are not widened for the number of foci: of twenty, one is expected to lie off 0 by chance.",
+            "JS divergence of the pooled annotations to the human votes without the focus, minus that without as many "
+            "random annotations; above 0 the focus adds more than another annotation does. Intervals are not widened "
+            "for the number of foci: of twenty, one is expected to lie off 0 by chance.",
         ),
         StudyTable(
             f"What synthetic votes add to half of the human votes: {name}",
             list(found["gain"]),
             [[interval_words(value) for value in found["gain"].values()]],
-            "Fall of the JS divergence to the other half of the human votes when the synthetic votes are added to the first half; strata come from the first half.",
+            "Fall of the JS divergence to the other half of the human votes when the synthetic votes are added to the "
+            "first half; strata come from the first half.",
         ),
     ]
-    return tables
 
 
 def _findings(name: str, found: dict[str, Any]) -> list[str]:
     lines = []
     if "fleiss_kappa" in found:
         lines.append(
-            f"{name}: listeners agree with kappa {interval_words(found['fleiss_kappa'], '.2f')} over {found['rows']} rows."
+            f"{name}: listeners agree with kappa {interval_words(found['fleiss_kappa'], '.2f')} over {found['rows']} "
+            "rows."
         )
     if "annotators" not in found:
         return [*lines, f"{name}: no synthetic annotations."] if lines else [f"{name}: no row has 2 votes."]
@@ -217,7 +199,8 @@ def _findings(name: str, found: dict[str, Any]) -> list[str]:
         if word:
             way = "nearer to" if word == "brings" else "away from"
             lines.append(
-                f"{name}, {place}: adding synthetic votes {word} the human votes {way} those held out ({interval_words(value)})."
+                f"{name}, {place}: adding synthetic votes {word} the human votes {way} those held out "
+                f"({interval_words(value)})."
             )
     return lines
 
@@ -231,8 +214,6 @@ def _short(annotators: list[str]) -> list[str]:
 
 
 def _plot(results: dict[str, Any], notes: list[str]) -> Any:
-    from ..evaluation.study_plots import interval_plot, legend_below, panels, polished, slanted
-
     synthetic = {name: found for name, found in results.items() if "annotators" in found}
     figure, axes = panels(
         max(len(synthetic), 1), ["agreement", "focus"] if synthetic else ["agreement"], notes, "Agreement", (4.6, 3.8)
@@ -272,13 +253,98 @@ def _plot(results: dict[str, Any], notes: list[str]) -> Any:
     return polished(figure)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hf-emo-dist report agreement`."""
-    add_source_arguments(parser)
+# --- what synthetic votes add to human ones, with the number of votes taken into account
 
 
-def run(args: argparse.Namespace) -> Study:
-    """Run the study that the arguments describe."""
-    corpora = corpora_of(args)
-    facts, notes = source_facts(args, corpora)
-    return agreement_study(corpora, num_resamples=args.num_resamples or 500, seed=args.seed, facts=facts, notes=notes)
+def pooled_annotations(annotations: Annotations, rows: int, keep: NDArray[np.bool_] | None = None) -> FloatArray:
+    """Sum of the annotations of each row, (rows, K); a stated distribution weighs as one vote."""
+    inside = slice(None) if keep is None else keep
+    total = np.zeros((rows, annotations.distribution.shape[1]))
+    np.add.at(total, annotations.row[inside], annotations.distribution[inside])
+    return total
+
+
+def gain_from_synthetic(
+    table: VoteTable, seed: int = 0, num_halves: int = 5
+) -> tuple[FloatArray, Strata, NDArray[np.int64]]:
+    """How much nearer half of the human votes comes to the other half when the synthetic votes are added to it, by row.
+
+    JS(half, other half) - JS(half + synthetic, other half), base 2; above 0 the synthetic votes complement the human
+    ones. Strata come from the first half, which is not scored against. Rows with fewer than 2 human votes or no
+    synthetic one are left out.
+
+    Returns:
+        Gains (M,), strata of these M, and the row of each (a row once for each split).
+    """
+    # stated distributions count too
+    annotations = table.annotations
+    mass = table.counts("synthetic") if annotations is None else pooled_annotations(annotations, len(table.ids))
+    size = len(table.emotions)
+    rows = np.flatnonzero(((table.votes >= 0).sum(axis=1) >= 2) & (mass.sum(axis=1) > 0))
+    if not len(rows):
+        raise ValueError("No row has 2 human votes and a synthetic one. Mend: annotate the data set first.")
+    ids = [table.ids[row] for row in rows]
+    gains, shares = [], []
+    for half in range(num_halves):
+        shuffled = shuffle_votes(table.votes[rows], ids, seed, half)
+        middle = (shuffled >= 0).sum(axis=1)[:, None] // 2
+        place = np.arange(shuffled.shape[1])
+        first = count_labels(np.where(place < middle, shuffled, -1), size)
+        other = count_labels(np.where(place >= middle, shuffled, -1), size)
+        target, both = other / other.sum(axis=1, keepdims=True), first + mass[rows]
+        own = first / first.sum(axis=1, keepdims=True)
+        gains.append(
+            jensen_shannon_divergence(own, target)
+            - jensen_shannon_divergence(both / both.sum(axis=1, keepdims=True), target)
+        )
+        shares.append(own)
+    return np.concatenate(gains), cut_strata(np.concatenate(shares)), np.tile(rows, num_halves)
+
+
+def added_by_focus(
+    table: VoteTable, seed: int = 0, num_draws: int = 10
+) -> dict[str, tuple[FloatArray, NDArray[np.int64]]]:
+    """What each focus adds to the pooled annotations: how much further from the human votes they are without it.
+
+    JS(pool without the focus, human) - JS(pool without as many annotations drawn at random, human), base 2, row by row:
+    any annotation that is left out makes the pool noisier, so the random draw of as many is the fair comparison. Above
+    0 the focus adds more than another annotation does.
+
+    Returns:
+        Focus to (values (M,), rows (M,)).
+    """
+    annotations = table.annotations
+    if annotations is None:
+        raise ValueError(
+            "Who annotated is not known. Mend: annotate the data set, which writes 'synthetic_annotations'."
+        )
+    counts = table.counts()
+    number = len(table.ids)
+    rng = np.random.default_rng(seed)
+    total = np.bincount(annotations.row, minlength=number)
+    found = {}
+    for focus in np.unique(annotations.focus).tolist():
+        mine = annotations.focus == focus
+        own = np.bincount(annotations.row[mine], minlength=number)
+        rows = np.flatnonzero((own > 0) & (own < total) & (counts.sum(axis=1) > 0))
+        if not len(rows):
+            continue
+        human = counts[rows] / counts[rows].sum(axis=1, keepdims=True)
+
+        def distance(keep: NDArray[np.bool_], rows: Any = rows, human: FloatArray = human) -> FloatArray:
+            pool = pooled_annotations(annotations, number, keep)[rows]
+            return jensen_shannon_divergence(pool / pool.sum(axis=1, keepdims=True), human)
+
+        drawn = [distance(~_drop(annotations.row, own, rng)) for _ in range(num_draws)]
+        found[focus] = (distance(~mine) - np.mean(drawn, axis=0), rows)
+    return found
+
+
+def _drop(row: NDArray[np.int64], number: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mark `number` annotations of each row, drawn at random."""
+    order = np.lexsort((rng.random(len(row)), row))
+    sorted_row = row[order]
+    start = np.searchsorted(sorted_row, sorted_row)
+    dropped = np.empty(len(row), dtype=bool)
+    dropped[order] = np.arange(len(row)) - start < number[sorted_row]
+    return dropped

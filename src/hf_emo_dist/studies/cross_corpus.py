@@ -2,62 +2,170 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.label_maps import common_emotions, label_matrix, parse_label_map
-from ..data.rows import column_of, rough_intervals, row_ids
-from ..evaluation.resuming import backbone_stamp, is_done, read_predictions, write_json
-from ..evaluation.scoring import bootstrap_ratio
-from ..evaluation.training_cells import parse_recipe, predicted_by_training, resumable
-from ..scores.bootstrap import bootstrap_score
+from ..data.label_map import common_emotions, label_matrix
+from ..data.mixed_rows import refuse_mixed
+from ..data.opened import OpenedDataset, open_dataset
+from ..data.output import write_json
+from ..data.rows import column_of, rough_intervals, row_ids, speaker_groups
+from ..emotions import canonical_emotion
+from ..evaluation.checkpoint import open_model, write_predictions
+from ..evaluation.resuming import (
+    backbone_stamp,
+    is_done,
+    parse_recipe,
+    predicted_by_training,
+    read_predictions,
+    resumable,
+)
+from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.classes import accuracy, macro_f1, unweighted_average_recall
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_divergence
 from ..scores.floor import js_divergence_floor
-from .inputs import add_common_arguments, interval, interval_words
-from .scored_sets import CrossPrediction, TestSet, read_test_set
-from .study import Plot, Study, StudyTable
+from ..votes import vote_counts_matrix
+from .study import GREY, Plot, Study, StudyTable, interval_plot, legend_below, panels, polished
 
-__all__ = ["cross_corpus_study"]
+__all__ = ["cross_corpus"]
 
 logger = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
 
-def cross_corpus_study(
-    tests: Mapping[str, TestSet],
-    predictions: Mapping[str, Mapping[str, CrossPrediction]],
-    mapping: Mapping[str, str | None] | None = None,
-    *,
+@dataclass(frozen=True)
+class TestSet:
+    """Rows to score on.
+
+    Attributes:
+        emotions: K labels.
+        counts: (N, K) human votes; of a corpus without votes the intended label as one.
+        speakers: (N,), or `None` where they are not known.
+        voted: Whether the counts are votes. Intended labels are good for the dominant class only.
+        source: What the data is, in words.
+        notes: What must be said with its figures.
+    """
+
+    __test__ = False  # not for pytest
+
+    emotions: tuple[str, ...]
+    counts: FloatArray
+    speakers: NDArray[np.str_] | None
+    voted: bool
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CrossPrediction:
+    """Predicted distributions (N, K) of the rows of a test set, over the model's own emotions."""
+
+    emotions: tuple[str, ...]
+    matrix: FloatArray
+
+
+def cross_corpus(
+    *recipe: str,
+    test: Mapping[str, str],
+    output: str | Path,
+    model: Mapping[str, str] | None = None,
+    train: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str | None] | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+    overwrite: bool = False,
     num_resamples: int = 1000,
     seed: int = 0,
+) -> Study:
+    """Score models on other corpora than they were trained on; what has not been predicted is predicted first.
+
+    Args:
+        *recipe: How to train: any argument of `hf-emo-dist train`.
+        test: NAME=DATA[:SPLIT], scored on (split default: test); may be repeated.
+        output: Folder that receives the predictions.
+        model: NAME=CHECKPOINT, a trained model; may be repeated.
+        train: NAME=DATA, train a model on this, as the arguments after -- say; may be repeated.
+        label_map: A=B,C=-: labels that count as others, or are left out.
+        batch_size: Clips a forward pass.
+        device: cpu, cuda, ... (default: a GPU where there is one).
+        overwrite: Predict, and train, again.
+        num_resamples: Bootstrap resamples.
+        seed: Of subsets, halves and the bootstrap.
+
+    Raises:
+        ValueError: Before training, for whatever does not fit.
+        KeyboardInterrupt: On Ctrl-C; the same call goes on.
+    """
+    bootstrap = Bootstrap(num_resamples, seed)
+    models, trained = dict(model or {}), dict(train or {})
+    if not models and not trained:
+        raise ValueError(
+            "There is no model. Mend: --model NAME=CHECKPOINT, or --train NAME=DATA with -- and what hf-emo-dist "
+            "train takes."
+        )
+    if set(models) & set(trained):
+        raise ValueError(
+            f"{', '.join(sorted(set(models) & set(trained)))} names two models. Mend: another name in --model or "
+            "--train."
+        )
+    out, rows, tests, splits = Path(output), {}, {}, {}
+    how = parse_recipe(recipe, out) if trained else None
+    for name, text in test.items():
+        source, sign, split = text.rpartition(":")
+        if not sign or Path(text).exists():
+            source, split = text, "test"
+        opened, splits[name] = open_dataset(source), split
+        rows[name] = opened.rows(split)
+        tests[name] = read_test_set(name, opened, split)
+    predictions: dict[str, dict[str, CrossPrediction]] = {}
+    notes: list[str] = []
+    with resumable(out):
+        for name, checkpoint in models.items():
+            predictions[name] = {
+                part: _predicted(
+                    checkpoint, out / "predictions" / f"{name}-on-{part}", rows[part], device, batch_size, overwrite
+                )
+                for part in rows
+            }
+        for name, source in trained.items():
+            predictions[name], heard = _trained(name, open_dataset(source), rows, out, how, overwrite)
+            for part, dataset in rows.items():
+                shared = len(heard & set(column_of(dataset, "id") or ()))
+                if shared:
+                    notes.append(f"{name} was trained on {shared} of the {len(dataset)} rows of {part}")
+    facts = {
+        "data": "; ".join(f"{name}: {len(dataset)} rows" for name, dataset in rows.items()),
+        "split": "; ".join(f"{name}: {split}" for name, split in splits.items()),
+        "models": ", ".join(
+            [*(f"{name} (checkpoint)" for name in models), *(f"{name} (trained here)" for name in trained)]
+        ),
+    }
+    return compare_corpora(tests, predictions, label_map, bootstrap, facts, notes)
+
+
+def compare_corpora(
+    tests: Mapping[str, TestSet],
+    predictions: Mapping[str, Mapping[str, CrossPrediction]],
+    label_map: Mapping[str, str | None] | None,
+    bootstrap: Bootstrap,
     facts: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Study:
     """Score every model on every test set, over the emotions that all of them share after the map.
 
-    Predictions and votes are merged by the map; what has no place among the shared emotions is left out and the rest divided by its sum. Rows without a vote left
-    are not scored.
-
-    Args:
-        tests: Name to test set.
-        predictions: Model to test set to its predictions.
-        mapping: Label to what it counts as, `None` to leave it out.
-        num_resamples: Bootstrap draws.
-        seed: Of the bootstrap.
-        facts: Facts for the report.
-        notes: Notes to show.
+    Predictions and votes are merged by the map; what has no place among the shared emotions is left out and the rest
+    divided by its sum. Rows without a vote left are not scored.
     """
-    rules = dict(mapping or {})
+    rules = {canonical_emotion(a): None if b is None else canonical_emotion(b) for a, b in (label_map or {}).items()}
     sets = [test.emotions for test in tests.values()]
     sets += [found.emotions for by in predictions.values() for found in by.values()]
     common = common_emotions(sets, rules)
@@ -66,21 +174,20 @@ def cross_corpus_study(
         "; map: " + ", ".join(f"{a} → {b or 'left out'}" for a, b in rules.items()) if rules else ""
     )
     told["protocol"] = (
-        "models and votes are brought to the common emotions; skill is the share of JS divergence saved over the mean of the test set's own votes, which no "
-        "model knows; 95 % bootstrap intervals over speakers where known"
+        "models and votes are brought to the common emotions; skill is the share of JS divergence saved over the mean "
+        "of the test set's own votes, which no model knows; 95 % bootstrap intervals over speakers where known"
     )
-    told["seeds"] = f"seed {seed}; {num_resamples} resamples"
+    told["seeds"] = f"seed {bootstrap.seed}; {bootstrap.num_resamples} resamples"
     every = [*notes, *(note for test in tests.values() for note in test.notes)]
     for name, test in tests.items():
         if test.speakers is not None:
             every += rough_intervals(len(set(test.speakers)), f"{name}: ")
     study = Study("cross_corpus", "Trained on one corpus, scored on another", told, list(dict.fromkeys(every)))
-    results = []
-    for model, by in predictions.items():
-        for name, found in by.items():
-            results.append(
-                {"model": model, "test": name, **_score(tests[name], found, common, rules, num_resamples, seed)}
-            )
+    results = [
+        {"model": model, "test": name, **_score(tests[name], found, common, rules, bootstrap)}
+        for model, by in predictions.items()
+        for name, found in by.items()
+    ]
     study.results = {"emotions": common, "pairs": results}
     study.tables = [_table(results)]
     study.findings = [
@@ -97,7 +204,8 @@ def cross_corpus_study(
         Plot(
             "cross_corpus",
             _plot(results, study.notes),
-            "Left: JS divergence to the votes (lower is better). Right: unweighted average recall of the dominant class. 95 % intervals; grey: chance.",
+            "Left: JS divergence to the votes (lower is better). Right: unweighted average recall of the dominant "
+            "class. 95 % intervals; grey: chance.",
         )
     ]
     return study
@@ -108,15 +216,17 @@ def _score(
     found: CrossPrediction,
     common: Sequence[str],
     rules: Mapping[str, str | None],
-    num_resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     counts = test.counts @ label_matrix(test.emotions, common, rules)
     p = found.matrix @ label_matrix(found.emotions, common, rules)
     mass = p.sum(axis=1)
     kept = np.flatnonzero((counts.sum(axis=1) > 0) & (mass > 1e-9))
     if len(kept) < 2:
-        raise ValueError(f"{test.source}: fewer than 2 rows have a vote for any of {', '.join(common)}.")
+        raise ValueError(
+            f"{test.source}: fewer than 2 rows have a vote for any of {', '.join(common)}. Mend: give a label map "
+            "such as excited=happy, or choose another split."
+        )
     target, p = counts[kept] / counts[kept].sum(axis=1, keepdims=True), p[kept] / mass[kept, None]
     groups = None if test.speakers is None else test.speakers[kept]
     result: dict[str, Any] = {
@@ -127,18 +237,15 @@ def _score(
         "accuracy": accuracy(p, target),
         "macro_f1": macro_f1(p, target),
     }
-    value, low, high = bootstrap_score(
-        unweighted_average_recall, p, target, groups=groups, num_resamples=num_resamples, seed=seed
-    )
-    result["uar"] = {"value": value, "low": low, "high": high}
+    result["uar"] = bootstrap.score(unweighted_average_recall, p, target, groups=groups)
     result["uar_of_chance"] = 1.0 / len(np.unique(target.argmax(axis=1)))
     if not test.voted:
         return result
     js = jensen_shannon_divergence(p, target)
     mean = jensen_shannon_divergence(np.broadcast_to(target.mean(axis=0), target.shape), target)
-    result["js_divergence"] = interval(js, groups, num_resamples, seed)
-    result["bhattacharyya_coefficient"] = interval(bhattacharyya_coefficient(p, target), groups, num_resamples, seed)
-    result["skill"] = bootstrap_ratio(mean - js, mean, groups, num_resamples, seed=seed)
+    result["js_divergence"] = bootstrap.interval(js, groups)
+    result["bhattacharyya_coefficient"] = bootstrap.interval(bhattacharyya_coefficient(p, target), groups)
+    result["skill"] = bootstrap.ratio(mean - js, mean, groups)
     whole = counts[kept]
     if (whole == np.round(whole)).all() and (whole.sum(axis=1) >= 2).any():
         result["js_divergence_floor"] = float(js_divergence_floor(whole).mean())
@@ -178,13 +285,12 @@ def _table(results: list[dict[str, Any]]) -> StudyTable:
             "predicted mass left out",
         ],
         rows,
-        "JS divergences of corpora with different numbers of votes cannot be compared; their distances to the floor, and skills, can with care.",
+        "JS divergences of corpora with different numbers of votes cannot be compared; their distances to the floor, "
+        "and skills, can with care.",
     )
 
 
 def _plot(results: list[dict[str, Any]], notes: list[str]) -> Any:
-    from ..evaluation.study_plots import interval_plot, legend_below, panels, polished
-
     tests = list(dict.fromkeys(found["test"] for found in results))
     nan = dict.fromkeys(("value", "low", "high"), math.nan)
     figure, axes = panels(1, ["js", "uar"], notes, "Trained on one corpus, scored on another", (4.2, 3.2))
@@ -198,145 +304,63 @@ def _plot(results: list[dict[str, Any]], notes: list[str]) -> Any:
         interval_plot(axis, series, tests, label)
     chance = {found["test"]: found["uar_of_chance"] for found in results}
     for place, test in enumerate(tests):
-        axes[0][1].plot([place - 0.35, place + 0.35], [chance[test]] * 2, color="#8A8A8A", linewidth=1)
+        axes[0][1].plot([place - 0.35, place + 0.35], [chance[test]] * 2, color=GREY, linewidth=1)
     legend_below(figure, axes[0][0])
     return polished(figure)
 
 
-def _named(words: Sequence[str], what: str) -> dict[str, tuple[str, str | None]]:
-    """Read NAME=SOURCE or NAME=SOURCE:SPLIT."""
-    found: dict[str, tuple[str, str | None]] = {}
-    for word in words:
-        name, sign, rest = word.partition("=")
-        if not sign or not name or not rest:
-            raise ValueError(f"{what} {word!r} is not NAME=SOURCE.")
-        source, sign, split = rest.rpartition(":")
-        found[name] = (source, split) if sign and not Path(rest).exists() else (rest, None)
-    return found
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hf-emo-dist report cross-corpus`."""
-    add_common_arguments(parser)
-    parser.add_argument(
-        "--test",
-        action="append",
-        required=True,
-        metavar="NAME=DATA[:SPLIT]",
-        help="scored on (split default: test); may be repeated",
-    )
-    parser.add_argument(
-        "--model", action="append", default=[], metavar="NAME=CHECKPOINT", help="a trained model; may be repeated"
-    )
-    parser.add_argument(
-        "--train",
-        action="append",
-        default=[],
-        metavar="NAME=DATA",
-        help="train a model on this, as -- says; may be repeated",
-    )
-    parser.add_argument(
-        "--label_map", default="", metavar="A=B,C=-", help="labels that count as others, or are left out"
-    )
-    parser.add_argument("--batch_size", type=int, default=8, help="clips a forward pass (default: 8)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
-    parser.add_argument("--overwrite", action="store_true", help="predict, and train, again")
-    parser.add_argument(
-        "recipe", nargs=argparse.REMAINDER, metavar="-- ...", help="after --: any argument of recipes/train.py"
-    )
-
-
-def run(args: argparse.Namespace) -> Study:
-    """Predict what has not been predicted, and score."""
-    from ..data.loading import load_emotion_dataset, read_vote_source
-
-    out = Path(args.output)
-    rows, tests = {}, {}
-    for name, (source, split) in _named(args.test, "--test").items():
-        rows[name] = load_emotion_dataset(source, split or "test")
-        card = read_vote_source(source) if Path(source).is_dir() else None
-        tests[name] = read_test_set(name, rows[name], card)
-    models, trained = _named(args.model, "--model"), _named(args.train, "--train")
-    if not models and not trained:
-        raise ValueError(
-            "No model. Mend: --model NAME=CHECKPOINT, or --train NAME=DATA with -- and what recipes/train.py takes."
-        )
-    if set(models) & set(trained):
-        raise ValueError("A model of --model and one of --train have the same name.")
-    predictions: dict[str, dict[str, CrossPrediction]] = {}
-    notes: list[str] = []
-    with resumable(out):
-        for name, (checkpoint, split) in models.items():
-            where = checkpoint if split is None else f"{checkpoint}:{split}"
-            predictions[name] = {test: _predicted(where, name, test, rows[test], out, args) for test in rows}
-        for name, (source, _) in trained.items():
-            predictions[name], heard = _trained(name, source, rows, out, args)
-            for test, dataset in rows.items():
-                shared = len(heard & set(column_of(dataset, "id") or ()))
-                if shared:
-                    notes.append(f"{name} was trained on {shared} of the {len(dataset)} rows of {test}")
-    facts = {
-        "data": "; ".join(f"{name}: {len(dataset)} rows" for name, dataset in rows.items()),
-        "split": "; ".join(f"{name}: {split or 'test'}" for name, (_, split) in _named(args.test, "--test").items()),
-        "models": ", ".join(
-            [*(f"{name} (checkpoint)" for name in models), *(f"{name} (trained here)" for name in trained)]
-        ),
-    }
-    return cross_corpus_study(
-        tests,
-        predictions,
-        parse_label_map(args.label_map),
-        num_resamples=args.num_resamples or 1000,
-        seed=args.seed,
-        facts=facts,
-        notes=notes,
-    )
+def read_test_set(name: str, opened: OpenedDataset, split: str | None = None) -> TestSet:
+    """Votes of a split; where it has none, its intended labels, which are good for the dominant class only."""
+    rows = opened.rows(split)
+    refuse_mixed(rows)
+    groups, known = speaker_groups(rows)
+    votes, intended = column_of(rows, "human_votes"), column_of(rows, "intended")
+    notes, speakers = tuple(opened.notes(rows)), groups if known else None
+    if votes is not None and any(votes):
+        shares = next((value for value in column_of(rows, "human_distribution") or [] if value), None)
+        names = tuple(shares) if shares else tuple(sorted({canonical_emotion(v) for row in votes for v in row or []}))
+        counts = vote_counts_matrix(votes, names, column_of(rows, "human_vote_weights"), row_ids(rows), outside="drop")
+        return TestSet(names, counts, speakers, True, name, notes)
+    if intended is None or not any(intended):
+        raise ValueError(f"{name} has neither human votes nor intended labels. Mend: choose another split or data set.")
+    labels = [None if label is None else canonical_emotion(label) for label in intended]
+    names = tuple(sorted({label for label in labels if label is not None}))
+    counts = np.array([[float(label == emotion) for emotion in names] for label in labels])
+    note = f"{name}: intended labels, not votes; only the dominant class is scored"
+    return TestSet(names, counts, speakers, False, name, (*notes, note))
 
 
 def _predicted(
-    checkpoint: str, name: str, test: str, rows: Any, out: Path, args: argparse.Namespace
+    checkpoint: str, folder: Path, rows: Any, device: str | None, batch_size: int, overwrite: bool
 ) -> CrossPrediction:
-    from ..evaluation.checkpoint import open_model, write_predictions
+    import pyarrow.parquet as pq
+
     from ..modeling.prediction import predict_distributions
 
-    folder = out / "predictions" / f"{name}-on-{test}"
     file, about = folder / "predictions.parquet", folder / "cell.json"
     settings = {"model": backbone_stamp(checkpoint), "ids": row_ids(rows)}
-    if not args.overwrite and is_done(file, about, settings):
-        return _read(file, rows)
-    network, processor = open_model(checkpoint, args.device)
+    if not overwrite and is_done(file, about, settings):
+        kind = pq.read_schema(file).field("predicted_distribution").type
+        emotions = tuple(kind.field(place).name for place in range(kind.num_fields))
+        return CrossPrediction(emotions, read_predictions(file, row_ids(rows), emotions))
+    network, processor = open_model(checkpoint, device)
     emotions = tuple(network.config.emotions)
-    predicted = predict_distributions(network, processor, rows, batch_size=args.batch_size)
+    predicted = predict_distributions(network, processor, rows, batch_size=batch_size)
     write_json(about, {"settings": settings})
     write_predictions(file, rows, emotions, {"predicted_distribution": predicted})
     return CrossPrediction(emotions, np.asarray(predicted, dtype=np.float64))
 
 
-def _read(file: Path, rows: Any) -> CrossPrediction:
-    import pyarrow.parquet as pq
-
-    kind = pq.read_schema(file).field("predicted_distribution").type
-    emotions = tuple(kind.field(place).name for place in range(kind.num_fields))
-    return CrossPrediction(emotions, read_predictions(file, row_ids(rows), emotions))
-
-
 def _trained(
-    name: str, source: str, rows: Mapping[str, Any], out: Path, args: argparse.Namespace
+    name: str, opened: OpenedDataset, rows: Mapping[str, Any], out: Path, how: Any, overwrite: bool
 ) -> tuple[dict[str, CrossPrediction], set[str]]:
-    """Train on a corpus and predict all test sets at once, one below the other; also return the ids that were trained on."""
+    """Train on a corpus and predict all test sets at once; also give the ids that were trained on."""
     from datasets import concatenate_datasets
 
-    from ..data.loading import emotions_of, load_emotion_dataset
-
-    recipe, training = parse_recipe(args.recipe, out)
-    recipe = copy.copy(recipe)
-    recipe.dataset = source
-    data = load_emotion_dataset(source)
-    for split in (recipe.train_split, recipe.validation_split):
-        if split not in data:
-            raise ValueError(f"{name}: there is no split {split!r} (there are {', '.join(data)}).")
-    train = data[recipe.train_split]
-    emotions = tuple(recipe.emotions.split(",")) if recipe.emotions else emotions_of(train, training.target_column)
+    recipe, training = copy.copy(how[0]), how[1]
+    recipe.dataset = opened.name
+    train, validation = opened.rows(recipe.train_split), opened.heard(recipe.validation_split)
+    emotions = tuple(recipe.emotions.split(",")) if recipe.emotions else opened.emotions(training.target_column)
     everything = concatenate_datasets([_bare(dataset, test) for test, dataset in rows.items()])
     predicted, _ = predicted_by_training(
         recipe,
@@ -344,10 +368,10 @@ def _trained(
         out / "cells" / name,
         emotions,
         lambda: train,
-        data[recipe.validation_split],
+        validation,
         everything,
         {"train_ids": row_ids(train), "test_ids": row_ids(everything)},
-        overwrite=args.overwrite,
+        overwrite=overwrite,
     )
     ends = np.cumsum([len(dataset) for dataset in rows.values()])
     parts = np.split(predicted, ends[:-1])

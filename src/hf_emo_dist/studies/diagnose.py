@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.opened import OpenedDataset, open_dataset
+from ..data.rows import column_of
+from ..data.targets import training_targets
 from ..distributions import entropy
+from ..evaluation.resuming import predictions_for
+from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import jensen_shannon_divergence
-from .complementarity import gain_from_synthetic
-from .inputs import add_source_arguments, corpora_of, interval, interval_words, predictions_for, source_facts
-from .study import Plot, Study, StudyTable
-from .vote_table import VoteTable, count_labels, read_vote_table, shuffle_votes
+from .agreement import gain_from_synthetic
+from .study import GREY, Plot, Study, StudyTable, interval_plot, panels, polished
+from .vote_table import Sources, VoteTable, count_labels, read_vote_table, shuffle_votes
 
-__all__ = ["Check", "diagnose_study", "fitted_temperature", "swapped_predictions"]
+__all__ = ["diagnose", "fitted_temperature", "swapped_predictions"]
 
 FloatArray = NDArray[np.float64]
 
-#: Change of the class mass under which augmentation is redundant, and divergence under which two predictions are the same.
+#: Change of the class mass under which augmentation is redundant; divergence under which predictions are the same.
 REDUNDANT, SAME = 0.02, 1e-4
 
 
@@ -38,50 +41,64 @@ class Check:
     estimate: dict[str, float] | None = None
 
 
-def diagnose_study(
-    table: VoteTable,
+def diagnose(
+    data: Sources,
     *,
-    predictions: FloatArray | None = None,
-    swapped: FloatArray | None = None,
-    training: Any = None,
-    training_votes: VoteTable | None = None,
+    predictions: str | FloatArray | None = None,
+    swapped: str | FloatArray | None = None,
+    model: str | None = None,
+    training: str | OpenedDataset | None = None,
+    training_split: str = "train",
     num_resamples: int = 1000,
     seed: int = 0,
-    facts: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
 ) -> Study:
     """Run every check that the inputs allow; the others are listed with what they need.
 
     Args:
-        table: Votes, human and perhaps synthetic.
-        predictions: (N, K) predicted distributions of these rows.
-        swapped: (N, K) predictions of the same rows with the audio of other rows (:func:`swapped_predictions`).
-        training: The training rows, with mixed ones among them (`mixed_from`), for the check of the augmentation.
-        training_votes: The training rows' votes: the checks of synthetic votes are made on them where the scored rows have none, as
-            annotating the training split alone leaves them.
-        num_resamples: Bootstrap draws.
-        seed: Of everything random.
-        facts: Facts for the report.
-        notes: Notes to show.
+        data: Votes of one corpus, human and perhaps synthetic.
+        predictions: The predictions.parquet of a model for these rows; from Python also (N, K) distributions.
+        swapped: The same with the audio of other rows.
+        model: Checkpoint: predicts with swapped audio where `swapped` is not given.
+        training: Training data: its mixed rows, and its synthetic votes where the scored rows have none, as annotating
+            the training split alone leaves them.
+        training_split: Its split.
+        num_resamples: Bootstrap resamples.
+        seed: Of subsets, halves and the bootstrap.
     """
-    groups = _groups(table)
-    annotated = table
-    if not _is_annotated(table) and training_votes is not None and _is_annotated(training_votes):
-        annotated = training_votes
-    where = "" if annotated is table else "training rows: "
+    bootstrap = Bootstrap(num_resamples, seed)
+    table = data.one("Checks")
+    if isinstance(predictions, str):
+        predictions = predictions_for(predictions, table.ids, table.emotions)
+    if isinstance(swapped, str):
+        swapped = predictions_for(swapped, table.ids, table.emotions)
+    if model and swapped is None:
+        (source,) = data.opened.values()
+        if data.where or data.by or not data.split or not isinstance(source, OpenedDataset):
+            raise ValueError(
+                "--model predicts one whole split of a data set. Mend: add --split, without --where and --by."
+            )
+        swapped = swapped_predictions(model, source.heard(data.split), table.emotions, seed)
+    training_rows, annotated, where = None, table, ""
+    if training is not None:
+        opened = open_dataset(training) if isinstance(training, str) else training
+        training_rows = opened.rows(training_split)
+        votes = read_vote_table(opened, split=training_split, emotions=table.emotions)
+        if not _is_annotated(table) and _is_annotated(votes):
+            annotated, where = votes, "training rows: "
     checks = [
-        _synthetic_entropy(annotated, where, num_resamples, seed),
-        _complementarity(annotated, where, num_resamples, seed),
-        _redundancy(training, table.emotions),
-        _sharpness(table, predictions, groups, num_resamples, seed),
-        _audio(table, predictions, swapped, groups, num_resamples, seed),
+        _synthetic_entropy(annotated, where, bootstrap),
+        _complementarity(annotated, where, bootstrap),
+        _redundancy(training_rows, table.emotions),
+        _sharpness(table, predictions, bootstrap),
+        _audio(table, predictions, swapped, bootstrap),
     ]
-    told = {
-        **(facts or {}),
-        "protocol": "each check's interval is a 95 % bootstrap interval over speakers where known; human votes are what is compared with",
-    }
+    told = data.facts()
+    told["protocol"] = (
+        "each check's interval is a 95 % bootstrap interval over speakers where known; human votes are what is "
+        "compared with"
+    )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
-    study = Study("diagnose", "Signs of failure", told, list(notes))
+    study = Study("diagnose", "Signs of failure", told, data.notes())
     study.results = {"checks": [vars(check) for check in checks]}
     study.tables = [
         StudyTable(
@@ -91,18 +108,14 @@ def diagnose_study(
         )
     ]
     bad = [check for check in checks if check.status == "failure"]
-    study.findings = [f"{check.name}: {check.measured}. {check.advice}" for check in bad]
     run = [check for check in checks if check.status != "not run"]
+    study.findings = [f"{check.name}: {check.measured}. {check.advice}" for check in bad]
     study.findings.append(
-        f"{len(run)} of {len(checks)} checks run: {len(bad)} failure(s), {sum(c.status == 'unclear' for c in run)} unclear."
+        f"{len(run)} of {len(checks)} checks run: {len(bad)} failure(s), "
+        f"{sum(check.status == 'unclear' for check in run)} unclear."
     )
-    study.plots = [
-        Plot(
-            "diagnose",
-            _plot(checks, list(notes)),
-            "Estimates of the checks with 95 % intervals; the grey line is what separates a failure.",
-        )
-    ]
+    caption = "Estimates of the checks with 95 % intervals; the grey line is what separates a failure."
+    study.plots = [Plot("diagnose", _plot(checks, study.notes), caption)]
     return study
 
 
@@ -120,7 +133,7 @@ def _judged(estimate: dict[str, float], line: float, good_above: bool) -> str:
     return "ok" if low > edge else "failure" if high < edge else "unclear"
 
 
-def _synthetic_entropy(table: VoteTable, where: str, num_resamples: int, seed: int) -> Check:
+def _synthetic_entropy(table: VoteTable, where: str, bootstrap: Bootstrap) -> Check:
     name = "entropy of synthetic votes"
     if table.synthetic is None:
         return Check(
@@ -137,7 +150,9 @@ def _synthetic_entropy(table: VoteTable, where: str, num_resamples: int, seed: i
         two = [
             count_labels(
                 np.where(
-                    np.arange(labels.shape[1]) < number[rows, None], shuffle_votes(labels[rows], ids, seed, subset), -1
+                    np.arange(labels.shape[1]) < number[rows, None],
+                    shuffle_votes(labels[rows], ids, bootstrap.seed, subset),
+                    -1,
                 ),
                 size,
             )
@@ -145,40 +160,41 @@ def _synthetic_entropy(table: VoteTable, where: str, num_resamples: int, seed: i
         ]
         synthetic, human = (entropy(counts / counts.sum(axis=1, keepdims=True)) for counts in two)
         differences.append(synthetic - human)
-    estimate = interval(np.mean(differences, axis=0), _groups(table)[rows], num_resamples, seed)
+    estimate = bootstrap.interval(np.mean(differences, axis=0), _groups(table)[rows])
     return Check(
         name,
         "failure" if estimate["high"] < 0 else "ok" if estimate["low"] >= 0 else "unclear",
-        f"{where}synthetic minus human entropy {interval_words(estimate, '+.3f')} bits, at equal numbers of votes, {len(rows)} rows",
-        "Below 0 the annotators oversimplify: ask for distributions instead of labels, vary foci and wordings, or add another model.",
+        f"{where}synthetic minus human entropy {interval_words(estimate, '+.3f')} bits, at equal numbers of votes, "
+        f"{len(rows)} rows",
+        "Below 0 the annotators oversimplify: ask for distributions instead of labels, vary foci and wordings, or add "
+        "another model.",
         estimate,
     )
 
 
-def _complementarity(table: VoteTable, where: str, num_resamples: int, seed: int) -> Check:
+def _complementarity(table: VoteTable, where: str, bootstrap: Bootstrap) -> Check:
     name = "complementarity where listeners disagree most"
     if not _is_annotated(table):
         return Check(name, "not run", "-", "Needs synthetic votes.")
     try:
-        gains, strata, rows = gain_from_synthetic(table, seed)
+        gains, strata, rows = gain_from_synthetic(table, bootstrap.seed)
     except ValueError as error:
         return Check(name, "not run", "-", str(error))
     inside = strata.index == len(strata.names) - 1
-    estimate = interval(gains[inside], _groups(table)[rows[inside]], num_resamples, seed)
+    estimate = bootstrap.interval(gains[inside], _groups(table)[rows[inside]])
     return Check(
         name,
         _judged(estimate, 0.0, good_above=True),
-        f"{where}stratum '{strata.names[-1]}': JS to held-out human votes falls by {interval_words(estimate)} when synthetic votes are added",
-        "Below 0 synthetic votes hurt on ambiguous speech: give them less weight (synthetic_weight), or use them for the clear utterances only.",
+        f"{where}stratum '{strata.names[-1]}': JS to held-out human votes falls by {interval_words(estimate)} when "
+        "synthetic votes are added",
+        "Below 0 synthetic votes hurt on ambiguous speech: give them less weight (synthetic_weight), or use them for "
+        "the clear utterances only.",
         estimate,
     )
 
 
 def _redundancy(training: Any, emotions: tuple[str, ...]) -> Check:
     name = "redundant augmentation"
-    from ..data.rows import column_of
-    from ..data.targets import training_targets
-
     mixed = None if training is None else column_of(training, "mixed_from")
     if mixed is None or not any(mixed):
         return Check(name, "not run", "-", "Needs training rows with mixed ones among them (column mixed_from).")
@@ -192,27 +208,31 @@ def _redundancy(training: Any, emotions: tuple[str, ...]) -> Check:
     sources = [source for pair in mixed if pair for source in pair]
     used = len(set(sources))
     pairs = len({frozenset(pair) for pair in mixed if pair})
-    measured = f"{int(made.sum())} mixed rows move {100 * change:.1f} % of the class mass (entropy {balance:+.3f} bits), from {used} sources and {pairs} different pairs"
+    measured = (
+        f"{int(made.sum())} mixed rows move {100 * change:.1f} % of the class mass (entropy {balance:+.3f} bits), from "
+        f"{used} sources and {pairs} different pairs"
+    )
     bad = change < REDUNDANT or pairs < 0.5 * made.sum()
     return Check(
         name,
         "failure" if bad else "ok",
         measured,
-        "Rows that hardly move the balance, or repeat a few pairs, cost training time and can hurt: lower the target, or leave augmentation out.",
+        "Rows that hardly move the balance, or repeat a few pairs, cost training time and can hurt: lower the target, "
+        "or leave augmentation out.",
     )
 
 
 def fitted_temperature(
-    predictions: FloatArray, counts: FloatArray, groups: Any, num_resamples: int = 1000, seed: int = 0
+    predictions: FloatArray, counts: FloatArray, groups: Any, bootstrap: Bootstrap
 ) -> dict[str, float]:
-    """Temperature that makes the votes most likely under ``p ** (1 / T)``, with an interval: over 1 the predictions are too sharp.
+    """Temperature that makes the votes most likely under ``p ** (1 / T)``, with an interval: over 1 p is too sharp.
 
-    The likelihood is right on average whatever the number of votes, which the entropy of few votes is not (Guo et al. 2017, arXiv 1706.04599,
-    with votes for labels).
+    The likelihood is right on average whatever the number of votes, which the entropy of few votes is not (Guo et al.
+    2017, arXiv 1706.04599, with votes for labels).
 
     Example:
-        >>> found = fitted_temperature(np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([[2.0, 1.0], [1.0, 2.0]]), ["a", "b"], 10)
-        >>> round(found["value"], 1)
+        >>> predictions, votes = np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([[2.0, 1.0], [1.0, 2.0]])
+        >>> round(fitted_temperature(predictions, votes, ["a", "b"], Bootstrap(10))["value"], 1)
         3.2
     """
     grid = np.linspace(math.log(0.2), math.log(8.0), 121)
@@ -238,34 +258,29 @@ def fitted_temperature(
     value = best(sums.sum(axis=0))
     if len(sums) < 2:
         return {"value": value, "low": math.nan, "high": math.nan}
-    rng = np.random.default_rng(seed)
-    drawn = [best(sums[rng.integers(len(sums), size=len(sums))].sum(axis=0)) for _ in range(num_resamples)]
+    rng = np.random.default_rng(bootstrap.seed)
+    drawn = [best(sums[rng.integers(len(sums), size=len(sums))].sum(axis=0)) for _ in range(bootstrap.num_resamples)]
     low, high = np.quantile(drawn, [0.025, 0.975])
     return {"value": value, "low": float(low), "high": float(high)}
 
 
-def _sharpness(table: VoteTable, predictions: FloatArray | None, groups: Any, num_resamples: int, seed: int) -> Check:
+def _sharpness(table: VoteTable, predictions: FloatArray | None, bootstrap: Bootstrap) -> Check:
     name = "over-sharp predictions"
     if predictions is None:
         return Check(name, "not run", "-", "Needs predictions.")
-    estimate = fitted_temperature(predictions, table.counts(), groups, num_resamples, seed)
+    estimate = fitted_temperature(predictions, table.counts(), _groups(table), bootstrap)
     return Check(
         name,
         _judged(estimate, 1.0, good_above=False),
-        f"the votes are most likely at temperature {interval_words(estimate, '.2f')}; mean entropy {entropy(predictions).mean():.2f} bits",
-        "Over 1: JS against a few votes rewards sharp answers. Train with loss_type soft_cross_entropy or dirichlet_multinomial, without entropy penalty, or stop earlier.",
+        f"the votes are most likely at temperature {interval_words(estimate, '.2f')}; mean entropy "
+        f"{entropy(predictions).mean():.2f} bits",
+        "Over 1: JS against a few votes rewards sharp answers. Train with loss_type soft_cross_entropy or "
+        "dirichlet_multinomial, without entropy penalty, or stop earlier.",
         estimate,
     )
 
 
-def _audio(
-    table: VoteTable,
-    predictions: FloatArray | None,
-    swapped: FloatArray | None,
-    groups: Any,
-    num_resamples: int,
-    seed: int,
-) -> Check:
+def _audio(table: VoteTable, predictions: FloatArray | None, swapped: FloatArray | None, bootstrap: Bootstrap) -> Check:
     name = "a model that ignores its audio"
     if predictions is None or swapped is None:
         return Check(
@@ -276,13 +291,15 @@ def _audio(
     target = counts[rows] / counts[rows].sum(axis=1, keepdims=True)
     moved = float(jensen_shannon_divergence(predictions, swapped).mean())
     harm = jensen_shannon_divergence(swapped[rows], target) - jensen_shannon_divergence(predictions[rows], target)
-    estimate = interval(harm, groups[rows], num_resamples, seed)
+    estimate = bootstrap.interval(harm, _groups(table)[rows])
     status = "failure" if moved < SAME or estimate["high"] <= 0 else "ok" if estimate["low"] > 0 else "unclear"
     return Check(
         name,
         status,
-        f"with another row's audio predictions move by JS {moved:.4f} and score {interval_words(estimate, '+.4f')} worse",
-        "At 0 the answer comes from the text alone: check that input_features reach the model in training (the paper's released collator drops them), and train without transcripts.",
+        f"with another row's audio predictions move by JS {moved:.4f} and score {interval_words(estimate, '+.4f')} "
+        "worse",
+        "At 0 the answer comes from the text alone: check that input_features reach the model in training (the paper's "
+        "released collator drops them), and train without transcripts.",
         estimate,
     )
 
@@ -295,20 +312,17 @@ def swapped_predictions(
     batch_size: int = 8,
     device: str | None = None,
 ) -> FloatArray:
-    """Predictions of every row with the audio of another row, the text staying its own; the rows are rotated in a seeded random order.
-
-    Raises:
-        ValueError: There is one row alone, or the model answers with other emotions.
-    """
+    """Predictions of every row with another row's audio and its own text; rows rotate in a seeded random order."""
     from ..evaluation.checkpoint import open_model
     from ..modeling.prediction import predict_distributions
 
     if len(dataset) < 2:
-        raise ValueError("Audio cannot be swapped within one row.")
+        raise ValueError("Audio cannot be swapped within one row. Mend: choose a split with more rows.")
     network, processor = open_model(model, device)
     if set(network.config.emotions) != set(emotions):
         raise ValueError(
-            f"The model answers with {', '.join(network.config.emotions)}, the votes are for {', '.join(emotions)}."
+            f"The model answers with {', '.join(network.config.emotions)}, the votes are for {', '.join(emotions)}. "
+            "Mend: choose data with the model's emotions, or name them with --emotions."
         )
     order = np.random.default_rng(seed).permutation(len(dataset))
     source = np.empty(len(dataset), dtype=np.int64)
@@ -319,62 +333,13 @@ def swapped_predictions(
 
 
 def _plot(checks: list[Check], notes: list[str]) -> Any:
-    from ..evaluation.study_plots import interval_plot, panels, polished
-
     shown = [check for check in checks if check.estimate is not None]
     figure, axes = panels(1, [check.name for check in shown] or ["none"], notes, "Signs of failure", (2.6, 2.6))
     for axis, check in zip(axes[0], shown, strict=False):
         assert check.estimate is not None
         interval_plot(axis, {"": [check.estimate]}, [check.status], "")
-        axis.axhline(1.0 if check.name == "over-sharp predictions" else 0.0, color="#8A8A8A", linewidth=1)
+        axis.axhline(1.0 if check.name == "over-sharp predictions" else 0.0, color=GREY, linewidth=1)
         axis.set_title(check.name.replace(" where", "\nwhere").replace(" that", "\nthat"))
     if not shown:
         axes[0][0].set_axis_off()
     return polished(figure)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hf-emo-dist report diagnose`."""
-    add_source_arguments(parser)
-    parser.add_argument("--predictions", metavar="FILE", help="predictions.parquet of these rows")
-    parser.add_argument("--swapped", metavar="FILE", help="predictions.parquet of these rows with swapped audio")
-    parser.add_argument("--model", help="checkpoint: predicts with swapped audio where --swapped is not given")
-    parser.add_argument(
-        "--training",
-        metavar="FOLDER",
-        help="training data: its mixed rows, and its synthetic votes where the scored rows have none",
-    )
-    parser.add_argument("--training_split", default="train", help="its split (default: train)")
-
-
-def run(args: argparse.Namespace) -> Study:
-    """Run the checks that the arguments describe."""
-    from ..data.loading import load_emotion_dataset
-
-    corpora = corpora_of(args)
-    if len(corpora) > 1:
-        raise ValueError("Checks are of one corpus. Mend: run the command once for each.")
-    ((_, table),) = corpora.items()
-    facts, notes = source_facts(args, corpora)
-    predictions = predictions_for(args.predictions, table.ids, table.emotions) if args.predictions else None
-    swapped = predictions_for(args.swapped, table.ids, table.emotions) if args.swapped else None
-    if args.model and swapped is None:
-        if args.where or not args.split:
-            raise ValueError("--model predicts one whole split. Mend: add --split, without --where.")
-        source = args.sources[0].partition("=")[2] or args.sources[0]
-        swapped = swapped_predictions(args.model, load_emotion_dataset(source, args.split), table.emotions, args.seed)
-    training = training_votes = None
-    if args.training:
-        training = load_emotion_dataset(args.training, args.training_split)
-        training_votes = read_vote_table(args.training, split=args.training_split, emotions=list(table.emotions))
-    return diagnose_study(
-        table,
-        predictions=predictions,
-        swapped=swapped,
-        training=training,
-        training_votes=training_votes,
-        num_resamples=args.num_resamples or 1000,
-        seed=args.seed,
-        facts=facts,
-        notes=notes,
-    )

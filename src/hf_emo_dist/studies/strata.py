@@ -2,107 +2,272 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.rows import rough_intervals
-from ..distributions import entropy
-from ..evaluation.scoring import bootstrap_ratio
+from ..distributions import ambiguity_strata, entropy
+from ..evaluation.resuming import predictions_for
+from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence
 from ..scores.floor import js_divergence_floor
-from .inputs import add_source_arguments, corpora_of, interval, interval_words, predictions_for, source_facts
-from .strata_cut import MEAN, UNIFORM, ScoredRows, joined_rows, scored_rows
-from .study import Plot, Study, StudyTable
-from .vote_table import VoteTable, read_vote_table
+from .study import Plot, Study, StudyTable, interval_plot, panels, polished, slanted
+from .vote_table import Sources, VoteTable, count_labels, shuffle_votes
 
-__all__ = ["strata_study"]
+__all__ = ["Strata", "cut_strata", "strata"]
 
 FloatArray = NDArray[np.float64]
 
 #: Votes that make halves worth while, and the share of rows that must have them.
 ENOUGH_VOTES, ENOUGH_ROWS = 6, 0.8
+#: Distinct entropies up to which the values themselves are the strata.
+FEW_VALUES = 5
+UNIFORM, MEAN, HALF = "uniform", "mean of others", "other half of the listeners"
 
 
-def strata_study(
-    table: VoteTable,
-    predictions: Mapping[str, FloatArray] | None = None,
+@dataclass(frozen=True)
+class Strata:
+    """A stratum for each of N rows, and the names of the strata in order."""
+
+    index: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def cut_strata(shares: FloatArray, normalized: bool = False, number: int = 3) -> Strata:
+    """Strata of ambiguity: thirds by the rank of the entropy, or, where there are few distinct entropies, these.
+
+    Args:
+        shares: (N, K) distributions of votes.
+        normalized: Divide the entropy by the logarithm of the number of labels present, as arXiv 2601.14620 does (which
+            makes a vote of 1 to 1 as ambiguous as an even split over all labels).
+        number: Strata by rank.
+
+    Example:
+        >>> cut_strata(np.array([[1.0, 0.0], [0.5, 0.5], [1.0, 0.0]])).names
+        ('0.00 bits', '1.00 bits')
+    """
+    values = np.round(entropy(shares, normalized="present") if normalized else entropy(shares), 6)
+    distinct, index = np.unique(values, return_inverse=True)
+    if len(distinct) <= FEW_VALUES:
+        unit = "of the maximum" if normalized else "bits"
+        return Strata(index.astype(np.int64), tuple(f"{value:.2f} {unit}" for value in distinct))
+    names = ("low", "medium", "high") if number == 3 else tuple(f"{place + 1} of {number}" for place in range(number))
+    found = ambiguity_strata(values, number)
+    present = [place for place in range(number) if (found == place).any()]
+    renamed = np.searchsorted(present, found)
+    return Strata(renamed.astype(np.int64), tuple(names[place] for place in present))
+
+
+def constant_predictors(
+    shares: FloatArray, speakers: Sequence[Any] | None, cells: Mapping[str, Sequence[Any]] | None = None
+) -> dict[str, FloatArray]:
+    """Predictors that hear nothing, each row predicted from the rows of other speakers.
+
+    The uniform one, the mean, and for each of `cells` (title to N values) the mean of the rows that are alike in it; a
+    row whose cell no other speaker has gets the mean. Without speakers each row is left out by itself.
+
+    Example:
+        >>> found = constant_predictors(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), ["a", "b", "c"])
+        >>> found["mean of others"][0]
+        array([0., 1.])
+    """
+    rows = range(len(shares)) if speakers is None else speakers
+    speaker = np.unique(np.array([str(row) for row in rows]), return_inverse=True)[1]
+
+    def means(values: NDArray[np.int64], fallback: FloatArray) -> FloatArray:
+        size = int(values.max()) + 1
+        whole = np.zeros((size, shares.shape[1]))
+        np.add.at(whole, values, shares)
+        number = np.bincount(values, minlength=size).astype(np.float64)
+        pair, place = np.unique(np.stack([values, speaker]), axis=1, return_inverse=True)
+        place = place.reshape(-1)
+        own = np.zeros((pair.shape[1], shares.shape[1]))
+        np.add.at(own, place, shares)
+        left = number[values] - np.bincount(place)[place]
+        result = (whole[values] - own[place]) / np.maximum(left, 1)[:, None]
+        return np.where((left > 0)[:, None], np.maximum(result, 0.0), fallback)
+
+    uniform = np.full_like(shares, 1.0 / shares.shape[1])
+    found = {UNIFORM: uniform, MEAN: means(np.zeros(len(shares), dtype=np.int64), uniform)}
+    for title, values in (cells or {}).items():
+        index = np.unique(np.array([str(value) for value in values]), return_inverse=True)[1]
+        found[title] = means(index, found[MEAN])
+    return {name: rows / rows.sum(axis=1, keepdims=True) for name, rows in found.items()}
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """N rows: strata, what is scored against, its votes, and predictors of it."""
+
+    strata: Strata
+    target: FloatArray
+    counts: FloatArray
+    predictors: dict[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """What scores N rows: predictions, and what is known of them without listening."""
+
+    table: VoteTable
+    given: Mapping[str, FloatArray]
+    train_mean: FloatArray | None
+    known: Sequence[str]
+    seed: int
+
+    def rows_of(self, by: str | None, normalized: bool, half: int | None) -> ScoredRows:
+        """Strata, targets, predictors; with `half` strata come from that half of the votes, targets from the other."""
+        rows, size = self.table, len(self.table.emotions)
+        counts = first = rows.counts()
+        if half is not None:
+            shuffled = shuffle_votes(rows.votes, rows.ids, self.seed, half)
+            middle = (shuffled >= 0).sum(axis=1)[:, None] // 2
+            place = np.arange(shuffled.shape[1])
+            first = count_labels(np.where(place < middle, shuffled, -1), size)
+            counts = count_labels(np.where(place >= middle, shuffled, -1), size)
+        shares, target = first / first.sum(axis=1, keepdims=True), counts / counts.sum(axis=1, keepdims=True)
+        if by is None:
+            strata = cut_strata(shares, normalized)
+        else:
+            names, index = np.unique(np.array([str(value) for value in rows.column(by)]), return_inverse=True)
+            strata = Strata(index.astype(np.int64), tuple(names.tolist()))
+        cells = {}
+        if self.known:
+            values = [rows.column(name) for name in self.known]
+            cells[f"knowing {' and '.join(self.known)}"] = list(zip(*values, strict=True))
+        constants = constant_predictors(shares, rows.speakers(), cells)
+        if self.train_mean is not None:
+            constants[MEAN] = np.broadcast_to(self.train_mean / self.train_mean.sum(), shares.shape)
+        predictors = {**self.given, **constants}
+        if half is not None:
+            predictors[HALF] = shares
+        return ScoredRows(strata, target, counts, predictors)
+
+
+def _joined(parts: Sequence[ScoredRows]) -> ScoredRows:
+    """The parts below each other: a row once for each of its splits, its speaker being resampled as a whole."""
+    names = max((part.strata.names for part in parts), key=len)
+    index = [np.array([names.index(part.strata.names[place]) for place in part.strata.index]) for part in parts]
+    return ScoredRows(
+        Strata(np.concatenate(index), names),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        {name: np.concatenate([part.predictors[name] for part in parts]) for name in parts[0].predictors},
+    )
+
+
+def strata(
+    data: Sources,
     *,
-    by: str | None = None,
-    train_mean: FloatArray | None = None,
-    known: Sequence[str] = (),
-    halves: str = "auto",
+    stratify_by: str | None = None,
+    predictions: Sequence[str] | Mapping[str, FloatArray] = (),
+    train_split: str | None = None,
+    known: Sequence[str] | None = None,
+    halves: Literal["auto", "yes", "no"] = "auto",
     num_halves: int = 5,
     normalized: bool = False,
     paper: bool = False,
     num_resamples: int = 1000,
     seed: int = 0,
-    facts: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
 ) -> Study:
-    """Score predictors by stratum.
+    """Score predictors by stratum of ambiguity, or of any other column.
 
-    Votes that place a row in a stratum are not those it is scored on, where there are enough: a row whose votes happen to agree counts as clear *and* is easy
-    to score, so that strata and scores on the same votes differ for a predictor that knows nothing of ambiguity.
+    Votes that place a row in a stratum are not those it is scored on, where there are enough: a row whose votes happen
+    to agree counts as clear *and* is easy to score, so that strata and scores on the same votes differ for a predictor
+    that knows nothing of ambiguity.
 
     Args:
-        table: Votes.
-        predictions: Name to (N, K) predicted distributions; the first is what skill is reported of.
-        by: Column whose values are the strata; default: the entropy of the votes.
-        train_mean: (K,) mean of the training split's human votes; default: the mean over the other speakers' rows.
-        known: Columns; the mean of the other speakers' rows that are alike in all of them is a predictor.
-        halves: ``yes``, ``no``, or ``auto`` (yes where 80 % of the rows have 6 votes).
+        data: Votes of one corpus.
+        stratify_by: Column whose values are the strata (default: the entropy of the votes).
+        predictions: FILE or NAME=FILE, the predictions.parquet of a model; may be repeated; the first is what skill is
+            reported of. From Python also names with (N, K) distributions.
+        train_split: Split whose human votes give the mean predictor (default: the mean over the other speakers' rows).
+        known: Columns whose knowledge is a predictor, such as intended,level: the mean of the other speakers' rows that
+            are alike in all of them.
+        halves: Strata and scores from different votes; auto: where 80 % of the rows have 6 votes.
         num_halves: Random splits of each row's votes.
-        normalized: See :func:`cut_strata`.
+        normalized: Divide the entropy by the logarithm of the number of labels present, as arXiv 2601.14620 does.
         paper: Add the table by the protocol of arXiv 2601.14620, marked so.
-        num_resamples: Bootstrap draws.
-        seed: Of splits and bootstrap.
-        facts: Facts for the report.
-        notes: Notes to show.
+        num_resamples: Bootstrap resamples.
+        seed: Of subsets, halves and the bootstrap.
     """
+    bootstrap = Bootstrap(num_resamples, seed)
+    if data.by:
+        raise ValueError(
+            "--by shows corpora side by side. Mend: here, --stratify_by COLUMN, or one --where COLUMN=VALUE."
+        )
+    table = data.one("Strata")
     number = (table.votes >= 0).sum(axis=1)
     split = halves == "yes" or (
-        halves == "auto" and by is None and float((number >= ENOUGH_VOTES).mean()) >= ENOUGH_ROWS
+        halves == "auto" and stratify_by is None and float((number >= ENOUGH_VOTES).mean()) >= ENOUGH_ROWS
     )
     kept = np.flatnonzero(number >= (4 if split else 1))
     if len(kept) < 2:
-        raise ValueError("Fewer than 2 rows have votes enough. Mend: halves='no', or more votes.")
+        raise ValueError("Fewer than 2 rows have votes enough. Mend: --halves no, or more votes.")
     rows = table.select(kept)
-    given = {name: np.asarray(matrix)[kept] for name, matrix in (predictions or {}).items()}
+    given = {name: np.asarray(matrix)[kept] for name, matrix in _predictions(predictions, table).items()}
+    train_mean = None if train_split is None else _mean_of(data, train_split, table.emotions)
+    made = _Scoring(rows, given, train_mean, known or (), seed)
     parts = [
-        scored_rows(rows, given, by, train_mean, known, split, normalized, seed, half)
-        for half in range(num_halves if split else 1)
+        made.rows_of(stratify_by, normalized, half if split else None) for half in range(num_halves if split else 1)
     ]
-    joined = joined_rows(parts, rows)
+    joined = _joined(parts)
     groups = rows.speakers() or rows.ids
     members = np.array([str(group) for group in groups] * len(parts))
     ids = np.array(rows.ids * len(parts))
     main = next(iter(given), None) or next((name for name in joined.predictors if name not in (UNIFORM, MEAN)), None)
-    resample = {"num_resamples": num_resamples, "seed": seed}
-    strata = [_stratum(joined, place, members, ids, main, resample) for place in range(len(joined.strata.names))]
+    found = [_stratum(joined, place, members, ids, main, bootstrap) for place in range(len(joined.strata.names))]
 
-    named = "ambiguity (entropy of the votes)" if by is None else by
-    told = dict(facts or {})
-    told["protocol"] = _protocol(by, split, num_halves, normalized, train_mean is not None)
-    told["scored"] = f"{len(kept)} of {len(table.ids)} rows; {len(set(map(str, groups)))} " + (
+    named = "ambiguity (entropy of the votes)" if stratify_by is None else stratify_by
+    told = data.facts()
+    told["protocol"] = _protocol(stratify_by, split, num_halves, normalized, train_mean is not None)
+    speakers = len(set(map(str, groups)))
+    told["scored"] = f"{len(kept)} of {len(table.ids)} rows; {speakers} " + (
         "speakers" if rows.speakers() else "rows resampled one by one"
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
-    rough = rough_intervals(len(set(map(str, groups)))) if rows.speakers() else []
-    study = Study("strata", f"Scores by {named}", told, [*notes, *rough])
-    study.results = {"by": by or "entropy", "halves": split, "main": main, "strata": strata}
-    study.tables = _tables(strata, list(joined.predictors), main)
+    rough = rough_intervals(speakers) if rows.speakers() else []
+    study = Study("strata", f"Scores by {named}", told, [*data.notes(), *rough])
+    study.results = {"by": stratify_by or "entropy", "halves": split, "main": main, "strata": found}
+    study.tables = _tables(found, list(joined.predictors), main)
     if paper:
-        study.tables.append(_paper_table(rows, given, train_mean, known, study))
-    study.findings = _findings(strata, main, split)
-    study.plots = [
-        Plot("strata", _plot(strata, list(joined.predictors), main, named, study.notes), _caption(split, main))
-    ]
+        study.tables.append(_paper_table(made.rows_of(None, True, None), study))
+    study.findings = _findings(found, main, split)
+    votes = (
+        "Strata come from one half of the votes, scores from the other."
+        if split
+        else "Strata and scores come from the same votes."
+    )
+    caption = f"JS divergence by stratum, with 95 % intervals{f', and the skill of: {main}' if main else ''}. {votes}"
+    study.plots = [Plot("strata", _plot(found, list(joined.predictors), main, named, study.notes), caption)]
     return study
+
+
+def _predictions(given: Sequence[str] | Mapping[str, FloatArray], table: VoteTable) -> Mapping[str, FloatArray]:
+    if isinstance(given, Mapping):
+        return given
+    found = {}
+    for place, text in enumerate(given):
+        name, sign, path = text.partition("=")
+        if not sign:
+            name, path = "model" if place == 0 else f"model {place + 1}", text
+        found[name] = predictions_for(path, table.ids, table.emotions)
+    return found
+
+
+def _mean_of(data: Sources, split: str, emotions: Sequence[str]) -> FloatArray:
+    """Mean of a split's human votes, (K,)."""
+    (source,) = data.opened.values()
+    if isinstance(source, VoteTable):
+        raise ValueError("Votes that are in memory have no splits. Mend: leave train_split out.")
+    counts = replace(data, emotions=emotions).read(source, split).counts()
+    counts = counts[counts.sum(axis=1) > 0]
+    return np.asarray((counts / counts.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
 def _stratum(
@@ -111,7 +276,7 @@ def _stratum(
     members: NDArray[np.str_],
     ids: NDArray[np.str_],
     main: str | None,
-    resample: dict[str, int],
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     inside = np.flatnonzero(part.strata.index == place)
     target, groups = part.target[inside], members[inside]
@@ -122,24 +287,19 @@ def _stratum(
         "name": part.strata.names[place],
         "rows": len(inside),
         "entropy": float(entropy(target).mean()),
-        "js_divergence": {name: interval(values, groups, **resample) for name, values in js.items()},
+        "js_divergence": {name: bootstrap.interval(values, groups) for name, values in js.items()},
         "bhattacharyya_coefficient": {
-            name: interval(bhattacharyya_coefficient(p[inside], target), groups, **resample)
+            name: bootstrap.interval(bhattacharyya_coefficient(p[inside], target), groups)
             for name, p in part.predictors.items()
         },
     }
     try:
         floor = js_divergence_floor(part.counts)[inside]
-        found["floor"] = interval(floor, groups, **resample)
+        found["floor"] = bootstrap.interval(floor, groups)
     except ValueError:
         found["floor"] = None  # no row has 2 votes
     if main is not None:
-        found["skill"] = {
-            other: bootstrap_ratio(
-                js[other] - js[main], js[other], groups, resample["num_resamples"], seed=resample["seed"]
-            )
-            for other in (UNIFORM, MEAN)
-        }
+        found["skill"] = {other: bootstrap.ratio(js[other] - js[main], js[other], groups) for other in (UNIFORM, MEAN)}
     return found
 
 
@@ -153,7 +313,10 @@ def _protocol(by: str | None, split: bool, num_halves: int, normalized: bool, tr
         else "strata and scores from the same votes"
     )
     mean = "of the training split's human votes" if trained else "over the other speakers' rows"
-    return f"{how}; {votes}; the mean predictor is the mean {mean}; human votes are what is scored against; 95 % bootstrap intervals over speakers where known"
+    return (
+        f"{how}; {votes}; the mean predictor is the mean {mean}; human votes are what is scored against; 95 % "
+        "bootstrap intervals over speakers where known"
+    )
 
 
 def _tables(strata: list[dict[str, Any]], predictors: list[str], main: str | None) -> list[StudyTable]:
@@ -172,7 +335,8 @@ def _tables(strata: list[dict[str, Any]], predictors: list[str], main: str | Non
             "JS divergence (base 2, lower is better)",
             ["stratum", "rows", "entropy, bits", *predictors, "floor"],
             rows,
-            "The floor is what the true distribution would be expected to score against so few votes. Rows count once for each split of their votes.",
+            "The floor is what the true distribution would be expected to score against so few votes. Rows count once "
+            "for each split of their votes.",
         )
     ]
     if main is not None:
@@ -189,18 +353,17 @@ def _tables(strata: list[dict[str, Any]], predictors: list[str], main: str | Non
                     ]
                     for stratum in strata
                 ],
-                "Skill is the share of the constant predictor's JS divergence that is saved: 0 is no better, 1 perfect. JS alone is lower in ambiguous strata for any "
-                "predictor near the middle, so compare skills across strata.",
+                "Skill is the share of the constant predictor's JS divergence that is saved: 0 is no better, 1 "
+                "perfect. "
+                "JS alone is lower in ambiguous strata for any predictor near the middle, so compare skills across "
+                "strata.",
             )
         )
     return tables
 
 
-def _paper_table(
-    rows: VoteTable, given: Mapping[str, FloatArray], train_mean: FloatArray | None, known: Sequence[str], study: Study
-) -> StudyTable:
+def _paper_table(part: ScoredRows, study: Study) -> StudyTable:
     """JS distance in base e by thirds of normalised entropy, strata and scores on the same votes."""
-    part = scored_rows(rows, given, None, train_mean, known, False, True, 0, 0)
     found = {
         name: [
             float(jensen_shannon_distance(p[inside], part.target[inside], math.e).mean())
@@ -213,7 +376,8 @@ def _paper_table(
         "PAPER PROTOCOL (arXiv 2601.14620), not comparable with the tables above",
         ["predictor", *part.strata.names],
         [[name, *(f"{value:.3f}" for value in values)] for name, values in found.items()],
-        "JS distance (square root), natural logarithm, by thirds of entropy over the logarithm of the number of labels present; strata and scores come from the same votes.",
+        "JS distance (square root), natural logarithm, by thirds of entropy over the logarithm of the number of labels "
+        "present; strata and scores come from the same votes.",
     )
 
 
@@ -236,23 +400,13 @@ def _findings(strata: list[dict[str, Any]], main: str | None, split: bool) -> li
         )
     if not split:
         lines.append(
-            "Strata and scores come from the same votes: part of the differences between strata is the noise of these votes."
+            "Strata and scores come from the same votes: part of the differences between strata is the noise of these "
+            "votes."
         )
     return lines
 
 
-def _caption(split: bool, main: str | None) -> str:
-    votes = (
-        "Strata come from one half of the votes, scores from the other."
-        if split
-        else "Strata and scores come from the same votes."
-    )
-    return f"JS divergence by stratum, with 95 % intervals{f', and the skill of: {main}' if main else ''}. {votes}"
-
-
 def _plot(strata: list[dict[str, Any]], predictors: list[str], main: str | None, named: str, notes: list[str]) -> Any:
-    from ..evaluation.study_plots import interval_plot, panels, polished, slanted
-
     names = [stratum["name"] for stratum in strata]
     width = float(np.clip(0.35 * len(names), 4.2, 8.0))
     figure, axes = panels(1, ["js", "skill"] if main else ["js"], notes, f"Scores by {named}", (width, 3.3))
@@ -277,71 +431,3 @@ def _plot(strata: list[dict[str, Any]], predictors: list[str], main: str | None,
         for axis in axes[0]:
             axis.tick_params(axis="x", labelsize=4)
     return figure
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hf-emo-dist report strata`."""
-    add_source_arguments(parser)
-    parser.add_argument(
-        "--stratify_by", metavar="COLUMN", help="strata are this column's values (default: entropy of the votes)"
-    )
-    parser.add_argument(
-        "--predictions",
-        action="append",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="predictions.parquet of a model; may be repeated",
-    )
-    parser.add_argument(
-        "--train_split", help="split whose human votes give the mean predictor (default: mean of the other speakers)"
-    )
-    parser.add_argument(
-        "--known", default="", metavar="A,B", help="columns whose knowledge is a predictor, such as intended,level"
-    )
-    parser.add_argument(
-        "--halves", choices=("auto", "yes", "no"), default="auto", help="strata and scores from different votes"
-    )
-    parser.add_argument(
-        "--normalized", action="store_true", help="entropy over the logarithm of the labels present, as the paper"
-    )
-    parser.add_argument("--paper", action="store_true", help="add the paper's protocol, marked so")
-
-
-def run(args: argparse.Namespace) -> Study:
-    """Run the study that the arguments describe."""
-    if args.by:
-        raise ValueError(
-            "--by shows corpora side by side. Mend: here, --stratify_by COLUMN, or one --where COLUMN=VALUE."
-        )
-    corpora = corpora_of(args)
-    if len(corpora) > 1:
-        raise ValueError("Strata are of one corpus. Mend: run the command once for each, or use report cross-corpus.")
-    ((_, table),) = corpora.items()
-    facts, notes = source_facts(args, corpora)
-    predictions = {}
-    for place, given in enumerate(args.predictions):
-        name, sign, path = given.partition("=")
-        if not sign:
-            name, path = "model" if place == 0 else f"model {place + 1}", given
-        predictions[name] = predictions_for(path, table.ids, table.emotions)
-    train_mean = None
-    if args.train_split:
-        source = args.sources[0].partition("=")[2] or args.sources[0]
-        training = read_vote_table(source, split=args.train_split, emotions=table.emotions)
-        counts = training.counts()
-        counts = counts[counts.sum(axis=1) > 0]
-        train_mean = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0)
-    return strata_study(
-        table,
-        predictions,
-        by=args.stratify_by,
-        train_mean=train_mean,
-        known=[name.strip() for name in args.known.split(",") if name.strip()],
-        halves=args.halves,
-        normalized=args.normalized,
-        paper=args.paper,
-        num_resamples=args.num_resamples or 1000,
-        seed=args.seed,
-        facts=facts,
-        notes=notes,
-    )

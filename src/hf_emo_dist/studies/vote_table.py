@@ -1,4 +1,4 @@
-"""The votes of one or several corpora as the studies need them: whole votes in their order, who spoke, who annotated."""
+"""The votes of corpora as the studies need them: whole votes in their order, who spoke, who annotated."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.loading import DatasetLoadError, emotions_of, load_emotion_dataset, read_vote_source
+from ..data.loading import DatasetLoadError
+from ..data.opened import OpenedDataset, open_dataset
 from ..data.rows import column_of, notes_about, row_ids
 from ..emotions import canonical_emotion, validate_emotions
+from ..markdown import hub_id, last_part
 
-__all__ = ["Annotations", "VoteTable", "count_labels", "read_vote_table", "shuffle_votes"]
+__all__ = ["Annotations", "Sources", "VoteTable", "count_labels", "read_vote_table", "shuffle_votes"]
 
 Labels = NDArray[np.int64]
 
@@ -47,7 +50,8 @@ class VoteTable:
     Attributes:
         ids: N ids.
         emotions: K labels.
-        votes: (N, m) indices of the emotions of the human votes in the order in which they stand, -1 where a row has fewer.
+        votes: (N, m) indices of the emotions of the human votes in the order in which they stand, -1 where a row has
+            fewer.
         synthetic: (N, m) the same of the synthetic votes, or `None`.
         annotations: Who gave the synthetic ones, or `None`.
         columns: Other columns with one value a row, such as ``speaker``.
@@ -67,16 +71,17 @@ class VoteTable:
     notes: list[str] = field(default_factory=list)
 
     def counts(self, kind: str = "human") -> NDArray[np.float64]:
-        """Votes an emotion, (N, K)."""
+        """Votes an emotion, (N, K), of a kind: ``human`` or ``synthetic``."""
         return count_labels(self.labels(kind), len(self.emotions))
 
     def labels(self, kind: str = "human") -> Labels:
-        """The votes of a kind, ``human`` or ``synthetic``."""
+        """The votes of a kind, (N, m)."""
         if kind == "human":
             return self.votes
         if self.synthetic is None:
             raise ValueError(
-                "There are no synthetic votes. Mend: annotate the data set first, or study the human votes (--votes human)."
+                "There are no synthetic votes. Mend: annotate the data set first, or study the human votes "
+                "(--votes human)."
             )
         return self.synthetic
 
@@ -111,11 +116,7 @@ class VoteTable:
         )
 
     def where(self, conditions: Mapping[str, str]) -> VoteTable:
-        """The rows whose columns hold these values, as text.
-
-        Raises:
-            ValueError: There is no such column, or no row is left.
-        """
+        """The rows whose columns hold these values, as text."""
         kept = np.ones(len(self.ids), dtype=bool)
         for name, value in conditions.items():
             kept &= np.array([str(entry) == value for entry in self.column(name)])
@@ -125,13 +126,9 @@ class VoteTable:
         return self.select(np.flatnonzero(kept))
 
     def column(self, name: str) -> list[Any]:
-        """A column by name.
-
-        Raises:
-            ValueError: There is none; it lists those there are.
-        """
+        """A column by name."""
         if name not in self.columns:
-            raise ValueError(f"There is no column {name!r} (there are {', '.join(self.columns) or 'none'}).")
+            raise ValueError(f"There is no column {name!r}. Mend: name one of {', '.join(self.columns) or 'none'}.")
         return self.columns[name]
 
 
@@ -162,34 +159,109 @@ def shuffle_votes(labels: Labels, ids: Sequence[str], seed: int, subset: int = 0
 
 
 def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's output function (Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195): counters become random bits."""
+    # SplitMix64's output function, by which counters become random bits (Steele, Lea and Flood 2014,
+    # doi:10.1145/2714064.2660195)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Whose votes a study reads, and which of their rows.
+
+    Args:
+        sources: Data sets (Parquet folder or Hub id) or tables of counts (.csv), as SOURCE or NAME=SOURCE; several are
+            shown side by side. From Python also a mapping of names to what was read or opened already.
+        split: Split of a data set (default: all of them together).
+        emotions: Label set (default: that of the data).
+        by: Column each of whose values is shown by itself, such as modality.
+        where: COLUMN=VALUE, only such rows; may be repeated.
+        speaker_column: Who speaks (default: speaker, or actor).
+
+    Raises:
+        ValueError: Two sources have one name.
+    """
+
+    sources: Sequence[str] | Mapping[str, VoteTable | OpenedDataset]
+    split: str | None = None
+    emotions: Sequence[str] | None = None
+    by: str | None = None
+    where: Mapping[str, str] | None = None
+    speaker_column: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self._named()]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"Two sources are named {name!r}. Mend: write NAME=SOURCE.")
+
+    def _named(self) -> list[tuple[str, VoteTable | OpenedDataset | str]]:
+        if isinstance(self.sources, Mapping):
+            return list(self.sources.items())
+        parts = [(source, *source.partition("=")) for source in self.sources]
+        return [(name, path) if sign else (Path(source).stem or source, source) for source, name, sign, path in parts]
+
+    @cached_property
+    def opened(self) -> dict[str, VoteTable | OpenedDataset | Path]:
+        """Each source by name, opened once."""
+        return {name: _opened(source) if isinstance(source, str) else source for name, source in self._named()}
+
+    @cached_property
+    def tables(self) -> dict[str, VoteTable]:
+        """The votes, by the names of their sources and, where they are asked for, of a column's values."""
+        found: dict[str, VoteTable] = {}
+        for name, source in self.opened.items():
+            table = source if isinstance(source, VoteTable) else self.read(source, self.split)
+            if self.where:
+                table = table.where(self.where)
+            if self.by is None:
+                found[name] = table
+                continue
+            values = np.array([str(value) for value in table.column(self.by)])
+            found |= {f"{name}, {value}": table.select(np.flatnonzero(values == value)) for value in np.unique(values)}
+        return found
+
+    def read(self, source: OpenedDataset | Path, split: str | None) -> VoteTable:
+        """The votes of another split of a source."""
+        return read_vote_table(source, split=split, emotions=self.emotions, speaker_column=self.speaker_column)
+
+    def one(self, what: str) -> VoteTable:
+        """The only table, for a study that is not of several."""
+        if len(self.tables) != 1:
+            raise ValueError(f"{what} are of one corpus. Mend: run the study once for each.")
+        return next(iter(self.tables.values()))
+
+    def facts(self) -> dict[str, str]:
+        """Facts on the data for a report."""
+        found = {"data": "; ".join(dict.fromkeys(table.source for table in self.tables.values()))}
+        if self.where:
+            found["rows"] = "only " + ", ".join(f"{name}={value}" for name, value in self.where.items())
+        found["split"] = self.split or "all rows: no model is trained, so nothing is held out"
+        found["emotions"] = "; ".join(dict.fromkeys(", ".join(table.emotions) for table in self.tables.values()))
+        return found
+
+    def notes(self) -> list[str]:
+        """What must be said with every figure."""
+        return list(dict.fromkeys(note for table in self.tables.values() for note in table.notes))
+
+
+def _opened(source: str | Path) -> OpenedDataset | Path:
+    path = Path(source).expanduser()
+    return path if path.suffix.lower() in (".csv", ".tsv", ".txt") else open_dataset(source)
+
+
 def read_vote_table(
-    source: str | Path,
+    source: str | OpenedDataset | Path,
     *,
     split: str | None = None,
     emotions: Sequence[str] | None = None,
     speaker_column: str | None = None,
-    id_column: str | None = None,
 ) -> VoteTable:
-    """Read votes from a data set (Parquet folder or Hub id) or from a table of counts (``.csv``, ``.tsv``), which needs no audio.
+    """Read votes from a data set, or from a table of counts (``.csv``, ``.tsv``), which needs no audio.
 
-    A rater who gave several tags (weights under 1) counts with the first of them, so that every vote is a whole one; a note says so. Labels outside `emotions`
-    are left out.
-
-    Args:
-        source: Folder, Hub id, or a table with one count column an emotion or a `votes` column.
-        split: Of a data set; default: all splits together.
-        emotions: The label set; default: that of the data.
-        speaker_column: Default: ``speaker``, or ``actor``.
-        id_column: Default: ``id``, ``file`` or ``clip``, or row numbers.
-
-    Raises:
-        ValueError: There is nothing to read, or no row has votes.
+    A rater who gave several tags (weights under 1) counts with the first of them, so that every vote is a whole one; a
+    note says so. Labels outside `emotions` are left out, and rows that were mixed from others, which have no votes.
 
     Example:
         >>> import tempfile
@@ -199,22 +271,26 @@ def read_vote_table(
         >>> table.counts().tolist(), table.speakers(), table.ids
         ([[2.0, 1.0]], ['x'], ['a'])
     """
-    path = Path(source).expanduser()
-    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        rows, names, in_order = _from_text(path, emotions)
-        told = f"{path.name}, {len(rows)} rows"
-        notes: list[str] = notes_about(rows)
+    if not isinstance(source, OpenedDataset):
+        source = _opened(source)
+    if isinstance(source, Path):
+        if split is not None:
+            raise ValueError(
+                f"{source.name} is a table of counts, without splits. Mend: leave the split ({split!r}) out; "
+                "--where COLUMN=VALUE chooses rows."
+            )
+        rows, names, in_order = _from_text(source, emotions)
+        told, notes = f"{source.name}, {len(rows)} rows", notes_about(rows)
     else:
-        rows, told, notes = _from_dataset(str(source), split)
-        names = validate_emotions(emotions) if emotions else emotions_of(rows)
-        in_order = True
+        rows, told, notes = _from_dataset(source, split)
+        names, in_order = validate_emotions(emotions) if emotions else source.emotions(), True
     columns = _plain_columns(rows)
     for wanted, given, others in (
         ("speaker", speaker_column, ("speaker", "actor")),
-        ("id", id_column, ("id", "file", "clip")),
+        ("id", None, ("id", "file", "clip")),
     ):
         if given is not None and given not in columns:
-            raise ValueError(f"There is no column {given!r} (there are {', '.join(columns)}).")
+            raise ValueError(f"There is no column {given!r}. Mend: name one of {', '.join(columns)}.")
         found = given or next((name for name in others if name in columns), None)
         if found is not None:
             columns[wanted] = columns[found]
@@ -253,22 +329,20 @@ def _from_text(path: Path, emotions: Sequence[str] | None) -> tuple[list[dict[st
     return kept, names, "votes" in used
 
 
-def _from_dataset(source: str, split: str | None) -> tuple[Any, str, list[str]]:
-    from datasets import Dataset, concatenate_datasets
-
-    loaded = load_emotion_dataset(source, split)
-    rows = loaded if isinstance(loaded, Dataset) else concatenate_datasets(list(loaded.values()))
-    card = read_vote_source(source) if Path(source).is_dir() else None
+def _from_dataset(opened: OpenedDataset, split: str | None) -> tuple[Any, str, list[str]]:
+    rows = opened.heard(split)
     if "human_votes" not in rows.column_names:
-        raise DatasetLoadError(f"{source!r} has no column 'human_votes' (there are {', '.join(rows.column_names)}).")
-    if "mixed_from" in rows.column_names:
-        rows = rows.select([place for place, mixed in enumerate(rows["mixed_from"]) if not mixed])
-    notes = notes_about(rows, card)
+        raise DatasetLoadError(
+            f"{opened.name!r} has no column 'human_votes'. Mend: choose a data set of votes; this one has "
+            f"{', '.join(rows.column_names)}."
+        )
+    notes = opened.notes(rows)
     rows = rows.remove_columns([name for name in ("audio",) if name in rows.column_names])
     where = f"split {split!r}" if split else "all splits"
-    # the last part of a path is enough to know it by
-    name = Path(source).name if Path(source).is_dir() else source
-    return rows, f"{name}, {where}, {len(rows)} rows" + (f". Votes: {card}" if card else ""), notes
+    # the last part of a path is enough to know it by, and a report should not show the rest
+    name = hub_id(opened.name) or last_part(opened.name)
+    votes = f". Votes: {opened.vote_source}" if opened.vote_source else ""
+    return rows, f"{name}, {where}, {len(rows)} rows{votes}", notes
 
 
 def _plain_columns(rows: Any) -> dict[str, list[Any]]:
@@ -283,7 +357,7 @@ def _plain_columns(rows: Any) -> dict[str, list[Any]]:
 
 
 def _whole_votes(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels, int]:
-    """Return the votes as indices, and how many raters gave several tags."""
+    """The votes as indices, and how many raters gave several tags."""
     all_votes, all_weights = column_of(rows, "human_votes") or [], column_of(rows, "human_vote_weights")
     all_raters = column_of(rows, "human_raters")
     kept: list[list[int]] = []
@@ -300,7 +374,7 @@ def _whole_votes(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels, int]:
 
 
 def _first_tags(weights: list[float], raters: Sequence[Any] | None) -> tuple[list[int], int]:
-    """Return the place of each rater's first tag: raters by name, else runs of weights that sum to 1."""
+    """The place of each rater's first tag: raters by name, else runs of weights that sum to 1."""
     first, several, total, names = [], 0, 0.0, []
     for place, weight in enumerate(weights):
         if raters is not None:

@@ -19,20 +19,13 @@ from ...audio.decoding import (
 )
 from ..types import PreparedAudio
 
-__all__ = ["MIME", "prepare_audio", "sniff"]
-
 MIME: Mapping[str, str] = {"wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg", "mp3": "audio/mp3"}
 _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {"flac": encode_flac, "wav": encode_wav}
 
 
 def sniff(data: bytes) -> str | None:
-    """The format by the first bytes: ``wav`` (integer PCM), ``flac``, ``ogg`` (Vorbis), ``mp3``, or None for any other.
-
-    The name of a file is not asked: it is often wrong, and in a data set often missing.
-
-    >>> sniff(b"fLaC...."), sniff(b"no audio")
-    ('flac', None)
-    """
+    """The format by the first bytes: ``wav`` (integer PCM), ``flac``, ``ogg`` (Vorbis), ``mp3``, or None."""
+    # The name of a file is not asked: it is often wrong, and in a data set often missing.
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         at = data.find(b"fmt ", 12, 4096)
         tag = int.from_bytes(data[at + 8 : at + 10], "little")
@@ -50,20 +43,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def prepare_audio(value: Any, row_id: Any, formats: Collection[str], encode_as: str) -> PreparedAudio:
-    """Check a clip and bring it into a form that a service takes. It is decoded once.
-
-    Args:
-        value: As for `audio.load_audio`.
-        row_id: For messages.
-        formats: Those that the service takes as they are.
-        encode_as: ``"flac"`` or ``"wav"``: what anything else becomes, at 16 kHz, mono, 16 bit.
-
-    Returns:
-        The clip, with its duration and the hash of what the data set has.
-
-    Raises:
-        AudioError: The clip is missing, corrupt, empty, silent, not finite or shorter than 0.02 s. It names the row.
-    """
+    """A checked clip: as it is if its format is among `formats`, else 16 kHz mono 16 bit. Raises `AudioError`."""
     # What an AudioDecoder was made from; audio_hash looks there too.
     encoded = getattr(value, "_hf_encoded", None)
     if isinstance(encoded, Mapping) and encoded.get("bytes"):

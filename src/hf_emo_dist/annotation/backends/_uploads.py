@@ -1,4 +1,4 @@
-"""Clips that are too large to be sent inside a request: uploaded once, used by all panel members, deleted in the end."""
+"""Clips that are too large to be sent inside a request: uploaded once, used by all members, deleted in the end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..types import PreparedAudio
-from ._errors import BrokenReply
-
-__all__ = ["Uploads"]
+from ._google_genai import word
+from ._remote import BrokenReply
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +34,10 @@ class _Upload:
 
 
 class Uploads:
-    """The files of one client on one event loop.
+    """The files of one client on one event loop; `failures` are the exceptions that the client raises."""
 
-    Args:
-        client: With ``aio.files``, as google-genai has it.
-        failures: Exceptions that the client raises.
-        most_bytes: Files that nobody waits for are deleted once all of them are larger than this.
-    """
-
-    def __init__(self, client: Any, failures: tuple[type[BaseException], ...], most_bytes: int = _MOST_BYTES) -> None:
-        self._client, self._failures, self._most_bytes = client, failures, most_bytes
+    def __init__(self, client: Any, failures: tuple[type[BaseException], ...]) -> None:
+        self._client, self._failures, self._most_bytes = client, failures, _MOST_BYTES
         self._files: OrderedDict[str, _Upload] = OrderedDict()
         self._deletions: list[asyncio.Task[None]] = []
 
@@ -81,11 +74,11 @@ class Uploads:
         files = self._client.aio.files
         file = await files.upload(file=io.BytesIO(audio.data), config={"mime_type": audio.mime})
         wait_s = 0.1
-        while _state(file) == "PROCESSING":
+        while word(getattr(file, "state", None)) == "PROCESSING":
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, 5.0)
             file = await files.get(name=file.name)
-        if _state(file) == "FAILED":
+        if word(getattr(file, "state", None)) == "FAILED":
             raise BrokenReply(f"the service could not process the file ({getattr(file, 'error', None)})")
         return file
 
@@ -121,8 +114,3 @@ class Uploads:
             *self._deletions, *(self._delete(entry) for entry in entries if not entry.task.cancelled())
         )
         self._deletions.clear()
-
-
-def _state(file: Any) -> str:
-    state = getattr(file, "state", None)
-    return str(getattr(state, "value", state))

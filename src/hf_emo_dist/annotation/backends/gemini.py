@@ -7,26 +7,25 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
+from ..._lazy import need
 from ...audio.decoding import clip_error
-from ..capabilities import DEFAULT_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
+from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
-from . import _gemini_replies as replies
 from ._audio import prepare_audio
-from ._errors import (
-    LoopConnections,
+from ._google_genai import base_url, environment_identity, identity, judge, read, session
+from ._remote import (
+    RemoteBackend,
     is_loopback,
-    need_client,
     optional_module,
     scrub,
+    send_in_turn,
     transport_errors,
     transport_kind,
     url_secrets,
 )
-from ._gemini_identity import base_url, environment_identity, identity, session
-from ._turns import send_in_turn
 from ._uploads import Uploads
 
 __all__ = ["GeminiBackend"]
@@ -34,7 +33,8 @@ __all__ = ["GeminiBackend"]
 _MEND_KEY = "set GEMINI_API_KEY in the environment, or pass client=genai.Client(api_key=...) and num_proc=1."
 _HARM = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 _THRESHOLDS = {"none": "BLOCK_NONE", "high": "BLOCK_ONLY_HIGH", "default": None}
-# Room for a short answer and for what models think at their least; a runaway reply is cut off here, and is a typed failure.
+# Room for a short answer and for what models think at their least; a runaway reply is cut off here, and is a typed
+# failure.
 _MAX_OUTPUT_TOKENS = 4096
 _UPLOAD_TIMEOUT_S = 600.0
 # What json, pydantic and the client raise for a reply that is cut off or of another shape.
@@ -43,8 +43,6 @@ _BROKEN_REPLY = ("JSONDecodeError", "ValidationError", "UnknownApiResponseError"
 
 @dataclass
 class _Connection:
-    """What belongs to one event loop."""
-
     client: Any
     types: Any
     failures: tuple[type[BaseException], ...]
@@ -53,7 +51,7 @@ class _Connection:
     configs: dict[str, Any] = field(default_factory=dict)
 
 
-class GeminiBackend:
+class GeminiBackend(RemoteBackend):
     """Asks a Gemini model about one clip at a time.
 
     The key comes from ``GEMINI_API_KEY`` (or ``GOOGLE_API_KEY``), another server from ``GOOGLE_GEMINI_BASE_URL``, and
@@ -65,8 +63,8 @@ class GeminiBackend:
 
     Args:
         model: Its name.
-        client: A ``google.genai.Client`` to use instead of the environment's. It stays its owner's: :meth:`close` leaves
-            it open. It is not pickled; worker processes (``num_proc`` over 1) use the environment.
+        client: A ``google.genai.Client`` to use instead of the environment's. It stays its owner's: :meth:`close`
+            leaves it open. It is not pickled; worker processes (``num_proc`` over 1) use the environment.
         capabilities: Replaces what the table says, as a whole or, given a mapping, in part.
         thinking: How much the model reasons. Default: the least it can, because hidden reasoning costs more than the
             audio and makes annotators alike. Else a number of tokens, or a level, whichever the model takes, or
@@ -85,7 +83,7 @@ class GeminiBackend:
     """
 
     name = "gemini"
-    row_columns: tuple[str, ...] = ()
+    preset_models: ClassVar[Mapping[str, str]] = {"paper": PAPER_GEMINI_MODEL}
 
     def __init__(
         self,
@@ -97,16 +95,14 @@ class GeminiBackend:
         safety: Literal["none", "high", "default"] = "none",
     ) -> None:
         if safety not in _THRESHOLDS:
-            raise ValueError(f"`safety` must be one of {', '.join(map(repr, _THRESHOLDS))}, got {safety!r}.")
+            raise ValueError(f"`safety` is {safety!r}. Mend: one of {', '.join(map(repr, _THRESHOLDS))}.")
         self.model = model
         self.capabilities = resolve_capabilities("gemini", model, capabilities)
         self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
         self.safety = safety
         self._thinking = _thinking_config(self.capabilities, thinking)
-        self._given = client is not None
-        self._client = client
+        super().__init__(client)
         self.endpoint, self.vertex = identity(client) if client is not None else environment_identity()
-        self._connections = LoopConnections()
 
     @property
     def destination(self) -> str | None:
@@ -125,18 +121,6 @@ class GeminiBackend:
         if host.endswith(".googleapis.com"):
             return SERVICES["vertex" if self.vertex else "gemini"].terms
         return "those of whoever runs that server"
-
-    def __repr__(self) -> str:
-        return f"GeminiBackend(model={self.model!r}, endpoint={self.endpoint!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Neither client nor connections: they hold the key, and belong to this process.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_connections")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._client = None
-        self._connections = LoopConnections()
 
     def secrets(self) -> tuple[str, ...]:
         """The keys of the environment and of the given client, and what is secret in addresses."""
@@ -183,14 +167,8 @@ class GeminiBackend:
         return 4 * (len(audio.data) + 2) // 3 + 100_000 <= self.capabilities.max_inline_bytes
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
-        """Sends one request, once.
-
-        Raises:
-            TransientError: Rate limit, failing server, broken connection, time-out, or a broken reply.
-            FatalError: No key or a wrong one, no permission, no such model, a used-up quota.
-            ModuleNotFoundError: google-genai is not installed.
-        """
-        connection = self._connect()
+        """Sends one request, once."""
+        connection: _Connection = self._connect()
         config = self._config(connection, request)
         sent_file = False
         try:
@@ -211,20 +189,19 @@ class GeminiBackend:
                     ),
                     timeout_s,
                 )
-            return replies.read(response, self._settings(request), self.secrets())
+            # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
+            long = ("response_schema", "safety_settings")
+            settings = {name: value for name, value in request["config"].items() if name not in long}
+            return read(response, {**settings, "safety": self.safety}, self.secrets())
         except connection.failures as error:
             outcome = self._judge(error, sent_file)
         if isinstance(outcome, TransientError) and sent_file and outcome.kind == "server":
             connection.uploads.forget(audio.digest)
         if isinstance(outcome, Answer):
             return outcome
-        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to it.
+        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to
+        # it.
         raise outcome
-
-    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
-        long = ("response_schema", "safety_settings")
-        return {**{name: value for name, value in request["config"].items() if name not in long}, "safety": self.safety}
 
     def _config(self, connection: _Connection, request: Mapping[str, Any]) -> Any:
         # A panel has few of them, and building one takes a tenth of the request's time.
@@ -248,7 +225,7 @@ class GeminiBackend:
     def _judge(self, error: BaseException, sent_file: bool) -> Answer | TransientError | FatalError:
         secrets = self.secrets()
         if hasattr(error, "code") and hasattr(error, "details"):
-            return replies.judge(error, self.model, sent_file, secrets)
+            return judge(error, self.model, sent_file, secrets)
         text = scrub(f"{type(error).__name__}: {error}", secrets)
         if type(error).__module__.startswith("google.auth") and "Transport" not in type(error).__name__:
             return FatalError(
@@ -262,19 +239,12 @@ class GeminiBackend:
             return FatalError("setup", f"The request cannot be sent: {text}", "correct the backend's arguments.")
         return TransientError(transport_kind(error), text)
 
-    def _connect(self) -> _Connection:
-        """The connection of the running event loop; made on first use. Nothing is sent here."""
-        connection: _Connection | None = self._connections.of_running_loop()
-        if connection is None:
-            need_client("google.genai", "google-genai", "annotate")
-            from google.genai import errors, types
-
-            auth = need_client("google.auth.exceptions", "google-auth", "annotate")
-            failures = (errors.APIError, ValueError, auth.GoogleAuthError, *transport_errors())
-            client = self._client or self._environment_client()
-            connection = _Connection(client, types, failures, asyncio.Lock(), Uploads(client, failures))
-            self._connections[asyncio.get_running_loop()] = connection
-        return connection
+    def _open(self) -> _Connection:
+        errors, types = need("google.genai.errors", "GeminiBackend"), need("google.genai.types", "GeminiBackend")
+        auth = need("google.auth.exceptions", "GeminiBackend")
+        failures = (errors.APIError, ValueError, auth.GoogleAuthError, *transport_errors())
+        client = self._client or self._environment_client()
+        return _Connection(client, types, failures, asyncio.Lock(), Uploads(client, failures))
 
     def _environment_client(self) -> Any:
         from google import genai
@@ -324,10 +294,10 @@ def _thinking_config(has: ModelCapabilities, thinking: int | str | None) -> dict
         return {"thinking_level": value.upper()}
     if isinstance(value, int) and not isinstance(value, bool) and kind != "level":
         if isinstance(has.thinking.least, int) and -1 != value < has.thinking.least:
-            raise ValueError(f"`thinking` of {has.model} is at least {has.thinking.least} tokens, got {value}.")
+            raise ValueError(f"`thinking` of {has.model} is {value}. Mend: at least {has.thinking.least} tokens.")
         return {"thinking_budget": value}
     wanted = "a number of tokens" if kind == "budget" else " or ".join(map(repr, has.thinking.levels))
-    raise ValueError(f"`thinking` of {has.model} must be {wanted} or 'default', got {value!r}.")
+    raise ValueError(f"`thinking` of {has.model} is {value!r}. Mend: {wanted} or 'default'.")
 
 
 def _json_schema(prompt: Prompt) -> dict[str, Any]:

@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..._lazy import need
 from ..capabilities import SERVICES, ModelCapabilities, resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, Usage
 from ._audio import MIME, prepare_audio
-from ._errors import (
+from ._remote import (
     BrokenReply,
-    LoopConnections,
+    RemoteBackend,
     endpoint_of,
     is_loopback,
-    need_client,
     retry_after,
     scrub,
+    send_in_turn,
     transport_errors,
     transport_kind,
     url_secrets,
 )
-from ._turns import send_in_turn
 
 __all__ = ["OpenAIBackend"]
 
@@ -37,14 +37,12 @@ _FORMATS = {mime: name for name, mime in MIME.items()}
 
 @dataclass
 class _Connection:
-    """What belongs to one event loop."""
-
     client: Any
     failures: tuple[type[BaseException], ...]
     turn: asyncio.Lock
 
 
-class OpenAIBackend:
+class OpenAIBackend(RemoteBackend):
     """Asks a model behind OpenAI's protocol about one clip at a time: OpenAI's own, or one that vLLM or another serves.
 
     The key comes from ``OPENAI_API_KEY`` and the server from `base_url` or ``OPENAI_BASE_URL``. A server other than
@@ -54,7 +52,8 @@ class OpenAIBackend:
         OpenAIBackend("Qwen/Qwen2-Audio-7B-Instruct", base_url="http://localhost:8000/v1",
                       capabilities={"structured": "json_schema"})
 
-    A server on this machine counts as no upload. If it hands the audio on to somewhere else, say so to whom it concerns.
+    A server on this machine counts as no upload. If it hands the audio on to somewhere else, say so to whom it
+    concerns.
 
     Args:
         model: Its name, as the server has it.
@@ -74,7 +73,6 @@ class OpenAIBackend:
     """
 
     name = "openai"
-    row_columns: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -85,18 +83,16 @@ class OpenAIBackend:
         max_output_tokens: int | None = None,
     ) -> None:
         if client is not None and base_url is not None:
-            raise ValueError("Pass `client` or `base_url`: a client has its own server.")
+            raise ValueError("There are `client` and `base_url`. Mend: one of them; a client has its own server.")
         if url_secrets(base_url):
             raise ValueError("`base_url` has a password or query in it. Mend: set OPENAI_BASE_URL instead.")
         self.model = model
         self._base_url = base_url
-        self._given = client is not None
-        self._client = client
+        super().__init__(client)
         self.endpoint = endpoint_of(str(client.base_url)) if client is not None else self._planned_endpoint()
         self._own = (urlsplit(self.endpoint).hostname or "").endswith(".openai.com")
         self.capabilities = resolve_capabilities("openai" if self._own else "openai-compatible", model, capabilities)
         self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
-        self._connections = LoopConnections()
 
     def _planned_endpoint(self) -> str:
         return endpoint_of(self._base_url or os.environ.get("OPENAI_BASE_URL") or _URL)
@@ -112,18 +108,6 @@ class OpenAIBackend:
     def terms(self) -> str:
         """Under whose terms."""
         return SERVICES["openai"].terms if self._own else "those of whoever runs that server"
-
-    def __repr__(self) -> str:
-        return f"OpenAIBackend(model={self.model!r}, endpoint={self.endpoint!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Neither client nor connections: they hold the key, and belong to this process.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_connections")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._client = None
-        self._connections = LoopConnections()
 
     def secrets(self) -> tuple[str, ...]:
         """The keys of the environment and of the given client, and what is secret in addresses."""
@@ -149,20 +133,14 @@ class OpenAIBackend:
         return {"model": self.model, "system": prompt.system, "text": prompt.text, "config": config}
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
-        """The clip as it is if it is WAV (or MP3 where the model takes it), else as 16 kHz mono WAV. Raises `AudioError`."""
+        """The clip as it is if WAV (or MP3 where the model takes it), else as 16 kHz mono WAV. Raises `AudioError`."""
         # The protocol has no name for other formats.
         formats = [name for name in self.capabilities.audio_formats if name in ("wav", "mp3")]
         return prepare_audio(audio, row_id, formats, "wav")
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
-        """Sends one request, once.
-
-        Raises:
-            TransientError: Rate limit, failing server, broken connection, time-out, or a broken reply.
-            FatalError: No key or a wrong one, no permission, no such model, a used-up quota.
-            ModuleNotFoundError: openai is not installed.
-        """
-        connection = self._connect()
+        """Sends one request, once."""
+        connection: _Connection = self._connect()
         try:
             response = await send_in_turn(
                 connection.turn,
@@ -180,36 +158,29 @@ class OpenAIBackend:
             outcome = self._judge(error)
         if isinstance(outcome, Answer):
             return outcome
-        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to it.
+        # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to
+        # it.
         raise outcome
 
-    def _connect(self) -> _Connection:
-        """The connection of the running event loop; made on first use. Nothing is sent here."""
-        connection: _Connection | None = self._connections.of_running_loop()
-        if connection is None:
-            openai = need_client("openai", "openai", "openai")
-            client = self._environment_client(openai) if self._client is None else self._loop_client(openai)
-            failures = (openai.OpenAIError, ValueError, *transport_errors())
-            connection = _Connection(client, failures, asyncio.Lock())
-            self._connections[asyncio.get_running_loop()] = connection
-        return connection
-
-    def _loop_client(self, openai: Any) -> Any:
-        """The given client for this event loop, without retries: who calls `ask` retries."""
-        given = self._client
-        if not hasattr(given, "copy"):
-            return given
-        if type(getattr(given, "_client", None)).__name__ == "AsyncHttpxClientWrapper":
-            # Its connections would be tied to the first event loop; it gets new ones for each.
-            return given.copy(max_retries=0, http_client=openai.DefaultAsyncHttpxClient())
-        return given.copy(max_retries=0)
+    def _open(self) -> _Connection:
+        openai = need("openai", "OpenAIBackend")
+        client = self._client
+        if client is None:
+            client = self._environment_client(openai)
+        elif hasattr(client, "copy"):
+            # Without retries: who calls `ask` retries. The client's own connections would be tied to the first event
+            # loop, so there are new ones for each; those that the user made are left as they are.
+            own = type(getattr(client, "_client", None)).__name__ == "AsyncHttpxClientWrapper"
+            client = client.copy(max_retries=0, **({"http_client": openai.DefaultAsyncHttpxClient()} if own else {}))
+        return _Connection(client, (openai.OpenAIError, ValueError, *transport_errors()), asyncio.Lock())
 
     def _environment_client(self, openai: Any) -> Any:
         if self._planned_endpoint() != self.endpoint:
             where = "The client that was given does not go to worker processes" if self._given else "It has changed"
             raise FatalError(
                 "setup",
-                f"Requests were planned for {self.endpoint}, and the environment names {self._planned_endpoint()}. {where}.",
+                f"Requests were planned for {self.endpoint}, and the environment names {self._planned_endpoint()}. "
+                f"{where}.",
                 "num_proc=1, or pass base_url= instead of client=.",
             )
         key = os.environ.get("OPENAI_API_KEY") or (None if self._own else "EMPTY")

@@ -1,4 +1,4 @@
-"""Simulated annotators: draws from a known distribution through a stated rater model. Nothing is heard and nothing sent."""
+"""Simulated annotators: draws from a known distribution through a stated rater model. Nothing is heard or sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SimulatedBackend:
     A clip has a distribution p over K emotions, in the row's `column`. With ν for a noise and Dir for the Dirichlet
     distribution, Dir_ν(p) = Dir((1/ν − 1)·p) has the mean p and the variance ν·p·(1 − p); Dir_0(p) is p. Then
 
-    1. the clip: q ~ Dir_ν(p), ν = `clip_noise`, the same for all annotators: what this recording sounds like to machines;
+    1. the clip: q ~ Dir_ν(p), ν = `clip_noise`, the same for all annotators: what the clip sounds like to machines;
     2. the focus: q' ~ Dir_ν(q), ν = `focus_noise`, the same for annotators of one focus;
     3. sharpening: s_k = q'_k^γ / Σ_j q'_j^γ, γ = `sharpness`; over 1, annotators are surer than listeners;
     4. confusion: r = s·C, with C_kj the probability that k is heard as j;
@@ -95,20 +95,20 @@ class SimulatedBackend:
         latency_s: float = 0.0,
     ) -> None:
         if not (sharpness > 0 and math.isfinite(sharpness)):
-            raise ValueError(f"`sharpness` must be over 0, got {sharpness}.")
+            raise ValueError(f"`sharpness` is {sharpness}. Mend: a number over 0.")
         noises = {"clip_noise": clip_noise, "focus_noise": focus_noise, "statement_noise": statement_noise}
         for name, value in noises.items():
             if not 0 <= value < 1:
-                raise ValueError(f"`{name}` must lie from 0 to under 1, got {value}.")
+                raise ValueError(f"`{name}` is {value}. Mend: from 0 to under 1.")
         if not 0 <= refusal_rate <= 1:
-            raise ValueError(f"`refusal_rate` must lie from 0 to 1, got {refusal_rate}.")
+            raise ValueError(f"`refusal_rate` is {refusal_rate}. Mend: from 0 to 1.")
         if isinstance(confusion, Mapping):
             confusion = {name: dict(row) for name, row in confusion.items()}
             for name, row in confusion.items():
                 if min(row.values(), default=-1) < 0 or abs(sum(row.values()) - 1) > 1e-6:
-                    raise ValueError(f"`confusion` of {name!r} must be probabilities that sum to 1, got {row}.")
+                    raise ValueError(f"`confusion` of {name!r} is {row}. Mend: probabilities that sum to 1.")
         elif not 0 <= confusion <= 1:
-            raise ValueError(f"`confusion` must lie from 0 to 1, got {confusion}.")
+            raise ValueError(f"`confusion` is {confusion}. Mend: from 0 to 1.")
         self.column = column
         self.row_columns: tuple[str, ...] = (column,)
         self.latency_s = latency_s
@@ -128,11 +128,7 @@ class SimulatedBackend:
         return ()
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The clip's distribution, the annotator and the rater model. Words of the prompt change nothing, so they are left out.
-
-        Raises:
-            ValueError: The row has no such distribution over the prompt's emotions.
-        """
+        """The clip's distribution, the annotator and the rater model; not the prompt's words, which change nothing."""
         return {
             "model": self.model,
             "mode": prompt.mode,
@@ -165,11 +161,7 @@ class SimulatedBackend:
         return prepare_audio(audio, row_id, tuple(MIME), "flac")
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
-        """Draws one reply.
-
-        Raises:
-            TransientError: The reply takes longer than `timeout_s`.
-        """
+        """Draws one reply."""
         if self.latency_s > 0:
             await asyncio.sleep(min(self.latency_s, timeout_s))
             if self.latency_s > timeout_s:
@@ -212,16 +204,14 @@ def _power(shares: FloatArray, exponent: float) -> FloatArray:
 
 
 def confusion_matrix(confusion: float | Mapping[str, Mapping[str, float]], emotions: list[str]) -> FloatArray:
-    """C of :class:`SimulatedBackend`, (K, K), rows sum to 1.
-
-    >>> confusion_matrix(0.2, ["angry", "happy", "sad"])[0]
-    array([0.8, 0.1, 0.1])
-    """
+    """C of :class:`SimulatedBackend`, (K, K), rows sum to 1."""
     size = len(emotions)
     if isinstance(confusion, Mapping):
         known = set(confusion).union(*(row for row in confusion.values()))
         if known != set(emotions):
-            raise ValueError(f"`confusion` is about {', '.join(sorted(known))}, the labels are {', '.join(emotions)}.")
+            raise ValueError(
+                f"`confusion` is about {', '.join(sorted(known))}. Mend: describe each of {', '.join(emotions)}."
+            )
         return np.array([[confusion[true].get(heard, 0.0) for heard in emotions] for true in emotions])
     if size == 1:
         return np.ones((1, 1))

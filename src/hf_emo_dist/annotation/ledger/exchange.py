@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 __all__ = [
     "dataset_features",
     "dataset_rows",
-    "line_of",
-    "part_files",
-    "part_name",
     "read_lines",
     "rescue",
+    "rescue_files",
     "rows_of_dataset",
 ]
 
@@ -41,14 +39,8 @@ _DEFAULTS: dict[str, Any] = {
 _ID = re.compile("[0-9a-f]{32}")
 
 
-# ---- lines of JSON: what one process writes alone, where the ledger itself cannot be written
-def part_name(ledger: Path, token: str) -> Path:
-    """The file beside a ledger in which one process keeps what it cannot write into it."""
-    host = re.sub(r"[^A-Za-z0-9_-]+", "_", socket.gethostname())
-    return ledger.with_name(f"{ledger.name}.{host}-{os.getpid()}-{token}.part.jsonl")
-
-
-def part_files(ledger: Path) -> list[Path]:
+# ---- rescue files: lines of JSON beside the ledger, for what a process could not write into it
+def rescue_files(ledger: Path) -> list[Path]:
     """All such files beside a ledger, those included that a merge left half-way."""
     names = re.compile(re.escape(ledger.name) + r"\..+\.part\.jsonl(\.[0-9a-f]+\.merging)?")
     return sorted(path for path in ledger.parent.iterdir() if names.fullmatch(path.name))
@@ -56,16 +48,12 @@ def part_files(ledger: Path) -> list[Path]:
 
 def line_of(reply_id: str, record: Record) -> str:
     """A reply as one line of JSON, in ASCII: it survives whatever a text holds."""
-    return json.dumps({"reply_id": reply_id, **dict(zip(FIELDS, _plain(row_of(record)), strict=True))})
-
-
-def _plain(row: Row) -> Iterator[Any]:
-    for value in row:
-        yield value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+    values = [value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in row_of(record)]
+    return json.dumps({"reply_id": reply_id, **dict(zip(FIELDS, values, strict=True))})
 
 
 def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
-    """Adds replies to a file and waits until they are on the disk."""
+    """Add replies to a file and wait until they are on the disk."""
     # the line break in front ends a line that a full disk cut off before
     data = "".join(f"\n{line_of(*reply)}" for reply in replies) + "\n"
     while True:
@@ -74,15 +62,16 @@ def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
             file.write(data.encode("ascii"))
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():  # else another process took it away to merge it, perhaps before these lines were in it
+        # else another process took it away to merge it, perhaps before these lines were in it
+        if path.exists():
             return
 
 
 def read_lines(path: Path) -> tuple[list[tuple[str, Row]], int]:
-    """The replies in such a file, and how many lines could not be read. A last line that breaks off was never acknowledged."""
+    """The replies in such a file, and how many lines could not be read."""
     found: list[tuple[str, Row]] = []
     bad = 0
-    *lines, _ = path.read_bytes().split(b"\n")
+    *lines, _ = path.read_bytes().split(b"\n")  # a last line that breaks off was never acknowledged
     for line in lines:
         if not line.strip():
             continue
@@ -95,9 +84,10 @@ def read_lines(path: Path) -> tuple[list[tuple[str, Row]], int]:
 
 
 def rescue(ledger: Path, token: str, replies: Sequence[tuple[str, Record]], reason: str) -> LedgerError:
-    """Writes replies that the ledger did not take to another place; the error that tells of it."""
+    """Write replies that the ledger did not take to another place; the error that tells of it."""
     count = f"{len(replies)} {'reply' if len(replies) == 1 else 'replies'}"
-    beside = part_name(ledger, token)
+    host = re.sub(r"[^A-Za-z0-9_-]+", "_", socket.gethostname())
+    beside = ledger.with_name(f"{ledger.name}.{host}-{os.getpid()}-{token}.part.jsonl")  # no other process writes it
     for path in (beside, Path(tempfile.gettempdir()) / beside.name):
         try:
             append_lines(path, replies)
@@ -110,7 +100,10 @@ def rescue(ledger: Path, token: str, replies: Sequence[tuple[str, Record]], reas
         if path == beside:
             mend = "when that is mended, open the ledger again: it takes the file in by itself."
         else:
-            mend = f"when that is mended: Ledger({str(ledger)!r}).merge({str(path)!r}). Do it before the temporary folder is emptied."
+            mend = (
+                f"when that is mended: Ledger({str(ledger)!r}).merge({str(path)!r}). Do it before the temporary folder "
+                "is emptied."
+            )
         return LedgerError(f"{reason} The {count} that came are kept in {path}.", mend, rescue_file=path)
     return LedgerError(
         f"{reason} {count} that came could be written nowhere, neither beside it nor to the temporary folder.",
@@ -132,13 +125,13 @@ def dataset_features() -> datasets.Features:
 
 
 def dataset_rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
-    """Columns of rows (reply_id, counts, values…). Lone surrogates, which Arrow cannot hold, are escaped with a backslash."""
+    """Columns of rows (reply_id, counts, values…)."""
     columns: dict[str, list[Any]] = {"reply_id": [], "counts": [], **{name: [] for name in FIELDS}}
     for reply_id, counts, *values in rows:
         columns["reply_id"].append(reply_id)
         columns["counts"].append(bool(counts))
         for name, value in zip(FIELDS, values, strict=True):
-            if isinstance(value, bytes):
+            if isinstance(value, bytes):  # lone surrogates, which Arrow cannot hold
                 value = value.decode("utf-8", "surrogatepass").encode("utf-8", "backslashreplace").decode()
             if name == "distribution" and value is not None:
                 value = [{"emotion": emotion, "share": share} for emotion, share in json.loads(value).items()]
@@ -146,14 +139,8 @@ def dataset_rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
     return columns
 
 
-def rows_of_dataset(
-    dataset: datasets.Dataset | datasets.IterableDataset, batch_size: int = 1000
-) -> Iterator[list[tuple[str, Row]]]:
-    """The replies in a data set in long form, batch by batch. Columns that are not ours are passed over.
-
-    Raises:
-        ValueError: for a missing column or a value that cannot be, naming the row and the column.
-    """
+def rows_of_dataset(dataset: datasets.Dataset | datasets.IterableDataset) -> Iterator[list[tuple[str, Row]]]:
+    """The replies in a data set in long form, batch by batch. Columns that are not ours are passed over."""
     names = dataset.column_names
     for needed in ("key", "outcome"):
         if names is not None and needed not in names:
@@ -161,7 +148,7 @@ def rows_of_dataset(
                 f"The data set has no column `{needed}`. Mend: import what `Ledger.to_dataset` gave, a row a reply."
             )
     number = 0
-    for batch in dataset.iter(batch_size=batch_size):
+    for batch in dataset.iter(batch_size=1000):
         present = [name for name in (*FIELDS, "reply_id") if name in batch]
         rows = []
         for values in zip(*(batch[name] for name in present), strict=True):
@@ -173,7 +160,8 @@ def rows_of_dataset(
 def _reply(values: dict[str, Any], number: int) -> tuple[str, Row]:
     def wrong(column: str, why: str) -> ValueError:
         return ValueError(
-            f"Row {number}, column `{column}`: {why}. Rows before it may be imported already; importing again is safe."
+            f"Row {number}, column `{column}`: {why}. Mend: correct it and import again. Rows before it may be in the "
+            "ledger already; importing them again is safe."
         )
 
     reply_id = values.pop("reply_id", None)

@@ -1,10 +1,11 @@
 """The ledger: every paid reply once, in one SQLite file that several processes share.
 
-A row is a reply. It is on the disk before it is used, and none is ever overwritten: a further reply to the same question is a
-further attempt. Of the replies under one key the first that is ok counts, for ever; where none is ok, the last.
+A row is a reply. It is on the disk before it is used, and none is ever overwritten: a further reply to the same
+question is a further attempt. Of the replies under one key the first that is ok counts, for ever; where none is ok, the
+last.
 
-Leases, the cap on spending and the rates live in the same file, so that processes which share it do not ask the same thing twice, and
-together keep within one cap and one rate.
+Leases, the cap on spending and the rates live in the same file, so that processes which share it do not ask the same
+thing twice, and together keep within one cap and one rate.
 """
 
 from __future__ import annotations
@@ -15,18 +16,16 @@ import logging
 import os
 import sqlite3
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..types import OK, Record
-from . import exchange as exchange
+from . import exchange
 from . import limits as limiting
 from . import replies as rows
 from .limits import Claim, Limits, Owner, Reservation, Spending
-from .opening import Database, open_to_read
-from .place import FREE_BYTES_TO_GRANT, check_space
+from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
 from .schema import LedgerError, new_id
 
 if TYPE_CHECKING:
@@ -40,22 +39,22 @@ logger = logging.getLogger(__name__)
 class Ledger:
     """All replies that were ever paid for, with what they cost and who is asking now.
 
-    Threads may share one object. It may be pickled and used after a fork: each process opens its own connection. Several processes may
-    have the same file open, on one machine or, on a file system whose locks work, on several whose clocks agree.
+    Threads may share one object. It may be pickled and used after a fork: each process opens its own connection.
+    Several processes may have the same file open, on one machine or, on a file system whose locks work, on several
+    whose clocks agree. Where a write-ahead log does not work it uses a rollback journal; a disk without locks is
+    refused.
 
-    The file is only for its owner (mode 0600): replies and transcripts may be private. Where a write-ahead log does not work it uses a
-    rollback journal; where nothing can be locked, each process adds its replies to a file of its own beside the ledger, which is taken in
-    by the next that can, and caps and rates then hold for each process alone (a warning says so).
+    The file is only for its owner (mode 0600): replies and transcripts may be private.
 
     Args:
-        path: of the file; made, with its folder, if missing.
+        path: Of the file; made, with its folder, if missing.
         synchronous: ``"FULL"``: a stored reply survives a loss of power; ``"NORMAL"``: the death of the process.
-        busy_timeout_s: how long to wait for another process that is writing.
+        busy_timeout_s: How long to wait for another process that is writing.
         clock: Seconds since 1970. For tests.
 
     Raises:
-        LedgerError: if the file cannot be a ledger: no folder, read-only, damaged, not SQLite or of another application, written by a newer
-            version, or under 32 MiB of space. Nothing has been paid for then.
+        LedgerError: The file cannot be a ledger: no folder, read-only, no locks, damaged, not SQLite or of another
+            application, written by a newer version, or under 32 MiB of space. Nothing has been paid for then.
 
     Example:
         >>> import tempfile
@@ -76,7 +75,7 @@ class Ledger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
-            raise ValueError(f"`synchronous` must be 'FULL' or 'NORMAL', got {synchronous!r}.")
+            raise ValueError(f"`synchronous` is {synchronous!r}. Mend: 'FULL' or 'NORMAL'.")
         self._start(Path(path).expanduser().resolve(), synchronous, busy_timeout_s, clock)
         with self._database.reading():  # opens it
             pass
@@ -84,12 +83,11 @@ class Ledger:
     def _start(self, path: Path, synchronous: str, busy_timeout_s: float, clock: Callable[[], float]) -> None:
         self.path = path
         self._clock = clock
-        self._database = Database(path, synchronous, busy_timeout_s, self._opened)
+        self._database = Database(path, synchronous, busy_timeout_s, self._take_in_rescued)
         self._owner = Owner.of_this_process()
         self._last_id = 0
         self._all_stored = True
         self._closed = False
-        self._warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         database = self._database
@@ -107,24 +105,22 @@ class Ledger:
 
     def records(self, plan: str | None = None) -> Iterator[Record]:
         """All replies, every attempt, in the order in which they came into this file; of one plan, or of all."""
-        return (rows.record_of(row[3:]) for page in self._pages(plan) for row in page)
+        return (rows.record_of(row[3:]) for page in rows.pages(self._reading, plan) for row in page)
 
     def failures(self, plan: str) -> list[Record]:
         """The records that count and are not ok, of one plan, by key."""
+        query = f"SELECT {rows.COLUMNS} FROM replies WHERE plan = ? AND counts = 1 AND outcome <> 'ok' ORDER BY key"
         with self._reading() as connection:
-            return [
-                rows.record_of(row)
-                for row in connection.execute(
-                    f"SELECT {rows.COLUMNS} FROM replies WHERE plan = ? AND counts = 1 AND outcome <> 'ok' ORDER BY key",
-                    (plan,),
-                )
-            ]
+            return [rows.record_of(row) for row in connection.execute(query, (plan,))]
 
     def failures_digest(self, plan: str | None = None) -> str:
-        """A hash of which keys have no vote, and after how many attempts: it changes whenever that does. "" if there are none.
+        """A hash of which keys have no vote, and after how many attempts: it changes whenever that does.
 
         Args:
-            plan: of one plan; None of all.
+            plan: Of one plan; None of all.
+
+        Returns:
+            64 hexadecimal digits; "" if every key has a vote.
         """
         with self._reading() as connection:
             return _failures_digest(connection, plan)
@@ -139,7 +135,7 @@ class Ledger:
             return _failures_digest(connection, plan)
 
     def spending(self) -> Spending:
-        """What all replies in the ledger have cost since it exists, merged and imported ones included, and what is reserved."""
+        """What all replies have cost since the ledger exists, merged and imported ones too, and what is reserved."""
         with self._reading() as connection:
             return limiting.spending(connection, self._clock())
 
@@ -148,24 +144,30 @@ class Ledger:
 
     # ---- asking
     def reserve(self, claims: Sequence[Claim], limits: Limits | None = None, lease_s: float = 600.0) -> Reservation:
-        """Asks, in one transaction, which of these requests the caller is to send.
+        """Ask, in one transaction, which of these requests the caller is to send.
 
-        In the order of the claims: what is stored is handed back (a failure too, unless `retry`); what is leased by someone else, or by
-        the caller already, is busy; when spending, reservations and the claim would pass the cap, nothing more is granted; when the rate is
-        used up, this and all later ones are deferred; else the caller gets the lease. A lease of a process of this host that has
-        died is void at once, one of another host when it has run out.
+        In the order of the claims: what is stored is handed back (a failure too, unless `retry`); what is leased by
+        someone else, or by the caller already, is busy; when spending, reservations and the claim would pass the cap,
+        nothing more is granted; when the rate is used up, this and all later ones are deferred; else the caller gets
+        the lease. A lease of a process of this host that has died is void at once, one of another host when it has run
+        out.
 
         Args:
             claims: What the caller would send. A key that stands there twice is dealt with once.
             limits: Caps and rates; None for none.
-            lease_s: Seconds until the lease runs out. Longer than a request with its repetitions may take, else it is paid for twice; see
-                `extend`.
+            lease_s: Seconds until the lease runs out. Longer than a request with its repetitions may take, else it is
+                paid for twice; see `extend`.
+
+        Returns:
+            What became of each claim.
 
         Raises:
-            LedgerError: if the ledger cannot be written, or its disk has too little space left for the replies; nothing is granted then.
+            LedgerError: The ledger cannot be written, or its disk has too little space left for the replies; nothing is
+                granted then.
         """
         limits = limits or Limits()
-        if self._all_stored:  # so it was last time: a full ledger is read without waiting for those who write
+        # so it was last time: a full ledger is read without waiting for those who write
+        if self._all_stored:
             with self._reading() as connection:
                 found = rows.lookup(connection, [claim.key for claim in claims])
             if all(claim.key in found and (found[claim.key].outcome == OK or not claim.retry) for claim in claims):
@@ -178,14 +180,15 @@ class Ledger:
         return result
 
     def store(self, records: Sequence[Record]) -> None:
-        """Writes replies, in one transaction that is on the disk when this returns; drops their leases.
+        """Write replies, in one transaction that is on the disk when this returns; drop their leases.
 
         Raises:
-            LedgerError: if the ledger did not take them. They are then in the error's `rescue_file` (or, if even that could not be
-                written, in its `records`).
+            LedgerError: The ledger did not take them. They are then in the error's `rescue_file` (or, if even that
+                could not be written, in its `records`).
         """
         replies = []
         for record in records:
+            # ids are in the order of storing, also where the clock stands still or is set back
             self._last_id = max(int(self._clock() * 1e6), self._last_id + 1)
             replies.append((new_id(self._last_id), record))
         if not replies:
@@ -193,33 +196,31 @@ class Ledger:
         entries = [(reply_id, rows.row_of(record)) for reply_id, record in replies]
         try:
             with self._transaction(durable=True) as connection:
-                if self._database.mode == "parts":
-                    exchange.append_lines(exchange.part_name(self.path, self._owner.token), replies)
                 rows.insert(connection, entries, newest=True)
                 limiting.settle(connection, self._owner, {row[rows.KEY]: rows.tokens_of(row) for _, row in entries})
         except OSError as error:
             raise exchange.rescue(self.path, self._owner.token, replies, str(error).partition(" Mend:")[0]) from error
 
     def release(self, keys: Sequence[str]) -> None:
-        """Gives leases back without a reply."""
+        """Give leases back without a reply."""
         if keys:
             with self._transaction() as connection:
                 limiting.release(connection, self._owner, keys)
 
     def extend(self, keys: Sequence[str], lease_s: float) -> None:
-        """Lets the caller's leases on these keys run for `lease_s` seconds from now. What has run out is not brought back."""
+        """Let the caller's leases on these keys run for `lease_s` seconds from now; those that ran out stay so."""
         if keys:
             with self._transaction() as connection:
                 limiting.extend(connection, self._owner, keys, self._clock(), lease_s)
 
     def pause(self, scope: str, seconds: float) -> None:
-        """Grants nobody anything in this scope for so long: after the server said that the rate is too high."""
+        """Grant nobody anything in this scope for so long: after the server said that the rate is too high."""
         with self._transaction() as connection:
             now = self._clock()
             limiting.pause(connection, scope, now + seconds, now)
 
     def admit(self, limits: Limits, tokens: int = 0) -> float:
-        """Counts one more request of a lease that is held, such as a repetition, against the rates.
+        """Count one more request of a lease that is held, such as a repetition, against the rates.
 
         Returns:
             0 if it may be sent now, else the seconds to wait before asking again; nothing was counted then.
@@ -235,35 +236,38 @@ class Ledger:
     def to_dataset(self) -> datasets.Dataset:
         """All replies in long form: a row a reply, every attempt.
 
-        Columns are the fields of `Record`, with `settings` as JSON and `distribution` as a list of structs (emotion, share), so that several
-        label sets can stand together; `counts`: whether this is the reply of its key that counts; `reply_id`: its name, by which
-        `import_dataset` knows it again.
+        Columns are the fields of `Record`, with `settings` as JSON and `distribution` as a list of structs (emotion,
+        share), so that several label sets can stand together; `counts`: whether this is the reply of its key that
+        counts; `reply_id`: its name, by which `import_dataset` knows it again.
         """
         from datasets import Dataset, concatenate_datasets
 
         features = exchange.dataset_features()
         parts = [
             Dataset.from_dict(exchange.dataset_rows(row[1:] for row in page), features)
-            for page in self._pages(size=10_000)
+            for page in rows.pages(self._reading, size=10_000)
         ]
         return concatenate_datasets(parts) if parts else Dataset.from_dict(exchange.dataset_rows([]), features)
 
     def import_dataset(self, dataset: datasets.Dataset | datasets.IterableDataset) -> int:
-        """Adds replies from a data set in long form, as `to_dataset` gives it; how many were new.
+        """Add replies from a data set in long form, as `to_dataset` gives it; how many were new.
 
-        A reply that is in the ledger already is passed over, known by its `reply_id`, or by all its content where it has none. It counts
-        towards spending. Of several ok replies under one key the one that was stored first counts, wherever it was stored.
+        A reply that is in the ledger already is passed over, known by its `reply_id`, or by all its content where it
+        has none. A new one counts towards spending. Of several ok replies under one key the one that was stored first
+        counts, wherever it was stored.
 
         Raises:
-            ValueError: for a column that is missing, or a value that cannot be, naming row and column.
+            ValueError: A column is missing, or a value cannot be; the message names row and column.
         """
         return sum(self._add(batch) for batch in exchange.rows_of_dataset(dataset))
 
     def merge(self, other: str | os.PathLike[str]) -> int:
-        """Adds the replies of another ledger, or of a ``.part.jsonl`` file; how many were new. The same rules as `import_dataset`.
+        """Add the replies of another ledger, or of a rescue file (``.part.jsonl``); how many were new.
+
+        The same rules hold as for `import_dataset`, so that no order of merging changes what counts.
 
         Raises:
-            LedgerError: if `other` is neither, or cannot be read.
+            LedgerError: `other` is neither, or cannot be read.
         """
         path = Path(other).expanduser().resolve()
         if not path.is_file():
@@ -277,13 +281,14 @@ class Ledger:
             return self._add(found)
         with contextlib.closing(open_to_read(path)) as connection:
             try:
-                return sum(self._add(page) for page in rows.all_pages(connection))
+                pages = rows.pages(lambda: contextlib.nullcontext(connection))
+                return sum(self._add([(row[1], row[3:]) for row in page]) for page in pages)
             except sqlite3.Error as error:
                 raise LedgerError(f"The ledger {path} cannot be read ({error}).", "see whether it is whole.") from error
 
     # ---- closing
     def close(self) -> None:
-        """Gives back the leases that this object holds, and closes the file."""
+        """Give back the leases that this object holds, and close the file."""
         if self._closed:
             return
         with contextlib.suppress(LedgerError):
@@ -321,51 +326,25 @@ class Ledger:
         with self._database.transaction(durable) as connection:
             yield connection
 
-    def _pages(self, plan: str | None = None, size: int = 1000) -> Iterator[list[tuple[Any, ...]]]:
-        after = -1
-        while True:  # the connection is free for others between two pages
-            with self._reading() as connection:
-                page = rows.pages(connection, after, plan, size)
-            if not page:
-                return
-            after = page[-1][0]
-            yield page
-
     def _add(self, entries: Sequence[tuple[str, rows.Row]]) -> int:
         with self._transaction(durable=True) as connection:
-            new = rows.insert(connection, entries)
-            if new and self._database.mode == "parts":
-                replies = [(reply_id, rows.record_of(row)) for reply_id, row in entries]
-                exchange.append_lines(exchange.part_name(self.path, self._owner.token), replies)
-            return new
+            return rows.insert(connection, entries)
 
-    def _opened(self, connection: sqlite3.Connection) -> None:
-        """Takes in what processes left beside the ledger."""
-        parts = exchange.part_files(self.path)
-        if self._database.mode == "parts":
-            if not self._warned:
-                self._warned = True
-                warnings.warn(
-                    f"Files in {self.path.parent} cannot be locked, so this process adds its replies to "
-                    f"{exchange.part_name(self.path, self._owner.token).name} there. Processes that run at the same time do not see "
-                    "each other's replies, and each has the whole cap and rate to itself. Nothing is lost: the next process that can lock "
-                    "the ledger takes the file in. Mend: put the ledger on a local disk.",
-                    stacklevel=2,
-                )
-            self._read_in(parts)
-            return
-        for part in parts:
-            taken = part
+    def _take_in_rescued(self) -> None:
+        """Take in what processes left beside the ledger because it did not take it then."""
+        for file in exchange.rescue_files(self.path):
+            taken = file
             try:
-                if part.suffix != ".merging":
-                    # its writer makes a new one from here on; a name of its own, lest it replaces one that a killed process left
-                    taken = part.with_name(f"{part.name}.{os.urandom(4).hex()}.merging")
-                    os.rename(part, taken)
+                if file.suffix != ".merging":
+                    # its writer makes a new one from here on; a name of its own, lest it replaces one that a killed
+                    # process left
+                    taken = file.with_name(f"{file.name}.{os.urandom(4).hex()}.merging")
+                    os.rename(file, taken)
                 entries, bad = exchange.read_lines(taken)
             except FileNotFoundError:  # another process was quicker
                 continue
             new = self._add(entries)
-            logger.info("%s: took in %d replies of %s", self.path, new, part.name)
+            logger.info("%s: took in %d replies of %s", self.path, new, file.name)
             if bad:
                 kept = taken.with_suffix(".damaged")
                 with contextlib.suppress(FileNotFoundError):
@@ -374,24 +353,14 @@ class Ledger:
             else:
                 taken.unlink(missing_ok=True)
 
-    def _read_in(self, parts: Sequence[Path]) -> None:
-        # into the process's own working copy; the files stay as they are
-        with self._database.transaction() as own:
-            if self.path.exists() and self.path.stat().st_size:
-                with contextlib.closing(open_to_read(self.path, locks=False)) as connection:
-                    for page in rows.all_pages(connection):
-                        rows.insert(own, page)
-            for part in parts:
-                with contextlib.suppress(FileNotFoundError):
-                    rows.insert(own, exchange.read_lines(part)[0])
-
 
 def _failures_digest(connection: sqlite3.Connection, plan: str | None) -> str:
     where, values = ("", ()) if plan is None else ("plan = ? AND", (plan,))
     digest = hashlib.sha256()
     none = True
     for key, attempt in connection.execute(
-        f"SELECT key, attempt FROM replies INDEXED BY replies_failures WHERE {where} counts = 1 AND outcome <> 'ok' ORDER BY plan, key",
+        f"""SELECT key, attempt FROM replies INDEXED BY replies_failures
+            WHERE {where} counts = 1 AND outcome <> 'ok' ORDER BY plan, key""",
         values,
     ):
         none = False

@@ -1,4 +1,4 @@
-"""Who may send what and when: leases, the cap on money and tokens, and requests and tokens a minute, for all processes of a ledger."""
+"""Who may send what and when, for all processes of a ledger: leases, the cap on money and tokens, and the rates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Claim:
     def __post_init__(self) -> None:
         if not (self.cost_usd >= 0 and math.isfinite(self.cost_usd) and self.tokens >= 0):
             raise ValueError(
-                f"Estimates of a claim are finite and not negative, got {self.cost_usd} USD and {self.tokens} tokens."
+                f"A claim of {self.cost_usd} USD and {self.tokens} tokens. Mend: estimates are finite numbers from 0."
             )
 
 
@@ -50,7 +50,8 @@ class Limits:
     Attributes:
         max_cost_usd: Cap on the ledger's spending, in dollars; None for no cap.
         max_tokens: Cap on the ledger's tokens.
-        requests_per_minute, tokens_per_minute: In no minute are more granted (but for the tokens by which the last request overshoots).
+        requests_per_minute, tokens_per_minute: In no minute are more granted (but for the tokens by which the last
+            request overshoots).
         scope: Whom the rates belong to: ``backend|endpoint|model``.
     """
 
@@ -64,7 +65,7 @@ class Limits:
         for name in ("max_cost_usd", "max_tokens"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                raise ValueError(f"`{name}` must not be negative, got {value}.")
+                raise ValueError(f"`{name}` must not be negative, got {value}. Mend: None for no cap.")
         for name in ("requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -80,10 +81,11 @@ class Reservation:
         stored: The record that counts, of what needs no request.
         busy: Someone else is asking, or the caller already is: look again after `wait_s`.
         wait_s: Seconds after which it is worth trying again; 0 if there is nothing to wait for.
-        over_budget: The cap would be passed by the next request, counting what others are at; nothing was granted from there on.
+        over_budget: The cap would be passed by the next request, counting what others are at; nothing was granted from
+            there on.
         deferred: The rate is used up, or the scope is paused, for `wait_s`.
-        exhausted: The cap would be passed even if all that is in flight came for nothing. Over budget without this may change when
-            replies in flight cost less than was reserved.
+        exhausted: The cap would be passed even if all that is in flight came for nothing. Over budget without this may
+            change when replies in flight cost less than was reserved.
     """
 
     granted: list[str] = field(default_factory=list)
@@ -116,7 +118,7 @@ class Spending:
 
 @lru_cache(maxsize=1)
 def this_host() -> str:
-    """Names the set of processes among which a process id means something: this machine since it was started, or this container."""
+    """Name the processes among which a process id means something: of this machine since it started, or container."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
@@ -126,7 +128,7 @@ def this_host() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this host began, in the system's own words; None if there is none, "" if the system does not tell."""
+    """When a process of this host began, in the system's own words; None if there is none, "" if that is not told."""
     if not Path("/proc/self/stat").exists():
         if os.name == "nt":  # signal 0 would end it there
             return ""
@@ -161,7 +163,7 @@ class Owner:
 
 
 class _Bucket:
-    """A token bucket. It holds one second's worth at most, and fills so slowly that no minute has more than `per_minute`."""
+    """A token bucket: one second's worth at most, filled so slowly that no minute has more than `per_minute`."""
 
     def __init__(self, per_minute: float | None, level: float | None, elapsed: float, unit: float) -> None:
         self.per_minute = per_minute
@@ -173,9 +175,10 @@ class _Bucket:
         self.level = self.capacity if level is None else min(self.capacity, level + elapsed * self.refill)
 
     def wait(self, amount: float) -> float:
-        """Seconds until so much may be taken. More than the bucket holds may be taken from a full one, which is then in debt."""
+        """Seconds until so much may be taken."""
         if self.per_minute is None or self.level is None:
             return 0.0
+        # more than the bucket holds may be taken from a full one, which is then in debt
         missing = min(amount, self.capacity) - self.level
         return missing / self.refill if missing > 1e-9 else 0.0
 
@@ -204,13 +207,13 @@ class Rates:
         return max(self.paused_until - self.now, self.requests.wait(1), self.tokens.wait(tokens), 0.0)
 
     def take(self, tokens: int) -> None:
-        """Counts one request."""
+        """Count one request."""
         self.requests.take(1)
         self.tokens.take(tokens)
         self.changed = True
 
     def save(self) -> None:
-        """Writes the state back if a request was counted."""
+        """Write the state back if a request was counted."""
         limited = self.requests.per_minute is not None or self.tokens.per_minute is not None
         if self.changed and limited:
             self.connection.execute(
@@ -222,7 +225,7 @@ class Rates:
 def reserve(
     connection: sqlite3.Connection, claims: Sequence[Claim], limits: Limits, owner: Owner, now: float, lease_s: float
 ) -> Reservation:
-    """Decides about claims, in their order, and writes the leases. To be called inside a write transaction."""
+    """Decide about claims, in their order, and write the leases. To be called inside a write transaction."""
     result = Reservation()
     stored = lookup(connection, [claim.key for claim in claims])
     connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
@@ -283,7 +286,7 @@ def _over(limits: Limits, claim: Claim, cost: float, tokens: int) -> bool:
 
 
 def free_dead(connection: sqlite3.Connection, owner: Owner) -> int:
-    """Drops the leases of processes of this host that are no more; how many."""
+    """Drop the leases of processes of this host that are no more; how many."""
     freed = 0
     for pid, started in connection.execute(
         "SELECT DISTINCT pid, started FROM leases WHERE host = ?", (owner.host,)
@@ -307,7 +310,7 @@ def spending(connection: sqlite3.Connection, now: float) -> Spending:
 
 
 def settle(connection: sqlite3.Connection, owner: Owner, used: dict[str, int]) -> None:
-    """Drops the owner's leases on keys whose replies came, and gives the tokens back to the rates that were reserved in excess."""
+    """Drop the owner's leases on keys whose replies came; tokens that were reserved in excess go back to the rates."""
     back: dict[str, int] = {}
     condition, value = among(list(used))
     for key, scope, tokens in connection.execute(
@@ -321,13 +324,13 @@ def settle(connection: sqlite3.Connection, owner: Owner, used: dict[str, int]) -
 
 
 def release(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str]) -> None:
-    """Drops the owner's leases on these keys."""
+    """Drop the owner's leases on these keys."""
     condition, value = among(keys)
     connection.execute(f"DELETE FROM leases WHERE owner = ? AND {condition}", (owner.token, value))
 
 
 def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], now: float, lease_s: float) -> None:
-    """Lets those of the owner's leases on these keys that still run do so for `lease_s` seconds from now."""
+    """Let those of the owner's leases on these keys that still run do so for `lease_s` seconds from now."""
     condition, value = among(keys)
     connection.execute(
         f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
@@ -336,7 +339,7 @@ def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], no
 
 
 def pause(connection: sqlite3.Connection, scope: str, until: float, now: float) -> None:
-    """Grants nobody anything in a scope before `until`. An earlier pause that lasts longer stays."""
+    """Grant nobody anything in a scope before `until`. An earlier pause that lasts longer stays."""
     connection.execute(
         """INSERT INTO rates VALUES (?, NULL, NULL, ?, ?)
            ON CONFLICT (scope) DO UPDATE SET paused_until = MAX(paused_until, excluded.paused_until)""",

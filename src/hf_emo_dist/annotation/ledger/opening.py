@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 import weakref
@@ -13,67 +15,138 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from . import place as ledger_place
-from .schema import APPLICATION_ID, VERSION, LedgerError, check_owner, damaged, explain, install, newer
+from .schema import LedgerError, check_owner, damaged, explain, install
 
-__all__ = ["Database", "Mode", "open_to_read"]
+try:
+    import fcntl
+except ImportError:  # Windows, whose SQLite locks by other means
+    fcntl = None  # type: ignore[assignment]
 
-#: How the file is shared: a write-ahead log, a rollback journal, or not at all (each process keeps its replies in a file of its own).
-Mode = Literal["wal", "delete", "parts"]
+__all__ = ["FREE_BYTES_TO_GRANT", "Database", "check_space", "open_to_read"]
 
-_JOURNALS: tuple[Literal["wal"], Literal["delete"]] = ("wal", "delete")
+#: How the file is shared: by a write-ahead log, or a rollback journal where that does not work.
+Mode = Literal["wal", "delete"]
+
 CHECK_SECONDS = 2.0
+FREE_BYTES = 32 * 2**20
+FREE_BYTES_TO_GRANT = 8 * 2**20  # for what is in flight in all processes when the disk runs full
+
+MOUNTS = "/proc/self/mounts"
+# their locks or their shared memory do not reach from one machine to the next, which a write-ahead log needs
+NETWORK_FILE_SYSTEMS = (
+    "nfs", "lustre", "gpfs", "cifs", "smb", "beegfs", "ceph", "afs", "fuse.", "9p", "glusterfs", "virtiofs",
+)  # fmt: skip
 
 
-def address(path: Path, **options: str) -> str:
-    """The file as an SQLite URI."""
-    query = "&".join(f"{name}={value}" for name, value in options.items())
-    return f"file:{quote(str(path))}?{query}"
+# ---- what the place can do
+def check_place(path: Path) -> None:
+    """Raise `LedgerError` if a ledger cannot live at `path`; make its folder if that is missing."""
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(
+            f"The folder of the ledger {path} cannot be made ({error.strerror}).",
+            "give a `ledger` in a folder that you may write.",
+        ) from error
+    if path.is_dir():
+        raise LedgerError(f"The ledger {path} is a folder.", "give a file, such as votes.sqlite in it.")
+    for place, what in ((folder, "folder"), (path, "file")):
+        if place.exists() and not os.access(place, os.R_OK | os.W_OK):
+            raise LedgerError(
+                f"The {what} of the ledger {path} is read-only.", "make it writable, or give another `ledger`."
+            )
+    check_space(path, FREE_BYTES)
+    _check_header(path)
+    if not _locks_work(folder):
+        # without them two processes would pay for the same reply, and could damage the file
+        raise LedgerError(
+            f"Files in {folder}, the folder of the ledger {path.name}, cannot be locked.",
+            "give a `ledger` on a local disk. Where several machines annotate, each has its own, and "
+            "Ledger(path).merge(other) puts them together afterwards.",
+        )
 
 
-def open_to_read(path: Path, busy_timeout_s: float = 30.0, locks: bool = True) -> sqlite3.Connection:
-    """A read-only connection to a ledger of this version, also in a folder that is read-only.
+def check_space(path: Path, least: int) -> None:
+    """Raise `LedgerError` if the disk has less than so many bytes left."""
+    free = shutil.disk_usage(path.parent).free
+    if free < least:
+        raise LedgerError(
+            f"The disk of the ledger {path} has {free / 2**20:.0f} MiB left, which is too little to keep what is paid "
+            "for.",
+            f"free at least {FREE_BYTES // 2**20} MiB, or give a `ledger` on another disk.",
+        )
 
-    Args:
-        locks: False for a file that cannot be locked, and so is written by nobody.
 
-    Raises:
-        LedgerError: if there is no such ledger.
-    """
-    ledger_place.check_header(path)
-    # a write-ahead log cannot be read without its shared memory; a file that nobody writes can be read as it is
-    ways = [{"mode": "ro"}, {"mode": "ro", "immutable": "1"}]
-    if not locks and not Path(f"{path}-wal").exists():
-        ways.reverse()
+def _check_header(path: Path) -> None:
+    # before SQLite sees it, to which any other file is a damaged database
+    try:
+        with open(path, "rb") as file:
+            start = file.read(16)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LedgerError(f"The ledger {path} cannot be read ({error.strerror}).", "see to its permissions.") from error
+    if start and start != b"SQLite format 3\0":
+        raise LedgerError(f"{path} is not an SQLite file.", "give another file as `ledger`; that one stays as it is.")
+
+
+def _locks_work(folder: Path) -> bool:
+    if fcntl is None:
+        return True
+    # on a file of its own: closing any handle of a file drops all locks that the process has on it
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".lock-", suffix=".probe")
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(handle, fcntl.LOCK_UN)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+        os.unlink(name)
+    return True
+
+
+def on_network(path: Path) -> bool:
+    """Whether the file system is one that several machines share; False where the system does not say."""
+    best, kind = "", ""
+    try:
+        with open(MOUNTS, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                mount, name = line.split()[1:3]
+                mount = mount.encode().decode("unicode_escape")
+                if len(mount) >= len(best) and (mount == "/" or f"{path}/".startswith(mount.rstrip("/") + "/")):
+                    best, kind = mount, name
+    except (OSError, ValueError):
+        return False
+    return kind.startswith(NETWORK_FILE_SYSTEMS)
+
+
+# ---- connections
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A read-only connection to a ledger, also in a folder that is read-only; `LedgerError` if there is none."""
+    _check_header(path)
     tried: sqlite3.Error | None = None
-    for options in ways:
+    # a write-ahead log cannot be read without its shared memory; a file that nobody can write can be read as it is
+    for query in ("mode=ro", "mode=ro&immutable=1"):
         connection = None
         try:
             connection = sqlite3.connect(
-                address(path, **options),
+                f"file:{quote(str(path))}?{query}",
                 uri=True,
                 isolation_level=None,
-                timeout=busy_timeout_s,
+                timeout=30.0,
                 check_same_thread=False,
             )
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error as error:
+            if check_owner(connection, path):
+                return connection
+            raise LedgerError(f"{path} is not a ledger.", "give the SQLite file that annotation wrote.")
+        except BaseException as error:
             if connection is not None:
                 connection.close()
+            if not isinstance(error, sqlite3.Error):
+                raise
             tried = tried or error
-            continue
-        if application == APPLICATION_ID and version == VERSION:
-            return connection
-        connection.close()
-        if application != APPLICATION_ID:
-            raise LedgerError(f"{path} is not a ledger.", "give the SQLite file that annotation wrote.")
-        if version > VERSION:
-            raise newer(path, version)
-        raise LedgerError(
-            f"The ledger {path} has an older layout ({version}).", f"open it once: Ledger({str(path)!r}).close()"
-        )
     assert tried is not None
     raise explain(tried, path) from tried
 
@@ -81,27 +154,26 @@ def open_to_read(path: Path, busy_timeout_s: float = 30.0, locks: bool = True) -
 class Database:
     """One connection of this process to the ledger's file, for one thread at a time.
 
-    It is opened when it is first needed, closed before a fork and opened anew on both sides: SQLite's locks do not survive a fork, and a
-    connection that was taken along makes even a fresh one of the child believe that it holds locks which it has not. (Without this
-    ten acknowledged replies of a child were gone in a test, when the parent had closed the file before the child.)
+    It is opened when it is first needed, closed before a fork and opened anew on both sides: SQLite's locks do not
+    survive a fork, and a connection that was taken along makes even a fresh one of the child believe that it holds
+    locks which it has not. (Without this ten acknowledged replies of a child were gone in a test, when the parent had
+    closed the file before the child.)
 
     Args:
-        path: of the file.
-        synchronous: durability of `transaction(durable=True)`, as SQLite names it.
-        busy_timeout_s: how long to wait for another process.
-        on_open: is called with the connection whenever a new one was made.
+        path: Of the file.
+        synchronous: Durability of `transaction(durable=True)`, as SQLite names it.
+        busy_timeout_s: How long to wait for another process.
+        on_open: Is called whenever a new connection was made.
     """
 
-    def __init__(
-        self, path: Path, synchronous: str, busy_timeout_s: float, on_open: Callable[[sqlite3.Connection], None]
-    ) -> None:
+    def __init__(self, path: Path, synchronous: str, busy_timeout_s: float, on_open: Callable[[], None]) -> None:
         self.path, self.synchronous, self.busy_timeout_s, self.on_open = path, synchronous, busy_timeout_s, on_open
         self.mode: Mode = "wal"
         self.checked = False
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
-        self._file: tuple[int, int] | None = None
+        self._file = (0, 0)
         _DATABASES.add(self)
 
     @contextlib.contextmanager
@@ -114,14 +186,15 @@ class Database:
     def transaction(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """One write transaction: all of it is kept or nothing.
 
-        One that is not durable survives the death of the process, though not a loss of power: leases and rates need no more, and
-        so no wait for the disk. A rollback journal needs the wait to stay whole, so there every transaction has it.
+        One that is not durable survives the death of the process, though not a loss of power: leases and rates need no
+        more, and so no wait for the disk. A rollback journal needs the wait to stay whole, so there every transaction
+        has it.
         """
         with self._lock, self._explained():
             connection = self.connect()
             self._check_file()
             wanted = self.synchronous if durable or self.mode == "delete" else "NORMAL"
-            connection.execute(f"PRAGMA synchronous = {wanted if self.mode != 'parts' else 'OFF'}")
+            connection.execute(f"PRAGMA synchronous = {wanted}")
             with _transaction(connection):
                 yield connection
 
@@ -135,19 +208,18 @@ class Database:
                 f"This process was forked with the ledger {self.path} open, by other means than Python's.",
                 "start processes with multiprocessing or os.fork, or by `spawn`.",
             )
-        ledger_place.check_place(self.path)
-        connection = self._open()
+        check_place(self.path)
+        self._connection = self._open()
         self._process = os.getpid()
         try:
-            self._connection = connection
-            self.on_open(connection)
+            self.on_open()
         except BaseException:
             self.disconnect()
             raise
-        return connection
+        return self._connection
 
     def disconnect(self) -> None:
-        """Closes the connection; the next use opens another."""
+        """Close the connection; the next use opens another."""
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None and self._process == os.getpid():
@@ -162,11 +234,8 @@ class Database:
 
     def _check_file(self) -> None:
         # what is written to a file that was deleted or replaced meanwhile is lost with it
-        if self._file is None:
-            return
         try:
-            status = os.stat(self.path)
-            if (status.st_dev, status.st_ino) == self._file:
+            if _identity(self.path) == self._file:
                 return
         except OSError:
             pass
@@ -176,42 +245,40 @@ class Database:
         )
 
     def _open(self) -> sqlite3.Connection:
-        if not ledger_place.locks_work(self.path.parent):
-            self.mode = "parts"
-            self._file = None
-            connection = self._connected("")
-            self._install(connection)
-            return connection
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError):  # by ourselves, since SQLite would make it readable to others
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        modes: tuple[Mode, ...] = ("delete",) if on_network(self.path) else ("wal", "delete")
         error: sqlite3.Error | None = None
-        for mode in _JOURNALS[1:] if ledger_place.on_network(self.path) else _JOURNALS:
-            connection = self._connected(str(self.path))
+        for mode in modes:
+            connection = sqlite3.connect(
+                str(self.path),
+                timeout=self.busy_timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
             try:
                 self._set_journal(connection, mode)
                 self._check(connection)
-                self._install(connection)
+                connection.execute("PRAGMA synchronous = FULL")
+                with _transaction(connection):
+                    install(connection, self.path)
+                    connection.execute("UPDATE opened SET times = times + 1")
             except sqlite3.Error as problem:
                 connection.close()
                 error = error or problem
                 if any(word in str(problem) for word in ("malformed", "not a database", "locked")):
-                    break
-                continue
+                    break  # no journal mends these
             except BaseException:
                 connection.close()
                 raise
-            status = os.stat(self.path)
-            self._file = (status.st_dev, status.st_ino)
-            return connection
+            else:
+                self._file = _identity(self.path)
+                return connection
         assert error is not None
         raise explain(error, self.path) from error
 
-    def _connected(self, file: str) -> sqlite3.Connection:
-        return sqlite3.connect(
-            file, timeout=self.busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-
-    def _set_journal(self, connection: sqlite3.Connection, mode: Literal["wal", "delete"]) -> None:
+    def _set_journal(self, connection: sqlite3.Connection, mode: Mode) -> None:
         if mode == "delete":
             # the only way out of a write-ahead log where shared memory does not work
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -228,7 +295,7 @@ class Database:
                 time.sleep(0.02)
         if mode == "delete":
             connection.execute("PRAGMA locking_mode = NORMAL")
-            connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # the change of mode needs an access
         self.mode = "wal" if found == "wal" else "delete"
 
     def _check(self, connection: sqlite3.Connection) -> None:
@@ -248,11 +315,10 @@ class Database:
             raise damaged(self.path, result)
         self.checked = True
 
-    def _install(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA synchronous = FULL")
-        with _transaction(connection):
-            install(connection, self.path)
-            connection.execute("UPDATE opened SET times = times + 1")
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ import functools
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -28,14 +29,13 @@ _INSERT = f"INSERT INTO replies (reply_id, counts, {COLUMNS}) VALUES ({', '.join
 
 def among(keys: Sequence[str]) -> tuple[str, str]:
     """A condition of SQL that holds for rows with these keys, and the value of its one parameter."""
-    # one key alone is common and faster without the detour; else any number in one statement, whatever SQLite's limit
-    return (
-        ("key = ?", keys[0]) if len(keys) == 1 else ("key IN (SELECT value FROM json_each(?))", json.dumps(list(keys)))
-    )
+    if len(keys) == 1:  # common, and faster without the detour
+        return "key = ?", keys[0]
+    return "key IN (SELECT value FROM json_each(?))", json.dumps(list(keys))  # however many, whatever SQLite's limit
 
 
 def row_of(record: Record) -> Row:
-    """The record as SQLite takes it. Never fails for what its settings hold: a paid reply is not lost for an odd setting."""
+    """The record as SQLite takes it. Never fails: a paid reply is not lost for an odd setting."""
     return tuple([_CAST[name](value) if (value := getattr(record, name)) is not None else None for name in FIELDS])
 
 
@@ -87,14 +87,15 @@ def record_of(row: Row) -> Record:
     if values[_DISTRIBUTION] is not None:
         values[_DISTRIBUTION] = json.loads(values[_DISTRIBUTION])
     values[_SETTINGS] = dict(_parsed(values[_SETTINGS]))
-    # what Record() does but for its check: these were checked when they were stored, and a full ledger is read at twice the pace
+    # what Record() does but for its check: these were checked when they were stored, and a full ledger is read at twice
+    # the pace
     record = object.__new__(Record)
     record.__dict__.update(zip(FIELDS, values, strict=True))
     return record
 
 
 def content_id(record: Record) -> str:
-    """A name for a reply that came without one: the same for the same content, whoever imports it, and ordered by `created`."""
+    """A name for a reply without one: the same for the same content, whoever imports it, and ordered by `created`."""
     try:
         microseconds = max(0, int(datetime.fromisoformat(record.created).timestamp() * 1e6))
     except (ValueError, OverflowError):
@@ -126,10 +127,10 @@ def attempts(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, l
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newest: bool = False) -> int:
-    """Adds replies, numbers the attempts of their keys anew, marks which one counts, and adds to the totals.
+    """Add replies, number the attempts of their keys anew, mark which one counts, and add to the totals.
 
-    Attempts are numbered in the order of `reply_id`. The first one that is ok counts; where none is, the last. So the outcome is the
-    same in whatever order ledgers are merged. To be called inside a write transaction.
+    Attempts are numbered in the order of `reply_id`. The first one that is ok counts; where none is, the last. So the
+    outcome is the same in whatever order ledgers are merged. To be called inside a write transaction.
 
     Args:
         rows: (reply_id, values) of each. A reply that is there already is passed over.
@@ -172,18 +173,20 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     return len(new)
 
 
-def pages(connection: sqlite3.Connection, after: int, plan: str | None, size: int = 1000) -> list[tuple[Any, ...]]:
-    """Up to `size` rows beyond an id: (id, reply_id, counts, values…)."""
-    where = "" if plan is None else "AND plan = ?"
-    values: tuple[Any, ...] = (after, size) if plan is None else (after, plan, size)
-    return connection.execute(
-        f"SELECT id, reply_id, counts, {COLUMNS} FROM replies WHERE id > ? {where} ORDER BY id LIMIT ?", values
-    ).fetchall()
+def pages(
+    reading: Callable[[], AbstractContextManager[sqlite3.Connection]], plan: str | None = None, size: int = 1000
+) -> Iterator[list[tuple[Any, ...]]]:
+    """All rows (id, reply_id, counts, values…) in the order of their ids, up to `size` at a time.
 
-
-def all_pages(connection: sqlite3.Connection) -> Iterator[list[tuple[str, Row]]]:
-    """All rows of another ledger as `insert` takes them, a thousand at a time."""
+    The connection is free for others between two pages.
+    """
+    where, values = ("", ()) if plan is None else ("AND plan = ?", (plan,))
+    query = f"SELECT id, reply_id, counts, {COLUMNS} FROM replies WHERE id > ? {where} ORDER BY id LIMIT ?"
     after = -1
-    while page := pages(connection, after, None):
+    while True:
+        with reading() as connection:
+            page = connection.execute(query, (after, *values, size)).fetchall()
+        if not page:
+            return
         after = page[-1][0]
-        yield [(row[1], row[3:]) for row in page]
+        yield page

@@ -1,20 +1,51 @@
-"""What annotating a data set will take: requests, tokens, money and time, as intervals, before anything is sent."""
+"""Tokens, money and time before anything is sent: of a request at most, to reserve it, and of a whole run about."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import numpy as np
-
-from ..capabilities import ModelCapabilities, cost_usd
+from ..capabilities import ModelCapabilities, cost_usd, usage_bound
 from ..types import Record, Usage
-from .budget import ASSUMED_LATENCY_S, Span
 
-__all__ = ["Estimate", "measured", "spans_cost"]
+__all__ = ["Estimate", "Span", "expected_usage", "measured", "spans_cost", "time_needed", "usage_at_most"]
+
+#: Where a model's audio tokens a second are not known: more than any model in the table has.
+_AUDIO_TOKENS_A_SECOND = 50.0
+#: Tokens of a reply at most, where the request sets no limit: a label or a small JSON object, and thinking.
+_OUTPUT_LIMIT = 2048
+_LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+
+#: Hidden reasoning tokens that are assumed for one reply until a pilot measures them: not stated by any service.
+_THINKING: Mapping[str, tuple[int, int]] = {"none": (0, 0), "level": (30, 600), "budget": (60, 1000)}
+#: Seconds that are assumed for one reply until a pilot measures them.
+_LATENCY_S = (1.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The least and the most that a figure is expected to be."""
+
+    low: float
+    high: float
+
+    def __add__(self, other: Span) -> Span:
+        return Span(self.low + other.low, self.high + other.high)
+
+    def __mul__(self, factor: float) -> Span:
+        return Span(self.low * factor, self.high * factor)
+
+    def text(self, form: str = ",.0f") -> str:
+        """``"low to high"``, or one number where they are alike.
+
+        >>> Span(1, 2.5).text(".1f"), Span(3, 3).text()
+        ('1.0 to 2.5', '3')
+        """
+        low, high = format(self.low, form), format(self.high, form)
+        return low if low == high else f"{low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -24,7 +55,8 @@ class Estimate:
     Attributes:
         model: Who would be asked.
         rows: Utterances.
-        requests: Replies that are wanted and not in the ledger yet; each is one request, or more where the service fails.
+        requests: Replies that are wanted and not in the ledger yet; each is one request, or more where the service
+            fails.
         stored: Replies that the ledger has.
         audio_hours: Of the clips that would be sent, each counted once.
         prompt, audio, thinking, output: Tokens; audio is part of prompt.
@@ -52,9 +84,9 @@ class Estimate:
 
     def summary(self) -> str:
         """The estimate in one line."""
-        cost = (
-            f"${self.cost_usd.text(',.2f')}" if self.cost_usd is not None else "cost unknown (no price for this model)"
-        )
+        cost = "cost unknown (no price for this model)"
+        if self.cost_usd is not None:
+            cost = f"${self.cost_usd.text(',.2f')}"
         source = f"measured on {self.pilot} replies" if self.pilot else "assumed thinking and latency, not measured"
         minutes = (self.seconds * (1 / 60)).text(",.1f")
         return (
@@ -64,6 +96,10 @@ class Estimate:
 
     def table(self) -> str:
         """The estimate in lines, for the terminal."""
+        cost = "unknown: no price for this model"
+        if self.cost_usd is not None:
+            cost = f"${self.cost_usd.text(',.4f')} ({self.prices})"
+        source = f"measured on {self.pilot} replies" if self.pilot else "assumed; a pilot measures them"
         lines = [
             f"utterances        {self.rows:,} ({self.audio_hours:.2f} h of audio to send)",
             f"replies wanted    {self.requests + self.stored:,}, of which {self.stored:,} are in the ledger",
@@ -71,40 +107,89 @@ class Estimate:
             f"prompt tokens     {self.prompt.text()}, of which audio {self.audio.text()}",
             f"thinking tokens   {self.thinking.text()}",
             f"output tokens     {self.output.text()}",
-            "cost              "
-            + (
-                f"${self.cost_usd.text(',.4f')} ({self.prices})"
-                if self.cost_usd is not None
-                else "unknown: no price for this model"
-            ),
+            f"cost              {cost}",
             f"time              {(self.seconds * (1 / 60)).text(',.1f')} min",
-            f"figures a request {f'measured on {self.pilot} replies' if self.pilot else 'assumed; a pilot measures them'}",
+            f"figures a request {source}",
         ]
         if self.unusable:
-            first = next(iter(self.unusable))
-            lines.append(
-                f"cannot be sent    {len(self.unusable)} clips: {', '.join(list(self.unusable)[:10])}. {self.unusable[first]}"
-            )
+            ids = list(self.unusable)
+            lines.append(f"cannot be sent    {len(ids)} clips: {', '.join(ids[:10])}. {self.unusable[ids[0]]}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate as JSON has it."""
-        values = dict(vars(self))
-        for name, value in values.items():
-            if isinstance(value, Span):
-                values[name] = [value.low, value.high]
-        return values
+        return {n: [value.low, value.high] if isinstance(value, Span) else value for n, value in vars(self).items()}
 
 
+# ---- one request
+def usage_at_most(request: Any, seconds: float, capabilities: ModelCapabilities) -> Usage:
+    """Tokens that a rendered request with a clip of so many seconds can use at most."""
+    text, limit = _text_of(request), output_limit(request)
+    bound = usage_bound(capabilities, text, seconds, limit)
+    if bound is None:
+        audio = int((seconds + 1) * _AUDIO_TOKENS_A_SECOND)
+        bound = Usage(len(text.encode()) + 64 + audio, audio, 0, limit)
+    return bound
+
+
+def expected_usage(request: Any, seconds: float, num_emotions: int, capabilities: ModelCapabilities) -> dict[str, Span]:
+    """The ``prompt`` (audio included), ``audio``, ``thinking`` and ``output`` tokens of one request, as assumed."""
+    size = len(_text_of(request).encode())
+    rate = capabilities.audio_tokens_per_second
+    audio = Span(0, (seconds + 1) * _AUDIO_TOKENS_A_SECOND)
+    if rate is not None:
+        audio = Span(int(seconds * rate), (seconds + 1) * rate)
+    return {
+        "prompt": Span(size / 5, size / 3 + 20) + audio,  # a token of English is three to five bytes
+        "audio": audio,
+        "thinking": Span(*_THINKING[capabilities.thinking.kind]),
+        "output": Span(1, 12 * num_emotions + 10),
+    }
+
+
+def _text_of(request: Any) -> str:
+    """All words of a rendered request, its schema included."""
+    return " ".join(_strings(request))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield str(key)
+            yield from _strings(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _strings(entry)
+
+
+def output_limit(request: Any) -> int:
+    """The limit on output tokens that a rendered request sets, wherever it stands in it."""
+    return max(_limits(request), default=_OUTPUT_LIMIT)
+
+
+def _limits(value: Any) -> Iterator[int]:
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            if key in _LIMITS and isinstance(entry, int):
+                yield entry
+            else:
+                yield from _limits(entry)
+
+
+# ---- a whole run
 def measured(records: Sequence[Record], requests: int) -> tuple[dict[str, Span], Span] | None:
     """Token totals of `requests` requests and the seconds of one, from those of a pilot.
 
-    The interval of a total is that of a sum of `requests` draws whose mean is only known from the pilot:
+    The interval of a total is that of a sum of N = `requests` draws whose mean is only known from the pilot's n:
     mean ± 1.96 · s · sqrt(1/n + 1/N), times N, and never below 0.
 
     Returns:
         Kind of token to its total, and the latency of one request; None where the pilot has no reply with usage.
     """
+    import numpy as np  # here: a run's settings are read by commands before anything is computed
+
     known = [record for record in records if record.prompt_tokens is not None and record.latency_s is not None]
     if not known or not requests:
         return None
@@ -143,7 +228,7 @@ def time_needed(
     """Seconds for so many requests: by latency and concurrency, or by the rates where they are slower."""
     if not requests:
         return Span(0.0, 0.0)
-    one = latency or Span(*ASSUMED_LATENCY_S)
+    one = latency or Span(*_LATENCY_S)
     rounds = max(1.0, requests / concurrency)
     floor = requests / requests_per_minute * 60 if requests_per_minute else 0.0
     by_tokens = tokens * (60 / tokens_per_minute) if tokens_per_minute else Span(0.0, 0.0)

@@ -1,17 +1,22 @@
-"""What a run is made of: its settings, and the replies that it is to get."""
+"""What a run is made of: its settings, the replies that it is to get, and what its stages share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..capabilities import cost_usd, same_family
-from ..parsing import Reading, read_reply
-from ..types import Answer, Backend, PanelMember, PreparedAudio, Prompt, Record
+from ..capabilities import ModelCapabilities, cost_usd
+from ..ledger.limits import Claim, Limits
+from ..types import OK, Backend, PanelMember, PreparedAudio, Prompt, Record
+from .estimate import usage_at_most
 
-__all__ = ["Clip", "Job", "RunSettings", "reading_of", "record_of"]
+if TYPE_CHECKING:
+    from ..ledger.ledger import Ledger
+    from .run_report import Progress, RunReport
+
+__all__ = ["Clip", "Job", "Run", "RunSettings"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,12 @@ class RunSettings:
         requests_per_minute, tokens_per_minute: Rates, shared by all processes on the ledger; None for no bound.
         max_cost_usd, max_tokens: Caps on all that the ledger has cost since it exists; None for no cap.
         timeout_s: Seconds to wait for one reply.
-        max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do not count, nor does a
-            connection that is down for all.
-        patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service asks for a longer wait,
-            the run stops) or because the connection is down.
-        retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again for.
+        max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
+            not count, nor does a connection that is down for all.
+        patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service
+            asks for a longer wait, the run stops) or because the connection is down.
+        retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
+            for.
         first_backoff_s, last_backoff_s: Bounds of the waiting time between tries.
     """
 
@@ -47,18 +53,19 @@ class RunSettings:
         for name in ("concurrency", "max_tries"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number from 1, got {value!r}.")
+                raise ValueError(f"`{name}` is {value!r}. Mend: a whole number from 1.")
         for name in ("requests_per_minute", "tokens_per_minute", "max_cost_usd", "max_tokens"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"`{name}` must be above 0, or None for no bound, got {value!r}.")
+                raise ValueError(f"`{name}` is {value!r}. Mend: a number above 0, or None for no bound.")
         for name in ("timeout_s", "patience_s", "first_backoff_s", "last_backoff_s"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)!r}.")
+                raise ValueError(f"`{name}` is {getattr(self, name)!r}. Mend: seconds above 0.")
 
     def asks_again(self, outcome: str) -> bool:
-        """Whether a stored failure with this outcome is asked for again."""
-        return self.retry_failed if isinstance(self.retry_failed, bool) else outcome in self.retry_failed
+        """Whether what the ledger has with this outcome is asked for again; a vote never is."""
+        again = self.retry_failed if isinstance(self.retry_failed, bool) else outcome in self.retry_failed
+        return again and outcome != OK
 
 
 @dataclass
@@ -72,10 +79,7 @@ class Clip:
 
 @dataclass
 class Job:
-    """One reply that is wanted; `retry` where the ledger has a failure under its key that is to be tried again.
-
-    `also` holds the ids of further rows with the same clip.
-    """
+    """One reply that is wanted."""
 
     key: str
     clip: Clip
@@ -84,66 +88,51 @@ class Job:
     request: dict[str, Any]
     request_hash: str
     audio_hash: str
+    #: The ledger has a failure under its key, which is to be tried again.
     retry: bool = False
+    #: Ids of further rows with the same clip.
     also: list[str] = field(default_factory=list)
 
-
-def reading_of(
-    job: Job, answer: Answer, model: str, emotions: Sequence[str], lenient: bool, clean: Callable[[str], str]
-) -> Reading:
-    """What an answer says: a vote, or why it is none. `model` is the one that was asked."""
-    if answer.model_version is not None and not same_family(model, answer.model_version):
-        return Reading("other_model", detail=clean(f"{answer.model_version} answered"))
-    if answer.failure is not None:
-        return Reading(answer.failure, detail=clean(answer.detail))
-    try:
-        return read_reply(answer.text, job.member.mode, emotions, lenient)
-    except Exception as error:  # noqa: BLE001 - whatever a model writes, it was paid for and is kept
-        return Reading("unparseable", detail=f"{type(error).__name__} in reading it")
+    def claim(self, capabilities: ModelCapabilities) -> Claim:
+        """What the request can cost at most, so that a cap holds whatever comes back."""
+        seconds = self.clip.prepared.seconds if self.clip.prepared is not None else 0.0
+        used = usage_at_most(self.request, seconds, capabilities)
+        cost = cost_usd(used, capabilities, datetime.now(UTC).date())
+        return Claim(self.key, cost or 0.0, used.total, self.retry)
 
 
-def record_of(
-    job: Job,
-    backend: Backend,
-    plan: str,
-    reading: Reading,
-    answer: Answer | None,
-    latency_s: float | None,
-    tries: int,
-    clean: Callable[[str], str],
-) -> Record:
-    """The row of the ledger for one reply, or for one that was given up (`answer` is None then)."""
-    now = datetime.now(UTC)
-    replied: dict[str, Any] = {}
-    if answer is not None:
-        usage = answer.usage
-        replied = {
-            "text": None if answer.text is None else clean(answer.text),
-            "model_version": None if answer.model_version is None else clean(answer.model_version),
-            "settings": dict(answer.settings),
-            "prompt_tokens": usage.prompt_tokens,
-            "audio_tokens": usage.audio_tokens,
-            "thinking_tokens": usage.thinking_tokens,
-            "output_tokens": usage.output_tokens,
-            "cost_usd": cost_usd(usage, backend.capabilities, now.date()),
-        }
-    return Record(
-        key=job.key,
-        outcome=reading.outcome,
-        label=reading.label,
-        distribution=reading.distribution,
-        detail=reading.detail,
-        backend=backend.name,
-        endpoint=backend.endpoint,
-        model=backend.model,
-        prompt_version=job.prompt.version,
-        plan=plan,
-        audio=job.audio_hash,
-        request=job.request_hash,
-        row_id=job.clip.row_id,
-        latency_s=latency_s,
-        tries=tries,
-        created=now.isoformat(timespec="milliseconds"),
-        **asdict(job.member),
-        **replied,
-    )
+@dataclass
+class Run:
+    """What the stages of one run share: who is asked, where replies are kept, and what is counted and shown."""
+
+    backend: Backend
+    ledger: Ledger
+    settings: RunSettings
+    #: Hash of the annotator's settings, stored with each reply.
+    plan: str
+    emotions: Sequence[str]
+    #: Whether replies are read as arXiv 2601.14620 does.
+    lenient: bool
+    report: RunReport
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._secrets = tuple(secret for secret in self.backend.secrets() if secret)
+        self.limits = Limits(
+            max_cost_usd=self.settings.max_cost_usd,
+            max_tokens=self.settings.max_tokens,
+            requests_per_minute=self.settings.requests_per_minute,
+            tokens_per_minute=self.settings.tokens_per_minute,
+            scope=f"{self.backend.name}|{self.backend.endpoint}|{self.backend.model}",
+        )
+
+    def clean(self, text: str) -> str:
+        """The text without the backend's secrets: it goes to the ledger, logs or messages."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[secret]")
+        return text
+
+    def count(self, record: Record, row_id: str, fresh: bool) -> None:
+        """Count and show a reply."""
+        self.report.count(record, row_id, fresh)
+        self.progress.show(self.report)

@@ -16,21 +16,16 @@ __all__ = ["Keeper"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_LEASE_S = 600.0
+#: Seconds for which a request is ours; prolonged for as long as the run holds it.
+LEASE_S = 600.0
 
 
 class Keeper:
-    """Calls the ledger from an event loop, in one thread: transactions queue there instead of locking each other out.
+    """Calls the ledger from an event loop, in one thread: transactions queue there and do not lock each other out."""
 
-    Args:
-        ledger: Where replies are kept.
-        limits: Caps and rates of the run.
-        lease_s: Seconds for which a request is ours; prolonged for as long as the run holds it.
-    """
-
-    def __init__(self, ledger: Ledger, limits: Limits, lease_s: float = _LEASE_S) -> None:
-        self.ledger, self.limits, self.lease_s = ledger, limits, lease_s
-        self.leased: set[str] = set()
+    def __init__(self, ledger: Ledger, limits: Limits) -> None:
+        self._ledger, self._limits = ledger, limits
+        self._leased: set[str] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hf_emo_dist-ledger")
         self._unsaved: list[tuple[Record, asyncio.Future[None]]] = []
         self._some = asyncio.Event()
@@ -38,44 +33,40 @@ class Keeper:
         self._problem: LedgerError | None = None
 
     def start(self) -> None:
-        """Begins to store and to prolong, in the running event loop."""
+        """Begin to store and to prolong, in the running event loop."""
         self._tasks = [asyncio.create_task(self._save()), asyncio.create_task(self._prolong())]
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Runs a function of the ledger in its thread."""
+        """Run a function of the ledger in its thread."""
         # Shielded: a transaction that has begun ends, and its outcome is known.
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function, *args))
 
     async def reserve(self, claims: Sequence[Claim]) -> Reservation:
-        """Asks for leases, see `Ledger.reserve`."""
+        """Ask for leases, see `Ledger.reserve`."""
 
         def reserve() -> Reservation:
-            got = self.ledger.reserve(claims, self.limits, self.lease_s)
-            self.leased.update(got.granted)  # here, so that they are known although who asks is cancelled
+            got = self._ledger.reserve(claims, self._limits, LEASE_S)
+            self._leased.update(got.granted)  # here, so that they are known although who asks is cancelled
             return got
 
         return await self.call(reserve)
 
     async def store(self, record: Record) -> None:
-        """Returns when the record is on disk. Records that wait together are written together.
-
-        Raises:
-            LedgerError: The ledger did not take it; the error says where it is.
-        """
+        """Return when the record is on disk, or raise why not. Records that wait together are written together."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unsaved.append((record, done))
         self._some.set()
         await done
 
     async def close(self) -> None:
-        """Stores what is left, gives leases back and ends the thread."""
+        """Store what is left, give leases back and end the thread."""
         self._closing = True
         self._some.set()
         saver, prolonger = self._tasks
         prolonger.cancel()
         await asyncio.gather(saver, prolonger, return_exceptions=True)
         try:
-            await self.call(lambda: self.ledger.release(sorted(self.leased)))
+            await self.call(lambda: self._ledger.release(sorted(self._leased)))
         except LedgerError as error:  # they run out by themselves, or with this process
             logger.warning("Leases could not be given back: %s", error)
         self._thread.shutdown(wait=False)
@@ -90,7 +81,7 @@ class Keeper:
             problems = await self.call(self._write, [record for record, _ in batch])
             for (record, done), problem in zip(batch, problems, strict=True):
                 if problem is None:
-                    self.leased.discard(record.key)
+                    self._leased.discard(record.key)
                 if done.done():  # who waited was cancelled
                     continue
                 if problem is None:
@@ -100,7 +91,7 @@ class Keeper:
 
     def _write(self, records: Sequence[Record]) -> list[Exception | None]:
         try:
-            self.ledger.store(records)
+            self._ledger.store(records)
         except LedgerError as error:  # it has saved them elsewhere, and says where
             if self._problem is None:
                 self._problem = error
@@ -117,8 +108,8 @@ class Keeper:
     async def _prolong(self) -> None:
         """Replies may be slow, and pauses long: nobody else is to ask for the same meanwhile."""
         while True:
-            await asyncio.sleep(self.lease_s / 4)
+            await asyncio.sleep(LEASE_S / 4)
             try:
-                await self.call(lambda: self.ledger.extend(sorted(self.leased), self.lease_s))
+                await self.call(lambda: self._ledger.extend(sorted(self._leased), LEASE_S))
             except LedgerError as error:  # the next one may succeed; a reply that cannot be stored ends the run
                 logger.warning("Leases could not be prolonged: %s", error)

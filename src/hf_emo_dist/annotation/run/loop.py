@@ -1,4 +1,7 @@
-"""An event loop in a thread of its own (the same in a script, a notebook and a worker process), and what its tasks pass jobs through."""
+"""An event loop in a thread of its own, and what the tasks of a run pass jobs through and end by.
+
+In a thread, so that it is the same in a script, a notebook (whose own loop is running) and a worker process.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class Channel(Generic[T]):
         return self.closed and not self._items
 
     async def put(self, item: T) -> bool:
-        """Waits for room and adds an item; False where the channel is closed."""
+        """Wait for room and add an item; False where the channel is closed."""
         while len(self._items) >= self.size and not self.closed:
             self._room.clear()
             await self._room.wait()
@@ -47,14 +50,14 @@ class Channel(Generic[T]):
         return True
 
     async def room(self, places: int) -> int:
-        """Waits until there are so many places free, and tells how many are; 0 where the channel is closed."""
+        """Wait until there are so many places free, and tell how many are; 0 where the channel is closed."""
         while self.size - len(self._items) < places and not self.closed:
             self._room.clear()
             await self._room.wait()
         return 0 if self.closed else self.size - len(self._items)
 
     async def get(self) -> T | None:
-        """Waits for an item and takes it; None where the channel is closed and empty."""
+        """Wait for an item and take it; None where the channel is closed and empty."""
         while not self._items:
             if self.closed:
                 return None
@@ -64,38 +67,35 @@ class Channel(Generic[T]):
         return self._items.popleft()
 
     def close(self) -> None:
-        """Lets nothing in any more."""
+        """Let nothing in any more."""
         self.closed = True
         self._some.set()
         self._room.set()
 
 
 class Stop:
-    """The end of a run before its time: who waits by `sleep` wakes up, and what is to be closed is closed.
-
-    Args:
-        closes: Called once, when the run stops.
-    """
+    """The end of a run before its time: who waits by `sleep` wakes up, and all `closes` are called, once."""
 
     def __init__(self, *closes: Callable[[], None]) -> None:
         self.reason: str | None = None
         self.mend = ""
-        self._event, self._closes = asyncio.Event(), closes
+        self.closes = list(closes)
+        self._event = asyncio.Event()
 
     def __call__(self, reason: str, mend: str = "") -> None:
-        """Stops the run. The first reason counts."""
+        """Stop the run. The first reason counts."""
         if self.reason is not None:
             return
         self.reason, self.mend = reason, mend
         self._event.set()
-        for close in self._closes:
+        for close in self.closes:
             close()
 
     def __bool__(self) -> bool:
         return self.reason is not None
 
     async def sleep(self, seconds: float) -> None:
-        """Sleeps, but not longer than until the run stops."""
+        """Sleep, but not longer than until the run stops."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -104,10 +104,7 @@ class Stop:
 
 
 class LoopThread:
-    """Runs coroutines on a background event loop, from the first use until `close`.
-
-    After a fork the child has no such thread; the first use there makes its own.
-    """
+    """Runs coroutines on a background event loop, from the first use until `close`."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,7 +115,7 @@ class LoopThread:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop."""
         with self._lock:
-            if self._loop is None or self._pid != os.getpid():
+            if self._loop is None or self._pid != os.getpid():  # after a fork the child has no such thread
                 loop = asyncio.new_event_loop()
                 thread = threading.Thread(target=_serve, args=(loop,), name="hf_emo_dist-annotation", daemon=True)
                 thread.start()
@@ -126,14 +123,12 @@ class LoopThread:
             return self._loop
 
     def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: Callable[[], None] | None = None) -> T:
-        """Runs a coroutine to its end and returns its result.
+        """Run a coroutine to its end and return its result.
 
-        The first Ctrl-C calls `on_interrupt` and goes on waiting; the second one cancels and waits until that is done; a third
-        one waits no longer.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C was pressed twice, or once where there is no `on_interrupt`.
+        The first Ctrl-C calls `on_interrupt` and goes on waiting; the second one (the first, where there is no
+        `on_interrupt`) cancels, waits until that is done and raises KeyboardInterrupt; a third one waits no longer.
         """
+        # Not that of `run_coroutine_threadsafe`, which when cancelled does not wait for the task to clean up.
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         task: asyncio.Task[T] | None = None
 
@@ -165,11 +160,7 @@ class LoopThread:
             raise KeyboardInterrupt from None
 
     def close(self, last: Callable[[], Coroutine[Any, Any, Any]] | None = None, timeout_s: float = 10.0) -> None:
-        """Runs a last coroutine and ends the loop, where there is one; the next use starts another.
-
-        Raises:
-            Exception: What the coroutine raised.
-        """
+        """Run a last coroutine and end the loop, where there is one; the next use starts another."""
         with self._lock:
             loop, thread = (self._loop, self._thread) if self._pid == os.getpid() else (None, None)
             self._loop = self._thread = None

@@ -8,37 +8,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from .jobs import RunSettings
+
 __all__ = ["Pacing"]
 
 
 class Pacing:
-    """Additive increase, multiplicative decrease of the requests in flight (as in TCP), and exponential back-off with jitter.
+    """Additive increase, multiplicative decrease of the requests in flight (as in TCP), and exponential back-off.
 
     Every request, repeated ones too, passes `enter` before it is sent and calls `leave` after.
-
-    Args:
-        concurrency: Requests in flight at most.
-        first_backoff_s, last_backoff_s: Bounds of the waiting time between tries.
-        clock: Monotonic time in seconds.
-
-    Example:
-        >>> pacing = Pacing(8)
-        >>> pacing.refused(2.0, sent=pacing.clock())
-        2.0
-        >>> pacing.allowed, 1.5 < pacing.pause_left() <= 2.0
-        (4.0, True)
     """
 
-    def __init__(
-        self,
-        concurrency: int,
-        first_backoff_s: float = 1.0,
-        last_backoff_s: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.concurrency, self.first, self.last = concurrency, first_backoff_s, last_backoff_s
-        self.allowed = float(concurrency)
-        self.clock = clock
+    def __init__(self, settings: RunSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.settings, self.clock = settings, clock
+        self.allowed = float(settings.concurrency)
         self.in_flight = 0
         self.last_reply = float("-inf")
         #: Clips that were given up since the last reply.
@@ -54,22 +37,15 @@ class Pacing:
     # --- what happened
 
     def replied(self) -> None:
-        """Notes a reply: one more request at once after as many replies as are allowed now."""
+        """Note a reply."""
         self.last_reply, self._trouble_since, self._refusals = self.clock(), None, 0
         self.given_up.clear()
-        self.allowed = min(float(self.concurrency), self.allowed + 1.0 / self.allowed)
+        # one more request at once after as many replies as are allowed now
+        self.allowed = min(float(self.settings.concurrency), self.allowed + 1.0 / self.allowed)
         self._wake()
 
     def refused(self, asked_s: float | None, sent: float) -> float:
-        """Notes an answer 429: nobody sends for a while, then half as many at once.
-
-        Args:
-            asked_s: Seconds that the server asks to wait, if it does.
-            sent: When the request was sent, by the clock.
-
-        Returns:
-            Seconds for which nobody sends.
-        """
+        """Note an answer 429 to a request of `sent`; for so many seconds nobody sends, then half as many at once."""
         self.failed()
         # Requests that were in flight together are refused together: that is one sign, not many.
         if sent >= self._last_cut:
@@ -80,7 +56,7 @@ class Pacing:
         return wait_s
 
     def failed(self) -> None:
-        """Notes that a request got no reply."""
+        """Note that a request got no reply."""
         if self._trouble_since is None:
             self._trouble_since = self.clock()
 
@@ -95,15 +71,16 @@ class Pacing:
         return self._resume_at - self.clock()
 
     def backoff(self, tries: int, asked_s: float | None = None) -> float:
-        """Seconds to wait before try number `tries` + 1: what the server asks for, else doubling, between half and all of it."""
+        """Seconds to wait after so many tries: what the server asks for, else doubling, between half and all of it."""
         if asked_s:  # a server that asks for no wait at all would be flooded
             return asked_s
-        return min(self.last, self.first * 2.0 ** min(tries - 1, 30)) * self._random.uniform(0.5, 1.0)
+        longest = self.settings.first_backoff_s * 2.0 ** min(tries - 1, 30)
+        return min(self.settings.last_backoff_s, longest) * self._random.uniform(0.5, 1.0)
 
     # --- the gate
 
     async def enter(self) -> bool:
-        """Waits until one more request may be in flight; False where nothing may be sent any more."""
+        """Wait until one more request may be in flight; False where nothing may be sent any more."""
         if self._closed:
             return False
         if not self._waiters and self._open():
@@ -120,12 +97,12 @@ class Pacing:
             raise
 
     def leave(self) -> None:
-        """Notes that a request is not in flight any more."""
+        """Note that a request is not in flight any more."""
         self.in_flight -= 1
         self._wake()
 
     def close(self) -> None:
-        """Lets nobody in any more."""
+        """Let nobody in any more."""
         self._closed = True
         self._wake()
 

@@ -1,8 +1,9 @@
-"""What a run did: votes, failures by id, requests, tokens and money, beside what was expected."""
+"""What a run did: votes, failures by id, requests, tokens and money, beside what was expected; and its progress bar."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from ..types import FAILURES, OK, Record
 if TYPE_CHECKING:
     from .estimate import Estimate
 
-__all__ = ["AnnotationIncomplete", "RunReport"]
+__all__ = ["AnnotationIncomplete", "Progress", "RunReport"]
 
 _SHOWN_IDS = 10
 
@@ -24,7 +25,7 @@ class RunReport:
         rows: Utterances that were gone through.
         votes: Labels and distributions that came in this run.
         stored_votes: Those that the ledger had already.
-        failures: Outcome to the ids of the rows concerned, one entry a reply; those that the ledger had already among them.
+        failures: Outcome to the ids of the rows concerned, one entry a reply; those that the ledger had already too.
         skipped: Row id to the reason why nothing was sent for it (its audio cannot be used).
         requests: Requests that were sent, repeated ones included.
         transport_errors: Kind of error (rate limit, server, connection, time-out) to how often it happened.
@@ -58,7 +59,7 @@ class RunReport:
         return self.stop_reason is None
 
     def count(self, record: Record, row_id: str, fresh: bool) -> None:
-        """Adds one reply."""
+        """Add one reply."""
         if record.outcome != OK:
             self.failures[record.outcome].append(row_id)
         elif fresh:
@@ -71,11 +72,11 @@ class RunReport:
             self.tokens[kind] += getattr(record, f"{kind}_tokens") or 0
         if record.model_version:
             self.model_versions[record.model_version] += 1
-        # A request that got no reply, or was refused before the model saw it, costs nothing; any other without a price makes the sum unknown.
+        # A request that got no reply, or was refused before the model saw it, costs nothing; any other without a price
+        # makes the sum unknown.
         if record.outcome == OK or record.prompt_tokens is not None:
-            self.cost_usd = (
-                None if self.cost_usd is None or record.cost_usd is None else self.cost_usd + record.cost_usd
-            )
+            if self.cost_usd is not None:
+                self.cost_usd = None if record.cost_usd is None else self.cost_usd + record.cost_usd
 
     def summary(self) -> str:
         """The report in a few lines."""
@@ -86,7 +87,8 @@ class RunReport:
         ]
         if self.requests:
             tokens = ", ".join(f"{self.tokens[kind]:,} {kind}" for kind in ("prompt", "audio", "thinking", "output"))
-            lines.append(f"Tokens: {tokens} (audio is part of prompt). Cost: {_money(self.cost_usd)}.")
+            cost = "unknown (no price for this model)" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
+            lines.append(f"Tokens: {tokens} (audio is part of prompt). Cost: {cost}.")
             versions = ", ".join(f"{name} ({n})" for name, n in self.model_versions.most_common()) or "not stated"
             lines.append(f"Answered by: {versions}.")
         if self.estimate is not None and self.requests:
@@ -95,15 +97,12 @@ class RunReport:
             counts = ", ".join(f"{n} {kind}" for kind, n in self.transport_errors.most_common())
             lines.append(f"Repeated after errors in transport: {counts}.")
         for outcome, ids in sorted(self.failures.items()):
-            shown = ", ".join(list(dict.fromkeys(ids))[:_SHOWN_IDS])
-            more = " and more" if len(set(ids)) > _SHOWN_IDS else ""
-            lines.append(f"No vote, {len(ids)} × {outcome} ({FAILURES[outcome]}): {shown}{more}.")
+            lines.append(f"No vote, {len(ids)} × {outcome} ({FAILURES[outcome]}): {_first(ids)}.")
         if self.failures:
             lines.append("Failures are not asked again unless `retry_failed` says so.")
         if self.skipped:
             first = next(iter(self.skipped))
-            shown = ", ".join(list(self.skipped)[:_SHOWN_IDS]) + (" and more" if len(self.skipped) > _SHOWN_IDS else "")
-            lines.append(f"Not sent, {len(self.skipped)} clips: {shown}. {first}: {self.skipped[first]}")
+            lines.append(f"Not sent, {len(self.skipped)} clips: {_first(self.skipped)}. {first}: {self.skipped[first]}")
         if self.stop_reason is not None:
             lines.append(f"STOPPED: {self.stop_reason} {self.mend}".rstrip())
         return "\n".join(lines)
@@ -116,12 +115,53 @@ class RunReport:
         return values
 
 
-def _money(cost_usd: float | None) -> str:
-    return "unknown (no price for this model)" if cost_usd is None else f"${cost_usd:,.4f}"
+def _first(ids: Iterable[str]) -> str:
+    different = list(dict.fromkeys(ids))
+    return ", ".join(different[:_SHOWN_IDS]) + (" and more" if len(different) > _SHOWN_IDS else "")
+
+
+class Progress:
+    """A `tqdm` bar over votes, or nothing.
+
+    Args:
+        total: Replies that are wanted; None where that is not known.
+        shown: Whether to draw it.
+        leave: Whether it stays on the screen when the run is over.
+    """
+
+    def __init__(self, total: int | None = None, shown: bool = True, leave: bool = True) -> None:
+        self._bar: Any = None
+        if shown:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, desc="Annotating", unit="vote", leave=leave, mininterval=0.5, smoothing=0.05)
+
+    def show(self, report: RunReport, advance: int = 1) -> None:
+        """Draw what the report counts now, `advance` votes further."""
+        if self._bar is None:
+            return
+        # Building the figures costs more than a vote does: only when the bar is drawn anyway.
+        if self._bar.update(advance) or advance == 0:
+            figures: dict[str, Any] = {
+                "failed": sum(map(len, report.failures.values())) + len(report.skipped),
+                "tokens": sum(report.tokens[k] for k in ("prompt", "thinking", "output")),
+            }
+            if report.cost_usd:
+                figures["USD"] = f"{report.cost_usd:.4f}"
+            if report.transport_errors:
+                figures["repeated"] = sum(report.transport_errors.values())
+            self._bar.set_postfix(figures, refresh=False)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 class AnnotationIncomplete(RuntimeError):
-    """A run stopped before its end: budget, Ctrl-C, a wrong key, another model answering. All that came is in the ledger.
+    """A run stopped before its end: budget, Ctrl-C, a wrong key, another model. All that came is in the ledger.
 
     Attributes:
         report: What the run did; `report.stop_reason` says why it stopped.

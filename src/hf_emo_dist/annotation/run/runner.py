@@ -1,7 +1,8 @@
 """The runner: many requests at once, each paid for once, every reply stored before it is used.
 
-Three stages pass jobs on, with no barrier between rows: `_feed` asks the ledger what is there and prepares audio; `_grant` takes
-leases within budget and rates; workers send, read and store, as many requests at once as `Pacing` lets in.
+Three stages pass jobs on, with no barrier between rows: `_feed` asks the ledger what is there and prepares audio;
+`_grant` takes leases within budget and rates; workers send, read and store, as many requests at once as `Pacing` lets
+in.
 """
 
 from __future__ import annotations
@@ -16,15 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...audio.decoding import AudioError
-from ..ledger.ledger import Ledger, Limits
-from ..types import OK, Backend, Record
-from .budget import claim_for
-from .jobs import Job, RunSettings
+from ..types import OK, Record
+from .jobs import Job, Run
 from .keeping import Keeper
 from .loop import Channel, Stop
-from .pacing import Pacing
-from .progress import Progress
-from .run_report import RunReport
 from .sending import Sender
 
 __all__ = ["Runner"]
@@ -40,68 +36,35 @@ _MOST_BUSY = 4096
 
 
 class Runner:
-    """Gets the replies of a sequence of jobs into the ledger. One instance a run.
+    """Gets the replies of a sequence of jobs into the ledger. One instance a run."""
 
-    Args:
-        backend: Who is asked.
-        ledger: Where replies are kept.
-        settings: How requests are sent.
-        plan: Hash of the annotator's settings, stored with each reply.
-        emotions: The label set.
-        lenient: Whether replies are read as arXiv 2601.14620 does.
-        report: Counts what happens.
-        progress: Shows it.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        ledger: Ledger,
-        settings: RunSettings,
-        plan: str,
-        emotions: Sequence[str],
-        lenient: bool,
-        report: RunReport,
-        progress: Progress,
-    ) -> None:
-        self.backend, self.ledger, self.settings = backend, ledger, settings
-        self.report, self.progress = report, progress
-        self._secrets = tuple(secret for secret in backend.secrets() if secret)
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._wanted: dict[str, Job] = {}  # by key, what this run is asking for
         self._failed: set[str] = set()  # keys that it has asked for without getting a vote
         self._failure: BaseException | None = None
         self._settled = asyncio.Event()
-        number = settings.concurrency
+        number = run.settings.concurrency
         self._todo: Channel[Job] = Channel(4 * number)
         # What is leased and prepared beyond the requests in flight, so that none waits for the ledger.
         self._ready: Channel[Job] = Channel(max(2, number))
-        pacing = Pacing(number, settings.first_backoff_s, settings.last_backoff_s)
-        self._stop = Stop(pacing.close, self._todo.close, self._ready.close, self._settled.set)
-        limits = Limits(
-            max_cost_usd=settings.max_cost_usd,
-            max_tokens=settings.max_tokens,
-            requests_per_minute=settings.requests_per_minute,
-            tokens_per_minute=settings.tokens_per_minute,
-            scope=f"{backend.name}|{backend.endpoint}|{backend.model}",
-        )
-        self._keeper = Keeper(ledger, limits)
-        self._sender = Sender(
-            backend, settings, plan, emotions, lenient, pacing, self._keeper, self._stop, report, progress, self._clean
-        )
+        self._stop = Stop(self._todo.close, self._ready.close, self._settled.set)
+        self._keeper = Keeper(run.ledger, run.limits)
+        self._sender = Sender(run, self._keeper, self._stop)
 
     def request_stop(self) -> None:
-        """Sends nothing new and finishes what is in flight (Ctrl-C). To be called in the event loop."""
+        """Send nothing new and finish what is in flight (Ctrl-C). To be called in the event loop."""
         logger.warning("Stopping when the requests in flight are answered. Ctrl-C again drops them.")
         self._stop("it was interrupted.")
 
     async def run(self, groups: Iterator[Sequence[Job]]) -> None:
-        """Goes through the jobs, a group at a time, until all are in the ledger or the run must stop.
+        """Go through the jobs, a group at a time, until all are in the ledger or the run must stop.
 
         Raises:
             LedgerError: A reply could not be stored (the error names the file that it was saved to instead).
             Exception: Whatever reading a row raised; replies in flight are stored first.
         """
-        number = self.settings.concurrency
+        number = self._run.settings.concurrency
         # One thread reads rows while the other decodes a clip.
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="hf_emo_dist-audio")
         self._keeper.start()
@@ -117,33 +80,34 @@ class Runner:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._keeper.close()
             self._decoders.shutdown(wait=False)
-            self.report.stop_reason, self.report.mend = self._stop.reason, self._stop.mend
+            report = self._run.report
+            report.stop_reason, report.mend = self._stop.reason, self._stop.mend
         if self._failure is not None:
             raise self._failure
 
     async def _guarded(self, stage: Coroutine[Any, Any, None]) -> None:
         try:
             await stage
-        except Exception as error:  # noqa: BLE001 - whatever it is, replies in flight are stored first; `run` raises it then
+        except Exception as error:  # noqa: BLE001 - whatever it is, replies in flight are stored before `run` raises it
             self._failure = self._failure or error
-            self._stop(self._clean(f"{type(error).__name__}: {error}"))
+            self._stop(self._run.clean(f"{type(error).__name__}: {error}"))
 
     # --- what is wanted
 
     async def _feed(self, groups: Iterator[Sequence[Job]]) -> None:
-        loop = asyncio.get_running_loop()
+        loop, settings = asyncio.get_running_loop(), self._run.settings
         while not self._stop:
             jobs = await loop.run_in_executor(self._decoders, _take, groups)
             if not jobs:
                 break
-            stored = await self._keeper.call(self.ledger.lookup, [job.key for job in jobs])
+            stored = await self._keeper.call(self._run.ledger.lookup, [job.key for job in jobs])
             clips: dict[int, list[Job]] = {}
             for job in jobs:
                 record, first = stored.get(job.key), self._wanted.get(job.key)
                 if first is not None:  # the same clip stands in another row
                     first.also.append(job.clip.row_id)
-                elif record is not None and (job.key in self._failed or not self._asks(record)):
-                    self._count(record, job.clip.row_id, fresh=False)
+                elif record is not None and (job.key in self._failed or not settings.asks_again(record.outcome)):
+                    self._run.count(record, job.clip.row_id, fresh=False)
                 else:
                     job.retry = record is not None
                     self._wanted[job.key] = job
@@ -161,14 +125,11 @@ class Runner:
                         return
         self._todo.close()
 
-    def _asks(self, record: Record) -> bool:
-        return record.outcome != OK and self.settings.asks_again(record.outcome)
-
     def _skip(self, jobs: Sequence[Job], reason: str) -> None:
         for job in jobs:
             del self._wanted[job.key]
-            self.report.skipped.update(dict.fromkeys((job.clip.row_id, *job.also), reason))
-            self.progress.show(self.report, advance=1 + len(job.also))
+            self._run.report.skipped.update(dict.fromkeys((job.clip.row_id, *job.also), reason))
+            self._run.progress.show(self._run.report, advance=1 + len(job.also))
 
     # --- what may be sent
 
@@ -200,7 +161,7 @@ class Runner:
                 continue
             # A result may come in while the ledger is asked; waiting for one must not miss it.
             self._settled.clear()
-            claims = [claim_for(job, self.backend.capabilities) for job in jobs.values()]
+            claims = [job.claim(self._run.backend.capabilities) for job in jobs.values()]
             got = await self._keeper.reserve(claims)
             for key, record in got.stored.items():  # somebody else got it since
                 self._settle(jobs.pop(key), record, fresh=False)
@@ -217,26 +178,26 @@ class Runner:
         self._ready.close()
 
     async def _look_at(self, busy: deque[Job]) -> None:
-        """Takes out those whose replies have come."""
-        found = await self._keeper.call(self.ledger.lookup, [job.key for job in busy])
+        """Take out those whose replies have come."""
+        found = await self._keeper.call(self._run.ledger.lookup, [job.key for job in busy])
         for _ in range(len(busy)):
             job = busy.popleft()
             record = found.get(job.key)
-            if record is None or (job.retry and self._asks(record)):
+            if record is None or (job.retry and self._run.settings.asks_again(record.outcome)):
                 busy.append(job)
             else:
                 self._settle(job, record, fresh=False)
 
     async def _wait_for_money(self, exhausted: bool) -> None:
-        """Waits until a request in flight, of this process or another, has cost what it cost; stops when that cannot help."""
+        """Wait until a request in flight, of whatever process, has cost what it cost; stop when that cannot help."""
         if not exhausted:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), _POLL_S)
             return
-        spent = await self._keeper.call(self.ledger.spending)
+        spent = await self._keeper.call(self._run.ledger.spending)
         self._stop(
-            f"the budget is used up: the ledger has cost ${spent.cost_usd:.4f} and {spent.tokens:,} tokens, and one more request "
-            "might pass the cap.",
+            f"the budget is used up: the ledger has cost ${spent.cost_usd:.4f} and {spent.tokens:,} tokens, and one "
+            "more request might pass the cap.",
             "Mend: raise max_cost_usd or max_tokens.",
         )
 
@@ -253,24 +214,13 @@ class Runner:
                 self._settled.set()
 
     def _settle(self, job: Job, record: Record, fresh: bool) -> None:
-        """Counts a job whose reply is in the ledger, and the rows with the same clip."""
+        """Count a job whose reply is in the ledger, and the rows with the same clip."""
         del self._wanted[job.key]
         if record.outcome != OK:
             self._failed.add(job.key)
-        self._count(record, job.clip.row_id, fresh)
+        self._run.count(record, job.clip.row_id, fresh)
         for row_id in job.also:
-            self._count(record, row_id, fresh=False)
-
-    def _count(self, record: Record, row_id: str, fresh: bool) -> None:
-        self.report.count(record, row_id, fresh)
-        self.progress.show(self.report)
-
-    # --- helpers
-
-    def _clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "[secret]")
-        return text
+            self._run.count(record, row_id, fresh=False)
 
 
 def _take(groups: Iterator[Sequence[Job]]) -> list[Job]:

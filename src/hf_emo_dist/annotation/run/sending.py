@@ -1,4 +1,4 @@
-"""Sending one request until there is a reply, it is given up, or the run stops."""
+"""Sending one request until there is a reply, it is given up, or the run stops; and what a reply says."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
 
-from ..parsing import Reading
-from ..types import Answer, Backend, FatalError, Record, TransientError
-from .budget import claim_for
-from .jobs import Job, RunSettings, reading_of, record_of
+from ..capabilities import cost_usd, same_family
+from ..parsing import Reading, read_reply
+from ..types import Answer, FatalError, Record, TransientError
+from .jobs import Job, Run
 from .keeping import Keeper
 from .loop import Stop
 from .pacing import Pacing
-from .progress import Progress
-from .run_report import RunReport
 
 __all__ = ["Sender"]
 
@@ -26,54 +26,29 @@ logger = logging.getLogger(__name__)
 _SLOWEST_UPLOAD = 100_000
 #: Clips that were given up one after another, with no reply in between, after which the service is taken to be down.
 _DOWN = 8
-#: Clips that were refused, with nothing else answered in the run, after which it is the request that is wrong and not the clips.
+#: Clips that were refused, with nothing else answered in the run, after which it is the request that is wrong and not
+#: the clips.
 _WRONG = 16
 
 
 class Sender:
-    """Gets the replies to the jobs of one run, each as a record that is still to be stored.
+    """Gets the replies to the jobs of one run, each as a record that is still to be stored."""
 
-    Args:
-        backend: Who is asked.
-        settings: How requests are sent.
-        plan: Hash of the annotator's settings, stored with each reply.
-        emotions: The label set.
-        lenient: Whether replies are read as arXiv 2601.14620 does.
-        pacing: Lets requests in.
-        keeper: Counts them against the rates.
-        stop: Stops the run.
-        report: Counts what happens.
-        progress: Shows it.
-        clean: Takes secrets out of a text.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        settings: RunSettings,
-        plan: str,
-        emotions: Sequence[str],
-        lenient: bool,
-        pacing: Pacing,
-        keeper: Keeper,
-        stop: Stop,
-        report: RunReport,
-        progress: Progress,
-        clean: Callable[[str], str],
-    ) -> None:
-        self.backend, self.settings, self.plan = backend, settings, plan
-        self.emotions, self.lenient, self.report, self.progress = emotions, lenient, report, progress
-        self._pacing, self._keeper, self._stop, self._clean = pacing, keeper, stop, clean
+    def __init__(self, run: Run, keeper: Keeper, stop: Stop) -> None:
+        self.run = run
+        self._keeper, self._stop = keeper, stop
+        self._pacing = Pacing(run.settings)
+        stop.closes.append(self._pacing.close)
         self._rejected: set[str] = set()  # clips
         self._any_taken = False
 
     async def record_for(self, job: Job) -> Record | None:
-        """Asks until there is a reply or the request is given up; None where the run stops before."""
+        """Ask until there is a reply or the request is given up; None where the run stops before."""
         tries = failures = 0
         failed_at = time.monotonic()
         while await self._may_send(job, repeated=tries > 0):
             tries += 1
-            self.report.requests += 1
+            self.run.report.requests += 1
             sent = time.monotonic()
             # Whether others got replies between the last failure of this request and now.
             alive = self._pacing.last_reply > failed_at
@@ -92,28 +67,29 @@ class Sender:
             if outcome.kind != "rate_limit":
                 failures, failed_at = failures + 1, time.monotonic()
             if await self._gives_up(job, outcome, wait_s, alive, failures):
-                reading = Reading(outcome.kind, detail=self._clean(str(outcome)) or outcome.kind)
+                reading = Reading(outcome.kind, detail=self.run.clean(str(outcome)) or outcome.kind)
                 return self._record(job, reading, None, None, tries)
         return None
 
     async def _may_send(self, job: Job, repeated: bool) -> bool:
-        """Waits until a request may be sent; False where nothing is sent any more."""
-        settings = self.settings
-        if repeated and (settings.requests_per_minute or settings.tokens_per_minute):  # else the lease has been counted
-            tokens = claim_for(job, self.backend.capabilities).tokens
-            while (wait_s := await self._keeper.call(self._keeper.ledger.admit, self._keeper.limits, tokens)) > 0:
+        """Wait until a request may be sent; False where nothing is sent any more."""
+        run = self.run
+        # A first try was counted against the rates with its lease.
+        if repeated and (run.settings.requests_per_minute or run.settings.tokens_per_minute):
+            tokens = job.claim(run.backend.capabilities).tokens
+            while (wait_s := await self._keeper.call(run.ledger.admit, run.limits, tokens)) > 0:
                 await self._stop.sleep(wait_s)
                 if self._stop:
                     return False
         return await self._pacing.enter()
 
     async def _ask(self, job: Job) -> Answer | TransientError | FatalError:
-        clip, timeout_s = job.clip.prepared, self.settings.timeout_s
+        clip, timeout_s = job.clip.prepared, self.run.settings.timeout_s
         assert clip is not None
         try:
             # The backend keeps the time-out itself; this holds where it does not. Large clips are uploaded first.
             async with asyncio.timeout(timeout_s + len(clip.data) / _SLOWEST_UPLOAD):
-                return await self.backend.ask(job.request, clip, timeout_s)
+                return await self.run.backend.ask(job.request, clip, timeout_s)
         except (TransientError, FatalError) as error:
             return error
         except TimeoutError:
@@ -121,27 +97,28 @@ class Sender:
         except ImportError:
             raise
         except Exception as error:  # noqa: BLE001 - such as a client that fails at one odd reply: not the end of the run
-            logger.debug("%s", self._clean("".join(traceback.format_exception(error))))
+            logger.debug("%s", self.run.clean("".join(traceback.format_exception(error))))
             return TransientError("server", f"{type(error).__name__}: {error}")
 
     def _note(self, outcome: Answer | TransientError | FatalError, sent: float, failures: int) -> float:
-        """Draws the consequences for all requests; returns the seconds until this one may be sent again."""
+        """Draw the consequences for all requests; return the seconds until this one may be sent again."""
         if isinstance(outcome, Answer):
             self._pacing.replied()
             return 0.0
         if isinstance(outcome, FatalError):
-            self._stop(self._clean(str(outcome)))
+            self._stop(self.run.clean(str(outcome)))
             return 0.0
-        self.report.transport_errors[outcome.kind] += 1
-        self.progress.show(self.report, advance=0)
+        self.run.report.transport_errors[outcome.kind] += 1
+        self.run.progress.show(self.run.report, advance=0)
         if outcome.kind == "rate_limit":
             return self._pacing.refused(outcome.retry_after, sent)
         self._pacing.failed()
-        return max(self._pacing.backoff(failures), min(outcome.retry_after or 0.0, self.settings.patience_s))
+        return max(self._pacing.backoff(failures), min(outcome.retry_after or 0.0, self.run.settings.patience_s))
 
     async def _gives_up(self, job: Job, problem: TransientError, wait_s: float, alive: bool, failures: int) -> bool:
-        """Waits until a request that got no reply may be sent again, or gives it up."""
-        detail, patience_s = self._clean(str(problem)) or problem.kind, self.settings.patience_s
+        """Wait until a request that got no reply may be sent again, or give it up."""
+        run = self.run
+        detail, patience_s = run.clean(str(problem)) or problem.kind, run.settings.patience_s
         if problem.kind == "rate_limit":
             if self._pacing.trouble_s() + wait_s > patience_s:
                 self._stop(
@@ -149,11 +126,11 @@ class Sender:
                     "Mend: run again later, lower requests_per_minute, or raise patience_s.",
                 )
             else:  # for other processes; those of this one wait in `Pacing.enter`
-                await self._keeper.call(self._keeper.ledger.pause, self._keeper.limits.scope, wait_s)
+                await self._keeper.call(run.ledger.pause, run.limits.scope, wait_s)
             return False
         # A connection that fails for every request is no request's fault, and may be there again in a while.
         waits = problem.kind == "connection" and not alive and self._pacing.trouble_s() <= patience_s
-        if failures < self.settings.max_tries or waits:
+        if failures < run.settings.max_tries or waits:
             await self._stop.sleep(wait_s)
             return False
         assert job.clip.prepared is not None
@@ -161,15 +138,18 @@ class Sender:
         if len(self._pacing.given_up) >= _DOWN:
             self._stop(
                 f"the service does not answer ({detail}).",
-                f"Mend: see to it, and run again; with retry_failed=({problem.kind!r},) what was given up is asked for too.",
+                f"Mend: see to it, and run again; with retry_failed=({problem.kind!r},) what was given up is asked for "
+                "too.",
             )
         return True
 
     def _read(self, job: Job, answer: Answer) -> Reading:
-        reading = reading_of(job, answer, self.backend.model, self.emotions, self.lenient, self._clean)
+        """What an answer says: a vote, or why it is none; stops the run where all further ones would be none either."""
+        reading = self._reading(job, answer)
         if reading.outcome == "other_model":
             self._stop(
-                f"{self.backend.model!r} was asked, and {reading.detail}. Its reply is in the ledger, but is no vote.",
+                f"{self.run.backend.model!r} was asked, and {reading.detail}. Its reply is in the ledger, but is no "
+                "vote.",
                 "Mend: ask for the model that you want by its present name.",
             )
         self._any_taken |= reading.outcome != "rejected"
@@ -178,9 +158,51 @@ class Sender:
             if len(self._rejected) >= _WRONG:
                 self._stop(
                     f"the service has refused the first {len(self._rejected)} clips and taken none ({reading.detail}).",
-                    "Mend: see to what it names, which is hardly the clips, and run again with retry_failed=('rejected',).",
+                    "Mend: see to what it names, which is hardly the clips, and run again with "
+                    "retry_failed=('rejected',).",
                 )
         return reading
 
-    def _record(self, job: Job, reading: Reading, answer: Answer | None, latency: float | None, tries: int) -> Record:
-        return record_of(job, self.backend, self.plan, reading, answer, latency, tries, self._clean)
+    def _reading(self, job: Job, answer: Answer) -> Reading:
+        run = self.run
+        if answer.model_version is not None and not same_family(run.backend.model, answer.model_version):
+            return Reading("other_model", detail=run.clean(f"{answer.model_version} answered"))
+        if answer.failure is not None:
+            return Reading(answer.failure, detail=run.clean(answer.detail))
+        try:
+            return read_reply(answer.text, job.member.mode, run.emotions, run.lenient)
+        except Exception as error:  # noqa: BLE001 - whatever a model writes, it was paid for and is kept
+            return Reading("unparseable", detail=f"{type(error).__name__} in reading it")
+
+    def _record(self, job: Job, reading: Reading, answer: Answer | None, latency_s: float | None, tries: int) -> Record:
+        """The row of the ledger for one reply, or for one that was given up (`answer` is None then)."""
+        run, now = self.run, datetime.now(UTC)
+        replied: dict[str, Any] = {}
+        if answer is not None:
+            replied = {
+                "text": None if answer.text is None else run.clean(answer.text),
+                "model_version": None if answer.model_version is None else run.clean(answer.model_version),
+                "settings": dict(answer.settings),
+                "cost_usd": cost_usd(answer.usage, run.backend.capabilities, now.date()),
+                **asdict(answer.usage),
+            }
+        return Record(
+            key=job.key,
+            outcome=reading.outcome,
+            label=reading.label,
+            distribution=reading.distribution,
+            detail=reading.detail,
+            backend=run.backend.name,
+            endpoint=run.backend.endpoint,
+            model=run.backend.model,
+            prompt_version=job.prompt.version,
+            plan=run.plan,
+            audio=job.audio_hash,
+            request=job.request_hash,
+            row_id=job.clip.row_id,
+            latency_s=latency_s,
+            tries=tries,
+            created=now.isoformat(timespec="milliseconds"),
+            **asdict(job.member),
+            **replied,
+        )

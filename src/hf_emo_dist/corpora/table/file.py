@@ -23,23 +23,14 @@ class TableError(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read.
-
-    Attributes:
-        path: The file.
-        columns: Column names, in order.
-        rows: One dict a row; CSV cells are strings, with blank cells as None.
-        lines: The place of each row in the file, from 1: a line of text, or a row of Parquet.
-        is_text: Whether the cells are text whose types are not known (CSV).
-        decimal_comma: Whether numbers may be written with a comma.
-    """
+    """A table as it was read."""
 
     path: Path
-    columns: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    lines: list[int]
-    is_text: bool
-    decimal_comma: bool = False
+    columns: tuple[str, ...]  # in order
+    rows: list[dict[str, Any]]  # CSV cells are strings, blank ones None
+    lines: list[int]  # the place of each row in the file, from 1: a line of text, or a row of Parquet
+    is_text: bool  # whether the cells are text whose types are not known (CSV)
+    decimal_comma: bool = False  # whether numbers may be written with a comma
 
     def where(self, index: int) -> str:
         """Name row `index` for a message, such as ``votes.csv line 3 (a.wav)``."""
@@ -149,11 +140,7 @@ def load_table(path: str | Path) -> Table:
     """Read a table by its extension: ``.parquet``, ``.jsonl``; ``.csv``, ``.tsv`` and ``.txt`` are text.
 
     The delimiter of text is found from the header (comma, semicolon or tab); a byte order mark and Windows line ends
-    are accepted, and blank cells are None.
-
-    Raises:
-        TableError: The file is not what its extension says, is empty, or has no column ``file``.
-        FileNotFoundError: There is no such file.
+    are accepted.
     """
     source = Path(path).expanduser()
     if not source.is_file():
@@ -173,22 +160,14 @@ def load_table(path: str | Path) -> Table:
 
 
 def infer_column(values: Sequence[Any], is_text: bool) -> tuple[list[Any], Any]:
-    """Find the type of a column that is kept as it is.
+    """Find the type of a column that is kept as it is: its values, converted, and their ``datasets`` feature.
 
     Text becomes int64 or float64 only when every cell does without losing anything: ``007`` stays text.
 
-    Args:
-        values: The cells; None for blank ones.
-        is_text: Whether the cells are text whose types are not known.
-
-    Returns:
-        The values, converted, and their ``datasets`` feature.
-
-    Example:
-        >>> infer_column(["0", "12", None], True)
-        ([0, 12, None], Value('int64'))
-        >>> infer_column(["007", "12"], True)
-        (['007', '12'], Value('string'))
+    >>> infer_column(["0", "12", None], True)
+    ([0, 12, None], Value('int64'))
+    >>> infer_column(["007", "12"], True)
+    (['007', '12'], Value('string'))
     """
     import pyarrow as pa
     from datasets import Value

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...data.writing import SPLIT_ORDER, build_dataset, row_features
 from ...votes import counts_to_distribution, matrix_to_distributions, vote_counts_matrix
+from ..building import warn_shared_speakers
+from ..label_files import split_name
+from ..options import cache_folder
 from .file import Table, TableError, infer_column, load_table
 from .votes import read_votes
 
@@ -25,26 +25,6 @@ logger = logging.getLogger(__name__)
 
 Missing = Literal["error", "skip"]
 
-_SPLIT_NAMES = {
-    "train": ("train", "training", "tr"),
-    "validation": ("validation", "valid", "val", "dev", "devel", "development"),
-    "test": ("test", "testing", "te", "eval", "evaluation"),
-}
-_SPLITS = {alias: name for name, aliases in _SPLIT_NAMES.items() for alias in aliases}
-
-
-def split_name(text: str) -> str:
-    """Return the standard name of a split: ``"Dev"`` and ``"val"`` give ``"validation"``.
-
-    Names that are not known are put in lower case, with an underscore for what a split's name may not hold.
-
-    Example:
-        >>> [split_name(text) for text in ("Train", "dev", "Test-1")]
-        ['train', 'validation', 'test_1']
-    """
-    name = text.strip().lower()
-    return _SPLITS.get(name) or re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "train"
-
 
 def _text(value: Any) -> str | None:
     """A speaker or an id as text; the 3.0 that pandas makes of a 3 beside blanks is 3."""
@@ -55,77 +35,59 @@ def _text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def _audio_paths(table: Table, audio_dir: Path, on_missing: Missing) -> list[Path | None]:
-    blank = [index for index, row in enumerate(table.rows) if not _text(row["file"])]
+def _refuse_blanks(table: Table, column: str, mend: str) -> None:
+    blank = [index for index, row in enumerate(table.rows) if not _text(row[column])]
     if blank:
-        raise table.fail(blank, "The column 'file' is blank", "fill it in, or delete the rows.")
-    paths: list[Path | None] = [audio_dir / str(row["file"]).strip() for row in table.rows]
-    missing = [index for index, path in enumerate(paths) if path is None or not path.is_file()]
-    if missing and (on_missing == "error" or len(missing) == len(paths)):
-        raise table.fail(
-            missing,
-            f"{len(missing)} of {len(paths)} audio files are not in {audio_dir}",
-            "correct AUDIO_DIR or the column 'file' (with its extension), or pass on_missing='skip'.",
-        )
-    for index in missing:
-        logger.warning("Skipped, no audio file: %s", table.where(index))
-        paths[index] = None
-    return paths
+        raise table.fail(blank, f"The column {column!r} is blank", mend)
 
 
-def _row_ids(table: Table, paths: Sequence[Path | None], used: Sequence[int]) -> list[str]:
-    """The ids of the rows `used`: those of the table's `id` column, else the stems of the files."""
-    ids: list[str] = []
-    first: dict[str, int] = {}
-    for index in used:
-        path = paths[index]
-        given = _text(table.rows[index]["id"]) if "id" in table.columns else (path.stem if path else None)
-        if given is None:
-            raise table.fail([index], "The column 'id' is blank", "fill it in, or delete the column.")
-        if given in first:
-            mend = "make ids unique." if "id" in table.columns else "add a column 'id' with unique ids."
-            raise table.fail([first[given], index], f"Two rows have the id {given!r}", mend)
-        first[given] = index
-        ids.append(given)
-    return ids
+def _leave_out(table: Table, rows: list[int], policy: Missing, why: str, problem: str, mend: str) -> None:
+    """Warn of rows that are skipped, or raise; a table of which nothing would be left is an error either way."""
+    if rows and (policy == "error" or len(rows) == len(table.rows)):
+        raise table.fail(rows, problem, mend)
+    for index in rows:
+        logger.warning("Skipped, %s: %s", why, table.where(index))
 
 
 def _row_splits(table: Table) -> list[str]:
     if "split" not in table.columns:
         return ["train"] * len(table.rows)
-    blank = [index for index, row in enumerate(table.rows) if not _text(row["split"])]
-    if blank:
-        raise table.fail(blank, "The column 'split' is blank", "fill it in, or delete the column.")
-    splits = [split_name(str(row["split"])) for row in table.rows]
-    changed = sorted(
-        {(str(row["split"]), new) for row, new in zip(table.rows, splits, strict=True) if row["split"] != new}
-    )
+    _refuse_blanks(table, "split", "fill it in, or delete the column.")
+    given = [str(row["split"]) for row in table.rows]
+    renamed = {old: split_name(old) for old in sorted(set(given))}
+    changed = [f"{old!r} as {new!r}" for old, new in renamed.items() if old != new]
     if changed:
-        logger.info("%s: read split %s", table.path.name, ", ".join(f"{old!r} as {new!r}" for old, new in changed))
-    return splits
+        logger.info("%s: read split %s", table.path.name, ", ".join(changed))
+    return [renamed[old] for old in given]
 
 
-def _cache_folder(table: Table, audio_dir: Path, cache_dir: str | Path | None) -> Path:
-    from datasets import config
+def _row_ids(table: Table, paths: Sequence[Path], used: Sequence[int]) -> dict[int, str]:
+    """The ids of the rows `used`: those of the table's `id` column, else the stems of the files."""
+    places: dict[str, int] = {}
+    for index in used:
+        name = _text(table.rows[index]["id"]) if "id" in table.columns else paths[index].stem
+        if name is None:
+            raise table.fail([index], "The column 'id' is blank", "fill it in, or delete the column.")
+        if name in places:
+            mend = "make ids unique." if "id" in table.columns else "add a column 'id' with unique ids."
+            raise table.fail([places[name], index], f"Two rows have the id {name!r}", mend)
+        places[name] = index
+    return {index: name for name, index in places.items()}
 
-    if cache_dir is not None:
-        return Path(cache_dir).expanduser()
-    key = hashlib.sha256(f"{table.path.resolve()}\n{audio_dir.resolve()}".encode()).hexdigest()[:16]
-    return Path(config.HF_DATASETS_CACHE) / "hf_emo_dist" / f"{table.path.stem}-{key}"
 
+def _own_columns(table: Table, voted: set[str]) -> dict[str, tuple[list[Any], Any]]:
+    """The columns that are kept as they are: name to values and feature."""
+    from datasets import Value
 
-def _warn_shared_speakers(speakers: Sequence[str | None], splits: Sequence[str]) -> None:
-    places: dict[str, set[str]] = {}
-    for speaker, split in zip(speakers, splits, strict=True):
-        if speaker is not None:
-            places.setdefault(speaker, set()).add(split)
-    shared = sorted(speaker for speaker, names in places.items() if len(names) > 1)
-    if shared:
-        logger.warning(
-            "%d speakers are in more than one split (%s): scores will not be those of unseen speakers",
-            len(shared),
-            ", ".join(shared[:5]),
-        )
+    kept = {}
+    for column in table.columns:
+        if column in voted or column in ("file", "id", "speaker", "transcript", "split"):
+            continue
+        values, feature = infer_column([row[column] for row in table.rows], table.is_text)
+        if column in ("intended", "consensus", "corpus", "language"):  # text by the data contract, whatever they hold
+            values, feature = [_text(value) for value in values], Value("string")
+        kept[column] = (values, feature)
+    return kept
 
 
 def read_table(
@@ -180,7 +142,8 @@ def read_table(
         >>> read_table(folder / "votes.csv", folder, cache_dir=folder / "cache")["train"][0]["human_distribution"]
         {'angry': 0.25, 'sad': 0.75}
     """
-    from datasets import DatasetDict, Value
+    from datasets import DatasetDict
+    from datasets.utils.tqdm import tqdm
 
     for name, choice, choices in (
         ("on_missing", on_missing, ("error", "skip")),
@@ -193,57 +156,61 @@ def read_table(
     content = load_table(table)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}. Mend: check AUDIO_DIR.")
-    votes, weights, names, used_columns = read_votes(content, emotions, outside)
-    counts = vote_counts_matrix(votes, names, weights)
-    empty = [index for index in range(len(votes)) if counts[index].sum() <= 0]
-    if empty and (on_empty == "error" or len(empty) == len(votes)):
-        raise content.fail(empty, f"{len(empty)} rows have no votes", "add votes, or pass on_empty='skip'.")
-    for index in empty:
-        logger.warning("Skipped, no votes: %s", content.where(index))
-    paths = _audio_paths(content, folder, on_missing)
+
+    # Which rows are used: those with votes and an audio file.
+    votes = read_votes(content, emotions, outside)
+    counts = vote_counts_matrix(votes.labels, votes.emotions, votes.weights)
+    empty = [index for index, total in enumerate(counts.sum(axis=1)) if total <= 0]
+    mend = "add votes, or pass on_empty='skip'."
+    _leave_out(content, empty, on_empty, "no votes", f"{len(empty)} rows have no votes", mend)
+    _refuse_blanks(content, "file", "fill it in, or delete the rows.")
+    paths = [folder / str(row["file"]).strip() for row in content.rows]
+    missing = [index for index, path in enumerate(paths) if not path.is_file()]
+    problem = f"{len(missing)} of {len(paths)} audio files are not in {folder}"
+    mend = "correct AUDIO_DIR or the column 'file' (with its extension), or pass on_missing='skip'."
+    _leave_out(content, missing, on_missing, "no audio file", problem, mend)
     splits = _row_splits(content)
-    used = [index for index in range(len(votes)) if paths[index] is not None and counts[index].sum() > 0]
+    used = sorted(set(range(len(paths))) - {*empty, *missing})
     if not used:
         raise TableError(f"{content.path.name}: no row has both votes and an audio file. Mend: check both.")
+
+    # What is written of them.
     ids = _row_ids(content, paths, used)
-
-    extra: dict[str, Any] = {}
-    kept: dict[str, list[Any]] = {}
-    for column in content.columns:
-        if column not in used_columns and column not in ("file", "id", "speaker", "transcript", "split"):
-            values, feature = infer_column([row[column] for row in content.rows], content.is_text)
-            if column in ("intended", "consensus", "corpus", "language"):
-                values, feature = [_text(value) for value in values], Value("string")
-            kept[column], extra[column] = values, feature
-    features = row_features(names, extra, vote_weights=weights is not None)
-    distributions = matrix_to_distributions(counts_to_distribution(counts, empty="uniform"), names)  # type: ignore[arg-type]
     speakers = [_text(row.get("speaker")) for row in content.rows]
-    _warn_shared_speakers([speakers[index] for index in used], [splits[index] for index in used])
+    shares = counts_to_distribution(counts, empty="uniform")  # of the rows without votes, which are not used
+    distributions = matrix_to_distributions(shares, votes.emotions)  # type: ignore[arg-type]
+    own = _own_columns(content, votes.columns)
+    features = row_features(
+        votes.emotions,
+        {column: feature for column, (_, feature) in own.items()},
+        vote_weights=votes.weights is not None,
+    )
 
-    def rows(split: str, bar: Any) -> Iterator[dict[str, Any]]:
-        for row_id, index in zip(ids, used, strict=True):
-            path = paths[index]
-            if splits[index] != split or path is None:
-                continue
-            row = {
-                "id": row_id,
-                "audio": {"bytes": path.read_bytes(), "path": path.name},
+    def rows(indices: Sequence[int], bar: Any) -> Iterator[dict[str, Any]]:
+        for index in indices:
+            bar.update()
+            yield {
+                "id": ids[index],
+                "audio": {"bytes": paths[index].read_bytes(), "path": paths[index].name},
                 "transcript": _text(content.rows[index].get("transcript")),
                 "speaker": speakers[index],
-                "human_votes": votes[index],
+                "human_votes": votes.labels[index],
+                "human_vote_weights": votes.weights and votes.weights[index],
                 "human_distribution": distributions[index],
                 "emotion_distribution": distributions[index],
-                **{column: values[index] for column, values in kept.items()},
+                **{column: values[index] for column, (values, _) in own.items()},
             }
-            if weights is not None:
-                row["human_vote_weights"] = weights[index]
-            bar.update()
-            yield row
 
-    from datasets.utils.tqdm import tqdm
-
-    cache = _cache_folder(content, folder, cache_dir)
-    sizes = Counter(splits[index] for index in used)
-    order = [s for s in SPLIT_ORDER if s in sizes] + [s for s in sizes if s not in SPLIT_ORDER]
+    parts: dict[str, list[int]] = {split: [] for split in SPLIT_ORDER}
+    for index in used:
+        parts.setdefault(splits[index], []).append(index)
+    parts = {split: indices for split, indices in parts.items() if indices}
+    warn_shared_speakers(
+        {split: [s for index in indices if (s := speakers[index]) is not None] for split, indices in parts.items()}
+    )
+    cache = cache_folder(content.path.stem, f"{content.path.resolve()}\n{folder.resolve()}")
+    cache = cache if cache_dir is None else Path(cache_dir).expanduser()
     with tqdm(total=len(used), desc="Reading audio files", unit="file", disable=None if progress else True) as bar:
-        return DatasetDict({s: build_dataset(rows(s, bar), features, cache / f"{s}.arrow") for s in order})
+        return DatasetDict(
+            {split: build_dataset(rows(part, bar), features, cache / f"{split}.arrow") for split, part in parts.items()}
+        )

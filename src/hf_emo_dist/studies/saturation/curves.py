@@ -1,4 +1,4 @@
-"""Distributions of the first n votes against a reference: as observed, when votes are redrawn independently, and over bootstrap resamples."""
+"""Curves over the number of votes: as observed, redrawn independently, and resampled; and what is fitted to them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...distributions import entropy
 from ...scores.divergences import jensen_shannon_divergence
 from ...scores.floor import fit_dirichlet_prior
 from ..vote_table import count_labels, shuffle_votes
 
-__all__ = ["CurveSettings", "Curves", "Null", "Order", "Reference", "saturation_curves"]
-
 FloatArray = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Reference = Literal["human", "held_out", "full"]
 Order = Literal["random", "given"]
-Null = Literal["auto", "posterior", "mean"]
+Null = Literal["auto", "mean", "posterior"]
+
+# Rates that are tried: from a curve that has hardly begun to bend within 100 votes to one that is flat after the first.
+_RATES = np.geomspace(0.005, 8.0, 120)
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,15 @@ class CurveSettings:
 
     Attributes:
         max_votes: Votes n go from 1 to this.
-        reference: ``human``: the human votes, for synthetic ones; ``held_out``: the votes beyond the first `max_votes`; ``full``: all of the votes, the first
-            n among them.
+        reference: ``human``: the human votes, for synthetic ones; ``held_out``: the votes beyond the first `max_votes`;
+            ``full``: all of the votes, the first n among them.
         order: ``random`` subsets, or the order ``given`` in the data.
         num_subsets: Random orders of each row's votes.
-        null: What independent draws come from: ``mean``, the full-vote mean of each row; or ``posterior``, the same with the spread put back that a mean of few
-            votes lacks: distributions drawn given the row's votes, under a Dirichlet prior fitted to the corpus. ``auto`` is ``mean`` against human votes,
-            where the votes are many, and ``posterior`` otherwise: there, independent votes were told apart from draws of their own mean in
-            every one of twelve simulations, and from posterior draws in none.
+        null: What independent draws come from: ``mean``, the full-vote mean of each row; or ``posterior``, the same
+            with the spread put back that a mean of few votes lacks: distributions drawn given the row's votes, under a
+            Dirichlet prior fitted to the corpus. ``auto`` is ``mean`` against human votes, where the votes are many,
+            and ``posterior`` otherwise: there, independent votes were told apart from draws of their own mean in every
+            one of twelve simulations, and from posterior draws in none.
         num_resamples: Bootstrap resamples, and redrawings of the null.
         seed: Of everything.
     """
@@ -64,7 +66,8 @@ class Curves:
         js: (M,) observed mean.
         correlation: (M,) Pearson; NaN where it is not defined, as for one vote, whose entropy is always 0.
         null_js, null_correlation: (R, M) of redrawn votes.
-        boot_js, boot_correlation: (B, M) of resampled rows (whole speakers where they are known) and, in random order, votes.
+        boot_js, boot_correlation: (B, M) of resampled rows (whole speakers where they are known) and, in random order,
+            votes.
     """
 
     n: NDArray[np.int64]
@@ -84,22 +87,18 @@ def saturation_curves(
     human: Labels | None = None,
     groups: Sequence[Any] | None = None,
 ) -> Curves:
-    """Compute the curves.
+    """The curves of votes (N, m), indices of emotions, -1 where a row has fewer; (seed, id) decides the subsets.
 
-    Args:
-        labels: (N, m) indices of the emotions of the votes, -1 where a row has fewer; each row has `max_votes` of them, and one more where the
-            reference is held out.
-        size: Number of emotions.
-        settings: See there.
-        ids: N ids; (seed, id) decides the subsets.
-        human: (N, m) the reference's votes where it is ``human``.
-        groups: N speakers, resampled as a whole.
+    Each row has `max_votes` votes, and one more where the reference is held out; `human` are the reference's votes
+    where it is ``human``, `groups` N speakers, who are resampled as a whole.
     """
     maker = _Maker(size, settings)
     order = np.argsort(np.asarray(ids, dtype=np.str_), kind="stable")
     labels = labels[order]
     reference = None if human is None else human[order]
-    members = None if groups is None else _numbers([groups[row] for row in order])
+    members = None
+    if groups is not None:
+        members = np.unique(np.array([str(groups[row]) for row in order]), return_inverse=True)[1].astype(np.int64)
 
     observed_js, observed_shares, targets = [], [], []
     for subset in range(settings.num_subsets if settings.order == "random" else 1):
@@ -153,7 +152,7 @@ class _Maker:
         self.size, self.settings = size, settings
 
     def rows(self, labels: Labels, human: Labels | None) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return JS (N, M) to the reference, entropies (N, M) of the first n votes, and of the reference (N,)."""
+        """JS (N, M) to the reference, entropies (N, M) of the first n votes, and of the reference (N,)."""
         most = self.settings.max_votes
         first = labels[:, :most]
         running = np.cumsum(first[:, :, None] == np.arange(self.size), axis=1, dtype=np.float64)
@@ -210,5 +209,100 @@ def _resampled_rows(number: int, groups: Labels | None, rng: np.random.Generator
     return np.concatenate([members[group] for group in rng.integers(len(members), size=len(members))])
 
 
-def _numbers(values: Sequence[Any]) -> Labels:
-    return np.unique(np.array([str(value) for value in values]), return_inverse=True)[1].astype(np.int64)
+# --- fits: the exponential of arXiv 2601.14620 and a + b/n, to many curves at once
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """``y = a + b * shape(n)`` for each of S curves.
+
+    Attributes:
+        a: (S,) the asymptote.
+        b: (S,).
+        c: (S,) the rate of the exponential ``exp(-c * n)``, or NaN for the hyperbola ``1 / n``.
+        error: (S,) root mean square of the residuals.
+    """
+
+    a: FloatArray
+    b: FloatArray
+    c: FloatArray
+    error: FloatArray
+
+    def at(self, n: ArrayLike) -> FloatArray:
+        """The fitted curves (S, M) at M numbers of votes."""
+        x = np.asarray(n, dtype=np.float64)
+        shape = np.where(np.isnan(self.c)[:, None], 1.0 / x, np.exp(-np.nan_to_num(self.c)[:, None] * x))
+        return np.asarray(self.a[:, None] + self.b[:, None] * shape)
+
+    def relative_point(self, share: float = 0.1) -> FloatArray:
+        """First number of votes (real) at which the curve is within `share` of its range of the asymptote.
+
+        The range goes from one vote to the asymptote. For the exponential that is ``1 - ln(share) / c``; for
+        ``a + b/n`` it is ``1 / share`` whatever the data: such a curve has no saturation point of its own.
+        """
+        return np.where(np.isnan(self.c), 1.0 / share, 1.0 - math.log(share) / self.c)
+
+    def absolute_point(self, tolerance: float = 0.01) -> FloatArray:
+        """First number of votes (real, at least 1) at which the curve is within `tolerance` of its asymptote."""
+        size = np.abs(self.b) / tolerance
+        with np.errstate(divide="ignore"):
+            exponential = np.log(np.maximum(size, 1e-300)) / self.c
+        return np.maximum(np.where(np.isnan(self.c), size, exponential), 1.0)
+
+
+def fit_hyperbola(n: ArrayLike, curves: ArrayLike) -> CurveFit:
+    """Least squares of ``a + b/n``, what the mean of n independent votes does to first order, to (M,) or (S, M).
+
+    Example:
+        >>> fit = fit_hyperbola([1, 2, 4], [[1.5, 1.0, 0.75]])
+        >>> float(fit.a[0].round(6)), float(fit.b[0].round(6))
+        (0.5, 1.0)
+    """
+    x, y = np.asarray(n, dtype=np.float64), np.atleast_2d(np.asarray(curves, dtype=np.float64))
+    a, b, rss = _line(np.broadcast_to(1.0 / x, y.shape), y)
+    return CurveFit(a, b, np.full(len(y), math.nan), np.sqrt(rss / y.shape[1]))
+
+
+def fit_exponential(n: ArrayLike, curves: ArrayLike) -> CurveFit:
+    """Least squares of ``a + b * exp(-c * n)``, the paper's ``a - b * exp(-c * n)`` with the sign left to the data.
+
+    For each rate c the best a and b are known in closed form; c is searched over 0.005 to 8 a vote, first coarsely and
+    then three times more closely.
+
+    Example:
+        >>> n = np.arange(1, 21)
+        >>> fit = fit_exponential(n, 0.36 + 0.1 * np.exp(-0.4 * n))
+        >>> float(fit.c[0].round(4)), float(fit.a[0].round(4)), float(fit.relative_point()[0].round(2))
+        (0.4, 0.36, 6.76)
+    """
+    x, y = np.asarray(n, dtype=np.float64), np.atleast_2d(np.asarray(curves, dtype=np.float64))
+    if len(x) < 3:
+        raise ValueError(f"An exponential needs at least 3 numbers of votes, got {len(x)}. Mend: take more votes.")
+    rates = np.broadcast_to(np.log(_RATES), (len(y), len(_RATES)))
+    for _ in range(4):
+        shapes = np.exp(-np.exp(rates)[:, :, None] * x)
+        _, _, rss = _line(shapes, y[:, None, :])
+        best = np.argmin(rss, axis=1)
+        places = np.arange(len(y))
+        step = rates[:, 1] - rates[:, 0]
+        middle = rates[places, best]
+        rates = middle[:, None] + step[:, None] * np.linspace(-1.0, 1.0, 21)
+    c = np.exp(np.clip(middle, math.log(_RATES[0]), math.log(_RATES[-1])))
+    a, b, rss = _line(np.exp(-c[:, None] * x), y)
+    return CurveFit(a, b, c, np.sqrt(rss / y.shape[1]))
+
+
+def _line(shape: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The least-squares a, b of ``a + b * shape`` over the last axis, and the sum of the squared residuals."""
+    mean, level = shape.mean(axis=-1, keepdims=True), y.mean(axis=-1, keepdims=True)
+    spread = ((shape - mean) ** 2).sum(axis=-1)
+    product = ((shape - mean) * (y - level)).sum(axis=-1)
+    b = np.divide(product, spread, out=np.zeros_like(product), where=spread > 1e-300)
+    a = level[..., 0] - b * mean[..., 0]
+    rss = ((y - a[..., None] - b[..., None] * shape) ** 2).sum(axis=-1)
+    return a, b, rss
+
+
+def saturation_point(real: ArrayLike) -> NDArray[np.float64]:
+    """The first whole number of votes at or beyond a real one."""
+    return np.ceil(np.asarray(real, dtype=np.float64) - 1e-6)

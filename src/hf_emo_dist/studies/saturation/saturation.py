@@ -1,23 +1,32 @@
-"""How many votes does an utterance need? JS divergence and entropy correlation by number of votes, over what independent draws would give."""
+"""How many votes does an utterance need? Distance to a reference by number of votes, and what draws give."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import add_source_arguments, corpora_of, interval_words, p_words, source_facts
-from ..study import Plot, Study, StudyTable
-from ..vote_table import VoteTable
-from .curves import Curves, CurveSettings, Null, Order, saturation_curves
-from .fit import CurveFit, fit_exponential, fit_hyperbola, saturation_point
+from ...evaluation.plots import BLUE, GREY, ORANGE
+from ...evaluation.scoring import Bootstrap, interval_words, p_words
+from ..study import Plot, Study, StudyTable, legend_below, panels, polished
+from ..vote_table import Sources, VoteTable
+from .curves import (
+    CurveFit,
+    Curves,
+    CurveSettings,
+    Null,
+    Order,
+    Reference,
+    fit_exponential,
+    fit_hyperbola,
+    saturation_curves,
+    saturation_point,
+)
 
-__all__ = ["saturation_study"]
+__all__ = ["saturation"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,70 +40,78 @@ TOLERANCE = {"js": 0.01, "correlation": 0.01}
 MEASURES = {"js": "JS divergence", "correlation": "entropy correlation"}
 
 
-def saturation_study(
-    corpora: Mapping[str, VoteTable],
+def saturation(
+    data: Sources,
     *,
-    votes: str = "human",
-    reference: str | None = None,
+    votes: Literal["human", "synthetic"] = "human",
+    reference: Reference | None = None,
     order: Order = "random",
     null: Null = "auto",
     max_votes: int | None = None,
     num_subsets: int = 20,
     num_resamples: int = 200,
     seed: int = 0,
-    facts: Mapping[str, str] | None = None,
-    notes: list[str] | None = None,
 ) -> Study:
     """Study how the distribution of the first n votes approaches its reference.
 
     Args:
-        corpora: Name to votes.
-        votes: Which are counted, ``synthetic`` (against the human ones, as arXiv 2601.14620 does) or ``human`` (subsampled).
-        reference: ``human`` for synthetic votes; for human ones ``held_out`` (votes that are not counted, the default) or ``full`` (all votes, among them the
-            counted ones: the curve then ends at 0 by construction).
-        order: ``random`` subsets, or the order in which the votes were ``given``.
-        null: See :class:`~hf_emo_dist.studies.saturation.curves.CurveSettings`.
-        max_votes: Votes at most; the default is what at least half of the rows have.
+        data: Votes.
+        votes: Whose are counted: synthetic ones, against the human ones as arXiv 2601.14620 does, or human ones,
+            subsampled.
+        reference: What they are scored against: human for synthetic votes; for human ones held_out (votes that are not
+            counted, the default) or full (all votes, among them the counted ones: the curve then ends at 0 by
+            construction).
+        order: Random subsets, or the order in which the votes were given.
+        null: What independent draws come from: the full-vote mean of each row, or its posterior, which puts back the
+            spread that a mean of few votes lacks.
+        max_votes: Votes at most (default: what at least half of the rows have).
         num_subsets: Random subsets a row.
-        num_resamples: Bootstrap resamples and redrawings of the null.
-        seed: Of everything.
-        facts: Facts on the data, for the report.
-        notes: Notes to show.
+        num_resamples: Bootstrap resamples.
+        seed: Of subsets, halves and the bootstrap.
 
     Raises:
         ValueError: A corpus has too few votes, or the arguments do not fit.
     """
-    if votes not in ("human", "synthetic"):
-        raise ValueError(f"`votes` must be 'human' or 'synthetic', got {votes!r}.")
-    target = reference or ("human" if votes == "synthetic" else "held_out")
-    if (target == "human") != (votes == "synthetic") or target not in ("human", "held_out", "full"):
-        raise ValueError("The reference of synthetic votes is 'human', that of human votes 'held_out' or 'full'.")
-    told = list(notes or [])
-    if votes == "human":
-        told.append("human votes, subsampled: this is not about synthetic annotation")
-    results, settings = {}, None
-    for name, table in corpora.items():
+    Bootstrap(num_resamples, seed)  # refuses 0
+    for name, number, least in (("max_votes", max_votes, 4), ("num_subsets", num_subsets, 1)):
+        if number is not None and number < least:
+            raise ValueError(f"{name}={number} is too few. Mend: at least {least}.")
+    target: Reference = reference or ("human" if votes == "synthetic" else "held_out")
+    if (target == "human") != (votes == "synthetic"):
+        raise ValueError(
+            f"reference={target!r} does not go with {votes} votes. Mend: human for synthetic votes, held_out or full "
+            "for human ones."
+        )
+    results: dict[str, Any] = {}
+    tables = data.tables
+    for name, table in tables.items():
         logger.info("saturation: %s, %d rows", name, len(table.ids))
         most, kept = _rows_with_votes(table, votes, target, max_votes, name)
         if order == "given" and not table.in_order:
             raise ValueError(f"{name}: counts have no order. Mend: use order='random', or data with a list of votes.")
-        settings = CurveSettings(most, target, order, num_subsets, null, num_resamples, seed)  # type: ignore[arg-type]
+        settings = CurveSettings(most, target, order, num_subsets, null, num_resamples, seed)
+        speakers = kept.speakers()
         curves = saturation_curves(
             kept.labels(votes),
             len(table.emotions),
             settings,
             kept.ids,
             kept.labels("human") if target == "human" else None,
-            kept.speakers(),
+            speakers,
         )
-        results[name] = {"rows": len(kept.ids), "left_out": len(table.ids) - len(kept.ids), **_measures(curves)}
-        speakers = kept.speakers()
-        results[name]["num_speakers"] = None if speakers is None else len(set(speakers))
-    assert settings is not None
-    given = dict(facts or {})
-    given["protocol"] = _protocol(votes, target, settings)
-    given["seeds"] = f"seed {seed}; {num_subsets if order == 'random' else 1} orders a row, {num_resamples} resamples"
-    study = Study("saturation", "How many votes does an utterance need?", given, told)
+        results[name] = {
+            "rows": len(kept.ids),
+            "left_out": len(table.ids) - len(kept.ids),
+            **_measures(curves),
+            "num_speakers": None if speakers is None else len(set(speakers)),
+        }
+    told = data.facts()
+    told["protocol"] = _protocol(votes, target, settings)
+    told["seeds"] = f"seed {seed}; {num_subsets if order == 'random' else 1} orders a row, {num_resamples} resamples"
+    notes = data.notes()
+    if votes == "human":
+        notes.append("human votes, subsampled: this is not about synthetic annotation")
+    study = Study("saturation", "How many votes does an utterance need?", told, notes)
     study.results = {
         "votes": votes,
         "reference": target,
@@ -104,24 +121,30 @@ def saturation_study(
     }
     study.findings = [line for name, result in results.items() for line in _findings(name, result)]
     study.tables = [_table(results, measure) for measure in MEASURES]
-    study.plots = [Plot("saturation", _plot(results, told), _caption(votes, target, settings))]
+    caption = (
+        f"Points: the first n {votes} votes, with 95 % intervals. Grey: independent draws, with the range of 95 % of "
+        "redrawings. Line: the exponential; dotted: a + b/n. Dashed: the n of the exponential, its interval shaded."
+    )
+    study.plots = [Plot("saturation", _plot(results, notes), caption)]
     return study
 
 
 def _rows_with_votes(
     table: VoteTable, votes: str, reference: str, max_votes: int | None, name: str
 ) -> tuple[int, VoteTable]:
-    """Return the largest number of votes, and the rows that have as many (and a reference)."""
+    """The largest number of votes, and the rows that have as many (and a reference)."""
     number = (table.labels(votes) >= 0).sum(axis=1)
     if reference == "human":
         number = np.where((table.votes >= 0).any(axis=1), number, 0)
     spare = HELD_OUT if reference == "held_out" else 0
-    most = max_votes or int(np.median(number[number > 0])) - spare if (number > 0).any() else 0
+    most = max_votes
+    if most is None:
+        most = int(np.median(number[number > 0])) - spare if (number > 0).any() else 0
     kept = np.flatnonzero(number >= most + spare)
     if most < 4 or len(kept) < 2:
         raise ValueError(
-            f"{name}: {len(kept)} rows have {most} votes and {spare} for the reference, and a curve needs 4 votes of 2 rows or more. "
-            "Mend: lower max_votes, or take reference='full'."
+            f"{name}: {len(kept)} rows have {most} votes and {spare} for the reference, and a curve needs 4 votes of 2 "
+            "rows or more. Mend: lower max_votes, or take reference='full'."
         )
     return most, table.select(kept)
 
@@ -191,7 +214,7 @@ def _point(value: FloatArray, resampled: FloatArray, whole: bool = True) -> dict
 
 
 def _shape(curves: FloatArray) -> FloatArray:
-    """Bring curves to 1 at the fewest votes and 0 at the most, so that their levels do not matter."""
+    """The curves brought to 1 at the fewest votes and 0 at the most, so that their levels do not matter."""
     fall = curves[..., :1] - curves[..., -1:]
     return np.asarray((curves - curves[..., -1:]) / np.where(np.abs(fall) > 1e-12, fall, 1.0))
 
@@ -209,8 +232,8 @@ def _protocol(votes: str, reference: str, settings: CurveSettings) -> str:
     }
     over = "utterances (whole speakers where known)" + (" and votes" if settings.order == "random" else "")
     return (
-        f"the first n {votes} votes ({order}) against {against}; null: as many independent draws from {null[settings.null_of()]}; "
-        f"95 % bootstrap intervals over {over}"
+        f"the first n {votes} votes ({order}) against {against}; null: as many independent draws from "
+        f"{null[settings.null_of()]}; 95 % bootstrap intervals over {over}"
     )
 
 
@@ -228,13 +251,14 @@ def _findings(name: str, result: dict[str, Any]) -> list[str]:
             text += f" (beyond the {last} votes that were counted: an extrapolation)"
         if found["differs"]:
             text += (
-                f". Its shape differs from that of independent draws, which saturate at {_votes(null)} (largest difference "
-                f"{100 * found['shape_distance']:.0f} % of the fall, {p_words(found['p_value'])})."
+                f". Its shape differs from that of independent draws, which saturate at {_votes(null)} (largest "
+                f"difference {100 * found['shape_distance']:.0f} % of the fall, {p_words(found['p_value'])})."
             )
         else:
             text += (
-                f"; independent draws saturate at {_votes(null)}, and the shapes are not told apart ({p_words(found['p_value'])}): the curve "
-                "shows the sampling of votes and is no evidence of a property of the annotators."
+                f"; independent draws saturate at {_votes(null)}, and the shapes are not told apart "
+                f"({p_words(found['p_value'])}): the curve shows the sampling of votes and is no evidence of a "
+                "property of the annotators."
             )
         lines.append(text)
     return lines
@@ -282,21 +306,14 @@ def _table(results: dict[str, Any], measure: str) -> StudyTable:
             "fit error, exponential / a + b/n",
         ],
         rows,
-        "n is the first number of votes within 10 % of the fitted range, from one vote to the asymptote, of the asymptote (the rule of arXiv 2601.14620). For "
-        "a + b/n that is 10 whatever the data, so a distance to the asymptote in the measure's own unit stands beside it. Fit errors are root mean squares.",
-    )
-
-
-def _caption(votes: str, reference: str, settings: CurveSettings) -> str:
-    return (
-        f"Points: the first n {votes} votes, with 95 % intervals. Grey: independent draws, with the range of 95 % of redrawings. Line: the exponential; dotted: "
-        "a + b/n. Dashed: the n of the exponential, its interval shaded."
+        "n is the first number of votes within 10 % of the fitted range, from one vote to the asymptote, of the "
+        "asymptote "
+        "(the rule of arXiv 2601.14620). For a + b/n that is 10 whatever the data, so a distance to the asymptote in "
+        "the measure's own unit stands beside it. Fit errors are root mean squares.",
     )
 
 
 def _plot(results: dict[str, Any], notes: list[str]) -> Any:
-    from ...evaluation.study_plots import legend_below, panels, polished
-
     figure, axes = panels(len(MEASURES), list(results), notes, "Votes an utterance needs")
     for column, (name, result) in enumerate(results.items()):
         for row, (measure, title) in enumerate(MEASURES.items()):
@@ -311,8 +328,6 @@ def _plot(results: dict[str, Any], notes: list[str]) -> Any:
 
 
 def _draw(axis: Any, found: dict[str, Any]) -> None:
-    from ...evaluation.plots import BLUE, GREY, ORANGE
-
     n, observed = np.array(found["n"]), np.array(found["observed"])
     axis.fill_between(n, found["null_low"], found["null_high"], color=GREY, alpha=0.25, linewidth=0)
     axis.plot(n, found["null"], color=GREY, linewidth=1.2, label="independent draws")
@@ -328,35 +343,3 @@ def _draw(axis: Any, found: dict[str, Any]) -> None:
     if point["value"] <= n[-1]:
         axis.axvline(point["value"], color=ORANGE, linestyle="--", linewidth=0.8)
         axis.axvspan(point["low"], min(point["high"], n[-1]), color=ORANGE, alpha=0.08, linewidth=0)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `hf-emo-dist report saturation`."""
-    add_source_arguments(parser)
-    parser.add_argument("--votes", choices=("human", "synthetic"), default="human", help="whose votes (default: human)")
-    parser.add_argument("--reference", choices=("human", "held_out", "full"), help="what they are scored against")
-    parser.add_argument("--order", choices=("random", "given"), default="random", help="of the votes (default: random)")
-    parser.add_argument(
-        "--null", choices=("auto", "mean", "posterior"), default="auto", help="what independent draws come from"
-    )
-    parser.add_argument("--max_votes", type=int, help="votes at most (default: what half of the rows have)")
-    parser.add_argument("--num_subsets", type=int, default=20, help="random subsets a row (default: 20)")
-
-
-def run(args: argparse.Namespace) -> Study:
-    """Run the study that the arguments describe."""
-    corpora = corpora_of(args)
-    facts, notes = source_facts(args, corpora)
-    return saturation_study(
-        corpora,
-        votes=args.votes,
-        reference=args.reference,
-        order=args.order,
-        null=args.null,
-        max_votes=args.max_votes,
-        num_subsets=args.num_subsets,
-        num_resamples=args.num_resamples or 200,
-        seed=args.seed,
-        facts=facts,
-        notes=notes,
-    )

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...evaluation.scoring import Bootstrap, interval_words, p_words
 from ...scores.bootstrap import paired_permutation_test
 from ...scores.divergences import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence
 from ...votes import distributions_to_matrix
-from ..inputs import interval, interval_words, p_words
-from ..strata_cut import cut_strata
-from ..study import StudyTable
+from ..strata import cut_strata
+from ..study import GREY, StudyTable, interval_plot, legend_below, panels, polished
 
 __all__ = ["ablation_plot", "cell_scores", "findings", "honest_table", "paper_table"]
 
@@ -25,17 +25,11 @@ def cell_scores(
     predictions: Mapping[tuple[str, bool], list[FloatArray]],
     references: FloatArray,
     speakers: Any,
-    num_resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> list[dict[str, Any]]:
-    """JS divergence and Bhattacharyya coefficient of each cell, with its differences from the first cell and from the same one without augmentation.
+    """Scores of each cell, and its differences from the first one and from the same one without augmentation.
 
-    Args:
-        predictions: By (source, augmented), one (N, K) a seed.
-        references: (N, K) distributions of the human votes.
-        speakers: (N,) groups of the bootstrap and of the sign flips.
-        num_resamples: Bootstrap draws.
-        seed: Of them.
+    `predictions` are by (source, augmented), one (N, K) a seed; `speakers` (N,) are resampled and flipped as a whole.
     """
     js = {
         cell: np.stack([jensen_shannon_divergence(p, references) for p in seeds]) for cell, seeds in predictions.items()
@@ -48,8 +42,8 @@ def cell_scores(
         found: dict[str, Any] = {
             "source": cell[0],
             "augmented": cell[1],
-            "js_divergence": interval(rows, speakers, num_resamples, seed),
-            "bhattacharyya_coefficient": interval(coefficient, speakers, num_resamples, seed),
+            "js_divergence": bootstrap.interval(rows, speakers),
+            "bhattacharyya_coefficient": bootstrap.interval(coefficient, speakers),
             "by_seed": values.mean(axis=1).tolist(),
             "seed_deviation": float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None,
         }
@@ -57,7 +51,7 @@ def cell_scores(
             if other != cell and other in js:
                 difference = js[other].mean(axis=0)
                 found[name] = {
-                    **interval(rows - difference, speakers, num_resamples, seed),
+                    **bootstrap.interval(rows - difference, speakers),
                     "p_value": paired_permutation_test(rows, difference, speakers)["p_value"],
                 }
         cells.append(found)
@@ -114,7 +108,8 @@ def paper_table(
 ) -> tuple[StudyTable, list[dict[str, Any]]]:
     """Each source against its own labels, and JS distance (base e) by thirds of the normalised entropy of these labels.
 
-    A source without labels on the scored rows, such as synthetic votes that were asked for on training rows only, has no figure.
+    A source without labels on the scored rows, such as synthetic votes that were asked for on training rows only, has
+    no figure.
     """
     rows, found = [], []
     for (source, augmented), seeds in predictions.items():
@@ -142,17 +137,19 @@ def paper_table(
             [source, "on" if augmented else "off", f"{js.mean():.3f}", f"{coefficient:.3f}", told, str(len(kept))]
         )
     table = StudyTable(
-        "PAPER PROTOCOL (arXiv 2601.14620): each source against its OWN labels; rows are not comparable with one another",
+        "PAPER PROTOCOL (arXiv 2601.14620): each source against its OWN labels; rows are not comparable with one "
+        "another",
         ["trained on", "augmented", "JS divergence", "Bhattacharyya", "JS distance (natural log) by ambiguity", "rows"],
         rows,
-        "A source whose labels are easy to predict scores well here, whether or not they are what people hear. Strata: thirds by rank of entropy over the logarithm of the "
-        "labels present, of the source's own labels (the values themselves where there are few).",
+        "A source whose labels are easy to predict scores well here, whether or not they are what people hear. Strata: "
+        "thirds by rank of entropy over the logarithm of the labels present, of the source's own labels (the values "
+        "themselves where there are few).",
     )
     return table, found
 
 
 def findings(cells: list[dict[str, Any]]) -> list[str]:
-    """The best cell, and what is told apart from the first one, in words: by its interval and by the sign flips, which few speakers do not bend."""
+    """The best cell, and what interval and sign flips, which few speakers do not bend, tell apart from the first."""
     best = min(cells, key=lambda cell: cell["js_divergence"]["value"])
     lines = [f"Lowest JS to the human votes: {_cell_name(best)}, {interval_words(best['js_divergence'])}."]
     for cell in cells[1:]:
@@ -165,15 +162,14 @@ def findings(cells: list[dict[str, Any]]) -> list[str]:
             elif sure and change["low"] > 0:
                 told = "worse than"
             lines.append(
-                f"{_cell_name(cell)} is {told} {_cell_name(cells[0])} ({interval_words(change, '+.3f')}, {p_words(change['p_value'])})."
+                f"{_cell_name(cell)} is {told} {_cell_name(cells[0])} ({interval_words(change, '+.3f')}, "
+                f"{p_words(change['p_value'])})."
             )
     return lines
 
 
 def ablation_plot(cells: list[dict[str, Any]], notes: list[str], name: str) -> Any:
     """Figure of every cell's interval and its single seeds."""
-    from ...evaluation.study_plots import interval_plot, legend_below, panels, polished
-
     sources = list(dict.fromkeys(cell["source"] for cell in cells))
     nan = dict.fromkeys(("value", "low", "high"), math.nan)
     series = {}
@@ -188,6 +184,6 @@ def ablation_plot(cells: list[dict[str, Any]], notes: list[str], name: str) -> A
         place = list(dict.fromkeys(c["augmented"] for c in cells)).index(cell["augmented"])
         x = sources.index(cell["source"]) + (place - (len(series) - 1) / 2) * width + 0.06
         if len(cell["by_seed"]) > 1:
-            axis.plot([x] * len(cell["by_seed"]), cell["by_seed"], "_", color="#8A8A8A", markersize=7)
+            axis.plot([x] * len(cell["by_seed"]), cell["by_seed"], "_", color=GREY, markersize=7)
     legend_below(figure, axis)
     return polished(figure)

@@ -1,21 +1,78 @@
-"""What Gemini's replies and errors mean."""
+"""What is google-genai's own: which server a client asks, its connections, and what its replies and errors mean."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.request import getproxies
 
 from ..types import Answer, FatalError, TransientError, Usage
-from ._errors import BrokenReply, retry_after, scrub
+from ._remote import BrokenReply, endpoint_of, retry_after, scrub
 
-__all__ = ["judge", "read"]
-
+_HOST = "https://generativelanguage.googleapis.com"
 _ENDED = ("STOP", "FINISH_REASON_UNSPECIFIED", "None")
 _CUT = ("MAX_TOKENS", "CONTINUATION")
 
 
-def _word(value: Any) -> str:
+def session() -> Any:
+    """The connections of the running event loop, as many as requests are in flight."""
+    import aiohttp
+
+    # The client's own session looks for proxies and for a netrc file before every request, a twentieth of its time.
+    looks = bool(getproxies()) or "NETRC" in os.environ
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=looks)
+
+
+def base_url(client: Any) -> str | None:
+    """The address that a client is set to; None for what is no google-genai client."""
+    options = getattr(getattr(client, "_api_client", None), "_http_options", None)
+    url = getattr(options, "base_url", None)
+    return url if isinstance(url, str) else None
+
+
+def identity(client: Any) -> tuple[str, bool]:
+    """Endpoint of a client, and whether it is Vertex AI's."""
+    url = base_url(client)
+    if url is None:
+        return f"client:{type(client).__module__}.{type(client).__qualname__}", False
+    inner = client._api_client
+    vertex = bool(getattr(inner, "vertexai", False))
+    project = getattr(inner, "project", None) if vertex else None
+    return _with_project(url, project, getattr(inner, "location", None)), vertex
+
+
+def environment_identity() -> tuple[str, bool]:
+    """The same for the client that google-genai would make from the environment, without importing it."""
+    flag = os.environ.get("GOOGLE_GENAI_USE_ENTERPRISE", os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", ""))
+    if flag.lower() not in ("true", "1"):
+        return endpoint_of(os.environ.get("GOOGLE_GEMINI_BASE_URL") or _HOST), False
+    project, location = os.environ.get("GOOGLE_CLOUD_PROJECT"), os.environ.get("GOOGLE_CLOUD_LOCATION")
+    key = os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")
+    if not (project or location) and key:
+        return endpoint_of(os.environ.get("GOOGLE_VERTEX_BASE_URL") or "https://aiplatform.googleapis.com"), True
+    if not project:
+        raise FatalError(
+            "setup",
+            "Vertex AI is asked for without a project; replies are kept under it.",
+            "set GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION.",
+        )
+    location = location or "global"
+    hosts = {"global": "https://aiplatform.googleapis.com"}
+    hosts |= {name: f"https://aiplatform.{name}.rep.googleapis.com" for name in ("us", "eu")}
+    url = os.environ.get("GOOGLE_VERTEX_BASE_URL") or hosts.get(
+        location, f"https://{location}-aiplatform.googleapis.com"
+    )
+    return _with_project(url, project, location), True
+
+
+def _with_project(url: str, project: str | None, location: str | None) -> str:
+    endpoint = endpoint_of(url)
+    return endpoint if project is None else f"{endpoint}/projects/{project}/locations/{location}"
+
+
+def word(value: Any) -> str:
     """The name of an enum's member, which a newer service may have sent as a bare string."""
     return str(getattr(value, "value", value))
 
@@ -36,12 +93,12 @@ def read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> 
         if reason is None:
             return Answer(None, "empty", "the reply has no candidates", **facts)
         message = getattr(feedback, "block_reason_message", None) or ""
-        return Answer(None, "blocked", scrub(f"prompt blocked: {_word(reason)} {message}".strip(), secrets), **facts)
+        return Answer(None, "blocked", scrub(f"prompt blocked: {word(reason)} {message}".strip(), secrets), **facts)
     candidate = candidates[0]
     parts = getattr(getattr(candidate, "content", None), "parts", None) or []
     text = "".join(part.text for part in parts if getattr(part, "text", None) and not getattr(part, "thought", None))
     text = scrub(text, secrets, longest=None)
-    reason = _word(getattr(candidate, "finish_reason", None))
+    reason = word(getattr(candidate, "finish_reason", None))
     if reason in _CUT:
         thought = facts["usage"].thinking_tokens
         spent = f", {thought} tokens of thinking" if thought else ""
@@ -61,7 +118,7 @@ def _usage(found: Any) -> Usage:
     details = getattr(found, "prompt_tokens_details", None)
     audio = None
     if details:
-        audio = sum(entry.token_count or 0 for entry in details if _word(entry.modality) == "AUDIO")
+        audio = sum(entry.token_count or 0 for entry in details if word(entry.modality) == "AUDIO")
     return Usage(
         prompt_tokens=getattr(found, "prompt_token_count", None),
         audio_tokens=audio,

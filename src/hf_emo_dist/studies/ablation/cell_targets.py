@@ -1,16 +1,16 @@
-"""Training targets from human, synthetic or combined votes, and the augmentation of the training rows, looked up when it is used."""
+"""Training targets from human, synthetic or combined votes, and the augmentation of the training rows."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..._lazy import need
+from ..._tables import resolve
 from ...data.rows import column_of, row_ids
 from ...votes import combine_votes
 
-__all__ = ["SOURCES", "Augment", "augmenter_of", "dime_aug", "source_targets", "with_targets"]
+__all__ = ["DIME_AUG", "SOURCES", "Augment", "augmenter_of", "source_targets", "with_targets"]
 
 #: Function of (training rows, emotions, seed) that gives the augmented rows.
 Augment = Callable[[Any, Sequence[str], int], Any]
@@ -22,17 +22,11 @@ SOURCES: Mapping[str, dict[str, float]] = {
     "combined": {},
 }
 
+DIME_AUG = "DiME-Aug"
+
 
 def source_targets(rows: Any, emotions: Sequence[str], source: str) -> list[dict[str, float] | None]:
     """Distributions of the votes of one source, row by row; `None` where a row has none of them.
-
-    Args:
-        rows: A data set, or a sequence of mappings, with `human_votes` and, for the other sources, `synthetic_votes` or `synthetic_annotations`.
-        emotions: The label set.
-        source: ``human``, ``synthetic`` or ``combined``.
-
-    Raises:
-        ValueError: The source is unknown, or there are no synthetic votes.
 
     Example:
         >>> row = {"id": "a", "human_votes": ["sad"], "synthetic_votes": ["sad", "angry", "angry"]}
@@ -40,13 +34,11 @@ def source_targets(rows: Any, emotions: Sequence[str], source: str) -> list[dict
         [0.0, 0.6666666666666666, 0.5]
     """
     if source not in SOURCES:
-        raise ValueError(f"A source is one of {', '.join(SOURCES)}, got {source!r}.")
+        raise ValueError(f"The source {source!r} is not known. Mend: one of {', '.join(SOURCES)}.")
     names = ("id", "human_votes", "human_vote_weights", "synthetic_votes", "synthetic_annotations")
     columns = {name: values for name in names if (values := column_of(rows, name)) is not None}
     if "human_votes" not in columns:
-        raise ValueError(
-            "There is no column 'human_votes'. Mend: use a data set that the readers or from_table.py wrote."
-        )
+        raise ValueError("There is no column 'human_votes'. Mend: use a data set that hf-emo-dist read wrote.")
     if source != "human" and not any(any(columns.get(name, ())) for name in names[3:]):
         raise ValueError(
             f"The source {source!r} needs synthetic votes. Mend: annotate the data set first, or --sources human."
@@ -75,31 +67,20 @@ def with_targets(dataset: Any, targets: Sequence[dict[str, float] | None], emoti
     return concatenate_datasets([rest.select(kept).flatten_indices() if len(kept) < len(rest) else rest, added], axis=1)
 
 
-def dime_aug(dataset: Any, emotions: Sequence[str], seed: int, *, preset: str = "default", backbone: Any = None) -> Any:
-    """The rows and those that the library's DiME-Aug mixes from them; its extra is needed only here."""
-    from ...augmentation.dime import DiMEAug
-
-    made = DiMEAug(emotions=list(emotions), seed=seed, preset=preset, backbone=backbone)
-    return made.augment(dataset)
-
-
-def augmenter_of(setting: str | None, preset: str, backbone: Any) -> Augment:
-    """The function that a setting names, `package.module:function` of (data set, emotions, seed); the library's DiME-Aug without one.
-
-    Raises:
-        ValueError: There is no such function, or no such preset.
-        ModuleNotFoundError: DiME-Aug is meant, and the extra ``augment`` is not installed.
-    """
-    if setting is None:
+def augmenter_of(augmentation: str | Augment, preset: str, backbone: Any) -> tuple[Augment, str]:
+    """An augmentation and its name in tables: DiME-Aug, or a user's function, as it is or as `module:function`."""
+    if not isinstance(augmentation, str):
+        return augmentation, getattr(augmentation, "__name__", "another augmentation")
+    if augmentation == DIME_AUG:
         from ...augmentation.dime import DiMEAug
 
-        need("faiss", "DiMEAug")  # before anything is trained, not at the first augmented cell
+        # what is wrong is said before anything is trained, not at the first augmented cell
+        need("faiss", "DiMEAug")
         DiMEAug(preset=preset)
-        return lambda dataset, emotions, seed: dime_aug(dataset, emotions, seed, preset=preset, backbone=backbone)
-    module, sign, name = setting.partition(":")
-    if not sign:
-        raise ValueError(f"--augment_with {setting!r} is not package.module:function.")
-    try:
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"--augment_with {setting!r} cannot be imported: {error}.") from error
+        made = DIME_AUG if preset == "default" else f"{DIME_AUG} ({preset})"
+
+        def dime_aug(rows: Any, emotions: Sequence[str], seed: int) -> Any:
+            return DiMEAug(emotions=list(emotions), seed=seed, preset=preset, backbone=backbone).augment(rows)
+
+        return dime_aug, made
+    return resolve(augmentation, {DIME_AUG: "augmentation.dime:DiMEAug"}, "augmentation", "hf_emo_dist"), augmentation

@@ -1,7 +1,9 @@
+import json
 import os
 
+import corpus_files
 import pytest
-from corpus_files import WAV, emozionalmente, iemocap, wav, write
+from corpus_files import WAV, emozionalmente, found, iemocap, wav, write
 
 from hf_emo_dist.corpora.building import read_files
 from hf_emo_dist.corpora.emozionalmente import read_emozionalmente
@@ -22,9 +24,7 @@ def big(root, count=60):
 
 
 def read(root, **options):
-    report = CorpusReport()
-    options = {"cache_dir": root.parent / "cache", "progress": False, **options}
-    return read_emozionalmente(root, report=report, **options), report
+    return corpus_files.read(read_emozionalmente, root, **options)
 
 
 @pytest.mark.parametrize("num_proc", [1, 2, 5])
@@ -50,7 +50,7 @@ def test_unreadable_and_empty_files_are_left_out(tmp_path):
     os.symlink(tmp_path / "gone", root / "audio" / "004.wav")
     dataset, report = read(root, num_proc=2)
     assert len(dataset["train"]) == 58 == report.kept
-    assert {(p.reason, p.item, p.where) for p in report.problems} == {
+    assert found(report) == {
         ("empty_audio", "003", "audio/003.wav"),
         ("unreadable_audio", "004", "audio/004.wav"),
     }
@@ -80,6 +80,7 @@ def test_an_earlier_data_set_survives_a_later_reading(tmp_path):
     [
         ({"emotions": ["angry", "boredom"]}, "no label for bored.*Mend"),
         ({"emotions": ["angry"]}, "at least two"),
+        ({"emotions": ["angry", "joy", ""]}, "non-empty.*Mend"),
         ({"outside": "keep"}, "outside.*drop_vote"),
         ({"split": "random"}, "split.*paper_random"),
         ({"merge": {"bored": "sad"}}, "merge.*Mend"),
@@ -124,8 +125,6 @@ def test_combining_the_votes_anew_gives_the_same_distribution(tmp_path):
 
 
 def test_the_report_is_written_in_full(tmp_path):
-    import json
-
     report = CorpusReport(tmp_path)
     for i in range(30):
         report.skip("no_audio", f"clip-{i}", f"labels.txt:{i}")

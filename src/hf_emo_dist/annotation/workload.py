@@ -1,0 +1,91 @@
+"""What a run still has to send: a pass over its utterances that sends nothing."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from ..audio.clips import load_audio
+from ..audio.decoding import SAMPLING_RATE, AudioError, BadClip, need, source_bytes, whole_clip
+from .capabilities import ModelCapabilities
+from .ledger.ledger import Ledger
+from .reading import Utterance
+from .run.estimate import Span, expected_usage
+from .run.jobs import Job, RunSettings
+
+__all__ = ["Workload", "duration_s", "workload"]
+
+_CHUNK = 256
+
+
+@dataclass
+class Workload:
+    """Replies that are wanted: those in the ledger, and what the others are expected to use."""
+
+    rows: int = 0
+    stored: int = 0
+    requests: int = 0
+    seconds: float = 0.0  # of audio to send, each clip counted once
+    tokens: dict[str, Span] = field(
+        default_factory=lambda: dict.fromkeys(("prompt", "audio", "thinking", "output"), Span(0.0, 0.0))
+    )
+
+
+def workload(
+    wanted: Iterable[tuple[Utterance, Sequence[Job]]],
+    ledger: Ledger,
+    settings: RunSettings,
+    num_emotions: int,
+    capabilities: ModelCapabilities,
+    unusable: dict[str, str],
+) -> Workload:
+    """Count what is wanted; clips whose duration cannot be read are put into `unusable`, row id to reason."""
+    found = Workload()
+    seen: set[str] = set()  # rows may have the same clip
+    pairs = iter(wanted)
+    while chunk := list(islice(pairs, _CHUNK)):  # few look-ups, and not all clips in memory
+        found.rows += len(chunk)
+        there = ledger.lookup([job.key for _, jobs in chunk for job in jobs])
+        for utterance, jobs in chunk:
+            missing = []
+            for job in jobs:
+                record = there.get(job.key)
+                answered = record is not None and not settings.asks_again(record.outcome)
+                if answered or job.key in seen:
+                    found.stored += 1
+                else:
+                    seen.add(job.key)
+                    missing.append(job)
+            if not missing:
+                continue
+            try:
+                seconds = duration_s(utterance.audio)
+            except (AudioError, BadClip) as error:
+                unusable[utterance.row_id] = str(error)
+                continue
+            found.seconds += seconds
+            found.requests += len(missing)
+            for job in missing:
+                for kind, span in expected_usage(job.request, seconds, num_emotions, capabilities).items():
+                    found.tokens[kind] += span
+    return found
+
+
+def duration_s(audio: Any) -> float:
+    """Duration of a clip in seconds, from its header where it has one. Raises `AudioError` or `BadClip`."""
+    soundfile = need("soundfile")
+    data = source_bytes(audio)
+    if data is not None:
+        try:
+            with whole_clip():
+                info = soundfile.info(io.BytesIO(data))
+        except soundfile.LibsndfileError as error:
+            raise BadClip("corrupt", f"libsndfile cannot read it ({error})") from error
+        # A stream that was never closed has no length in its header.
+        if info.frames > 0 and info.samplerate > 0 and math.isfinite(info.frames / info.samplerate):
+            return float(info.frames / info.samplerate)
+    return len(load_audio(audio)) / SAMPLING_RATE

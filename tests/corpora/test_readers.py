@@ -1,0 +1,239 @@
+"""What every reader of a corpus does: a row of the table below a corpus."""
+
+import inspect
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import corpus_files
+import pytest
+from corpus_files import found, read
+
+from hf_emo_dist.corpora import CORPORA, CorpusError, CorpusInfo, ReadOptions, find_reader, read_table, simulate_corpus
+from hf_emo_dist.corpora.options import DEFAULTS
+
+
+class Case(NamedTuple):
+    """One hand-written row, with the ids of every split and all that is reported."""
+
+    splits: dict[str, list[str]]
+    row: dict[str, object]
+    shares: dict[str, float] | None  # those that are not 0; None: nobody voted
+    problems: Collection[tuple[str, str, str]] = ()
+    options: dict[str, object] | None = None
+
+
+CASES = {
+    "iemocap": Case(
+        splits={
+            "train": [
+                *("Ses01F_impro01_F000", "Ses01F_impro01_M000", "Ses01F_impro01_M001"),
+                *("Ses02M_script01_1b_F003", "Ses02M_script01_1b_MXX1"),
+            ]
+        },
+        row={
+            "id": "Ses01F_impro01_F000",
+            "transcript": "Excuse me.",
+            "speaker": "iemocap-Ses01F",
+            "human_votes": ["neutral"] * 3,
+            "human_vote_weights": [1.0] * 3,
+            "human_raters": ["C-E2", "C-E3", "C-E4"],
+            "consensus": "neutral",
+            "session": 1,
+            "dialog": "Ses01F_impro01",
+            "style": "improvised",
+            "gender": "female",
+            "valence": 2.5,
+            "arousal": 2.5,
+            "dominance": 2.5,
+            "fold": 1,
+        },
+        shares={"neutral": 1.0},
+        problems={("empty_transcript", "Ses01F_impro01_M000", "Session1/dialog/transcriptions/Ses01F_impro01.txt:3")},
+    ),
+    "msp_podcast": Case(
+        splits={
+            "train": ["MSP-PODCAST_0002_0001"],
+            "validation": ["MSP-PODCAST_0003_0001"],
+            "test1": ["MSP-PODCAST_0001_0139"],
+        },
+        row={
+            "id": "MSP-PODCAST_0001_0139",
+            "transcript": "Wait, what?",
+            "speaker": "msp_podcast-30",
+            "human_votes": ["other", "neutral", "surprise"],
+            "human_raters": ["WORKER00000001", "WORKER00000018", "WORKER00000044"],
+            "consensus": "neutral",
+            "gender": "male",
+            "valence": 4.0,
+            "arousal": pytest.approx(2.4),
+            "dominance": pytest.approx(2.8),
+            "other_texts": ["confused"],
+            "secondary_votes": ["concerned", "confused", "neutral", "neutral", "surprise"],
+            "secondary_raters": ["WORKER00000001"] * 2 + ["WORKER00000018"] + ["WORKER00000044"] * 2,
+        },
+        shares={"neutral": 1 / 3, "surprise": 1 / 3, "other": 1 / 3},
+        problems={
+            ("labels_withheld", "MSP-PODCAST_0009_0001", "Audios/MSP-PODCAST_0009_0001.wav"),
+            ("few_raters", "MSP-PODCAST_0001_0139", "Labels/labels_detailed.csv:2"),
+            ("empty_transcript", "MSP-PODCAST_0003_0001", "Transcripts/MSP-PODCAST_0003_0001.txt:1"),
+        },
+        options={"secondary": True},
+    ),
+    "cremad": Case(
+        splits={"train": ["1001_IEO_HAP_LO", "1002_ITH_FEA_XX"]},
+        row={
+            "id": "1001_IEO_HAP_LO",
+            "transcript": "It's eleven o'clock.",
+            "speaker": "cremad-1001",
+            "human_votes": ["happy", "neutral", "neutral"],
+            "human_raters": ["r1", "r2", "r3"],
+            "intended": "happy",
+            "level": "LO",
+            "sentence": "IEO",
+            "modality": "voice",
+        },
+        shares={"happy": 1 / 3, "neutral": 2 / 3},
+        problems={
+            ("duplicate_rater", "1002_ITH_FEA_XX", "finishedResponses.csv:9"),
+            ("distracted_rater", "1002_ITH_FEA_XX", "finishedResponses.csv:10"),
+            ("no_votes", "1002_DFA_ANG_XX", "finishedResponses.csv:11"),  # seen, never heard
+        },
+        options={"split": "own"},
+    ),
+    "emozionalmente": Case(
+        splits={"train": ["1"], "validation": ["2"], "test": ["3"]},
+        row={
+            "id": "1",
+            "transcript": "Sì, certo",
+            "speaker": "emozionalmente-a1",
+            "human_votes": ["joy"] * 4 + ["sad"],
+            "human_raters": ["u0", "u1", "u2", "u3", "u9"],
+            "intended": "joy",
+        },
+        shares={"joy": 0.8, "sad": 0.2},
+    ),
+    "dusha": Case(
+        splits={"train": ["a1", "a2"], "test": ["b1", "b2"]},
+        row={
+            "id": "a1",
+            "transcript": 'ну "да"',
+            "speaker": "dusha-crowd-s-a",
+            "human_votes": ["happy", "happy", "other"],
+            "human_raters": ["r0", "r1", "r2"],
+            "intended": "happy",
+            "domain": "crowd",
+        },
+        shares={"happy": 2 / 3, "other": 1 / 3},
+        problems={
+            ("control_task", "a3", "crowd_train/raw_crowd_train.tsv:7"),
+            ("control_task", "b3", "crowd_test/raw_crowd_test.tsv:7"),
+        },
+    ),
+    "ravdess": Case(
+        splits={"test": ["03-01-02-01-01-01-01", "03-01-05-02-01-02-01", "03-01-06-01-02-01-12"]},
+        row={
+            "id": "03-01-06-01-02-01-12",
+            "transcript": "Dogs are sitting by the door.",
+            "speaker": "ravdess-12",
+            "intended": "fear",
+            "intensity": "normal",
+            "gender": "female",
+            "channel": "speech",
+        },
+        shares=None,
+        problems={
+            ("bad_name", "notes", "Actor_es/notes.wav"),
+            ("bad_name", "03-02-05-02-01-02-01", "Actor_01/03-02-05-02-01-02-01.wav"),
+        },
+    ),
+    "emodb": Case(
+        splits={"test": ["03a01Fa", "08a02Wc", "16b10Lb"]},
+        row={
+            "id": "03a01Fa",
+            "transcript": "Der Lappen liegt auf dem Eisschrank.",
+            "speaker": "emodb-03",
+            "intended": "happy",
+            "gender": "male",
+        },
+        shares=None,
+    ),
+}
+every_corpus = pytest.mark.parametrize("name", list(CORPORA))
+
+
+def corpus(name, folder):
+    """The files of a corpus in a folder, and its reader."""
+    return find_reader(name), getattr(corpus_files, name)(folder / "corpus")
+
+
+@every_corpus
+def test_the_rows_are_the_hand_written_ones(tmp_path, name):
+    reader, root = corpus(name, tmp_path)
+    case = CASES[name]
+    dataset, report = read(reader, root, **(case.options or {}))
+    assert {split: rows["id"][:] for split, rows in dataset.items()} == case.splits
+    row = next(row for rows in dataset.values() for row in rows if row["id"] == case.row["id"])
+    audio = row.pop("audio")
+    assert audio["path"] == f"{row['id']}.wav" and audio["bytes"] == corpus_files.WAV
+    expected = {**case.row, "corpus": name, "language": reader.info.language, "restricted": reader.info.restricted}
+    if case.shares is not None:
+        shares = pytest.approx({**dict.fromkeys(reader.info.emotions, 0.0), **case.shares})
+        expected |= {"human_distribution": shares, "emotion_distribution": shares}
+    assert row == expected
+    assert found(report) == set(case.problems)
+    assert report.kept == sum(len(ids) for ids in case.splits.values())
+
+
+@every_corpus
+def test_a_folder_that_is_not_the_corpus_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="Mend"):
+        read(find_reader(name), tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match=r"There is no.*Mend"):
+        read(find_reader(name), tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "function", [*map(find_reader, CORPORA), read_table, simulate_corpus], ids=lambda f: f.__name__
+)
+def test_every_option_is_in_the_signature_and_documented(function):
+    described = inspect.getdoc(function).partition("Args:\n")[2].partition("\n\n")[0]
+    names = [line.strip().partition(":")[0] for line in described.splitlines() if line[4] != " "]
+    parameters = inspect.signature(function).parameters
+    assert names == list(parameters)
+    assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+@every_corpus
+def test_readers_show_the_shared_options_with_their_defaults_and_what_is_known_of_the_corpus(name):
+    reader = find_reader(name)
+    parameters = inspect.signature(reader).parameters
+    assert not any(isinstance(parameter.annotation, str) for parameter in parameters.values())
+    shared = {option: parameters[option].default for option in ReadOptions.__annotations__}
+    assert shared == {**DEFAULTS, "split": reader.info.split}
+    assert isinstance(reader.info, CorpusInfo) and reader.info.name == name
+
+
+# The example of docs/corpora.md.
+OWN = (
+    (Path(__file__).parents[2] / "docs" / "corpora.md")
+    .read_text("utf-8")
+    .partition("```python\n")[2]
+    .partition("```")[0]
+)
+
+
+def test_a_reader_of_ones_own_is_found_as_module_and_name(tmp_path, monkeypatch):
+    (tmp_path / "my_corpora.py").write_text(OWN + "\ndef no_reader(source): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    reader = find_reader("my_corpora:read_mine")
+    assert reader.info.title == "Mine" and "seed: Of splits" in reader.__doc__
+    assert list(inspect.signature(reader).parameters)[:4] == ["source", "loud", "report", "emotions"]
+    corpus_files.wav(tmp_path / "clips" / "s1-a.wav")
+    rows = read(reader, tmp_path / "clips", emotions=["sad", "angry"])[0]["train"]
+    assert (rows["id"][:], rows["speaker"][:], rows["human_votes"][:]) == (["s1-a"], ["mine-s1"], [["sad"]])
+    with pytest.raises(ValueError, match=r"no_reader.*not a reader.*Mend.*corpus_reader"):
+        find_reader("my_corpora:no_reader")
+    with pytest.raises(ValueError, match=r"Unknown corpus 'iemocop'.*Mend.*'iemocap'"):
+        find_reader("iemocop")
