@@ -160,7 +160,7 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
                 )
             if not self.check_audio:
                 raise ValueError(
-                    "max_audio_tokens_per_batch needs durations, which check_audio measures. Mend: leave check_audio "
+                    "max_audio_tokens_per_batch needs check_audio, which measures durations. Mend: leave check_audio "
                     "on."
                 )
         if not 0 <= self.perturb_waveforms <= 1:
