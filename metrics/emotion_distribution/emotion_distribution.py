@@ -3,11 +3,11 @@
 import datasets
 import evaluate
 
-from hf_emo_dist.scores.summary import compute_scores
+from hf_emo_dist.scores import compute_scores
 
 _DESCRIPTION = """
-Every figure that the field reports of predicted emotion distributions: divergences and similarities to the distributions of listeners'
-votes, calibration, how well ambiguity is predicted, and the dominant class.
+Every figure that the field reports of predicted emotion distributions: divergences and similarities to the
+distributions of listeners' votes, calibration, how well ambiguity is predicted, and the dominant class.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -15,10 +15,12 @@ Args:
     predictions (list of lists of float): one predicted distribution a row; K numbers that sum to 1.
     references (list of lists of float): the distributions of the votes, in the same order of labels.
     emotions (list of str): the K labels; adds the R2 of each class.
-    counts (list of lists of float): the votes themselves; adds the log-likelihood a vote, the unbiased Brier score, and the floor of the JS divergence.
+    counts (list of lists of float): the votes themselves; adds the log-likelihood a vote, the unbiased Brier score, and
+        the floor of the JS divergence.
     base (float): base of the logarithms. Default: 2.
 Returns:
-    a dict with js_divergence, bhattacharyya_coefficient, kl_divergence, r2, expected_calibration_error, accuracy, uar and others, each a float.
+    a dict with js_divergence, bhattacharyya_coefficient, kl_divergence, r2, expected_calibration_error, accuracy, uar
+        and others, each a float.
 Examples:
     >>> import evaluate
     >>> metric = evaluate.load("metrics/emotion_distribution")
@@ -43,7 +45,7 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class EmotionDistribution(evaluate.Metric):
-    """Thin adapter over `hf_emo_dist.compute_scores`; needs NumPy, the package's `scores` modules and `distributions`."""
+    """`hf_emo_dist.compute_scores` as a metric; needs that package, without any of its extras."""
 
     def _info(self) -> evaluate.MetricInfo:
         row = datasets.Sequence(datasets.Value("float64"))

@@ -2,10 +2,12 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from corpus_files import cremad, dusha, emozionalmente, iemocap, msp_podcast, wav
 from datasets import load_dataset
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from hf_emo_dist.commands.read import CORPORA, run_corpus_command
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
@@ -119,7 +121,7 @@ class FakeHub:
     def __init__(self):
         self.calls, self.public = [], False
 
-    def __call__(self):
+    def __call__(self, **_):
         return self
 
     def whoami(self):
@@ -127,16 +129,20 @@ class FakeHub:
 
     def create_repo(self, repo_id, **words):
         self.calls.append(("create_repo", repo_id, words["repo_type"], words["private"]))
-        return f"https://hub/{repo_id}"
+        return SimpleNamespace(repo_id=repo_id)
 
     def repo_info(self, repo_id, repo_type):
-        from types import SimpleNamespace
-
         return SimpleNamespace(private=not self.public)
 
-    def upload_folder(self, folder_path, repo_id, repo_type, **words):
-        files = sorted(path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*.*"))
-        self.calls.append(("upload_folder", repo_id, files, words["ignore_patterns"]))
+    def list_repo_files(self, repo_id, **_):
+        return []
+
+    def hf_hub_download(self, *_, **__):
+        raise LocalEntryNotFoundError("no README there")
+
+    def create_commit(self, repo_id, operations, **_):
+        self.calls.append(("create_commit", repo_id, sorted(operation.path_in_repo for operation in operations)))
+        return SimpleNamespace(oid="0", pr_url=None, commit_url=f"https://hub/{repo_id}")
 
 
 @pytest.fixture
@@ -150,9 +156,10 @@ def test_pushing_is_private_by_default(tmp_path, hub, capsys):
     source = emozionalmente(tmp_path / "emozionalmente")
     assert run("emozionalmente", source, tmp_path / "out", "--push_to_hub", "me/votes") == 0
     assert hub.calls[0] == ("create_repo", "me/votes", "dataset", True)
-    name, repo_id, files, ignored = hub.calls[1]
-    assert (name, repo_id, ignored) == ("upload_folder", "me/votes", ["reading_report.*"])
+    name, repo_id, files = hub.calls[1]
+    assert (name, repo_id) == ("create_commit", "me/votes")
     assert "README.md" in files and "data/train-00000-of-00001.parquet" in files
+    assert not [file for file in files if file.startswith("reading_report")]
     assert "Uploaded to https://hub/me/votes" in capsys.readouterr().out
     assert run("emozionalmente", source, tmp_path / "more", "--push_to_hub", "me/votes", "--public") == 0
     assert hub.calls[2][3] is False
@@ -166,7 +173,7 @@ def test_restricted_corpora_are_never_pushed_publicly(tmp_path, hub, capsys):
     assert run("iemocap", source, tmp_path / "out", "--push_to_hub", "me/secret") == 1
     assert "is public" in capsys.readouterr().err
     assert [call[0] for call in hub.calls] == ["create_repo"]
-    from hf_emo_dist.hub.push_folder import check_push
+    from hf_emo_dist.hub.push_data import check_push
 
     with pytest.raises(ValueError, match="never pushed publicly"):
         check_push("me/secret", private=False, restricted=True)

@@ -1,4 +1,4 @@
-"""What lies on the server of `hub_server.py`: files, repositories with commits and branches, and the rules for metadata."""
+"""What lies on the server of `hub_server.py`: files, repositories with commits and branches, rules for metadata."""
 
 import hashlib
 import re
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import yaml
 
 LICENSES = {
-    "apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "odbl", "other", "unknown",
+    "apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "odbl", "other",
+    "unknown",
 }  # fmt: skip
 REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

@@ -1,8 +1,8 @@
 """A server on localhost that speaks the Hub's protocol, as far as huggingface_hub, transformers and datasets use it.
 
-Repositories with commits (ndjson), upload modes, the LFS batch API with single and multipart uploads, resolve with HEAD, ETag and a
-redirect to another address for large files, trees, private repositories, tokens that may only read, metadata validation, rate limits;
-and faults on demand.
+Repositories with commits (ndjson), upload modes, the LFS batch API with single and multipart uploads, resolve with
+HEAD, ETag and a redirect to another address for large files, trees, private repositories, tokens that may only read,
+metadata validation, rate limits; and faults on demand.
 """
 
 import base64
@@ -24,7 +24,7 @@ LARGE_NAMES = (".safetensors", ".parquet", ".bin", ".png")
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests that match: a status, or `cut`: the connection breaks in the middle of the body."""
+    """What happens to the next `times` requests that match: a status, or `cut`: the connection breaks in the body."""
 
     method: str
     path: str
@@ -332,8 +332,9 @@ class Handler(BaseHTTPRequestHandler):
         repo = self.find(KINDS[kind], name)
         oid, _, files = self.revision(repo, revision)
         return 200, {
-            "_id": "0", "id": name, "sha": oid, "private": repo.private, "disabled": False, "gated": False, "tags": [], "downloads": 0,
-            "likes": 0, "lastModified": "2026-01-01T00:00:00.000Z", "createdAt": "2026-01-01T00:00:00.000Z", "sdk": repo.sdk,
+            "_id": "0", "id": name, "sha": oid, "private": repo.private, "disabled": False, "gated": False, "tags": [],
+            "downloads": 0, "likes": 0, "lastModified": "2026-01-01T00:00:00.000Z",
+            "createdAt": "2026-01-01T00:00:00.000Z", "sdk": repo.sdk,
             "siblings": [{"rfilename": path} for path in sorted(files)],
         }  # fmt: skip
 

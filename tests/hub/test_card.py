@@ -29,17 +29,33 @@ SCORES = {
     "emotions": ["angry", "happy", "sad"],
     "notes": ["only 9 speakers: the intervals are rough"],
     "predictors": {
-        "model": {"js_divergence": 0.2134, "js_interval": [0.19, 0.24], "bhattacharyya_coefficient": 0.81, "accuracy": 0.5},
-        "mean_of_training_targets": {"js_divergence": 0.36, "js_interval": [0.3, 0.4], "bhattacharyya_coefficient": 0.67},
+        "model": {
+            "js_divergence": 0.2134, "js_interval": [0.19, 0.24], "bhattacharyya_coefficient": 0.81, "accuracy": 0.5,
+        },
+        "mean_of_training_targets": {
+            "js_divergence": 0.36, "js_interval": [0.3, 0.4], "bhattacharyya_coefficient": 0.67,
+        },
         "uniform": {"js_divergence": 0.41, "js_interval": [None, None]},
     },
-    "strata": {"clear": {"js_divergence": 0.1, "js_interval": [0.08, 0.12], "num_examples": 30}, "ambiguous": {"js_divergence": 0.3, "num_examples": 29}},
-    "groups": {"gender": {"female": {"js_divergence": 0.2}, "male": {"js_divergence": {"value": 0.25, "low": 0.2, "high": 0.3}}}},
+    "strata": {
+        "clear": {"js_divergence": 0.1, "js_interval": [0.08, 0.12], "num_examples": 30},
+        "ambiguous": {"js_divergence": 0.3, "num_examples": 29},
+    },
+    "groups": {
+        "gender": {
+            "female": {"js_divergence": 0.2},
+            "male": {"js_divergence": {"value": 0.25, "low": 0.2, "high": 0.3}},
+        },
+    },
 }  # fmt: skip
 PREPARATION = {
     "annotation": {
-        "backend": "gemini", "model": "gemini-x-pro", "model_versions": ["gemini-x-pro-001"], "prompt_version": "3", "preset": "paper",
-        "panel": [{"focus": "tone of voice", "temperature": 0.2, "mode": "label"}, {"focus": "words", "mode": "distribution"}],
+        "backend": "gemini", "model": "gemini-x-pro", "model_versions": ["gemini-x-pro-001"], "prompt_version": "3",
+        "preset": "paper",
+        "panel": [
+            {"focus": "tone of voice", "temperature": 0.2, "mode": "label"},
+            {"focus": "words", "mode": "distribution"},
+        ],
         "num_requests": 5280, "num_votes": 5201, "failures": {"blocked": 60, "empty": 19}, "cost_usd": 4.203,
     },
     "combine": {"distribution_weight": 1.0},
@@ -48,8 +64,13 @@ PREPARATION = {
 }  # fmt: skip
 TRAINING = {
     "data": {
-        "dataset": "anna/ravdess-votes", "vote_source": "Nine listeners a clip.", "license": "cc-by-nc-sa-4.0", "languages": ["en"],
-        "splits": {"train": {"rows": 528, "speakers": 12, "human_votes": 4900, "synthetic_votes": 5201, "mixed_rows": 40}},
+        "dataset": "anna/ravdess-votes", "vote_source": "Nine listeners a clip.", "license": "cc-by-nc-sa-4.0",
+        "languages": ["en"],
+        "splits": {
+            "train": {
+                "rows": 528, "speakers": 12, "human_votes": 4900, "synthetic_votes": 5201, "mixed_rows": 40,
+            },
+        },
         "preparation": PREPARATION,
     },
     "hardware": "NVIDIA H100",
@@ -175,10 +196,17 @@ def test_nobody_s_name_is_markup(evil):
 
     def facts(name):
         return ModelFacts(
-            name, (name, "sad"), base=name, dataset=name, data={"vote_source": name, "license": name, "splits": {name: {"rows": 1}}},
-            preparation={"annotation": {"model": name, "backend": name, "model_versions": [name], "panel": [{"focus": name}], "failures": {name: 1}, "num_requests": name},
-                         "combine": {name: name}, "dime_aug": {"preset": name}},
-            hyperparameters={name: name}, hardware=name, versions={name: name}, scores={**SCORES, "notes": [name], "split": name, "strata": {name: {"js_divergence": 0.1}}},
+            name, (name, "sad"), base=name, dataset=name,
+            data={"vote_source": name, "license": name, "splits": {name: {"rows": 1}}},
+            preparation={
+                "annotation": {
+                    "model": name, "backend": name, "model_versions": [name], "panel": [{"focus": name}],
+                    "failures": {name: 1}, "num_requests": name,
+                },
+                "combine": {name: name}, "dime_aug": {"preset": name},
+            },
+            hyperparameters={name: name}, hardware=name, versions={name: name},
+            scores={**SCORES, "notes": [name], "split": name, "strata": {name: {"js_divergence": 0.1}}},
             problems=[name], lora={"target_modules": [name]}, model={"loss_type": name},
         )  # fmt: skip
 
@@ -273,8 +301,13 @@ def test_a_local_data_set_is_counted(full, tmp_path, tiny_train, tiny_emotions):
     from hf_emo_dist.data.writing import write_dataset
 
     data = write_dataset(
-        DatasetDict({"train": tiny_train}), tmp_path / "tones", description="Tones.", vote_source="Simulated.", emotions=tiny_emotions, license="cc0-1.0"
-    )  # fmt: skip
+        DatasetDict({"train": tiny_train}),
+        tmp_path / "tones",
+        description="Tones.",
+        vote_source="Simulated.",
+        emotions=tiny_emotions,
+        license="cc0-1.0",
+    )
     (data / "preparation.json").write_text(json.dumps(PREPARATION))
     facts = gather_model_facts(full, dataset=data)
     assert facts.votes("human") == 5 * len(tiny_train) and facts.votes("synthetic") is None

@@ -1,5 +1,6 @@
 """Push and pull through the real client, against a server with the Hub's protocol."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from hub_repos import Blob
 from hub_server import put
 from tiny_data import tone
 
-from hf_emo_dist import load_emotion_model, push_model
+from hf_emo_dist import load_emotion_model, push_model, push_votes, write_model_card
 from hf_emo_dist.hub.cards.model_card import model_card
 from hf_emo_dist.hub.cards.model_facts import gather_model_facts
 from hf_emo_dist.hub.cards.rendering import is_edited
@@ -42,6 +43,7 @@ waves = [np.load(sys.argv[2])["a"], np.load(sys.argv[2])["b"]]
 def logits(model, processor):
     return model(**processor(audio=waves, transcript=["Well.", None])).logits.tolist()
 
+clip = {"audio": {"array": waves[0], "sampling_rate": 16000}, "transcript": "Well."}
 found = {}
 for name in ("full", "merged", "adapter"):
     repo = f"me/{name}"
@@ -52,7 +54,7 @@ for name in ("full", "merged", "adapter"):
     found[f"{name}, pipeline"] = [
         [np.log(score[e]) for e in model.config.emotions]
         for task in ("speech-emotion-distribution", "audio-classification")
-        for answer in [pipeline(task, model=repo)([{"audio": {"array": waves[0], "sampling_rate": 16000}, "transcript": "Well."}])]
+        for answer in [pipeline(task, model=repo)([clip])]
         for score in [{x["label"]: x["score"] for x in answer[0]}]
     ]
 from peft import PeftModel
@@ -325,13 +327,20 @@ def test_a_readme_that_was_edited_is_kept(hub, full):
     assert not is_edited(pushed)
     mine = pushed.replace("## Limits", "I listened to all of it.\n\n## Limits")
     hub.repo("me/full").files["README.md"] = Blob(mine.encode(), False)  # on the page of the Hub
-    report = push_model(full, "me/full", licence="mit")
+    report = push_model(full, "me/full", license="mit")
     assert hub.repo("me/full").files["README.md"].data.decode() == mine and "edited on the Hub" in str(report)
-    push_model(full, "me/full", licence="mit", overwrite_card=True)
+    push_model(full, "me/full", license="mit", overwrite_card=True)
     assert "license: mit" in hub.repo("me/full").files["README.md"].data.decode()
     (full / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n")
     push_model(full, "me/full")
     assert hub.repo("me/full").files["README.md"].data.decode() == "---\nlicense: mit\n---\n# Mine\n"
+
+
+@pytest.mark.parametrize("function", [push_model, push_votes, write_model_card])
+def test_the_old_spelling_of_license_is_answered_with_the_new_one(function, tmp_path):
+    with pytest.raises(TypeError, match=r"no argument 'licence' any more. Mend: write license="):
+        function(tmp_path, "me/x", licence="mit")
+    assert "license" in inspect.signature(function).parameters
 
 
 def test_what_is_no_checkpoint(hub, tmp_path, tiny_backbone):
@@ -342,4 +351,4 @@ def test_what_is_no_checkpoint(hub, tmp_path, tiny_backbone):
     with pytest.raises(ValueError, match="qwen2_audio model, not one of this library"):
         push_model(tiny_backbone, "me/x")
     with pytest.raises(OSError, match=r"no \.safetensors"):
-        checkpoint_files(tmp_path)
+        checkpoint_files(tmp_path, readme="# Mine")

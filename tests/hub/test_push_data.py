@@ -17,17 +17,17 @@ from hf_emo_dist import push_dataset, push_votes
 from hf_emo_dist.data.writing import write_dataset
 from hf_emo_dist.hub import push_metric
 from hf_emo_dist.hub.cards.dataset_card import write_dataset_card
-from hf_emo_dist.hub.metric_space import metric_files
-from hf_emo_dist.hub.vendoring import standalone_source
 
 ROOT = Path(__file__).parents[2]
 SECRET = "I will be late"
 REPLIES = [
     {
-        "key": f"k{i}", "reply_id": f"{i:032x}", "counts": True, "outcome": "ok" if i % 3 else "blocked", "label": "sad" if i % 3 else None,
-        "distribution": [{"emotion": "sad", "share": 1.0}], "text": f"They say '{SECRET}'", "detail": SECRET, "backend": "simulated",
-        "endpoint": "http://10.0.0.3", "model": "gemini-x", "model_version": "gemini-x-001", "focus": "tone", "mode": "label",
-        "prompt_version": "2", "audio": "ab" * 32, "request": "cd" * 32, "row_id": f"clip-{i}", "settings": "{}", "cost_usd": 0.01, "prompt": SECRET,
+        "key": f"k{i}", "reply_id": f"{i:032x}", "counts": True, "outcome": "ok" if i % 3 else "blocked",
+        "label": "sad" if i % 3 else None, "distribution": [{"emotion": "sad", "share": 1.0}],
+        "text": f"They say '{SECRET}'", "detail": SECRET, "backend": "simulated", "endpoint": "http://10.0.0.3",
+        "model": "gemini-x", "model_version": "gemini-x-001", "focus": "tone", "mode": "label", "prompt_version": "2",
+        "audio": "ab" * 32, "request": "cd" * 32, "row_id": f"clip-{i}", "settings": "{}", "cost_usd": 0.01,
+        "prompt": SECRET,
     }
     for i in range(9)
 ]  # fmt: skip
@@ -48,7 +48,7 @@ def published(hub, name):
 
 
 def test_a_ledger_goes_without_what_was_said_or_written(hub):
-    report = push_votes(Ledger(), "me/votes", licence="cc-by-4.0", vote_source="A program.")
+    report = push_votes(Ledger(), "me/votes", license="cc-by-4.0", vote_source="A program.")
     assert hub.repo("me/votes", "dataset").private
     files, table, everything = published(hub, "me/votes")
     assert {"text", "detail", "prompt", "endpoint"}.isdisjoint(table.column_names) and SECRET.encode() not in everything
@@ -140,6 +140,26 @@ def test_shards_of_an_earlier_push_are_not_read_together_with_the_new_ones(hub, 
     assert there == ["data/test-00000-of-00001.parquet"]
 
 
+def test_rows_that_are_marked_as_restricted_stay_private(hub, tmp_path, tiny_emotions):
+    """As a reader of a restricted corpus writes them: a column says it, and the card does not."""
+    rows = as_dataset(tiny_rows(4)).add_column("restricted", [False, False, True, False])
+    open_rows = as_dataset(tiny_rows(4, seed=9)).add_column("restricted", [False] * 4)
+    data = DatasetDict({"train": open_rows, "test": rows})
+    folder = write_dataset(data, tmp_path / "d", description="D.", vote_source="Nine.", emotions=tiny_emotions)
+    for push in (push_dataset, push_votes):
+        with pytest.raises(ValueError, match="marked as restricted"):
+            push(folder, "me/secret")
+    with pytest.raises(ValueError, match="marked as restricted"):
+        push_votes(rows, "me/secret")
+    assert hub.requests == []
+    push_dataset(folder, "me/secret", allow_restricted=True)
+    assert hub.repo("me/secret", "dataset").private
+    hub.repo("me/secret", "dataset").private = False
+    with pytest.raises(ValueError, match="me/secret is public"):
+        push_dataset(folder, "me/secret", allow_restricted=True)
+    push_dataset(folder, "me/secret", allow_restricted=True, private=False)
+
+
 def test_a_whole_data_set_and_a_restricted_one(hub, prepared):
     push_dataset(prepared, "me/data")
     files = hub.repo("me/data", "dataset").files
@@ -197,13 +217,17 @@ print(json.dumps(found))
 
 
 def test_a_metric_works_where_the_package_is_not(hub, tmp_path):
-    """And its page is built there, and votes load with `datasets` alone, in the same process: evaluate's own would clash with other tests."""
-    report = push_metric(ROOT / "metrics" / "js_divergence", "me/js_divergence")
+    """And its page is built there, and votes load with `datasets` alone.
+
+    All in one process of their own: what evaluate imports there would clash with other tests.
+    """
+    report = push_metric("js_divergence", "me/js_divergence")
     push_votes(Ledger(), "me/votes")
     space = hub.repo("me/js_divergence", "space")
     assert space.sdk == "gradio" and len(space.commits) == 2 and report.repo_type == "space"
     readme = space.files["README.md"].data.decode()
     assert metadata_errors(readme, "space") == [] and 'evaluate.load("me/js_divergence")' in readme
+    assert space.files["js_divergence.py"].data == (ROOT / "metrics/js_divergence/js_divergence.py").read_bytes()
     for path, blob in space.files.items():
         (tmp_path / path).write_bytes(blob.data)
     rng = np.random.default_rng(0)
@@ -231,39 +255,6 @@ def test_a_metric_works_where_the_package_is_not(hub, tmp_path):
     assert found["js_divergence"] == pytest.approx(jensen_shannon_divergence(p, q).mean(), abs=1e-12)
     assert "Row 0" in found["error"] and found.get("page", "built") == "built"
     with pytest.raises(ValueError, match="give the Space the metric's name, js_divergence"):
-        push_metric(ROOT / "metrics" / "js_divergence", "me/other")
+        push_metric("js_divergence", "me/other")
     with pytest.raises(OSError, match="holds no"):
-        metric_files(tmp_path, "me/x")
-
-
-def test_every_function_of_scores_can_stand_alone(tmp_path):
-    from hf_emo_dist import scores
-
-    names = [name for name in scores.__all__ if callable(getattr(scores, name))]
-    for name in names:
-        module = tmp_path / "one.py"
-        module.write_text(f'"""One."""\n\nfrom hf_emo_dist.scores import {name} as it\n\nTHIS = it\n')
-        source = standalone_source(module)
-        assert "import hf_emo_dist" not in source
-        space = {"__name__": "one"}
-        exec(compile(source, "one.py", "exec"), space)
-        assert space["THIS"].__name__ == name
-    p, q = [[0.5, 0.5], [0.2, 0.8]], [[1.0, 0.0], [0.3, 0.7]]
-    module.write_text("from hf_emo_dist.scores import compute_scores\n")
-    space = {"__name__": "one"}
-    exec(standalone_source(module), space)
-    assert space["compute_scores"](p, q) == scores.compute_scores(p, q)
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("import hf_emo_dist\n", "as a whole"),
-        ("from hf_emo_dist.scores import accuracy\naccuracy = 1\n", "both imported and defined"),
-        ("from hf_emo_dist.nonsense import x\n", "hf_emo_dist.nonsense"),
-    ],
-)
-def test_what_cannot_be_put_into_one_file_is_said(tmp_path, code, message):
-    (tmp_path / "one.py").write_text(code)
-    with pytest.raises(ValueError, match=message):
-        standalone_source(tmp_path / "one.py")
+        push_metric(tmp_path, "me/x")

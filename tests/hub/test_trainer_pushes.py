@@ -19,9 +19,10 @@ from hf_emo_dist.training.trainer import EmotionDistributionTrainer
 
 def trainer_for(model, processor, folder, train, evaluation=None, lora=False, **changes):
     settings = {
-        "max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "use_cpu": True, "disable_tqdm": True, "seed": 0,
-        "eval_strategy": "no", "save_strategy": "steps", "save_steps": 2, "load_best_model_at_end": False, "push_to_hub": True,
-        "hub_model_id": "me/trained", "hub_token": "hf_writes0000000000000000000000", **changes,
+        "max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "use_cpu": True, "seed": 0,
+        "disable_tqdm": True, "eval_strategy": "no", "save_strategy": "steps", "save_steps": 2,
+        "load_best_model_at_end": False, "push_to_hub": True, "hub_model_id": "me/trained",
+        "hub_token": "hf_writes0000000000000000000000", **changes,
     }  # fmt: skip
     return EmotionDistributionTrainer(
         model=model, args=EmotionDistributionTrainingArguments(str(folder), **settings), processing_class=processor,
@@ -150,8 +151,9 @@ def test_the_recipe_pushes_once_and_says_what_it_was_trained_on(
         json.dumps({"annotation": {"model": "gemini-x", "panel": [{"focus": "tone"}]}})
     )
     options = {
-        "backbone": "me/backbone", "dataset": data, "output_dir": tmp_path / "out", "max_steps": 1, "use_cpu": "true", "num_threads": 1,
-        "disable_tqdm": "true", "push_to_hub": "true", "hub_model_id": "me/recipe", "hub_strategy": "end", "lora": "paper",
+        "backbone": "me/backbone", "dataset": data, "output_dir": tmp_path / "out", "max_steps": 1, "use_cpu": "true",
+        "num_threads": 1, "disable_tqdm": "true", "push_to_hub": "true", "hub_model_id": "me/recipe",
+        "hub_strategy": "end", "lora": "paper",
     }  # fmt: skip
     recipe, args = parse_config([str(part) for key, value in options.items() for part in (f"--{key}", value)])
     run_training(recipe, args)

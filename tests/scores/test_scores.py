@@ -268,3 +268,18 @@ def test_paired_bootstrap() -> None:
 def test_bootstrap_refuses(values: list[float], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(values, **options)
+
+
+def test_every_figure_knows_which_way_is_better():
+    generator = np.random.default_rng(0)
+    references = generator.dirichlet(np.ones(4), 50)
+    wrong = np.roll(references, 1, axis=0)
+    right, bad = (scores.compute_scores(p, references) for p in (references, wrong))
+    for name, score in scores.SCORES.items():
+        if score.greater_is_better is not None:
+            assert right[name] > bad[name] if score.greater_is_better else right[name] < bad[name], name
+    assert {n for n, s in scores.SCORES.items() if s.greater_is_better is None} == {
+        "entropy_prediction",
+        "entropy_reference",
+    }
+    assert list(scores.SCORES) == [name for name in right if name != "num_examples"]

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         scores=args.scores,
         dataset=args.dataset,
         base_model=args.base_model,
-        licence=args.license,
+        license=args.license,
     )
     if not written:
         raise FileExistsError(

@@ -12,7 +12,7 @@ KINDS = {
     "model": "a checkpoint with its processor and card",
     "votes": "votes from a ledger or a data set: no recordings, and no transcripts or replies unless asked (private)",
     "dataset": "a whole prepared data set with its recordings (private)",
-    "metric": "an evaluate module as a Space that works without this package",
+    "metric": "an evaluate module as a Space",
 }
 
 
@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="WHAT", required=True, title="what to push")
     for kind, summary in KINDS.items():
         sub = kinds.add_parser(kind, help=summary, description=f"Pushes {summary}.", allow_abbrev=False)
-        what = {"model": "folder of the checkpoint", "votes": "ledger (.sqlite), Parquet file or folder"}
+        what = {
+            "model": "folder of the checkpoint",
+            "votes": "ledger (.sqlite), Parquet file or folder",
+            "metric": "folder, or a metric of this package such as js_divergence",
+        }
         sub.add_argument("source", help=what.get(kind, "folder"))
         sub.add_argument("repo_id", help="owner/name, or name for your own account")
         sub.add_argument("--dry_run", action="store_true", help="list the files and their sizes, and send nothing")
@@ -38,14 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--base_model", help="Hub id of an adapter's backbone, where a local copy was used")
             sub.add_argument("--scores", help="scores.json of hf-emo-dist evaluate (default: the one in the folder)")
             sub.add_argument("--dataset", help="data set of the training, for the card: folder or Hub id")
-            sub.add_argument("--license", dest="licence", help="of the checkpoint (default: worked out)")
+            sub.add_argument("--license", help="of the checkpoint (default: worked out)")
             sub.add_argument("--overwrite_card", action="store_true", help="replace a README that was edited by hand")
         if kind == "votes":
             sub.add_argument("--include_transcripts", action="store_true", help="also what was said, and prompts")
             sub.add_argument("--include_replies", action="store_true", help="also what annotators wrote")
             sub.add_argument("--columns", help="further columns to publish, comma separated")
             sub.add_argument("--vote_source", help="who gave the votes (default: what the data set's card says)")
-            sub.add_argument("--license", dest="licence", help="such as cc-by-4.0 (default: the data set's)")
+            sub.add_argument("--license", help="such as cc-by-4.0 (default: the data set's)")
         if kind in ("votes", "dataset"):
             sub.add_argument(
                 "--allow_restricted",

@@ -137,7 +137,7 @@ def _write(
     from ..data.output import check_folder
     from ..data.summary import describe_dataset
     from ..data.writing import write_dataset
-    from ..hub.push_folder import check_push, push_folder
+    from ..hub.push_data import check_push, push_dataset
 
     private = not getattr(args, "public", False)
     output = Path(args.output).expanduser().resolve()
@@ -173,7 +173,9 @@ def _write(
     finally:
         shutil.rmtree(cache, ignore_errors=True)
     if args.push_to_hub:
-        _print(f"Uploaded to {push_folder(output, args.push_to_hub, private=private, restricted=info.restricted)}")
+        # A restricted corpus goes to private repositories only: there is no --public for it, and `push_dataset` looks.
+        pushed = push_dataset(output, args.push_to_hub, private=private, allow_restricted=True)
+        _print(f"Uploaded to {pushed.url}")
 
 
 def _print(text: str) -> None:

@@ -3,7 +3,10 @@
 from .._lazy import lazy_attributes
 
 _NAMES = {
+    "PushReport": "commit",
+    "SecretFoundError": "files",
     "load_emotion_model": "load",
+    "metric_folder": "metric_space",
     "push_dataset": "push_data",
     "push_metric": "metric_space",
     "push_model": "push",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .cards.rendering import is_edited
-from .files import UploadFile, check_uploads, size_text, total_size
+from .files import UploadFile, check_uploads, size_text
 
 __all__ = ["PushReport", "commit_files", "full_name"]
 
@@ -18,22 +19,22 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 TRIES = 5
-#: Answers that pass by themselves: time-outs, rate limits, a service that is down for a moment.
+# Answers that pass by themselves: time-outs, rate limits, a service that is down for a moment.
 RETRIED = (408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
 class PushReport:
-    """What was pushed, or would be.
+    """What was pushed, or would be; `str(report)` lists the files with their sizes.
 
     Attributes:
         repo_id: `owner/name`.
         repo_type: `model`, `dataset` or `space`.
-        files: what the commit holds.
-        private: whether the repository is created private; None leaves it to the account's settings.
-        dry_run: nothing was sent.
-        commit: the commit's id, and `url` where to see it.
-        withheld: what was left out and how to ask for it.
+        files: What the commit holds.
+        private: Whether the repository is created private; None leaves it to the account's settings.
+        dry_run: Nothing was sent.
+        commit: The commit's id, and `url` where to see it.
+        withheld: What was left out and how to ask for it.
     """
 
     repo_id: str
@@ -43,17 +44,17 @@ class PushReport:
     dry_run: bool = False
     commit: str | None = None
     url: str | None = None
-    withheld: tuple[str, ...] = field(default=())
+    withheld: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """The files with their sizes, a line each."""
         what = "would be pushed" if self.dry_run else "pushed"
-        visible = {True: "private", False: "public", None: "public unless your account's settings say otherwise"}[
-            self.private
-        ]
+        visible = {True: "private", False: "public", None: "public unless your account's settings say otherwise"}
         width = max((len(file.path_in_repo) for file in self.files), default=0)
+        size = size_text(sum(file.size for file in self.files))
         lines = [
-            f"{len(self.files)} files, {total_size(self.files)}, {what} to the {self.repo_type} {self.repo_id} ({visible} if new)"
+            f"{len(self.files)} files, {size}, {what} to the {self.repo_type} {self.repo_id} "
+            f"({visible[self.private]} if new)"
         ]
         lines += [f"  {file.path_in_repo:<{width}}  {size_text(file.size):>9}" for file in self.files]
         lines += [f"withheld: {entry}" for entry in self.withheld]
@@ -67,42 +68,44 @@ def commit_files(
     repo_type: str = "model",
     message: str,
     private: bool | None = None,
+    never_public: bool = False,
     token: str | bool | None = None,
     revision: str | None = None,
     create_pr: bool = False,
     dry_run: bool = False,
-    space_sdk: str | None = None,
     withheld: Sequence[str] = (),
     folder: str = "",
     overwrite_card: bool = False,
     replaces: Sequence[str] = (),
 ) -> PushReport:
-    """Puts files into a repository, made if need be, in one commit.
+    """Put files into a repository, made if need be, in one commit.
 
-    Large files are sent first. When the connection breaks, what the Hub has already is not sent again, neither by the retries here nor by
-    the same call made again; files that have not changed are no part of the commit.
+    Large files are sent first. When the connection breaks, what the Hub has already is not sent again, neither by the
+    retries here nor by the same call made again; files that have not changed are no part of the commit.
 
     Args:
         repo_id: `owner/name`, or `name` for the account that the token belongs to.
-        files: what to upload; looked through for secrets first.
+        files: What to upload; looked through for secrets first.
         repo_type: `model`, `dataset` or `space`.
-        message: of the commit.
-        private: of a repository that is made.
-        token: the Hub's; by default the one that `hf auth login` stored.
-        revision: branch to commit to.
-        create_pr: open a pull request instead.
-        dry_run: only say what would be uploaded; nothing is asked of the network.
-        space_sdk: of a Space that is made.
-        withheld: for the report.
-        folder: where in the repository the files go.
-        replaces: patterns of files in the repository that these take the place of: what matches and is not among them is deleted in the same
-            commit, since it would be read together with them.
-        overwrite_card: also replace a README there that somebody has edited, which is kept otherwise where ours was written by this library.
+        message: Of the commit.
+        private: Of a repository that is made.
+        never_public: Refuse a repository that is public already: `private` holds for a new one only.
+        token: The Hub's; by default the one that `hf auth login` stored.
+        revision: Branch to commit to.
+        create_pr: Open a pull request instead.
+        dry_run: Only say what would be uploaded; nothing is asked of the network.
+        withheld: For the report.
+        folder: Where in the repository the files go.
+        overwrite_card: Also replace a README there that somebody has edited, which is kept otherwise where ours was
+            written by this library.
+        replaces: Patterns of files in the repository that these take the place of: what matches and is not among them
+            is deleted in the same commit, since it would be read together with them.
 
     Raises:
-        SecretFoundError: a file holds a token or a path of this machine.
-        PermissionError: the token may not write there.
-        OSError: the Hub cannot be reached, or answers with an error.
+        SecretFoundError: A file holds a token or a path of this machine.
+        ValueError: The repository is public, and must not be.
+        PermissionError: The token may not write there.
+        OSError: The Hub cannot be reached, or answers with an error.
     """
     check_uploads(files)
     if folder:
@@ -114,16 +117,13 @@ def commit_files(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=token)
+    sdk = "gradio" if repo_type == "space" else None
 
     def create() -> Any:
-        return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
-
-    def branch() -> None:
-        if revision is not None and not create_pr:
-            api.create_branch(name, branch=revision, repo_type=repo_type, exist_ok=True)
+        return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk)
 
     def commit() -> Any:
-        # made anew for each try: the client marks what it has sent
+        # Made anew for each try: the client marks what it has sent.
         operations: list[Any] = [
             CommitOperationAdd(
                 file.path_in_repo, file.content if isinstance(file.content, bytes) else str(file.content)
@@ -136,8 +136,14 @@ def commit_files(
         )
 
     name = _with_retries(create, repo_id).repo_id
-    if revision not in (None, "main"):
-        _with_retries(branch, name)
+    if never_public and not _with_retries(lambda: api.repo_info(name, repo_type=repo_type), name).private:
+        raise ValueError(
+            f"{name} is public, and the terms of this data forbid handing it on. Mend: name another repository, or "
+            "make this one private."
+        )
+    if revision not in (None, "main") and not create_pr:
+        branch = str(revision)
+        _with_retries(lambda: api.create_branch(name, branch=branch, repo_type=repo_type, exist_ok=True), name)
     if not overwrite_card and _with_retries(lambda: _has_edited_card(api, name, repo_type, revision, files), name):
         files = [file for file in files if file.path_in_repo != "README.md"]
         logger.warning("the README of %s was edited there and is kept; to write it anew ask for overwrite_card", name)
@@ -150,11 +156,10 @@ def commit_files(
         if outdated:
             logger.info("%s: deleted with this commit: %s", name, ", ".join(outdated))
     done = _with_retries(commit, name)
-    return PushReport(
-        name,
-        repo_type,
-        tuple(files),
-        private,
+    return replace(
+        report,
+        repo_id=name,
+        files=tuple(files),
         commit=done.oid,
         url=done.pr_url or done.commit_url,
         withheld=tuple(withheld),
@@ -162,12 +167,7 @@ def commit_files(
 
 
 def full_name(repo_id: str, token: str | bool | None = None) -> str:
-    """`owner/name`: a bare name belongs to the account that the token is of.
-
-    Raises:
-        PermissionError: the Hub does not know the token.
-        OSError: the Hub cannot be reached.
-    """
+    """`owner/name`: a bare name belongs to the account that the token is of."""
     if "/" in repo_id:
         return repo_id
     from huggingface_hub import HfApi
@@ -186,38 +186,27 @@ def _has_edited_card(api: Any, name: str, repo_type: str, revision: str | None, 
         path = api.hf_hub_download(name, "README.md", repo_type=repo_type, revision=revision)
     except EntryNotFoundError:
         return False
-    with open(path, encoding="utf-8") as there:
-        return is_edited(there.read())
+    return is_edited(Path(path).read_text(encoding="utf-8"))
 
 
 def _with_retries(action: Callable[[], Result], repo_id: str) -> Result:
     for attempt in range(1, TRIES + 1):
         try:
             return action()
-        except (OSError, RuntimeError) as error:  # what the client raises for answers, connections and uploads
+        except Exception as error:  # answers, broken connections and uploads; anything else is raised as it is
             wait = _wait(error, attempt)
             if wait is None:
                 explained = _explained(error, repo_id)
                 if explained is None:
                     raise
                 raise explained from error
+            reason = _first_line(_cause(error))
             if attempt == TRIES:
                 raise OSError(
-                    f"{repo_id} could not be pushed ({_first_line(_cause(error))}). Mend: make the same call again; what has been uploaded is not "
-                    "sent again."
+                    f"{repo_id} could not be pushed ({reason}). Mend: check the connection and make the same call "
+                    "again; what has been uploaded is not sent again."
                 ) from error
-            logger.warning("%s: %s; trying again in %.0f s", repo_id, _first_line(_cause(error)), wait)
-            time.sleep(wait)
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2"):
-                raise
-            if attempt == TRIES:
-                raise OSError(
-                    f"{repo_id} could not be pushed ({_first_line(error) or type(error).__name__}). Mend: check the connection and make the same "
-                    "call again; what has been uploaded is not sent again."
-                ) from error
-            wait = float(2**attempt)
-            logger.warning("%s: %s; trying again in %.0f s", repo_id, _first_line(error) or type(error).__name__, wait)
+            logger.warning("%s: %s; trying again in %.0f s", repo_id, reason, wait)
             time.sleep(wait)
     raise AssertionError("unreachable")
 
@@ -236,9 +225,12 @@ def _wait(error: BaseException, attempt: int) -> float | None:
     """Seconds until the next try, None where another one would end the same."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    status = _status(error)
-    if isinstance(error, OfflineModeIsEnabled) or isinstance(_cause(error), OfflineModeIsEnabled):
+    if isinstance(_cause(error), OfflineModeIsEnabled):
         return None
+    # What comes from the client's transport is no OSError. By name: which package that is depends on the version.
+    if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
+        return float(2**attempt)
+    status = _status(error)
     if status is None:
         return float(2**attempt) if isinstance(error, RuntimeError) else None
     if status not in RETRIED:
@@ -255,11 +247,13 @@ def _explained(error: BaseException, repo_id: str) -> OSError | None:
         return OSError(f"{repo_id} cannot be pushed: HF_HUB_OFFLINE is set. Mend: unset it.")
     if status == 401:
         return PermissionError(
-            f"the Hub does not know you (401). Mend: log in with `hf auth login`, or pass a token that may write to {repo_id}."
+            "the Hub does not know you (401). Mend: log in with `hf auth login`, or pass a token that may write to "
+            f"{repo_id}."
         )
     if status == 403:
         return PermissionError(
-            f"you may not write to {repo_id} (403). Mend: check the owner's name, and that the token is allowed to write."
+            f"you may not write to {repo_id} (403). Mend: check the owner's name, and that the token is allowed to "
+            "write."
         )
     if status == 404:
         return OSError(f"{repo_id} is not on the Hub, or not for you (404). Mend: check the name and the token.")

@@ -1,4 +1,4 @@
-"""Which files of a checkpoint go to the Hub, and what is taken out of them: paths of this machine, and everything secret."""
+"""Which files of a checkpoint go to the Hub, and what is taken out of them: paths of this machine, and secrets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 
 from ..markdown import hub_id, last_part
 
-__all__ = ["SecretFoundError", "UploadFile", "check_uploads", "checkpoint_files", "clean_json", "total_size"]
+__all__ = ["SecretFoundError", "UploadFile", "check_uploads", "checkpoint_files", "clean_json", "size_text"]
 
-#: What evaluation draws.
+# What evaluation draws.
 PLOTS = ("reliability.png", "predicted_against_target.png")
-#: What training and evaluation leave beside a checkpoint.
+# What training and evaluation leave beside a checkpoint.
 RESULTS = (
     "training_args.json",
     "training_facts.json",
@@ -73,7 +73,7 @@ class SecretFoundError(ValueError):
 
 @dataclass(frozen=True)
 class UploadFile:
-    """One file as it is uploaded: `content` is the local file, or its bytes where something was taken out; `size` in bytes."""
+    """One file as it is uploaded: `content` is the local file, or its bytes where something was taken out."""
 
     path_in_repo: str
     content: Path | bytes = field(repr=False)
@@ -92,47 +92,42 @@ def checkpoint_files(
     folder: str | Path,
     *,
     base_model: str | None = None,
-    readme: str | None = None,
+    readme: str,
     extra: Mapping[str, Path] | None = None,
 ) -> list[UploadFile]:
-    """The files of a checkpoint's folder that are uploaded, cleaned.
+    """Return the files of a checkpoint's folder that are uploaded, cleaned.
 
     Args:
-        folder: full, merged or adapter.
+        folder: Full, merged or adapter.
         base_model: Hub id that an adapter names as its backbone, instead of what it was trained from.
-        readme: text of the card; by default the folder's own README.
-        extra: name → further file, such as scores that lie elsewhere.
+        readme: Text of the card.
+        extra: Name → further file, such as scores that lie elsewhere.
 
     Raises:
-        OSError: the folder holds no weights in safetensors.
-        ValueError: an adapter's backbone is a local folder, which nobody else has.
+        OSError: The folder holds no weights in safetensors.
+        ValueError: An adapter's backbone is a local folder, which nobody else has.
 
     Example:
-        >>> checkpoint_files("runs/mini")  # doctest: +SKIP
+        >>> checkpoint_files("runs/mini", readme="# Mini")  # doctest: +SKIP
         [UploadFile(path_in_repo='config.json', size=2210), ...]
     """
     root = Path(folder)
     if not any(root.glob("*.safetensors")):
-        raise OSError(f"'{folder}' holds no .safetensors file: it is no checkpoint")
+        raise OSError(
+            f"'{folder}' holds no .safetensors file: it is no checkpoint. Mend: name the output folder of a training."
+        )
     is_adapter = (root / "adapter_config.json").is_file()
     names = sorted(
         path.name
         for path in root.iterdir()
         if path.is_file() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in CHECKPOINT_FILES)
     )
-    if is_adapter:  # a full model of an earlier run in the same folder
-        names = [
-            name
-            for name in names
-            if name not in ("config.json", "generation_config.json") and not name.startswith("model")
-        ]
+    if is_adapter:  # a full model of an earlier run may lie in the same folder
+        earlier = ("config.json", "generation_config.json")
+        names = [name for name in names if name not in earlier and not name.startswith("model")]
     sources = {**{name: root / name for name in names}, **(extra or {})}
     files = [UploadFile(name, _content(name, path, base_model)) for name, path in sorted(sources.items())]
-    if readme is None and (root / "README.md").is_file():
-        readme = (root / "README.md").read_text(encoding="utf-8")
-    if readme is not None:
-        files.append(UploadFile("README.md", readme.encode()))
-    return files
+    return [*files, UploadFile("README.md", readme.encode())]
 
 
 def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:
@@ -145,8 +140,9 @@ def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:
         was_local = facts.is_file() and json.loads(facts.read_text(encoding="utf-8")).get("backbone_is_local")
         if hub_id(base) is None or (was_local and base_model is None):
             raise ValueError(
-                f"the adapter's backbone is '{last_part(base)}', a local folder that nobody else has. Mend: name the same backbone on the "
-                "Hub with base_model='owner/name', or push with merge=True, which folds the adapter in."
+                f"the adapter's backbone is '{last_part(base)}', a local folder that nobody else has. Mend: name the "
+                "same backbone on the Hub with base_model='owner/name', or push with merge=True, which folds the "
+                "adapter in."
             )
         values["base_model_name_or_path"] = base
     return (json.dumps(clean_json(values), indent=2, ensure_ascii=False) + "\n").encode()
@@ -155,9 +151,8 @@ def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:
 def clean_json(value: Any) -> Any:
     """The same value without tokens and other secrets, folders, and absolute paths; of these the last part is left.
 
-    Example:
-        >>> clean_json({"hub_token": "hf_x", "output_dir": "o", "backbone": "/home/me/mini", "note": "see /home/me/a.txt", "r": 8})
-        {'backbone': 'mini', 'note': 'see a.txt', 'r': 8}
+    >>> clean_json({"hub_token": "hf_x", "output_dir": "o", "backbone": "/home/me/mini", "note": "see /home/me/a.txt"})
+    {'backbone': 'mini', 'note': 'see a.txt'}
     """
     if isinstance(value, dict):
         return {key: clean_json(entry) for key, entry in value.items() if not _is_private(str(key), entry)}
@@ -175,11 +170,7 @@ def _is_private(key: str, value: Any) -> bool:
 
 
 def check_uploads(files: Iterable[UploadFile]) -> None:
-    """Looks once more through every text file for tokens, for the values of secret environment variables, and for this machine's folders.
-
-    Raises:
-        SecretFoundError: naming the file and what kind of thing is in it, never the thing itself.
-    """
+    """Look once more through every text file for tokens, secret environment variables, and this machine's folders."""
     wanted = _secrets()
     for file in files:
         if not file.path_in_repo.endswith(_TEXT) or file.path_in_repo.endswith(_AS_THEY_ARE):
@@ -188,7 +179,7 @@ def check_uploads(files: Iterable[UploadFile]) -> None:
         found = next((what for what, secret in wanted if secret.search(text)), None)
         if found is None and _HUB_TOKEN.search(text):
             found = "what looks like a Hugging Face token"
-        if found is not None:
+        if found is not None:  # said without the thing itself: messages end up in logs
             raise SecretFoundError(
                 f"{file.path_in_repo} holds {found}: nothing was uploaded. Mend: take it out of the file."
             )
@@ -211,16 +202,6 @@ def _secrets() -> list[tuple[str, re.Pattern[str]]]:
         for folder in folders
         if len(folder) > 3
     ]
-
-
-def total_size(files: Iterable[UploadFile]) -> str:
-    """The files' size together, for people.
-
-    Example:
-        >>> total_size([UploadFile("a", b"0" * 1500)])
-        '1.5 kB'
-    """
-    return size_text(sum(file.size for file in files))
 
 
 def size_text(size: float) -> str:

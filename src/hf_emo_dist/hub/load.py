@@ -24,24 +24,27 @@ def load_emotion_model(
     device: str | torch.device | None = None,
     **kwargs: Any,
 ) -> tuple[Any, EmotionDistributionProcessor]:
-    """Loads a fine-tuned checkpoint, full, merged or adapter-only, from a folder or the Hub.
+    """Load a fine-tuned checkpoint, full, merged or adapter-only, from a folder or the Hub.
 
     Args:
         name_or_path: Hub id or local folder.
-        merge: fold an adapter's LoRA weights into the backbone; the model is then a `Qwen2AudioForEmotionDistribution`.
-        revision: branch, tag or commit of the checkpoint. An adapter's backbone is loaded at the revision that the adapter names.
-        dtype: `float32`, `bfloat16`, `float16`, `auto` or a torch dtype; the head always stays in float32. Default: as saved.
-        load_in_4bit: the backbone in 4 bits (NF4), which needs bitsandbytes and a GPU.
-        device: such as `cuda` or `cpu`. Default: where `from_pretrained` leaves it, the CPU, or `device_map`'s.
-        kwargs: passed to `from_pretrained`: `device_map`, `token`, `quantization_config`, `attn_implementation`, …
+        merge: Fold an adapter's LoRA weights into the backbone; the model is then a `Qwen2AudioForEmotionDistribution`.
+        revision: Branch, tag or commit of the checkpoint. An adapter's backbone is loaded at the revision that the
+            adapter names.
+        dtype: `float32`, `bfloat16`, `float16`, `auto` or a torch dtype; the head always stays in float32. Default: as
+            saved.
+        load_in_4bit: The backbone in 4 bits (NF4), which needs bitsandbytes and a GPU.
+        device: Such as `cuda` or `cpu`. Default: where `from_pretrained` leaves it, the CPU, or `device_map`'s.
+        kwargs: Passed to transformers' `from_pretrained`: `device_map`, `token`, `quantization_config`,
+            `attn_implementation`, …
 
     Returns:
         The model in evaluation mode (a `PeftModel` for an adapter that is not merged) and its processor.
 
     Raises:
-        OSError: when there is no checkpoint there, or it may not be read.
-        ValueError: when an adapter lacks its `emotion_config.json`, so that the order of its emotions is not known, or its head; when
-            the model's and its processor's emotions differ; or an option that does not go with another.
+        OSError: There is no checkpoint there, or it may not be read.
+        ValueError: An adapter lacks its `emotion_config.json`, so that the order of its emotions is not known, or its
+            head; the model's and its processor's emotions differ; or an option does not go with another.
 
     Example:
         >>> model, processor = load_emotion_model("you/checkpoint", dtype="bfloat16", device="cuda")  # doctest: +SKIP
@@ -52,9 +55,9 @@ def load_emotion_model(
         kwargs["dtype"] = dtype
     if load_in_4bit:
         if merge:
-            raise ValueError("merge=True would round an adapter to 4 bits: merge it first, without load_in_4bit")
+            raise ValueError("merge=True would round an adapter to 4 bits. Mend: merge it first, without load_in_4bit.")
         if "quantization_config" in kwargs:
-            raise ValueError("load_in_4bit and quantization_config say the same thing twice: pass one of them")
+            raise ValueError("load_in_4bit and quantization_config say the same thing twice. Mend: pass one of them.")
         kwargs["quantization_config"] = _four_bits()
         kwargs.setdefault("device_map", {"": str(device or "cuda")})
     hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
@@ -66,8 +69,8 @@ def load_emotion_model(
     processor = EmotionDistributionProcessor.from_pretrained(name_or_path, **hub)
     if tuple(processor.emotions) != model.config.emotions:
         raise ValueError(
-            f"the model in '{name_or_path}' answers with {list(model.config.emotions)} and its processor asks for "
-            f"{processor.emotions}: one of the two files was changed. Restore them from the original checkpoint."
+            f"The model in '{name_or_path}' answers with {list(model.config.emotions)} and its processor asks for "
+            f"{processor.emotions}: one of the two files was changed. Mend: restore them from the original checkpoint."
         )
     if device is not None and "device_map" not in kwargs:
         model = model.to(device)
@@ -91,6 +94,7 @@ def _load_adapter(
             f"'{name_or_path}' is an adapter of the backbone '{base}', which could not be loaded: {error}"
         ) from error
     model = PeftModel.from_pretrained(backbone, str(name_or_path), **hub)
+    # By it the pipeline finds the processor.
     backbone.loaded_from = (str(name_or_path), hub)
     return model.merge_and_unload() if merge else model
 
@@ -98,33 +102,36 @@ def _load_adapter(
 def _four_bits() -> Any:
     need("bitsandbytes", "load_emotion_model(load_in_4bit=True)")
     if not torch.cuda.is_available():
-        raise ValueError("load_in_4bit needs a GPU, and this machine or this torch has no CUDA: leave it out")
+        raise ValueError("load_in_4bit needs a GPU, and this machine or this torch has no CUDA. Mend: leave it out.")
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=["head"],
+        llm_int8_skip_modules=["head"],  # every other Linear is quantised, and the head would be too
     )
 
 
 def _check_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
-    """Raises the error that tells a mistyped name from a private repository, a revision that is not there, or no connection."""
+    """Raise what tells a mistyped name from a private repository, a revision that is not there, or no connection."""
     from transformers.utils import cached_file
 
     name = f"'{name_or_path}'"
     if Path(name_or_path).is_dir():
         if (Path(name_or_path) / hub.get("subfolder", "") / "config.json").is_file():
             return
-        raise OSError(f"{name} holds neither config.json nor adapter_config.json: it is not a checkpoint")
+        raise OSError(
+            f"{name} holds neither config.json nor adapter_config.json. Mend: name the folder of a checkpoint."
+        )
     if os.path.isabs(name_or_path) or str(name_or_path).startswith(("./", "../", "~")):
-        raise OSError(f"{name} is not there: check the path")
+        raise OSError(f"{name} is not there. Mend: check the path.")
     try:
         cached_file(name_or_path, "config.json", **hub)
     except (OSError, ValueError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise OSError(
-            f"No model could be loaded from {name}: it is neither a local folder with a config.json nor a model on the Hub that can be "
-            f"reached from here ({reason}). Check the spelling, the connection, and for a private model the token."
+            f"No model could be loaded from {name}: it is neither a local folder with a config.json nor a model on the "
+            f"Hub that can be reached from here ({reason}). Mend: check the spelling, the connection, and for a "
+            "private model the token."
         ) from error

@@ -1,4 +1,4 @@
-"""A metric as a Space: `evaluate.load("you/js_divergence")` anywhere, without this package."""
+"""To the Hub: a metric as a Space, which `evaluate.load("you/js_divergence")` finds from anywhere."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from ..markdown import one_line
 from .commit import PushReport, commit_files, full_name
 from .files import UploadFile
-from .vendoring import standalone_source
 
-__all__ = ["metric_files", "push_metric"]
+__all__ = ["metric_folder", "push_metric"]
 
+METRICS = Path(__file__).parent / "metrics"
 SDK_VERSION = "6.31.0"
 REQUIREMENTS = "evaluate>=0.4.3\nnumpy>=1.26\n"
 APP = '''"""The page of this metric: rows of predictions and references in, the scores out."""
@@ -50,6 +50,26 @@ if __name__ == "__main__":
 '''
 
 
+def metric_folder(name: str) -> str:
+    """Return the folder of a metric that comes with this package, for `evaluate.load`.
+
+    Args:
+        name: `js_divergence`, `bhattacharyya_coefficient` or `emotion_distribution`.
+
+    Raises:
+        ValueError: There is no such metric; the message lists those that there are.
+
+    Example:
+        >>> metric_folder("js_divergence").endswith("js_divergence")
+        True
+    """
+    folder = METRICS / name
+    if not (folder / f"{name}.py").is_file():
+        known = ", ".join(sorted(path.name for path in METRICS.iterdir() if path.is_dir()))
+        raise ValueError(f"There is no metric {name!r}. Mend: name one of {known}.")
+    return str(folder)
+
+
 def push_metric(
     folder: str | os.PathLike[str],
     repo_id: str,
@@ -61,33 +81,56 @@ def push_metric(
     commit_message: str | None = None,
     dry_run: bool = False,
 ) -> PushReport:
-    """Pushes a metric to a Space, where `evaluate.load(repo_id)` finds it. It works without this package installed.
+    """Push a metric to a Space, where `evaluate.load(repo_id)` finds it: its folder, and what the Space's page needs.
 
     Args:
-        folder: of an `evaluate` module, such as `metrics/js_divergence`, with `<name>.py` and `README.md`.
+        folder: Of an `evaluate` module, with `<name>.py` and `README.md`; or the name of a metric that comes with this
+            package: `js_divergence` and `bhattacharyya_coefficient`, which work where this package is not installed,
+            or `emotion_distribution`, which needs it.
         repo_id: `owner/name`; `evaluate` wants the Space to have the metric's name.
-        private, token, revision, create_pr, commit_message, dry_run: as for `push_model`.
+        private, token, revision, create_pr, commit_message, dry_run: As for `push_model`.
+
+    Returns:
+        What was pushed; `str(report)` lists it.
 
     Raises:
-        ValueError: the Space has another name than the metric, or the module cannot be put into one file.
-        OSError: the folder holds no metric, or the Hub cannot be reached.
+        ValueError: The Space has another name than the metric.
+        OSError: The folder holds no metric, or the Hub cannot be reached.
 
     Example:
-        >>> print(push_metric("metrics/js_divergence", "you/js_divergence", dry_run=True))  # doctest: +SKIP
+        >>> report = push_metric("js_divergence", "you/js_divergence", dry_run=True)
+        >>> [file.path_in_repo for file in report.files]
+        ['README.md', 'app.py', 'js_divergence.py', 'requirements.txt']
     """
-    if not dry_run:
-        repo_id = full_name(repo_id, token)
-    files = metric_files(folder, repo_id)
-    name = Path(folder).resolve().name
+    root = Path(folder).resolve()
+    if not root.is_dir() and (METRICS / folder).is_dir():
+        root = METRICS / folder
+    name = root.name
+    if not (root / f"{name}.py").is_file():
+        raise OSError(
+            f"'{folder}' holds no {name}.py. Mend: name the folder of an evaluate module, or a metric of this package "
+            "such as js_divergence."
+        )
     if repo_id.split("/")[-1] != name:
         raise ValueError(
-            f"evaluate looks for {repo_id.split('/')[-1]}.py in the Space {repo_id}: give the Space the metric's name, {name}"
+            f"evaluate looks for {repo_id.split('/')[-1]}.py in the Space {repo_id}. Mend: give the Space the metric's "
+            f"name, {name}."
         )
+    if not dry_run:
+        repo_id = full_name(repo_id, token)
+    title = name.replace("_", " ")
+    contents: dict[str, Path | bytes] = {
+        "README.md": _readme(root / "README.md", title, repo_id).encode(),
+        "app.py": APP.replace("{name}", name).replace("{title}", title).encode(),
+        "requirements.txt": REQUIREMENTS.encode(),
+    }
+    for path in root.iterdir():
+        if path.is_file() and path.name != "README.md" and not path.name.startswith("."):
+            contents[path.name] = path
     return commit_files(
         repo_id,
-        files,
+        [UploadFile(path, content) for path, content in sorted(contents.items())],
         repo_type="space",
-        space_sdk="gradio",
         message=commit_message or f"Upload the metric {name} with hf_emo_dist",
         private=private,
         token=token,
@@ -97,40 +140,15 @@ def push_metric(
     )
 
 
-def metric_files(folder: str | os.PathLike[str], repo_id: str) -> list[UploadFile]:
-    """The files of a metric's Space: the module with all that it needs, a page, requirements and the README.
-
-    Raises:
-        OSError: the folder holds no `<name>.py`.
-        ValueError: the module cannot be put into one file.
-    """
-    root = Path(folder).resolve()
-    module = root / f"{root.name}.py"
-    if not module.is_file():
-        raise OSError(
-            f"'{folder}' holds no {root.name}.py: name the folder of an evaluate module, such as metrics/js_divergence"
-        )
-    title = root.name.replace("_", " ")
-    return [
-        UploadFile("README.md", _readme(root / "README.md", title, repo_id).encode()),
-        UploadFile("app.py", APP.replace("{name}", root.name).replace("{title}", title).encode()),
-        UploadFile(module.name, standalone_source(module).encode()),
-        UploadFile("requirements.txt", REQUIREMENTS.encode()),
-    ]
-
-
 def _readme(file: Path, title: str, repo_id: str) -> str:
+    """The README with the metadata that makes a Space of a repository, and its code loading from there."""
     from huggingface_hub import RepoCard
 
     text = file.read_text(encoding="utf-8") if file.is_file() else f"---\ntitle: {title}\n---\n# {title}\n"
-    card = RepoCard(text)
+    card = RepoCard(text.replace(f'"metrics/{file.parent.name}"', f'"{repo_id}"'))
     wanted: dict[str, Any] = {"sdk": "gradio", "sdk_version": SDK_VERSION, "app_file": "app.py", "pinned": False}
     for key, value in {"title": title, "tags": ["evaluate", "metric"], **wanted}.items():
         if card.data.get(key) is None:
             card.data[key] = value
     card.data["title"] = one_line(card.data["title"])
-    card.text = (
-        f'\n> `evaluate.load("{repo_id}")` is enough: this Space holds all that the metric takes from `hf_emo_dist`. Where the text below asks for '
-        f"that package or for a local folder, neither is needed here.\n{card.text}"
-    )
     return str(card)

@@ -1,4 +1,4 @@
-"""To the Hub: a checkpoint, a data set of votes, a metric. One commit each."""
+"""To the Hub: a checkpoint with its processor, scores and card, in one commit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from ..markdown import hub_id
+from ._renamed import renamed
 from .cards.model_card import model_card
 from .cards.model_facts import gather_model_facts
 from .cards.rendering import is_edited
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model*.safetensors", "adapter_config.json")
 
 
+@renamed(licence="license")
 def push_model(
     checkpoint: str | os.PathLike[str],
     repo_id: str,
@@ -31,7 +32,7 @@ def push_model(
     base_model: str | None = None,
     scores: str | os.PathLike[str] | None = None,
     dataset: str | os.PathLike[str] | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     overwrite_card: bool = False,
     private: bool | None = None,
     token: str | bool | None = None,
@@ -40,56 +41,63 @@ def push_model(
     commit_message: str | None = None,
     dry_run: bool = False,
 ) -> PushReport:
-    """Pushes a checkpoint with its processor and its card to a model repository.
+    """Push a checkpoint with its processor and its card to a model repository.
 
-    Uploaded are weights in safetensors, configuration, processor, training arguments and scores, without tokens, folders or optimizer state.
-    A README in the folder that was edited by hand goes up as it is, and one that was edited on the Hub is kept there.
+    Uploaded are weights in safetensors, configuration, processor, training arguments and scores, without tokens,
+    folders or optimizer state. A README in the folder that was edited by hand goes up as it is, and one that was edited
+    on the Hub is kept there.
 
     Args:
-        checkpoint: a local folder: full, merged or adapter, such as the output folder of a training.
+        checkpoint: A local folder: full, merged or adapter, such as the output folder of a training.
         repo_id: `owner/name`, or `name` for your own account.
-        merge: fold an adapter into its backbone and push the full model.
+        merge: Fold an adapter into its backbone and push the full model.
         base_model: Hub id of an adapter's backbone, where it was trained from a local copy.
-        scores: a `scores.json`; by default the one in the folder. Its plots go along.
-        dataset: folder or Hub id of the data set, for the card, where the training did not record it.
-        licence: of the checkpoint; by default worked out from those of base model and data.
-        overwrite_card: write the card anew even where somebody has edited it.
-        private: whether a repository that is made is private; None leaves it to the account's settings.
-        token: the Hub's; by default the one that `hf auth login` stored.
-        revision: branch to push to.
-        create_pr: open a pull request instead.
-        commit_message: of the commit.
-        dry_run: list files and sizes, and send nothing.
+        scores: A `scores.json`; by default the one in the folder. Its plots go along.
+        dataset: Folder or Hub id of the data set, for the card, where the training did not record it.
+        license: Of the checkpoint; by default worked out from those of base model and data.
+        overwrite_card: Write the card anew even where somebody has edited it.
+        private: Whether a repository that is made is private; None leaves it to the account's settings.
+        token: The Hub's; by default the one that `hf auth login` stored.
+        revision: Branch to push to.
+        create_pr: Open a pull request instead.
+        commit_message: Of the commit.
+        dry_run: List files and sizes, and send nothing.
 
     Returns:
         What was pushed; `str(report)` lists it.
 
     Raises:
-        OSError: the folder is no checkpoint, or the Hub cannot be reached.
-        ValueError: an adapter's backbone is a local folder; the label order was changed; or a token or path is in a file (nothing is sent).
-        PermissionError: the token may not write there.
+        OSError: The folder is no checkpoint, or the Hub cannot be reached.
+        ValueError: An adapter's backbone is a local folder; the label order was changed; or a token or path is in a
+            file (nothing is sent).
+        PermissionError: The token may not write there.
 
     Example:
         >>> print(push_model("my_model", "you/my-model", dry_run=True))  # doctest: +SKIP
-        9 files, 27.1 MB, would be pushed to the model you/my-model (public unless your account's settings say otherwise if new)
+        9 files, 27.1 MB, would be pushed to the model you/my-model (public unless your account's settings ...
     """
     folder = Path(checkpoint)
     if not folder.is_dir():
         raise OSError(
-            f"'{checkpoint}' is no folder: name the output folder of a training, or what load_emotion_model's model was saved to"
+            f"'{checkpoint}' is no folder. Mend: name the output folder of a training, or what load_emotion_model's "
+            "model was saved to."
         )
     if base_model is not None and hub_id(base_model) is None:
-        raise ValueError(f"base_model={base_model!r} is no model on the Hub: give owner/name")
+        raise ValueError(f"base_model={base_model!r} is no model on the Hub. Mend: give owner/name.")
     if not dry_run:
         repo_id = full_name(repo_id, token)
-    about: dict[str, Any] = {
-        "repo_id": repo_id, "scores": scores, "dataset": dataset, "base_model": base_model, "licence": licence
-    }  # fmt: skip
-    is_adapter = (folder / "adapter_config.json").is_file()
-    merged = merge and is_adapter
-    facts = gather_model_facts(folder, **about, layout="merged" if merged else None)
-    readme = folder / "README.md"
+    merged = merge and (folder / "adapter_config.json").is_file()
+    facts = gather_model_facts(
+        folder,
+        repo_id=repo_id,
+        scores=scores,
+        dataset=dataset,
+        base_model=base_model,
+        license=license,
+        layout="merged" if merged else None,
+    )
     card = model_card(facts)
+    readme = folder / "README.md"
     if readme.is_file() and not overwrite_card:
         own = readme.read_text(encoding="utf-8")
         if is_edited(own):
@@ -99,25 +107,25 @@ def push_model(
     if scores is not None:
         beside = Path(scores).parent
         extra = {"scores.json": Path(scores), **{name: beside / name for name in PLOTS if (beside / name).is_file()}}
-    options: dict[str, Any] = {
-        "message": commit_message or f"Upload {facts.name} with hf_emo_dist", "private": private, "token": token,
-        "revision": revision, "create_pr": create_pr, "dry_run": dry_run, "overwrite_card": overwrite_card, "replaces": WEIGHTS,
-    }  # fmt: skip
-    if not merged:
-        return commit_files(
-            repo_id, checkpoint_files(folder, base_model=base_model, readme=card, extra=extra), **options
-        )
-    for name in RESULTS:
-        if (folder / name).is_file():
-            extra.setdefault(name, folder / name)
     with tempfile.TemporaryDirectory() as work:
-        _merge(folder, work)
-        return commit_files(repo_id, checkpoint_files(work, readme=card, extra=extra), **options)
+        source = folder
+        if merged:
+            from .load import load_emotion_model
 
-
-def _merge(folder: Path, target: str) -> None:
-    from .load import load_emotion_model
-
-    model, processor = load_emotion_model(folder, merge=True)
-    model.save_pretrained(target)
-    processor.save_pretrained(target)
+            source = Path(work)
+            model, processor = load_emotion_model(folder, merge=True)
+            model.save_pretrained(source)
+            processor.save_pretrained(source)
+            extra = {**{name: folder / name for name in RESULTS if (folder / name).is_file()}, **extra}
+        return commit_files(
+            repo_id,
+            checkpoint_files(source, base_model=base_model, readme=card, extra=extra),
+            message=commit_message or f"Upload {facts.name} with hf_emo_dist",
+            private=private,
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+            dry_run=dry_run,
+            overwrite_card=overwrite_card,
+            replaces=WEIGHTS,
+        )

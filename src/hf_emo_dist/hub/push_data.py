@@ -1,9 +1,8 @@
-"""To the Hub: votes, and whole data sets. Private unless asked otherwise."""
+"""To the Hub: votes, and whole data sets. Private unless asked otherwise, and only by their terms."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from ..data.preparation_file import PREPARATION_NAME, read_preparation
+from ._renamed import renamed
 from .cards.dataset_card import vote_card
 from .commit import PushReport, commit_files, full_name
 from .files import UploadFile, clean_json
 from .vote_columns import choose_columns
 
-__all__ = ["push_dataset", "push_votes"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["check_push", "push_dataset", "push_votes"]
 
 SHARD_ROWS = 500_000  # rows of votes are small
+# Shards of an earlier push would be read together with the new ones.
+SHARDS = ("data/*.parquet",)
 
 
+@renamed(licence="license")
 def push_votes(
     source: Any,
     repo_id: str,
@@ -32,7 +33,7 @@ def push_votes(
     columns: Sequence[str] | None = None,
     vote_source: str | None = None,
     description: str = "",
-    licence: str | None = None,
+    license: str | None = None,
     allow_restricted: bool = False,
     private: bool | None = True,
     token: str | bool | None = None,
@@ -41,44 +42,47 @@ def push_votes(
     commit_message: str | None = None,
     dry_run: bool = False,
 ) -> PushReport:
-    """Pushes votes to a data set repository, which is private unless asked otherwise.
+    """Push votes to a data set repository, which is private unless asked otherwise.
 
-    Recordings never go along, and neither do transcripts, prompts, what annotators wrote beyond their votes, who rated, or columns of text
-    that this library does not know; the report lists what was withheld and how to ask for it.
+    Recordings never go along, and neither do transcripts, prompts, what annotators wrote beyond their votes, who rated,
+    or columns of text that this library does not know; the report lists what was withheld and how to ask for it.
 
     Args:
-        source: a ledger (its file, or an object with `to_dataset`), a `Dataset` or `DatasetDict`, or a folder or file in Parquet.
+        source: A ledger (its file, or an object with `to_dataset`), a `Dataset` or `DatasetDict`, or a folder or file
+            in Parquet.
         repo_id: `owner/name`, or `name` for your own account.
-        include_transcripts: also what was said, and the prompts that hold it.
-        include_replies: also what annotators wrote.
-        columns: further columns to publish, by name.
-        vote_source: who gave the votes, for the card; by default what the data set's own card says.
-        description: of the data, for the card.
-        licence: identifier such as `cc-by-4.0`.
-        allow_restricted: publish votes of data that is marked as restricted: only where its terms allow it.
-        private, token, revision, create_pr, commit_message, dry_run: as for `push_model`.
+        include_transcripts: Also what was said, and the prompts that hold it.
+        include_replies: Also what annotators wrote.
+        columns: Further columns to publish, by name.
+        vote_source: Who gave the votes, for the card; by default what the data set's own card says.
+        description: Of the data, for the card.
+        license: Identifier such as `cc-by-4.0`; by default the one of the data set's own card.
+        allow_restricted: Publish votes of data that is marked as restricted: only where its terms allow it.
+        private, token, revision, create_pr, commit_message, dry_run: As for `push_model`.
+
+    Returns:
+        What was pushed; `str(report)` lists it.
 
     Raises:
-        ValueError: there is no vote in the data, the data is restricted, or a named column is not there.
-        OSError: there is nothing at `source`, or the Hub cannot be reached.
+        ValueError: There is no vote in the data, the data is restricted, or a named column is not there.
+        OSError: There is nothing at `source`, or the Hub cannot be reached.
 
     Example:
         >>> print(push_votes("votes.sqlite", "you/my-votes", dry_run=True))  # doctest: +SKIP
     """
     splits, about = _open(source)
-    _refuse_restricted(about, allow_restricted, repo_id)
+    marked = [rows.unique("restricted") for rows in splits.values() if "restricted" in rows.column_names]
+    _refuse_restricted(about, marked, allow_restricted, repo_id)
     first = next(iter(splits.values()))
-    chosen = choose_columns(
+    kept, withheld = choose_columns(
         first.features, include_transcripts=include_transcripts, include_replies=include_replies, columns=columns
     )
-    votes = [
-        name
-        for name in chosen.kept
-        if "vote" in name or "distribution" in name or name in ("label", "synthetic_annotations")
-    ]
-    if not votes:
-        raise ValueError(f"there are no votes in this data; it has the columns {', '.join(first.column_names)}")
-    published = {name: rows.select_columns(list(chosen.kept)) for name, rows in splits.items()}
+    if not any("vote" in c or "distribution" in c or c in ("label", "synthetic_annotations") for c in kept):
+        raise ValueError(
+            f"There are no votes in this data, which has the columns {', '.join(first.column_names)}. Mend: name a "
+            "ledger, or data with human_votes or synthetic_votes."
+        )
+    published = {name: rows.select_columns(kept) for name, rows in splits.items()}
     if not dry_run:
         repo_id = full_name(repo_id, token)
     title = repo_id.split("/")[-1]
@@ -88,29 +92,30 @@ def push_votes(
         title=title,
         description=description,
         vote_source=vote_source or about.get("vote_source"),
-        licence=licence or about.get("license"),
+        license=license or about.get("license"),
         preparation=about.get("preparation"),
     )
-    withheld = [
-        f"{name} ({'recordings; push_dataset publishes them' if how == 'push_dataset' else f'ask with {how}' + ('' if '=' in how else '=True')})"
-        for name, how in chosen.withheld.items()
-    ]
     with tempfile.TemporaryDirectory() as work:
         files = [UploadFile("README.md", card.encode())]
         for split, rows in published.items():
-            files += _parquet(rows, split, Path(work))
+            count = max(1, -(-len(rows) // SHARD_ROWS))
+            for index in range(count):
+                file = Path(work) / f"{split}-{index:05d}-of-{count:05d}.parquet"
+                shard = rows.shard(num_shards=count, index=index, contiguous=True) if count > 1 else rows
+                shard.to_parquet(str(file))
+                files.append(UploadFile(f"data/{file.name}", file))
         return commit_files(
             repo_id,
             files,
             repo_type="dataset",
-            replaces=("data/*.parquet",),
+            replaces=SHARDS,
             message=commit_message or f"Upload votes of {title} with hf_emo_dist",
             private=private,
             token=token,
             revision=revision,
             create_pr=create_pr,
             dry_run=dry_run,
-            withheld=withheld,
+            withheld=[f"{name} ({how})" for name, how in withheld.items()],
         )
 
 
@@ -126,24 +131,40 @@ def push_dataset(
     commit_message: str | None = None,
     dry_run: bool = False,
 ) -> PushReport:
-    """Pushes a whole data set with its recordings, as `corpora.write_dataset` or `recipes/prepare.py` wrote it.
+    """Push a whole data set with its recordings, as `hf-emo-dist read` or `annotate`, or `write_dataset`, wrote it.
 
     Args:
-        folder: with `data/*.parquet` and `README.md`.
-        allow_restricted: publish data that is marked as restricted: only where its terms allow it.
-        repo_id, private, token, revision, create_pr, commit_message, dry_run: as for `push_votes`.
+        folder: With `data/*.parquet` and `README.md`. The report of what reading left out stays at home.
+        repo_id: `owner/name`, or `name` for your own account.
+        allow_restricted: Push data that is marked as restricted: only where its terms allow it. Unless `private` is
+            given as False, a repository that is public already is refused then.
+        private, token, revision, create_pr, commit_message, dry_run: As for `push_votes`.
+
+    Returns:
+        What was pushed; `str(report)` lists it.
 
     Raises:
-        ValueError: the data is restricted.
-        OSError: the folder holds no such data set, or the Hub cannot be reached.
+        ValueError: The data is restricted.
+        OSError: The folder holds no such data set, or the Hub cannot be reached.
+
+    Example:
+        >>> print(push_dataset("my_dataset", "you/my-dataset", dry_run=True))  # doctest: +SKIP
     """
+    import pyarrow.parquet as pq
+
     root = Path(folder)
     shards = sorted((root / "data").glob("*.parquet"))
     if not shards or not (root / "README.md").is_file():
         raise OSError(
-            f"'{folder}' holds no data/*.parquet with a README.md: write it with corpora.write_dataset or dataset_scripts/"
+            f"'{folder}' holds no data/*.parquet with a README.md. Mend: name a folder that hf-emo-dist read or "
+            "hf-emo-dist annotate wrote, or write one with hf_emo_dist.write_dataset."
         )
-    _refuse_restricted(_about(root), allow_restricted, repo_id)
+    marked = [
+        pq.read_table(shard, columns=["restricted"])["restricted"].unique().to_pylist()
+        for shard in shards
+        if "restricted" in pq.read_schema(shard).names
+    ]
+    restricted = _refuse_restricted(_about(root), marked, allow_restricted, repo_id)
     files = [UploadFile("README.md", (root / "README.md").read_bytes())]
     if (root / PREPARATION_NAME).is_file():
         preparation = clean_json(json.loads((root / PREPARATION_NAME).read_text(encoding="utf-8")))
@@ -153,14 +174,48 @@ def push_dataset(
         repo_id,
         files,
         repo_type="dataset",
-        replaces=("data/*.parquet",),
+        replaces=SHARDS,
         message=commit_message or "Upload data set with hf_emo_dist",
         private=private,
+        never_public=restricted and private is not False,
         token=token,
         revision=revision,
         create_pr=create_pr,
         dry_run=dry_run,
     )
+
+
+def check_push(repo_id: str, *, private: bool, restricted: bool) -> None:
+    """Find out before hours of reading whether a data set could be pushed.
+
+    Args:
+        repo_id: `owner/name`, or `name` for one's own account.
+        private: Whether the repository is to be private.
+        restricted: Whether the terms of the data forbid handing it on.
+
+    Raises:
+        ValueError: The id is not one, or a restricted corpus would become public.
+        PermissionError: Nobody is logged in.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"{repo_id!r} is not a Hub id such as 'owner/name'. Mend: correct it.") from error
+    if restricted and not private:
+        raise ValueError(
+            "The terms of this corpus forbid handing its recordings on, so it is never pushed publicly. "
+            "Mend: leave --public out, and check that your licence allows a private copy on a server."
+        )
+    try:
+        HfApi().whoami()
+    except LocalTokenNotFoundError as error:
+        raise PermissionError("Nobody is logged in to the Hub. Mend: hf auth login.") from error
+    except HfHubHTTPError as error:
+        raise PermissionError("The Hub does not accept the login. Mend: hf auth login.") from error
 
 
 def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -176,14 +231,16 @@ def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     path = Path(source).expanduser()
     if path.is_dir():
         if not any(path.rglob("*.parquet")):
-            raise OSError(f"'{source}' holds no Parquet files")
+            raise OSError(f"'{source}' holds no Parquet files. Mend: name a folder that hf-emo-dist annotate wrote.")
         return dict(load_dataset(str(path))), _about(path)
     if not path.is_file():
         raise OSError(f"there is nothing at '{source}'. Mend: check the path.")
     if path.suffix == ".parquet":
         return dict(load_dataset("parquet", data_files=str(path))), {}
     if path.read_bytes()[:15] != b"SQLite format 3":
-        raise ValueError(f"'{source}' is neither a ledger nor Parquet")
+        raise ValueError(
+            f"'{source}' is neither a ledger nor Parquet. Mend: name the file of a ledger, such as votes.sqlite."
+        )
     from ..annotation.ledger.ledger import Ledger
 
     return {"train": Ledger(path).to_dataset()}, {}
@@ -196,20 +253,14 @@ def _about(folder: Path) -> dict[str, Any]:
     return {**preparation.get("source", {}), **about_folder(folder), "preparation": preparation}
 
 
-def _refuse_restricted(about: Mapping[str, Any], allow_restricted: bool, repo_id: str) -> None:
-    if about.get("restricted") and not allow_restricted:
+def _refuse_restricted(
+    about: Mapping[str, Any], marked: Sequence[Sequence[Any]], allow_restricted: bool, repo_id: str
+) -> bool:
+    """Whether the data may not be handed on, by its card or by its rows' column `restricted`; raises unless allowed."""
+    restricted = bool(about.get("restricted")) or any(True in values for values in marked)
+    if restricted and not allow_restricted:
         raise ValueError(
-            f"this data is marked as restricted: whoever gave it to you does not allow to pass it on. It is not pushed to {repo_id}. Mend: "
-            "where its terms do allow it, pass allow_restricted=True."
+            "This data is marked as restricted: whoever gave it to you does not allow to pass it on. It is not pushed "
+            f"to {repo_id}. Mend: where its terms do allow it, pass allow_restricted=True."
         )
-
-
-def _parquet(rows: Any, split: str, folder: Path) -> list[UploadFile]:
-    count = max(1, -(-len(rows) // SHARD_ROWS))
-    files = []
-    for index in range(count):
-        name = f"{split}-{index:05d}-of-{count:05d}.parquet"
-        shard = rows.shard(num_shards=count, index=index, contiguous=True) if count > 1 else rows
-        shard.to_parquet(str(folder / name))
-        files.append(UploadFile(f"data/{name}", folder / name))
-    return files
+    return restricted

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["REPLIES", "TRANSCRIPTS", "ChosenColumns", "choose_columns"]
+__all__ = ["choose_columns"]
 
-#: What was said, or what was sent to an annotator and may hold it.
+# What was said, or what was sent to an annotator and may hold it.
 TRANSCRIPTS = ("transcript", "text", "sentence", "words", "prompt", "system_prompt", "request")
-#: What an annotator wrote beyond its label or distribution.
+# What an annotator wrote beyond its label or distribution.
 REPLIES = (
-    "raw",
-    "raw_text",
-    "raw_reply",
-    "reply",
-    "response",
-    "output",
-    "reasoning",
-    "thinking",
-    "rationale",
-    "explanation",
+    "raw", "raw_text", "raw_reply", "reply", "response", "output", "reasoning", "thinking", "rationale", "explanation",
     "detail",
-)
-# in a ledger these are a reply, and digests
-_LEDGER = {"text": "include_replies", "request": None, "audio": None}
-# columns whose strings are names, labels or numbers of this library's own
+)  # fmt: skip
+# Columns whose strings are names, labels or numbers of this library's own.
 _KNOWN = frozenset((
     "id", "row_id", "reply_id", "key", "speaker", "corpus", "language", "gender", "split", "fold", "file", "intended",
     "intensity", "consensus", "donor", "human_votes", "human_vote_weights", "human_distribution",
@@ -36,16 +24,8 @@ _KNOWN = frozenset((
     "preset", "panel", "member", "emotions", "created", "settings", "preparation", "version", "audio_hash", "emotion",
     "votes", "counts", "attempt", "audio_tokens",
 ))  # fmt: skip
-# names of people, or what identifies a recording beyond its id
+# Names of people, or what identifies a recording beyond its id.
 _PERSONAL = ("human_raters", "rater", "raters", "annotator_id", "worker_id")
-
-
-@dataclass(frozen=True)
-class ChosenColumns:
-    """Columns to publish, and the others with the reason why not."""
-
-    kept: tuple[str, ...]
-    withheld: dict[str, str]
 
 
 def choose_columns(
@@ -54,47 +34,41 @@ def choose_columns(
     include_transcripts: bool = False,
     include_replies: bool = False,
     columns: Sequence[str] | None = None,
-) -> ChosenColumns:
-    """Sorts the columns of a data set.
+) -> tuple[list[str], dict[str, str]]:
+    """Return the columns to publish, and the others with how to publish them after all: name → words.
 
-    Args:
-        features: its `features`.
-        include_transcripts: also what was said, and the prompts that hold it.
-        include_replies: also what annotators wrote.
-        columns: further columns to publish, by name.
-
-    Raises:
-        ValueError: `columns` names one that is not there.
-
-    Example:
-        >>> from datasets import Value
-        >>> choose_columns({"id": Value("string"), "transcript": Value("string"), "seconds": Value("float32")}).withheld
-        {'transcript': 'include_transcripts'}
+    >>> from datasets import Value
+    >>> choose_columns({"id": Value("string"), "transcript": Value("string"), "seconds": Value("float32")})
+    (['id', 'seconds'], {'transcript': 'ask with include_transcripts=True'})
     """
     asked = set(columns or ())
     missing = asked - set(features)
     if missing:
-        raise ValueError(f"there are no columns {', '.join(sorted(missing))}; there are {', '.join(features)}")
-    allowed = {"include_transcripts": include_transcripts, "include_replies": include_replies}
-    is_ledger = "outcome" in features and "key" in features
+        raise ValueError(
+            f"There are no columns {', '.join(sorted(missing))}. Mend: name some of {', '.join(features)}."
+        )
+    transcripts, replies = "ask with include_transcripts=True", "ask with include_replies=True"
+    allowed = {None, *([transcripts] if include_transcripts else []), *([replies] if include_replies else [])}
+    # In a ledger `text` is a reply, and these two are digests.
+    in_ledger = {"text": replies, "request": None, "audio": None} if {"outcome", "key"} <= set(features) else {}
     kept, withheld = [], {}
     for name, feature in features.items():
-        reason = None
-        if is_ledger and name in _LEDGER:
-            reason = _LEDGER[name]
+        how = None
+        if name in in_ledger:
+            how = in_ledger[name]
         elif type(feature).__name__ in ("Audio", "Image", "Video") or name == "audio":
-            reason = "push_dataset"  # recordings go with their data set
+            how = "recordings; push_dataset publishes them"
         elif name in TRANSCRIPTS:
-            reason = "include_transcripts"
+            how = transcripts
         elif name in REPLIES or any(part in (*REPLIES, *TRANSCRIPTS) for part in _parts(feature)):
-            reason = "include_replies"
+            how = replies
         elif name in _PERSONAL or (name not in _KNOWN and _holds_text(feature)):
-            reason = f"columns=['{name}']"
-        if reason is None or allowed.get(reason) or name in asked:
+            how = f"ask with columns=['{name}']"
+        if how in allowed or name in asked:
             kept.append(name)
         else:
-            withheld[name] = reason
-    return ChosenColumns(tuple(kept), withheld)
+            withheld[name] = str(how)
+    return kept, withheld
 
 
 def _parts(feature: Any) -> list[str]:

@@ -35,12 +35,14 @@ from .label_distribution import (
     r2_score,
 )
 from .likelihood import log_likelihood_per_vote, unbiased_brier_score
-from .summary import compute_scores
+from .summary import SCORES, Score, compute_scores
 from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance
 
 __all__ = [
     "EPSILON",
     "PLEASURE_AROUSAL",
+    "SCORES",
+    "Score",
     "accuracy",
     "bhattacharyya_coefficient",
     "bootstrap_interval",

@@ -1,18 +1,25 @@
-"""Every figure of a set of predictions in one dictionary."""
+"""Every figure of a set of predictions in one dictionary, from one table of the figures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..distributions import entropy
+from ..distributions import FloatArray, entropy
 from .calibration import expected_calibration_error
 from .checking import EPSILON, checked_counts, checked_pair
 from .classes import accuracy, entropy_correlation, macro_f1, unweighted_average_recall, weighted_f1
-from .divergences import bhattacharyya_coefficient, jensen_shannon_divergence, kl_divergence
+from .divergences import (
+    bhattacharyya_coefficient,
+    jensen_shannon_distance,
+    jensen_shannon_divergence,
+    kl_divergence,
+)
 from .floor import js_divergence_floor
 from .label_distribution import (
     brier_score,
@@ -26,7 +33,60 @@ from .label_distribution import (
 from .likelihood import log_likelihood, unbiased_brier_score
 from .transport import wasserstein_distance
 
-__all__ = ["compute_scores"]
+__all__ = ["SCORES", "Score", "compute_scores"]
+
+
+class Score(NamedTuple):
+    """One figure of predictions against references.
+
+    Attributes:
+        compute: Function of (predictions, references), float64 (N, K), and the base of its logarithms. It gives (N,)
+            figures of rows, whose mean counts, or one figure of all rows; NaN where it is not defined.
+        greater_is_better: Its direction; `None` where it describes the distributions and judges nobody.
+    """
+
+    compute: Callable[[FloatArray, FloatArray, float], FloatArray | float]
+    greater_is_better: bool | None
+
+
+def _of(function: Callable[[FloatArray, FloatArray], FloatArray | float], greater_is_better: bool) -> Score:
+    """A figure without logarithms, or with its own base."""
+    return Score(lambda p, q, base: function(p, q), greater_is_better)
+
+
+def _mean_r2(p: FloatArray, q: FloatArray) -> float:
+    r2 = r2_score(p, q, average="none")
+    return float(r2[~np.isnan(r2)].mean()) if not np.isnan(r2).all() else math.nan
+
+
+#: name → figure, in the order in which they are shown; a new score is a line here
+SCORES: Mapping[str, Score] = MappingProxyType(
+    {
+        "js_divergence": Score(jensen_shannon_divergence, False),
+        "js_distance": Score(jensen_shannon_distance, False),
+        "bhattacharyya_coefficient": _of(bhattacharyya_coefficient, True),
+        # of the prediction from the reference, floored so that it is finite
+        "kl_divergence": Score(lambda p, q, base: kl_divergence(q, p, base, EPSILON), False),
+        "r2": _of(_mean_r2, True),
+        "chebyshev_distance": _of(chebyshev_distance, False),
+        "clark_distance": _of(clark_distance, False),
+        "canberra_metric": _of(canberra_metric, False),
+        "cosine_similarity": _of(cosine_similarity, True),
+        "intersection_similarity": _of(intersection_similarity, True),
+        "wasserstein_distance": _of(wasserstein_distance, False),
+        "brier_score": _of(brier_score, False),
+        "expected_calibration_error": _of(expected_calibration_error, False),
+        "entropy_prediction": Score(lambda p, q, base: entropy(p, base), None),
+        "entropy_reference": Score(lambda p, q, base: entropy(q, base), None),
+        "entropy_error": Score(lambda p, q, base: np.abs(entropy(p, base) - entropy(q, base)), False),
+        "entropy_pearson": _of(lambda p, q: entropy_correlation(p, q, "pearson"), True),
+        "entropy_spearman": _of(lambda p, q: entropy_correlation(p, q, "spearman"), True),
+        "accuracy": _of(accuracy, True),
+        "macro_f1": _of(macro_f1, True),
+        "weighted_f1": _of(weighted_f1, True),
+        "uar": _of(unweighted_average_recall, True),
+    }
+)
 
 
 def compute_scores(
@@ -46,6 +106,8 @@ def compute_scores(
         base: Base of the logarithms of ``js_divergence``, ``kl_divergence``, its floor and the entropies.
 
     Returns:
+        The figures of :data:`SCORES`.
+
         Figures of rows, averaged: ``js_divergence``; ``js_distance`` (the mean of the rows' square roots);
         ``bhattacharyya_coefficient``; ``kl_divergence`` (of the prediction from the reference, the prediction floored
         at :data:`EPSILON` so that the figure is finite); ``chebyshev_distance``, ``clark_distance``,
@@ -78,34 +140,12 @@ def compute_scores(
         raise ValueError(f"Predictions and references must have the shape (N, K) with N of at least 1, got {p.shape}.")
     if emotions is not None and len(emotions) != p.shape[1]:
         raise ValueError(f"{p.shape[1]} columns for {len(emotions)} emotions: {', '.join(emotions)}.")
-    js = jensen_shannon_divergence(p, q, base)
-    entropies = entropy(p, base), entropy(q, base)
-    r2 = r2_score(p, q, average="none")
-    scores: dict[str, float] = {
-        "js_divergence": float(js.mean()),
-        "js_distance": float(np.sqrt(js).mean()),
-        "bhattacharyya_coefficient": float(bhattacharyya_coefficient(p, q).mean()),
-        "kl_divergence": float(kl_divergence(q, p, base, EPSILON).mean()),
-        "r2": float(r2[~np.isnan(r2)].mean()) if not np.isnan(r2).all() else math.nan,
-        **({} if emotions is None else {f"r2_{name}": float(value) for name, value in zip(emotions, r2, strict=True)}),
-        "chebyshev_distance": float(chebyshev_distance(p, q).mean()),
-        "clark_distance": float(clark_distance(p, q).mean()),
-        "canberra_metric": float(canberra_metric(p, q).mean()),
-        "cosine_similarity": float(cosine_similarity(p, q).mean()),
-        "intersection_similarity": float(intersection_similarity(p, q).mean()),
-        "wasserstein_distance": float(wasserstein_distance(p, q).mean()),
-        "brier_score": float(brier_score(p, q).mean()),
-        "expected_calibration_error": expected_calibration_error(p, q),
-        "entropy_prediction": float(entropies[0].mean()),
-        "entropy_reference": float(entropies[1].mean()),
-        "entropy_error": float(np.abs(entropies[0] - entropies[1]).mean()),
-        "entropy_pearson": entropy_correlation(p, q, "pearson"),
-        "entropy_spearman": entropy_correlation(p, q, "spearman"),
-        "accuracy": accuracy(p, q),
-        "macro_f1": macro_f1(p, q),
-        "weighted_f1": weighted_f1(p, q),
-        "uar": unweighted_average_recall(p, q),
-    }
+    scores: dict[str, float] = {}
+    for name, score in SCORES.items():
+        scores[name] = float(np.mean(score.compute(p, q, base)))
+        if name == "r2" and emotions is not None:
+            by_class = r2_score(p, q, average="none")
+            scores |= {f"r2_{emotion}": float(value) for emotion, value in zip(emotions, by_class, strict=True)}
     if counts is not None:
         total, votes = log_likelihood(p, counts, EPSILON)
         scores["log_likelihood_per_vote"] = float(total.sum() / votes.sum()) if votes.sum() > 0 else math.nan

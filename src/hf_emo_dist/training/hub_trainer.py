@@ -54,7 +54,7 @@ class HubTrainer(Trainer):
 
         write_training_facts(self, self.recipe)
         write_model_card(
-            str(self.args.output_dir), repo_id=self.hub_model_id or self.args.hub_model_id, licence=license
+            str(self.args.output_dir), repo_id=self.hub_model_id or self.args.hub_model_id, license=license
         )
 
     def push_to_hub(

@@ -13,27 +13,31 @@ from ...markdown import Safe, as_code, yaml_value
 from .rendering import render, template_text, with_mark
 from .tables import annotation_rows, count_text, settings_text
 
-__all__ = ["preparation_section", "vote_card", "write_dataset_card"]
+__all__ = ["vote_card", "write_dataset_card"]
 
+TAGS = ("speech-emotion-recognition", "soft-labels", "hf-emo-dist")
 _START, _END = "<!-- hf-emo-dist: how this was prepared -->", "<!-- /hf-emo-dist -->"
 
 
 def write_dataset_card(folder: str | Path, counts: Mapping[str, Any] | None = None) -> Path:
-    """Puts what is known of a prepared data set into its README: votes by kind, annotators, how they were combined, DiME-Aug.
+    """Put what is known of a prepared data set into its README: votes, annotators, how they were combined, DiME-Aug.
 
-    The section stands between two comments, and is replaced when this is called again; the rest of the README stays as it is.
+    The section stands between two comments, and is replaced when this is called again; the rest stays as it is.
 
     Args:
-        folder: a data set that `corpora.write_dataset` wrote; `preparation.json` in it is read, see `hub.preparation`.
-        counts: of `corpora.facts.data_facts`; by default counted from the data.
+        folder: A data set that `write_dataset` wrote; `preparation.json` in it is read, see `data.preparation_file`.
+        counts: Of `data.data_facts`; by default counted from the data.
 
     Raises:
-        OSError: there is no README.
+        OSError: There is no README.
         ValueError: `preparation.json` cannot be read.
     """
     file = Path(folder) / "README.md"
     if not file.is_file():
-        raise OSError(f"there is no README.md in {folder}: write the data set with corpora.write_dataset first")
+        raise OSError(
+            f"There is no README.md in {folder}. Mend: name a folder that hf-emo-dist read or hf-emo-dist annotate "
+            "wrote."
+        )
     if counts is None:
         from ...data.data_facts import data_facts
         from ...data.loading import load_emotion_dataset
@@ -53,13 +57,12 @@ def write_dataset_card(folder: str | Path, counts: Mapping[str, Any] | None = No
 def preparation_section(counts: Mapping[str, Any], preparation: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown tables of what a data set holds and how it was prepared.
 
-    Example:
-        >>> print(preparation_section({"splits": {"train": {"rows": 2, "human_votes": 9}}}, {}))
-        ## Votes
-        <BLANKLINE>
-        | split | rows | human votes | synthetic votes | stated distributions | mixed rows |
-        |---|---|---|---|---|---|
-        | `train` | 2 | 9 | none | none | none |
+    >>> print(preparation_section({"splits": {"train": {"rows": 2, "human_votes": 9}}}, {}))
+    ## Votes
+    <BLANKLINE>
+    | split | rows | human votes | synthetic votes | stated distributions | mixed rows |
+    |---|---|---|---|---|---|
+    | `train` | 2 | 9 | none | none | none |
     """
     lines = [
         "## Votes\n",
@@ -81,7 +84,8 @@ def preparation_section(counts: Mapping[str, Any], preparation: Mapping[str, Map
         lines += [f"| {title} | {text} |" for title, text in about]
     if any(split.get("mixed_rows") for split in counts.get("splits", {}).values()):
         lines.append(
-            "\nMixed rows were made from two others (`mixed_from`); nobody has listened to them, and they hold no votes."
+            "\nMixed rows were made from two others (`mixed_from`); nobody has listened to them, and they hold no "
+            "votes."
         )
     return "\n".join(lines)
 
@@ -93,20 +97,10 @@ def vote_card(
     title: str,
     description: str = "",
     vote_source: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     preparation: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """The README of a data set of votes: of a ledger (a row a reply), or of utterances with their votes.
-
-    Args:
-        splits: name → `Dataset`, as it is published.
-        repo_id: where it goes.
-        title: heading.
-        description: a sentence or two on the data.
-        vote_source: who gave the votes.
-        licence: identifier.
-        preparation: see `hub.preparation`.
-    """
+    """The README of a data set of votes: of a ledger (a row a reply), or of utterances with their votes."""
     from huggingface_hub import DatasetCardData
 
     from ...data.data_facts import data_facts
@@ -127,14 +121,9 @@ def vote_card(
             {
                 "pretty_name": title,
                 "task_categories": ["audio-classification"],
-                "tags": [
-                    "speech-emotion-recognition",
-                    "soft-labels",
-                    "hf-emo-dist",
-                    *(["simulated-votes"] if simulated else []),
-                ],
+                "tags": [*TAGS, *(["simulated-votes"] if simulated else [])],
                 "annotations_creators": ["machine-generated"] if is_ledger else None,
-                "license": licence,
+                "license": license,
                 "language": [language for language in counts["languages"] if len(language) in (2, 3)] or None,
                 "vote_source": vote_source,
                 "configs": [
@@ -160,7 +149,7 @@ def vote_card(
             table=Safe(table),
             repo_id=Safe(repo_id),
             columns=first.column_names,
-            licence=licence,
+            license=license,
         )
     )
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...markdown import Safe, as_code, as_text, one_line, yaml_value
+from .._renamed import renamed
 from .model_facts import ModelFacts, gather_model_facts
 from .rendering import render, template_text, with_mark, write_card
 from .tables import annotation_rows, count_text, link, number_text, settings_text
 
-__all__ = ["model_card", "model_metadata", "write_model_card"]
+__all__ = ["model_card", "write_model_card"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,23 +40,54 @@ WEIGHTS = {
 }
 
 
+@renamed(licence="license")
 def write_model_card(
-    checkpoint: str | Path, output: str | Path | None = None, *, overwrite: bool = False, **about: Any
+    checkpoint: str | Path,
+    output: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    repo_id: str | None = None,
+    scores: str | os.PathLike[str] | None = None,
+    dataset: str | os.PathLike[str] | None = None,
+    base_model: str | None = None,
+    license: str | None = None,
+    layout: str | None = None,
 ) -> bool:
-    """Writes the card of a checkpoint's folder into its `README.md`, and says whether it did.
+    """Write the card of a checkpoint's folder into its `README.md`, and say whether that was done.
 
     Args:
-        checkpoint: a local folder: full, merged or adapter.
-        output: another file than the folder's `README.md`.
-        overwrite: replace a README that somebody has edited, which is kept otherwise.
-        about: `repo_id`, `scores`, `dataset`, `base_model`, `licence`, `layout`; see `hub.facts.gather_model_facts`.
+        checkpoint: A local folder: full, merged or adapter.
+        output: Another file than the folder's `README.md`.
+        overwrite: Replace a README that somebody has edited, which is kept otherwise.
+        repo_id: Where the checkpoint will be on the Hub.
+        scores: A `scores.json`; by default the one in the folder. Plots are taken from beside it.
+        dataset: Folder or Hub id of the data set, where the training did not record it.
+        base_model: Hub id of the backbone, where the training used a local copy of it.
+        license: Of the checkpoint; by default worked out from those of base model and data.
+        layout: `merged` says that a full checkpoint was an adapter once.
+
+    Returns:
+        Whether the card was written; False where an edited README was kept.
 
     Raises:
-        OSError: the folder is no checkpoint.
-        ValueError: a file in it is no JSON.
+        OSError: The folder is no checkpoint, or `scores` is not there.
+        ValueError: A file in it is no JSON.
+
+    Example:
+        >>> write_model_card("my_model", repo_id="you/my-model")  # doctest: +SKIP
+        True
     """
     file = Path(output) if output is not None else Path(checkpoint) / "README.md"
-    written = write_card(file, model_card(gather_model_facts(checkpoint, **about)), overwrite)
+    facts = gather_model_facts(
+        checkpoint,
+        repo_id=repo_id,
+        scores=scores,
+        dataset=dataset,
+        base_model=base_model,
+        license=license,
+        layout=layout,
+    )
+    written = write_card(file, model_card(facts), overwrite)
     if not written:
         logger.warning("%s was edited by hand and is kept; to write it anew ask for overwrite", file)
     return written
@@ -63,18 +96,15 @@ def write_model_card(
 def model_card(facts: ModelFacts) -> str:
     """The whole README, with a mark at its end by which an unedited card is known again.
 
-    Example:
-        >>> "`angry`, `sad`" in model_card(ModelFacts("mine", ("angry", "sad")))
-        True
+    >>> "`angry`, `sad`" in model_card(ModelFacts("mine", ("angry", "sad")))
+    True
     """
-    metadata = model_metadata(facts)
-    base_licence = as_code(facts.base_licence) if facts.base_licence else "unknown"
-    data_licence = facts.data.get("license") or facts.preparation.get("source", {}).get("license")
+    data_license = facts.data.get("license") or facts.preparation.get("source", {}).get("license")
     return with_mark(
         render(
             template_text(TEMPLATE),
             facts=facts,
-            metadata=Safe(metadata.to_yaml()),
+            metadata=Safe(model_metadata(facts).to_yaml()),
             model_id=Safe(facts.repo_id or "path/to/this/folder"),
             dataset_link=link(facts.dataset_id, "datasets/")
             or (as_code(facts.dataset) if facts.dataset else "not recorded"),
@@ -92,12 +122,17 @@ def model_card(facts: ModelFacts) -> str:
             predictors=list(_predictors(facts.scores)),
             breakdowns=list(_breakdowns(facts.scores)),
             plot_titles=PLOT_TITLES,
-            licence_text=Safe(
-                f"{as_code(facts.licence)}: given by whoever wrote this card, or worked out by rule from the backbone's licence ({base_licence}) and "
-                f"the data's ({as_code(data_licence) if data_licence else 'unknown'}); no legal advice."
+            license_text=Safe(
+                f"{as_code(facts.license)}: given by whoever wrote this card, or worked out by rule from the "
+                f"backbone's licence ({_code_or_unknown(facts.base_license)}) and the data's "
+                f"({_code_or_unknown(data_license)}); no legal advice."
             ),
         )
     )
+
+
+def _code_or_unknown(name: str | None) -> str:
+    return as_code(name) if name else "unknown"
 
 
 def model_metadata(facts: ModelFacts) -> Any:
@@ -109,7 +144,7 @@ def model_metadata(facts: ModelFacts) -> Any:
     tags += [word.replace(" ", "-") + ("-votes" if " " not in word else "") for word in facts.warnings]
     values: dict[str, Any] = {
         "language": facts.languages or None,
-        "license": facts.licence,
+        "license": facts.license,
         "library_name": "hf-emo-dist",
         "pipeline_tag": "audio-classification",
         "tags": tags,
@@ -158,7 +193,7 @@ def _predictors(scores: Mapping[str, Any]) -> Iterable[list[str]]:
 
 
 def _breakdowns(scores: Mapping[str, Any]) -> Iterable[tuple[str, list[list[str]]]]:
-    """Scores of parts of the data, as `name → scores` or `column → name → scores`, or a list of scores with their `name`."""
+    """Tables of parts of the data: `name → scores`, `column → name → scores`, or a list of scores with their `name`."""
     for key, title in BREAKDOWNS.items():
         parts = scores.get(key)
         if isinstance(parts, list):
@@ -201,7 +236,7 @@ def _interval(values: Mapping[str, Any]) -> str:
 
 
 def _number_of(value: Any) -> str:
-    return str(value) if isinstance(value, int) else "-"
+    return str(value) if isinstance(value, int) else "-"  # anything else would not be escaped
 
 
 def _duration(seconds: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,36 +14,19 @@ from ..._lazy import missing_extra
 from ...data.preparation_file import read_preparation
 from ...markdown import hub_id, last_part, one_line
 from ..files import PLOTS
-from .licenses import KNOWN_BASES, combined_licence
+from .licenses import KNOWN_BASES, combined_license
 
 __all__ = ["ModelFacts", "gather_model_facts"]
 
 logger = logging.getLogger(__name__)
 
-LAYOUTS = ("full", "merged", "adapter")
-# what of the training arguments a reader needs to repeat a training
+# What of the training arguments a reader needs to repeat a training
 HYPERPARAMETERS = (
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "optim",
-    "num_train_epochs",
-    "max_steps",
-    "per_device_train_batch_size",
-    "max_audio_tokens_per_batch",
-    "gradient_accumulation_steps",
-    "bf16",
-    "fp16",
-    "balanced_sampling",
-    "perturb_waveforms",
-    "early_stopping_patience",
-    "metric_for_best_model",
-    "target_column",
-    "score_column",
-    "seed",
-)
+    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "num_train_epochs",
+    "max_steps", "per_device_train_batch_size", "max_audio_tokens_per_batch", "gradient_accumulation_steps", "bf16",
+    "fp16", "balanced_sampling", "perturb_waveforms", "early_stopping_patience", "metric_for_best_model",
+    "target_column", "score_column", "seed",
+)  # fmt: skip
 RECIPE = ("freeze_audio_tower", "freeze_projector", "freeze_language_model", "load_in_4bit")
 
 
@@ -51,16 +35,16 @@ class ModelFacts:
     """Everything that the template of the model card shows. What is not known is None or empty, and is left out.
 
     Attributes:
-        name: heading of the card.
-        emotions: in the order of the logits.
+        name: Heading of the card.
+        emotions: In the order of the logits.
         layout: `full`, `merged` or `adapter`.
-        repo_id: where it will be on the Hub.
-        base: name of the backbone; `base_id` where that is a model on the Hub.
-        data: of `training_facts.json`, see `training.facts`.
-        preparation: see `hub.preparation`.
-        scores: of `scores.json`, see `reports.evaluation.EvaluationReport.to_dict`.
-        plots: files beside the card.
-        problems: what had to be left out, and why.
+        repo_id: Where it will be on the Hub.
+        base: Name of the backbone; `base_id` where that is a model on the Hub.
+        data: Of `training_facts.json`.
+        preparation: Of `preparation.json`, see `data.preparation_file`.
+        scores: Of `scores.json`, as `hf-emo-dist evaluate` writes it.
+        plots: Files beside the card.
+        problems: What had to be left out, and why.
     """
 
     name: str
@@ -69,8 +53,8 @@ class ModelFacts:
     repo_id: str | None = None
     base: str | None = None
     base_id: str | None = None
-    base_licence: str | None = None
-    licence: str = "other"
+    base_license: str | None = None
+    license: str = "other"
     dataset: str | None = None
     dataset_id: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
@@ -124,33 +108,25 @@ def gather_model_facts(
     checkpoint: str | Path,
     *,
     repo_id: str | None = None,
-    scores: str | Path | None = None,
-    dataset: str | Path | None = None,
+    scores: str | os.PathLike[str] | None = None,
+    dataset: str | os.PathLike[str] | None = None,
     base_model: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     layout: str | None = None,
 ) -> ModelFacts:
-    """Reads what there is.
-
-    Args:
-        checkpoint: a local folder: full, merged or adapter.
-        repo_id: where it will be on the Hub.
-        scores: a `scores.json`; by default the one in the folder. Plots are taken from beside it.
-        dataset: folder or Hub id of the data set, where the training did not record it.
-        base_model: Hub id of the backbone, where the training used a local copy of it.
-        licence: of the checkpoint; by default worked out from those of base model and data, `other` where that is not possible.
-        layout: says that a full checkpoint is a `merged` one.
+    """Read what there is; the arguments are those of `write_model_card`.
 
     Raises:
-        OSError: the folder is no checkpoint, or `scores` is not there.
-        ValueError: a file in it is no JSON.
+        OSError: The folder is no checkpoint, or `scores` is not there.
+        ValueError: A file in it is no JSON.
     """
     folder = Path(checkpoint)
     adapter = _read(folder / "adapter_config.json")
     config = _read(folder / ("emotion_config.json" if adapter else "config.json"))
     if not config:
         raise OSError(
-            f"'{checkpoint}' is no checkpoint: it has neither config.json nor adapter_config.json with emotion_config.json"
+            f"'{checkpoint}' is no checkpoint: it has neither config.json nor adapter_config.json with "
+            "emotion_config.json. Mend: name the output folder of a training."
         )
     try:
         from ...modeling.configuration import Qwen2AudioEmotionConfig
@@ -158,12 +134,15 @@ def gather_model_facts(
         raise missing_extra("a model card", error) from error
 
     if config.get("model_type") != Qwen2AudioEmotionConfig.model_type:
-        raise ValueError(f"'{checkpoint}' holds a {config.get('model_type')} model, not one of this library")
+        raise ValueError(
+            f"'{checkpoint}' holds a {config.get('model_type')} model, not one of this library. "
+            "Mend: name the output folder of hf-emo-dist train."
+        )
     emotions = Qwen2AudioEmotionConfig.from_dict(config).emotions
     recipe, arguments = _read(folder / "recipe.json"), _read(folder / "training_args.json")
     recorded, results = _read(folder / "training_facts.json"), _read(folder / "train_results.json")
     if scores is not None and not Path(scores).is_file():
-        raise OSError(f"there are no scores at '{scores}': recipes/evaluate.py or hf-emo-dist evaluate writes them")
+        raise OSError(f"There are no scores at '{scores}'. Mend: let hf-emo-dist evaluate write them with --output.")
     score_file = Path(scores) if scores is not None else folder / "scores.json"
     base = (
         base_model
@@ -188,7 +167,7 @@ def gather_model_facts(
         repo_id=repo_id,
         base=last_part(base) if base and base_id is None else base,
         base_id=base_id,
-        base_licence=_licence_of(base),
+        base_license=_license_of(base),
         dataset=data.get("pretty_name") or (last_part(source) if source and not data_id else data_id),
         dataset_id=data_id,
         data=data,
@@ -216,8 +195,8 @@ def gather_model_facts(
             language for language in data.get("languages", []) if len(language) in (2, 3) and language.isalpha()
         ],
     )
-    facts.licence = licence or combined_licence(
-        facts.base_licence, data.get("license") or preparation.get("source", {}).get("license")
+    facts.license = license or combined_license(
+        facts.base_license, data.get("license") or preparation.get("source", {}).get("license")
     )
     if not facts.lora and recipe.get("lora"):
         facts.lora = {"preset": recipe["lora"], **{key: recipe.get(f"lora_{key}") for key in ("r", "alpha", "dropout")}}
@@ -243,12 +222,12 @@ def _of_folder(source: str, counted: bool) -> dict[str, Any]:
     return {**data_facts(loaded if isinstance(loaded, dict) else {"all": loaded}), **about}
 
 
-def _licence_of(base: Any) -> str | None:
+def _license_of(base: Any) -> str | None:
     from ...data.data_facts import about_folder
 
     if base and Path(str(base)).is_dir():
-        licence = about_folder(str(base)).get("license")
-        return str(licence) if licence else None
+        found = about_folder(str(base)).get("license")
+        return str(found) if found else None
     return KNOWN_BASES.get(str(base))
 
 
@@ -269,5 +248,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file.name} in {file.parent} cannot be read: {error}") from error
+        raise ValueError(
+            f"{file.name} in {file.parent} cannot be read ({error}). Mend: restore or remove it."
+        ) from error
     return values if isinstance(values, dict) else {}

@@ -13,7 +13,7 @@ from ...markdown import Safe, as_code, as_text
 __all__ = ["is_edited", "render", "template_text", "with_mark", "write_card"]
 
 _MARK = re.compile(r"\n*<!-- hf-emo-dist card ([0-9a-f]{16}) ([0-9a-f]{16}) -->\s*\Z")
-# what peft's writer changes in a card
+# What peft's writer changes in a card
 _PEFT_KEYS = ("library_name", "tags", "base_model")
 _PEFT_LINES = re.compile(r"\n*^### Framework versions\n+(?:- PEFT [^\n]*\n*)+\Z", re.MULTILINE)
 _UNFILLED = "[More Information Needed]"
@@ -25,11 +25,10 @@ def template_text(name: str) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fills a Jinja template; every value that is not marked as safe is escaped for Markdown.
+    """Fill a Jinja template; every value that is not marked as safe is escaped for Markdown.
 
-    Example:
-        >>> render("{{ name }} {{ name | code }}", name="*a*")
-        '\\\\*a\\\\* `*a*`'
+    >>> render("{{ name }} {{ name | code }}", name="*a*")
+    '\\\\*a\\\\* `*a*`'
     """
     from jinja2 import Environment
 
@@ -49,9 +48,15 @@ def with_mark(card: str) -> str:
 
 
 def is_edited(card: str) -> bool:
-    """Whether a README is a person's work, at least in part: not one of ours as it was written, and no unfilled form of a library.
+    """Whether a README is a person's work, at least in part: not ours as written, and no library's unfilled form.
 
     What peft's writer does to one of ours (its own tags and library name, and a line with its version) is no edit.
+
+    Args:
+        card: The text of the README.
+
+    Returns:
+        Whether somebody's words would be lost by writing it anew.
 
     Example:
         >>> ours = with_mark("# A card")
@@ -61,20 +66,16 @@ def is_edited(card: str) -> bool:
     text = _PEFT_LINES.sub("\n", card.replace("\r\n", "\n"))
     mark = _MARK.search(text)
     if mark is None:
-        return bool(_body(card)) and not _is_form(card)
+        # A form that peft or transformers wrote, and nobody filled in.
+        form = _UNFILLED in card and ("# Model Card for Model ID" in card or "generated automatically" in card)
+        return bool(_body(card)) and not form
     full, without = _digests(text[: mark.start()].rstrip() + "\n")
     from_peft = re.search(r"^library_name: peft$", card, flags=re.MULTILINE) is not None
     return full != mark[1] and not (from_peft and without == mark[2])
 
 
 def write_card(file: str | Path, card: str, overwrite: bool = False) -> bool:
-    """Writes a README, unless somebody has edited the one that is there; says whether it did.
-
-    Args:
-        file: the README.
-        card: its new text.
-        overwrite: also replace one that was edited.
-    """
+    """Write a README, unless somebody has edited the one that is there; say whether that was done."""
     target = Path(file)
     if target.is_file() and not overwrite and is_edited(target.read_text(encoding="utf-8")):
         return False
@@ -91,11 +92,6 @@ def _body(card: str) -> str:
 
     match = REGEX_YAML_BLOCK.search(card)
     return card[match.end() if match else 0 :].strip()
-
-
-def _is_form(card: str) -> bool:
-    """A card that peft or transformers wrote and nobody filled in."""
-    return _UNFILLED in card and ("# Model Card for Model ID" in card or "generated automatically" in card)
 
 
 def _digests(text: str) -> tuple[str, str]:

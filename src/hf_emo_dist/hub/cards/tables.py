@@ -18,22 +18,13 @@ def annotation_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
     answered = about.get("model_versions") or []
     panel = about.get("panel") or []
     failures = about.get("failures") or {}
+    model, backend, version = (as_code(about.get(key) or "unknown") for key in ("model", "backend", "prompt_version"))
+    preset = as_code(about.get("preset") or "none")
     rows: list[tuple[str, Any]] = [
-        (
-            "Annotator model",
-            f"{as_code(about.get('model') or 'unknown')} through {as_code(about.get('backend') or 'unknown')}",
-        ),
+        ("Annotator model", f"{model} through {backend}"),
         ("Version that answered", ", ".join(as_code(name) for name in answered) or "not recorded"),
-        (
-            "Prompts",
-            f"version {as_code(about.get('prompt_version') or 'unknown')}, preset {as_code(about.get('preset') or 'none')}",
-        ),
-        (
-            "Panel",
-            f"{len(panel)} annotators: {'; '.join(_member(member) for member in panel[:20])}"
-            if panel
-            else "not recorded",
-        ),
+        ("Prompts", f"version {version}, preset {preset}"),
+        ("Panel", f"{len(panel)} annotators: {'; '.join(map(_member, panel[:20]))}" if panel else "not recorded"),
     ]
     if about.get("num_requests") is not None:
         asked, voted = as_text(about["num_requests"]), as_text(about.get("num_votes", "unknown"))
