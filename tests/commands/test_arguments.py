@@ -146,7 +146,9 @@ def test_what_is_wrong_is_named(words, problem):
 
 def test_the_command_line_goes_before_the_file(tmp_path):
     file = tmp_path / "a.yaml"
-    file.write_text("source: s\nnumber: 7\nflag: true\nnames: [a, b]\nemotions: angry, sad\noptions: {c: 1}\nmerge: {a: b}\n")
+    file.write_text(
+        "source: s\nnumber: 7\nflag: true\nnames: [a, b]\nemotions: angry, sad\noptions: {c: 1}\nmerge: {a: b}\n"
+    )
     read = {"flag": True, "names": ("a", "b"), "emotions": ["angry", "sad"], "options": {"c": 1}, "merge": {"a": "b"}}
     for form in (["--config", str(file)], [f"--config={file}"]):
         assert call(*form, "--number", "9") == DEFAULTS | read | {"number": 9}

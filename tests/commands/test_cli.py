@@ -98,7 +98,12 @@ def test_every_default_is_the_argument_s(words):
     for target, names in options.members.items():
         own = defaults_of(target)
         for name in names:
-            if name in options.options and name not in options.defaults and name in own and not options.options[name].placed:
+            if (
+                name in options.options
+                and name not in options.defaults
+                and name in own
+                and not options.options[name].placed
+            ):
                 if target is not next(t for t, members in options.members.items() if name in members):
                     continue  # told of by the first that has it
                 assert options.options[name].default == own[name], name
@@ -110,7 +115,10 @@ def test_options_that_mirror_an_argument_have_its_default():
 
     options = options_of("annotate").options
     arguments = inspect.signature(Annotator).parameters
-    assert options["max_tries"].default == RunSettings.max_tries == 8 and "service or the connection" in options["max_tries"].help
+    assert (
+        options["max_tries"].default == RunSettings.max_tries == 8
+        and "service or the connection" in options["max_tries"].help
+    )
     assert options["num_annotations"].default == arguments["num_annotations"].default
     for entry in fields(RunSettings):
         if entry.name in options:

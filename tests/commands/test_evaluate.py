@@ -19,7 +19,7 @@ def test_command_scores_and_prints_the_table(checkpoint, data_folder, tmp_path, 
     output = tmp_path / "new" / "scores.json"
     status = call(
         "evaluate",
-            *("--model", checkpoint, "--dataset", data_folder, "--split", "test", "--output", output),
+        *("--model", checkpoint, "--dataset", data_folder, "--split", "test", "--output", output),
         *("--num_resamples", 20, "--device", "cpu"),
     )
     assert status == 0
@@ -133,7 +133,7 @@ def test_a_bug_keeps_its_traceback():
 def test_cross_validate_command(backbone, data_folder, tmp_path, capsys):
     status = call(
         "cross-validate",
-            *("--backbone", backbone, "--dataset", data_folder, "--output_dir", tmp_path / "cv", "--num_folds", 2),
+        *("--backbone", backbone, "--dataset", data_folder, "--output_dir", tmp_path / "cv", "--num_folds", 2),
         *("--validation_speakers", 1, "--ceiling_columns", "intended", "--num_train_epochs", 1, "--use_cpu", "true"),
         *("--report_to", "none"),
     )

@@ -19,6 +19,7 @@ from hf_emo_dist.corpora import CORPORA
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
 from hf_emo_dist.data.split_check import check_splits
 
+
 def acted(root):
     names = {"ravdess": ["03-01-06-01-02-01-12", "03-01-05-02-01-02-01"], "emodb": ["03a01Fa", "16b10Lb"]}[root.name]
     for name in names:

@@ -60,7 +60,16 @@ def test_from_table_ends_in_one_line_when_the_table_does_not_fit(table, tmp_path
 
 
 def test_simulated_writes_a_card_that_says_so(tmp_path, capsys):
-    arguments = ["--num_utterances", "6", "--num_speakers", "3", "--emotions", "fear, surprise", "--votes_per_utterance", "2,3"]
+    arguments = [
+        "--num_utterances",
+        "6",
+        "--num_speakers",
+        "3",
+        "--emotions",
+        "fear, surprise",
+        "--votes_per_utterance",
+        "2,3",
+    ]
     assert run("simulate", tmp_path / "sim", *arguments) == 0
     assert "Simulated" in capsys.readouterr().out
     assert "SIMULATED" in (read_vote_source(tmp_path / "sim") or "")

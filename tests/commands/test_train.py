@@ -125,9 +125,7 @@ def test_what_is_wrong_is_said_in_one_line_before_training(
     assert not list((tmp_path / "out").glob("checkpoint-*")) and not list((tmp_path / "out").glob("*.safetensors"))
 
 
-def test_an_earlier_run_is_not_overwritten_but_can_be_continued(
-    tmp_path, tiny_backbone, tiny_folder, config, capsys
-):
+def test_an_earlier_run_is_not_overwritten_but_can_be_continued(tmp_path, tiny_backbone, tiny_folder, config, capsys):
     options = [
         "--config",
         config,

@@ -64,7 +64,7 @@ def test_what_was_done_is_written_beside_it_without_paths(corpus, tmp_path):
 def test_the_training_split_is_augmented_last_and_told_of(corpus, tmp_path):
     pytest.importorskip("faiss")
     before = load_emotion_dataset(corpus)
-    options = {"augment": "default", "augment_features": "lexical", "augment_target": "6", "overwrite": True}
+    options = {"augment": "default", "augment_features": "lexical", "augment_target": 6, "overwrite": True}
     for _ in range(2):  # once more over its own output
         prepare_dataset(settings(corpus, tmp_path, **options))
     after = load_emotion_dataset(tmp_path / "out")
@@ -177,7 +177,10 @@ def test_the_command_line_estimates_annotates_and_stops_at_a_cap(corpus, tmp_pat
 def test_the_command_line_names_what_is_missing(capsys, tmp_path):
     assert main(["annotate", "--backend", "simulated"]) == 2
     assert "output is missing" in capsys.readouterr().err
-    for words, problem in ((["--emotions", "a,b,"], "has an empty name"), (["--retry_failed", "a,"], "has an empty name")):
+    for words, problem in (
+        (["--emotions", "a,b,"], "has an empty name"),
+        (["--retry_failed", "a,"], "has an empty name"),
+    ):
         assert main(["annotate", str(tmp_path), str(tmp_path / "out"), "--backend", "simulated", *words]) == 2
         assert problem in capsys.readouterr().err
     assert main(["estimate", str(tmp_path / "nowhere")]) == 2

@@ -9,6 +9,7 @@ from ..annotation.run.run_report import AnnotationIncomplete
 from ..annotation.types import FatalError
 from ..preparation.settings import PrepareSettings
 from .arguments import Options, Values
+from .augment import MOVED
 
 __all__ = ["annotating", "options", "run"]
 
@@ -18,6 +19,7 @@ def options() -> Options:
     return Options(
         PrepareSettings,
         placed=("dataset", "output"),
+        moved=MOVED,
         about="Check the audio, have a model vote as further annotators, combine the votes, and write a data set.",
         epilog="Settings of the package's own: --config prepare/gemini, prepare/openai_server, prepare/paper, prepare/quickstart.",
     )

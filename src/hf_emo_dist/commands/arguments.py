@@ -94,7 +94,7 @@ class Option:
             try:
                 return _read(value, kind, where)
             except ValueError as error:
-                problem = problem or error
+                problem = error
         assert problem is not None
         raise problem
 
@@ -413,7 +413,7 @@ class Options:
         ):
             self.after_dashes = target
         for option in _options_of(target):
-            inner = next((part for part in (option.hint, *get_args(option.hint)) if _is_settings(part)), None)
+            inner = _settings_in(option.hint)
             if option.name in self.without:
                 continue
             if inner is not None:
@@ -462,7 +462,9 @@ class Options:
                 action="append" if repeats else "store",
             )
         general.add_argument(
-            "--config", metavar="FILE_OR_NAME", help="YAML file with any of these, or the name of one of the package's own"
+            "--config",
+            metavar="FILE_OR_NAME",
+            help="YAML file with any of these, or the name of one of the package's own",
         )
         general.add_argument("-h", "--help", action="help", help="show this and stop")
         return parser
@@ -502,7 +504,9 @@ class Options:
             given[name] = _joined(values, f"--{name}") if values else option.read(text, f"--{name}")
         named = [option.name for option in self.places if option.name in texts]
         given |= self._placed([word for word in rest if not _is_option(word)], named, rest, prog)
-        missing = [option.name for option in self.options.values() if option.default is NOTHING and option.name not in given]
+        missing = [
+            option.name for option in self.options.values() if option.default is NOTHING and option.name not in given
+        ]
         if missing:
             told = ", ".join(f"{name} is missing" for name in missing)
             raise ValueError(f"{told}. Mend: {self.usage(prog)}")
@@ -570,8 +574,10 @@ def _with_config_path(words: Sequence[str]) -> list[str]:
     return found
 
 
-def _is_settings(part: Any) -> bool:
-    return isinstance(part, type) and is_dataclass(part)
+def _settings_in(hint: Any) -> Any:
+    """The dataclass that a type is, or None; what it may also be, and can be written as text, goes first."""
+    parts = get_args(hint) or (hint,)
+    return next((part for part in parts[:1] if isinstance(part, type) and is_dataclass(part)), None)
 
 
 def _is_option(word: str) -> bool:
@@ -630,8 +636,7 @@ class Values(Mapping[str, Any]):
                 words[name] = self[name]
             elif name not in self.options.options:
                 hint = next(option.hint for option in _options_of(target) if option.name == name)
-                inner = next(part for part in (hint, *get_args(hint)) if _is_settings(part))
-                words[name] = self.call(inner)
+                words[name] = self.call(_settings_in(hint))
         if target is self.options.after_dashes:
             args = (*args, *self.more)
         return target(*args, **{**words, **more})

@@ -8,12 +8,15 @@ from pathlib import Path
 from ..augmentation.augment_splits import AugmentationArguments
 from .arguments import Options, Values
 
-__all__ = ["augment", "options", "run"]
+__all__ = ["MOVED", "augment", "options", "run"]
+
+#: Options of DiME-Aug that are gone.
+MOVED = {"augment_space": "leave it out: mixing in the embedding space was no better than mixing waveforms"}
 
 
 def options() -> Options:
     """Those of `augment`; its preset is not `none`, which would copy the data."""
-    return Options(augment, defaults={"augment": "default"})
+    return Options(augment, defaults={"augment": "default"}, moved=MOVED)
 
 
 def run(values: Values) -> None:

@@ -27,7 +27,9 @@ def run(values: Values) -> None:
 
     transformers.logging.set_verbosity_warning()
     if values["fold_column"] is not None and "num_folds" in values.given:
-        raise ValueError("--num_folds makes folds, and --fold_column names folds that are there. Mend: give one of them.")
+        raise ValueError(
+            "--num_folds makes folds, and --fold_column names folds that are there. Mend: give one of them."
+        )
     recipe, args = training_parts(values)
     report = values.call(cross_validate, recipe, args)
     sys.stdout.write(

@@ -7,6 +7,7 @@ from dataclasses import fields
 from ..augmentation.augment_splits import AugmentationArguments
 from ..preparation.settings import PrepareSettings
 from .arguments import Options, Values
+from .augment import MOVED
 
 __all__ = ["options", "run"]
 
@@ -21,6 +22,7 @@ def options() -> Options:
         without=("dry_run",),
         unseen=(*_WRITING, *(entry.name for entry in fields(AugmentationArguments))),
         placed=("dataset",),
+        moved=MOVED,
         about="Tell the requests, tokens, money and time that annotating will take. Nothing is sent, unless --pilot asks for it.",
     )
 

@@ -68,7 +68,9 @@ def _run(command: str, words: Sequence[str]) -> None:
         if hasattr(module, "kinds"):
             kinds: Mapping[str, str] = module.kinds()
             if not words or words[0] in ("-h", "--help"):
-                sys.stdout.write(_overview(f"{prog} WHAT", f"{COMMANDS[command][1][:1].upper()}{COMMANDS[command][1][1:]}.", kinds))
+                sys.stdout.write(
+                    _overview(f"{prog} WHAT", f"{COMMANDS[command][1][:1].upper()}{COMMANDS[command][1][1:]}.", kinds)
+                )
                 raise SystemExit(0 if words else 2)
             kind, words = (words[0],), words[1:]
             prog = f"{prog} {kind[0]}"
@@ -87,7 +89,16 @@ def _overview(prog: str, about: str, summaries: Mapping[str, str]) -> str:
     lines = [f"  {name:<{width}}  {summary}" for name, summary in summaries.items()]
     command = prog.rpartition(" ")
     return "\n".join(
-        [f"usage: {prog} ...", "", about, "", *lines, "", f"{command[0]} {lines[0].split()[0]} --help lists its options.", ""]
+        [
+            f"usage: {prog} ...",
+            "",
+            about,
+            "",
+            *lines,
+            "",
+            f"{command[0]} {lines[0].split()[0]} --help lists its options.",
+            "",
+        ]
     )
 
 

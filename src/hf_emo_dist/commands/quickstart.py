@@ -60,7 +60,9 @@ def quickstart(
     folder = Path(output).expanduser()
     if folder.exists() and any(folder.iterdir()):
         if not overwrite:
-            raise FileExistsError(f"{output} is not empty. Mend: --output FOLDER, or --overwrite to replace an earlier quickstart.")
+            raise FileExistsError(
+                f"{output} is not empty. Mend: --output FOLDER, or --overwrite to replace an earlier quickstart."
+            )
         for name in _WRITTEN:
             path = folder / name
             if path.is_dir():

@@ -26,7 +26,7 @@ def run_command(command: Callable[[], None]) -> int:
     try:
         command()
     except KeyboardInterrupt as stop:
-        told = f": {stop}" if str(stop) else ""  # long work says how to go on
+        told = f": {stop}" if str(stop) else ""  # what can be resumed says how
         sys.stderr.write(f"stopped{told}\n")
         return 130
     except KNOWN_ERRORS as error:
@@ -47,7 +47,3 @@ def set_up_logging() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("hf_emo_dist").setLevel(logging.INFO)
     hub_logging.set_verbosity_error()  # they would bury the one message that counts
-
-
-class KnownStop(KeyboardInterrupt):
-    """Ctrl-C, with a word on how to go on."""
