@@ -1,6 +1,7 @@
 """Balances the training split of a data set by DiME-Aug: `hf-emo-dist augment`.
 
-python recipes/augment.py --dataset my_dataset --output_dir my_balanced_dataset --augment default --augment_backbone my_backbone
+python recipes/augment.py --dataset my_dataset --output_dir my_balanced_dataset --augment default --augment_backbone
+my_backbone
 """
 
 import sys

@@ -1,6 +1,7 @@
 """Scores a training recipe by speaker-disjoint cross-validation: `hf-emo-dist cross-validate`.
 
-python recipes/cross_validate.py --config recipes/configs/mini.yaml --backbone B --dataset D --output_dir O --fold_column fold
+python recipes/cross_validate.py --config recipes/configs/mini.yaml --backbone B --dataset D --output_dir O
+--fold_column fold
 """
 
 import sys

@@ -74,12 +74,14 @@ BLOCK = (
         ("soundfile", "hf_emo_dist.load_audio(b'RIFF')", "audio"),
         (
             "faiss",
-            "import numpy as np\nfrom hf_emo_dist.augmentation.neighbours import find_neighbours\nfind_neighbours(np.eye(3, dtype='f4'), 1)",
+            "import numpy as np\nfrom hf_emo_dist.augmentation.neighbours import "
+            "find_neighbours\nfind_neighbours(np.eye(3, dtype='f4'), 1)",
             "augment",
         ),
         (
             "librosa",
-            "import numpy as np\nhf_emo_dist.augmentation.WaveformPerturbation(p=1.0).waveform(np.ones(9000, 'f4'), 'a')",
+            "import numpy as np\nhf_emo_dist.augmentation.WaveformPerturbation(p=1.0).waveform(np.ones(9000, 'f4'), "
+            "'a')",
             "augment",
         ),
     ],

@@ -67,9 +67,9 @@ def call(*words, options=None):
 
 
 DEFAULTS = {
-    "given": None, "number": 3, "flag": False, "mode": "a", "names": ("x", "y"), "pair": (5, 9), "retry": False, "merge": None,
-    "label_map": None, "fractions": None, "seeds": (0, 1), "files": (), "options": None, "path": None, "share": None, "on": True,
-    "emotions": None, "source": "s",
+    "given": None, "number": 3, "flag": False, "mode": "a", "names": ("x", "y"), "pair": (5, 9), "retry": False,
+    "merge": None, "label_map": None, "fractions": None, "seeds": (0, 1), "files": (), "options": None, "path": None,
+    "share": None, "on": True, "emotions": None, "source": "s",
 }  # fmt: skip
 
 
@@ -156,6 +156,22 @@ def test_the_command_line_goes_before_the_file(tmp_path):
     assert call("--config", str(file), "s") == DEFAULTS
 
 
+def test_a_place_that_the_file_leaves_open_goes_first(tmp_path):
+    def both(dataset: str, output: str):
+        return dataset, output
+
+    file = tmp_path / "a.yaml"
+    file.write_text("dataset: d\n")
+    options = Options(both)
+    for words, expected in (
+        ("o", ("d", "o")),
+        ("e o", ("e", "o")),
+        ("--output o", ("d", "o")),
+        ("--dataset e o", ("e", "o")),
+    ):
+        assert options.parse([*words.split(), "--config", str(file)], "prog").call(both) == expected
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -206,8 +222,9 @@ def test_help_tells_defaults_and_what_the_docstring_says(capsys, monkeypatch):
         call("--help")
     text = capsys.readouterr().out
     for words in (
-        "usage: prog SOURCE [--config", "Study something.", "What is studied.", "How many; see other (default: 3)", "Of both (default: a)",
-        "At most 100 % of it.", "Which.", "--names A,B,...", "Names (default: x,y)", "--pair N|N,N,...", "--mode a|b",
+        "usage: prog SOURCE [--config", "Study something.", "What is studied.", "How many; see other (default: 3)",
+        "Of both (default: a)", "At most 100 % of it.", "Which.", "--names A,B,...", "Names (default: x,y)",
+        "--pair N|N,N,...", "--mode a|b",
     ):  # fmt: skip
         assert words in text, words
     assert "given" not in text and "settings" not in text and "At length" not in text

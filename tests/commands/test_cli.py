@@ -135,7 +135,8 @@ def test_help_loads_nothing_heavy():
         "import sys\nfrom hf_emo_dist.commands.main import main\nmain([])\n"
         "assert not {'torch', 'datasets'} & set(sys.modules)\n"
         f"for words in {words!r}:\n"
-        "    try:\n        main([*words.split(), '--help'])\n    except SystemExit as stop:\n        assert not stop.code, words\n"
+        "    try:\n        main([*words.split(), '--help'])\n    except SystemExit as stop:\n        assert not "
+        "stop.code, words\n"
         "    assert 'torch' not in sys.modules, words\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

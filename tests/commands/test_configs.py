@@ -61,13 +61,13 @@ def test_a_path_goes_before_a_name_and_an_unknown_one_lists_the_names(tmp_path, 
     assert config_file("ddp", ACCELERATE_CONFIGS).is_file()
     Path("mini").write_text("seed: 3\n")
     assert config_file("mini") == Path("mini")
-    with pytest.raises(FileNotFoundError, match="mini, paper_iemocap, .*prepare/gemini"):
+    with pytest.raises(FileNotFoundError, match=r"mini, paper_iemocap, .*prepare/gemini"):
         config_file("minni")
 
 
 @pytest.mark.parametrize("form", [["--config", "mini"], ["--config=mini"], ["--config", str(CONFIGS / "mini.yaml")]])
 def test_every_form_of_config_is_read(form, tmp_path):
-    recipe, args = parse_config([*form, "--output_dir", str(tmp_path), "--use_cpu", "true"])
+    _, args = parse_config([*form, "--output_dir", str(tmp_path), "--use_cpu", "true"])
     values = yaml.safe_load((CONFIGS / "mini.yaml").read_text())
     assert args.learning_rate == values["learning_rate"] and args.seed == values["seed"]
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E402 - the makers of corpora are imported from beside the tests of their readers
 """`hf-emo-dist read CORPUS SOURCE OUTPUT`: the readers as they are typed."""
 
 import json
@@ -203,8 +202,8 @@ def test_a_wrong_id_or_a_missing_login_is_found_before_reading(tmp_path, capsys,
 OWN = """
 from hf_emo_dist.corpora import CorpusInfo, corpus_reader, read_emodb
 
-INFO = CorpusInfo(name="mine", title="Mine", language="de", emotions=("angry", "sad"), license="other", terms="Mine.", citation="Me.",
-                  vote_source="Nobody voted.", has_votes=False)
+INFO = CorpusInfo(name="mine", title="Mine", language="de", emotions=("angry", "sad"), license="other",
+                  terms="Mine.", citation="Me.", vote_source="Nobody voted.", has_votes=False)
 
 @corpus_reader(INFO)
 def read_mine(source, *, loud: bool = False, report=None, **options):

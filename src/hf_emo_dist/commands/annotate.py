@@ -10,6 +10,7 @@ from ..annotation.types import FatalError
 from ..preparation.settings import PrepareSettings
 from .arguments import Options, Values
 from .augment import MOVED
+from .configs import config_names
 
 __all__ = ["annotating", "options", "run"]
 
@@ -21,7 +22,7 @@ def options() -> Options:
         placed=("dataset", "output"),
         moved=MOVED,
         about="Check the audio, have a model vote as further annotators, combine the votes, and write a data set.",
-        epilog="Settings of the package's own: --config prepare/gemini, prepare/openai_server, prepare/paper, prepare/quickstart.",
+        epilog=f"Settings of the package's own: --config {', '.join(name for name in config_names() if '/' in name)}.",
     )
 
 

@@ -1,7 +1,7 @@
 """The one way of parsing: the options of a command are the parameters of the functions and dataclasses behind it.
 
-Name, type and default of an option come from the signature, its help from the docstring or from a field's metadata, so that the
-command line cannot drift from Python. Defaults < YAML file of `--config` < command line.
+Name, type and default of an option come from the signature, its help from the docstring or from a field's metadata, so
+that the command line cannot drift from Python. Defaults < YAML file of `--config` < command line.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def name_list(value: Any, where: str) -> list[str]:
 
 def _list(value: Any, kind: Any, where: str) -> Any:
     parts = get_args(kind)
-    of = str if Path in parts else parts[0]
+    of: Any = str if Path in parts else parts[0]
     names = name_list(str(value) if isinstance(value, (int, float)) and of is not str else value, where)
     values = [name if of is str else _number(name, of, where) for name in names]
     if get_origin(kind) is not tuple:
@@ -359,20 +359,21 @@ def summary_of(target: Any) -> str:
 class Options:
     """The options of one command, made from the functions and dataclasses that it calls.
 
-    A parameter without a default may be given by its place or by its name, one that is keyword-only by its name; all others are
-    options. A parameter whose type is a dataclass stands for that dataclass's fields. Parameters that no text can give are left out,
-    and so are those of `without`.
+    A parameter without a default may be given by its place or by its name, one that is keyword-only by its name; all
+    others are options. A parameter whose type is a dataclass stands for that dataclass's fields. Parameters that no
+    text can give are left out, and so are those of `without`.
 
     Args:
-        targets: Functions and dataclasses; a parameter that several of them have is one option, with the first one's default and help.
+        targets: Functions and dataclasses; a parameter that several of them have is one option, with the first one's
+            default and help.
         without: Parameters that the command line does not offer.
         unseen: Parameters that are taken but not told of, so that one YAML file serves two commands.
         placed: Parameters with a default that are needed all the same and may be given by their place, in this order.
         defaults: Defaults of the command's own, where it does more than the function: name to value.
         aliases: Word that stands for another, such as ``{"--public": "--private=false"}``.
         moved: Names of 0.1 that are gone, and the new address of each.
-        handed: A dataclass whose fields are told of, but handed on as words and keys with all others that are not known: another parser reads
-            them.
+        handed: A dataclass whose fields are told of, but handed on as words and keys with all others that are not
+            known: another parser reads them.
         about: First paragraph of the help. Default: that of the first target's docstring.
         epilog: Last paragraph of the help.
     """
@@ -503,7 +504,7 @@ class Options:
             values = [option.read(part, f"--{name}") for part in text] if isinstance(text, list) else []
             given[name] = _joined(values, f"--{name}") if values else option.read(text, f"--{name}")
         named = [option.name for option in self.places if option.name in texts]
-        given |= self._placed([word for word in rest if not _is_option(word)], named, rest, prog)
+        given |= self._placed(rest, named, given, prog)
         missing = [
             option.name for option in self.options.values() if option.default is NOTHING and option.name not in given
         ]
@@ -513,7 +514,7 @@ class Options:
         return Values(self, given, all_words, more, more_keys)
 
     def _spelled(self, words: Sequence[str]) -> Iterator[str]:
-        """The words with aliases replaced, and with a value for each flag: argparse would take the next word for it, a file's name too."""
+        """The words with aliases replaced, and with a value for each flag."""
         words = list(words)
         while words:
             word = words.pop(0)
@@ -525,6 +526,7 @@ class Options:
                 yield f"--{name[3:]}=false"
             elif word.startswith("--") and self._flag(name):
                 kinds = [kind for kind in _alternatives(self.options[name].hint) if kind is not type(None)]
+                # argparse would take the next word for a flag's value, a file's name too
                 takes = bool(words) and (
                     words[0].lower() in (*_TRUTH, "none", "null") or (len(kinds) > 1 and not _is_option(words[0]))
                 )
@@ -539,16 +541,19 @@ class Options:
         if name in self.moved and name not in self.options:
             raise ValueError(f"{name} of version 0.1 is gone. Mend: {self.moved[name]}.")
 
-    def _placed(self, words: list[str], named: Collection[str], rest: Sequence[str], prog: str) -> dict[str, Any]:
-        """The values of what is given by its place."""
+    def _placed(self, rest: Sequence[str], named: Collection[str], given: Collection[str], prog: str) -> dict[str, Any]:
+        """The values of what is given by its place: `named` on the command line are not, `given` in the file may be."""
+        words = [word for word in rest if not _is_option(word)]
         unknown = [word for word in rest if _is_option(word)]
         if unknown:
             name = unknown[0].lstrip("-").partition("=")[0]
             near = difflib.get_close_matches(name.replace("-", "_"), self.options, 1)
             told = f"did you mean --{near[0]}? " if near else ""
-            words = rest[rest.index(unknown[0]) :]
-            raise ValueError(f"unrecognized arguments: {' '.join(words)}. Mend: {told}{prog} --help lists the options.")
+            told_of = " ".join(rest[rest.index(unknown[0]) :])
+            raise ValueError(f"unrecognized arguments: {told_of}. Mend: {told}{prog} --help lists the options.")
         places = [option for option in self.places if option.name not in named]
+        left = [option for option in places if option.name not in given]
+        places = left if len(words) <= len(left) else places  # what the file leaves open goes first
         found: dict[str, Any] = {}
         for position, option in enumerate(places):
             if not words:

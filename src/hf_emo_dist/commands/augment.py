@@ -33,9 +33,11 @@ def augment(
     vote_source: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Balance the training split of a data set by mixing neighbouring utterances (DiME-Aug), and write the whole data set anew.
+    """Balance the training split of a data set by mixing neighbouring utterances (DiME-Aug), and write the whole data
+    set anew.
 
-    Beside the data set, in OUTPUT_DIR_report, lie the class mass before and after (table and plot), the plan, and a page to listen to.
+    Beside the data set, in OUTPUT_DIR_report, lie the class mass before and after (table and plot), the plan, and a
+    page to listen to.
 
     Args:
         dataset: Data set with splits: a local Parquet folder or a Hub id.
@@ -63,8 +65,8 @@ def augment(
     write_dataset(
         augmented,
         output_dir,
-        description=f"{dataset} with a training split that DiME-Aug (preset {settings.augment}) balanced: rows with `mixed_from` were "
-        "mixed from two others and have no votes.",
+        description=f"{dataset} with a training split that DiME-Aug (preset {settings.augment}) balanced: rows with "
+        "`mixed_from` were mixed from two others and have no votes.",
         vote_source=source or "Not stated.",
         overwrite=overwrite,
     )

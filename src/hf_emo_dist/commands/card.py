@@ -16,7 +16,8 @@ def options() -> Options:
     return Options(
         write_model_card,
         without=("layout",),
-        about="Write the card of a checkpoint's folder; or, of a data set's folder, the section of its card on votes and preparation.",
+        about="Write the card of a checkpoint's folder; or, of a data set's folder, the section of its card on votes "
+        "and preparation.",
     )
 
 

@@ -16,8 +16,9 @@ def options() -> Options:
     return training_options(
         cross_validate,
         without=("recipe", "args"),
-        about="Score a training recipe by speaker-disjoint cross-validation, next to simple predictors on the same folds. Needed are "
-        "--backbone, --dataset and --output_dir. A stopped run goes on when the same command is given again.",
+        about="Score a training recipe by speaker-disjoint cross-validation, next to simple predictors on the same "
+        "folds. Needed are --backbone, --dataset and --output_dir. A stopped run goes on when the same command is given "
+        "again.",
     )
 
 
@@ -33,5 +34,6 @@ def run(values: Values) -> None:
     recipe, args = training_parts(values)
     report = values.call(cross_validate, recipe, args)
     sys.stdout.write(
-        f"{report.to_markdown()}\nwritten to {args.output_dir}: cross_validation.json, cross_validation.md, predictions.parquet, two plots\n"
+        f"{report.to_markdown()}\nwritten to {args.output_dir}: cross_validation.json, cross_validation.md, "
+        "predictions.parquet, two plots\n"
     )

@@ -41,7 +41,8 @@ def show(
     dtype: str | None = None,
     open: bool = False,
 ) -> None:
-    """Show a page to record or upload speech and see the distribution, on this machine, until Ctrl-C; recordings are deleted then.
+    """Show a page to record or upload speech and see the distribution, on this machine, until Ctrl-C; recordings are
+    deleted then.
 
     Args:
         model: Checkpoint, a local folder or a Hub id; several are compared: --model A --model B.

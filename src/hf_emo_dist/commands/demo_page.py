@@ -1,4 +1,5 @@
-"""The page of `hf-emo-dist demo`: a recording in, what listeners are predicted to hear out, for one checkpoint or side by side."""
+"""The page of `hf-emo-dist demo`: a recording in, what listeners are predicted to hear out, for one checkpoint or side
+by side."""
 
 from __future__ import annotations
 
@@ -16,11 +17,13 @@ MINUTES_KEPT = 10
 # Okabe and Ito's colours, which people with any colour vision tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
 NOTICE = f"""\
-**What this shows.** How a group of listeners would be expected to label the recording: *perceived* emotion, as shares that sum to 1. It does not tell what the
-speaker feels. Do not use it to judge people at work or in education (in the EU, Art. 5(1)(f) of the AI Act forbids emotion recognition there), nor for any decision about a person.
+**What this shows.** How a group of listeners would be expected to label the recording: *perceived* emotion, as shares
+that sum to 1. It does not tell what the speaker feels. Do not use it to judge people at work or in education (in the
+EU, Art. 5(1)(f) of the AI Act forbids emotion recognition there), nor for any decision about a person.
 
-**Where the recording goes.** To the computer that this page runs on, and no further. It lies in a temporary folder for up to {MINUTES_KEPT} minutes, so that it can be
-played and asked about again, and is then deleted; nothing else is stored.
+**Where the recording goes.** To the computer that this page runs on, and no further. It lies in a temporary folder for
+up to {MINUTES_KEPT} minutes, so that it can be played and asked about again, and is then deleted; nothing else is
+stored.
 """
 
 
@@ -36,7 +39,8 @@ def hear(
         window_seconds: Longest window.
 
     Returns:
-        Emotion to share, in the model's order; and for each window `start` and `end` in seconds and its `distribution`, likewise.
+        Emotion to share, in the model's order; and for each window `start` and `end` in seconds and its `distribution`,
+        likewise.
 
     Raises:
         AudioError: The recording cannot be used; the message has its name and no path.
@@ -87,14 +91,16 @@ def timeline(track: Sequence[Mapping[str, Any]]) -> str:
         title = f"<title>{window['start']:.1f} to {window['end']:.1f} s: {escape(told)}</title>"
         for place, share in enumerate(window["distribution"].values()):
             shapes.append(
-                f'<rect x="{x:.2f}" y="{100 * top:.2f}" width="{max(width - 1.5, 0.5):.2f}" height="{100 * share:.2f}" fill="{_colour(place)}">'
+                f'<rect x="{x:.2f}" y="{100 * top:.2f}" width="{max(width - 1.5, 0.5):.2f}" '
+                f'height="{100 * share:.2f}" fill="{_colour(place)}">'
                 f"{title}</rect>"
             )
             top += share
     ticks = "".join(f"<span>{end * part / 4:.1f} s</span>" for part in range(5))
     return (
         '<div style="margin-top:1em"><div style="margin-bottom:.3em">Over time, each window by itself</div>'
-        f'<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" style="width:100%;height:8em;display:block">{"".join(shapes)}</svg>'
+        '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" style="width:100%;height:8em;display:block">'
+        f"{''.join(shapes)}</svg>"
         f'<div style="display:flex;justify-content:space-between;font-size:.85em">{ticks}</div></div>'
     )
 
@@ -128,7 +134,8 @@ def build_page(pipes: Mapping[str, Any]) -> Any:
             except AudioError as error:
                 reason = str(error).removeprefix(f"Row {Path(recording).name!r}: ").partition(" Mend:")[0]
                 shown.append(
-                    f'{heading}<div role="alert">This recording cannot be used: {escape(reason)} Upload or record another one.</div>'
+                    f'{heading}<div role="alert">This recording cannot be used: {escape(reason)} '
+                    "Upload or record another one.</div>"
                 )
             else:
                 shown.append(heading + bars(distribution) + timeline(track))

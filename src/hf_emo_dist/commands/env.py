@@ -1,4 +1,4 @@
-"""`hf-emo-dist env`: versions, device and settings, to paste into a bug report. No path, name or token of the user's."""
+"""`hf-emo-dist env`: versions, device and settings, to paste into a bug report; no path, name or token of the user."""
 
 from __future__ import annotations
 
@@ -12,9 +12,21 @@ from .arguments import Options, Values
 __all__ = ["environment", "options", "run"]
 
 PACKAGES = (
-    "torch", "transformers", "peft", "accelerate", "trl", "datasets", "huggingface-hub", "hf-xet", "safetensors", "tokenizers",
-    "evaluate", "numpy", "scipy", "soundfile", "soxr", "faiss-cpu", "librosa", "google-genai", "openai", "gradio", "bitsandbytes", "torchcodec",
-)  # fmt: skip
+    *("torch", "transformers", "peft", "accelerate", "trl", "datasets", "huggingface-hub", "hf-xet", "safetensors"),
+    *(
+        "tokenizers",
+        "evaluate",
+        "numpy",
+        "scipy",
+        "soundfile",
+        "soxr",
+        "faiss-cpu",
+        "librosa",
+        "google-genai",
+        "openai",
+    ),
+    *("gradio", "bitsandbytes", "torchcodec"),
+)
 SETTINGS = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 
 

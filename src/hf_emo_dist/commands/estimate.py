@@ -23,7 +23,8 @@ def options() -> Options:
         unseen=(*_WRITING, *(entry.name for entry in fields(AugmentationArguments))),
         placed=("dataset",),
         moved=MOVED,
-        about="Tell the requests, tokens, money and time that annotating will take. Nothing is sent, unless --pilot asks for it.",
+        about="Tell the requests, tokens, money and time that annotating will take. Nothing is sent, unless --pilot "
+        "asks for it.",
     )
 
 

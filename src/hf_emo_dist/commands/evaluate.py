@@ -19,5 +19,6 @@ def run(values: Values) -> None:
     """Score, and print the table."""
     report = values.call(evaluate_checkpoint)
     sys.stdout.write(
-        f"{report.to_markdown()}\nwritten: {values['output']}, and beside it the table, predictions.parquet and two plots\n"
+        f"{report.to_markdown()}\nwritten: {values['output']}, and beside it the table, predictions.parquet and two "
+        "plots\n"
     )

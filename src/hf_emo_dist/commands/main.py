@@ -1,9 +1,9 @@
 """The console command `hf-emo-dist`: one subcommand a job, each a module beside this one.
 
-A module that offers a subcommand defines ``options()``, which returns the `Options` made from the functions that it calls, and
-``run(values)``; both raise what a user can mend as ``ValueError``, ``OSError`` or ``ModuleNotFoundError``. A subcommand that has
-subcommands itself defines ``kinds()``, name to summary, and takes the name first: ``options(kind)``, ``run(kind, values)``. A module is
-imported only when its subcommand is used.
+A module that offers a subcommand defines ``options()``, which returns the `Options` made from the functions that it
+calls, and ``run(values)``; both raise what a user can mend as ``ValueError``, ``OSError`` or ``ModuleNotFoundError``. A
+subcommand that has subcommands itself defines ``kinds()``, name to summary, and takes the name first:
+``options(kind)``, ``run(kind, values)``. A module is imported only when its subcommand is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .running import run_command, set_up_logging
 
 #: subcommand → (module, what it does in one line)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "quickstart": ("quickstart", "all of it on simulated speech in a few minutes: data, votes, training, scores, a prediction"),
+    "quickstart": ("quickstart", "all of it on simulated speech, in a few minutes"),
     "read": ("read", "turn your own table of votes, or a corpus, into a data set"),
     "simulate": ("simulate", "write the simulated corpus, whose emotion distributions are known"),
     "estimate": ("estimate", "tell what annotating a data set will cost, before anything is sent"),
@@ -81,7 +81,9 @@ def _run(command: str, words: Sequence[str]) -> None:
         module.run(*kind, values)
     except ModuleNotFoundError as error:
         clear = missing_extra(command, error)
-        raise clear if clear is error else clear from error
+        if clear is error:
+            raise
+        raise clear from error
 
 
 def _overview(prog: str, about: str, summaries: Mapping[str, str]) -> str:

@@ -99,7 +99,7 @@ def predict(
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The files that are meant: a folder stands for the audio files in it and in its folders, in the order of their names.
+    """The files that are meant: a folder stands for the audio files in it and in its folders, by name.
 
     Raises:
         ValueError: A folder holds no audio file.
@@ -112,7 +112,7 @@ def expand(names: Sequence[str]) -> list[str]:
         inside = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
         if not inside:
             raise ValueError(
-                f"The folder {name} holds no audio file, nor do its folders. Mend: name one that holds {', '.join(AUDIO)}."
+                f"The folder {name} holds no audio file, nor do its folders. Mend: name one with {', '.join(AUDIO)}."
             )
         deep = sum(path.parent != Path(name) for path in inside)
         logger.info("%s: %d audio files%s", name, len(inside), f", {deep} of them in its folders" if deep else "")
@@ -132,8 +132,8 @@ def predict_files(
     dtype: str | None = None,
     load_in_4bit: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Predict files: one mapping each, in their order: `file`, and `distribution` (emotion → share, in the model's order) and `track` (windows with
-    `start` and `end` in seconds and their `distribution`), or `error`.
+    """Predict files: one mapping each, in their order: `file`, and `distribution` (emotion → share, in the model's
+    order) and `track` (windows with `start` and `end` in seconds and their `distribution`), or `error`.
 
     Raises:
         OSError: No checkpoint can be loaded.

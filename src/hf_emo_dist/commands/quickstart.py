@@ -15,11 +15,24 @@ __all__ = ["options", "quickstart", "run"]
 
 #: What it writes into its folder, and may replace there.
 _WRITTEN = (
-    "data", "prepared", "votes.sqlite", "votes.sqlite-wal", "votes.sqlite-shm", "backbone", "model", "report", "clip.wav", "scores.json",
-    "scores.md", "predictions.parquet", "reliability.png", "predicted_against_target.png",
-)  # fmt: skip
+    *(
+        "data",
+        "prepared",
+        "votes.sqlite",
+        "votes.sqlite-wal",
+        "votes.sqlite-shm",
+        "backbone",
+        "model",
+        "report",
+        "clip.wav",
+    ),
+    *("scores.json", "scores.md", "predictions.parquet", "reliability.png", "predicted_against_target.png"),
+)
 #: What `accelerate launch` is told, so that it asks nobody and reads no settings of the machine.
-_ONE_PROCESS = "--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu".split()
+_ONE_PROCESS = (
+    *("--num_processes", "1", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--cpu"),
+)
 
 
 def options() -> Options:
@@ -41,9 +54,11 @@ def quickstart(
     num_train_epochs: float | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Go all the way on simulated speech: data, votes of simulated annotators, a small backbone, training, scores and plots, a prediction.
+    """Go all the way on simulated speech: data, votes of simulated annotators, a small backbone, training, scores and
+    plots, a prediction.
 
-    It needs no key, no network and no GPU, and takes a few minutes on two cores. Each step is a command that is printed before it runs.
+    It needs no key, no network and no GPU, and takes a few minutes on two cores. Each step is a command that is printed
+    before it runs.
 
     Args:
         output: Folder to write.
@@ -86,13 +101,14 @@ def quickstart(
     _step("clip", prepared, "--split", "test", "--output", f"{output}/clip.wav")
     _step("predict", f"{output}/clip.wav", "--model", model)
     sys.stdout.write(
-        f"Look at {output}/reliability.png and {output}/predicted_against_target.png; the checkpoint is {output}/model.\n"
+        f"Look at {output}/reliability.png and {output}/predicted_against_target.png; the checkpoint is "
+        f"{output}/model.\n"
         f"Open {output}/report/strata.html in a browser: where listeners agree and where they do not.\n"
     )
 
 
 def _step(*words: object, launch: Sequence[str] = ("hf_emo_dist",)) -> None:
-    """Run a command in a process of its own, as the user would: threads and memory of one step do not reach the next."""
+    # A process of its own, as the user would start it: threads, caches and memory of one step do not reach the next.
     texts = list(map(str, words))
     shown = ["hf-emo-dist"] if launch[0] == "hf_emo_dist" else ["accelerate", "launch", *launch[1:]]
     sys.stdout.write(f"$ {shlex.join([*shown, *texts])}\n")

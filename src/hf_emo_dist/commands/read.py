@@ -1,4 +1,4 @@
-"""`hf-emo-dist read WHAT …`: the user's own table of votes, or a corpus from its files, written as a data set folder."""
+"""`hf-emo-dist read WHAT …`: the user's own table of votes, or a corpus from its files, written as a data set."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def kinds() -> Mapping[str, str]:
 def options(kind: str) -> Options:
     """Those of the reader, and how it is written."""
     if kind == "table":
-        about = "Turn a table of audio files and votes into a data set. Columns: file, and one count column an emotion or a column votes "
-        about += "(a|b|c); optional speaker, transcript, split, id; others are kept."
+        about = "Turn a table of audio files and votes into a data set. Columns: file, and one count column an emotion "
+        about += "or a column votes (a|b|c); optional speaker, transcript, split, id; others are kept."
         return Options(read_table, _write_table, without=_OURS, about=about)
     reader = find_reader(kind)
     info = reader.info

@@ -10,7 +10,8 @@ __all__ = ["KNOWN_ERRORS", "run_command", "set_up_logging"]
 
 logger = logging.getLogger(__name__)
 
-# What a wrong path, data set, column, clip, setting or a missing extra raises; anything else is a bug and keeps its traceback.
+# What a wrong path, data set, column, clip, setting or a missing extra raises; anything else is a bug and keeps its
+# traceback.
 KNOWN_ERRORS = (ValueError, OSError, ModuleNotFoundError)
 
 

@@ -19,7 +19,8 @@ def options() -> Options:
     return Options(
         _write,
         simulate_corpus,
-        about="Write the simulated corpus: synthetic speech with known emotion distributions and votes drawn from them.",
+        about="Write the simulated corpus: synthetic speech with known emotion distributions, and votes drawn from "
+        "them.",
         moved={"votes": "write --votes_per_utterance 5,9"},
     )
 

@@ -23,8 +23,9 @@ def options() -> Options:
     """Those of a recipe, and whatever transformers takes."""
     return training_options(
         _launch,
-        about="Fine-tune a backbone to predict emotion distributions. Needed are --backbone, --dataset and --output_dir. On several GPUs: "
-        "hf-emo-dist train --accelerate_config ddp --num_processes 8 ..., or accelerate launch -m hf_emo_dist train ...",
+        about="Fine-tune a backbone to predict emotion distributions. Needed are --backbone, --dataset and "
+        "--output_dir. On several GPUs: hf-emo-dist train --accelerate_config ddp --num_processes 8 ..., or accelerate "
+        "launch -m hf_emo_dist train ...",
     )
 
 
@@ -61,7 +62,8 @@ def _launch(*, words: Any, accelerate_config: str | None = None, num_processes: 
 
     Args:
         words: Of the command line; they are given to every process.
-        accelerate_config: Train through `accelerate launch`, with this configuration: a file, or cpu, ddp, fsdp2 or deepspeed_zero3.
+        accelerate_config: Train through `accelerate launch`, with this configuration: a file, or cpu, ddp, fsdp2 or
+            deepspeed_zero3.
         num_processes: Processes of `accelerate_config`, one a GPU. Default: what the configuration says.
     """
     assert accelerate_config is not None

@@ -1,4 +1,4 @@
-"""What the commands that train share: the recipe's own arguments, told of first, and the hundred and more of transformers."""
+"""What the commands that train share: the recipe's own arguments, told of first, and transformers' hundred and more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from .arguments import Options, Values
+from .configs import config_names
 
 if TYPE_CHECKING:
     from ..training.arguments import EmotionDistributionTrainingArguments
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["training_options", "training_parts"]
 
 MORE = (
-    "Every argument of EmotionDistributionTrainingArguments may be added, which are those of transformers' TrainingArguments and a few of this "
-    "task's: --output_dir my_model, --num_train_epochs 3, --learning_rate 1e-4, --per_device_train_batch_size 8, --loss_type js, "
-    "--early_stopping_patience 8, --resume_from_checkpoint true, --push_to_hub true, ... Settings of the package's own: --config mini, "
-    "quickstart, qwen2_audio_lora, paper_iemocap, paper_msp_podcast."
+    "Every argument of EmotionDistributionTrainingArguments may be added, which are those of transformers' "
+    "TrainingArguments and a few of this task's: --output_dir my_model, --num_train_epochs 3, --learning_rate 1e-4, "
+    "--per_device_train_batch_size 8, --loss_type js, --early_stopping_patience 8, --resume_from_checkpoint true, "
+    "--push_to_hub true, ... Settings of the package's own: --config "
+    f"{', '.join(name for name in config_names() if '/' not in name)}."
 )
 
 

@@ -1,11 +1,11 @@
-"""The settings of a preparation: what is prepared, who votes, how votes are combined, how the training split is augmented."""
+"""The settings of a preparation: what is prepared, who votes, how votes are combined, how it is augmented."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..annotation.annotator import Annotator
 from ..augmentation.augment_splits import AugmentationArguments
@@ -30,7 +30,8 @@ class PrepareSettings(AugmentationArguments):
         output: Folder to write.
         dataset_revision: Revision of a data set on the Hub.
         emotions: Label set, in order. Default: those of human_distribution.
-        backend: Who votes: gemini, openai (any chat-completions server), simulated, `module:Name` of your own code, or none.
+        backend: Who votes: gemini, openai (any chat-completions server), simulated, `module:Name` of your own code, or
+            none.
         model: Model to ask. Default: the backend's.
         backend_options: Further arguments of the backend, as YAML: '{base_url: http://localhost:8000/v1}'.
         annotate_splits: Splits to annotate, or all; evaluation reads human votes.
@@ -100,7 +101,8 @@ class PrepareSettings(AugmentationArguments):
         retry = self.retry_failed
         if not isinstance(retry, bool) and (not retry or set(retry) - set(FAILURES)):
             raise ValueError(
-                f"retry_failed={retry!r} is not known. Mend: retry_failed must be true, false, or some of {', '.join(FAILURES)}."
+                f"retry_failed={retry!r} is not known. Mend: retry_failed must be true, false, or some of "
+                f"{', '.join(FAILURES)}."
             )
         mirrored = {
             entry.name: getattr(self, entry.name)

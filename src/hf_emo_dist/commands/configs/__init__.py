@@ -1,4 +1,4 @@
-"""The package's own YAML files, found by name: settings of training, of preparing (`prepare/…`), and of `accelerate launch`."""
+"""The package's own YAML files, found by name: of training, of preparing (`prepare/…`), and of `accelerate launch`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def config_file(name: str, folder: Path = CONFIGS) -> Path:
     names = config_names(folder)
     if name not in names:
         raise FileNotFoundError(
-            f"No configuration file at {name}. Mend: check the path, or name one of the package's own: {', '.join(names)}."
+            f"No configuration file at {name}. Mend: check the path, or name one of the package's own: "
+            f"{', '.join(names)}."
         )
     return folder / f"{name}.yaml"
 
