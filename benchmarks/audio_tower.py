@@ -1,7 +1,7 @@
 """The audio tower on the clip against the stock tower on 30 s: same weights, same clips, one run.
 
-Baseline: transformers' Qwen2AudioEncoder on 3,000 mel frames. The floor is the arithmetic: the multiply-adds of the frames that are
-computed, at the rate of a large matrix product on this machine.
+Baseline: transformers' Qwen2AudioEncoder on 3,000 mel frames. The floor is the arithmetic: the multiply-adds of the
+frames that are computed, at the rate of a large matrix product on this machine.
 """
 
 import argparse
@@ -82,8 +82,8 @@ def main() -> None:
             floor = args.batch * tower_macs(config, frames) / rate
             arithmetic = tower_macs(config, 3000) / tower_macs(config, frames)
             print(
-                f"{duration:>3} s: {took['stock'] / took['trimmed']:5.1f} x faster (arithmetic alone {arithmetic:5.1f} x), "
-                f"{took['trimmed'] / floor:.1f} x the floor"
+                f"{duration:>3} s: {took['stock'] / took['trimmed']:5.1f} x faster (arithmetic alone {arithmetic:5.1f} "
+                f"x), {took['trimmed'] / floor:.1f} x the floor"
             )
 
 

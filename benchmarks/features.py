@@ -1,6 +1,7 @@
 """Feature extraction on the batch's longest clip against 30 s: same clips, one run.
 
-Baseline: transformers' WhisperFeatureExtractor as Qwen2AudioProcessor calls it, 3,000 frames a clip. The floor is the number of frames.
+Baseline: transformers' WhisperFeatureExtractor as Qwen2AudioProcessor calls it, 3,000 frames a clip. The floor is the
+number of frames.
 """
 
 import argparse

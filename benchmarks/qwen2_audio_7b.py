@@ -1,7 +1,8 @@
-"""The 7B architecture with random weights on a GPU: LoRA training and inference, trimmed against stock, at 2, 5, 11 and 30 s.
+"""The 7B architecture with random weights on a GPU: LoRA training and inference, trimmed against stock, 2 to 30 s.
 
-Baseline: the same model on features of 30 s with the stock tower, in the same run. Reported are clips a second, the share of the card's
-measured bf16 matrix rate, and peak memory. Without a GPU it says so and stops; `--tiny` runs a tiny model on the CPU, to check the script.
+Baseline: the same model on features of 30 s with the stock tower, in the same run. Reported are clips a second, the
+share of the card's measured bf16 matrix rate, and peak memory. Without a GPU it says so and stops; `--tiny` runs a tiny
+model on the CPU, to check the script.
 """
 
 import argparse
@@ -103,7 +104,7 @@ def batch_of(config: Any, seconds: float, size: int, stock: bool, device: str) -
 
 
 def model_macs(config: Any, seconds: float, training: bool) -> float:
-    """Multiply-adds that one clip needs. LoRA training adds the backward pass through the language model's inputs, about once more."""
+    """Multiply-adds of one clip. LoRA adds the backward pass through the language model's inputs, about once more."""
     frames = padded_mel_frames(min(3000, num_mel_frames(round(seconds * 16000))))
     text = config.text_config
     length, d = TEXT_TOKENS + frames // 4, text.hidden_size

@@ -1,8 +1,9 @@
-"""Epochs with the frozen tower's outputs read back, against epochs that compute them: same weights, same clips, one run.
+"""Epochs with the frozen tower's outputs read back, against epochs that compute them: same weights and clips, one run.
 
-Baseline: the trimmed tower without the cache. Measured are whole epochs of the Trainer, reading, features, forward, backward and optimizer
-step, with Whisper tiny's weights and RAVDESS clips where HF_EMO_DIST_TEST_DATA has them, else with random weights of that shape and artificial
-clips. The floor is an uncached epoch's time less what it spent on reading clips, features and tower: no cache is faster.
+Baseline: the trimmed tower without the cache. Measured are whole epochs of the Trainer, reading, features, forward,
+backward and optimizer step, with Whisper tiny's weights and RAVDESS clips where HF_EMO_DIST_TEST_DATA has them, else
+with random weights of that shape and artificial clips. The floor is an uncached epoch's time less what it spent on
+reading clips, features and tower: no cache is faster.
 """
 
 import argparse
@@ -37,7 +38,7 @@ WORDS = "Kids are talking by the door. "
 
 
 class Epochs(TrainerCallback):
-    """Times every epoch, in CPU seconds: the two runs do not take turns, and other work on the machine would hit one of them."""
+    """Times every epoch, in CPU seconds: the runs do not take turns, and other work would hit one of them."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -72,7 +73,7 @@ class Clock:
 
 
 def rows(count: int, words: int, seconds: float) -> tuple[Dataset, str]:
-    """Rows with random targets and transcripts of so many words; their clips as they are, or joined to so many seconds."""
+    """Rows with random targets and transcripts of so many words; clips as they are, or joined to so many seconds."""
     rng = np.random.default_rng(1)
     waves, kind = speech(count)
     if seconds:
@@ -98,8 +99,9 @@ def run(folder: str, backbone: Path, data: Dataset, cache: bool, what: str, opti
     epochs = Epochs()
     args = EmotionDistributionTrainingArguments(
         os.path.join(folder, "out"), num_train_epochs=options.epochs, per_device_train_batch_size=options.batch,
-        per_device_eval_batch_size=options.batch, use_cpu=True, disable_tqdm=True, report_to="none", logging_strategy="no",
-        save_strategy="no", eval_strategy="no", load_best_model_at_end=False, learning_rate=1e-4, seed=0, cache_audio_tower=cache, tower_cache_dir=os.path.join(folder, what),
+        per_device_eval_batch_size=options.batch, use_cpu=True, disable_tqdm=True, report_to="none",
+        logging_strategy="no", save_strategy="no", eval_strategy="no", load_best_model_at_end=False,
+        learning_rate=1e-4, seed=0, cache_audio_tower=cache, tower_cache_dir=os.path.join(folder, what),
     )  # fmt: skip
     trainer = EmotionDistributionTrainer(
         model=model, args=args, processing_class=processor, train_dataset=data, callbacks=[epochs],
@@ -138,6 +140,7 @@ def main() -> None:
             whisper=whisper if known else None,
             hidden_size=384,
             audio_layers=None if known else 4,
+            calibrate=False,
         )
         print(f"{len(data)} {kind}, batches of {options.batch}, {torch.get_num_threads()} thread(s)")
         for what in options.trained:
@@ -146,9 +149,10 @@ def main() -> None:
             p, q = (torch.tensor(x).softmax(-1) for x in (plain_logits, logits))
             base, later = statistics.median(plain[1:]), statistics.median(cached[1:])
             print(
-                f"{what} trained: an epoch {base:.2f} CPU seconds uncached ({audio:.2f} s of it for reading, features and tower), {later:.2f} s cached: "
-                f"{verdict(base / later, 2)}; at most {base / (base - audio):.1f} x; first cached epoch {cached[0] / plain[0]:.2f} of the "
-                f"uncached one; largest difference in a probability {(p - q).abs().max():.1e}"
+                f"{what} trained: an epoch {base:.2f} CPU seconds uncached ({audio:.2f} s of it for reading, features "
+                f"and tower), {later:.2f} s cached: {verdict(base / later, 2)}; at most {base / (base - audio):.1f} x; "
+                f"first cached epoch {cached[0] / plain[0]:.2f} of the uncached one; largest difference in a "
+                f"probability {(p - q).abs().max():.1e}"
             )
 
 

@@ -1,9 +1,9 @@
 """A whole training step of a small model, trimmed against stock: same weights, same clips, one run.
 
-Baseline: the same step (features, forward, backward, optimizer) with features of 30 s and the stock tower. Time is the median. Memory is measured
-in a process of its own for each variant, in two ways: tensors (weights, optimizer state and batch, and the peak of what torch allocates
-in a step beside them, gradients included), which is what a GPU runs out of; and the peak of the process's resident memory, with Python, torch
-and the allocator's gaps in it.
+Baseline: the same step (features, forward, backward, optimizer) with features of 30 s and the stock tower. Time is the
+median. Memory is measured in a process of its own for each variant, in two ways: tensors (weights, optimizer state and
+batch, and the peak of what torch allocates in a step beside them, gradients included), which is what a GPU runs out of;
+and the peak of the process's resident memory, with Python, torch and the allocator's gaps in it.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def peak_memory() -> int:
 
 
 def tensor_memory(step: Step) -> int:
-    """Bytes of tensors at the peak of a step: what is kept between steps, the batch, and the most that is allocated beside them."""
+    """Bytes of tensors at the peak of a step: what is kept between steps, the batch, and the most beside them."""
     states = [value for state in step.optimizer.state.values() for value in state.values()]
     inputs = step.inputs()
     kept = [*step.model.parameters(), *step.model.buffers(), *states, *inputs.values()]
@@ -111,7 +111,7 @@ def tensor_memory(step: Step) -> int:
 
 
 def measure_memory(args: argparse.Namespace) -> None:
-    """In a process of its own: how far the peak of resident memory rises over what model, data and optimizer take; and tensors."""
+    """Measure memory in a process of its own: the peak of what is resident, and the tensors."""
     step = Step(args.backbone, args.memory == "stock", args.variant, args.batch, args.transcript)
     before = peak_memory()
     for _ in range(3):
@@ -144,7 +144,11 @@ def main() -> None:
         whisper = DATA / "whisper_tiny_en_encoder"
         backbone = args.backbone or str(
             build_mini_backbone(
-                Path(folder) / "mini", whisper=whisper if whisper.is_dir() else None, hidden_size=384, audio_layers=4
+                Path(folder) / "mini",
+                whisper=whisper if whisper.is_dir() else None,
+                hidden_size=384,
+                audio_layers=4,
+                calibrate=False,
             )
         )
         for variant in [args.variant] if args.variant else VARIANTS:
@@ -163,7 +167,8 @@ def compare(args: argparse.Namespace, backbone: str, variant: str) -> None:
     took = medians({"stock": stock, "trimmed": trimmed}, args.repeats)
     target = VARIANTS[variant][2]
     print(
-        f"  a step: stock {took['stock']:.2f} s, trimmed {took['trimmed']:.2f} s: {verdict(took['stock'] / took['trimmed'], target)}"
+        f"  a step: stock {took['stock']:.2f} s, trimmed {took['trimmed']:.2f} s: "
+        f"{verdict(took['stock'] / took['trimmed'], target)}"
     )
     print(f"  gradients within {float((a - b).norm() / a.norm()):.1e} (relative L2)")
     del stock, trimmed
@@ -175,7 +180,8 @@ def compare(args: argparse.Namespace, backbone: str, variant: str) -> None:
     ):
         found = {name: of(peak) for name, peak in peaks.items()}
         print(
-            f"  {what}: {found['stock']:.0f} MiB, {found['trimmed']:.0f} MiB: {verdict(found['stock'] / max(1, found['trimmed']), 2)}"
+            f"  {what}: {found['stock']:.0f} MiB, {found['trimmed']:.0f} MiB: "
+            f"{verdict(found['stock'] / max(1, found['trimmed']), 2)}"
         )
 
 

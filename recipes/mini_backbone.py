@@ -6,17 +6,7 @@ python recipes/mini_backbone.py OUTPUT [--whisper DIR_OR_ID]
 import argparse
 import sys
 
-import numpy as np
-
-from hf_emo_dist.audio.clips import load_audio
-from hf_emo_dist.corpora.simulated import simulate_corpus
 from hf_emo_dist.modeling.mini import build_mini_backbone
-
-
-def calibration_speech() -> list[np.ndarray]:
-    """A few minutes of synthetic speech: enough to see the scale of each of the tower's dimensions, and nothing to download."""
-    splits = simulate_corpus(num_utterances=120, num_speakers=12, seed=1)
-    return [load_audio(row["audio"]) for split in splits.values() for row in split]
 
 
 def main() -> int:
@@ -38,7 +28,6 @@ def main() -> int:
             hidden_size=args.hidden_size,
             audio_layers=args.audio_layers,
             text_layers=args.text_layers,
-            calibration=calibration_speech() if args.whisper else (),
             seed=args.seed,
         )
     except (OSError, ValueError) as error:

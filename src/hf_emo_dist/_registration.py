@@ -1,5 +1,4 @@
-"""Makes transformers' Auto classes and `pipeline` know the model after `import hf_emo_dist`, without that import
-loading transformers.
+"""Makes transformers' Auto classes and `pipeline` know the model after `import hf_emo_dist`, which does not load them.
 
 Each of our modules registers its class when it is imported. This one sees to it that they are imported as soon as the
 module of transformers is loaded that looks them up: at once where it is loaded already, else when the import that loads
@@ -57,6 +56,7 @@ class _Loader(Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        # the module keeps its own loader: pickle, inspect and importlib.resources ask for it later
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
@@ -85,7 +85,7 @@ class _Finder(MetaPathFinder):
 
 
 def register_when_transformers_loads() -> None:
-    """Registers with whatever part of transformers is loaded, and arranges for the rest."""
+    """Register with whatever part of transformers is loaded, and arrange for the rest."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     _register()

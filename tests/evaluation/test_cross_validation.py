@@ -120,11 +120,13 @@ def test_predictions_of_other_settings_are_refused_by_name(finished, backbone, d
         cross_validate(*changed, **OPTIONS)
 
 
-def test_options_that_came_with_a_newer_version_count_where_they_are_on(tmp_path):
+def test_options_that_came_or_went_with_a_newer_version_count_where_they_are_on(tmp_path):
     file, about = tmp_path / "predictions.parquet", tmp_path / "cell.json"
     file.touch()
     write_json(about, {"settings": {"learning_rate": 0.1, "source": None}})
     assert is_done(file, about, {"learning_rate": 0.1, "source": None, "perturb_waveforms": 0.0, "new": None})
+    write_json(about, {"settings": {"learning_rate": 0.1, "source": None, "mix_embeddings": False}})
+    assert is_done(file, about, {"learning_rate": 0.1, "source": None})
     for settings, name in (
         ({"learning_rate": 0.1, "source": None, "perturb_waveforms": 0.3}, "perturb_waveforms"),
         ({"learning_rate": 0.1, "source": "human"}, "source"),

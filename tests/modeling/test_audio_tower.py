@@ -16,7 +16,8 @@ from hf_emo_dist.modeling.backbones.qwen2_audio_tower import (
 )
 
 MELS = 8
-# one clip or one batch a line, seconds: shortest that gives a token, odd and even frames, one-token clips alone, the longest
+# one clip or one batch a line, seconds: shortest that gives a token, odd and even frames, one-token clips alone, the
+# longest
 LENGTHS = {
     "0.05 s": [0.05],
     "odd frames": [0.4131],

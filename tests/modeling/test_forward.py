@@ -6,7 +6,7 @@ import torch
 from tiny_data import tone
 from transformers import Qwen2AudioModel
 
-from hf_emo_dist.modeling.backbones.qwen2_audio import average_windows
+from hf_emo_dist.modeling.head import average_windows
 
 
 @pytest.fixture

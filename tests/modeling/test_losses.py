@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import log_softmax as scipy_log_softmax
 
+from hf_emo_dist.modeling import losses
 from hf_emo_dist.scores.divergences import jensen_shannon_divergence
-from hf_emo_dist.training import loss_options as losses
 
 ROW_LOSSES = {
     "js": losses.js_loss,

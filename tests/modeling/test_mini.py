@@ -7,6 +7,7 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 from hf_emo_dist.modeling.mini import SPECIAL_TOKENS, build_mini_backbone, byte_level_tokenizer
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 
 TINY = {"hidden_size": 16, "audio_layers": 1, "text_layers": 1, "num_mel_bins": 16}
 
@@ -69,13 +70,35 @@ def test_the_tower_can_come_from_a_whisper_folder(tmp_path, whisper, tiny_emotio
         (source / "encoder_config.json").write_text(whisper.config.to_json_string(use_diff=False))
         weights = {key: value.contiguous() for key, value in whisper.encoder.state_dict().items()}
         save_file(weights, source / "encoder.safetensors")
-    folder = build_mini_backbone(tmp_path / "mini", source, audio_layers=2, text_layers=1)
+    folder = build_mini_backbone(tmp_path / "mini", source, audio_layers=2, text_layers=1, calibrate=False)
     model = Qwen2AudioForEmotionDistribution.from_pretrained(folder, emotions=tiny_emotions, head_num_attention_heads=2)
     tower = model.model.audio_tower.state_dict()
     assert len(model.model.audio_tower.layers) == 2
     for key, value in whisper.encoder.state_dict().items():
         if key.startswith(("conv", "embed", "layers.0", "layers.1")):
             assert torch.equal(tower[key], value), key
+
+
+def test_with_whisper_the_projector_standardises_what_the_tower_hears(tmp_path, whisper, tiny_emotions):
+    from hf_emo_dist import simulate_corpus
+
+    whisper.save_pretrained(tmp_path / "whisper")
+    folder = build_mini_backbone(tmp_path / "mini", tmp_path / "whisper", text_layers=1)
+    model, processor = (
+        kind.from_pretrained(folder, emotions=tiny_emotions, **settings)
+        for kind, settings in (
+            (Qwen2AudioForEmotionDistribution, {"head_num_attention_heads": 2}),
+            (EmotionDistributionProcessor, {}),
+        )
+    )
+    rows = simulate_corpus(num_utterances=40, num_speakers=12, seed=1)["train"].select(range(20))
+    inputs = processor.from_rows(rows)
+    with torch.no_grad():
+        heard = model.eval().model.audio_tower.encode(inputs["input_features"], inputs["feature_attention_mask"])
+        handed_on = model.model.multi_modal_projector(heard)
+    assert heard.mean(0).abs().max() > 0.1 and heard.std(0).min() < 0.7
+    assert handed_on.mean(0).abs().max() < 0.1
+    torch.testing.assert_close(handed_on.std(0), torch.ones(16), atol=0.15, rtol=0)
 
 
 def test_what_cannot_be_built_is_refused(tmp_path, whisper):

@@ -230,8 +230,9 @@ def test_other_models_keep_transformers_own_pipeline():
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
     config = Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=2, classifier_proj_size=8,
-        conv_dim=[8], conv_kernel=[10], conv_stride=[5], num_feat_extract_layers=1, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=2,
+        classifier_proj_size=8, conv_dim=[8], conv_kernel=[10], conv_stride=[5], num_feat_extract_layers=1,
+        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
     )  # fmt: skip
     pipe = pipeline(
         "audio-classification",

@@ -1,4 +1,4 @@
-"""The trimmed tower inside the stock generating model, in every precision and attention, on real clips; and no silent slow path."""
+"""The trimmed tower inside the stock generating model, in every precision and attention, and no silent slow path."""
 
 import copy
 import logging
@@ -132,7 +132,8 @@ def test_gradients_and_activation_checkpointing(tiny_backbone, dtype, attention)
     for _, gradients in found[1:]:
         assert gradients.keys() == expected.keys()
         for name, gradient in gradients.items():
-            # a softmax ignores what is added to all keys: such gradients are rounding, to be measured against the others
+            # a softmax ignores what is added to all keys: such gradients are rounding, to be measured against the
+            # others
             error = (gradient.double() - expected[name].double()).norm()
             assert error <= TOLERANCE[dtype] * (expected[name].double().norm() + 0.1 * scale), name
 

@@ -1,6 +1,7 @@
 """Trains and scores the tiny model; run by one process or by several, which must come to the same.
 
-arguments: backbone, output folder, JSON: name → [rows, global batch, accumulation steps, further training arguments], cpu or fsdp
+arguments: backbone, output folder, JSON: name → [rows, global batch, accumulation steps, further training arguments],
+cpu or fsdp
 """
 
 import json

@@ -42,7 +42,9 @@ def test_every_row_of_accelerates_shards_counts_once(size, batch, processes):
 def test_a_launch_that_started_too_few_processes_is_reported_once(caplog):
     launched = {"ACCELERATE_USE_CPU": "True", "MASTER_PORT": "29500"}
     warn_about_launch(1, launched)
-    assert len(caplog.records) == 1 and "--multi_gpu --num_processes N recipes/train.py --use_cpu true" in caplog.text
+    assert (
+        len(caplog.records) == 1 and "--multi_gpu --num_processes N -m hf_emo_dist train --use_cpu true" in caplog.text
+    )
     caplog.clear()
     warn_about_launch(2, {**launched, "WORLD_SIZE": "2"})
     warn_about_launch(1, {"ACCELERATE_USE_CPU": "True"})
@@ -149,7 +151,7 @@ def test_two_processes_give_what_one_gives(runs, name, kind):
 
 @pytest.mark.slow
 def test_two_processes_resume_exactly_in_an_epoch(tmp_path, tiny_backbone):
-    """By rows, where the resumed epoch's last step has one row and repeats; by token budget, with the cache of the tower in one folder."""
+    # by rows, where the last step of the resumed epoch has one row and repeats; by token budget, with one cache
     cache = {"cache_audio_tower": True, "tower_cache_dir": str(tmp_path / "cache")}
     variants = {"rows": {"per_device_train_batch_size": 2}, "tokens": {"max_audio_tokens_per_batch": 20, **cache}}
     launch("resume_worker.py", tiny_backbone, tmp_path, json.dumps(variants))

@@ -1,9 +1,10 @@
 """What is wrong with the data is said before the first step."""
 
 import pytest
-from trainer_setup import changed, make_trainer
+from trainer_setup import changed, make_args, make_trainer
 
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.training.fine_tuning import parse_config
 
 BROKEN = {
     "missing target": (lambda d: d.remove_columns("emotion_distribution"), "no `emotion_distribution` column"),
@@ -83,7 +84,7 @@ def test_mixed_rows_train_but_are_refused_in_evaluation(tmp_path, tiny_model, ti
         tiny_train, mixed_from=lambda r: ["a", "b"] if r["id"] == "clip-1-03" else None, mix_ratio=0.5, human_votes=None
     )
     make_trainer(tiny_model, tiny_processor, tmp_path, mixed).train()
-    with pytest.raises(ValueError, match=r"1 rows of the evaluation data were mixed.*clip-1-03"):
+    with pytest.raises(ValueError, match=r"made by mixing two others.*clip-1-03"):
         make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, mixed)
     plain = changed(tiny_train, mixed_from=None)
     assert make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, plain).evaluate()
@@ -123,3 +124,25 @@ def test_a_broken_row_of_a_stream_is_named_when_it_comes(tmp_path, tiny_model, t
     with pytest.raises(ValueError, match="no `emotion_distribution` column"):
         stream = tiny_train.remove_columns("emotion_distribution").to_iterable_dataset()
         make_trainer(tiny_model, tiny_processor, tmp_path, stream, max_steps=4)
+
+
+def test_rows_with_two_clips_are_refused(tmp_path, tiny_model, tiny_processor, tiny_train):
+    """They were to be mixed in the embedding space, and one clip alone does not fit their target."""
+    rows = tiny_train.add_column("mix_audio", [b""] * len(tiny_train))
+    for data in (rows, rows.to_iterable_dataset()):
+        with pytest.raises(ValueError, match=r"`mix_audio`.*Mend: make it again"):
+            make_trainer(tiny_model, tiny_processor, tmp_path, data, max_steps=1)
+
+
+def test_a_removed_option_names_what_replaced_it(tmp_path):
+    file = tmp_path / "old.yaml"
+    file.write_text("mix_embeddings: false\n")
+    words = ["--output_dir", str(tmp_path), "--use_cpu", "true"]
+    for act in (
+        lambda: make_args(tmp_path, mix_embeddings=True),
+        lambda: parse_config([*words, "--mix_embeddings", "true"]),
+        lambda: parse_config([*words, "--mix_embeddings=true"]),
+        lambda: parse_config([*words, "--config", str(file)]),
+    ):
+        with pytest.raises(ValueError, match=r"mix_embeddings was removed.*augment"):
+            act()

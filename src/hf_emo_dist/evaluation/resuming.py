@@ -91,7 +91,7 @@ def data_stamp(
 def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
     """Whether predictions are there that were made with these settings; those of others are refused by a `ValueError`.
 
-    Options that a newer version has added, and that are off, do not count as other settings.
+    Options that are off, and that one of the two versions does not have, do not count as other settings.
     """
     if not (file.is_file() and about.is_file()):
         return False
@@ -100,7 +100,8 @@ def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
     changed = sorted(
         key
         for key in before.keys() | now.keys()
-        if before.get(key) != now.get(key) and (key in before or now[key] not in (None, False, 0, 0.0, "", [], {}))
+        if before.get(key) != now.get(key)
+        and ((key in before and key in now) or {**before, **now}[key] not in (None, False, 0, 0.0, "", [], {}))
     )
     if changed:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The model: configuration, backbones, head, losses, processor, pipeline and their registration with the Auto classes."""
+"""The model: configuration, backbones, head, losses, processor and pipeline."""
 
 from .._lazy import lazy_attributes
 

@@ -1,4 +1,4 @@
-"""Adapter checkpoints: LoRA weights and the head, with the emotions and their order in a file of their own."""
+"""What lies in a checkpoint's folder or repository, above all an adapter's: LoRA weights, head, emotions in order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from transformers.utils import cached_file
 
 from .configuration import ADAPTER_CONFIG_NAME, Qwen2AudioEmotionConfig
 
-__all__ = ["adapter_settings", "check_safetensors", "find_file", "no_head", "save_adapter_config"]
-
 PEFT_CONFIG_NAME = "adapter_config.json"
 PEFT_WEIGHTS_NAME = "adapter_model.safetensors"
 
 
 def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, Any]) -> str | None:
-    """Where a file of a checkpoint is, downloaded if need be; None where it is not there or cannot be reached."""
+    """Find a file of a checkpoint, downloaded if need be; None where it is not there or cannot be reached."""
     if not os.path.isdir(name_or_path):
         try:
             validate_repo_id(str(name_or_path))
@@ -39,11 +37,11 @@ def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, An
 
 
 def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Qwen2AudioEmotionConfig, Any]:
-    """What lies beside an adapter's weights: the model's configuration and peft's.
+    """Read what lies beside an adapter's weights: the model's configuration and peft's.
 
     Raises:
-        ValueError: the order of the emotions is not known, or the adapter holds no head.
-        OSError: there are no weights in safetensors.
+        ValueError: The order of the emotions is not known, or the adapter holds no head.
+        OSError: There are no weights in safetensors.
     """
     from peft import PeftConfig
 
@@ -51,45 +49,45 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
     if file is None:
         raise ValueError(
             f"'{name_or_path}' is an adapter without {ADAPTER_CONFIG_NAME}, so the order of its emotions is not known. "
-            "Adapters saved by EmotionDistributionTrainer have it; copy it from the training's output folder."
+            "Adapters saved by EmotionDistributionTrainer have it. Mend: copy it from the training's output folder."
         )
     config = Qwen2AudioEmotionConfig.from_dict(json.loads(Path(file).read_text(encoding="utf-8")))
     adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
     if "head" not in (getattr(adapter, "modules_to_save", None) or []):
-        raise ValueError(no_head(name_or_path))
+        raise ValueError(_no_head(name_or_path))
     weights = find_file(name_or_path, PEFT_WEIGHTS_NAME, hub)
     if weights is None:
-        raise OSError(f"'{name_or_path}' has no {PEFT_WEIGHTS_NAME}; weights in other formats are not read")
+        raise OSError(
+            f"'{name_or_path}' has no {PEFT_WEIGHTS_NAME}; weights in other formats are not read. "
+            "Mend: save the adapter again with save_pretrained."
+        )
     with safe_open(weights, framework="pt") as tensors:
         if not any(".head." in name for name in tensors.keys()):  # noqa: SIM118  it is no mapping
-            raise ValueError(no_head(name_or_path))
+            raise ValueError(_no_head(name_or_path))
     return config, adapter
 
 
 def check_safetensors(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
-    """Refuses a full checkpoint without safetensors, before transformers asks a service on the Hub to convert its pickles.
-
-    Raises:
-        OSError: naming what is there instead.
-    """
+    """Refuse a full checkpoint without safetensors."""
+    # before transformers asks a service on the Hub to convert its pickles
     if not any(find_file(name_or_path, name, hub) for name in ("model.safetensors", "model.safetensors.index.json")):
         raise OSError(
-            f"'{name_or_path}' has no weights in safetensors (model.safetensors, or shards with their index); other formats are not read. "
-            "Mend: load it where it was made, and save it again with save_pretrained."
+            f"'{name_or_path}' has no weights in safetensors (model.safetensors, or shards with their index); other "
+            "formats are not read. Mend: load it where it was made, and save it again with save_pretrained."
         )
 
 
-def no_head(name_or_path: str | os.PathLike[str]) -> str:
-    """What to say of an adapter without the head."""
+def _no_head(name_or_path: str | os.PathLike[str]) -> str:
     return (
-        f"the adapter in '{name_or_path}' holds no head, which would stay random: it was not made by EmotionDistributionTrainer or "
-        "emotion_lora_config, which always save it. Train it again with one of them."
+        f"the adapter in '{name_or_path}' holds no head, which would stay random: it was not made by "
+        "EmotionDistributionTrainer or emotion_lora_config, which always save it. Mend: train it again with one of "
+        "them."
     )
 
 
 def save_adapter_config(config: Any, folder: str | os.PathLike[str]) -> None:
-    """Writes the emotions, the head's settings and the loss beside an adapter, which `adapter_config.json` does not hold."""
+    """Write the emotions, the head's settings and the loss beside an adapter: peft's own file does not hold them."""
     values = json.loads(config.to_json_string(use_diff=False))
-    for key in ("_name_or_path", "name_or_path"):
+    for key in ("_name_or_path", "name_or_path"):  # a path of this machine
         values.pop(key, None)
     Path(folder, ADAPTER_CONFIG_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .configuration import Qwen2AudioEmotionConfig
 
 
 class AttentionPooling(nn.Module):
-    """The first row of multi-head self-attention, and nothing else.
+    """The first row of multi-head self-attention, and nothing else."""
 
-    The paper runs self-attention over the whole sequence and keeps its first position. That position holds a token that is
-    the same in every prompt, so with causal hidden states its query is a constant: the layer is attention pooling. This
-    module computes that row alone, in O(L) instead of O(L²), and never attends to padding. Its
-    projections are not called q_proj and the like, so that LoRA's targets of those names stay in the backbone.
-    """
+    # The paper runs self-attention over the whole sequence and keeps its first position. That position holds a token
+    # that is the same in every prompt, so with causal hidden states its query is a constant: the layer is attention
+    # pooling. Here that row alone is computed, in O(L) instead of O(L²), and padding is never attended to.
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
         if hidden_size % num_heads:
             raise ValueError(
-                f"head_num_attention_heads={num_heads} does not divide the hidden size {hidden_size}; "
-                "give another number, for instance head_num_attention_heads=4"
+                f"head_num_attention_heads={num_heads} does not divide the hidden size {hidden_size}. "
+                "Mend: give another number, for instance head_num_attention_heads=4."
             )
         self.num_heads = num_heads
+        # not called q_proj and the like: LoRA's targets of those names are to stay in the backbone
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
         self.value = nn.Linear(hidden_size, hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(batch, L, d) and its mask (batch, L), 1 for tokens → (batch, d)."""
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Pool (batch, L, d) with its mask (batch, L), 1 for tokens, to (batch, d)."""
         batch, _, size = hidden.shape
         first = mask.long().argmax(dim=1)  # the first token that is not padding, also with padding on the left
         pooled_by = self.query(hidden[torch.arange(batch, device=hidden.device), first])
 
-        def heads(x: torch.Tensor) -> torch.Tensor:
+        def heads(x: Tensor) -> Tensor:
             return x.view(batch, -1, self.num_heads, size // self.num_heads).transpose(1, 2)
 
         pooled = nn.functional.scaled_dot_product_attention(
@@ -49,14 +48,7 @@ class AttentionPooling(nn.Module):
 
 
 class EmotionDistributionHead(nn.Module):
-    """Hidden states → one logit an emotion, as in the paper (arXiv 2601.14620): attention pooling, a residual MLP
-    (LayerNorm, Linear, GELU, dropout), a projection to half the width (LayerNorm, Linear, GELU, dropout), LayerNorm, Linear.
-
-    Shapes:
-        hidden: (batch, L, d), any floating dtype; it is computed in the head's own dtype (float32 unless changed).
-        mask: (batch, L), 1 for tokens and 0 for padding.
-        returns: (batch, K) logits; their softmax is the distribution.
-    """
+    """Hidden states → one logit an emotion, as in the paper (arXiv 2601.14620)."""
 
     def __init__(self, config: Qwen2AudioEmotionConfig) -> None:
         super().__init__()
@@ -72,8 +64,20 @@ class EmotionDistributionHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.classifier = nn.Linear(width, config.num_labels)
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Logits, see the class."""
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Turn hidden states (batch, L, d) of any floating dtype and their mask (batch, L) into logits (batch, K)."""
+        # in the head's own dtype, float32 unless changed, whatever the backbone's
         pooled = self.pooling(hidden.to(self.classifier.weight.dtype), mask)
         pooled = pooled + self.residual(pooled)
         return self.classifier(self.norm(self.projection(pooled)))
+
+
+def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:
+    """Return the log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K)."""
+    weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.dtype)
+    rows = int(row_index.max()) + 1
+    total = torch.zeros(rows, dtype=logits.dtype, device=logits.device).index_add(0, row_index, weight)
+    probabilities = logits.softmax(-1) * (weight / total[row_index])[:, None]
+    mean = torch.zeros(rows, logits.shape[1], dtype=logits.dtype, device=logits.device)
+    # a probability that underflows to 0 has no finite logarithm
+    return mean.index_add(0, row_index, probabilities).clamp_min(torch.finfo(logits.dtype).tiny).log()

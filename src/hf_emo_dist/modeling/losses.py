@@ -1,8 +1,9 @@
-"""Losses between predicted logits and target distributions (or vote counts), one value a row.
+"""Losses between predicted logits and target distributions (or vote counts), one value a row, and the paper's entropy
+term.
 
-They live beside the model because the model computes its own loss; `hf_emo_dist.training.loss_options` is their public address.
-All are computed in float32 (`dirichlet_multinomial` in float64) whatever the logits' dtype, so that one-hot targets, targets with
-zeros and saturated fp16 or bf16 logits have finite values and gradients.
+They live beside the model because the model computes its own loss (`labels` in, `loss` out). All are computed in
+float32 (`dirichlet_multinomial` in float64) whatever the logits' dtype, so that one-hot targets, targets with zeros and
+saturated fp16 or bf16 logits have finite values and gradients.
 """
 
 from __future__ import annotations
@@ -22,20 +23,8 @@ def _log_target(target: Tensor) -> Tensor:
 
 
 def js_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Jensen–Shannon divergence between softmax(logits) and the target, in nats (arXiv 2601.14620; Lin 1991).
-
-    Args:
-        logits: (N, K), any floating dtype.
-        target: (N, K) distributions.
-
-    Returns:
-        (N,) float32 in [0, ln 2]. Gradient with respect to the logits: p ⊙ (g − ⟨p, g⟩) with g = ½ ln(p / m), m = ½(p + q); bounded.
-
-    Example:
-        >>> import torch
-        >>> js_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item()  # doctest: +ELLIPSIS
-        0.2157...
-    """
+    """Return the Jensen–Shannon divergence of softmax(logits) and the target, (N,) in nats (Lin 1991)."""
+    # gradient with respect to the logits: p ⊙ (g − ⟨p, g⟩) with g = ½ ln(p / m), m = ½(p + q); bounded
     log_p, q = log_softmax(logits.float(), dim=-1), target.float()
     log_q = _log_target(q)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2.0)
@@ -43,63 +32,23 @@ def js_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def kl_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Kullback–Leibler divergence KL(target ‖ softmax(logits)) in nats.
-
-    Args:
-        logits: (N, K), any floating dtype.
-        target: (N, K) distributions.
-
-    Returns:
-        (N,) float32, ≥ 0. Gradient with respect to the logits: p − q.
-
-    Example:
-        >>> import torch
-        >>> round(kl_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 4)
-        0.6931
-    """
+    """Return KL(target ‖ softmax(logits)), (N,) in nats; its gradient with respect to the logits is p − q."""
     log_p, q = log_softmax(logits.float(), dim=-1), target.float()
     return (q * (_log_target(q) - log_p)).sum(-1)
 
 
 def soft_cross_entropy_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy −Σ q ln p in nats: `kl_loss` plus the target's entropy, with the same gradient p − q.
-
-    On relative vote frequencies it is the negative log-likelihood a vote, which rewards the true distribution, while JS
-    against a few votes rewards predictions that are sharper than it.
-
-    Args:
-        logits: (N, K), any floating dtype.
-        target: (N, K) distributions.
-
-    Returns:
-        (N,) float32.
-
-    Example:
-        >>> import torch
-        >>> round(soft_cross_entropy_loss(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]])).item(), 4)
-        0.6931
-    """
+    """Return −Σ q ln p, (N,) in nats: `kl_loss` plus the target's entropy, with the same gradient p − q."""
+    # On relative vote frequencies it is the negative log-likelihood a vote, which rewards the true distribution, while
+    # JS against a few votes rewards predictions that are sharper than it.
     return -(target.float() * log_softmax(logits.float(), dim=-1)).sum(-1)
 
 
 def dirichlet_multinomial_loss(logits: Tensor, counts: Tensor) -> Tensor:
-    """Negative log-likelihood a vote of vote counts under a Dirichlet-multinomial with concentrations α = exp(logits).
-
-    softmax(logits) is its mean, so predictions mean what they mean under the other losses, and Σα says how sure the model is of
-    it. The multinomial coefficient is left out; it does not depend on the logits. Fractional counts (weighted votes) are allowed.
-
-    Args:
-        logits: (N, K); values beyond ±12 are clamped.
-        counts: (N, K) vote counts, ≥ 0; a row of zeros has loss 0.
-
-    Returns:
-        (N,) float32, in nats a vote.
-
-    Example:
-        >>> import torch
-        >>> round(dirichlet_multinomial_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 4)
-        0.6931
-    """
+    """Return the negative log-likelihood a vote of counts under a Dirichlet-multinomial with α = exp(logits), (N,)."""
+    # softmax(logits) is its mean, so predictions mean what they mean under the other losses, and Σα says how sure the
+    # model is of it. The multinomial coefficient is left out; it does not depend on the logits. Fractional counts
+    # (weighted votes) are allowed; a row without votes has loss 0.
     # lgamma differences of large concentrations cancel in float32; Apple's GPUs have no float64
     dtype = torch.float32 if logits.device.type == "mps" else torch.float64
     alpha = logits.to(dtype).clamp(-LOG_CONCENTRATION_RANGE, LOG_CONCENTRATION_RANGE).exp()
@@ -114,13 +63,7 @@ def dirichlet_multinomial_loss(logits: Tensor, counts: Tensor) -> Tensor:
 
 
 def prediction_entropy(logits: Tensor) -> Tensor:
-    """Entropy of softmax(logits) in nats, (N, K) → (N,): the term that the paper adds to its loss with weight 0.08.
-
-    Example:
-        >>> import torch
-        >>> round(prediction_entropy(torch.zeros(1, 4)).item(), 4)
-        1.3863
-    """
+    """Return the entropy of softmax(logits), (N,) in nats: the term that the paper adds with weight 0.08."""
     log_p = log_softmax(logits.float(), dim=-1)
     return -(log_p.exp() * log_p).sum(-1)
 
@@ -139,19 +82,19 @@ def distribution_loss(
     loss_type: str = "js",
     entropy_weight: float = 0.0,
 ) -> Tensor:
-    """Mean over rows of the named loss, plus `entropy_weight` times the mean prediction entropy.
+    """Return the mean over rows of the named loss, plus `entropy_weight` times the mean prediction entropy.
 
     Args:
-        logits: (N, K).
-        target: (N, K) distributions, or vote counts for `dirichlet_multinomial`.
+        logits: (N, K) Any floating dtype.
+        target: (N, K) Distributions, or vote counts for `dirichlet_multinomial`.
         loss_type: `js`, `kl`, `soft_cross_entropy` or `dirichlet_multinomial`.
         entropy_weight: 0.08 in the paper; a positive weight makes predictions sharper.
 
     Returns:
-        scalar float32, in nats.
+        A scalar, float32, in nats.
 
     Raises:
-        ValueError: for an unknown loss or shapes that differ.
+        ValueError: The loss is not known, or the shapes differ.
 
     Example:
         >>> import torch
@@ -159,8 +102,11 @@ def distribution_loss(
         0.0693
     """
     if loss_type not in _LOSSES:
-        raise ValueError(f"loss_type={loss_type!r} is not known; use one of {', '.join(_LOSSES)}")
+        raise ValueError(f"loss_type={loss_type!r} is not known. Mend: use one of {', '.join(_LOSSES)}.")
     if logits.shape != target.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(target.shape)} must have the same shape")
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and targets {tuple(target.shape)} differ in shape. Mend: pass a target a "
+            "row, over the model's own emotions."
+        )
     loss = _LOSSES[loss_type](logits, target).mean()
     return loss + entropy_weight * prediction_entropy(logits).mean() if entropy_weight else loss

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import (
     PreTrainedTokenizerFast,
@@ -18,15 +15,13 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from ..audio.clips import load_audio
 from ..emotions import KNOWN_EMOTIONS
 from .backbones.qwen2_audio_tower import audio_kwargs_for, use_trimmed_audio_tower
 
-logger = logging.getLogger(__name__)
-
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
-
-
-# What the prompts say. The merges learned from it make a prompt some 30 tokens instead of 120, a third of the language model's work.
+# What the prompts say. The merges learned from it make a prompt some 30 tokens instead of 120, a third of the language
+# model's work.
 PROMPT_TEXT = (
     "user\nWhat do listeners hear: ",
     "assistant\nSpeaker: \nWords: ",
@@ -36,13 +31,7 @@ VOCABULARY_SIZE = 600
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer (any text, no unknown token) with Qwen2-Audio's special tokens and merges for the prompt's own words.
-
-    Example:
-        >>> tokenizer = byte_level_tokenizer()
-        >>> len(tokenizer("angry, happy?")["input_ids"]) < 8, tokenizer.decode(tokenizer("Ça va 😊")["input_ids"])
-        (True, 'Ça va 😊')
-    """
+    """Make a byte-level tokenizer with Qwen2-Audio's special tokens and merges for the prompt's own words."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -66,40 +55,41 @@ def build_mini_backbone(
     audio_layers: int | None = None,
     text_layers: int = 2,
     num_mel_bins: int = 80,
-    calibration: Sequence[np.ndarray] = (),
+    calibrate: bool = True,
     seed: int = 0,
 ) -> Path:
-    """Writes a small Qwen2-Audio backbone (model, tokenizer, feature extractor) to a folder.
+    """Write a small Qwen2-Audio backbone (model, tokenizer, feature extractor) that trains on a CPU.
 
-    The language model starts as a channel: the projector hands the audio over as it is, and the layers' outputs start small beside
-    the residual stream, so that what the audio tower hears reaches the head before any training.
+    The language model starts as a channel: the projector hands the audio over as it is, and the layers' outputs start
+    small beside the residual stream, so that what the audio tower hears reaches the head before any training.
 
     Args:
-        output: folder to write; made if needed.
-        whisper: local folder or Hub id of a Whisper model or encoder whose weights become the audio tower; `None` is a random tower.
-            A local folder may hold a whole model or just `encoder_config.json` and one safetensors file.
-        hidden_size: of the language model, and of the tower where no Whisper is given.
-        audio_layers: layers of the tower; with Whisper the first so many of its own. The default is 2, or with Whisper all but the last,
-            since the last layers of a recogniser are about words, not about the voice.
-        text_layers: layers of the language model.
-        num_mel_bins: mel bins where no Whisper is given.
-        calibration: waveforms (T,), 16 kHz, over which the projector standardises the tower's outputs, each dimension to mean 0 and
-            deviation 1. The scales of Whisper's dimensions differ by a factor of ten; without this the large ones drown the others in
-            the language model's norm. Any speech will do, also synthetic; none leaves the projector an identity.
-        seed: of the random weights.
+        output: Folder to write; made if needed.
+        whisper: Local folder or Hub id of a Whisper model or encoder whose weights become the audio tower; by default
+            its weights are random. A folder may hold a whole model, or `encoder_config.json` and one safetensors file.
+        hidden_size: Width of the language model, and of the tower where no Whisper gives it.
+        audio_layers: Layers of the tower, with Whisper the first so many of its own. Default: 2, or with Whisper all
+            but the last, since the last layers of a recogniser are about words, not about the voice.
+        text_layers: Layers of the language model.
+        num_mel_bins: Mel bins where no Whisper gives them.
+        calibrate: With Whisper: have the projector standardise the tower's outputs, over a few minutes of simulated
+            speech. Without it the projector is an identity.
+        seed: Of the random weights.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: if `hidden_size` is not a multiple of 8, or the Whisper weights do not fit.
+        OSError: The Whisper model cannot be loaded.
+        ValueError: `hidden_size` is not a multiple of 8, or the Whisper weights do not fit.
 
     Example:
         >>> build_mini_backbone("mini")  # doctest: +SKIP
     """
     if hidden_size % 8:
         raise ValueError(
-            f"hidden_size={hidden_size} must be a multiple of 8, the number of attention heads of the head"
+            f"hidden_size={hidden_size} is no multiple of 8, the number of attention heads of the head. "
+            f"Mend: give {max(8, hidden_size // 8 * 8)} or another."
         )
     if whisper is None:
         audio: dict[str, Any] = {
@@ -141,9 +131,8 @@ def build_mini_backbone(
         _copy_whisper(model.model.audio_tower, weights, str(whisper))
     feature_extractor = WhisperFeatureExtractor(feature_size=audio["num_mel_bins"])
     _open_channel(model.model)
-    if len(calibration):
-        _standardise(model.model, feature_extractor, calibration)
-
+    if whisper is not None and calibrate:
+        _standardise(model.model, feature_extractor)
     folder = Path(output)
     model.save_pretrained(folder)
     Qwen2AudioProcessor(feature_extractor, tokenizer).save_pretrained(folder)
@@ -151,15 +140,7 @@ def build_mini_backbone(
 
 
 def load_whisper_encoder(source: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Configuration and float32 weights of a Whisper encoder, from a local folder or the Hub.
-
-    Returns:
-        The audio tower's settings, and weights under the names of `WhisperEncoder` (`conv1.weight`, `layers.0.fc1.weight`, …).
-
-    Raises:
-        OSError: if nothing can be loaded from there.
-        ValueError: if the folder holds no encoder weights in safetensors.
-    """
+    """Load a Whisper encoder's settings and float32 weights, under `WhisperEncoder`'s names."""
     from safetensors.torch import load_file
 
     folder = Path(source)
@@ -168,7 +149,10 @@ def load_whisper_encoder(source: str | Path) -> tuple[dict[str, Any], dict[str, 
         settings = json.loads(encoder_config.read_text(encoding="utf-8"))
         files = sorted(folder.glob("*.safetensors"))
         if not files:
-            raise ValueError(f"{folder} has an encoder_config.json but no .safetensors file with the encoder's weights")
+            raise ValueError(
+                f"{folder} has an encoder_config.json but no .safetensors file. Mend: put the encoder's weights beside "
+                "it."
+            )
         weights = {key: value for file in files for key, value in load_file(file).items()}
     else:
         from transformers import WhisperModel
@@ -177,7 +161,8 @@ def load_whisper_encoder(source: str | Path) -> tuple[dict[str, Any], dict[str, 
             model = WhisperModel.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
         except OSError as error:
             raise OSError(
-                f"No Whisper model could be loaded from '{source}': name a local folder or a Hub id such as openai/whisper-tiny.en"
+                f"No Whisper model could be loaded from '{source}'. Mend: name a local folder or a Hub id such as "
+                "openai/whisper-tiny.en."
             ) from error
         settings, weights = model.config.to_dict(), model.encoder.state_dict()
     names = (
@@ -195,7 +180,9 @@ def _copy_whisper(tower: torch.nn.Module, weights: dict[str, torch.Tensor], sour
     wanted = tower.state_dict()
     missing = sorted(set(wanted) - set(weights))
     if missing:
-        raise ValueError(f"the Whisper weights of {source} lack {missing[:3]}; a WhisperEncoder's names are needed")
+        raise ValueError(
+            f"the Whisper weights of {source} lack {missing[:3]}. Mend: save them under a WhisperEncoder's names."
+        )
     tower.load_state_dict({key: weights[key] for key in wanted})
     if len(tower.layers) < 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("layers.")):
         # The final norm was fitted to the last layer's outputs; after an earlier layer a plain one is right.
@@ -205,7 +192,8 @@ def _copy_whisper(tower: torch.nn.Module, weights: dict[str, torch.Tensor], sour
 
 @torch.no_grad()
 def _scale_random_tower(tower: torch.nn.Module) -> None:
-    """Random convolutions with unit gain, and Whisper's sinusoids for positions, so that a random tower keeps what the mel bins say."""
+    # convolutions with unit gain, and Whisper's sinusoids for positions, so that a random tower keeps what the mel bins
+    # say
     for conv in (tower.conv1, tower.conv2):
         torch.nn.init.normal_(conv.weight, std=(2.0 / (conv.in_channels * conv.kernel_size[0])) ** 0.5)
         torch.nn.init.zeros_(conv.bias)
@@ -227,10 +215,15 @@ def _open_channel(model: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def _standardise(model: torch.nn.Module, feature_extractor: Any, waveforms: Sequence[np.ndarray]) -> None:
+def _standardise(model: torch.nn.Module, feature_extractor: Any) -> None:
+    from ..corpora.simulated import simulate_corpus
+
+    # The scales of Whisper's dimensions differ by a factor of ten; as they are the large ones would drown the others in
+    # the language model's norm. So each gets mean 0 and deviation 1, for which any speech will do.
+    splits = simulate_corpus(num_utterances=120, num_speakers=12, seed=1)
     tower = use_trimmed_audio_tower(model).audio_tower.eval()
     outputs = []
-    for waveform in waveforms:
+    for waveform in (load_audio(row["audio"]) for split in splits.values() for row in split):
         features = feature_extractor(
             waveform,
             sampling_rate=feature_extractor.sampling_rate,

@@ -26,14 +26,15 @@ ON_ERROR = ("raise", "return")
 class SpeechEmotionDistributionPipeline(Pipeline):
     """Predicts the distribution of perceived emotions for recordings of any length.
 
-    A recording over 30 s is cut into equal windows; its distribution is the windows' mean, weighted by duration. Of several
-    inputs, one that cannot be read does not stop the others: its result is ``{"error": message}``, and it is named in a
-    warning. A single one raises.
+    A recording over 30 s is cut into equal windows; its distribution is the windows' mean, weighted by duration. Of
+    several inputs, one that cannot be read does not stop the others: its result is ``{"error": message}``, and it is
+    named in a warning. A single one raises.
 
     Args:
-        model: a `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one.
-        processor: its `EmotionDistributionProcessor`; by default the one beside the checkpoint that the model was loaded from.
-        kwargs: those of `transformers.Pipeline` (`device`, `batch_size`, …) and defaults for those of a call.
+        model: A `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one.
+        processor: Its `EmotionDistributionProcessor`; by default the one beside the checkpoint that the model was
+            loaded from.
+        kwargs: Those of `transformers.Pipeline` (`device`, `batch_size`, …) and defaults for those of a call.
 
     Example:
         >>> import hf_emo_dist
@@ -53,15 +54,23 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         network = model.get_base_model() if hasattr(model, "get_base_model") else model
         if not isinstance(network, Qwen2AudioForEmotionDistribution):
             raise ValueError(
-                f"the {TASK} pipeline needs a Qwen2AudioForEmotionDistribution, and what was loaded is a {type(network).__name__}. "
-                "Where a checkpoint of this library was named, hf_emo_dist.load_emotion_model(name) says what is wrong with it."
+                f"the {TASK} pipeline needs a Qwen2AudioForEmotionDistribution, and what was loaded is a "
+                f"{type(network).__name__}. Mend: name a checkpoint of this library; where it is one, "
+                "hf_emo_dist.load_emotion_model(name) says what is wrong with it."
             )
         if processor is None:
-            processor = processor_of(network)
+            if network.loaded_from is None:
+                raise ValueError(
+                    "this model was not loaded from a checkpoint. Mend: pass processor=..., its "
+                    "EmotionDistributionProcessor."
+                )
+            name, hub = network.loaded_from
+            processor = EmotionDistributionProcessor.from_pretrained(name, **hub)
         if tuple(processor.emotions) != network.config.emotions:
             raise ValueError(
-                f"the model answers with {list(network.config.emotions)} and its processor asks for {processor.emotions}: one of the "
-                "two files was changed. Restore them from the original checkpoint."
+                f"the model answers with {list(network.config.emotions)} and its processor asks for "
+                f"{processor.emotions}: one of the two files was changed. Mend: restore them from the original "
+                "checkpoint."
             )
         for name in ("tokenizer", "feature_extractor", "image_processor"):
             kwargs.pop(name, None)  # they are in the processor
@@ -76,45 +85,48 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         parts: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
         for name, value in parameters.items():
             if name not in known:
-                raise TypeError(f"{name!r} is no argument of the {TASK} pipeline; there are {', '.join(known)}")
+                raise TypeError(f"{name!r} is no argument of the {TASK} pipeline. Mend: use one of {', '.join(known)}.")
             parts[known[name]][name] = value
         if "window_seconds" in parameters:
             check_window(parameters["window_seconds"])
         if parameters.get("top_k") is not None and parameters["top_k"] < 1:
-            raise ValueError(f"top_k={parameters['top_k']} must be at least 1, or None for the whole distribution")
+            raise ValueError(f"top_k={parameters['top_k']} is below 1. Mend: give 1 or more, or None for all emotions.")
         if parameters.get("on_error", "raise") not in ON_ERROR:
-            raise ValueError(f"on_error={parameters['on_error']!r} must be one of {', '.join(ON_ERROR)}")
+            raise ValueError(
+                f"on_error={parameters['on_error']!r} is not known. Mend: use one of {', '.join(ON_ERROR)}."
+            )
         return parts
 
     def __call__(
         self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None, **kwargs: Any
     ) -> Any:
-        """Distributions of one recording or of many.
+        """Predict the distributions of one recording or of many.
 
         Args:
-            inputs: a path; an http(s) URL; the bytes of a file; an array or tensor (T,) or (C, T) at `sampling_rate`;
-                ``{"array", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; a data set row with `audio` and, where
-                known, `transcript`, `speaker` and `id`; or a list, a `Dataset` or a generator of these.
-            batch_size: windows a forward pass (default: 1, or what the pipeline was made with).
-            num_workers: accepted for transformers' sake, and not used.
-            transcript: the words, for a model that reads them; for a list of inputs one each, None where unknown.
-            speaker: who speaks, likewise.
-            sampling_rate: of bare arrays, in Hz (default: 16,000).
-            window_seconds: longest window (default: 30). With shorter ones the track is finer, and the distribution is the mean of what
-                is heard in each of them alone.
-            top_k: only the k most probable emotions; None (the default) is the whole distribution.
-            return_track: also how the distribution changes over time.
-            on_error: ``"return"`` an unreadable input's message in its place (the default for many), or ``"raise"`` (for one).
+            inputs: A path; an http(s) URL; the bytes of a file; an array or tensor (T,) or (C, T) at `sampling_rate`;
+                ``{"array", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; a data set row with `audio`
+                and, where known, `transcript`, `speaker` and `id`; or a list, a `Dataset` or a generator of these.
+            batch_size: Windows a forward pass (default: 1, or what the pipeline was made with).
+            num_workers: Accepted for transformers' sake, and not used.
+            transcript: The words, for a model that reads them; for a list of inputs one each, None where unknown.
+            speaker: Who speaks, likewise.
+            sampling_rate: Of bare arrays, in Hz (default: 16,000).
+            window_seconds: Longest window (default: 30). With shorter ones the track is finer, and the distribution is
+                the mean of what is heard in each of them alone.
+            top_k: Only the k most probable emotions; None (the default) is the whole distribution.
+            return_track: Also how the distribution changes over time.
+            on_error: ``"return"`` an unreadable input's message in its place (the default for many), or ``"raise"``
+                (for one).
 
         Returns:
-            For each input a list of ``{"label", "score"}``, most probable first; without `top_k` the scores sum to 1. With
-            `return_track`, ``{"distribution": that list, "track": [{"start", "end", "distribution"}, …]}``, times in seconds. A list
-            for a list, an iterator for a `Dataset` or a generator.
+            For each input a list of ``{"label", "score"}``, most probable first; without `top_k` the scores sum to 1.
+            With `return_track`, ``{"distribution": that list, "track": [{"start", "end", "distribution"}, …]}``, times
+            in seconds. A list for a list, an iterator for a `Dataset` or a generator.
 
         Raises:
-            AudioError: the recording cannot be used; the message names it.
-            TypeError: an unknown argument.
-            ValueError: an argument is out of range, or there are not as many transcripts as inputs.
+            AudioError: The recording cannot be used; the message names it.
+            TypeError: An argument is not known.
+            ValueError: An argument is out of range, or there are not as many transcripts as inputs.
         """
         before, _, after = self._sanitize_parameters(**kwargs)
         before, after = {**self._preprocess_params, **before}, {**self._postprocess_params, **after}
@@ -174,7 +186,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             clip.distributions[i] = distribution.numpy()
 
     def preprocess(self, input_: Any, **parameters: Any) -> Clip:
-        """Reads one input; a step of transformers' pipelines, see `__call__` for what it takes."""
+        """Read one input; a step of transformers' pipelines, see `__call__` for what it takes."""
         parameters.pop("on_error", None)
         return open_clip(input_, name_of(input_, 0), **parameters)
 
@@ -182,11 +194,11 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         return self.model(**input_tensors).logits.double().softmax(-1)
 
     def get_inference_context(self) -> Any:
-        """Nothing is kept for a backward pass."""
+        """Keep nothing for a backward pass."""
         return torch.inference_mode
 
     def postprocess(self, model_outputs: Clip, top_k: int | None = None, return_track: bool = False) -> Any:
-        """What a user gets for one recording."""
+        """Make what a user gets for one recording."""
         clip = model_outputs
         if clip.error is not None:
             return {"error": str(clip.error)}
@@ -208,13 +220,13 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         return [{"label": labels[int(i)], "score": float(distribution[i])} for i in order]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Saves the model and its processor. No code is written beside them: `import hf_emo_dist` registers the pipeline."""
+        """Save the model and its processor, and no code: `import hf_emo_dist` registers the pipeline."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
 
 
 class _AudioClassification(AudioClassificationPipeline):
-    """transformers' own audio-classification pipeline, but for our models, which need a prompt beside the audio, ours."""
+    """transformers' own audio-classification pipeline; for our models, which need a prompt beside the audio, ours."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         model: Any = kwargs.get("model", args[0] if args else None)
@@ -226,23 +238,8 @@ class _AudioClassification(AudioClassificationPipeline):
         return SpeechEmotionDistributionPipeline(*args, **kwargs)
 
 
-def processor_of(model: Qwen2AudioForEmotionDistribution) -> EmotionDistributionProcessor:
-    """The processor beside the checkpoint that a model was loaded from.
-
-    Raises:
-        ValueError: it was not loaded from a checkpoint.
-        OSError: there is no processor.
-    """
-    if model.loaded_from is None:
-        raise ValueError(
-            "this model was not loaded from a checkpoint: pass processor=..., its EmotionDistributionProcessor"
-        )
-    name, hub = model.loaded_from
-    return EmotionDistributionProcessor.from_pretrained(name, **hub)
-
-
 def _is_many(inputs: Any) -> bool:
-    """A `Dataset`, a generator or the like: anything that gives inputs one by one and is none itself."""
+    # a `Dataset`, a generator or the like: anything that gives inputs one by one and is none itself
     if isinstance(
         inputs, str | bytes | bytearray | memoryview | os.PathLike | Mapping | np.ndarray | torch.Tensor | list | tuple
     ):
@@ -253,24 +250,22 @@ def _is_many(inputs: Any) -> bool:
 def _one_each(value: Any, inputs: Any, name: str, single: bool) -> Any:
     if value is None or isinstance(value, str):
         if value is not None and not single:
-            raise ValueError(f"{name} is one string for several inputs: give a list with one each, None where unknown")
+            raise ValueError(
+                f"{name} is one string for several inputs. Mend: give a list with one each, None where unknown."
+            )
         return lambda number: value
     values = list(value)
     if hasattr(inputs, "__len__") and len(inputs) != len(values):
         raise ValueError(
-            f"{len(inputs)} inputs but {len(values)} values of `{name}`: give one each, None where unknown"
+            f"{len(inputs)} inputs but {len(values)} values of `{name}`. Mend: give one each, None where unknown."
         )
     return lambda number: values[number]
 
 
-def _register() -> None:
-    PIPELINE_REGISTRY.register_pipeline(
-        TASK, SpeechEmotionDistributionPipeline, pt_model=Qwen2AudioForEmotionDistribution, type="audio"
-    )
-    # it would make save_pretrained copy this module beside the model and ask for trust_remote_code when that is loaded
-    del SpeechEmotionDistributionPipeline._registered_impl
-    stock = PIPELINE_REGISTRY.supported_tasks["audio-classification"]
-    PIPELINE_REGISTRY.supported_tasks["audio-classification"] = {**stock, "impl": _AudioClassification}
-
-
-_register()
+PIPELINE_REGISTRY.register_pipeline(
+    TASK, SpeechEmotionDistributionPipeline, pt_model=Qwen2AudioForEmotionDistribution, type="audio"
+)
+# it would make save_pretrained copy this module beside the model and ask for trust_remote_code when that is loaded
+del SpeechEmotionDistributionPipeline._registered_impl
+_stock = PIPELINE_REGISTRY.supported_tasks["audio-classification"]
+PIPELINE_REGISTRY.supported_tasks["audio-classification"] = {**_stock, "impl": _AudioClassification}

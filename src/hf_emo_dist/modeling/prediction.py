@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,20 @@ from tqdm.auto import tqdm
 def predict_distributions(
     model: Any, processor: Any, rows: Any, batch_size: int = 8, progress: bool = True
 ) -> np.ndarray:
-    """Predicted distributions, one row each, in the order of `rows`.
+    """Predict the distributions of rows, one each, in their order.
 
     Args:
-        model: a `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one; its training mode is restored.
-        processor: its `EmotionDistributionProcessor`.
-        rows: a `Dataset` or a sequence of mappings with `audio` and, where known, `transcript`, `speaker` and `id`.
-        batch_size: rows a forward pass.
-        progress: show a progress bar.
+        model: A `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one; its training mode is restored.
+        processor: Its `EmotionDistributionProcessor`.
+        rows: A `Dataset` or a sequence of mappings with `audio` and, where known, `transcript`, `speaker` and `id`.
+        batch_size: Rows a forward pass.
+        progress: Show a progress bar.
 
     Returns:
-        (N, K) float64 array; columns in the order of `model.config.emotions`.
+        (N, K) float64; columns in the order of `model.config.emotions`.
 
     Raises:
-        AudioError: for a clip that cannot be used, naming it.
+        AudioError: A clip cannot be used; the message names it.
 
     Example:
         >>> predict_distributions(model, processor, dataset["test"])  # doctest: +SKIP
@@ -36,15 +35,11 @@ def predict_distributions(
     parts = []
     try:
         with torch.inference_mode(), tqdm(total=len(rows), desc="predict", disable=not progress, unit="clip") as bar:
-            for batch in _batches(rows, batch_size):
+            for start in range(0, len(rows), batch_size):
+                batch = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
                 inputs = processor.from_rows(batch).to(model.device)
                 parts.append(model(**inputs).logits.double().softmax(-1).cpu().numpy())
                 bar.update(len(batch))
     finally:
         model.train(was_training)
     return np.concatenate(parts) if parts else np.zeros((0, len(model.config.emotions)))
-
-
-def _batches(rows: Sequence[Any], batch_size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(rows), batch_size):
-        yield [rows[i] for i in range(start, min(start + batch_size, len(rows)))]

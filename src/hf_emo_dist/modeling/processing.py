@@ -18,7 +18,8 @@ from transformers import (
     Qwen2AudioProcessor,
 )
 
-from ..audio import clips as audio_room
+from ..audio.clips import load_audio, windows
+from ..audio.decoding import MIN_SAMPLES, SAMPLING_RATE, AudioError, LongAudio, check_long_audio
 from ..emotions import validate_emotions
 from .backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_samples
 from .configuration import Qwen2AudioEmotionConfig
@@ -31,17 +32,21 @@ SETTINGS = ("emotions", "use_transcript", "use_speaker", "long_audio", "prompt_v
 class EmotionDistributionProcessor(Qwen2AudioProcessor):
     """Makes the model's inputs from waveforms, and from transcripts and speakers where they are given.
 
-    One audio placeholder stands for each output frame of the audio tower, and none is ever cut off. Features are computed on the
-    batch's longest clip, not on 30 s. Padding is on the right. Transcripts are data: special tokens inside them are removed.
+    One audio placeholder stands for each output frame of the audio tower, and none is ever cut off. Features are
+    computed on the batch's longest clip, not on 30 s. Padding is on the right. Transcripts are data: special tokens
+    inside them are removed.
 
     Args:
-        feature_extractor: a `WhisperFeatureExtractor` (128 mel bins for Qwen2-Audio).
-        tokenizer: the backbone's tokenizer, with `<|AUDIO|>`, `<|audio_bos|>` and `<|audio_eos|>`.
-        emotions: the emotions in the order of the model's logits; they are named in the prompt.
-        use_transcript: put the transcript into the prompt where a row has one.
-        use_speaker: put the speaker's name into the prompt (the paper does; it ties the model to the speakers it has seen).
-        long_audio: what to do beyond 30 s: `error`, `truncate` (the first 30 s) or `window` (equal windows, whose
+        feature_extractor: A `WhisperFeatureExtractor` (128 mel bins for Qwen2-Audio).
+        tokenizer: The backbone's tokenizer, with `<|AUDIO|>`, `<|audio_bos|>` and `<|audio_eos|>`.
+        chat_template: As in transformers; not used.
+        audio_token, audio_bos_token, audio_eos_token: Of the tokenizer.
+        emotions: The emotions in the order of the model's logits; they are named in the prompt.
+        use_transcript: Put the transcript into the prompt where a row has one.
+        use_speaker: Put the speaker's name into the prompt (the paper does; it ties the model to those it has seen).
+        long_audio: What to do beyond 30 s: `error`, `truncate` (the first 30 s) or `window` (equal windows, whose
             distributions are averaged by duration).
+        prompt_version: Of the prompt that a checkpoint was trained with.
 
     Example:
         >>> processor = EmotionDistributionProcessor.from_pretrained(
@@ -60,19 +65,20 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         emotions: Sequence[str] | None = None,
         use_transcript: bool = True,
         use_speaker: bool = False,
-        long_audio: audio_room.LongAudio = "error",
+        long_audio: LongAudio = "error",
         prompt_version: int = PROMPT_VERSION,
     ) -> None:
         super().__init__(feature_extractor, tokenizer, chat_template, audio_token, audio_bos_token, audio_eos_token)
         if emotions is None:
             raise ValueError(
-                'say which emotions are asked for, for instance emotions=["angry", "happy", "neutral", "sad"]'
+                "emotions are missing. Mend: say which ones are asked for, for instance "
+                'emotions=["angry", "happy", "neutral", "sad"].'
             )
-        audio_room.check_long_audio(long_audio)
+        check_long_audio(long_audio)
         if prompt_version != PROMPT_VERSION:
             raise ValueError(
-                f"this checkpoint was trained with prompt version {prompt_version}, and this hf_emo_dist writes version "
-                f"{PROMPT_VERSION}; install the version of hf_emo_dist that its card names"
+                f"this checkpoint was trained with prompt version {prompt_version}, and this hf_emo_dist writes "
+                f"version {PROMPT_VERSION}. Mend: install the version of hf_emo_dist that its card names."
             )
         self.emotions = list(validate_emotions(emotions))
         self.use_transcript = use_transcript
@@ -84,11 +90,11 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> EmotionDistributionProcessor:
-        """Loads the processor of a backbone (with `emotions=[...]`) or of a checkpoint.
+        """Load the processor of a backbone (with `emotions=[...]`) or of a checkpoint.
 
         Raises:
-            ValueError: if `emotions` is missing for a backbone, or differs from the checkpoint's.
-            OSError: if nothing can be loaded from there.
+            ValueError: `emotions` is missing for a backbone, or differs from the checkpoint's.
+            OSError: Nothing can be loaded from there.
         """
         settings = {key: kwargs.pop(key) for key in SETTINGS if key in kwargs}
         try:
@@ -100,16 +106,16 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
             if list(validate_emotions(settings["emotions"])) != known["emotions"]:
                 raise ValueError(
                     f"'{pretrained_model_name_or_path}' was made for {known['emotions']} in this order, not for "
-                    f"{list(settings['emotions'])}. Leave `emotions` out to use its own."
+                    f"{list(settings['emotions'])}. Mend: leave `emotions` out to use its own."
                 )
         try:
             feature_extractor = AutoFeatureExtractor.from_pretrained(pretrained_model_name_or_path, **kwargs)
             tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs)
         except (OSError, ValueError) as error:
             raise OSError(
-                f"No processor could be loaded from '{pretrained_model_name_or_path}': it is neither a local folder with a "
-                "tokenizer and a feature extractor nor a model on the Hub that can be reached from here. Check the spelling, the "
-                "connection, and for a private model the token."
+                f"No processor could be loaded from '{pretrained_model_name_or_path}': it is neither a local folder "
+                "with a tokenizer and a feature extractor nor a model on the Hub that can be reached from here. Mend: "
+                "check the spelling, the connection, and for a private model the token."
             ) from error
         return cls(feature_extractor, tokenizer, **{**known, **settings})
 
@@ -119,10 +125,8 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         return ["input_ids", "attention_mask", "input_features", "feature_attention_mask"]
 
     def prompt(self, transcript: str | None = None, speaker: str | None = None) -> tuple[str, str]:
-        """The text before and after the audio placeholders.
-
-        The wording is this library's own. The first token is the same in every prompt, which the head relies on.
-        """
+        """Return the text before and after the audio placeholders; the wording is this library's own."""
+        # the first token is the same in every prompt, which the head relies on
         about = []
         if self.use_speaker and speaker:
             about.append(f"Speaker: {_clean(speaker)}\n")
@@ -139,37 +143,36 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         audio: Any = None,
         transcript: str | Sequence[str | None] | None = None,
         speaker: str | Sequence[str | None] | None = None,
-        sampling_rate: int = audio_room.SAMPLING_RATE,
+        sampling_rate: int = SAMPLING_RATE,
         return_tensors: str | None = "pt",
         row_ids: Sequence[str] | None = None,
     ) -> BatchFeature:
-        """Model inputs for one clip or a list of clips.
+        """Make model inputs for one clip or a list of clips.
 
         Args:
-            audio: a waveform (T,), or a list of waveforms, mono, at `sampling_rate`; floats, or integers, which are scaled as in files.
-            transcript: the words of each clip, or None where unknown.
-            speaker: the speaker of each clip; used only with `use_speaker=True`.
-            sampling_rate: of the waveforms, in Hz; they are resampled to 16 kHz where it differs.
+            audio: A waveform (T,), or a list of waveforms, mono, at `sampling_rate`; floats, or integers, which are
+                scaled as in files.
+            transcript: The words of each clip, or None where unknown.
+            speaker: The speaker of each clip; used only with `use_speaker=True`.
+            sampling_rate: Of the waveforms, in Hz; they are resampled to 16 kHz where it differs.
             return_tensors: `"pt"` or `"np"`.
-            row_ids: names for error messages.
+            row_ids: Names for error messages.
 
         Returns:
-            `input_ids`, `attention_mask` (clips, L); `input_features` (clips, mel bins, frames) and `feature_attention_mask`
-            (clips, frames); with windows also `row_index` and `row_weight` (clips,), seconds.
+            `input_ids`, `attention_mask` (clips, L); `input_features` (clips, mel bins, frames) and
+            `feature_attention_mask` (clips, frames); with windows also `row_index` and `row_weight` (clips,), seconds.
 
         Raises:
-            ValueError: for missing, too short or non-finite audio, or lists of different lengths.
+            ValueError: Audio is missing, too short or not finite, or lists differ in length.
         """
         if audio is None or len(audio) == 0:
-            raise ValueError("audio is missing: pass processor(audio=[waveform, ...], transcript=[...])")
+            raise ValueError("audio is missing. Mend: pass processor(audio=[waveform, ...], transcript=[...]).")
         waveforms = list(audio) if isinstance(audio, list | tuple) and np.ndim(audio[0]) > 0 else [audio]
         names = [str(name) for name in row_ids] if row_ids is not None else [str(i) for i in range(len(waveforms))]
         if len(names) != len(waveforms):
-            raise ValueError(f"{len(waveforms)} clips but {len(names)} row_ids: give one a clip")
-        transcripts, speakers = (
-            _as_list(transcript, len(waveforms), "transcript"),
-            _as_list(speaker, len(waveforms), "speaker"),
-        )
+            raise ValueError(f"{len(waveforms)} clips but {len(names)} row_ids. Mend: give one a clip.")
+        transcripts = _as_list(transcript, len(waveforms), "transcript")
+        speakers = _as_list(speaker, len(waveforms), "speaker")
         pieces = [self.cut(wave, sampling_rate, name) for wave, name in zip(waveforms, names, strict=True)]
         counts, seconds = clip_sizes(pieces)
         data = {
@@ -179,10 +182,18 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def from_rows(self, rows: Sequence[Mapping[str, Any]], return_tensors: str | None = "pt") -> BatchFeature:
-        """Model inputs for data set rows: `audio` in any shape that `hf_emo_dist.audio.load_audio` takes, and where
-        the rows have them `transcript`, `speaker` and `id`."""
+        """Make model inputs for data set rows.
+
+        Args:
+            rows: Each with `audio` in any shape that `hf_emo_dist.load_audio` takes, and where known `transcript`,
+                `speaker` and `id`.
+            return_tensors: `"pt"` or `"np"`.
+
+        Raises:
+            AudioError: A clip cannot be used; the message names it.
+        """
         names = [str(row.get("id", i)) for i, row in enumerate(rows)]
-        waveforms = [audio_room.load_audio(row["audio"], row_id=name) for row, name in zip(rows, names, strict=True)]
+        waveforms = [load_audio(row["audio"], row_id=name) for row, name in zip(rows, names, strict=True)]
         return self(
             audio=waveforms,
             transcript=[row.get("transcript") for row in rows],
@@ -191,16 +202,16 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
             row_ids=names,
         )
 
-    def cut(self, waveform: Any, sampling_rate: int = audio_room.SAMPLING_RATE, name: str = "0") -> list[np.ndarray]:
-        """The clips of one row: its checked waveform (T,) at 16 kHz, cut by `long_audio` where it is over 30 s."""
+    def cut(self, waveform: Any, sampling_rate: int = SAMPLING_RATE, name: str = "0") -> list[np.ndarray]:
+        """Return the clips of one row: its checked waveform (T,) at 16 kHz, cut by `long_audio` if it is over 30 s."""
         checked = _check_waveform(waveform, sampling_rate, name)
-        return audio_room.windows(checked, long_audio=self.long_audio, row_id=name)
+        return windows(checked, long_audio=self.long_audio, row_id=name)
 
     def audio_features(self, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """`input_features` (clips, mel bins, frames) float32 and `feature_attention_mask` (clips, frames) of waveforms at 16 kHz."""
+        """Compute `input_features` (clips, mel bins, frames) and their mask (clips, frames) of clips at 16 kHz."""
         features = self.feature_extractor(
             clips,
-            sampling_rate=audio_room.SAMPLING_RATE,
+            sampling_rate=SAMPLING_RATE,
             padding="max_length",
             max_length=self.padded_samples(max(len(clip) for clip in clips)),
             return_attention_mask=True,
@@ -218,20 +229,21 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         transcripts: Sequence[str | None],
         speakers: Sequence[str | None],
     ) -> dict[str, np.ndarray]:
-        """`input_ids` and `attention_mask` (clips, L), with windows also `row_index` and `row_weight` (clips,).
+        """Make `input_ids` and `attention_mask` (clips, L), with windows also `row_index` and `row_weight` (clips,).
 
         Args:
-            counts: audio placeholders of each clip of each row.
-            seconds: their durations, in the same shape.
-            transcripts: one a row, or None.
-            speakers: one a row, or None.
+            counts: Audio placeholders of each clip of each row.
+            seconds: Their durations, in the same shape.
+            transcripts: One a row, or None.
+            speakers: One a row, or None.
         """
         sequences = []
         for row, transcript, speaker in zip(counts, transcripts, speakers, strict=True):
             before, after = map(self._tokens, self.prompt(transcript, speaker))
             sequences += [before + [self.audio_token_id] * count + after for count in row]
         length = max(len(sequence) for sequence in sequences)
-        input_ids = np.full((len(sequences), length), self._padding_token_id(), dtype=np.int64)
+        padding = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        input_ids = np.full((len(sequences), length), padding, dtype=np.int64)
         attention_mask = np.zeros_like(input_ids)
         for i, sequence in enumerate(sequences):
             input_ids[i, : len(sequence)] = sequence
@@ -243,25 +255,22 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         return data
 
     def padded_samples(self, num_samples: int) -> int:
-        """Samples that a batch is padded to whose longest clip has `num_samples`."""
+        """Return the samples that a batch is padded to whose longest clip has `num_samples`."""
         return padded_samples(num_samples, self.feature_extractor.nb_max_frames)
 
     def _tokens(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _padding_token_id(self) -> int:
-        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
-
 
 def clip_sizes(rows: Sequence[Sequence[np.ndarray]]) -> tuple[list[list[int]], list[list[float]]]:
-    """Audio tokens and seconds of each clip (T,) of each row, at 16 kHz.
+    """Return the audio tokens and the seconds of each clip (T,) of each row, at 16 kHz.
 
     Example:
         >>> clip_sizes([[np.zeros(16000)], [np.zeros(480000), np.zeros(8000)]])
         ([[25], [750, 12]], [[1.0], [30.0, 0.5]])
     """
     counts = [[num_audio_tokens(num_mel_frames(len(clip))) for clip in clips] for clips in rows]
-    return counts, [[len(clip) / audio_room.SAMPLING_RATE for clip in clips] for clips in rows]
+    return counts, [[len(clip) / SAMPLING_RATE for clip in clips] for clips in rows]
 
 
 def _clean(text: str) -> str:
@@ -276,28 +285,30 @@ def _as_list(value: Any, length: int, name: str) -> list[str | None]:
     if value is not None:
         values = [value] if isinstance(value, str) else list(value)
     if len(values) != length:
-        raise ValueError(f"{length} clips but {len(values)} values of `{name}`: give one a clip, None where unknown")
+        raise ValueError(
+            f"{length} clips but {len(values)} values of `{name}`. Mend: give one a clip, None where unknown."
+        )
     return values
 
 
 def _check_waveform(waveform: Any, sampling_rate: int, name: str) -> np.ndarray:
     array = np.asarray(waveform)
     if array.ndim != 1:
-        raise audio_room.AudioError(
-            f"clip {name}: a waveform has one axis (samples), this one has shape {array.shape}; pass several clips as a list, and "
-            "the mean of the channels of one"
+        raise AudioError(
+            f"clip {name}: a waveform has one axis (samples), this one has shape {array.shape}. Mend: pass several "
+            "clips as a list, and the mean of the channels of one."
         )
-    if sampling_rate != audio_room.SAMPLING_RATE or array.dtype.kind in "iu":
+    if sampling_rate != SAMPLING_RATE or array.dtype.kind in "iu":
         if array.size:
-            array = audio_room.load_audio({"array": array, "sampling_rate": sampling_rate}, row_id=name)
+            array = load_audio({"array": array, "sampling_rate": sampling_rate}, row_id=name)
     array = array.astype(np.float32, copy=False)
-    if len(array) < audio_room.MIN_SAMPLES:
-        raise audio_room.AudioError(
-            f"clip {name} has {len(array)} samples; fewer than {audio_room.MIN_SAMPLES} (0.02 s) give no audio token, and the "
-            "model would answer from the text alone. Leave the clip out."
+    if len(array) < MIN_SAMPLES:
+        raise AudioError(
+            f"clip {name} has {len(array)} samples; fewer than {MIN_SAMPLES} (0.02 s) give no audio token, "
+            "and the model would answer from the text alone. Mend: leave the clip out."
         )
     if not np.isfinite(array).all():
-        raise audio_room.AudioError(f"clip {name} holds NaN or infinite samples; decode it again or leave it out")
+        raise AudioError(f"clip {name} holds NaN or infinite samples. Mend: decode it again or leave it out.")
     return array
 
 

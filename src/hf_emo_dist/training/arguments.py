@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..modeling.configuration import LOSSES
 
+#: Options of an earlier version, as arguments or as keys of a YAML file, and what to do instead.
+REMOVED_OPTIONS = {
+    "mix_embeddings": (
+        "mixing in the embedding space was no better than mixing waveforms. Mend: leave it out, and mix waveforms with "
+        "`augment: default` when the data is prepared, or with DiMEAug(...).augment(dataset)"
+    ),
+}
+
+
+def refuse_removed(names: Iterable[str]) -> None:
+    """Refuse options of an earlier version.
+
+    Args:
+        names: Arguments, keys of a YAML file or words of a command line (`--name`, `--name=value`).
+
+    Raises:
+        ValueError: One of them was removed; the message names it and what to do instead.
+
+    Example:
+        >>> refuse_removed(["--mix_embeddings", "true"])
+        Traceback (most recent call last):
+        ValueError: mix_embeddings was removed: mixing in the embedding space was no better than mixing waveforms. ...
+    """
+    for word in names:
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if name in REMOVED_OPTIONS:
+            raise ValueError(f"{name} was removed: {REMOVED_OPTIONS[name]}.")
+
 
 @dataclass
 class EmotionDistributionTrainingArguments(TrainingArguments):
     """Arguments of `EmotionDistributionTrainer`: those of `TrainingArguments` and the ones below.
 
-    Other defaults than transformers': evaluation and saving once an epoch, the best checkpoint by `eval_js_divergence` (base 2, lower is
-    better) loaded at the end, and `remove_unused_columns=False`, since rows hold audio that the collator reads.
+    Other defaults than transformers': evaluation and saving once an epoch, the best checkpoint by `eval_js_divergence`
+    (base 2, lower is better) loaded at the end, and `remove_unused_columns=False`, since rows hold audio that the
+    collator reads.
+
+    Raises:
+        ValueError: A value is out of range, two options exclude each other, or an option was removed.
 
     Example:
         >>> EmotionDistributionTrainingArguments("out", use_cpu=True).metric_for_best_model
@@ -73,14 +107,15 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
     max_audio_tokens_per_batch: int | None = field(
         default=None,
         metadata={
-            "help": "Fill training batches with clips of like duration up to so many audio tokens (25 a second), padding counted, instead "
-            "of per_device_train_batch_size clips; for each process and accumulation step."
+            "help": "Fill training batches with clips of like duration up to so many audio tokens (25 a second), "
+            "padding counted, instead of per_device_train_batch_size clips; for each process and accumulation step."
         },
     )
     cache_audio_tower: bool = field(
         default=False,
         metadata={
-            "help": "Compute the outputs of a frozen audio tower once a clip, keep them on disk and read them back in later epochs and runs."
+            "help": "Compute the outputs of a frozen audio tower once a clip, keep them on disk and read them back in "
+            "later epochs and runs."
         },
     )
     tower_cache_dir: str | None = field(
@@ -90,17 +125,11 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
     tower_cache_max_gb: float = field(
         default=20.0, metadata={"help": "Bound on that folder; beyond it clips are computed in every epoch."}
     )
-    mix_embeddings: bool = field(
-        default=False,
-        metadata={
-            "help": "Mix the two clips of rows made by DiMEAug with space='embedding' behind the audio tower, instead of as waveforms."
-        },
-    )
     perturb_waveforms: float = field(
         default=0.0,
         metadata={
-            "help": "Share of the training clips that get another pitch (up to a semitone) or tempo (0.95 to 1.05), drawn anew each epoch "
-            "(paper: 0.3). Needs the extra augment."
+            "help": "Share of the training clips that get another pitch (up to a semitone) or tempo (0.95 to 1.05), "
+            "drawn anew each epoch (paper: 0.3). Needs the extra augment."
         },
     )
     check_audio: bool = field(
@@ -108,32 +137,42 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
         metadata={"help": "Read every clip before training and stop with a list of those that cannot be used."},
     )
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> EmotionDistributionTrainingArguments:
+        """Refuse removed options."""
+        # before the dataclass's own __init__, which would only say "unexpected keyword argument"
+        refuse_removed(kwargs)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.loss_type is not None and self.loss_type not in LOSSES:
-            raise ValueError(f"loss_type={self.loss_type!r} is not known; use one of {', '.join(LOSSES)}")
-        if self.max_audio_tokens_per_batch is not None:
-            if self.max_audio_tokens_per_batch < 1:
+            raise ValueError(f"loss_type={self.loss_type!r} is not known. Mend: use one of {', '.join(LOSSES)}.")
+        tokens = self.max_audio_tokens_per_batch
+        if tokens is not None:
+            if tokens < 1:
                 raise ValueError(
-                    f"max_audio_tokens_per_batch={self.max_audio_tokens_per_batch} must be at least 1; a clip has 25 tokens a second"
+                    f"max_audio_tokens_per_batch={tokens} must be at least 1. Mend: count 25 tokens a second of audio."
                 )
             if self.auto_find_batch_size:
                 raise ValueError(
-                    "auto_find_batch_size lowers per_device_train_batch_size, which max_audio_tokens_per_batch replaces: choose one"
+                    "auto_find_batch_size lowers per_device_train_batch_size, which max_audio_tokens_per_batch "
+                    "replaces. Mend: choose one."
                 )
             if not self.check_audio:
-                raise ValueError("max_audio_tokens_per_batch needs check_audio, which measures durations")
-        if not 0 <= self.perturb_waveforms <= 1:
-            raise ValueError(f"perturb_waveforms={self.perturb_waveforms} must be from 0 to 1, a share of the clips")
-        for other in ("cache_audio_tower", "mix_embeddings"):
-            if self.perturb_waveforms and getattr(self, other):
-                reason = (
-                    "keeps one output a clip"
-                    if other == "cache_audio_tower"
-                    else "mixes two clips, of which one would change"
+                raise ValueError(
+                    "max_audio_tokens_per_batch needs check_audio, which measures durations. Mend: leave check_audio "
+                    "on."
                 )
-                raise ValueError(f"perturb_waveforms changes clips in every epoch, and {other} {reason}: choose one")
+        if not 0 <= self.perturb_waveforms <= 1:
+            raise ValueError(
+                f"perturb_waveforms={self.perturb_waveforms} is no share of the clips. Mend: give a number from 0 to 1."
+            )
+        if self.perturb_waveforms and self.cache_audio_tower:
+            raise ValueError(
+                "perturb_waveforms changes clips in every epoch, and cache_audio_tower keeps one output a clip. "
+                "Mend: choose one."
+            )
         if not self.tower_cache_max_gb > 0:
-            raise ValueError(f"tower_cache_max_gb={self.tower_cache_max_gb} must be above 0")
+            raise ValueError(f"tower_cache_max_gb={self.tower_cache_max_gb} is no size. Mend: give a number above 0.")
         if self.metric_for_best_model and not self.metric_for_best_model.startswith("eval_"):
             self.metric_for_best_model = f"eval_{self.metric_for_best_model}"

@@ -1,55 +1,173 @@
-"""The frozen tower's outputs from the cache: `cached_inputs` in the data loader's workers, `complete_inputs` before the model."""
+"""The outputs of a frozen audio tower, kept on disk.
+
+`cached_inputs` reads them in the data loader's workers, `complete_inputs` computes and writes those that are missing,
+just before the model.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import os
+import uuid
+import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from ..audio.clips import audio_hash, load_audio
 from ..modeling.backbones.qwen2_audio_tower import encode_audio
 from ..modeling.processing import clip_sizes
-from .tower_cache import Entry, TowerCache
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 ROWS_READ_TWICE = 8
+GIGABYTE = 10**9
+
+
+@dataclass
+class Entry:
+    """The tower's outputs for one row."""
+
+    embeddings: Tensor  # (tokens of all its clips, d_model), clip after clip
+    counts: list[int]  # tokens of each clip; more than one where the row was cut into windows
+    seconds: list[float]  # of each clip
+
+
+@dataclass
+class TowerCache:
+    """One safetensors file a row, in a folder that several processes and data loader workers may share."""
+
+    # An entry that is damaged is told apart by its checksum, said once, and computed again. The folder's size is
+    # bounded; when it is full a message says so, what is there is still read, and other clips are computed in each
+    # epoch. The bound counts the entries of other towers in the same folder too; each process measures the folder again
+    # whenever it has written half of its share of what was free, so it is passed by a clip a process at most.
+
+    folder: str | os.PathLike[str]
+    tower: str  # what `tower_hash` gave; entries of other towers are never read
+    max_gb: float = 20.0  # 10⁹ bytes
+    num_processes: int = 1  # that write into it at the same time
+    full: bool = field(default=False, init=False)
+    _size: int = field(default=0, init=False, repr=False)
+    _measure_at: int = field(default=0, init=False, repr=False)
+    _damaged: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+
+    def path(self, clip: str) -> Path:
+        """Name the file of the clip whose `audio_hash` is `clip`."""
+        return Path(self.folder) / self.tower[:32] / clip[:2] / f"{clip}.safetensors"
+
+    def get(self, clip: str) -> Entry | None:
+        """Read the entry of a clip; None where there is none or it is damaged."""
+        path = self.path(clip)
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                embeddings = file.get_tensor("embeddings")
+            entry = Entry(embeddings, json.loads(about["counts"]), json.loads(about["seconds"]))
+            if about["tower"] == self.tower and int(about["checksum"]) == _checksum(embeddings):
+                return entry
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+            logger.debug("%s: %s", path, error)
+        if not self._damaged:
+            self._damaged = True
+            logger.warning("%s is damaged; it is computed again (further ones are not reported)", path)
+        return None
+
+    def put(self, clip: str, entry: Entry) -> bool:
+        """Write the entry of a clip; False where the folder is full or cannot be written."""
+        if self.full:
+            return False
+        embeddings = entry.embeddings.detach().cpu().contiguous()
+        about = {
+            "tower": self.tower,
+            "counts": json.dumps(entry.counts),
+            "seconds": json.dumps(entry.seconds),
+            "checksum": str(_checksum(embeddings)),
+        }
+        data = save({"embeddings": embeddings}, metadata=about)
+        path, bound = self.path(clip), int(self.max_gb * GIGABYTE)
+        if self._size >= self._measure_at:
+            self._size = _folder_size(Path(self.folder))
+            self._measure_at = self._size + (bound - self._size) // (2 * self.num_processes)
+        if self._size + len(data) > bound:
+            return self._stop(f"has reached tower_cache_max_gb={self.max_gb:g}")
+        # not tempfile: its files are for their owner alone, and the folder may be a group's
+        temporary = path.with_name(f".{clip[:16]}-{uuid.uuid4().hex}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            # whole or not at all: another process may be reading
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            return self._stop(f"cannot be written ({error.strerror or error})")
+        self._size += len(data)
+        return True
+
+    def _stop(self, reason: str) -> bool:
+        self.full = True
+        logger.warning(
+            "the cache of the audio tower in %s %s: clips that are not in it yet are computed in every epoch. "
+            "Mend: delete what is no longer needed there, or raise tower_cache_max_gb.",
+            self.folder,
+            reason,
+        )
+        return False
+
+
+def _checksum(embeddings: Tensor) -> int:
+    return zlib.crc32(embeddings.reshape(-1).view(torch.uint8).numpy())
+
+
+def _folder_size(folder: Path) -> int:
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                size += os.stat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:  # another process renamed it
+                continue
+    return size
 
 
 def tower_of(model: Any) -> Any:
-    """The audio tower of a model, or of a `PeftModel` around it."""
+    """Return the audio tower of a model, or of a `PeftModel` around it."""
     return (model.get_base_model() if hasattr(model, "get_base_model") else model).model.audio_tower
 
 
 def open_cache(model: Any, processor: Any, args: Any) -> TowerCache:
-    """The cache that training arguments ask for.
-
-    Raises:
-        ValueError: if the tower is not frozen (see `check_frozen`), or with settings under which its outputs cannot be kept.
-    """
+    """Open the cache that training arguments ask for, if the tower's outputs can be kept."""
     check_frozen(tower_of(model))
     if args.n_gpu > 1:
-        raise ValueError("cache_audio_tower needs one process a GPU: start with accelerate launch")
+        raise ValueError("cache_audio_tower needs one process a GPU. Mend: start with accelerate launch.")
     if args.bf16_full_eval or args.fp16_full_eval:
         raise ValueError(
-            "bf16_full_eval and fp16_full_eval change the tower's dtype in evaluation, and cache_audio_tower keeps the outputs of one: "
-            "switch one of them off, or load the model in that dtype"
+            "bf16_full_eval and fp16_full_eval change the tower's dtype in evaluation, and cache_audio_tower keeps the "
+            "outputs of one. Mend: switch one of them off, or load the model in that dtype."
         )
     if getattr(processor.feature_extractor, "dither", 0.0):
         raise ValueError(
-            f"the feature extractor adds noise (dither={processor.feature_extractor.dither}), so a clip's features differ from epoch to "
-            "epoch: set its dither to 0, or switch cache_audio_tower off"
+            f"the feature extractor adds noise (dither={processor.feature_extractor.dither}), so a clip's features "
+            "differ from epoch to epoch. Mend: set its dither to 0, or switch cache_audio_tower off."
         )
+    from huggingface_hub.constants import HF_HOME
+
     cache = TowerCache(
-        args.tower_cache_dir or default_folder(),
+        args.tower_cache_dir or Path(HF_HOME) / "hf_emo_dist" / "tower_cache",
         hash_for(model, processor, args),
         max_gb=args.tower_cache_max_gb,
         num_processes=args.world_size,
@@ -59,7 +177,7 @@ def open_cache(model: Any, processor: Any, args: Any) -> TowerCache:
 
 
 def hash_for(model: Any, processor: Any, args: Any) -> str:
-    """`tower_hash` of a model in training with these arguments."""
+    """Give the `tower_hash` of a model in training with these arguments."""
     return tower_hash(
         tower_of(model),
         processor.feature_extractor,
@@ -71,72 +189,57 @@ def hash_for(model: Any, processor: Any, args: Any) -> str:
     )
 
 
-def default_folder() -> Path:
-    """Where entries lie unless a folder is given: `hf_emo_dist/tower_cache` in the Hugging Face cache (`HF_HOME`)."""
-    from huggingface_hub.constants import HF_HOME
-
-    return Path(HF_HOME) / "hf_emo_dist" / "tower_cache"
-
-
 def check_frozen(tower: torch.nn.Module) -> None:
-    """Refuses a tower whose outputs for a clip are not always the same.
-
-    Raises:
-        ValueError: for trainable weights or adapter layers in the tower, or dropout.
-    """
+    """Refuse a tower whose outputs for a clip are not always the same: trained weights, adapter layers, dropout."""
     trainable = [name for name, value in tower.named_parameters() if value.requires_grad]
     adapted = [name for name, _ in tower.named_parameters() if "lora_" in name or "modules_to_save" in name]
     if trainable or adapted:
         raise ValueError(
-            f"cache_audio_tower keeps the audio tower's outputs, and {len(trainable or adapted)} of its weights are trained or belong to "
-            f"an adapter (first: {(trainable or adapted)[0]}). Freeze it (freeze_audio_tower=true, or "
-            "model.model.audio_tower.requires_grad_(False)) and keep LoRA out of it (lora=language_model), or switch the cache off."
+            f"cache_audio_tower keeps the audio tower's outputs, and {len(trainable or adapted)} of its weights are "
+            f"trained or belong to an adapter (first: {(trainable or adapted)[0]}). Mend: freeze it "
+            "(freeze_audio_tower=true, or model.model.audio_tower.requires_grad_(False)) and keep LoRA out of it "
+            "(lora=language_model), or switch the cache off."
         )
     config: Any = tower.config
     random = {name: getattr(config, name, 0.0) for name in ("dropout", "attention_dropout", "activation_dropout")}
     random["encoder_layerdrop"] = getattr(config, "encoder_layerdrop", 0.0)
     if any(random.values()):
         raise ValueError(
-            f"the audio tower drops out ({', '.join(f'{k}={v}' for k, v in random.items() if v)}), so its outputs differ from epoch to "
-            "epoch: set these to 0 in the model's audio_config, or switch cache_audio_tower off"
+            f"the audio tower drops out ({', '.join(f'{k}={v}' for k, v in random.items() if v)}), so its outputs "
+            "differ from epoch to epoch. Mend: set these to 0 in the model's audio_config, or switch cache_audio_tower "
+            "off."
         )
 
 
 def transform_of(dataset: Any) -> Any:
-    """The function that a data set passes its rows through when they are read, `None` where there is none."""
+    """Return the function that a data set passes its rows through when they are read, `None` where there is none."""
     formatting = dataset.format if hasattr(dataset, "format") else {}
     return (formatting.get("format_kwargs") or {}).get("transform")
 
 
 def check_repeatable(dataset: Any) -> None:
-    """Refuses training data whose clips are perturbed when they are read: no output of the tower would be met again.
-
-    Raises:
-        ValueError: if the data's transform says that it draws clips anew each epoch, or one of a few rows gives other audio when it is
-            read again, naming it.
-    """
+    """Refuse training data whose clips are perturbed when they are read: no output of the tower would be met again."""
     if getattr(transform_of(dataset), "changes_audio", False):
         raise ValueError(
-            "the training data draws its clips anew each epoch (a lazy mixer, a perturbation), and cache_audio_tower keeps one output a clip. "
-            "Write changed copies into the data once (DiMEAug(...).augment), or switch the cache off."
+            "the training data draws its clips anew each epoch (a lazy mixer, a perturbation), and cache_audio_tower "
+            "keeps one output a clip. Mend: write changed copies into the data once (DiMEAug(...).augment), or switch "
+            "the cache off."
         )
+    # any other transform shows itself by what it gives: a few rows are read twice
     for index in range(0, len(dataset), max(1, len(dataset) // ROWS_READ_TWICE)):
         rows = [dataset[index] for _ in range(2)]
         name = str(rows[0].get("id", index))
         first, second = (audio_hash(row["audio"], row_id=name) for row in rows)
         if first != second:
             raise ValueError(
-                f"row {name!r} of the training data gives other audio each time it is read (a perturbation in set_transform?), and "
-                "cache_audio_tower keeps one output a clip. Write perturbed copies into the data once, or switch the cache off."
+                f"row {name!r} of the training data gives other audio each time it is read (a perturbation in "
+                "set_transform?), and cache_audio_tower keeps one output a clip. Mend: write perturbed copies into the "
+                "data once, or switch the cache off."
             )
 
 
 def tower_hash(tower: torch.nn.Module, feature_extractor: Any, **settings: Any) -> str:
-    """Hash of everything but the clip that the tower's outputs depend on: weights, dtypes, configurations, `settings`.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Hash everything but the clip that the tower's outputs depend on: weights, dtypes, configurations, `settings`."""
     config: Any = tower.config
     described = {
         "format": FORMAT_VERSION,
@@ -154,21 +257,13 @@ def tower_hash(tower: torch.nn.Module, feature_extractor: Any, **settings: Any) 
 
 
 def cached_inputs(processor: Any, cache: TowerCache, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A batch's inputs from the cache where it has them, without decoding those clips; `complete_inputs` computes the rest.
-
-    Args:
-        processor: an `EmotionDistributionProcessor`.
-        cache: of the tower's outputs.
-        rows: data set rows.
+    """Make a batch's inputs from the cache where it has them, without decoding those clips.
 
     Returns:
-        `input_ids`, `attention_mask`, and for windows `row_index` and `row_weight`, as the processor makes them; `audio_embeddings`
-        (tokens of the rows that were found, d_model), or `input_features` and `feature_attention_mask` of those that were not, or both. Where
-        any was not found, `new_rows` has for every row what it is to be kept under (None if it was found), and the tokens and seconds of
-        its clips.
-
-    Raises:
-        AudioError: for a clip that cannot be used, naming it.
+        What the processor makes of the prompts; `audio_embeddings` (tokens of the rows that were found, d_model), or
+        `input_features` and `feature_attention_mask` of those that were not, or both. Where any was not found,
+        `new_rows` has for every row what it is to be kept under (None if it was found), and the tokens and seconds of
+        its clips; `complete_inputs` computes those.
     """
     names = [str(row.get("id", i)) for i, row in enumerate(rows)]
     about: list[tuple[str | None, list[int], list[float]]] = []
@@ -203,16 +298,7 @@ def cached_inputs(processor: Any, cache: TowerCache, rows: Sequence[Mapping[str,
 
 @torch.no_grad()
 def complete_inputs(inputs: dict[str, Any], model: Any, cache: TowerCache) -> dict[str, Any]:
-    """Runs the tower on the clips of a batch that the cache lacks, keeps the outputs, and gives inputs for the model.
-
-    Args:
-        inputs: what `cached_inputs` made, on the model's device.
-        model: the model, or a `PeftModel` around it.
-        cache: where new outputs go.
-
-    Returns:
-        The inputs with `audio_embeddings` of all clips and without features.
-    """
+    """Run the tower on the clips of a batch that the cache lacks, keep the outputs, and give inputs for the model."""
     if "new_rows" not in inputs:
         return inputs
     inputs = dict(inputs)

@@ -1,12 +1,18 @@
-"""Data sets as the Trainer gets them: every row comes with the collator that it needs."""
+"""Data sets as the Trainer gets them: rows with their collator, and what changes them from epoch to epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from transformers import TrainerCallback
 
+from .._lazy import need
+from ..audio.decoding import MAX_SECONDS
+from .cached_tower import transform_of
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS
 
@@ -25,17 +31,16 @@ class Rows(torch.utils.data.Dataset):
 
 
 class StreamedRows(torch.utils.data.IterableDataset):
-    """A stream with its collator.
+    """A stream with its collator."""
 
-    `step` rows make a batch of every process; each row says its place in its own process's, which starts at row `start`: a row that
-    accelerate repeats stands in another place.
-    """
+    # `step` rows make a batch of every process; each row says its place in its own process's, which starts at row
+    # `start`: a row that accelerate repeats stands in another place.
 
     def __init__(self, dataset: Any, collator: EmotionDistributionCollator, step: int = 0, start: int = 0) -> None:
         self.dataset, self.collator, self.step, self.start = dataset, collator, step, start
 
     def set_epoch(self, epoch: int) -> None:
-        """Hands the epoch on to a stream that shuffles."""
+        """Hand the epoch on to a stream that shuffles."""
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
 
@@ -46,7 +51,47 @@ class StreamedRows(torch.utils.data.IterableDataset):
 
 
 def collate(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """The batch that the rows' own collator makes, with `COUNTED_ROWS` where some are repeats."""
+    """Make the batch that the rows' own collator makes, with `COUNTED_ROWS` where some are repeats."""
     batch: dict[str, Any] = rows[0][0]([row for _, row, *_ in rows])
     counted = sum(place in ([], [i]) for i, (_, _, *place) in enumerate(rows))
     return batch if counted == len(rows) else {**batch, COUNTED_ROWS: counted}
+
+
+class AnnounceEpochs(TrainerCallback):
+    """Tells what draws anew each epoch (a lazy mixer, a perturbation) which epoch it is, also after resuming."""
+
+    def __init__(self, dataset: Any, perturbation: Any) -> None:
+        drawing = (dataset, transform_of(dataset), perturbation)
+        self.announced = [thing for thing in drawing if hasattr(thing, "set_epoch")]
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Announce it before the data loader starts on the epoch."""
+        for thing in self.announced:
+            # a resumed epoch begins at a fraction
+            thing.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
+
+def perturbation_for(dataset: Any, p: float, seed: int) -> Any:
+    """Make the transform that changes a share `p` of the training clips when they are read; `None` where that is 0."""
+    if not p or dataset is None:
+        return None
+    if not hasattr(dataset, "with_transform") or not hasattr(dataset, "__len__"):
+        raise ValueError(
+            "perturb_waveforms needs a datasets.Dataset. Mend: leave it out; a stream takes stream.map(perturbation, "
+            "batched=True, batch_size=16) with a WaveformPerturbation whose set_epoch you call in each epoch"
+        )
+    if dataset.format["type"] is not None:
+        raise ValueError(
+            "perturb_waveforms sets a transform, and the training data has one already. Mend: leave it out, and give "
+            "the perturbation to that one: plan.lazy(perturbation=WaveformPerturbation())"
+        )
+    need("librosa", "perturb_waveforms")  # before training, not at the first clip that is drawn
+    from ..augmentation.perturbation import WaveformPerturbation
+
+    return WaveformPerturbation(p=p, seed=seed)
+
+
+def longest_durations(durations: NDArray[np.float64], perturbation: Any) -> NDArray[np.float64]:
+    """Return the durations (N,) in seconds that clips may get at most when their tempo changes."""
+    slowest = durations / min(1.0, perturbation.tempo[0])
+    return np.where(slowest > MAX_SECONDS, durations, slowest)

@@ -1,4 +1,4 @@
-"""Rows → batches: audio is decoded and turned into features in the data loader's workers."""
+"""`EmotionDistributionCollator`: rows → batches, in the data loader's workers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from ..votes import count_votes, distributions_to_matrix
-from .cached_tower import cached_inputs
-from .embedding_mixing import paired_inputs, refuse_second_clips
-from .tower_cache import TowerCache
+from .cached_tower import TowerCache, cached_inputs
 
 
 @dataclass
@@ -21,22 +19,24 @@ class EmotionDistributionCollator:
     """Makes model inputs, `labels` and, where the rows have votes, `vote_counts`.
 
     Args:
-        processor: an `EmotionDistributionProcessor`.
-        emotions: the order of the labels; the processor's own by default.
-        target_column: distribution column that becomes `labels`; `None` makes inputs only.
-        with_votes: also make `vote_counts` from `human_votes`.
-        with_synthetic_votes: count `synthetic_votes` among them.
-        tower_cache: where the audio tower's outputs may be found, which then replace features; such batches go through
+        processor: An `EmotionDistributionProcessor`.
+        emotions: The order of the labels; the processor's own by default.
+        target_column: Distribution column that becomes `labels`; `None` makes inputs only.
+        with_votes: Also make `vote_counts` from `human_votes`.
+        with_synthetic_votes: Count `synthetic_votes` among them.
+        tower_cache: Where the audio tower's outputs may be found, which then replace features; such batches go through
             `cached_tower.complete_inputs` before the model.
-        mix_embeddings: rows with a second clip (`mix_audio`, `mix_ratio`) are mixed by the model, behind its audio tower; without this they
-            are refused.
+
+    Returns:
+        Of a call: the processor's inputs, and `labels` and `vote_counts` (batch, K) float32. A row without votes (a
+        mixed one) counts as one vote, split as its distribution.
 
     Raises:
-        ValueError: for a row without a distribution over just these emotions, naming it.
-        AudioError: for a clip that cannot be used, naming it.
+        ValueError: A row has no distribution over just these emotions; the message names it.
+        AudioError: A clip cannot be used; the message names it.
 
-    Shapes:
-        labels, vote_counts: (batch, K) float32. A row without votes (a mixed one) counts as one vote, split as its distribution.
+    Example:
+        >>> batch = EmotionDistributionCollator(processor)([dataset[0], dataset[1]])  # doctest: +SKIP
     """
 
     processor: Any
@@ -45,19 +45,14 @@ class EmotionDistributionCollator:
     with_votes: bool = False
     with_synthetic_votes: bool = False
     tower_cache: TowerCache | None = None
-    mix_embeddings: bool = False
     _emotions: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._emotions = tuple(self.emotions or self.processor.emotions)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """A batch for the model from data set rows."""
-        if not self.mix_embeddings:
-            refuse_second_clips(rows)
-        if self.mix_embeddings:
-            batch = paired_inputs(self.processor, self.tower_cache, rows)
-        elif self.tower_cache is None:
+        """Make a batch for the model from data set rows."""
+        if self.tower_cache is None:
             batch = dict(self.processor.from_rows(rows, return_tensors="pt"))
         else:
             batch = cached_inputs(self.processor, self.tower_cache, rows)

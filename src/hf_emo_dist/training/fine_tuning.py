@@ -1,4 +1,4 @@
-"""What `recipes/train.py` does: from a configuration to a trained and scored checkpoint."""
+"""Fine-tuning as `hf-emo-dist train` does it: from a configuration to a trained and scored checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from ..data.loading import emotions_of, load_emotion_dataset
 from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 from ..modeling.processing import EmotionDistributionProcessor
-from .arguments import EmotionDistributionTrainingArguments
+from .arguments import EmotionDistributionTrainingArguments, refuse_removed
 from .lora import TARGETS, emotion_lora_config
 from .trainer import EmotionDistributionTrainer
 
@@ -64,17 +64,23 @@ class RecipeArguments:
         if self.lora is not None and self.lora.lower() in ("none", ""):
             self.lora = None
         if self.lora is not None and self.lora not in TARGETS:
-            raise ValueError(f"lora={self.lora!r} is not known; use one of {', '.join(TARGETS)}, or leave it out")
+            raise ValueError(
+                f"lora={self.lora!r} is not known. Mend: use one of {', '.join(TARGETS)}, or leave it out."
+            )
         if self.load_in_4bit and self.lora is None:
-            raise ValueError("load_in_4bit trains only through an adapter: set lora to one of " + ", ".join(TARGETS))
+            raise ValueError(
+                f"load_in_4bit trains only through an adapter. Mend: set lora to one of {', '.join(TARGETS)}."
+            )
 
 
 def parse_config(argv: Sequence[str] | None = None) -> tuple[RecipeArguments, EmotionDistributionTrainingArguments]:
-    """Reads `--config FILE.yaml` and `--name value` arguments; the command line overrides the file, unknown names are refused.
+    """Read `--config FILE.yaml` and `--name value` arguments; the command line overrides the file.
+
+    Args:
+        argv: The words of a command line; by default this process's.
 
     Raises:
-        ValueError: for unknown keys of the YAML file.
-        SystemExit: for unknown arguments of the command line.
+        ValueError: An argument or a key of the file is not known, was removed, or has a value that does not fit.
 
     Example:
         >>> recipe, args = parse_config(["--output_dir", "out", "--lora", "paper", "--use_cpu", "true"])
@@ -84,12 +90,26 @@ def parse_config(argv: Sequence[str] | None = None) -> tuple[RecipeArguments, Em
     from trl import TrlParser
 
     parser = TrlParser((RecipeArguments, EmotionDistributionTrainingArguments), allow_abbrev=False)
-    recipe, args = parser.parse_args_and_config(None if argv is None else list(argv))
+    recipe, args, in_file, on_line = parser.parse_args_and_config(
+        None if argv is None else list(argv), return_remaining_strings=True, separate_remaining_strings=True
+    )
+    refuse_removed([*in_file, *on_line])
+    for unknown, where in ((in_file, "keys of the configuration file"), (on_line, "arguments")):
+        if unknown:
+            raise ValueError(
+                f"unknown {where}: {' '.join(unknown)}. Mend: correct the spelling, or leave them out; "
+                "hf-emo-dist train --help and transformers' TrainingArguments say what there is."
+            )
     return recipe, args
 
 
 def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, EmotionDistributionProcessor]:
-    """The model and the processor that a recipe names, with the weights frozen that it says."""
+    """Load the model and the processor that a recipe names, with the weights frozen that it says.
+
+    Args:
+        recipe: What is trained.
+        emotions: Labels in the order of the logits.
+    """
     assert recipe.backbone is not None
     processor = EmotionDistributionProcessor.from_pretrained(
         recipe.backbone,
@@ -102,7 +122,6 @@ def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, E
     if recipe.attn_implementation:
         options["attn_implementation"] = recipe.attn_implementation
     if recipe.load_in_4bit:
-        import torch
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(
@@ -133,29 +152,38 @@ def prepare_training(
     train_dataset: Any = None,
     eval_dataset: Any = None,
 ) -> EmotionDistributionTrainer:
-    """The trainer of a recipe, with everything checked; data sets that are given replace those that it names.
+    """Make the trainer of a recipe, with everything checked.
 
-    A CPU run of one process uses all cores (`accelerate launch` gives each process one thread), or `num_threads`.
+    Args:
+        recipe: What is trained on what.
+        args: How.
+        train_dataset: Instead of the recipe's.
+        eval_dataset: Beside `train_dataset`; None trains without evaluation.
 
     Raises:
-        FileExistsError: when the output folder holds checkpoints and resuming was not asked for.
-        ValueError, OSError: when the backbone or the data is missing, cannot be reached or does not fit.
+        FileExistsError: The output folder holds checkpoints, and resuming was not asked for.
+        ValueError, OSError: The backbone or the data is missing, cannot be reached or does not fit.
     """
     if last_checkpoint(args) is not None and not is_resuming(args):
         raise FileExistsError(
-            f"{args.output_dir} holds checkpoints of an earlier run: add --resume_from_checkpoint true to continue it, or choose "
-            "another --output_dir"
+            f"{args.output_dir} holds checkpoints of an earlier run. Mend: add --resume_from_checkpoint true to "
+            "continue it, or choose another --output_dir."
         )
     if recipe.backbone is None:
         raise ValueError(
-            "no backbone: add --backbone, a Hub id such as Qwen/Qwen2-Audio-7B-Instruct or a folder that "
-            "recipes/mini_backbone.py wrote"
+            "no backbone. Mend: add --backbone, a Hub id such as Qwen/Qwen2-Audio-7B-Instruct or a folder that "
+            "`hf-emo-dist backbone` wrote."
         )
     if recipe.num_threads is not None or (args.device.type == "cpu" and args.world_size == 1):
-        torch.set_num_threads(recipe.num_threads or available_cores())
+        # `accelerate launch` gives each process one thread
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(recipe.num_threads or cores)
     if train_dataset is None:
         if recipe.dataset is None:
-            raise ValueError("no data: add --dataset, a folder that dataset_scripts/from_table.py wrote or a Hub id")
+            raise ValueError(
+                "no data. Mend: add --dataset, a Hub id or a folder that a reader wrote (hf-emo-dist --help lists "
+                "them)."
+            )
         train_dataset = load_emotion_dataset(recipe.dataset, recipe.train_split, revision=recipe.dataset_revision)
         eval_dataset = load_emotion_dataset(recipe.dataset, recipe.validation_split, revision=recipe.dataset_revision)
     emotions = recipe.emotions.split(",") if recipe.emotions else emotions_of(train_dataset, args.target_column)
@@ -177,10 +205,17 @@ def prepare_training(
 
 
 def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments) -> dict[str, float]:
-    """Trains, saves the best checkpoint into the output folder and scores it on the validation data.
+    """Train, save the best checkpoint into the output folder and score it on the validation data.
 
-    Beside the checkpoint lie its card, `train_results.json`, `recipe.json`, `training_args.json` and `training_facts.json`. With
-    `push_to_hub` all of it is pushed, without paths.
+    Beside the checkpoint lie its card, `train_results.json`, `recipe.json`, `training_args.json` and
+    `training_facts.json`. With `push_to_hub` all of it is pushed, without paths.
+
+    Args:
+        trainer: What `prepare_training` made.
+        recipe: The same recipe.
+
+    Returns:
+        Figures of the training, and the scores on the validation data, `eval_…`.
     """
     args = trainer.args
     resume: str | None = None
@@ -212,20 +247,15 @@ def run_training(
     train_dataset: Any = None,
     eval_dataset: Any = None,
 ) -> dict[str, float]:
-    """`prepare_training`, then `finish_training`: returns the scores on the validation data."""
+    """Do `prepare_training`, then `finish_training`, and return its figures."""
     return finish_training(prepare_training(recipe, args, train_dataset, eval_dataset), recipe)
 
 
-def available_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def last_checkpoint(args: EmotionDistributionTrainingArguments) -> str | None:
-    """The newest checkpoint in the output folder, if there is one."""
+    """Find the newest checkpoint in the output folder, if there is one."""
     return get_last_checkpoint(args.output_dir) if os.path.isdir(str(args.output_dir)) else None
 
 
 def is_resuming(args: EmotionDistributionTrainingArguments) -> bool:
-    """Whether `resume_from_checkpoint` asks for anything (`true` or a path)."""
+    """Say whether `resume_from_checkpoint` asks for anything (`true` or a path)."""
     return str(args.resume_from_checkpoint or "").strip().lower() not in ("", "false", "none")

@@ -1,4 +1,4 @@
-"""What the trainer does with the Hub: cards that say what was trained, and pushes that hold the head and nothing private."""
+"""What the trainer does with the Hub: cards that say what was trained, pushes with the head and nothing private."""
 
 from __future__ import annotations
 
@@ -10,48 +10,52 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy, SaveStrategy
+from transformers.utils.hub import PushInProgress
 
+from ..hub.cards.model_card import model_card, write_model_card
+from ..hub.cards.model_facts import gather_model_facts
+from ..hub.cards.rendering import is_edited
+from ..hub.commit import commit_files
+from ..hub.files import checkpoint_files
+from ..markdown import hub_id
 from .training_facts import TRAINING_FACTS_NAME, write_training_facts
 
 logger = logging.getLogger(__name__)
 
 
 class HubTrainer(Trainer):
-    """`Trainer` whose cards and pushes are this library's: see `hub.card` and `hub.files` for what is uploaded.
+    """`Trainer` whose cards and pushes are this library's: see `hub.cards` and `hub.files` for what is uploaded."""
 
-    With `hub_strategy="checkpoint"` or `"all_checkpoints"` the checkpoints' models are pushed, not their optimizers: a training is resumed
-    from the local folder.
+    # With `hub_strategy="checkpoint"` or `"all_checkpoints"` the checkpoints' models are pushed, not their optimizers:
+    # a training is resumed from the local folder.
 
-    Attributes:
-        recipe: the `RecipeArguments` of the training where there are any; they name the data set for the card.
-    """
-
-    recipe: Any = None
+    recipe: Any = None  # the `RecipeArguments` of the training where there are any; they name the data set for the card
     push_in_progress: Any = None
     _pushes: Any = None
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """As in transformers; before that, refuses an adapter whose backbone nobody else has.
-
-        Raises:
-            ValueError: the backbone is a local folder.
-        """
-        self._check_base()
+        """Make the repository as transformers does, unless an adapter's backbone is one that nobody else has."""
+        for adapter in getattr(self.accelerator.unwrap_model(self.model), "peft_config", {}).values():
+            if hub_id(adapter.base_model_name_or_path) is None:
+                raise ValueError(
+                    "an adapter is only of use with its backbone, and "
+                    f"'{adapter.base_model_name_or_path}' is a local folder that nobody else has. Mend: train from a "
+                    "backbone that is on the Hub, or push after training with hf_emo_dist.push_model(..., merge=True)."
+                )
         super().init_hf_repo(token=token, private=private)
 
     def create_model_card(self, *args: Any, license: str | None = None, **kwargs: Any) -> None:
-        """Writes `README.md` into the output folder, unless it was edited by hand: see `hub.card.write_model_card`.
+        """Write `README.md` into the output folder, unless it was edited by hand.
 
         Args:
-            license: of the checkpoint; by default worked out from those of base model and data.
-            args, kwargs: what else transformers' own method takes; not used.
+            args, kwargs: What else transformers' own method takes; not used.
+            license: Of the checkpoint; by default worked out from those of base model and data.
         """
         if not self.is_world_process_zero():
             return
-        from ..hub.cards.model_card import write_model_card
-
         write_training_facts(self, self.recipe)
         write_model_card(
             str(self.args.output_dir), repo_id=self.hub_model_id or self.args.hub_model_id, license=license
@@ -64,24 +68,26 @@ class HubTrainer(Trainer):
         token: str | None = None,
         revision: str | None = None,
         private: bool | None = None,
+        license: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Saves the model and pushes it with its processor and card in one commit, as `hub.push_model` does.
+        """Save the model and push it with its processor and card in one commit, as `push_model` does.
 
         Args:
-            commit_message: of the commit.
-            blocking: wait until it is done; otherwise it goes on in the background.
-            token: instead of `args.hub_token`.
-            revision: instead of `args.hub_revision`.
-            private: whether a repository that is made is private; by default `args.hub_private_repo`.
-            kwargs: of `create_model_card`.
+            commit_message: Of the commit.
+            blocking: Wait until it is done; otherwise it goes on in the background.
+            token: Instead of `args.hub_token`.
+            revision: Instead of `args.hub_revision`.
+            private: Whether a repository that is made is private; by default `args.hub_private_repo`.
+            license: Of the checkpoint, on its card; by default worked out from those of base model and data.
+            kwargs: What else transformers' own method takes for a card; not used.
 
         Returns:
             A `hub.commit.PushReport`, or a `Future` of one with `blocking=False`.
 
         Raises:
-            ValueError: an adapter's backbone is a local folder.
-            OSError: the Hub cannot be reached.
+            ValueError: An adapter's backbone is a local folder.
+            OSError: The Hub cannot be reached.
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         token = token if token is not None else self.args.hub_token
@@ -90,7 +96,7 @@ class HubTrainer(Trainer):
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return None
-        self.create_model_card(**kwargs)
+        self.create_model_card(license=license)
         self._finish_current_push()
         return self._push(
             Path(str(self.args.output_dir)),
@@ -102,7 +108,7 @@ class HubTrainer(Trainer):
         )
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Pushes a checkpoint in the middle of a training, in the background; a failure is a warning and does not stop it."""
+        # in the middle of a training, in the background; a failure is a warning and does not stop it
         args = self.args
         if not self.is_world_process_zero() or args.hub_strategy == HubStrategy.END:
             return
@@ -132,8 +138,6 @@ class HubTrainer(Trainer):
             logger.warning("%s was not pushed, training goes on: %s", checkpoint_folder, error)
             return
         jobs[-1].add_done_callback(lambda _: shutil.rmtree(copy, ignore_errors=True))
-        from transformers.utils.hub import PushInProgress
-
         if self.push_in_progress is None or self.push_in_progress.is_done():
             self.push_in_progress = PushInProgress(jobs)
         else:
@@ -142,12 +146,6 @@ class HubTrainer(Trainer):
     def _push(
         self, folder: Path, message: str, token: str | None, revision: str | None, subfolder: str, in_background: bool
     ) -> Any:
-        from ..hub.cards.model_card import model_card
-        from ..hub.cards.model_facts import gather_model_facts
-        from ..hub.cards.rendering import is_edited
-        from ..hub.commit import commit_files
-        from ..hub.files import checkpoint_files
-
         repo_id = str(self.hub_model_id)
         readme = Path(str(self.args.output_dir)) / "README.md"
         edited = readme.read_text(encoding="utf-8") if readme.is_file() else ""
@@ -170,9 +168,6 @@ class HubTrainer(Trainer):
         return self._background(push, repo_id) if in_background else push()
 
     def _background(self, action: Callable[[], Any], repo_id: str) -> Future[Any]:
-        """One after the other, in a thread of their own."""
-        from huggingface_hub import HfApi
-
         def logged() -> Any:
             try:
                 return action()
@@ -180,6 +175,7 @@ class HubTrainer(Trainer):
                 logger.warning("a push to %s failed, training goes on: %s", repo_id, error)
                 return None
 
+        # the jobs of one HfApi run one after the other, in a thread of their own
         self._pushes = self._pushes or HfApi()
         return self._pushes.run_as_future(logged)
 
@@ -198,19 +194,9 @@ class HubTrainer(Trainer):
             else:
                 readme.write_bytes(before)
 
-    def _check_base(self) -> None:
-        from ..markdown import hub_id
-
-        for adapter in getattr(self.accelerator.unwrap_model(self.model), "peft_config", {}).values():
-            if hub_id(adapter.base_model_name_or_path) is None:
-                raise ValueError(
-                    f"an adapter is only of use with its backbone, and '{adapter.base_model_name_or_path}' is a local folder that nobody else has. "
-                    "Mend: train from a backbone that is on the Hub, or push after training with hf_emo_dist.push_model(..., merge=True)."
-                )
-
 
 def _link(source: Path, target: Path) -> None:
-    """A copy of the files in a folder that costs no space where the file system knows hard links."""
+    # a copy that costs no space where the file system knows hard links
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for file in source.iterdir():

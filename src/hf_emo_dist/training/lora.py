@@ -1,7 +1,8 @@
-"""LoRA presets. The head is always trained in full and saved with the adapter."""
+"""`emotion_lora_config`: LoRA presets. The head is always trained in full and saved with the adapter."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .._lazy import need
@@ -18,17 +19,28 @@ TARGETS: dict[str, list[str] | str] = {
 }
 
 
-def emotion_lora_config(preset: str = "language_model", **overrides: Any) -> Any:
-    """A `peft.LoraConfig` for `Qwen2AudioForEmotionDistribution`.
+def emotion_lora_config(
+    preset: str = "language_model",
+    *,
+    r: int = 8,
+    lora_alpha: int = 16,
+    lora_dropout: float = 0.2,
+    modules_to_save: Sequence[str] = (),
+    **others: Any,
+) -> Any:
+    """Make a `peft.LoraConfig` for an emotion-distribution model; rank, alpha and dropout are the paper's by default.
 
     Args:
-        preset: `paper` (q, k, v, o by name, so also q, k, v of the audio tower), `language_model` (q, k, v, o of the language model only)
-            or `all` (every linear layer of tower, projector and language model).
-        overrides: fields of `LoraConfig`. `r=8`, `lora_alpha=16`, `lora_dropout=0.2` are the paper's; `modules_to_save` always keeps the
-            head: without it the head would reload random, with no error.
+        preset: `paper` (q, k, v, o by name, so also q, k, v of the audio tower), `language_model` (q, k, v, o of the
+            language model only) or `all` (every linear layer of tower, projector and language model).
+        r: Rank.
+        lora_alpha: Scale of the adapter, over `r`.
+        lora_dropout: Dropout before the adapter.
+        modules_to_save: Trained in full and saved beside the head, which always is.
+        others: Further fields of `LoraConfig`, such as `target_modules` instead of the preset's.
 
     Raises:
-        ValueError: for an unknown preset.
+        ValueError: The preset is not known.
 
     Example:
         >>> emotion_lora_config("paper").r, sorted(emotion_lora_config("paper").target_modules)
@@ -36,14 +48,22 @@ def emotion_lora_config(preset: str = "language_model", **overrides: Any) -> Any
     """
     peft = need("peft", "emotion_lora_config")
     if preset not in TARGETS:
-        raise ValueError(f"LoRA preset {preset!r} is not known; use one of {', '.join(TARGETS)}")
-    modules_to_save = list(dict.fromkeys(["head", *(overrides.pop("modules_to_save", None) or [])]))
-    settings = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.2, "target_modules": TARGETS[preset], **overrides}
-    return peft.LoraConfig(**settings, modules_to_save=modules_to_save)
+        raise ValueError(f"LoRA preset {preset!r} is not known. Mend: use one of {', '.join(TARGETS)}.")
+    return peft.LoraConfig(
+        r=r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        # without it the head would reload random, with no error
+        modules_to_save=list(dict.fromkeys(["head", *(modules_to_save or ())])),
+        **{"target_modules": TARGETS[preset], **others},
+    )
 
 
 def paper_lora_config(**overrides: Any) -> Any:
-    """The paper's LoRA: r = 8, α = 16, dropout 0.2 on q, k, v and o projections (arXiv 2601.14620).
+    """Make the paper's LoRA: r = 8, α = 16, dropout 0.2 on q, k, v and o projections (arXiv 2601.14620).
+
+    Args:
+        overrides: Arguments of `emotion_lora_config`.
 
     Example:
         >>> paper_lora_config().modules_to_save

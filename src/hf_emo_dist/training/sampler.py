@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-# How many optimizer batches are sorted by duration together: enough to match, few enough to stay random, and at most a quarter of
-# the data, or every epoch would have the same batches in another order.
+# How many optimizer batches are sorted by duration together: enough to match, few enough to stay random, and at most a
+# quarter of the data, or every epoch would have the same batches in another order.
 UNITS_A_WINDOW, WINDOWS = 32, 4
 
 
@@ -16,16 +16,11 @@ class EmotionSampler(Sampler[int]):
     """Indices of an epoch, drawn from (seed, epoch) and no global state, so that a resumed run sees the same order.
 
     Args:
-        size: rows of the data set.
-        unit: rows that are consumed together in one optimizer step (device batch × processes × accumulation steps).
-        durations: (size,) seconds; with them, units of like duration are made and their order shuffled.
-        weights: (size,) sampling weights; with them rows are drawn with replacement.
-        seed: of all draws.
-
-    Example:
-        >>> sampler = EmotionSampler(6, unit=2, durations=[1, 5, 1, 5, 3, 3], seed=0)
-        >>> sorted(sampler)
-        [0, 1, 2, 3, 4, 5]
+        size: Rows of the data set.
+        unit: Rows that are consumed together in one optimizer step (device batch × processes × accumulation steps).
+        durations: (size,) Seconds; with them, units of like duration are made and their order shuffled.
+        weights: (size,) Sampling weights; with them rows are drawn with replacement.
+        seed: Of all draws.
     """
 
     def __init__(
@@ -41,10 +36,10 @@ class EmotionSampler(Sampler[int]):
         self.weights = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
         for name, values in (("durations", self.durations), ("weights", self.weights)):
             if values is not None and values.shape != (size,):
-                raise ValueError(f"{name} has shape {values.shape}; one value for each of the {size} rows is needed")
+                raise ValueError(f"{name} has shape {values.shape}. Mend: give one value for each of the {size} rows.")
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose order is drawn; accelerate's data loaders call it."""
+        """Choose the epoch whose order is drawn; accelerate's data loaders call it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -74,22 +69,9 @@ class EmotionSampler(Sampler[int]):
 
 
 def balancing_weights(distributions: np.ndarray) -> np.ndarray:
-    """Sampling weights under which every emotion has about the same expected mass.
-
-    A row's weight is Σ_k p_k / mass_k, the mass being the class's share over the data set: rows of rare emotions are drawn
-    more often, ambiguous ones in proportion.
-
-    Args:
-        distributions: (N, K) target distributions.
-
-    Returns:
-        (N,) weights that sum to 1.
-
-    Example:
-        >>> import numpy as np
-        >>> balancing_weights(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(2).tolist()
-        [0.25, 0.25, 0.5]
-    """
+    """Return sampling weights (N,), summing to 1, under which every emotion has about the same expected mass."""
+    # Σ_k p_k / mass_k, the mass being the class's share over the data set: rows of rare emotions are drawn more often,
+    # ambiguous ones in proportion
     mass = distributions.sum(axis=0)
     weights = (distributions / np.where(mass > 0, mass, 1.0)).sum(axis=1)
     return weights / weights.sum()

@@ -18,16 +18,7 @@ ATTEMPTS = 8
 
 
 def tokens_and_clips(seconds: Sequence[float] | np.ndarray, long_audio: LongAudio = "error") -> np.ndarray:
-    """Audio tokens of a row's longest clip, and the clips that it is cut into: (N, 2) int64.
-
-    Args:
-        seconds: (N,) durations.
-        long_audio: what becomes of rows over 30 s; only `window` makes more than one clip of a row.
-
-    Example:
-        >>> tokens_and_clips([2.0, 45.0], "window").tolist()
-        [[50, 1], [562, 2]]
-    """
+    """Return the audio tokens of each row's longest clip, and the clips that it is cut into: (N, 2) int64."""
     values = np.asarray(seconds, dtype=np.float64)
     clips = np.maximum(1, np.ceil(values / MAX_SECONDS)) if long_audio == "window" else np.ones_like(values)
     longest = np.ceil(np.minimum(values / clips, MAX_SECONDS) * SAMPLING_RATE).astype(np.int64)
@@ -36,28 +27,13 @@ def tokens_and_clips(seconds: Sequence[float] | np.ndarray, long_audio: LongAudi
 
 
 class TokenBatchSampler(Sampler[list[int]]):
-    """Batches of at most `budget` padded audio tokens: the longest clip's tokens × the clips.
+    """Batches of at most `budget` padded audio tokens: the longest clip's tokens × the clips."""
 
-    Clips of like length go together, drawn anew from (seed, epoch) and no global state, so that a resumed run sees the same batches.
-    Every epoch has the same number of batches, a multiple of `num_processes`, since the number of steps is computed once: it is that of
-    epoch 0 and 2 % more, batches being halved where an epoch needs fewer. A row that is larger than the budget is a batch of its own.
-    Where every batch is a single row and their number is odd for the processes, rows of the epoch are repeated to even it out.
-
-    Args:
-        tokens: (N,) audio tokens of each row's longest clip, or (N, 2) with its number of clips, as `tokens_and_clips` gives.
-        budget: padded audio tokens of a batch (one process, one accumulation step).
-        weights: (N,) sampling weights; with them N rows an epoch are drawn with replacement.
-        num_processes: processes that share out the batches.
-        seed: of all draws.
-
-    Raises:
-        ValueError: for a budget below 1, no rows, or weights of another shape.
-
-    Example:
-        >>> sampler = TokenBatchSampler([50] * 8, budget=200, seed=0)
-        >>> sorted(len(batch) for batch in sampler), len(sampler)
-        ([2, 2, 4], 3)
-    """
+    # Clips of like length go together, drawn anew from (seed, epoch) and no global state, so that a resumed run sees
+    # the same batches. Every epoch has the same number of batches, a multiple of `num_processes`, since the number of
+    # steps is computed once: it is that of epoch 0 and 2 % more, batches being halved where an epoch needs fewer. A row
+    # that is larger than the budget is a batch of its own. Where every batch is a single row and their number is odd
+    # for the processes, rows of the epoch are repeated to even it out.
 
     def __init__(
         self,
@@ -72,12 +48,13 @@ class TokenBatchSampler(Sampler[list[int]]):
         self.size, self.budget, self.seed, self.epoch = len(self.rows), budget, seed, 0
         if budget < 1 or self.size == 0:
             raise ValueError(
-                f"a budget of at least 1 audio token and at least one row are needed, got {budget}, {self.size}"
+                f"a budget of at least 1 audio token and at least one row are needed, got {budget}, {self.size}. "
+                "Mend: raise max_audio_tokens_per_batch, or name another split."
             )
         self.weights = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
         if self.weights is not None and self.weights.shape != (self.size,):
             raise ValueError(
-                f"weights has shape {self.weights.shape}; one value for each of the {self.size} rows is needed"
+                f"weights has shape {self.weights.shape}. Mend: give one value for each of the {self.size} rows."
             )
         # accelerate hands set_epoch to what a batch sampler calls `sampler`, also behind its own wrappers
         self.sampler, self.batch_size, self.drop_last = self, None, False
@@ -88,7 +65,7 @@ class TokenBatchSampler(Sampler[list[int]]):
         self.num_batches = math.ceil(enough / num_processes) * num_processes
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose batches are drawn; accelerate's data loaders call it."""
+        """Choose the epoch whose batches are drawn; accelerate's data loaders call it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -114,7 +91,7 @@ class TokenBatchSampler(Sampler[list[int]]):
         return rng.choice(self.size, size=self.size, p=self.weights)
 
     def _window(self) -> int:
-        """Rows that are sorted by length together: 32 batches' worth; of less data a quarter, of very little a half."""
+        # rows that are sorted by length together: 32 batches' worth; of less data a quarter, of very little a half
         a_batch = max(1, int(self.budget / (self.rows[:, 0] * self.rows[:, 1]).mean()))
         part, half = math.ceil(self.size / WINDOWS), math.ceil(self.size / 2)
         return max(min(a_batch * WINDOWS, half), min(a_batch * UNITS_A_WINDOW, part))
@@ -149,7 +126,7 @@ class TokenBatchSampler(Sampler[list[int]]):
 
 
 def prepared_loader(accelerator: Any, rows: Any, batches: TokenBatchSampler, collate: Any, args: Any) -> Any:
-    """A data loader over `batches` with the settings of the training arguments, its batches shared out over the processes."""
+    """Make a data loader over `batches` with the training arguments' settings, shared out over the processes."""
     loader: Any = DataLoader(
         rows,
         batch_sampler=batches,
@@ -168,11 +145,9 @@ def prepared_loader(accelerator: Any, rows: Any, batches: TokenBatchSampler, col
 
 
 def show_sampler(loader: Any) -> None:
-    """Lets `set_epoch` of a prepared data loader reach the sampler also in an epoch that is resumed on several processes.
-
-    accelerate wraps the batch sampler once for the processes and once more to skip batches, but looks for the sampler in the outer two only;
-    the resumed epoch would have the first one's order.
-    """
+    """Let `set_epoch` of a prepared data loader reach the sampler also in an epoch resumed on several processes."""
+    # accelerate wraps the batch sampler once for the processes and once more to skip batches, but looks for the sampler
+    # in the outer two only; the resumed epoch would have the first one's order
     shard: Any = getattr(loader, "batch_sampler", None)
     sampler = getattr(getattr(shard, "batch_sampler", None), "sampler", None)
     if sampler is not None and not hasattr(shard, "sampler"):

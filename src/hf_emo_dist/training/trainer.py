@@ -17,16 +17,13 @@ from ..modeling.adapters import save_adapter_config
 from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
-from .cached_tower import check_repeatable, complete_inputs, hash_for, open_cache, tower_of
-from .collated_rows import Rows, StreamedRows, collate
+from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, open_cache, tower_of
+from .collated_rows import AnnounceEpochs, Rows, StreamedRows, collate, longest_durations, perturbation_for
 from .collator import EmotionDistributionCollator
 from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
-from .embedding_mixing import AnnounceEpochs, check_mixing
 from .hub_trainer import HubTrainer
-from .perturbing import longest_durations, perturbation_for
 from .sampler import EmotionSampler, balancing_weights
 from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
-from .tower_cache import TowerCache
 from .validation import check_clips, check_columns, check_names, check_votes, warn_about_speakers
 
 logger = logging.getLogger(__name__)
@@ -35,21 +32,25 @@ logger = logging.getLogger(__name__)
 class EmotionDistributionTrainer(HubTrainer):
     """Trains a `Qwen2AudioForEmotionDistribution` on `emotion_distribution` and scores it on `human_distribution`.
 
-    Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base 2),
-    `bhattacharyya_coefficient` and the other figures of `scores.compute_scores`; and the log-likelihood a vote (without `human_votes`, of one vote a row, split as its distribution).
+    Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base
+    2), `bhattacharyya_coefficient` and the other figures of `scores.compute_scores`; and the log-likelihood a vote
+    (without `human_votes`, of one vote a row, split as its distribution).
 
     Args:
-        model: the model.
+        model: The model.
         args: `EmotionDistributionTrainingArguments`.
-        processing_class: the `EmotionDistributionProcessor`; its emotions must be the model's.
-        train_dataset: `Dataset` or `IterableDataset` with `audio` and `args.target_column`.
-        eval_dataset: `Dataset` (or a dict of them) with `audio` and `args.score_column`.
-        peft_config: a LoRA configuration, for instance `paper_lora_config()`; the head is trained and saved with it.
-        kwargs: further arguments of `Trainer`.
+        processing_class: The `EmotionDistributionProcessor`; its emotions must be the model's.
+        train_dataset: A `Dataset` or `IterableDataset` with `audio` and `args.target_column`.
+        eval_dataset: A `Dataset` (or a dict of them) with `audio` and `args.score_column`.
+        peft_config: A LoRA configuration, for instance `paper_lora_config()`; the head is trained and saved with it.
+        callbacks: Further callbacks, beside early stopping.
+        compute_metrics: Instead of `compute_scores`.
+        optimizers, optimizer_cls_and_kwargs, preprocess_logits_for_metrics: As in `Trainer`.
 
     Raises:
-        ValueError: for missing columns, targets with other labels, NaN, wrong sums, mixed rows in evaluation data.
-        AudioError: listing every clip that cannot be used.
+        ValueError: Columns are missing, targets have other labels, NaN or wrong sums, or evaluation data has mixed
+            rows.
+        AudioError: Clips cannot be used; the message lists all of them.
 
     Example:
         >>> trainer = EmotionDistributionTrainer(model=model, args=EmotionDistributionTrainingArguments("out"),
@@ -66,13 +67,15 @@ class EmotionDistributionTrainer(HubTrainer):
         peft_config: Any = None,
         callbacks: list[Any] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
-        **kwargs: Any,
+        optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type, dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         self.emotions: tuple[str, ...] = tuple(model.config.emotions)
         if tuple(processing_class.emotions) != self.emotions:
             raise ValueError(
-                f"the processor asks for {list(processing_class.emotions)} and the model answers with {list(self.emotions)}; "
-                "load both with the same emotions in the same order"
+                f"the processor asks for {list(processing_class.emotions)} and the model answers with "
+                f"{list(self.emotions)}. Mend: load both with the same emotions in the same order."
             )
         if args.loss_type is not None:
             model.config.loss_type = args.loss_type
@@ -80,7 +83,8 @@ class EmotionDistributionTrainer(HubTrainer):
             model.config.entropy_weight = args.entropy_weight
         if (args.target_column, args.score_column) != ("emotion_distribution", "human_distribution"):
             logger.warning(
-                "training on `%s`, scoring and choosing on `%s`; the defaults are emotion_distribution and human_distribution",
+                "training on `%s`, scoring and choosing on `%s`; the defaults are emotion_distribution and "
+                "human_distribution",
                 args.target_column,
                 args.score_column,
             )
@@ -100,11 +104,12 @@ class EmotionDistributionTrainer(HubTrainer):
         for name, adapter in getattr(model, "peft_config", {}).items():
             if "head" not in (adapter.modules_to_save or []):
                 raise ValueError(
-                    f"adapter {name!r} does not hold the head, which would reload random: make the adapter with modules_to_save=['head'], "
-                    "or pass peft_config=emotion_lora_config() to the trainer"
+                    f"adapter {name!r} does not hold the head, which would reload random. Mend: make the adapter with "
+                    "modules_to_save=['head'], or pass peft_config=emotion_lora_config() to the trainer."
                 )
         if args.ddp_find_unused_parameters is None:
-            # a forward pass uses every weight; looking for others takes time, and with adapters and reentrant checkpointing it fails
+            # a forward pass uses every weight; looking for others takes time, and with adapters and reentrant
+            # checkpointing it fails
             args.ddp_find_unused_parameters = getattr(tower_of(model).config, "encoder_layerdrop", 0.0) > 0
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
@@ -121,7 +126,8 @@ class EmotionDistributionTrainer(HubTrainer):
             if split is not None and hasattr(train_dataset, "column_names") and hasattr(split, "column_names"):
                 warn_about_speakers(train_dataset, split)
         if args.world_size > 1 and train_dataset is not None and not hasattr(train_dataset, "__len__"):
-            # the main process would join the batches of all processes, which are of different lengths, and send the pieces out
+            # the main process would join the batches of all processes, which are of different lengths, and send the
+            # pieces out
             args.accelerator_config.dispatch_batches = False
         super().__init__(
             model=model,
@@ -138,7 +144,9 @@ class EmotionDistributionTrainer(HubTrainer):
             ),
             callbacks=callbacks,
             compute_metrics=compute_metrics or self._score,
-            **kwargs,
+            optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         warn_about_launch(args.world_size)
         # peft's forward takes **kwargs, from which Trainer would conclude that the loss is already scaled
@@ -146,8 +154,8 @@ class EmotionDistributionTrainer(HubTrainer):
         self.label_names = ["labels", "vote_counts"]
         if self._tower_cache is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             raise ValueError(
-                "cache_audio_tower runs the tower outside the model's forward, which FSDP and DeepSpeed do not allow: switch it off, or "
-                "use DDP"
+                "cache_audio_tower runs the tower outside the model's forward, which FSDP and DeepSpeed do not allow. "
+                "Mend: switch it off, or use DDP."
             )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -177,14 +185,12 @@ class EmotionDistributionTrainer(HubTrainer):
             with_votes=counted,
             with_synthetic_votes=args.target_column == "emotion_distribution",
             tower_cache=self._tower_cache,
-            mix_embeddings=args.mix_embeddings,
         )
-        check_mixing(dataset, args.mix_embeddings)
         if not hasattr(dataset, "__len__"):
             if args.max_audio_tokens_per_batch:
                 raise ValueError(
-                    "max_audio_tokens_per_batch needs the clips' durations beforehand, and the training data is a stream: load it with "
-                    "streaming=False, or use per_device_train_batch_size"
+                    "max_audio_tokens_per_batch needs the clips' durations beforehand, and the training data is a "
+                    "stream. Mend: load it with streaming=False, or use per_device_train_batch_size."
                 )
             logger.info("the training data is a stream: its rows are checked as they come")
             check_names(dataset, args.target_column, "training")
@@ -221,7 +227,7 @@ class EmotionDistributionTrainer(HubTrainer):
         )
 
     def get_train_dataloader(self) -> Any:
-        """The training data loader; with `max_audio_tokens_per_batch` its batches have varying numbers of rows."""
+        """Make the training data loader; with `max_audio_tokens_per_batch` its batches vary in their number of rows."""
         args = self._emotion_args
         if args.max_audio_tokens_per_batch and isinstance(self.train_dataset, Rows):
             assert self._durations is not None
@@ -242,13 +248,13 @@ class EmotionDistributionTrainer(HubTrainer):
         return loader
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """The evaluation data loader; data sets that are given here are checked like those of the constructor."""
+        """Make the evaluation data loader; data sets that are given here are checked like those of the constructor."""
         if eval_dataset is not None and not isinstance(eval_dataset, str):
             eval_dataset = self._evaluation_rows(eval_dataset)
         return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
-        """The data loader of `predict`."""
+        """Make the data loader of `predict`."""
         return super().get_test_dataloader(self._evaluation_rows(test_dataset))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -278,7 +284,7 @@ class EmotionDistributionTrainer(HubTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """The batches of an optimizer step and the number of their rows; an epoch's last batch says how many of its rows count."""
+        """Draw the batches of an optimizer step; an epoch's last batch says how many of its rows count."""
         batches = list(islice(epoch_iterator, num_batches))
         if batches:
             rows = len(batches[-1]["labels"])
@@ -292,7 +298,7 @@ class EmotionDistributionTrainer(HubTrainer):
         return batches, self._get_num_items_in_batch(batches, device)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | int | None:
-        """Rows of the whole optimizer step, over all processes, so that every row weighs the same in it."""
+        # rows of the whole optimizer step, over all processes, so that every row weighs the same in it
         counts = [batch.get(COUNTED_ROWS, len(batch["labels"])) for batch in batch_samples]
         rows = torch.tensor(sum(counts), device=device)
         return self.accelerator.gather(rows).sum() if self.args.world_size > 1 else rows
@@ -304,11 +310,10 @@ class EmotionDistributionTrainer(HubTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The model's mean loss over the rows of this batch, weighted in training by the batch's share of the step's rows.
-
-        Trainer divides by the number of accumulated batches and averages over processes, which is exact only if all hold as many rows;
-        the last step of an epoch does not. Rows that accelerate repeats at the end of an epoch have no share in the loss.
-        """
+        """Return the mean loss of this batch's rows, weighted in training by the batch's share of the step's rows."""
+        # Trainer divides by the number of accumulated batches and averages over processes, which is exact only if all
+        # hold as many rows; the last step of an epoch does not. Rows that accelerate repeats at the end of an epoch
+        # have no share in the loss.
         rows = len(inputs["labels"])
         counted = inputs.pop(COUNTED_ROWS, rows) if model.training else rows_that_count(self.accelerator, rows)
         outputs = model(**inputs)

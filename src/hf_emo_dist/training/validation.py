@@ -18,21 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 def check_columns(dataset: Any, emotions: Sequence[str], column: str, use: str) -> np.ndarray:
-    """The distributions of a column as (N, K), after checking everything that would fail later.
-
-    Args:
-        dataset: a `datasets.Dataset`.
-        emotions: the model's emotions, in order.
-        column: the distribution column.
-        use: `training` or `evaluation`; mixed rows are refused in evaluation.
+    """Return the distributions of a column, (N, K), after checking everything that would fail later.
 
     Raises:
-        ValueError: for an empty data set, a missing column, rows without a distribution, other labels, NaN or negative values, sums other
-            than 1, or mixed rows in evaluation; it names the row, the column and the mend.
+        ValueError: The data set is empty, lacks a column or distributions, has other labels, NaN, negative values or
+            sums other than 1, or is for evaluation and has mixed rows; the message names row, column and mend.
     """
     names = dataset.column_names
     if len(dataset) == 0:
-        raise ValueError(f"the {use} data set has no rows")
+        raise ValueError(f"the {use} data set has no rows. Mend: name another split, or check how it was filtered.")
     check_names(dataset, column, use)
     ids = [str(i) for i in dataset["id"]] if "id" in names else [str(i) for i in range(len(dataset))]
     if use == "evaluation":
@@ -41,46 +35,39 @@ def check_columns(dataset: Any, emotions: Sequence[str], column: str, use: str) 
 
 
 def check_names(dataset: Any, column: str, use: str) -> None:
-    """Finds a missing `audio` or distribution column, also of a stream that knows its columns.
-
-    Raises:
-        ValueError: naming the column, those that there are, and the mend.
-    """
+    """Refuse data without an `audio` or a distribution column, also a stream that knows its columns."""
     names = getattr(dataset, "column_names", None)
     if names is None:
         return
     if "audio" not in names:
         raise ValueError(
-            f"the {use} data set has no `audio` column; it has {names}. Rename the column that holds the clips."
+            f"the {use} data set has no `audio` column; it has {names}. Mend: rename the column that holds the clips."
+        )
+    if "mix_audio" in names:  # of 0.1: two clips a row, to be mixed in the embedding space
+        raise ValueError(
+            f"the {use} data set has rows with two clips (`mix_audio`), and one alone does not fit its target. "
+            "Mend: make it again with DiMEAug(...).augment(dataset), which mixes waveforms."
         )
     refuse_without_votes(names, column)
     if column not in names:
         raise ValueError(
-            f"the {use} data set has no `{column}` column; it has {names}. Write it with dataset_scripts/from_table.py or "
-            "dataset.map(combine_votes, fn_kwargs={'emotions': [...]})."
+            f"the {use} data set has no `{column}` column; it has {names}. Mend: write it with "
+            "dataset.map(combine_votes, fn_kwargs={'emotions': [...]}), or read the data with hf_emo_dist.read_table."
         )
 
 
 def check_votes(dataset: Any, use: str) -> None:
-    """Finds data without votes where the loss is a likelihood of votes.
-
-    Raises:
-        ValueError: if there is no `human_votes` column.
-    """
+    """Refuse data without votes where the loss is a likelihood of votes."""
     names = getattr(dataset, "column_names", None)
     if names is not None and "human_votes" not in names:
         raise ValueError(
-            f"loss_type='dirichlet_multinomial' is a likelihood of votes, and the {use} data has no `human_votes` column; "
-            "add it, or use js, kl or soft_cross_entropy"
+            f"loss_type='dirichlet_multinomial' is a likelihood of votes, and the {use} data has no `human_votes` "
+            "column. Mend: add it, or use js, kl or soft_cross_entropy."
         )
 
 
 def check_clips(dataset: Any, use: str, long_audio: LongAudio) -> np.ndarray:
-    """Durations in seconds (N,), after reading every clip.
-
-    Raises:
-        AudioError: listing by id all clips that are corrupt, empty, silent, non-finite, too short or over 30 s, with the mend.
-    """
+    """Return the durations in seconds (N,), after reading every clip; those that cannot be used are listed."""
     logger.info("reading the %d clips of the %s data", len(dataset), use)
     report = check_audio(dataset, long_audio=long_audio)
     report.raise_if_any()
@@ -88,13 +75,13 @@ def check_clips(dataset: Any, use: str, long_audio: LongAudio) -> np.ndarray:
 
 
 def warn_about_speakers(train: Any, evaluation: Any) -> None:
-    """Warns when speakers of the evaluation data are also trained on: the figures would not be about unseen speakers."""
+    """Warn when speakers of the evaluation data are also trained on: the figures would not be about unseen speakers."""
     if "speaker" in train.column_names and "speaker" in evaluation.column_names:
         shared = sorted(set(train["speaker"]) & set(evaluation["speaker"]) - {None, ""})
         if shared:
             logger.warning(
-                "%d speakers are in both training and evaluation data (%s, ...): the scores are not about unseen speakers. "
-                "hf_emo_dist.speaker_disjoint_split makes splits that are.",
+                "%d speakers are in both training and evaluation data (%s, ...): the scores are not about unseen "
+                "speakers. Mend: hf_emo_dist.speaker_disjoint_split makes splits that are.",
                 len(shared),
                 ", ".join(map(str, shared[:3])),
             )

@@ -20,8 +20,7 @@ from transformers.utils import torch_compilable_check
 from ...emotions import validate_emotions
 from ..adapters import PEFT_CONFIG_NAME, adapter_settings, check_safetensors, find_file, save_adapter_config
 from ..configuration import Qwen2AudioEmotionConfig
-from ..embedding_mixing import mix_embeddings
-from ..head import EmotionDistributionHead
+from ..head import EmotionDistributionHead, average_windows
 from ..losses import distribution_loss
 from .qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 
@@ -31,17 +30,18 @@ HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "re
 
 
 class IncompleteWeightsError(RuntimeError, ValueError):
-    """A checkpoint lacks weights of the model, which would stay random. Also a ValueError: naming another checkpoint mends it."""
+    """A checkpoint lacks weights of the model, which would stay random."""
+
+    # also a ValueError: naming another checkpoint mends it
 
 
 class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
     """Qwen2-Audio that answers with the distribution of emotions that listeners perceive (arXiv 2601.14620).
 
-    `model` is the headless `Qwen2AudioModel`, `head` the paper's head; no language-modelling head is built or loaded. The audio tower runs on the
-    batch's longest clip instead of on 30 s, with the stock outputs.
+    `model` is the headless `Qwen2AudioModel`, `head` the paper's head; no language-modelling head is built or loaded.
+    The audio tower runs on the batch's longest clip instead of on 30 s, with the stock outputs.
 
     Example:
-        >>> from hf_emo_dist.modeling import Qwen2AudioForEmotionDistribution, Qwen2AudioEmotionConfig
         >>> config = Qwen2AudioEmotionConfig(
         ...     emotions=["angry", "sad"],
         ...     audio_config={"model_type": "qwen2_audio_encoder", "d_model": 16, "encoder_layers": 1,
@@ -74,11 +74,11 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> torch.nn.Module:
-        """The language model's token embeddings."""
+        """Return the language model's token embeddings."""
         return self.model.language_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: torch.nn.Module) -> None:
-        """Replaces the language model's token embeddings."""
+        """Replace the language model's token embeddings."""
         self.model.language_model.set_input_embeddings(value)
 
     def embed(
@@ -87,24 +87,17 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         input_features: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
         audio_embeddings: Tensor | None = None,
-        mixing: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Token embeddings with the projected audio in the places of the audio tokens: (batch, L, d).
-
-        `audio_embeddings` are the tower's outputs where they are known already; otherwise it runs on the features. `mixing` are the
-        last three arguments of `mix_embeddings`.
-        """
+        """Return token embeddings with the projected audio in the places of the audio tokens, (batch, L, d)."""
         embeddings = self.get_input_embeddings()(input_ids)
         if audio_embeddings is None:
             audio_embeddings = encode_audio(self.model.audio_tower, input_features, feature_attention_mask)
-        if mixing is not None:
-            audio_embeddings = mix_embeddings(audio_embeddings, *mixing)
         audio = self.model.multi_modal_projector(audio_embeddings)
         places = input_ids == self.config.audio_token_id
         torch_compilable_check(
             places.sum() == audio.shape[0],
             f"The prompts hold {int(places.sum())} audio tokens and the audio gives {audio.shape[0]}. "
-            "Make both with EmotionDistributionProcessor.",
+            "Mend: make both with EmotionDistributionProcessor.",
         )
         return embeddings.masked_scatter(places[..., None], audio.to(embeddings.dtype))
 
@@ -121,46 +114,44 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         audio_embeddings: Tensor | None = None,
-        mix_lengths: Tensor | None = None,
-        mix_partner: Tensor | None = None,
-        mix_ratio: Tensor | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
-        """Logits whose softmax is the distribution, and the loss when targets are given.
+        """Compute logits whose softmax is the distribution, and the loss when targets are given.
 
         Args:
-            input_ids: (clips, L) prompt with one audio token a frame of the tower's output; padding on either side.
-            input_features: (clips, mel bins, frames) log-mel spectrogram, frames even and at most 3,000.
-            attention_mask: (clips, L), 1 for tokens.
-            feature_attention_mask: (clips, frames), 1 for frames of the clip.
-            labels: (batch, K) target distributions.
-            vote_counts: (batch, K) vote counts; what `loss_type="dirichlet_multinomial"` is computed from.
-            row_index: (clips,) the row that each clip belongs to, where long recordings were cut into windows.
-            row_weight: (clips,) seconds of each window: a row's distribution is their mean weighted by these.
-            output_hidden_states: also return the language model's hidden states.
+            input_ids: (clips, L) Prompt with one audio token a frame of the tower's output; padding on either side.
+            input_features: (clips, mel bins, frames) Log-mel spectrogram, frames even and at most 3,000.
+            attention_mask: (clips, L) 1 for tokens.
+            feature_attention_mask: (clips, frames) 1 for frames of the clip.
+            labels: (batch, K) Target distributions.
+            vote_counts: (batch, K) Vote counts; what `loss_type="dirichlet_multinomial"` is computed from.
+            row_index: (clips,) The row that each clip belongs to, where long recordings were cut into windows.
+            row_weight: (clips,) Seconds of each window: a row's distribution is their mean weighted by these.
+            output_hidden_states: Also return the language model's hidden states.
             return_dict: `False` returns a tuple.
-            audio_embeddings: (audio tokens of all clips, tower's d_model) outputs of the audio tower, clip after clip, as its `encode`
-                gives them; the tower does not run then. Instead of `input_features` and its mask, not beside them.
-            mix_lengths, mix_partner, mix_ratio: clips that are mixed behind the tower, see `mix_embeddings`; the features or embeddings then hold
-                the partners' clips after the batch's own.
+            audio_embeddings: (audio tokens of all clips, tower's d_model) Outputs of the audio tower, clip after clip,
+                as its `encode` gives them; the tower does not run then. Instead of `input_features` and its mask, not
+                beside them.
 
         Returns:
             `loss` (scalar, nats; only with targets) and `logits` (batch, K), float32.
 
         Raises:
-            ValueError: when audio or its mask is missing: the answer would come from the text alone.
+            ValueError: Audio or its mask is missing, or votes that the loss needs.
         """
         if audio_embeddings is not None:
             if input_features is not None:
-                raise ValueError("input_features and audio_embeddings are the same audio twice; pass one of them")
+                raise ValueError(
+                    "input_features and audio_embeddings are the same audio twice. Mend: pass one of them."
+                )
         elif input_features is None or feature_attention_mask is None:
-            raise ValueError("input_features and feature_attention_mask are needed; pass what the processor returned")
+            # the answer would come from the text alone
+            raise ValueError(
+                "input_features and feature_attention_mask are needed. Mend: pass what the processor returned."
+            )
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        mixing = None
-        if mix_lengths is not None and mix_partner is not None and mix_ratio is not None:
-            mixing = (mix_lengths, mix_partner, mix_ratio)
         outputs = self.model.language_model(
-            inputs_embeds=self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings, mixing),
+            inputs_embeds=self.embed(input_ids, input_features, feature_attention_mask, audio_embeddings),
             attention_mask=attention_mask,
             # counted over tokens, so that padding on the left changes nothing
             position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),
@@ -175,7 +166,10 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         if target is not None:
             loss = distribution_loss(logits, target, self.config.loss_type, self.config.entropy_weight)
         elif labels is not None:
-            raise ValueError("loss_type='dirichlet_multinomial' needs vote_counts; the data has no human_votes column")
+            raise ValueError(
+                "loss_type='dirichlet_multinomial' needs vote_counts, and the data has no human_votes column. "
+                "Mend: add it, or use js, kl or soft_cross_entropy."
+            )
         result = SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
         return result.to_tuple() if return_dict is False else result
 
@@ -189,22 +183,25 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         output_loading_info: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Loads a Qwen2-Audio backbone (with a new head for `emotions`) or a checkpoint of this class, also an adapter.
+        """Load a Qwen2-Audio backbone (with a new head for `emotions`) or a checkpoint of this class, also an adapter.
 
-        Backbones may be in the layout of the Hub's files since 2024 or in any that transformers ≥ 5.18 saves. Only safetensors are
-        read. Further keyword arguments are those of `PreTrainedModel.from_pretrained`, or fields of the configuration such as
-        `loss_type` and `head_dropout`.
+        Backbones may be in the layout of the Hub's files since 2024 or in any that transformers ≥ 5.18 saves. Only
+        safetensors are read.
 
         Args:
-            pretrained_model_name_or_path: Hub id or local folder. Of an adapter its backbone is loaded too, and `revision` is the adapter's.
-            emotions: labels in the order of the logits; needed for a backbone, checked against a checkpoint.
-            config: a configuration to use as it is.
-            output_loading_info: also return the loading info, as in transformers.
+            pretrained_model_name_or_path: Hub id or local folder. Of an adapter its backbone is loaded too, and
+                `revision` is the adapter's.
+            model_args: Those of `PreTrainedModel.from_pretrained`.
+            emotions: Labels in the order of the logits; needed for a backbone, checked against a checkpoint.
+            config: A configuration to use as it is.
+            output_loading_info: Also return the loading info, as in transformers.
+            kwargs: Those of `PreTrainedModel.from_pretrained`, or fields of the configuration such as `loss_type` and
+                `head_dropout`.
 
         Raises:
-            OSError: when nothing can be loaded from there.
-            ValueError: when `emotions` is missing or differs from the checkpoint's, or the model type is another.
-            IncompleteWeightsError: (a RuntimeError) when any weight other than a new head's is missing from the files.
+            OSError: Nothing can be loaded from there.
+            ValueError: `emotions` is missing or differs from the checkpoint's, or the model type is another.
+            IncompleteWeightsError: (A RuntimeError.) A weight other than a new head's is missing from the files.
 
         Example:
             >>> model = Qwen2AudioForEmotionDistribution.from_pretrained(
@@ -217,7 +214,8 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         given = dict(kwargs.get("adapter_kwargs") or {})
         adapter = given.pop("_adapter_model_path", None)
         if adapter is None and config is None:
-            # of an adapter, transformers' pipeline() hands over the commit of the backbone's repository; `initial` is what the user asked for
+            # of an adapter, transformers' pipeline() hands over the commit of the backbone's repository;
+            # `initial` is what the user asked for
             asked = {**hub, "revision": getattr(hub.get("revision"), "initial", hub.get("revision"))}
             if find_file(pretrained_model_name_or_path, PEFT_CONFIG_NAME, asked):
                 adapter, given = pretrained_model_name_or_path, asked
@@ -232,7 +230,9 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         )
         config = config or loaded
         if not kwargs.setdefault("use_safetensors", True):
-            raise ValueError("use_safetensors=False would read a pickle, which this library does not do")
+            raise ValueError(
+                "use_safetensors=False would read a pickle, which this library does not. Mend: leave it out."
+            )
         if "variant" not in kwargs:
             check_safetensors(pretrained_model_name_or_path, hub)
         # weights of another shape are refused below, by name; transformers' own error only points at a log
@@ -245,9 +245,10 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
         if missing or mismatched:
             raise IncompleteWeightsError(
-                f"{pretrained_model_name_or_path} lacks {len(missing)} weights of the model (first: {missing[:3]}) and has "
-                f"{len(mismatched)} of another shape (first: {mismatched[:3]}). They would stay random, so nothing was loaded: "
-                "name a complete Qwen2-Audio checkpoint, or load an adapter with hf_emo_dist.load_emotion_model."
+                f"{pretrained_model_name_or_path} lacks {len(missing)} weights of the model (first: {missing[:3]}) and "
+                f"has {len(mismatched)} of another shape (first: {mismatched[:3]}). They would stay random, so nothing "
+                "was loaded. Mend: name a complete Qwen2-Audio checkpoint, or load an adapter with "
+                "hf_emo_dist.load_emotion_model."
             )
         if new_head:
             # transformers keeps modules in float32 that it loads, but makes new ones in the backbone's dtype
@@ -275,13 +276,14 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             loaded = model.load_adapter(str(adapter), adapter_kwargs=hub)
         if getattr(loaded, "missing_keys", None):
             raise IncompleteWeightsError(
-                f"the adapter in '{adapter}' lacks weights, first: {sorted(loaded.missing_keys)[:3]}"
+                f"the adapter in '{adapter}' lacks weights, first: {sorted(loaded.missing_keys)[:3]}. "
+                "Mend: copy it again from where it was saved."
             )
         model.loaded_from = (str(adapter), hub)
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
-        """Saves under this class's own parameter names (`model.*`, `head.*`), which every supported version reads."""
+        """Save under this class's own parameter names (`model.*`, `head.*`), which every supported version reads."""
         kwargs.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, **kwargs)
         if getattr(self, "_hf_peft_config_loaded", False):  # then only the adapter was saved
@@ -290,8 +292,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
 
 @contextmanager
 def _without_load_report() -> Iterator[None]:
-    """Drops transformers' table of missing weights: a new head is meant to be missing, and anything else is an error here."""
-
+    # drops transformers' table of missing weights: a new head is meant to be missing, anything else is an error here
     def keep(record: logging.LogRecord) -> bool:
         return "LOAD REPORT" not in record.getMessage()
 
@@ -305,34 +306,18 @@ def _without_load_report() -> Iterator[None]:
             loader.removeFilter(keep)
 
 
-def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:
-    """Log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K).
-
-    Example:
-        >>> import torch
-        >>> two = average_windows(torch.log(torch.tensor([[0.2, 0.8], [0.4, 0.6]])), torch.tensor([0, 0]), None)
-        >>> torch.round(two.softmax(-1), decimals=4).tolist()
-        [[0.30000001192092896, 0.699999988079071]]
-    """
-    weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.dtype)
-    rows = int(row_index.max()) + 1
-    total = torch.zeros(rows, dtype=logits.dtype, device=logits.device).index_add(0, row_index, weight)
-    probabilities = logits.softmax(-1) * (weight / total[row_index])[:, None]
-    mean = torch.zeros(rows, logits.shape[1], dtype=logits.dtype, device=logits.device)
-    return mean.index_add(0, row_index, probabilities).clamp_min(torch.finfo(logits.dtype).tiny).log()
-
-
 def load_config(
     name_or_path: str | os.PathLike[str], emotions: Sequence[str] | None, **kwargs: Any
 ) -> tuple[Qwen2AudioEmotionConfig, bool, dict[str, Any]]:
-    """The configuration of a backbone or checkpoint, whether its head is new, and the keyword arguments that are left."""
+    """Return the configuration of a backbone or checkpoint, whether its head is new, and the arguments left over."""
     hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
     try:
         found = AutoConfig.from_pretrained(name_or_path, **hub)
     except (OSError, ValueError) as error:
         raise OSError(
-            f"No model could be loaded from '{name_or_path}': it is neither a local folder with a config.json nor a model on "
-            "the Hub that can be reached from here. Check the spelling, the connection, and for a private model the token."
+            f"No model could be loaded from '{name_or_path}': it is neither a local folder with a config.json nor a "
+            "model on the Hub that can be reached from here. Mend: check the spelling, the connection, and for a "
+            "private model the token."
         ) from error
     changes = {key: kwargs.pop(key) for key in list(kwargs) if key in Qwen2AudioEmotionConfig.__annotations__}
     if isinstance(found, Qwen2AudioEmotionConfig):
@@ -341,11 +326,14 @@ def load_config(
             found = Qwen2AudioEmotionConfig.from_dict({**found.to_dict(), **changes})
         return found, False, kwargs
     if found.model_type != "qwen2_audio":
-        raise ValueError(f"'{name_or_path}' is a {found.model_type} model; a Qwen2-Audio one is needed")
+        raise ValueError(
+            f"'{name_or_path}' is a {found.model_type} model; a Qwen2-Audio one is needed. Mend: name one, such as "
+            "Qwen/Qwen2-Audio-7B-Instruct."
+        )
     if emotions is None:
         raise ValueError(
-            f"'{name_or_path}' is a backbone without an emotion head: say which emotions the new head answers with, in order, "
-            'for instance emotions=["angry", "happy", "neutral", "sad"]'
+            f"'{name_or_path}' is a backbone without an emotion head. Mend: say which emotions the new head answers "
+            'with, in order, for instance emotions=["angry", "happy", "neutral", "sad"].'
         )
     drop = ("model_type", "architectures", "transformers_version", "id2label", "label2id")
     settings = {key: value for key, value in found.to_dict().items() if key not in drop}
@@ -355,20 +343,17 @@ def load_config(
 def check_emotions(
     name_or_path: str | os.PathLike[str], config: Qwen2AudioEmotionConfig, emotions: Sequence[str] | None
 ) -> None:
-    """Refuses emotions that a checkpoint was not trained for, or another order of them.
-
-    Raises:
-        ValueError: naming both.
-    """
+    """Refuse emotions that a checkpoint was not trained for, or another order of them."""
     if emotions is not None and validate_emotions(emotions) != config.emotions:
         raise ValueError(
             f"'{name_or_path}' was trained for {list(config.emotions)} in this order, not for {list(emotions)}. "
-            "Leave `emotions` out, or start from its backbone to train a new head."
+            "Mend: leave `emotions` out, or start from its backbone to train a new head."
         )
 
 
-# The four prefixes of Qwen2-Audio checkpoints: on the Hub since 2024 (language_model.model.*), saved by transformers 5.18–5.22
-# (language_model.model.model.*), and the tower and projector beside them. Longest first: renamings apply in order.
+# The four prefixes of Qwen2-Audio checkpoints: on the Hub since 2024 (language_model.model.*), saved by transformers
+# 5.18–5.22 (language_model.model.model.*), and the tower and projector beside them. Longest first: renamings apply in
+# order.
 register_checkpoint_conversion_mapping(
     Qwen2AudioForEmotionDistribution.__name__,
     [

@@ -25,75 +25,52 @@ _Model = TypeVar("_Model", bound=nn.Module)
 
 
 def num_mel_frames(num_samples: int) -> int:
-    """Mel frames of a clip of `num_samples` samples at 16 kHz (hop 160).
-
-    Example:
-        >>> num_mel_frames(16000), num_mel_frames(16001)
-        (100, 101)
-    """
+    """Return the mel frames of a clip of `num_samples` samples at 16 kHz (hop 160)."""
     return -(-num_samples // HOP_LENGTH)
 
 
 def num_audio_tokens(num_frames: int) -> int:
-    """Audio tokens of `num_frames` mel frames: stride 2 in the second convolution, then average pooling by 2.
-
-    Example:
-        >>> num_audio_tokens(100), num_audio_tokens(2)
-        (25, 0)
-    """
+    """Return the audio tokens of `num_frames` mel frames: stride 2 in the second convolution, then pooling by 2."""
     return ((num_frames - 1) // 2 + 1 - 2) // 2 + 1
 
 
 def padded_mel_frames(longest: int, maximum: int = 3000) -> int:
-    """Mel frames to pad a batch to whose longest clip has `longest` frames.
-
-    The stock encoder pads to `maximum` (30 s) and masks the padding as keys, so frames beyond the longest clip change
-    nothing but the convolutions' view of the clip's end; two frames of silence keep that view, and an even number keeps
-    stride and pooling aligned.
+    """Return the mel frames to pad a batch to whose longest clip has `longest` frames.
 
     Example:
         >>> padded_mel_frames(100), padded_mel_frames(101), padded_mel_frames(2999)
         (102, 104, 3000)
     """
+    # The stock encoder pads to `maximum` (30 s) and masks the padding as keys, so frames beyond the longest clip change
+    # nothing but the convolutions' view of the clip's end; two frames of silence keep that view, and an even number
+    # keeps stride and pooling aligned.
     frames = longest + MARGIN_FRAMES
     return min(maximum, frames + frames % 2)
 
 
 def padded_samples(num_samples: int, maximum: int = 3000) -> int:
-    """Samples to pad a batch to whose longest clip has `num_samples`; `maximum` is in mel frames.
-
-    Example:
-        >>> padded_samples(16000), padded_samples(480000)
-        (16320, 480000)
-    """
+    """Return the samples to pad a batch to whose longest clip has `num_samples`; `maximum` is in mel frames."""
     return padded_mel_frames(num_mel_frames(num_samples), maximum) * HOP_LENGTH
 
 
 class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
-    """`Qwen2AudioEncoder` for any even number of mel frames up to 3,000; same parameters, same valid outputs.
-
-    Args:
-        input_features: (clips, mel bins, frames), frames even, as `padded_mel_frames` gives.
-        attention_mask: 4-D bidirectional mask over frames / 2 positions, or None.
-
-    Returns:
-        `last_hidden_state` (clips, frames / 4, d_model); positions of padding hold values without meaning.
-    """
+    """`Qwen2AudioEncoder` for any even number of mel frames up to 3,000; same parameters, same valid outputs."""
 
     def forward(  # type: ignore[override]
         self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutput:
-        """Log-mel frames → hidden states, see the class."""
+        """Turn (clips, mel bins, even frames) and a 4-D mask over frames / 2 into (clips, frames / 4, d_model)."""
         maximum = self.config.max_source_positions * 2
         frames = input_features.shape[-1]
         if frames > maximum or frames % 2:
             raise ValueError(
                 f"input_features has {frames} frames; the audio tower takes an even number of at most {maximum}. "
-                "Use EmotionDistributionProcessor, which pads accordingly, or audio_kwargs_for."
+                "Mend: use EmotionDistributionProcessor, which pads accordingly, or audio_kwargs_for."
             )
         if frames < maximum and (reason := why_not_trimmed(self)):
             raise ValueError(f"{reason}; or give it features of {maximum} frames")
-        # activation checkpointing makes the first layer's outputs require gradients, and a frozen tower would run forward again and backward
+        # activation checkpointing makes the first layer's outputs require gradients, and a frozen tower would run
+        # forward again and backward
         trained = input_features.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
             return BaseModelOutput(last_hidden_state=self._run(input_features, attention_mask, **kwargs))
@@ -117,12 +94,13 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
 
 
 def encode_audio(tower: nn.Module, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
-    """Outputs of the valid frames of all clips, one after the other: (total audio tokens, d_model).
+    """Return the outputs of the valid frames of all clips, one after the other: (total audio tokens, d_model).
 
     Args:
-        tower: a `TrimmedQwen2AudioEncoder`; a stock tower, or an attention that may not keep padding out, runs on 30 s, after one warning.
-        input_features: (clips, mel bins, frames) log-mel spectrogram, frames even.
-        feature_attention_mask: (clips, frames), 1 for frames of the clip and 0 for padding.
+        tower: A `TrimmedQwen2AudioEncoder`; a stock tower, or an attention that may not keep padding out, runs on 30 s,
+            after one warning.
+        input_features: (clips, mel bins, frames) Log-mel spectrogram, frames even.
+        feature_attention_mask: (clips, frames) 1 for frames of the clip and 0 for padding.
     """
     hidden, lengths = encode_audio_padded(tower, input_features, feature_attention_mask)
     valid = torch.arange(hidden.shape[1], device=hidden.device)[None, :] < lengths[:, None]
@@ -132,13 +110,14 @@ def encode_audio(tower: nn.Module, input_features: torch.Tensor, feature_attenti
 def encode_audio_padded(
     tower: Any, input_features: torch.Tensor, feature_attention_mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Outputs (clips, frames / 4, d_model) and the number of valid ones of each clip (clips,); see `encode_audio`."""
+    """Return the outputs (clips, frames / 4, d_model) and how many of each clip are valid; see `encode_audio`."""
     conv_lengths, token_lengths = tower._get_feat_extract_output_lengths(feature_attention_mask.sum(-1))
     reason = why_not_trimmed(tower)
     if reason:
         _warn_once(tower, reason)
         missing = max(0, tower.config.max_source_positions * 2 - input_features.shape[-1])
-        # what the feature extractor makes of zeros: 8 decades below the clip's peak, in units of 4, and no less than 1e-10
+        # what the feature extractor makes of zeros: 8 decades below the clip's peak, in units of 4, and no less than
+        # 1e-10
         silence = (input_features.amax(dim=(1, 2), keepdim=True) - 2).clamp_min(-1.5)
         input_features = torch.cat([input_features, silence.expand(*input_features.shape[:2], missing)], dim=-1)
     steps = torch.arange(input_features.shape[-1] // 2, device=input_features.device)[None, :]
@@ -153,34 +132,36 @@ def encode_audio_padded(
 
 
 def why_not_trimmed(tower: nn.Module) -> str | None:
-    """Why a tower must run on 30 s, or None where it runs on the clip."""
+    """Say why a tower must run on 30 s, or None where it runs on the clip."""
     attention = getattr(tower.config, "_attn_implementation", None)
     if attention not in MASKING_ATTENTION:
         return (
             f"{SLOW}: attention {attention!r} is not known to keep padding out. "
-            f"Load the model with attn_implementation='sdpa' (known: {', '.join(MASKING_ATTENTION)})"
+            f"Mend: load the model with attn_implementation='sdpa' (known: {', '.join(MASKING_ATTENTION)})"
         )
     # what wraps a tower (an adapter, a sharded module) hands its `encode` on
     if not hasattr(tower, "encode"):
-        return f"{SLOW}: it is a {type(tower).__name__}. Call hf_emo_dist.use_trimmed_audio_tower(model)"
+        return f"{SLOW}: it is a {type(tower).__name__}. Mend: call hf_emo_dist.use_trimmed_audio_tower(model)"
     return None
 
 
 def use_trimmed_audio_tower(model: _Model) -> _Model:
-    """Makes a stock Qwen2-Audio model take features of the batch's longest clip instead of 30 s; weights and outputs stay.
+    """Make a stock Qwen2-Audio model take features of the batch's longest clip instead of 30 s.
 
-    The tower's class is changed in place, so `generate`, `forward`, adapters and saving work as before. Make the inputs with
-    `audio_kwargs_for`. Features of 30 s still work.
+    Weights and outputs stay.
+
+    The tower's class is changed in place, so `generate`, `forward`, adapters and saving work as before. Make the inputs
+    with `audio_kwargs_for`. Features of 30 s still work.
 
     Args:
-        model: `Qwen2AudioForConditionalGeneration`, `Qwen2AudioModel`, or what holds one.
+        model: A `Qwen2AudioForConditionalGeneration`, a `Qwen2AudioModel`, or what holds one.
 
     Returns:
-        The same model. Where the fast path would change the outputs (an unknown attention, a tower of another class) it stays stock, and one
-        warning says why.
+        The same model. Where the fast path would change the outputs (an unknown attention, a tower of another class) it
+        stays stock, and one warning says why.
 
     Raises:
-        ValueError: if the model has no Qwen2-Audio tower.
+        ValueError: The model has no Qwen2-Audio tower.
 
     Example:
         >>> model = use_trimmed_audio_tower(
@@ -191,7 +172,9 @@ def use_trimmed_audio_tower(model: _Model) -> _Model:
     """
     towers = [module for module in model.modules() if isinstance(module, Qwen2AudioEncoder)]
     if not towers:
-        raise ValueError(f"{type(model).__name__} has no Qwen2-Audio tower; pass a Qwen2AudioForConditionalGeneration")
+        raise ValueError(
+            f"{type(model).__name__} has no Qwen2-Audio tower. Mend: pass a Qwen2AudioForConditionalGeneration."
+        )
     for tower in towers:
         if isinstance(tower, TrimmedQwen2AudioEncoder):
             continue
@@ -206,11 +189,11 @@ def use_trimmed_audio_tower(model: _Model) -> _Model:
 
 
 def audio_kwargs_for(waveforms: Sequence[np.ndarray], model: nn.Module | None = None) -> dict[str, Any]:
-    """`audio_kwargs` for `Qwen2AudioProcessor`, which pad features to the longest clip and what the tower sees beyond it.
+    """Give `audio_kwargs` for `Qwen2AudioProcessor` that pad to the longest clip and what the tower sees beyond it.
 
     Args:
-        waveforms: (T,) each, 16 kHz.
-        model: the model that gets the features; if `use_trimmed_audio_tower` left it stock, features stay at 30 s.
+        waveforms: (T,) Each, 16 kHz.
+        model: The model that gets the features; if `use_trimmed_audio_tower` left it stock, features stay at 30 s.
 
     Example:
         >>> import numpy as np
