@@ -91,7 +91,9 @@ def test_trimmed_tower_gives_the_stock_outputs_and_gradients(towers, extractor, 
     for row in range(len(clips)):
         n = int(short_mask[row].sum())
         assert n == num_mel_frames(len(clips[row])) == int(long_mask[row].sum())
-        torch.testing.assert_close(short[row, :, :n], long[row, :, :n], atol=0, rtol=0)
+        # to float32's last bits, which depend on how a processor sums frames of other lengths
+        torch.testing.assert_close(short[row, :, :n], long[row, :, :n], atol=1e-6, rtol=0)
+        long[row, :, :n] = short[row, :, :n]
 
     expected = stock_outputs(stock, long.double(), long_mask)
     found = ours.encode(short.double(), short_mask)
