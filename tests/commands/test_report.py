@@ -28,7 +28,7 @@ def test_what_does_not_fit_ends_in_one_line(tmp_path, capsys):
         (["saturation", source, "--num_resamples", "0"], "num_resamples=0"),
         (["strata", source, "--by", "clip"], "--stratify_by"),
         (["ablation"], "Nothing says how to train"),
-        (["ablation", "--seeds", "a,b", *recipe], "--seeds 'a,b' is not a list of whole numbers"),
+        (["ablation", "--seeds", "a,b", *recipe], "--seeds must be a whole number"),
         (["cross-corpus", "--test", "x"], "--test 'x'"),
         (["satiation", source], "'satiation'"),
     ):

@@ -45,7 +45,8 @@ def test_l2_is_chosen_by_speaker_and_is_reproducible(problem):
 
 
 def test_a_speakers_own_features_do_not_choose_the_penalty():
-    # each speaker's rows share a target and features that say nothing of other speakers: folds by row would favour memorising
+    # each speaker's rows share a target and features that say nothing of other speakers: folds by row would favour
+    # memorising
     rng = np.random.default_rng(2)
     groups = np.repeat(np.arange(10), 10)
     q = rng.dirichlet(np.ones(3), size=10)[groups]

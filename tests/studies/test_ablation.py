@@ -186,7 +186,7 @@ def test_what_does_not_fit_is_said_before_training(backbone, data, tmp_path, mon
 
 
 def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbone, data, tmp_path, monkeypatch):
-    """Three folds; the splits of the data set are put together, and the validation speakers are those of no cell's training."""
+    """Three folds; the splits are put together, and the validation speakers are those of no cell's training."""
     train, met = training_run.run_training, []
 
     def watched(recipe, args, rows, validation):
@@ -221,7 +221,7 @@ def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbon
 
 
 def test_synthetic_votes_on_the_training_split_alone(backbone, data, tmp_path):
-    """As `hf-emo-dist annotate` does by default: trained on them, and no figure by the paper's protocol, which needs own labels."""
+    """As `hf-emo-dist annotate` does by default: trained on, and no figure by the paper's protocol of own labels."""
 
     def unheard(batch):
         return {"synthetic_votes": [[] for _ in batch["id"]]}

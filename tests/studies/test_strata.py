@@ -82,6 +82,7 @@ def test_skill_of_a_model_by_stratum_and_the_paper_s_table_beside_it():
         (lambda: strata(data, stratify_by="mood"), "no column 'mood'"),
         (lambda: strata(Sources({"drawn": table}, by="gender")), "--stratify_by"),
         (lambda: strata(data, train_split="train"), "have no splits"),
+        (lambda: strata(data, num_halves=0), "num_halves=0"),
     ):
         with pytest.raises(ValueError, match=words):
             wrong()

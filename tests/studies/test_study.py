@@ -221,7 +221,7 @@ def documented(function):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_options_of_a_study_are_its_documented_parameters(name):
-    """The command line is made of them: hints that can be read, a text each, shared options that say the same everywhere."""
+    """The command line is made of them: hints that can be read, a text each, the same for what all have."""
     function = study_of(name)
     hints, texts = get_type_hints(function), documented(function)
     parameters = inspect.signature(function).parameters

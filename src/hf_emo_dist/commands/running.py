@@ -26,8 +26,8 @@ def run_command(command: Callable[[], None]) -> int:
     try:
         command()
     except KeyboardInterrupt as stop:
-        # what can be resumed says how, see `evaluation.resuming.resumable`
-        sys.stderr.write(f"stopped: {stop}\n" if str(stop) else "stopped\n")
+        told = f": {stop}" if str(stop) else ""  # long work says how to go on
+        sys.stderr.write(f"stopped{told}\n")
         return 130
     except KNOWN_ERRORS as error:
         logger.debug("the command failed", exc_info=True)

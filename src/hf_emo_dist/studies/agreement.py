@@ -12,7 +12,7 @@ from ..scores.agreement import fleiss_kappa, krippendorff_alpha, observed_agreem
 from ..scores.divergences import jensen_shannon_divergence
 from .strata import Strata, cut_strata
 from .study import Plot, Study, StudyTable, interval_plot, legend_below, panels, polished, slanted
-from .vote_table import Annotations, Sources, VoteTable, count_labels, shuffle_votes
+from .vote_table import Annotations, Sources, VoteTable, shares_of
 
 __all__ = ["agreement", "gain_from_synthetic"]
 
@@ -57,53 +57,47 @@ def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Stud
 def _corpus(table: VoteTable, bootstrap: Bootstrap) -> dict[str, Any]:
     counts = table.counts()
     several = np.flatnonzero(counts.sum(axis=1) >= 2)
-    groups = table.speakers()
-    members = None if groups is None else np.array([str(group) for group in groups])
+    groups = table.groups()
     found: dict[str, Any] = {"rows": len(several), "votes": float(counts[several].sum() / max(len(several), 1))}
     if len(several) >= 2:
-        own = None if members is None else members[several]
         for name, score in (("fleiss_kappa", fleiss_kappa), ("krippendorff_alpha", krippendorff_alpha)):
-            found[name] = bootstrap.score(score, counts[several], groups=own)
-        found["pair_agreement"] = bootstrap.interval(observed_agreement(counts[several]), own)
+            found[name] = bootstrap.score(score, counts[several], groups=groups[several])
+        found["pair_agreement"] = bootstrap.interval(observed_agreement(counts[several]), groups[several])
     if table.annotations is None:
         return found
     with_votes = np.flatnonzero(counts.sum(axis=1) > 0)
     shares = np.zeros_like(counts)
-    shares[with_votes] = counts[with_votes] / counts[with_votes].sum(axis=1, keepdims=True)
+    shares[with_votes] = shares_of(counts[with_votes])
     strata = cut_strata(shares[with_votes])
     stratum = np.full(len(counts), -1)
     stratum[with_votes] = strata.index
     found["strata"] = list(strata.names)
     found["annotators"] = {
-        str(name): _annotator(table, shares, table.annotations.annotator == name, members, bootstrap)
+        str(name): _annotator(table, shares, table.annotations.annotator == name, bootstrap)
         for name in np.unique(table.annotations.annotator)
     }
-    owners = np.array(table.ids) if members is None else members
     found["focus"] = {}
     for focus, (values, rows) in added_by_focus(table, bootstrap.seed).items():
         parts = {place: stratum[rows] == index for index, place in enumerate(strata.names)}
         found["focus"][focus] = {
-            place: bootstrap.interval(values[inside], owners[rows[inside]]) for place, inside in parts.items()
+            place: bootstrap.interval(values[inside], groups[rows[inside]]) for place, inside in parts.items()
         }
     gains, halves, rows = gain_from_synthetic(table, bootstrap.seed)
     found["gain"] = {
-        place: bootstrap.interval(gains[halves.index == index], owners[rows[halves.index == index]])
+        place: bootstrap.interval(gains[halves.index == index], groups[rows[halves.index == index]])
         for index, place in enumerate(halves.names)
     }
     return found
 
 
-def _annotator(
-    table: VoteTable, shares: FloatArray, mine: NDArray[np.bool_], members: Any, bootstrap: Bootstrap
-) -> dict[str, Any]:
+def _annotator(table: VoteTable, shares: FloatArray, mine: NDArray[np.bool_], bootstrap: Bootstrap) -> dict[str, Any]:
     annotations = table.annotations
     assert annotations is not None
     inside = mine & (shares.sum(axis=1)[annotations.row] > 0)
     row, given = annotations.row[inside], annotations.distribution[inside]
     if not len(row):
         return {"annotations": 0}
-    owners = np.array(table.ids)[row] if members is None else members[row]
-    human = shares[row]
+    owners, human = table.groups()[row], shares[row]
 
     def kappa(answers: FloatArray, listeners: FloatArray) -> float:
         chance = float((answers.mean(axis=0) * listeners.mean(axis=0)).sum())
@@ -279,24 +273,15 @@ def gain_from_synthetic(
     # stated distributions count too
     annotations = table.annotations
     mass = table.counts("synthetic") if annotations is None else pooled_annotations(annotations, len(table.ids))
-    size = len(table.emotions)
     rows = np.flatnonzero(((table.votes >= 0).sum(axis=1) >= 2) & (mass.sum(axis=1) > 0))
     if not len(rows):
         raise ValueError("No row has 2 human votes and a synthetic one. Mend: annotate the data set first.")
-    ids = [table.ids[row] for row in rows]
-    gains, shares = [], []
+    voted, gains, shares = table.select(rows), [], []
     for half in range(num_halves):
-        shuffled = shuffle_votes(table.votes[rows], ids, seed, half)
-        middle = (shuffled >= 0).sum(axis=1)[:, None] // 2
-        place = np.arange(shuffled.shape[1])
-        first = count_labels(np.where(place < middle, shuffled, -1), size)
-        other = count_labels(np.where(place >= middle, shuffled, -1), size)
-        target, both = other / other.sum(axis=1, keepdims=True), first + mass[rows]
-        own = first / first.sum(axis=1, keepdims=True)
-        gains.append(
-            jensen_shannon_divergence(own, target)
-            - jensen_shannon_divergence(both / both.sum(axis=1, keepdims=True), target)
-        )
+        first, other = voted.halves(seed, half)
+        own, target = shares_of(first), shares_of(other)
+        with_synthetic = jensen_shannon_divergence(shares_of(first + mass[rows]), target)
+        gains.append(jensen_shannon_divergence(own, target) - with_synthetic)
         shares.append(own)
     return np.concatenate(gains), cut_strata(np.concatenate(shares)), np.tile(rows, num_halves)
 
@@ -329,11 +314,11 @@ def added_by_focus(
         rows = np.flatnonzero((own > 0) & (own < total) & (counts.sum(axis=1) > 0))
         if not len(rows):
             continue
-        human = counts[rows] / counts[rows].sum(axis=1, keepdims=True)
+        human = shares_of(counts[rows])
 
         def distance(keep: NDArray[np.bool_], rows: Any = rows, human: FloatArray = human) -> FloatArray:
             pool = pooled_annotations(annotations, number, keep)[rows]
-            return jensen_shannon_divergence(pool / pool.sum(axis=1, keepdims=True), human)
+            return jensen_shannon_divergence(shares_of(pool), human)
 
         drawn = [distance(~_drop(annotations.row, own, rng)) for _ in range(num_draws)]
         found[focus] = (distance(~mine) - np.mean(drawn, axis=0), rows)

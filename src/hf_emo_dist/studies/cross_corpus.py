@@ -34,6 +34,7 @@ from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_diver
 from ..scores.floor import js_divergence_floor
 from ..votes import vote_counts_matrix
 from .study import GREY, Plot, Study, StudyTable, interval_plot, legend_below, panels, polished
+from .vote_table import shares_of
 
 __all__ = ["cross_corpus"]
 
@@ -44,15 +45,9 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TestSet:
-    """Rows to score on.
+    """Rows to score on: counts (N, K) and, where they are known, speakers (N,).
 
-    Attributes:
-        emotions: K labels.
-        counts: (N, K) human votes; of a corpus without votes the intended label as one.
-        speakers: (N,), or `None` where they are not known.
-        voted: Whether the counts are votes. Intended labels are good for the dominant class only.
-        source: What the data is, in words.
-        notes: What must be said with its figures.
+    Where nobody voted the counts are the intended label as one vote, which is good for the dominant class only.
     """
 
     __test__ = False  # not for pytest
@@ -227,7 +222,7 @@ def _score(
             f"{test.source}: fewer than 2 rows have a vote for any of {', '.join(common)}. Mend: give a label map "
             "such as excited=happy, or choose another split."
         )
-    target, p = counts[kept] / counts[kept].sum(axis=1, keepdims=True), p[kept] / mass[kept, None]
+    target, p = shares_of(counts[kept]), p[kept] / mass[kept, None]
     groups = None if test.speakers is None else test.speakers[kept]
     result: dict[str, Any] = {
         "voted": test.voted,

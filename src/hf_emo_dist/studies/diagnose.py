@@ -20,7 +20,7 @@ from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import jensen_shannon_divergence
 from .agreement import gain_from_synthetic
 from .study import GREY, Plot, Study, StudyTable, interval_plot, panels, polished
-from .vote_table import Sources, VoteTable, count_labels, read_vote_table, shuffle_votes
+from .vote_table import Sources, VoteTable, count_labels, read_vote_table, shares_of, shuffle_votes
 
 __all__ = ["diagnose", "fitted_temperature", "swapped_predictions"]
 
@@ -119,10 +119,6 @@ def diagnose(
     return study
 
 
-def _groups(table: VoteTable) -> Any:
-    return np.array([str(group) for group in table.speakers() or table.ids])
-
-
 def _is_annotated(table: VoteTable) -> bool:
     return table.synthetic is not None or table.annotations is not None
 
@@ -158,9 +154,9 @@ def _synthetic_entropy(table: VoteTable, where: str, bootstrap: Bootstrap) -> Ch
             )
             for labels in (table.synthetic, table.votes)
         ]
-        synthetic, human = (entropy(counts / counts.sum(axis=1, keepdims=True)) for counts in two)
+        synthetic, human = (entropy(shares_of(counts)) for counts in two)
         differences.append(synthetic - human)
-    estimate = bootstrap.interval(np.mean(differences, axis=0), _groups(table)[rows])
+    estimate = bootstrap.interval(np.mean(differences, axis=0), table.groups()[rows])
     return Check(
         name,
         "failure" if estimate["high"] < 0 else "ok" if estimate["low"] >= 0 else "unclear",
@@ -181,7 +177,7 @@ def _complementarity(table: VoteTable, where: str, bootstrap: Bootstrap) -> Chec
     except ValueError as error:
         return Check(name, "not run", "-", str(error))
     inside = strata.index == len(strata.names) - 1
-    estimate = bootstrap.interval(gains[inside], _groups(table)[rows[inside]])
+    estimate = bootstrap.interval(gains[inside], table.groups()[rows[inside]])
     return Check(
         name,
         _judged(estimate, 0.0, good_above=True),
@@ -240,9 +236,8 @@ def fitted_temperature(
     rows = np.empty((len(logs), len(grid)))
     for place, value in enumerate(grid):
         scaled = logs / math.exp(value)
-        scaled -= np.log(np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)) + scaled.max(
-            axis=1, keepdims=True
-        )
+        top = scaled.max(axis=1, keepdims=True)
+        scaled -= np.log(np.exp(scaled - top).sum(axis=1, keepdims=True)) + top
         rows[:, place] = (counts * scaled).sum(axis=1)
     index = np.unique(np.array([str(group) for group in groups]), return_inverse=True)[1]
     sums = np.zeros((index.max() + 1, len(grid)))
@@ -268,7 +263,7 @@ def _sharpness(table: VoteTable, predictions: FloatArray | None, bootstrap: Boot
     name = "over-sharp predictions"
     if predictions is None:
         return Check(name, "not run", "-", "Needs predictions.")
-    estimate = fitted_temperature(predictions, table.counts(), _groups(table), bootstrap)
+    estimate = fitted_temperature(predictions, table.counts(), table.groups(), bootstrap)
     return Check(
         name,
         _judged(estimate, 1.0, good_above=False),
@@ -288,10 +283,10 @@ def _audio(table: VoteTable, predictions: FloatArray | None, swapped: FloatArray
         )
     counts = table.counts()
     rows = np.flatnonzero(counts.sum(axis=1) > 0)
-    target = counts[rows] / counts[rows].sum(axis=1, keepdims=True)
+    target = shares_of(counts[rows])
     moved = float(jensen_shannon_divergence(predictions, swapped).mean())
     harm = jensen_shannon_divergence(swapped[rows], target) - jensen_shannon_divergence(predictions[rows], target)
-    estimate = bootstrap.interval(harm, _groups(table)[rows])
+    estimate = bootstrap.interval(harm, table.groups()[rows])
     status = "failure" if moved < SAME or estimate["high"] <= 0 else "ok" if estimate["low"] > 0 else "unclear"
     return Check(
         name,

@@ -17,7 +17,7 @@ from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence
 from ..scores.floor import js_divergence_floor
 from .study import Plot, Study, StudyTable, interval_plot, panels, polished, slanted
-from .vote_table import Sources, VoteTable, count_labels, shuffle_votes
+from .vote_table import Sources, VoteTable, shares_of
 
 __all__ = ["Strata", "cut_strata", "strata"]
 
@@ -97,7 +97,7 @@ def constant_predictors(
     for title, values in (cells or {}).items():
         index = np.unique(np.array([str(value) for value in values]), return_inverse=True)[1]
         found[title] = means(index, found[MEAN])
-    return {name: rows / rows.sum(axis=1, keepdims=True) for name, rows in found.items()}
+    return {name: shares_of(rows) for name, rows in found.items()}
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,11 @@ class _Scoring:
 
     def rows_of(self, by: str | None, normalized: bool, half: int | None) -> ScoredRows:
         """Strata, targets, predictors; with `half` strata come from that half of the votes, targets from the other."""
-        rows, size = self.table, len(self.table.emotions)
+        rows = self.table
         counts = first = rows.counts()
         if half is not None:
-            shuffled = shuffle_votes(rows.votes, rows.ids, self.seed, half)
-            middle = (shuffled >= 0).sum(axis=1)[:, None] // 2
-            place = np.arange(shuffled.shape[1])
-            first = count_labels(np.where(place < middle, shuffled, -1), size)
-            counts = count_labels(np.where(place >= middle, shuffled, -1), size)
-        shares, target = first / first.sum(axis=1, keepdims=True), counts / counts.sum(axis=1, keepdims=True)
+            first, counts = rows.halves(self.seed, half)
+        shares, target = shares_of(first), shares_of(counts)
         if by is None:
             strata = cut_strata(shares, normalized)
         else:
@@ -201,6 +197,8 @@ def strata(
         raise ValueError(
             "--by shows corpora side by side. Mend: here, --stratify_by COLUMN, or one --where COLUMN=VALUE."
         )
+    if num_halves < 1:
+        raise ValueError(f"num_halves={num_halves} is too few. Mend: at least 1, or --halves no.")
     table = data.one("Strata")
     number = (table.votes >= 0).sum(axis=1)
     split = halves == "yes" or (
@@ -217,8 +215,8 @@ def strata(
         made.rows_of(stratify_by, normalized, half if split else None) for half in range(num_halves if split else 1)
     ]
     joined = _joined(parts)
-    groups = rows.speakers() or rows.ids
-    members = np.array([str(group) for group in groups] * len(parts))
+    groups = rows.groups()
+    members = np.tile(groups, len(parts))
     ids = np.array(rows.ids * len(parts))
     main = next(iter(given), None) or next((name for name in joined.predictors if name not in (UNIFORM, MEAN)), None)
     found = [_stratum(joined, place, members, ids, main, bootstrap) for place in range(len(joined.strata.names))]
@@ -226,7 +224,7 @@ def strata(
     named = "ambiguity (entropy of the votes)" if stratify_by is None else stratify_by
     told = data.facts()
     told["protocol"] = _protocol(stratify_by, split, num_halves, normalized, train_mean is not None)
-    speakers = len(set(map(str, groups)))
+    speakers = len(set(groups))
     told["scored"] = f"{len(kept)} of {len(table.ids)} rows; {speakers} " + (
         "speakers" if rows.speakers() else "rows resampled one by one"
     )
@@ -266,8 +264,7 @@ def _mean_of(data: Sources, split: str, emotions: Sequence[str]) -> FloatArray:
     if isinstance(source, VoteTable):
         raise ValueError("Votes that are in memory have no splits. Mend: leave train_split out.")
     counts = replace(data, emotions=emotions).read(source, split).counts()
-    counts = counts[counts.sum(axis=1) > 0]
-    return np.asarray((counts / counts.sum(axis=1, keepdims=True)).mean(axis=0))
+    return np.asarray(shares_of(counts[counts.sum(axis=1) > 0]).mean(axis=0))
 
 
 def _stratum(

@@ -19,7 +19,7 @@ from ..data.rows import column_of, notes_about, row_ids
 from ..emotions import canonical_emotion, validate_emotions
 from ..markdown import hub_id, last_part
 
-__all__ = ["Annotations", "Sources", "VoteTable", "count_labels", "read_vote_table", "shuffle_votes"]
+__all__ = ["Annotations", "Sources", "VoteTable", "count_labels", "read_vote_table", "shares_of", "shuffle_votes"]
 
 Labels = NDArray[np.int64]
 
@@ -90,6 +90,17 @@ class VoteTable:
         found = self.columns.get("speaker")
         return found if found is not None and all(name not in (None, "") for name in found) else None
 
+    def groups(self) -> NDArray[np.str_]:
+        """What a bootstrap resamples as a whole, (N,): the speakers, or each row by itself where they are not known."""
+        return np.array([str(name) for name in self.speakers() or self.ids])
+
+    def halves(self, seed: int, half: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Each row's human votes in two random halves, decided by (seed, id, half): counts (N, K) each."""
+        shuffled = shuffle_votes(self.votes, self.ids, seed, half)
+        in_first = np.arange(shuffled.shape[1]) < (shuffled >= 0).sum(axis=1)[:, None] // 2
+        first, second = np.where(in_first, shuffled, -1), np.where(in_first, -1, shuffled)
+        return count_labels(first, len(self.emotions)), count_labels(second, len(self.emotions))
+
     def select(self, rows: NDArray[np.int64]) -> VoteTable:
         """The rows at these indices."""
         keep = {int(row): place for place, row in enumerate(rows)}
@@ -133,37 +144,29 @@ class VoteTable:
 
 
 def count_labels(labels: Labels, size: int) -> NDArray[np.float64]:
-    """Count indices of emotions row by row, -1 being none.
-
-    >>> count_labels(np.array([[0, 0, 1], [1, -1, -1]]), 2)
-    array([[2., 1.],
-           [0., 1.]])
-    """
+    """Votes an emotion, (N, K), of indices of emotions row by row, -1 being none."""
     return np.stack([(labels == k).sum(axis=1) for k in range(size)], axis=1).astype(np.float64)
 
 
-def shuffle_votes(labels: Labels, ids: Sequence[str], seed: int, subset: int = 0) -> Labels:
-    """Put each row's votes into an order that (seed, id, subset) decides, whatever other rows there are.
+def shares_of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Counts (N, K), none of whose rows is empty, as distributions."""
+    return np.asarray(counts / counts.sum(axis=1, keepdims=True))
 
-    >>> shuffle_votes(np.array([[0, 1, 2, -1]]), ["a"], seed=0)[:, 3]
-    array([-1])
-    """
+
+def shuffle_votes(labels: Labels, ids: Sequence[str], seed: int, subset: int = 0) -> Labels:
+    """Each row's votes in an order that (seed, id, subset) decides, whatever other rows there are."""
     rows = np.array(
         [int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little") for name in ids],
         dtype=np.uint64,
     )
     place = np.arange(1, labels.shape[1] + 1, dtype=np.uint64) + np.uint64(subset * labels.shape[1])
-    keys = _mixed(rows[:, None] + place * np.uint64(0x9E3779B97F4A7C15))
+    # SplitMix64, by which counters become random bits (Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195)
+    keys = rows[:, None] + place * np.uint64(0x9E3779B97F4A7C15)
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    keys ^= keys >> np.uint64(31)
     keys[labels < 0] = np.iinfo(np.uint64).max
     return np.take_along_axis(labels, np.argsort(keys, axis=1, kind="stable"), axis=1)
-
-
-def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    # SplitMix64's output function, by which counters become random bits (Steele, Lea and Flood 2014,
-    # doi:10.1145/2714064.2660195)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
 
 
 @dataclass(frozen=True)

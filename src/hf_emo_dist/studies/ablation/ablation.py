@@ -61,7 +61,7 @@ def ablation(
         sources: Training targets from human, synthetic, combined votes.
         augment: Without augmentation, with it, or both.
         augment_preset: Preset of DiME-Aug: default or paper.
-        augment_with: Another augmentation, module:function of (rows, emotions, seed).
+        augment_with: What augments: DiME-Aug, or module:function of (rows, emotions, seed).
         seeds: Of weights, order and augmentation.
         test_split: Split that is scored, where there are no folds.
         fold_column: Column of folds of whole speakers: every cell is trained once a fold, all rows are scored.

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...distributions import entropy
 from ...scores.divergences import jensen_shannon_divergence
 from ...scores.floor import fit_dirichlet_prior
-from ..vote_table import count_labels, shuffle_votes
+from ..vote_table import count_labels, shares_of, shuffle_votes
 
 FloatArray = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -162,7 +162,7 @@ class _Maker:
             counts = count_labels(human, self.size)
         else:
             counts = count_labels(labels[:, most:] if self.settings.reference == "held_out" else labels, self.size)
-        target = counts / counts.sum(axis=1, keepdims=True)
+        target = shares_of(counts)
         flat = shares.reshape(-1, self.size)
         js = jensen_shannon_divergence(flat, np.repeat(target, most, axis=0)).reshape(len(labels), most)
         return js, entropy(flat).reshape(len(labels), most), entropy(target)
@@ -188,7 +188,7 @@ class _Redraw:
         if self.prior is None:
             return self.with_replacement(rng)
         shares = rng.standard_gamma(self.counts + self.prior) + 1e-300
-        edges = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1)
+        edges = np.cumsum(shares_of(shares), axis=1)
         level = rng.random(self.labels.shape)
         drawn = (level[:, :, None] > edges[:, None, :-1]).sum(axis=2)
         return np.where(np.arange(self.labels.shape[1]) < self.number[:, None], drawn, -1)

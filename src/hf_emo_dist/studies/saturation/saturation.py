@@ -14,7 +14,6 @@ from ...evaluation.scoring import Bootstrap, interval_words, p_words
 from ..study import Plot, Study, StudyTable, legend_below, panels, polished
 from ..vote_table import Sources, VoteTable
 from .curves import (
-    CurveFit,
     Curves,
     CurveSettings,
     Null,
@@ -190,7 +189,9 @@ def _measure(n: Any, observed: FloatArray, null: FloatArray, boot: FloatArray, t
     for name, fit in (("exponential", fit_exponential), ("hyperbola", fit_hyperbola)):
         own, resampled, redrawn = fit(n, observed), fit(n, centred), fit(n, null)
         found[name] = {
-            **_parameters(own),
+            "a": float(own.a[0]),
+            "b": float(own.b[0]),
+            **({} if math.isnan(own.c[0]) else {"c": float(own.c[0])}),
             "error": float(own.error[0]),
             "n_relative": _point(own.relative_point(), resampled.relative_point()),
             "n_tolerance": _point(own.absolute_point(tolerance), resampled.absolute_point(tolerance)),
@@ -199,11 +200,6 @@ def _measure(n: Any, observed: FloatArray, null: FloatArray, boot: FloatArray, t
             "curve": own.at(n)[0].tolist(),
         }
     return found
-
-
-def _parameters(fit: CurveFit) -> dict[str, float]:
-    found = {"a": float(fit.a[0]), "b": float(fit.b[0])}
-    return found if math.isnan(fit.c[0]) else {**found, "c": float(fit.c[0])}
 
 
 def _point(value: FloatArray, resampled: FloatArray, whole: bool = True) -> dict[str, float]:
