@@ -27,23 +27,9 @@ $(VENV)/.dev: $(VENV)/.base setup.cfg pyproject.toml
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
 	@touch $@
 
-# The main job on simulated speech: data, votes of simulated annotators, a small backbone, training, scores and plots, one prediction.
+# The main job on simulated speech; each step is a command that is shown before it runs.
 quickstart: $(VENV)/.quickstart
-	rm -rf $(OUT)
-	$(BIN)/python dataset_scripts/simulated.py $(OUT)/data --num_utterances 1200 --num_speakers 30
-	$(BIN)/python recipes/prepare.py --config recipes/configs/prepare/quickstart.yaml \
-		--dataset $(OUT)/data --output $(OUT)/prepared --ledger $(OUT)/votes.sqlite
-	$(BIN)/python recipes/mini_backbone.py $(OUT)/backbone --hidden_size 96
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu \
-		recipes/train.py --config recipes/configs/quickstart.yaml \
-		--backbone $(OUT)/backbone --dataset $(OUT)/prepared --output_dir $(OUT)/model
-	$(BIN)/python recipes/evaluate.py --model $(OUT)/model --dataset $(OUT)/prepared --split test --output $(OUT)/scores.json
-	$(BIN)/hf-emo-dist report strata quickstart=$(OUT)/prepared --split test --train_split train \
-		--predictions $(OUT)/predictions.parquet --output $(OUT)/report
-	$(BIN)/python recipes/export_clip.py $(OUT)/prepared --split test --output $(OUT)/clip.wav
-	$(BIN)/python recipes/predict.py --model $(OUT)/model $(OUT)/clip.wav
-	@echo "Look at $(OUT)/reliability.png and $(OUT)/predicted_against_target.png; the checkpoint is $(OUT)/model."
-	@echo "Open $(OUT)/report/strata.html in a browser: where listeners agree and where they do not."
+	$(BIN)/hf-emo-dist quickstart --output $(OUT) --overwrite
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

@@ -1,19 +1,11 @@
-"""Turn CREMA-D into a Parquet data set folder.
+"""Turn CREMA-D into a Parquet data set folder: `hf-emo-dist read cremad`.
 
 python dataset_scripts/cremad.py CREMA-D my_cremad --modality voice --split folds
 """
 
-from __future__ import annotations
-
 import sys
 
-from hf_emo_dist.commands.read import run_corpus_command
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Read, write and report."""
-    return run_corpus_command("cremad", argv)
-
+from hf_emo_dist.commands.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["read", "cremad", *sys.argv[1:]]))

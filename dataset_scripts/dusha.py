@@ -1,19 +1,11 @@
-"""Turn Dusha into a Parquet data set folder.
+"""Turn Dusha into a Parquet data set folder: `hf-emo-dist read dusha`.
 
 python dataset_scripts/dusha.py dusha my_dusha --parts crowd_train,crowd_test
 """
 
-from __future__ import annotations
-
 import sys
 
-from hf_emo_dist.commands.read import run_corpus_command
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Read, write and report."""
-    return run_corpus_command("dusha", argv)
-
+from hf_emo_dist.commands.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["read", "dusha", *sys.argv[1:]]))

@@ -1,19 +1,11 @@
-"""Turn EMO-DB (intended emotions only) into a Parquet data set folder.
+"""Turn EMO-DB (intended emotions only) into a Parquet data set folder: `hf-emo-dist read emodb`.
 
 python dataset_scripts/emodb.py emodb/wav my_emodb
 """
 
-from __future__ import annotations
-
 import sys
 
-from hf_emo_dist.commands.read import run_corpus_command
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Read, write and report."""
-    return run_corpus_command("emodb", argv)
-
+from hf_emo_dist.commands.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["read", "emodb", *sys.argv[1:]]))

@@ -1,19 +1,11 @@
-"""Turn IEMOCAP into a Parquet data set folder.
+"""Turn IEMOCAP into a Parquet data set folder: `hf-emo-dist read iemocap`.
 
 python dataset_scripts/iemocap.py IEMOCAP_full_release my_iemocap --emotions angry,happy,neutral,sad --merge_excited
 """
 
-from __future__ import annotations
-
 import sys
 
-from hf_emo_dist.commands.read import run_corpus_command
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Read, write and report."""
-    return run_corpus_command("iemocap", argv)
-
+from hf_emo_dist.commands.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["read", "iemocap", *sys.argv[1:]]))

@@ -1,19 +1,11 @@
-"""Turn RAVDESS (intended emotions only) into a Parquet data set folder.
+"""Turn RAVDESS (intended emotions only) into a Parquet data set folder: `hf-emo-dist read ravdess`.
 
 python dataset_scripts/ravdess.py ravdess my_ravdess --merge calm=neutral
 """
 
-from __future__ import annotations
-
 import sys
 
-from hf_emo_dist.commands.read import run_corpus_command
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Read, write and report."""
-    return run_corpus_command("ravdess", argv)
-
+from hf_emo_dist.commands.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["read", "ravdess", *sys.argv[1:]]))

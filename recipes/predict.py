@@ -1,4 +1,4 @@
-"""Predicts the distribution of perceived emotions for audio files: the same as `hf-emo-dist predict`.
+"""Predicts the distribution of perceived emotions for audio files: `hf-emo-dist predict`.
 
 python recipes/predict.py --model CHECKPOINT FILE [FILE ...]
 """

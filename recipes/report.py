@@ -1,4 +1,4 @@
-"""Runs a study of votes or models and writes its report: `hf-emo-dist report` from a clone.
+"""Runs a study of votes or models and writes its report: `hf-emo-dist report`.
 
 python recipes/report.py saturation|strata|agreement|diagnose|cross-corpus|ablation ... --output DIR
 """

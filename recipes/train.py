@@ -1,19 +1,11 @@
-"""Fine-tunes a Qwen2-Audio backbone to predict emotion distributions.
+"""Fine-tunes a backbone to predict emotion distributions: `hf-emo-dist train`, for `accelerate launch`.
 
 accelerate launch recipes/train.py --config recipes/configs/mini.yaml --backbone B --dataset D --output_dir O
 """
 
 import sys
 
-from hf_emo_dist.commands.running import run_command, set_up_logging
-from hf_emo_dist.commands.train import train
-
-
-def main() -> int:
-    """Parses the command line, trains, and prints the scores on the validation data."""
-    set_up_logging()
-    return run_command(train)
-
+from hf_emo_dist.commands.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

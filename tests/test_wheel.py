@@ -15,6 +15,15 @@ def run(installed, code, folder):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=folder)
 
 
+def command(installed, folder, *words):
+    """`hf-emo-dist …` as it lies in the wheel, typed in a folder that holds nothing of this repository."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    script = [sys.executable, "-P", "-c", "import sys; from hf_emo_dist.commands.main import main; sys.exit(main())"]
+    done = subprocess.run([*script, *map(str, words)], capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
 def test_every_public_name_comes_from_the_wheel(installed, tmp_path):
     code = (
         "import hf_emo_dist, sys\n"
@@ -70,7 +79,7 @@ BLOCK = (
         ),
         (
             "librosa",
-            "import numpy as np\nhf_emo_dist.WaveformPerturbation(p=1.0).waveform(np.ones(9000, 'f4'), 'a')",
+            "import numpy as np\nhf_emo_dist.augmentation.WaveformPerturbation(p=1.0).waveform(np.ones(9000, 'f4'), 'a')",
             "augment",
         ),
     ],
@@ -90,3 +99,57 @@ def test_votes_and_scores_need_no_torch(installed, tmp_path):
     done = run(installed, code, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["{'happy': 0.5, 'sad': 0.5}", "[1.]"]
+
+
+def test_the_console_script_is_the_command(installed):
+    (points,) = installed.glob("*.dist-info/entry_points.txt")
+    assert "hf-emo-dist = hf_emo_dist.commands.main:main" in points.read_text()
+    assert {"mini.yaml", "quickstart.yaml"} <= {
+        path.name for path in (installed / "hf_emo_dist/commands/configs").iterdir()
+    }
+
+
+@pytest.mark.slow
+def test_from_a_csv_of_votes_to_a_card_by_the_wheel_alone(installed, tmp_path):
+    from tiny_data import tone
+
+    from hf_emo_dist.audio.clips import encode_wav
+
+    (tmp_path / "recordings").mkdir()
+    lines = ["file,speaker,angry,sad"]
+    for i in range(16):
+        (tmp_path / "recordings" / f"{i}.wav").write_bytes(encode_wav(tone(200 + 20 * i, 0.3, seed=i), 16000))
+        lines.append(f"{i}.wav,s{i % 4},{i % 3 + 1},{i % 2}")
+    (tmp_path / "votes.csv").write_text("\n".join(lines))
+    words = ["--speaker_split", "0.5,0.25,0.25", "--vote_source", "Invented."]
+    assert "Wrote" in command(installed, tmp_path, "read", "table", "votes.csv", "recordings", "my_dataset", *words)
+    command(
+        installed, tmp_path, "backbone", "my_backbone", "--hidden_size", 16, "--audio_layers", 1, "--text_layers", 1
+    )
+    words = ["--backbone", "my_backbone", "--dataset", "my_dataset", "--output_dir", "my_model", "--max_steps", 2]
+    assert "checkpoint: my_model" in command(installed, tmp_path, "train", "--config", "mini", *words)
+    assert "JS divergence" in command(
+        installed,
+        tmp_path,
+        "evaluate",
+        "my_model",
+        "my_dataset",
+        "--output",
+        "my_model/scores.json",
+        "--num_resamples",
+        20,
+    )
+    assert "wrote my_model/README.md" in command(installed, tmp_path, "card", "my_model")
+    assert "Invented." in (tmp_path / "my_model" / "README.md").read_text()
+    assert command(installed, tmp_path, "predict", "recordings", "--model", "my_model").count("%") == 32
+
+
+@pytest.mark.slow
+def test_the_quickstart_by_the_wheel_alone(installed, tmp_path):
+    words = ["--num_utterances", 60, "--num_speakers", 6, "--hidden_size", 16, "--num_train_epochs", 1]
+    told = command(installed, tmp_path, "quickstart", *words)
+    assert told.count("$ hf-emo-dist") == 7 and "$ accelerate launch" in told
+    for name in ("scores.json", "reliability.png", "report/strata.html", "clip.wav", "model/README.md"):
+        assert (tmp_path / "quickstart_output" / name).is_file()
+    folder = [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    assert folder == ["quickstart_output"]

@@ -62,9 +62,9 @@ def test_a_class_of_ones_own_in_place_of_a_name(tmp_path, monkeypatch):
     rows = unbalanced((4, 3, 2), seconds=0.1)
     settings = AugmentationArguments(
         augment="default",
-        augment_features="their_code:Letters, x",
+        augment_features=["their_code:Letters", "x"],
         augment_mixing="their_code:Loud",
-        augment_target="4",
+        augment_target=4,
     )
     check_augmentation(settings, rows)
     plan = settings.dime(None).plan(rows)

@@ -18,6 +18,7 @@ from hf_emo_dist.augmentation import MixPlan
 from hf_emo_dist.augmentation.augment_splits import AugmentationArguments, augment_splits
 from hf_emo_dist.augmentation.class_mass import class_mass_plot
 from hf_emo_dist.augmentation.listening_page import write_listening_page
+from hf_emo_dist.commands.augment import options
 from hf_emo_dist.data.writing import write_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,9 @@ def test_no_augmentation_changes_nothing(tmp_path):
     [("mass", "mass"), ("dominant", "dominant"), ("40", 40), ("sad=5, happy=7", {"sad": 5, "happy": 7})],
 )
 def test_targets_are_read_from_text(text, target):
-    assert AugmentationArguments(augment="default", augment_target=text).dime(None).target == target
+    values = options().parse(["data", "out", "--augment_target", text, "--augment_features", "x, y"], "augment")
+    settings = values.call(AugmentationArguments)
+    assert settings.dime(None).target == target and settings.augment_features == ["x", "y"]
 
 
 @pytest.mark.parametrize(

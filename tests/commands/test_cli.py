@@ -1,43 +1,187 @@
 """The console command finds its subcommands, explains itself, and loads nothing that it does not need."""
 
+import ast
 import importlib
+import inspect
+import re
+import runpy
 import subprocess
 import sys
+import time
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 
 import pytest
 
+import hf_emo_dist
 from hf_emo_dist import __version__
 from hf_emo_dist.commands.main import COMMANDS, main
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(hf_emo_dist.__file__).parent
+
+
+def module_of(command):
+    return importlib.import_module(f"hf_emo_dist.commands.{COMMANDS[command][0]}")
+
+
+def every_command():
+    """The words of each command, with the subcommands of those that have them."""
+    for command in COMMANDS:
+        module = module_of(command)
+        yield from ([command, kind] for kind in module.kinds()) if hasattr(module, "kinds") else [[command]]
+
+
+EVERY = [" ".join(words) for words in every_command()]
+
+
+def options_of(words):
+    command, *kind = words.split()
+    return module_of(command).options(*kind)
 
 
 def test_without_a_command_it_explains_itself(capsys):
     assert main([]) == 2
-    assert "usage: hf-emo-dist" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "usage: hf-emo-dist" in told and all(command in told for command in COMMANDS)
+    assert main(["--help"]) == 0
 
 
 def test_the_version_is_the_package_s(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["--version"])
-    assert stop.value.code == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"hf-emo-dist {__version__}"
 
 
 def test_an_unknown_command_is_refused(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["nonsense"])
-    assert stop.value.code == 2
+    assert main(["nonsense"]) == 2
+    assert "Mend: one of quickstart, read" in capsys.readouterr().err
+    assert main(["push", "nonsense", "a", "b"]) == 2
+    assert "one of model, votes" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command, capsys):
-    module = importlib.import_module(f"hf_emo_dist.{COMMANDS[command][0]}")
-    assert callable(module.run)
+@pytest.mark.parametrize("words", EVERY)
+def test_every_command_has_help(words, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
+        main([*words.split(), "--help"])
     assert stop.value.code == 0
-    assert f"hf-emo-dist {command}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"usage: hf-emo-dist {words}" in told and "--config FILE_OR_NAME" in told
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_every_option_is_told_of_and_unknown_ones_are_refused_alike(words, capsys):
+    options = options_of(words)
+    untold = [name for name, option in options.options.items() if not option.help]
+    assert not untold
+    if options.handed is None and options.after_dashes is None:
+        assert main([*words.split(), "--no_such_option", "1"]) == 2
+        assert "no_such_option" in capsys.readouterr().err
+
+
+def defaults_of(target):
+    if is_dataclass(target):
+        return {
+            entry.name: entry.default if entry.default is not MISSING else entry.default_factory()
+            for entry in fields(target)
+            if not entry.default is entry.default_factory is MISSING
+        }
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_every_default_is_the_argument_s(words):
+    options = options_of(words)
+    for target, names in options.members.items():
+        own = defaults_of(target)
+        for name in names:
+            if (
+                name in options.options
+                and name not in options.defaults
+                and name in own
+                and not options.options[name].placed
+            ):
+                if target is not next(t for t, members in options.members.items() if name in members):
+                    continue  # told of by the first that has it
+                assert options.options[name].default == own[name], name
+
+
+def test_options_that_mirror_an_argument_have_its_default():
+    from hf_emo_dist.annotation import Annotator
+    from hf_emo_dist.annotation.run.jobs import RunSettings
+
+    options = options_of("annotate").options
+    arguments = inspect.signature(Annotator).parameters
+    assert (
+        options["max_tries"].default == RunSettings.max_tries == 8
+        and "service or the connection" in options["max_tries"].help
+    )
+    assert options["num_annotations"].default == arguments["num_annotations"].default
+    for entry in fields(RunSettings):
+        if entry.name in options:
+            assert options[entry.name].default == entry.default, entry.name
+
+
+#: Those that need torch before anything is asked of them.
+HEAVY = {"backbone"}
 
 
 def test_help_loads_nothing_heavy():
-    code = "import sys, hf_emo_dist.commands.main as c\nc.main([])\nsys.exit(bool({'torch', 'datasets'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    words = [words for words in EVERY if words.split()[0] not in HEAVY]
+    code = (
+        "import sys\nfrom hf_emo_dist.commands.main import main\nmain([])\n"
+        "assert not {'torch', 'datasets'} & set(sys.modules)\n"
+        f"for words in {words!r}:\n"
+        "    try:\n        main([*words.split(), '--help'])\n    except SystemExit as stop:\n        assert not stop.code, words\n"
+        "    assert 'torch' not in sys.modules, words\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_overview_is_quick():
+    def seconds():
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "hf_emo_dist", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+SCRIPTS = sorted([*(ROOT / "recipes").glob("*.py"), *(ROOT / "dataset_scripts").glob("*.py")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_is_its_command(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script.name, "--help"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(script), run_name="__main__")
+    assert stop.value.code == 0 and "usage: hf-emo-dist" in capsys.readouterr().out
+    assert len(script.read_text().splitlines()) < 20
+
+
+def strings():
+    """Every text in the package's code, with its place; comments are not among them."""
+    for file in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield f"{file.relative_to(SOURCE)}:{node.lineno}", node.value
+    for file in sorted(SOURCE.rglob("*.md")):
+        yield str(file.relative_to(SOURCE)), file.read_text(encoding="utf-8")
+
+
+def test_no_text_names_what_a_wheel_lacks():
+    found = [place for place, text in strings() if re.search(r"recipes/|dataset_scripts|metrics/\w+\.py", text)]
+    assert not found
+
+
+def test_no_text_names_a_command_that_does_not_exist():
+    wrong = {}
+    for place, text in strings():
+        for command in re.findall(r"(?<![\w/-])hf-emo-dist ([a-z][\w-]*)", text):
+            if command not in COMMANDS:
+                wrong[place] = command
+    assert not wrong

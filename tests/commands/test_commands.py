@@ -12,6 +12,7 @@ import soundfile
 from tiny_data import TINY_EMOTIONS, tone
 
 from hf_emo_dist.commands.main import main
+from hf_emo_dist.commands.predict import expand
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +72,17 @@ def test_predict_as_json_and_csv(checkpoint, clips, capsys, tmp_path):
     assert all(sum(row[e] != "" for e in TINY_EMOTIONS) == 1 for row in rows)
 
 
+def test_a_folder_stands_for_the_audio_inside_it_and_its_folders(clips, caplog):
+    deep = clips / "speaker" / "session"
+    deep.mkdir(parents=True)
+    soundfile.write(deep / "c.WAV", tone(200, 0.3), 16000)
+    (deep / "folder.wav").mkdir()
+    with caplog.at_level("INFO"):
+        names = [Path(name).name for name in expand([str(clips), str(clips / "a.wav")])]
+    assert names == ["a.wav", "b.flac", "long.wav", "c.WAV", "a.wav"]
+    assert "4 audio files, 1 of them in its folders" in caplog.text
+
+
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
 def test_predict_names_a_bad_file_and_answers_for_the_others(checkpoint, clips, capsys, form):
     bad = clips / "text.wav"
@@ -93,6 +105,8 @@ def test_predict_names_a_bad_file_and_answers_for_the_others(checkpoint, clips, 
         (["{clips}", "--model", "{checkpoint}", "--transcript", "Well."], "--transcript is for one file"),
         (["{clips}", "--model", "{checkpoint}", "--window_seconds", "60"], "between 0.1 and 30"),
         (["{clips}", "--model", "{checkpoint}", "--top_k", "0"], "--top_k 0"),
+        (["{clips}"], "model is missing"),
+        (["{clips}", "--model", "{checkpoint}", "--format", "xml"], "--format must be one of table, json, csv"),
         (["{clips}", "--model", "{checkpoint}", "--batch_size", "0"], "batch_size=0"),
     ],
 )

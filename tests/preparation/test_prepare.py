@@ -1,6 +1,5 @@
 """From a data set with human votes to one with more: by the recipe's function, its command line and its YAML files."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -8,8 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_emo_dist.commands.annotate import add_arguments
-from hf_emo_dist.commands.arguments import from_arguments
+from hf_emo_dist.commands import annotate
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora.simulated import simulate_corpus
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
@@ -17,7 +15,7 @@ from hf_emo_dist.data.writing import write_dataset
 from hf_emo_dist.preparation.prepare import prepare_dataset
 from hf_emo_dist.preparation.settings import PrepareSettings
 
-CONFIGS = Path(__file__).parents[2] / "recipes" / "configs" / "prepare"
+CONFIGS = Path(annotate.__file__).parent / "configs" / "prepare"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +64,7 @@ def test_what_was_done_is_written_beside_it_without_paths(corpus, tmp_path):
 def test_the_training_split_is_augmented_last_and_told_of(corpus, tmp_path):
     pytest.importorskip("faiss")
     before = load_emotion_dataset(corpus)
-    options = {"augment": "default", "augment_features": "lexical", "augment_target": "6", "overwrite": True}
+    options = {"augment": "default", "augment_features": "lexical", "augment_target": 6, "overwrite": True}
     for _ in range(2):  # once more over its own output
         prepare_dataset(settings(corpus, tmp_path, **options))
     after = load_emotion_dataset(tmp_path / "out")
@@ -106,13 +104,14 @@ def test_without_a_backend_votes_are_combined_only(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"annotate_splits": "training"}, "There is no split training"),
-        ({"retry_failed": "sometimes"}, "retry_failed must be"),
+        ({"annotate_splits": ["training"]}, "There is no split training"),
+        ({"annotate_splits": "train"}, "is one text. Mend: a list of names"),
+        ({"retry_failed": ["sometimes"]}, "retry_failed must be"),
         ({"empty": "maybe"}, "empty must be"),
         ({"backend": "gemeni"}, "Unknown backend 'gemeni'.*module:Name"),
         ({"backend_options": {"colour": "red"}}, "does not fit the backend"),
         ({"backend_options": {"column": "no_such_column"}}, "no_such_column"),
-        ({"emotions": "angry"}, "at least two"),
+        ({"emotions": ["angry"]}, "at least two"),
         ({"limit": 0}, "limit"),
         ({"augment": "maybe"}, "augment='maybe'"),
     ],
@@ -126,7 +125,7 @@ def test_wrong_settings_are_explained_and_nothing_is_written(corpus, tmp_path, o
 def test_a_split_that_is_to_be_augmented_is_missed_before_anybody_is_asked(corpus, tmp_path):
     rows = load_emotion_dataset(corpus, "validation")
     write_dataset({"validation": rows}, tmp_path / "data", description="x", vote_source="SIMULATED votes.")
-    wanted = settings(tmp_path / "data", tmp_path, augment="default", annotate_splits="validation")
+    wanted = settings(tmp_path / "data", tmp_path, augment="default", annotate_splits=["validation"])
     with pytest.raises(ValueError, match="no split 'train' to augment"):
         prepare_dataset(wanted)
     assert not (tmp_path / "votes.sqlite").exists()
@@ -178,6 +177,12 @@ def test_the_command_line_estimates_annotates_and_stops_at_a_cap(corpus, tmp_pat
 def test_the_command_line_names_what_is_missing(capsys, tmp_path):
     assert main(["annotate", "--backend", "simulated"]) == 2
     assert "output is missing" in capsys.readouterr().err
+    for words, problem in (
+        (["--emotions", "a,b,"], "has an empty name"),
+        (["--retry_failed", "a,"], "has an empty name"),
+    ):
+        assert main(["annotate", str(tmp_path), str(tmp_path / "out"), "--backend", "simulated", *words]) == 2
+        assert problem in capsys.readouterr().err
     assert main(["estimate", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
 
@@ -187,10 +192,7 @@ def test_every_configuration_makes_an_annotator(name, tmp_path, monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "not-a-key")
     file = CONFIGS / f"{name}.yaml"
     values = yaml.safe_load(file.read_text())
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    read = from_arguments(
-        parser.parse_args(["--config", str(file), "--ledger", str(tmp_path / "v.sqlite")]), PrepareSettings
-    )
+    words = ["d", "o", "--config", f"prepare/{name}", "--ledger", str(tmp_path / "v.sqlite")]
+    read = annotate.options().parse(words, "annotate").call(PrepareSettings)
     annotator = read.annotator(("angry", "sad"))
     assert len(annotator.members) == values["num_annotations"] and annotator.backend.name == values["backend"]

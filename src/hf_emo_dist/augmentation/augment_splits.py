@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class AugmentationArguments:
-    """How training data is augmented; for ``TrlParser``, beside other arguments.
+    """How training data is augmented, as options of a command.
 
     Example:
         >>> AugmentationArguments(augment="paper").dime(["angry", "sad"]).target
@@ -36,17 +36,17 @@ class AugmentationArguments:
         default="none", metadata={"help": "DiME-Aug preset for the training split: none, default or paper."}
     )
     augment_seed: int = field(default=0, metadata={"help": "Seed of the plan."})
-    augment_features: str | None = field(
+    augment_features: Sequence[str] | str | None = field(
         default=None,
         metadata={
-            "help": "Features of the neighbours, comma separated: paper, backbone, text, lexical, module:Name of your "
-            "own class, or a column. Default: the preset's."
+            "help": "Features of the neighbours: paper, backbone, text, lexical, module:Name of your own class, or a "
+            "column. Default: the preset's."
         },
     )
     augment_backbone: str | None = field(
         default=None, metadata={"help": "Checkpoint whose audio tower makes the features: a Hub id or a local folder."}
     )
-    augment_target: str | None = field(
+    augment_target: int | Mapping[str, int] | str | None = field(
         default=None,
         metadata={
             "help": "mass, dominant, a number of rows, or rows by emotion such as sad=500,angry=500. "
@@ -82,14 +82,13 @@ class AugmentationArguments:
         Raises:
             ValueError: A setting is not known or out of range.
         """
-        features = [name.strip() for name in (self.augment_features or "").split(",") if name.strip()]
         return DiMEAug(
             emotions=emotions,
             seed=self.augment_seed,
             preset=self.augment if self.augment != "none" else "default",
             backbone=self.augment_backbone,
-            features=features or None,
-            target=_target(self.augment_target),
+            features=self.augment_features,
+            target=self.augment_target,
             target_ratio=self.augment_target_ratio,
             neighbours=self.augment_neighbours,
             speakers=self.augment_speakers,
@@ -97,20 +96,6 @@ class AugmentationArguments:
             lengths=self.augment_lengths,  # type: ignore[arg-type]
             num_proc=self.augment_num_proc,
         )
-
-
-def _target(text: str | None) -> str | int | dict[str, int] | None:
-    if text is None or text in ("mass", "dominant"):
-        return text
-    if text.isdigit():
-        return int(text)
-    try:
-        return {name.strip(): int(number) for name, number in (part.split("=") for part in text.split(","))}
-    except ValueError as error:
-        raise ValueError(
-            f"augment_target={text!r} is not known. Mend: mass, dominant, a number, or rows by emotion such as "
-            "sad=500,angry=500."
-        ) from error
 
 
 def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:

@@ -1,1 +1,1 @@
-"""The subcommands of `hf-emo-dist` that need several rooms; each module offers ``add_arguments(parser)`` and ``run(args)``."""
+"""The subcommands of `hf-emo-dist`, one module each, and all parsing of arguments."""

@@ -1,22 +1,57 @@
-"""`hf-emo-dist annotate DATASET OUTPUT`."""
+"""`hf-emo-dist annotate DATASET OUTPUT`, and what it shares with `estimate`."""
 
 from __future__ import annotations
 
-import argparse
+import sys
+from collections.abc import Callable
 
+from ..annotation.run.run_report import AnnotationIncomplete
+from ..annotation.types import FatalError
 from ..preparation.settings import PrepareSettings
-from .arguments import add_dataclass_arguments, from_arguments
+from .arguments import Options, Values
+from .augment import MOVED
 
-__all__ = ["add_arguments", "run"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `PrepareSettings`."""
-    add_dataclass_arguments(parser, PrepareSettings, positional=("dataset", "output"))
+__all__ = ["annotating", "options", "run"]
 
 
-def run(args: argparse.Namespace) -> None:
-    """Checks audio, annotates, combines votes and writes."""
-    from .preparing import prepare
+def options() -> Options:
+    """Those of `PrepareSettings`."""
+    return Options(
+        PrepareSettings,
+        placed=("dataset", "output"),
+        moved=MOVED,
+        about="Check the audio, have a model vote as further annotators, combine the votes, and write a data set.",
+        epilog="Settings of the package's own: --config prepare/gemini, prepare/openai_server, prepare/paper, prepare/quickstart.",
+    )
 
-    prepare(from_arguments(args, PrepareSettings))
+
+def run(values: Values) -> None:
+    """Check audio, annotate, combine votes and write; with `--dry_run` tell what annotating will take."""
+    annotating(values.call(PrepareSettings))
+
+
+def annotating(settings: PrepareSettings, write: Callable[[str], object] | None = None) -> None:
+    """Prepare a data set, or with `dry_run` tell what annotating it will take.
+
+    Raises:
+        ValueError, OSError: Something does not fit; the message says what to do.
+        SystemExit: With status 3, when a run had to stop: what came is in the ledger, and the same command goes on.
+    """
+    from ..preparation.prepare import estimate_preparation, prepare_dataset
+
+    write = write or sys.stdout.write
+    try:
+        if settings.dry_run:
+            for split, estimate in estimate_preparation(settings).items():
+                write(f"{split}:\n{estimate.table()}\n")
+            return
+        for split, report in prepare_dataset(settings).items():
+            write(f"{split}: {report.summary()}\n")
+        write(f"Wrote {settings.output}\n")
+    except AnnotationIncomplete as stop:
+        sys.stderr.write(
+            f"{stop.report.summary()}\nEvery reply that came is in the ledger; the same command goes on from there.\n"
+        )
+        raise SystemExit(3) from None
+    except FatalError as error:
+        raise ValueError(str(error)) from error

@@ -1,53 +1,38 @@
-"""`hf-emo-dist card`: the model card of a checkpoint, or the card of a prepared data set."""
+"""`hf-emo-dist card FOLDER`: the model card of a checkpoint, or the card of a prepared data set."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-__all__ = ["add_arguments", "run"]
+from ..hub import write_dataset_card, write_model_card
+from .arguments import Options, Values
+
+__all__ = ["options", "run"]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
-    parser.add_argument("folder", help="a checkpoint, such as the output folder of a training, or a prepared data set")
-    parser.add_argument("--scores", help="scores.json of hf-emo-dist evaluate (default: the one in the folder)")
-    parser.add_argument("--dataset", help="data set of the training, where it was not recorded: folder or Hub id")
-    parser.add_argument("--repo_id", help="where the checkpoint will be on the Hub, owner/name")
-    parser.add_argument("--base_model", help="Hub id of the backbone, where the training used a local copy")
-    parser.add_argument("--license", help="of the checkpoint (default: worked out from those of backbone and data)")
-    parser.add_argument("--output", help="file to write (default: README.md in the folder)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a README that was edited by hand")
+def options() -> Options:
+    """Those of `write_model_card`."""
+    return Options(
+        write_model_card,
+        without=("layout",),
+        about="Write the card of a checkpoint's folder; or, of a data set's folder, the section of its card on votes and preparation.",
+    )
 
 
-def run(args: argparse.Namespace) -> None:
-    """Writes the card and says where.
+def run(values: Values) -> None:
+    """Write the card and say where.
 
     Raises:
-        FileExistsError: the README was edited by hand, and `--overwrite` is not there.
-        OSError: the folder is neither a checkpoint nor a data set.
+        FileExistsError: The README was edited by hand, and `--overwrite` is not there.
+        OSError: The folder is neither a checkpoint nor a data set.
     """
-    folder = Path(args.folder)
+    folder = Path(values["checkpoint"])
     if any((folder / "data").glob("*.parquet")):
-        from ..hub.cards.dataset_card import write_dataset_card
-
         sys.stdout.write(f"wrote {write_dataset_card(folder)}\n")
         return
-    from ..hub.cards.model_card import write_model_card
-
-    file = Path(args.output) if args.output else folder / "README.md"
-    written = write_model_card(
-        folder,
-        file,
-        overwrite=args.overwrite,
-        repo_id=args.repo_id,
-        scores=args.scores,
-        dataset=args.dataset,
-        base_model=args.base_model,
-        license=args.license,
-    )
-    if not written:
+    file = Path(values["output"] or folder / "README.md")
+    if not values.call(write_model_card):
         raise FileExistsError(
             f"{file} was edited by hand and is kept. Mend: add --overwrite, or write elsewhere with --output."
         )

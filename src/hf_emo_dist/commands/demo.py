@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 import logging
 import os
@@ -10,36 +9,48 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .._lazy import need
+from .arguments import Options, Values
 from .predict import open_pipeline
 
-__all__ = ["add_arguments", "load_pipelines", "run", "serve"]
+__all__ = ["load_pipelines", "options", "run", "serve", "show"]
 
 logger = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
-    parser.add_argument(
-        "--model",
-        required=True,
-        action="append",
-        help="checkpoint, a local folder or a Hub id; give it twice to compare two",
-    )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)"
-    )
-    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: as saved)")
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+def options() -> Options:
+    """Those of `show`."""
+    return Options(show)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Serves the page until Ctrl-C, or until it is told to end; recordings are deleted in any case."""
+def run(values: Values) -> None:
+    """Serve the page."""
+    values.call(show)
+
+
+def show(
+    *,
+    model: Sequence[str],
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    open: bool = False,
+) -> None:
+    """Show a page to record or upload speech and see the distribution, on this machine, until Ctrl-C; recordings are deleted then.
+
+    Args:
+        model: Checkpoint, a local folder or a Hub id; several are compared: --model A --model B.
+        host: Address to serve at; 127.0.0.1 is this machine alone.
+        port: Port. Default: the first free one from 7860.
+        device: cpu, cuda, ... Default: a GPU where there is one.
+        dtype: float32, bfloat16 or float16. Default: as saved.
+        open: Open the page in the browser.
+    """
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
@@ -50,8 +61,8 @@ def run(args: argparse.Namespace) -> None:
         from .demo_page import build_page
 
         need("gradio", "demo")  # what is missing is said before a checkpoint is loaded
-        page = build_page(load_pipelines(args.model, args.device, args.dtype))
-        address = serve(page, args.host, args.port, args.open)
+        page = build_page(load_pipelines(model, device, dtype))
+        address = serve(page, host, port, open)
         sys.stdout.write(f"The page is at {address} (Ctrl-C ends it; recordings are deleted then)\n")
         sys.stdout.flush()
         try:
@@ -62,8 +73,8 @@ def run(args: argparse.Namespace) -> None:
             page.close(verbose=False)
 
 
-def load_pipelines(models: list[str], device: str | None = None, dtype: str | None = None) -> dict[str, Any]:
-    """A pipeline a checkpoint, by the last part of its name.
+def load_pipelines(models: Sequence[str], device: str | None = None, dtype: str | None = None) -> dict[str, Any]:
+    """Load a pipeline a checkpoint, by the last part of its name.
 
     Raises:
         OSError: A checkpoint cannot be loaded.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import os
 import platform
 import sys
 
-__all__ = ["add_arguments", "environment", "run"]
+from .arguments import Options, Values
+
+__all__ = ["environment", "options", "run"]
 
 PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "trl", "datasets", "huggingface-hub", "hf-xet", "safetensors", "tokenizers",
@@ -17,8 +18,9 @@ PACKAGES = (
 SETTINGS = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def options() -> Options:
     """There are none."""
+    return Options(environment, about="Show versions, device and settings, to paste into a bug report.")
 
 
 def environment() -> dict[str, str]:
@@ -65,8 +67,8 @@ def environment() -> dict[str, str]:
     return found
 
 
-def run(args: argparse.Namespace) -> None:
-    """Prints it."""
-    values = environment()
-    width = max(map(len, values))
-    sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in values.items())
+def run(values: Values) -> None:
+    """Print it."""
+    found = environment()
+    width = max(map(len, found))
+    sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in found.items())

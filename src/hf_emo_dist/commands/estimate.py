@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import fields, replace
+from dataclasses import fields
 
 from ..augmentation.augment_splits import AugmentationArguments
 from ..preparation.settings import PrepareSettings
-from .arguments import add_dataclass_arguments, from_arguments
+from .arguments import Options, Values
+from .augment import MOVED
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["options", "run"]
 
-#: What an estimate does not need.
-_WITHOUT = (
-    "dry_run",
-    "output",
-    "overwrite",
-    "human_weight",
-    "synthetic_weight",
-    "distribution_weight",
-    "empty",
-    "vote_source",
-    *(entry.name for entry in fields(AugmentationArguments)),
-)
+#: What an estimate does not need; the YAML file of an annotation may say it all the same.
+_WRITING = ("output", "overwrite", "human_weight", "synthetic_weight", "distribution_weight", "empty", "vote_source")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `PrepareSettings` that an estimate needs."""
-    add_dataclass_arguments(parser, PrepareSettings, positional=("dataset",), without=_WITHOUT)
+def options() -> Options:
+    """Those of `PrepareSettings` that an estimate needs."""
+    return Options(
+        PrepareSettings,
+        without=("dry_run",),
+        unseen=(*_WRITING, *(entry.name for entry in fields(AugmentationArguments))),
+        placed=("dataset",),
+        moved=MOVED,
+        about="Tell the requests, tokens, money and time that annotating will take. Nothing is sent, unless --pilot asks for it.",
+    )
 
 
-def run(args: argparse.Namespace) -> None:
-    """Tells requests, tokens, money and time; nothing is sent, unless --pilot asks for it."""
-    from .preparing import prepare
+def run(values: Values) -> None:
+    """Tell requests, tokens, money and time."""
+    from .annotate import annotating
 
-    prepare(replace(from_arguments(args, PrepareSettings), dry_run=True))
+    annotating(values.call(PrepareSettings, dry_run=True))

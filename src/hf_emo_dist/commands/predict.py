@@ -2,99 +2,121 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
-__all__ = ["add_arguments", "open_pipeline", "predict_files", "run"]
+from .arguments import Options, Values
+
+__all__ = ["open_pipeline", "options", "predict", "predict_files", "run"]
+
+logger = logging.getLogger(__name__)
 
 BAR_WIDTH = 40
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
-    parser.add_argument(
-        "files", nargs="+", help="audio files (WAV, FLAC, OGG, MP3), http(s) addresses, or folders of audio files"
-    )
-    parser.add_argument("--model", required=True, help="checkpoint: a local folder or a Hub id")
-    parser.add_argument("--revision", help="branch, tag or commit of a checkpoint on the Hub")
-    parser.add_argument(
-        "--format", choices=("table", "json", "csv"), default="table", help="default: table, a bar chart"
-    )
-    parser.add_argument("--output", help="file to write instead of the terminal")
-    parser.add_argument("--transcript", help="what is said, for one file and a model that reads transcripts")
-    parser.add_argument("--top_k", type=int, help="show only so many emotions, the most probable ones")
-    parser.add_argument(
-        "--track", action="store_true", help="also how the distribution changes over time, window by window"
-    )
-    parser.add_argument(
-        "--window_seconds", type=float, default=30.0, help="longest window of a longer recording (default: 30)"
-    )
-    parser.add_argument("--batch_size", type=int, default=8, help="windows a forward pass (default: 8)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: as saved)")
-    parser.add_argument(
-        "--load_in_4bit", action="store_true", help="the backbone in 4 bits (needs bitsandbytes and a GPU)"
-    )
+def options() -> Options:
+    """Those of `predict`."""
+    return Options(predict)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Predicts, and prints what was heard in each file.
+def run(values: Values) -> None:
+    """Predict, and print what was heard in each file."""
+    values.call(predict)
+
+
+def predict(
+    files: Sequence[str],
+    *,
+    model: str,
+    revision: str | None = None,
+    format: Literal["table", "json", "csv"] = "table",
+    output: str | None = None,
+    transcript: str | None = None,
+    top_k: int | None = None,
+    track: bool = False,
+    window_seconds: float = 30.0,
+    batch_size: int = 8,
+    device: str | None = None,
+    dtype: str | None = None,
+    load_in_4bit: bool = False,
+) -> None:
+    """Predict the distribution of perceived emotions for audio files.
+
+    Args:
+        files: Audio files (WAV, FLAC, OGG, MP3), http(s) addresses, or folders, which stand for all audio files inside.
+        model: Checkpoint: a local folder or a Hub id.
+        revision: Branch, tag or commit of a checkpoint on the Hub.
+        format: Bars, JSON, or CSV.
+        output: File to write instead of the terminal.
+        transcript: What is said, for one file and a model that reads transcripts.
+        top_k: Show only so many emotions, the most probable ones.
+        track: Also how the distribution changes over time, window by window.
+        window_seconds: Longest window of a longer recording.
+        batch_size: Windows a forward pass.
+        device: cpu, cuda, ... Default: a GPU where there is one.
+        dtype: float32, bfloat16 or float16. Default: as saved.
+        load_in_4bit: The backbone in 4 bits (needs bitsandbytes and a GPU).
 
     Raises:
-        ValueError: after everything else was printed, when files could not be read; it names them.
+        ValueError: After everything else was printed, when files could not be read; it names them.
     """
-    files = expand(args.files)
-    if args.transcript is not None and len(files) != 1:
-        raise ValueError(f"--transcript is for one file, and there are {len(files)}")
-    if args.top_k is not None and args.top_k < 1:
-        raise ValueError(f"--top_k {args.top_k}: at least 1")
+    names = expand(files)
+    if transcript is not None and len(names) != 1:
+        raise ValueError(f"--transcript is for one file, and there are {len(names)}. Mend: predict one at a time.")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"--top_k {top_k} shows nothing. Mend: at least 1.")
     answers = predict_files(
-        files,
-        args.model,
-        revision=args.revision,
-        transcript=args.transcript,
-        window_seconds=args.window_seconds,
-        batch_size=args.batch_size,
-        device=args.device,
-        dtype=args.dtype,
-        load_in_4bit=args.load_in_4bit,
+        names,
+        model,
+        revision=revision,
+        transcript=transcript,
+        window_seconds=window_seconds,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        load_in_4bit=load_in_4bit,
     )
     bad = []
     first = next(answers)  # whatever is wrong with the model shows before a file is opened for writing
-    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[args.format]
+    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[format]
     with ExitStack() as stack:
         out: TextIO = sys.stdout
-        if args.output:
-            out = stack.enter_context(open(args.output, "w", encoding="utf-8", newline=""))
-        for answer in write(_chain(first, answers), out, args.top_k, args.track):
+        if output:
+            out = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
+        for answer in write(chain([first], answers), out, top_k, track):
             if "error" in answer:
                 bad.append(answer["file"])
     if bad:
-        raise ValueError(f"{len(bad)} of {len(files)} files could not be predicted: {', '.join(bad[:10])}")
+        raise ValueError(f"{len(bad)} of {len(names)} files could not be predicted: {', '.join(bad[:10])}")
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The files that are meant: a folder stands for the audio files in it.
+    """The files that are meant: a folder stands for the audio files in it and in its folders, in the order of their names.
 
     Raises:
-        ValueError: a folder holds no audio file.
+        ValueError: A folder holds no audio file.
     """
     files: list[str] = []
     for name in names:
-        if Path(name).is_dir():
-            inside = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in AUDIO)
-            if not inside:
-                raise ValueError(f"the folder {name} holds no audio file ({', '.join(AUDIO)})")
-            files += inside
-        else:
+        if not Path(name).is_dir():
             files.append(name)
+            continue
+        inside = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
+        if not inside:
+            raise ValueError(
+                f"The folder {name} holds no audio file, nor do its folders. Mend: name one that holds {', '.join(AUDIO)}."
+            )
+        deep = sum(path.parent != Path(name) for path in inside)
+        logger.info("%s: %d audio files%s", name, len(inside), f", {deep} of them in its folders" if deep else "")
+        files += map(str, inside)
     return files
 
 
@@ -110,12 +132,12 @@ def predict_files(
     dtype: str | None = None,
     load_in_4bit: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """One mapping a file, in their order: `file`, and `distribution` (emotion → share, in the model's order) and `track` (windows with
+    """Predict files: one mapping each, in their order: `file`, and `distribution` (emotion → share, in the model's order) and `track` (windows with
     `start` and `end` in seconds and their `distribution`), or `error`.
 
     Raises:
-        OSError: no checkpoint can be loaded.
-        ValueError: an option is out of range.
+        OSError: No checkpoint can be loaded.
+        ValueError: An option is out of range.
     """
     from tqdm.auto import tqdm
 
@@ -123,7 +145,7 @@ def predict_files(
 
     check_window(window_seconds)
     if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be at least 1")
+        raise ValueError(f"batch_size={batch_size} is too small. Mend: at least 1.")
     pipe = open_pipeline(model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
     options: dict[str, Any] = {"window_seconds": window_seconds, "return_track": True}
     if transcript is not None:
@@ -169,11 +191,6 @@ def open_pipeline(
 def _ordered(scores: Sequence[dict[str, Any]], emotions: Sequence[str]) -> dict[str, float]:
     shares = {entry["label"]: entry["score"] for entry in scores}
     return {emotion: shares[emotion] for emotion in emotions}
-
-
-def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield first
-    yield from rest
 
 
 def _top(distribution: dict[str, float], top_k: int | None) -> list[tuple[str, float]]:

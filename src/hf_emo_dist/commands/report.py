@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import sys
+from collections.abc import Mapping
 
-from .._lazy import missing_extra
+from ..studies import STUDIES, study_of
+from .arguments import Options, Values, summary_of
 
-__all__ = ["STUDIES", "add_arguments", "run"]
-
-#: study → (module of this room, what it does in one line)
-STUDIES = {
-    "saturation": (
-        "saturation.saturation",
-        "how many votes an utterance needs, over what independent draws would give",
-    ),
-    "strata": ("strata", "scores by ambiguity, or by any column, and skill over predictors that hear nothing"),
-    "agreement": ("agreement", "listeners among themselves, and each synthetic annotator with them"),
-    "diagnose": ("diagnose", "signs of failure of annotations, augmentation and models, with advice"),
-    "cross-corpus": ("cross_corpus", "train on one corpus, score on another, with a label map"),
-    "ablation": ("ablation.ablation", "human, synthetic or combined votes, with and without DiME-Aug, over seeds"),
-}
+__all__ = ["kinds", "options", "run"]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One subcommand a study."""
-    studies = parser.add_subparsers(dest="study", metavar="STUDY", title="studies", required=True)
-    for name, (module, summary) in STUDIES.items():
-        study = studies.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        importlib.import_module(f"hf_emo_dist.studies.{module}").add_arguments(study)
+def kinds() -> Mapping[str, str]:
+    """The studies; `module:function` of the user's own is one, too."""
+    return {name: summary for name, (_, summary) in STUDIES.items()}
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run a study, write its report and print its findings.
+def options(study: str) -> Options:
+    """Where to write, and those of the study's function."""
+    function = study_of(study)
+    return Options(_place, function, about=summary_of(function))
 
-    Raises:
-        ModuleNotFoundError: An extra is not installed; it names the `pip install`.
-    """
-    module = importlib.import_module(f"hf_emo_dist.studies.{STUDIES[args.study][0]}")
-    try:
-        study = module.run(args)
-    except ModuleNotFoundError as error:
-        raise missing_extra(f"reports.{args.study}", error) from error
-    page = study.save(args.output)
-    sys.stdout.write("\n".join([study.title, *study.notes, *(f"- {line}" for line in study.findings)]) + "\n")
+
+def run(study: str, values: Values) -> None:
+    """Run a study, write its report and print its findings."""
+    found = values.call(study_of(study))
+    page = found.save(values["output"])
+    sys.stdout.write("\n".join([found.title, *found.notes, *(f"- {line}" for line in found.findings)]) + "\n")
     sys.stdout.write(
-        f"written: {page}, and beside it {study.kind}.json, {study.kind}.md and the plots as PNG and PDF\n"
+        f"written: {page}, and beside it {found.kind}.json, {found.kind}.md and the plots as PNG and PDF\n"
     )
+
+
+def _place(*, output: str) -> None:
+    """Say where.
+
+    Args:
+        output: Folder for the report; made if needed.
+    """

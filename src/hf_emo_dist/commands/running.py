@@ -1,4 +1,4 @@
-"""What the command lines share: errors that a user can mend end in one clear message, not in a traceback."""
+"""What the commands share: errors that a user can mend end in one clear message, not in a traceback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KNOWN_ERRORS = (ValueError, OSError, ModuleNotFoundError)
 
 
 def run_command(command: Callable[[], None]) -> int:
-    """Runs a command and returns its exit status: 0, 2 after an error that the user can mend, 130 after Ctrl-C.
+    """Run a command; returns its exit status: 0, 2 after an error that the user can mend, 130 after Ctrl-C.
 
     The traceback of such an error is logged at level DEBUG.
 
@@ -26,7 +26,7 @@ def run_command(command: Callable[[], None]) -> int:
     try:
         command()
     except KeyboardInterrupt as stop:
-        told = f": {stop}" if str(stop) else ""  # long work says how to go on
+        told = f": {stop}" if str(stop) else ""  # what can be resumed says how
         sys.stderr.write(f"stopped{told}\n")
         return 130
     except KNOWN_ERRORS as error:
@@ -37,7 +37,7 @@ def run_command(command: Callable[[], None]) -> int:
 
 
 def set_up_logging() -> None:
-    """Our own messages from INFO, everybody else's from WARNING, and none of the Hub client's retries.
+    """Show our own messages from INFO, everybody else's from WARNING, and none of the Hub client's retries.
 
     Example:
         >>> set_up_logging()

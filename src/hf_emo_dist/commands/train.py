@@ -1,62 +1,48 @@
-"""`hf-emo-dist train`: what `recipes/train.py` does, in one process."""
+"""`hf-emo-dist train`: a backbone fine-tuned on a data set of votes."""
 
 from __future__ import annotations
 
-import argparse
 import logging
+import subprocess
 import sys
-from collections.abc import Sequence
+from typing import Any
 
+from .arguments import Options, Values
+from .configs import ACCELERATE_CONFIGS, config_file
 from .running import KNOWN_ERRORS
+from .training_arguments import training_options, training_parts
 
-__all__ = ["TAKES_MORE", "add_arguments", "run", "train"]
+__all__ = ["options", "run"]
 
 logger = logging.getLogger(__name__)
 
-#: Arguments that the parser does not know are handed on: the training arguments of transformers, all of them.
-TAKES_MORE = True
 SHOWN = ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likelihood_per_vote")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand that a newcomer needs."""
-    parser.description = (
-        "Fine-tunes a backbone to predict emotion distributions. Every training argument of transformers can be added (--num_train_epochs 3, "
-        "--learning_rate 1e-4, --push_to_hub true, ...). On several GPUs: accelerate launch -m hf_emo_dist train ..."
+def options() -> Options:
+    """Those of a recipe, and whatever transformers takes."""
+    return training_options(
+        _launch,
+        about="Fine-tune a backbone to predict emotion distributions. Needed are --backbone, --dataset and --output_dir. On several GPUs: "
+        "hf-emo-dist train --accelerate_config ddp --num_processes 8 ..., or accelerate launch -m hf_emo_dist train ...",
     )
-    parser.add_argument("--config", help="YAML file with any of the arguments; the command line goes first")
-    parser.add_argument(
-        "--backbone", help="Qwen2-Audio backbone: a Hub id, or a folder that recipes/mini_backbone.py wrote"
-    )
-    parser.add_argument("--dataset", help="data set: a folder that dataset_scripts/ wrote, or a Hub id")
-    parser.add_argument("--output_dir", help="folder for checkpoints, card and figures")
-    parser.add_argument("--emotions", help="emotions in order, comma separated (default: those of the data)")
-    parser.add_argument("--lora", help="train an adapter: paper, language_model or all (default: train all weights)")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Trains, and prints the scores on the validation data."""
-    words = list(args.more)
-    for name in ("config", "backbone", "dataset", "output_dir", "emotions", "lora"):
-        value = getattr(args, name)
-        if value is not None:
-            words += [f"--{name}", value]
-    train(words)
-
-
-def train(argv: Sequence[str] | None = None) -> None:
-    """Trains with the arguments of a recipe.
+def run(values: Values) -> None:
+    """Train, and print the scores on the validation data.
 
     Raises:
-        ValueError, OSError: what a user can mend, before the first step.
-        SystemExit: with status 1 when the training itself fails; the traceback is logged.
+        ValueError, OSError: What a user can mend, before the first step.
+        SystemExit: With status 1 when the training itself fails; the traceback is logged.
     """
+    if values["accelerate_config"] is not None:
+        raise SystemExit(values.call(_launch, words=values.words))
     import transformers
 
-    from ..training.fine_tuning import finish_training, parse_config, prepare_training
+    from ..training.fine_tuning import finish_training, prepare_training
 
     transformers.logging.set_verbosity_warning()
-    recipe, args = parse_config(argv)
+    recipe, args = training_parts(values)
     trainer = prepare_training(recipe, args)
     try:
         scores = finish_training(trainer, recipe)
@@ -68,3 +54,19 @@ def train(argv: Sequence[str] | None = None) -> None:
         for name in SHOWN:
             if name in scores:
                 sys.stdout.write(f"{name}: {scores[name]:.4f}\n")
+
+
+def _launch(*, words: Any, accelerate_config: str | None = None, num_processes: int | None = None) -> int:
+    """Train in several processes.
+
+    Args:
+        words: Of the command line; they are given to every process.
+        accelerate_config: Train through `accelerate launch`, with this configuration: a file, or cpu, ddp, fsdp2 or deepspeed_zero3.
+        num_processes: Processes of `accelerate_config`, one a GPU. Default: what the configuration says.
+    """
+    assert accelerate_config is not None
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    launch += ["--config_file", str(config_file(accelerate_config, ACCELERATE_CONFIGS))]
+    launch += ["--num_processes", str(num_processes)] if num_processes is not None else []
+    # the last word counts: the processes train, and start no others, also where the YAML file says so
+    return subprocess.call([*launch, "-m", "hf_emo_dist", "train", *words, "--accelerate_config", "none"])

@@ -131,19 +131,18 @@ def _open(settings: PrepareSettings) -> OpenedDataset:
             "dataset is missing. Mend: name a folder that `hf-emo-dist read table TABLE AUDIO_DIR OUTPUT` wrote, or a "
             "Hub id."
         )
-    emotions = [name.strip() for name in settings.emotions.split(",")] if settings.emotions else None
     return open_dataset(
         settings.dataset,
         revision=settings.dataset_revision,
-        emotions=emotions,
+        emotions=settings.emotions,
         vote_source=settings.vote_source,
     ).first(settings.limit)
 
 
 def _annotated_splits(settings: PrepareSettings, opened: OpenedDataset) -> list[str]:
-    if settings.annotate_splits.strip() == "all":
+    if list(settings.annotate_splits) == ["all"]:
         return list(opened.splits)
-    splits = [part.strip() for part in settings.annotate_splits.split(",") if part.strip()]
+    splits = list(settings.annotate_splits)
     unknown = [split for split in splits if split not in opened.splits]
     if unknown:
         raise ValueError(

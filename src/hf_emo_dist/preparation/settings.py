@@ -1,126 +1,111 @@
-"""The options of `recipes/prepare.py` and `hf-emo-dist annotate`."""
+"""The settings of a preparation: what is prepared, who votes, how votes are combined, how the training split is augmented."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
+from ..annotation.annotator import Annotator
 from ..augmentation.augment_splits import AugmentationArguments
-
-if TYPE_CHECKING:
-    from ..annotation.annotator import Annotator
+from ..votes import combine_votes
 
 __all__ = ["PrepareSettings"]
 
-_RUN = (
-    "concurrency",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "max_cost_usd",
-    "max_tokens",
-    "timeout_s",
-    "max_tries",
-    "patience_s",
-)
 
-
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _of(source: Callable[..., Any], name: str) -> Any:
+    """A field with the default of an argument elsewhere; the command line takes its help from there, too."""
+    return field(default=inspect.signature(source).parameters[name].default, metadata={"mirrors": source})
 
 
 @dataclass
 class PrepareSettings(AugmentationArguments):
-    """What is prepared, who votes, how votes are combined, and how the training split is augmented."""
+    """What is prepared, who votes, how votes are combined, and how the training split is augmented.
 
-    dataset: str | None = _option(None, "data set to prepare: a local Parquet folder or a Hub id")
-    output: str | None = _option(None, "folder to write")
-    dataset_revision: str | None = _option(None, "revision of a data set on the Hub")
-    emotions: str | None = _option(None, "emotions in order, comma separated; default: those of human_distribution")
-    backend: str = _option(
-        "gemini", "who votes: gemini, openai (any chat-completions server), simulated, your own module:Name, or none"
-    )
-    model: str | None = _option(None, "model to ask; default: the backend's")
-    backend_options: dict[str, Any] | None = field(
-        default=None,
-        metadata={"help": "further arguments of the backend, as YAML: '{base_url: http://localhost:8000/v1}'"},
-    )
-    preset: str = _option("default", "default, or paper: panel, prompts and reading of replies as in arXiv 2601.14620")
-    num_annotations: int = _option(10, "annotators that give one label")
-    num_distributions: int = _option(0, "annotators that state a distribution, beside these")
-    prompts: str | None = _option(None, "YAML file with your own prompts")
-    use_transcript: bool = _option(True, "show the transcript to annotators")
-    annotate_splits: str = _option("train", "splits to annotate, comma separated, or all; evaluation reads human votes")
-    ledger: str | None = _option(None, "SQLite file of replies; default: in the Hugging Face cache")
-    concurrency: int = _option(16, "requests in flight at most")
-    requests_per_minute: float | None = _option(
-        None, "bound on requests a minute, shared by all processes on the ledger"
-    )
-    tokens_per_minute: float | None = _option(None, "bound on tokens a minute, likewise")
-    max_cost_usd: float | None = _option(None, "cap on what the ledger may cost in all, in US dollars")
-    max_tokens: int | None = _option(None, "cap on the ledger's tokens in all")
-    timeout_s: float = _option(120.0, "seconds to wait for one reply")
-    max_tries: int = _option(6, "requests for one reply while the service or the connection fails")
-    patience_s: float = _option(600.0, "seconds to go on while the service refuses everything (429)")
-    retry_failed: str = _option(
-        "false", "ask again where the ledger has a failure: true, false, or outcomes such as timeout,server"
-    )
-    allow_upload: bool = _option(
-        False, "send audio of restricted corpora to a remote service: your licence must allow it"
-    )
-    pilot: int = _option(0, "clips to annotate first, to measure what a request takes")
-    dry_run: bool = _option(False, "estimate and stop: nothing is sent, unless pilot is given")
-    limit: int | None = _option(None, "only the first so many rows of each split")
-    human_weight: float = _option(1.0, "votes that a human vote counts for")
-    synthetic_weight: float = _option(1.0, "votes that a synthetic label counts for")
-    distribution_weight: float = _option(1.0, "votes that a stated distribution counts for")
-    empty: str = _option("error", "rows without votes: error, drop (leaves them out) or uniform")
-    vote_source: str | None = _option(None, "where the human votes come from; default: what the data set's card says")
-    overwrite: bool = _option(False, "replace a data set that is already in the output folder")
-    seed: int = _option(42, "of the paper preset's temperatures")
+    Those that are not described here are arguments of `Annotator`, `combine_votes` and `AugmentationArguments`.
+
+    Attributes:
+        dataset: Data set to prepare: a local Parquet folder or a Hub id.
+        output: Folder to write.
+        dataset_revision: Revision of a data set on the Hub.
+        emotions: Label set, in order. Default: those of human_distribution.
+        backend: Who votes: gemini, openai (any chat-completions server), simulated, `module:Name` of your own code, or none.
+        model: Model to ask. Default: the backend's.
+        backend_options: Further arguments of the backend, as YAML: '{base_url: http://localhost:8000/v1}'.
+        annotate_splits: Splits to annotate, or all; evaluation reads human votes.
+        pilot: Clips to annotate first, to measure what a request takes.
+        dry_run: Estimate and stop: nothing is sent, unless pilot is given.
+        limit: Only the first so many rows of each split.
+        vote_source: Where the human votes come from. Default: what the data set's card says.
+        overwrite: Replace a data set that is already in the output folder.
+    """
+
+    dataset: str | None = None
+    output: str | None = None
+    dataset_revision: str | None = None
+    emotions: Sequence[str] | None = None
+    backend: str = _of(Annotator, "backend")
+    model: str | None = None
+    backend_options: dict[str, Any] | None = None
+    preset: str = _of(Annotator, "preset")
+    num_annotations: int = _of(Annotator, "num_annotations")
+    num_distributions: int = _of(Annotator, "num_distributions")
+    prompts: str | None = _of(Annotator, "prompts")
+    use_transcript: bool = _of(Annotator, "use_transcript")
+    annotate_splits: Sequence[str] = ("train",)
+    ledger: str | None = _of(Annotator, "ledger")
+    concurrency: int = _of(Annotator, "concurrency")
+    requests_per_minute: float | None = _of(Annotator, "requests_per_minute")
+    tokens_per_minute: float | None = _of(Annotator, "tokens_per_minute")
+    max_cost_usd: float | None = _of(Annotator, "max_cost_usd")
+    max_tokens: int | None = _of(Annotator, "max_tokens")
+    timeout_s: float = _of(Annotator, "timeout_s")
+    max_tries: int = _of(Annotator, "max_tries")
+    patience_s: float = _of(Annotator, "patience_s")
+    retry_failed: bool | Sequence[str] = _of(Annotator, "retry_failed")
+    allow_upload: bool = _of(Annotator, "allow_upload")
+    pilot: int = 0
+    dry_run: bool = False
+    limit: int | None = None
+    human_weight: float = _of(combine_votes, "human_weight")
+    synthetic_weight: float = _of(combine_votes, "synthetic_weight")
+    distribution_weight: float = _of(combine_votes, "distribution_weight")
+    empty: Literal["error", "drop", "uniform"] = _of(combine_votes, "empty")
+    vote_source: str | None = None
+    overwrite: bool = False
+    seed: int = _of(Annotator, "seed")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("emotions", "annotate_splits", "retry_failed"):
+            if isinstance(getattr(self, name), str):  # its letters would be taken for names
+                raise ValueError(f"{name}={getattr(self, name)!r} is one text. Mend: a list of names.")
         if self.empty not in ("error", "drop", "uniform"):
-            raise ValueError(f"empty must be error, drop or uniform, got {self.empty!r}.")
+            raise ValueError(f"empty={self.empty!r} is not known. Mend: empty must be error, drop or uniform.")
         if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1, got {self.limit}.")
+            raise ValueError(f"limit={self.limit} leaves no rows. Mend: at least 1.")
 
-    def annotator(self, emotions: tuple[str, ...]) -> Annotator | None:
-        """The annotator that the settings describe; None where nobody votes.
+    def annotator(self, emotions: Sequence[str]) -> Annotator | None:
+        """Make the annotator that the settings describe; None where nobody votes.
 
         Raises:
             ValueError: An option does not fit.
         """
-        from ..annotation.annotator import Annotator
         from ..annotation.backends import make_backend
+        from ..annotation.types import FAILURES
 
         if self.backend == "none":
             return None
-        return Annotator(
-            make_backend(self.backend, self.model, self.preset, self.backend_options),
-            emotions=emotions,
-            preset=self.preset,
-            num_annotations=self.num_annotations,
-            num_distributions=self.num_distributions,
-            prompts=self.prompts,
-            use_transcript=self.use_transcript,
-            ledger=self.ledger,
-            allow_upload=self.allow_upload,
-            seed=self.seed,
-            retry_failed=self._retry(),
-            **{name: getattr(self, name) for name in _RUN},
-        )
-
-    def _retry(self) -> bool | tuple[str, ...]:
-        from ..annotation.types import FAILURES
-
-        text = self.retry_failed.strip().lower()
-        if text in ("true", "false"):
-            return text == "true"
-        outcomes = tuple(part.strip() for part in text.split(",") if part.strip())
-        unknown = [part for part in outcomes if part not in FAILURES]
-        if unknown or not outcomes:
+        retry = self.retry_failed
+        if not isinstance(retry, bool) and (not retry or set(retry) - set(FAILURES)):
             raise ValueError(
-                f"retry_failed must be true, false, or some of {', '.join(FAILURES)}; got {self.retry_failed!r}."
+                f"retry_failed={retry!r} is not known. Mend: retry_failed must be true, false, or some of {', '.join(FAILURES)}."
             )
-        return outcomes
+        mirrored = {
+            entry.name: getattr(self, entry.name)
+            for entry in fields(self)
+            if entry.metadata.get("mirrors") is Annotator and entry.name != "backend"
+        }
+        backend = make_backend(self.backend, self.model, self.preset, self.backend_options)
+        return Annotator(backend, emotions=emotions, **mirrored)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import set_seed
@@ -18,66 +19,21 @@ from ..data.loading import emotions_of, load_emotion_dataset
 from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 from ..modeling.processing import EmotionDistributionProcessor
 from .arguments import EmotionDistributionTrainingArguments, refuse_removed
-from .lora import TARGETS, emotion_lora_config
+from .lora import emotion_lora_config
+from .recipe_arguments import RecipeArguments
 from .trainer import EmotionDistributionTrainer
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class RecipeArguments:
-    """What is trained on what. Training arguments stand beside these, in the same YAML file and command line."""
-
-    backbone: str | None = field(
-        default=None, metadata={"help": "Qwen2-Audio backbone or checkpoint: a Hub id or a local folder."}
-    )
-    dataset: str | None = field(default=None, metadata={"help": "Data set: a local Parquet folder or a Hub id."})
-    dataset_revision: str | None = field(default=None, metadata={"help": "Revision of a data set on the Hub."})
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    validation_split: str = field(default="validation", metadata={"help": "Split that chooses the checkpoint."})
-    emotions: str | None = field(
-        default=None,
-        metadata={"help": "Emotions in order, comma separated. Default: those of the data's distributions."},
-    )
-    lora: str | None = field(
-        default=None, metadata={"help": f"LoRA preset: {', '.join(TARGETS)}. Default: train all weights."}
-    )
-    lora_r: int = field(default=8, metadata={"help": "LoRA rank."})
-    lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
-    lora_dropout: float = field(default=0.2, metadata={"help": "LoRA dropout."})
-    freeze_audio_tower: bool = field(default=False, metadata={"help": "Keep the audio tower as it is."})
-    freeze_projector: bool = field(default=False, metadata={"help": "Keep the audio projector as it is."})
-    freeze_language_model: bool = field(default=False, metadata={"help": "Keep the language model as it is."})
-    load_in_4bit: bool = field(default=False, metadata={"help": "4-bit backbone (needs bitsandbytes and a GPU)."})
-    model_dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager or flash_attention_2."})
-    head_dropout: float = field(default=0.15, metadata={"help": "Dropout of the head's residual block."})
-    head_projection_dropout: float = field(default=0.1, metadata={"help": "Dropout of the head's projection."})
-    num_threads: int | None = field(default=None, metadata={"help": "CPU threads. Default: all, with one process."})
-    use_transcript: bool = field(default=True, metadata={"help": "Put transcripts into the prompt."})
-    use_speaker: bool = field(
-        default=False, metadata={"help": "Put speakers' names into the prompt, as the paper does."}
-    )
-    long_audio: str = field(default="error", metadata={"help": "Clips over 30 s: error, truncate or window."})
-
-    def __post_init__(self) -> None:
-        if self.lora is not None and self.lora.lower() in ("none", ""):
-            self.lora = None
-        if self.lora is not None and self.lora not in TARGETS:
-            raise ValueError(
-                f"lora={self.lora!r} is not known. Mend: use one of {', '.join(TARGETS)}, or leave it out."
-            )
-        if self.load_in_4bit and self.lora is None:
-            raise ValueError(
-                f"load_in_4bit trains only through an adapter. Mend: set lora to one of {', '.join(TARGETS)}."
-            )
-
-
-def parse_config(argv: Sequence[str] | None = None) -> tuple[RecipeArguments, EmotionDistributionTrainingArguments]:
+def parse_config(
+    argv: Sequence[str] | None = None, settings: Mapping[str, Any] | None = None
+) -> tuple[RecipeArguments, EmotionDistributionTrainingArguments]:
     """Read `--config FILE.yaml` and `--name value` arguments; the command line overrides the file.
 
     Args:
         argv: The words of a command line; by default this process's.
+        settings: What a YAML file says that was read already.
 
     Raises:
         ValueError: An argument or a key of the file is not known, was removed, or has a value that does not fit.
@@ -89,17 +45,35 @@ def parse_config(argv: Sequence[str] | None = None) -> tuple[RecipeArguments, Em
     """
     from trl import TrlParser
 
-    parser = TrlParser((RecipeArguments, EmotionDistributionTrainingArguments), allow_abbrev=False)
+    class Parser(TrlParser):  # type: ignore[misc]
+        def error(self, message: str) -> NoReturn:  # without a usage of a hundred arguments before it
+            raise ValueError(f"{message}. Mend: see that the word before it has its value.")
+
+    parser = Parser((RecipeArguments, EmotionDistributionTrainingArguments), allow_abbrev=False)
+    words: list[str] = []
+    for word in sys.argv[1:] if argv is None else argv:  # TrlParser takes no --config=FILE
+        words += word.split("=", 1) if word.startswith("--config=") else [word]
+    keys = dict(settings or {})
+    os.environ.update({name: str(value) for name, value in (keys.pop("env", None) or {}).items()})  # as TrlParser does
+    in_settings = parser.set_defaults_with_config(**keys)
     recipe, args, in_file, on_line = parser.parse_args_and_config(
-        None if argv is None else list(argv), return_remaining_strings=True, separate_remaining_strings=True
+        words, return_remaining_strings=True, separate_remaining_strings=True
     )
+    in_file = [*in_settings, *in_file]
     refuse_removed([*in_file, *on_line])
     for unknown, where in ((in_file, "keys of the configuration file"), (on_line, "arguments")):
         if unknown:
+            known = {name for part in (recipe, args) for name in part.__dataclass_fields__}
+            near = difflib.get_close_matches(unknown[0].strip("-").partition("=")[0], known, 1)
+            told = f"did you mean {near[0]}? " if near else ""
             raise ValueError(
-                f"unknown {where}: {' '.join(unknown)}. Mend: correct the spelling, or leave them out; "
+                f"unknown {where}: {' '.join(unknown)}. Mend: {told}correct the spelling, or leave them out; "
                 "hf-emo-dist train --help and transformers' TrainingArguments say what there is."
             )
+    if recipe.emotions is not None and not all(name.strip() for name in recipe.emotions.split(",")):
+        raise ValueError(
+            f"--emotions {recipe.emotions!r} has an empty name. Mend: one comma between two names, none at the end."
+        )
     return recipe, args
 
 

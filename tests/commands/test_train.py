@@ -1,6 +1,5 @@
-"""`recipes/train.py` as its users run it."""
+"""`recipes/train.py` and `hf-emo-dist train` as their users run them."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 
 from hf_emo_dist import load_emotion_model
+from hf_emo_dist.commands.main import main
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -43,13 +43,9 @@ def config(tmp_path_factory):
     return file
 
 
-def run_main(monkeypatch, capsys, *arguments):
-    """The script's `main` in this process: its exit status, and what it printed."""
-    spec = importlib.util.spec_from_file_location("recipe_train", ROOT / "recipes" / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
-    status = module.main()
+def run_main(capsys, *arguments):
+    """Exit status of the command in this process, and what it printed."""
+    status = main(["train", *map(str, arguments)])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -111,7 +107,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG.keys())
 def test_what_is_wrong_is_said_in_one_line_before_training(
-    tmp_path, tiny_backbone, tiny_folder, config, monkeypatch, capsys, changes, message
+    tmp_path, tiny_backbone, tiny_folder, config, capsys, changes, message
 ):
     options = {"config": config, "backbone": tiny_backbone, "dataset": tiny_folder, "output_dir": tmp_path / "out"}
     for key, value in changes.items():
@@ -121,7 +117,7 @@ def test_what_is_wrong_is_said_in_one_line_before_training(
             value = silent(tmp_path / "data")
         options[key] = value
     arguments = [part for key, value in options.items() if value is not None for part in (f"--{key}", value)]
-    status, out, err = run_main(monkeypatch, capsys, *arguments)
+    status, out, err = run_main(capsys, *arguments)
     assert status == 2
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and message in err[err.index("error: ") :]
@@ -129,9 +125,7 @@ def test_what_is_wrong_is_said_in_one_line_before_training(
     assert not list((tmp_path / "out").glob("checkpoint-*")) and not list((tmp_path / "out").glob("*.safetensors"))
 
 
-def test_an_earlier_run_is_not_overwritten_but_can_be_continued(
-    tmp_path, tiny_backbone, tiny_folder, config, monkeypatch, capsys
-):
+def test_an_earlier_run_is_not_overwritten_but_can_be_continued(tmp_path, tiny_backbone, tiny_folder, config, capsys):
     options = [
         "--config",
         config,
@@ -142,11 +136,11 @@ def test_an_earlier_run_is_not_overwritten_but_can_be_continued(
         "--output_dir",
         tmp_path / "o",
     ]
-    assert run_main(monkeypatch, capsys, *options, "--max_steps", 2)[0] == 0
+    assert run_main(capsys, *options, "--max_steps", 2)[0] == 0
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "o").iterdir()}
-    status, _, err = run_main(monkeypatch, capsys, *options)
+    status, _, err = run_main(capsys, *options)
     assert status == 2 and "--resume_from_checkpoint true" in err and "Traceback" not in err
     assert before == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "o").iterdir()}
-    status, out, _ = run_main(monkeypatch, capsys, *options, "--resume_from_checkpoint", "true")
+    status, out, _ = run_main(capsys, *options, "--resume_from_checkpoint", "true")
     assert status == 0 and "checkpoint:" in out
     assert json.loads((tmp_path / "o" / "trainer_state.json").read_text())["global_step"] == 4

@@ -1,5 +1,6 @@
 """Every recipe's YAML is read as its users would read it, and takes a training step with a tiny model and tiny data."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,13 @@ import torch
 import yaml
 from tiny_data import as_dataset, tiny_rows
 
+from hf_emo_dist.commands.configs import ACCELERATE_CONFIGS, CONFIGS, config_file, config_names
+from hf_emo_dist.commands.train import options
+from hf_emo_dist.commands.training_arguments import training_parts
 from hf_emo_dist.emotions import PAPER_EMOTIONS
-from hf_emo_dist.training.fine_tuning import parse_config, run_training
+from hf_emo_dist.training.fine_tuning import run_training
 
-CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
+RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 # what needs a GPU, or takes longer than a test should
 ELSEWHERE = {
@@ -25,16 +29,51 @@ ELSEWHERE = {
 QUICK = {"max_steps": 1, "num_threads": 1, "dataloader_num_workers": 0, "disable_tqdm": "true"}
 
 
+def parse_config(words):
+    return training_parts(options().parse(words, "hf-emo-dist train"))
+
+
 def command_line(name, folder, **changes):
     options = {**({} if torch.cuda.is_available() else ELSEWHERE), **QUICK, "output_dir": folder, **changes}
     return [
         "--config",
-        str(CONFIGS / f"{name}.yaml"),
+        name,
         *(str(part) for k, v in options.items() for part in (f"--{k}", v)),
     ]
 
 
+@pytest.mark.parametrize(
+    ("inside", "copies"), [(CONFIGS, RECIPES / "configs"), (ACCELERATE_CONFIGS, RECIPES / "accelerate_configs")]
+)
+def test_the_copies_beside_the_recipes_are_those_of_the_package(inside, copies):
+    files = {path.relative_to(inside): path.read_bytes() for path in inside.rglob("*.yaml")}
+    assert files == {path.relative_to(copies): path.read_bytes() for path in copies.rglob("*.yaml")} and files
+
+
+def test_no_comment_names_a_file_that_a_wheel_lacks():
+    for file in (*CONFIGS.rglob("*.yaml"), *ACCELERATE_CONFIGS.rglob("*.yaml")):
+        assert not re.search(r"recipes/|dataset_scripts|metrics/", file.read_text()), file
+
+
+def test_a_path_goes_before_a_name_and_an_unknown_one_lists_the_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_file("prepare/gemini") == CONFIGS / "prepare" / "gemini.yaml"
+    assert config_file("ddp", ACCELERATE_CONFIGS).is_file()
+    Path("mini").write_text("seed: 3\n")
+    assert config_file("mini") == Path("mini")
+    with pytest.raises(FileNotFoundError, match="mini, paper_iemocap, .*prepare/gemini"):
+        config_file("minni")
+
+
+@pytest.mark.parametrize("form", [["--config", "mini"], ["--config=mini"], ["--config", str(CONFIGS / "mini.yaml")]])
+def test_every_form_of_config_is_read(form, tmp_path):
+    recipe, args = parse_config([*form, "--output_dir", str(tmp_path), "--use_cpu", "true"])
+    values = yaml.safe_load((CONFIGS / "mini.yaml").read_text())
+    assert args.learning_rate == values["learning_rate"] and args.seed == values["seed"]
+
+
 def test_the_promised_recipes_are_there():
+    assert {"prepare/gemini", "prepare/openai_server", "prepare/paper", "prepare/quickstart"} <= set(config_names())
     assert {"quickstart", "mini", "paper_iemocap", "paper_msp_podcast", "qwen2_audio_lora"} <= set(NAMES)
 
 

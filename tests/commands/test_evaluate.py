@@ -1,38 +1,24 @@
 # ruff: noqa: E402, F401, F811 - the fixtures are imported from beside the tests of reports
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "reports"))
-
 from tiny_setup import EMOTIONS, backbone, checkpoint, data_folder, make_checkpoint, make_rows
 
+from hf_emo_dist.commands.main import main
 from hf_emo_dist.commands.running import run_command
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
 
 
-def recipe(name):
-    spec = importlib.util.spec_from_file_location(f"recipe_{name}", ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def call(command, *arguments):
+    return main([command, *map(str, arguments)])
 
 
-def call(name, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-    return run_command(recipe(name).main)
-
-
-def test_command_scores_and_prints_the_table(checkpoint, data_folder, tmp_path, monkeypatch, capsys):
+def test_command_scores_and_prints_the_table(checkpoint, data_folder, tmp_path, capsys):
     output = tmp_path / "new" / "scores.json"
     status = call(
         "evaluate",
-        monkeypatch,
         *("--model", checkpoint, "--dataset", data_folder, "--split", "test", "--output", output),
         *("--num_resamples", 20, "--device", "cpu"),
     )
@@ -83,14 +69,13 @@ def corrupt(rows):
 def test_bad_rows_end_in_one_message_that_names_them(
     checkpoint,
     tmp_path,
-    monkeypatch,
     capsys,
     change,
     words,
 ):
     data = broken_data(tmp_path / "data", change)
     out = tmp_path / "scores.json"
-    assert call("evaluate", monkeypatch, "--model", checkpoint, "--dataset", data, "--output", out) == 2
+    assert call("evaluate", "--model", checkpoint, "--dataset", data, "--output", out) == 2
     told = capsys.readouterr().err
     message = told[told.index("error: ") :]
     assert "Traceback" not in told
@@ -115,13 +100,12 @@ def test_wrong_arguments_end_in_one_line_with_the_mend(
     checkpoint,
     data_folder,
     tmp_path,
-    monkeypatch,
     capsys,
     arguments,
     words,
 ):
     given = {"--model": checkpoint, "--dataset": data_folder, "--output": tmp_path / "scores.json", **arguments}
-    assert call("evaluate", monkeypatch, *[word for pair in given.items() for word in pair]) == 2
+    assert call("evaluate", *[word for pair in given.items() for word in pair]) == 2
     told = capsys.readouterr().err.strip()
     message = told[told.index("error: ") :]
     assert "Traceback" not in told
@@ -130,10 +114,10 @@ def test_wrong_arguments_end_in_one_line_with_the_mend(
         assert word in message
 
 
-def test_a_model_of_other_emotions_is_refused(backbone, data_folder, tmp_path, monkeypatch, capsys):
+def test_a_model_of_other_emotions_is_refused(backbone, data_folder, tmp_path, capsys):
     model = make_checkpoint(backbone, ["angry", "calm"], tmp_path / "model")
     out = tmp_path / "scores.json"
-    assert call("evaluate", monkeypatch, "--model", model, "--dataset", data_folder, "--output", out) == 2
+    assert call("evaluate", "--model", model, "--dataset", data_folder, "--output", out) == 2
     told = capsys.readouterr().err
     assert "answers with angry, calm" in told and "angry, happy, sad" in told and "Mend" in told
 
@@ -146,10 +130,9 @@ def test_a_bug_keeps_its_traceback():
         run_command(bug)
 
 
-def test_cross_validate_command(backbone, data_folder, tmp_path, monkeypatch, capsys):
+def test_cross_validate_command(backbone, data_folder, tmp_path, capsys):
     status = call(
-        "cross_validate",
-        monkeypatch,
+        "cross-validate",
         *("--backbone", backbone, "--dataset", data_folder, "--output_dir", tmp_path / "cv", "--num_folds", 2),
         *("--validation_speakers", 1, "--ceiling_columns", "intended", "--num_train_epochs", 1, "--use_cpu", "true"),
         *("--report_to", "none"),

@@ -1,16 +1,15 @@
-"""The command lines over the readers."""
+"""`hf-emo-dist read table` and `hf-emo-dist simulate`, as they are typed."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from hf_emo_dist.audio.clips import encode_wav
+from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora.table.read import read_table
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
 from hf_emo_dist.data.split_check import check_splits
@@ -19,12 +18,8 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("HF_EMO_DIST_TEST_DATA") or ROOT.parent / "shared" / "data")
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"dataset_script_{name}", ROOT / "dataset_scripts" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
 
 
 @pytest.fixture
@@ -42,8 +37,8 @@ def table(tmp_path: Path) -> Path:
 
 def test_from_table_writes_splits_and_reports_bad_clips(table, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    arguments = [str(table), str(tmp_path), str(tmp_path / "out"), "--vote_source", "Invented.", "--seed", "1"]
-    assert script("from_table").main([*arguments, "--speaker_split", "0.5,0.25,0.25"]) == 0
+    arguments = ["read", "table", table, tmp_path, tmp_path / "out", "--vote_source", "Invented.", "--seed", "1"]
+    assert run(*arguments, "--speaker_split", "0.5,0.25,0.25") == 0
     printed = capsys.readouterr().out
     assert "clip5" in printed and "silent" in printed
     data = load_emotion_dataset(tmp_path / "out")
@@ -52,26 +47,38 @@ def test_from_table_writes_splits_and_reports_bad_clips(table, tmp_path, capsys,
     check_splits(data)
     assert read_vote_source(tmp_path / "out") == "Invented."
 
-    assert script("from_table").main(arguments) == 1
+    assert run(*arguments) == 2
     assert "overwrite" in capsys.readouterr().err
 
 
 def test_from_table_ends_in_one_line_when_the_table_does_not_fit(table, tmp_path, capsys):
     table.write_text("file,angry,sad\nnope.wav,1,0\n")
-    assert script("from_table").main([str(table), str(tmp_path), str(tmp_path / "out")]) == 1
+    assert run("read", "table", table, tmp_path, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "nope.wav" in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
 
 
 def test_simulated_writes_a_card_that_says_so(tmp_path, capsys):
-    arguments = [str(tmp_path / "sim"), "--num_utterances", "6", "--num_speakers", "3", "--emotions", "fear,surprise"]
-    assert script("simulated").main(arguments) == 0
+    arguments = [
+        "--num_utterances",
+        "6",
+        "--num_speakers",
+        "3",
+        "--emotions",
+        "fear, surprise",
+        "--votes_per_utterance",
+        "2,3",
+    ]
+    assert run("simulate", tmp_path / "sim", *arguments) == 0
     assert "Simulated" in capsys.readouterr().out
     assert "SIMULATED" in (read_vote_source(tmp_path / "sim") or "")
-    assert set(load_emotion_dataset(tmp_path / "sim", "train")[0]["true_distribution"]) == {"fear", "surprise"}
-    assert script("simulated").main([str(tmp_path / "x"), "--emotions", "bored,sad"]) == 1
+    row = load_emotion_dataset(tmp_path / "sim", "train")[0]
+    assert set(row["true_distribution"]) == {"fear", "surprise"} and len(row["human_votes"]) in (2, 3)
+    assert run("simulate", tmp_path / "x", "--emotions", "bored,sad") == 2
     assert "cannot voice bored" in capsys.readouterr().err
+    assert run("simulate", tmp_path / "x", "--votes", "5", "9") == 2
+    assert "--votes_per_utterance 5,9" in capsys.readouterr().err
 
 
 def test_a_real_table_is_read(tmp_path):

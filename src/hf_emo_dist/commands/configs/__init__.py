@@ -1,0 +1,56 @@
+"""The package's own YAML files, found by name: settings of training, of preparing (`prepare/…`), and of `accelerate launch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["config_file", "config_names", "read_config"]
+
+CONFIGS = Path(__file__).parent
+ACCELERATE_CONFIGS = CONFIGS.parent / "accelerate_configs"
+
+
+def config_names(folder: Path = CONFIGS) -> list[str]:
+    """The names of the package's own files.
+
+    Example:
+        >>> "mini" in config_names(), "prepare/gemini" in config_names(), "ddp" in config_names(ACCELERATE_CONFIGS)
+        (True, True, True)
+    """
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def config_file(name: str, folder: Path = CONFIGS) -> Path:
+    """The YAML file that is meant: a path, which goes first, or the name of one of the package's own.
+
+    Raises:
+        FileNotFoundError: There is neither; the message lists the names.
+    """
+    file = Path(name).expanduser()
+    if file.is_file():
+        return file
+    names = config_names(folder)
+    if name not in names:
+        raise FileNotFoundError(
+            f"No configuration file at {name}. Mend: check the path, or name one of the package's own: {', '.join(names)}."
+        )
+    return folder / f"{name}.yaml"
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """What the file says, as a mapping.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no mapping in YAML and UTF-8.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(config_file(name).read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} is not YAML in UTF-8 ({error}). Mend: the line that it names.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} is no mapping. Mend: write lines such as `seed: 0`.")
+    return {str(key): value for key, value in content.items()}

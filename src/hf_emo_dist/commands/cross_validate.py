@@ -1,0 +1,37 @@
+"""`hf-emo-dist cross-validate`: a training recipe scored by speaker-disjoint cross-validation."""
+
+from __future__ import annotations
+
+import sys
+
+from ..evaluation.cross_validation import cross_validate
+from .arguments import Options, Values
+from .training_arguments import training_options, training_parts
+
+__all__ = ["options", "run"]
+
+
+def options() -> Options:
+    """Those of `cross_validate`, and those of training."""
+    return training_options(
+        cross_validate,
+        without=("recipe", "args"),
+        about="Score a training recipe by speaker-disjoint cross-validation, next to simple predictors on the same folds. Needed are "
+        "--backbone, --dataset and --output_dir. A stopped run goes on when the same command is given again.",
+    )
+
+
+def run(values: Values) -> None:
+    """Cross-validate, and print the table."""
+    import transformers
+
+    transformers.logging.set_verbosity_warning()
+    if values["fold_column"] is not None and "num_folds" in values.given:
+        raise ValueError(
+            "--num_folds makes folds, and --fold_column names folds that are there. Mend: give one of them."
+        )
+    recipe, args = training_parts(values)
+    report = values.call(cross_validate, recipe, args)
+    sys.stdout.write(
+        f"{report.to_markdown()}\nwritten to {args.output_dir}: cross_validation.json, cross_validation.md, predictions.parquet, two plots\n"
+    )

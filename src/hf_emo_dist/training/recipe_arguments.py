@@ -1,0 +1,58 @@
+"""What a training recipe says beside the training arguments; without torch, so that the command's help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .lora import TARGETS
+
+__all__ = ["RecipeArguments"]
+
+
+@dataclass
+class RecipeArguments:
+    """What is trained on what. Training arguments stand beside these, in the same YAML file and command line."""
+
+    backbone: str | None = field(
+        default=None, metadata={"help": "Qwen2-Audio backbone or checkpoint: a Hub id or a local folder."}
+    )
+    dataset: str | None = field(default=None, metadata={"help": "Data set: a local Parquet folder or a Hub id."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Revision of a data set on the Hub."})
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    validation_split: str = field(default="validation", metadata={"help": "Split that chooses the checkpoint."})
+    emotions: str | None = field(
+        default=None,
+        metadata={"help": "Emotions in order, comma separated. Default: those of the data's distributions."},
+    )
+    lora: str | None = field(
+        default=None, metadata={"help": f"LoRA preset: {', '.join(TARGETS)}. Default: train all weights."}
+    )
+    lora_r: int = field(default=8, metadata={"help": "LoRA rank."})
+    lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
+    lora_dropout: float = field(default=0.2, metadata={"help": "LoRA dropout."})
+    freeze_audio_tower: bool = field(default=False, metadata={"help": "Keep the audio tower as it is."})
+    freeze_projector: bool = field(default=False, metadata={"help": "Keep the audio projector as it is."})
+    freeze_language_model: bool = field(default=False, metadata={"help": "Keep the language model as it is."})
+    load_in_4bit: bool = field(default=False, metadata={"help": "4-bit backbone (needs bitsandbytes and a GPU)."})
+    model_dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager or flash_attention_2."})
+    head_dropout: float = field(default=0.15, metadata={"help": "Dropout of the head's residual block."})
+    head_projection_dropout: float = field(default=0.1, metadata={"help": "Dropout of the head's projection."})
+    num_threads: int | None = field(default=None, metadata={"help": "CPU threads. Default: all, with one process."})
+    use_transcript: bool = field(default=True, metadata={"help": "Put transcripts into the prompt."})
+    use_speaker: bool = field(
+        default=False, metadata={"help": "Put speakers' names into the prompt, as the paper does."}
+    )
+    long_audio: str = field(default="error", metadata={"help": "Clips over 30 s: error, truncate or window."})
+
+    def __post_init__(self) -> None:
+        if self.lora is not None and self.lora.lower() in ("none", ""):
+            self.lora = None
+        if self.lora is not None and self.lora not in TARGETS:
+            raise ValueError(
+                f"lora={self.lora!r} is not known. Mend: use one of {', '.join(TARGETS)}, or leave it out."
+            )
+        if self.load_in_4bit and self.lora is None:
+            raise ValueError(
+                f"load_in_4bit trains only through an adapter. Mend: set lora to one of {', '.join(TARGETS)}."
+            )
