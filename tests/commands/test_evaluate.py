@@ -1,9 +1,8 @@
-# ruff: noqa: E402, F401, F811 - the fixtures are imported from beside the tests of reports
+# ruff: noqa: F401, F811 - the fixtures are imported from beside the tests of reports
 import json
 
 import numpy as np
 import pytest
-
 from tiny_setup import EMOTIONS, backbone, checkpoint, data_folder, make_checkpoint, make_rows
 
 from hf_emo_dist.commands.main import main

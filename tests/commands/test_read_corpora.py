@@ -1,4 +1,3 @@
-# ruff: noqa: E402 - the makers of corpora are imported from beside the tests of their readers
 """`hf-emo-dist read CORPUS SOURCE OUTPUT`: the readers as they are typed."""
 
 import json

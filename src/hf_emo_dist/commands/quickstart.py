@@ -19,7 +19,17 @@ _WRITTEN = (
     "scores.md", "predictions.parquet", "reliability.png", "predicted_against_target.png",
 )  # fmt: skip
 #: What `accelerate launch` is told, so that it asks nobody and reads no settings of the machine.
-_ONE_PROCESS = "--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu".split()
+_ONE_PROCESS = [
+    "--num_processes",
+    "1",
+    "--num_machines",
+    "1",
+    "--mixed_precision",
+    "no",
+    "--dynamo_backend",
+    "no",
+    "--cpu",
+]
 
 
 def options() -> Options:
