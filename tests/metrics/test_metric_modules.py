@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hf_emo_dist import compute_scores, push_metric
-from hf_emo_dist.hub import metric_folder
+from hf_emo_dist import compute_scores
+from hf_emo_dist.hub import metric_folder, push_metric
 from hf_emo_dist.scores import bhattacharyya_coefficient, jensen_shannon_divergence
 
 ROOT = Path(__file__).parents[2]

@@ -91,19 +91,20 @@ def test_trimmed_tower_gives_the_stock_outputs_and_gradients(towers, extractor, 
     for row in range(len(clips)):
         n = int(short_mask[row].sum())
         assert n == num_mel_frames(len(clips[row])) == int(long_mask[row].sum())
-        torch.testing.assert_close(short[row, :, :n], long[row, :, :n], atol=0, rtol=0)
+        # to float32's last bits, which depend on how a processor sums frames of other lengths
+        torch.testing.assert_close(short[row, :, :n], long[row, :, :n], atol=1e-6, rtol=0)
 
     expected = stock_outputs(stock, long.double(), long_mask)
     found = ours.encode(short.double(), short_mask)
     assert len(found) == sum(num_audio_tokens(num_mel_frames(len(clip))) for clip in clips)
-    torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)  # a margin of one frame fails by 0.3
 
     weight = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     (expected * weight).sum().backward()
     (found * weight).sum().backward()
     for (name, a), b in zip(ours.named_parameters(), stock.parameters(), strict=True):
         if a.requires_grad:
-            torch.testing.assert_close(a.grad, b.grad, atol=1e-8, rtol=1e-8, msg=name)
+            torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("frames", [101, 3002])

@@ -17,8 +17,7 @@ def options() -> Options:
         cross_validate,
         without=("recipe", "args"),
         about="Score a training recipe by speaker-disjoint cross-validation, next to simple predictors on the same "
-        "folds. Needed are --backbone, --dataset and --output_dir. A stopped run goes on when the same command is given "
-        "again.",
+        "folds. Needed are --backbone, --dataset and --output_dir. The same command goes on with a stopped run.",
     )
 
 

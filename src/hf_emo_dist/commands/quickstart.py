@@ -15,18 +15,9 @@ __all__ = ["options", "quickstart", "run"]
 
 #: What it writes into its folder, and may replace there.
 _WRITTEN = (
-    *(
-        "data",
-        "prepared",
-        "votes.sqlite",
-        "votes.sqlite-wal",
-        "votes.sqlite-shm",
-        "backbone",
-        "model",
-        "report",
-        "clip.wav",
-    ),
-    *("scores.json", "scores.md", "predictions.parquet", "reliability.png", "predicted_against_target.png"),
+    *("data", "prepared", "votes.sqlite", "votes.sqlite-wal", "votes.sqlite-shm", "backbone", "model", "report"),
+    *("clip.wav", "scores.json", "scores.md", "predictions.parquet", "reliability.png"),
+    "predicted_against_target.png",
 )
 #: What `accelerate launch` is told, so that it asks nobody and reads no settings of the machine.
 _ONE_PROCESS = (

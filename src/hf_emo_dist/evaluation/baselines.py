@@ -148,7 +148,7 @@ class SoftLogisticRegression:
             raise ValueError("features and targets must be finite.")
         members = np.arange(len(x)) if groups is None else np.asarray(groups)
         if len(members) != len(x):
-            raise ValueError(f"{len(x)} rows but {len(members)} groups: give one a row.")
+            raise ValueError(f"{len(x)} rows but {len(members)} groups. Mend: give one a row.")
         self.chosen_l2 = self.l2 if self.l2 is not None else self._choose(x, q, members)
         self._fit(x, q, self.chosen_l2)
         return self

@@ -153,9 +153,9 @@ def _checked(
     names = validate_emotions(emotions)
     p, q = np.asarray(predictions, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if p.ndim != 2 or p.shape != q.shape or p.shape[1] != len(names) or len(p) == 0:
-        raise ValueError(f"predictions and targets must have shape (N, {len(names)}), got {p.shape} and {q.shape}.")
+        raise ValueError(f"shapes {p.shape} and {q.shape} do not fit. Mend: (N, {len(names)}) for both.")
     if not (np.isfinite(p).all() and np.isfinite(q).all()):
-        raise ValueError("predictions and targets must be finite.")
+        raise ValueError("predictions and targets must be finite. Mend: leave rows with NaN out.")
     return p, q, names
 
 

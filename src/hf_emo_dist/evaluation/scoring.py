@@ -255,7 +255,7 @@ def evaluate_distributions(
         targets = np.asarray(train_targets, dtype=np.float64)
         if targets.ndim != 2 or targets.shape[1] != len(names) or not np.isfinite(targets).all() or len(targets) == 0:
             raise ValueError(
-                f"train_targets must be finite, of shape (M, {len(names)}) with M > 0, got {targets.shape}."
+                f"train_targets of shape {targets.shape} do not fit. Mend: finite rows, (M, {len(names)}) with M > 0."
             )
         others["mean_of_training_targets"] = np.broadcast_to(targets.mean(axis=0), references.shape)
     else:
@@ -312,7 +312,7 @@ def check_predictions(predictions: ArrayLike, shape: tuple[int, ...], ids: Seque
     values = np.asarray(predictions, dtype=np.float64)
     if values.shape != shape:
         raise ValueError(
-            f"predictions must have shape {shape}, one row an utterance, one column an emotion; got {values.shape}."
+            f"predictions have shape {values.shape}. Mend: {shape}, one row an utterance, one column an emotion."
         )
     sums = values.sum(axis=1)
     bad = ~(np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & (np.abs(sums - 1) <= 1e-3))
@@ -333,7 +333,7 @@ def _groups(rows: Any, groups: str | Sequence[Any] | None) -> tuple[np.ndarray |
         return (members, len(np.unique(members))) if known else (None, 0)
     members = np.array([str(group) for group in groups])
     if len(members) != len(rows):
-        raise ValueError(f"{len(rows)} rows but {len(members)} groups: give one a row.")
+        raise ValueError(f"{len(rows)} rows but {len(members)} groups. Mend: give one a row.")
     return members, len(np.unique(members))
 
 

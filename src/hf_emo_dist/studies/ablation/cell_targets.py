@@ -60,7 +60,7 @@ def with_targets(dataset: Any, targets: Sequence[dict[str, float] | None], emoti
     column = "emotion_distribution"
     kept = [place for place, target in enumerate(targets) if target is not None]
     if not kept:
-        raise ValueError(f"No row has a target for {column!r}.")
+        raise ValueError(f"No row has a target for {column!r}. Mend: annotate the rows first.")
     rest = dataset.remove_columns([column]) if column in dataset.column_names else dataset
     features = Features({column: distribution_feature(emotions)})
     added = Dataset.from_dict({column: [targets[place] for place in kept]}, features=features)
