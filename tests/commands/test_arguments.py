@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from hf_emo_dist.commands.arguments import Options, name_list
+from hf_emo_dist._name_list import name_list
+from hf_emo_dist.commands.arguments import Options
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -175,7 +176,7 @@ def test_a_place_that_the_file_leaves_open_goes_first(tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("nummer: 3", "unknown key: nummer. Mend: the known ones are"),
+        ("nummer: 3", "unknown keys: nummer. Mend: the known ones are"),
         ("number: many", "number in .*a.yaml must be a whole number"),
         ("number: 2.5", "whole number"),
         ("number: true", "whole number"),

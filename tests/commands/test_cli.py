@@ -16,6 +16,7 @@ import pytest
 import hf_emo_dist
 from hf_emo_dist import __version__
 from hf_emo_dist.commands.main import COMMANDS, main
+from hf_emo_dist.commands.running import run_command
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(hf_emo_dist.__file__).parent
@@ -150,6 +151,64 @@ def test_the_overview_is_quick():
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(5)) < 0.5
+
+
+#: Words, and what the one line of the error says; every such error ends with status 2.
+WRONG = [
+    ("evaluate", "model is missing, dataset is missing. Mend: hf-emo-dist evaluate MODEL DATASET"),
+    ("evaluate --config no.yaml", "No configuration file at no.yaml. Mend: check the path, or name one of"),
+    ("evaluate --config mini", "mini has unknown keys: freeze_audio_tower"),
+    ("evaluate --batch_size many", "--batch_size must be a whole number"),
+    ("evaluate --modell m", "did you mean --model?"),
+    ("annotate a b --augment_space air", "augment_space of version 0.1 is gone"),
+    ("simulate out --votes 5 9", "votes of version 0.1 is gone. Mend: write --votes_per_utterance 5,9"),
+    ("simulate out --emotions angry,sad,", "has an empty name"),
+    ("clip data --row one --output x.wav", "--row must be a whole number"),
+    ("read table a.csv b", "output is missing"),
+    ("read nothing a b", "Mend: one of table, iemocap"),
+    ("report strata", "output is missing, sources is missing"),
+    ("report strata a --output out --where b", "--where 'b' is not NAME=VALUE"),
+    ("report ablation --output out", "Nothing says how to train"),
+    ("report ablation --output out -- --config nothing", "No configuration file at nothing"),
+    ("report ablation --output out -- --config=quickstart --output_dir x", "--output_dir is set by --output"),
+    ("cross-validate --fold_column fold --num_folds 3 --output_dir x", "Mend: give one of them"),
+    ("train --accelerate_config nothing", "Mend: check the path, or name one of the package's own: cpu, ddp"),
+    ("demo", "model is missing"),
+    ("push model", "checkpoint is missing, repo_id is missing"),
+    ("quickstart --output {full}", "is not empty. Mend: --output FOLDER, or --overwrite"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_what_a_user_can_mend_ends_in_one_line_with_status_2(words, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    monkeypatch.chdir(tmp_path)
+    assert main(words.format(full="full").split()) == 2
+    told = capsys.readouterr().err
+    error = told[told.index("error: ") :]
+    assert message in error and error.count("\n") == 1 and "Traceback" not in told
+    assert (tmp_path / "full" / "thesis.tex").is_file()
+
+
+def test_an_interrupted_command_says_how_to_go_on(capsys):
+    def stopped(told):
+        raise KeyboardInterrupt(*told)
+
+    assert run_command(lambda: stopped(["the same command goes on"])) == run_command(lambda: stopped([])) == 130
+    assert capsys.readouterr().err == "stopped: the same command goes on\nstopped\n"
+
+
+def test_training_in_several_processes(monkeypatch):
+    calls = []
+    monkeypatch.setattr("subprocess.call", lambda command: calls.append(command) or 3)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--accelerate_config", "ddp", "--num_processes", "8", "--config", "mini"])
+    assert stop.value.code == 3
+    _, module, launcher, _, file, *words = calls[0]
+    assert (module, launcher) == ("-m", "accelerate.commands.launch") and Path(file).is_file()
+    assert words[:5] == ["--num_processes", "8", "-m", "hf_emo_dist", "train"]
+    assert words[-2:] == ["--accelerate_config", "none"]  # the processes start no others
 
 
 SCRIPTS = sorted([*(ROOT / "recipes").glob("*.py"), *(ROOT / "dataset_scripts").glob("*.py")])

@@ -136,7 +136,15 @@ def test_the_command_line_overrides_the_file(tmp_path):
     )
 
 
+def test_labels_may_be_a_list_in_a_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("emotions: [angry, sad]\n")
+    words = ["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path), "--use_cpu", "true"]
+    assert parse_config(words)[0].emotions == "angry,sad"
+    assert parse_config([*words, "--emotions", "angry, fear"])[0].emotions == "angry,fear"
+
+
 WRONG = {
+    "an empty name": ("emotions: angry,sad,\n", "emotions 'angry,sad,' has an empty name"),
     "unknown key": ("learning_rat: 0.1\n", "learning_rat"),
     "unknown preset": ("lora: papper\n", "paper, language_model, all"),
     "unknown loss": ("loss_type: jsd\n", "js, kl, soft_cross_entropy"),

@@ -19,9 +19,10 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from .._name_list import name_list
 from .configs import config_file, read_config
 
-__all__ = ["Option", "Options", "Values", "name_list"]
+__all__ = ["Option", "Options", "Values", "summary_of"]
 
 NOTHING: Any = inspect.Parameter.empty
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -173,34 +174,6 @@ def _number(value: Any, kind: type[int] | type[float], where: str) -> int | floa
     if number != number or isinstance(value, bool) or (kind is int and (abs(number) == float("inf") or number % 1)):
         raise ValueError(f"{where} must be a {'whole ' if kind is int else ''}number, got {value!r}.")
     return kind(number)
-
-
-def name_list(value: Any, where: str) -> list[str]:
-    """The names of a comma-separated list: the one reader of such lists.
-
-    Args:
-        value: Text such as ``"angry, happy"``, or a list of names.
-        where: Where it was given, for errors.
-
-    Raises:
-        ValueError: There is an empty name between commas.
-
-    Example:
-        >>> name_list("angry, happy", "--emotions")
-        ['angry', 'happy']
-        >>> name_list("angry,,happy", "--emotions")
-        Traceback (most recent call last):
-            ...
-        ValueError: --emotions 'angry,,happy' has an empty name. Mend: one comma between two names, none at the end.
-    """
-    if isinstance(value, str) and not value.strip():
-        return []
-    if not isinstance(value, (str, list, tuple)):
-        raise ValueError(f"{where} must be names with commas between them, got {value!r}.")
-    names = [str(name).strip() for name in (value.split(",") if isinstance(value, str) else value)]
-    if not all(names):
-        raise ValueError(f"{where} {value!r} has an empty name. Mend: one comma between two names, none at the end.")
-    return names
 
 
 def _list(value: Any, kind: Any, where: str) -> Any:
@@ -490,15 +463,17 @@ class Options:
         texts = vars(parsed)
         config = texts.pop("config", None)
         if config is not None:
-            for name, value in read_config(config).items():
+            content = read_config(config)
+            for name in content:
                 self._refuse_moved(name)
-                if name not in self.options and self.handed is not None:
-                    more_keys[name] = value
-                    continue
-                if name not in self.options:
-                    known = ", ".join(sorted(self.options))
-                    raise ValueError(f"{config} has an unknown key: {name}. Mend: the known ones are {known}.")
-                given[name] = self.options[name].read(value, f"{name} in {config}")
+            unknown = {name: value for name, value in content.items() if name not in self.options}
+            if self.handed is not None:
+                more_keys = unknown
+            elif unknown:
+                known = ", ".join(sorted(self.options))
+                raise ValueError(f"{config} has unknown keys: {', '.join(unknown)}. Mend: the known ones are {known}.")
+            for name in content.keys() - unknown.keys():
+                given[name] = self.options[name].read(content[name], f"{name} in {config}")
         for name, text in texts.items():
             option = self.options[name]
             values = [option.read(part, f"--{name}") for part in text] if isinstance(text, list) else []

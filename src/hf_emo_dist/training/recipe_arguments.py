@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .._name_list import name_list
 from .lora import TARGETS
 
 __all__ = ["RecipeArguments"]
@@ -46,6 +47,8 @@ class RecipeArguments:
     long_audio: str = field(default="error", metadata={"help": "Clips over 30 s: error, truncate or window."})
 
     def __post_init__(self) -> None:
+        if self.emotions is not None:  # a YAML file may give a list
+            self.emotions = ",".join(name_list(self.emotions, "emotions"))
         if self.lora is not None and self.lora.lower() in ("none", ""):
             self.lora = None
         if self.lora is not None and self.lora not in TARGETS:

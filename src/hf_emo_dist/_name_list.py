@@ -1,0 +1,35 @@
+"""The one reader of lists that are written with commas between their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["name_list"]
+
+
+def name_list(value: Any, where: str) -> list[str]:
+    """Read names with commas between them.
+
+    Args:
+        value: Text such as ``"angry, happy"``, or a list of names.
+        where: Where it was given, for errors.
+
+    Raises:
+        ValueError: There is an empty name between commas.
+
+    Example:
+        >>> name_list("angry, happy", "--emotions")
+        ['angry', 'happy']
+        >>> name_list("angry,,happy", "--emotions")
+        Traceback (most recent call last):
+            ...
+        ValueError: --emotions 'angry,,happy' has an empty name. Mend: one comma between two names, none at the end.
+    """
+    if isinstance(value, str) and not value.strip():
+        return []
+    if not isinstance(value, (str, list, tuple)):
+        raise ValueError(f"{where} must be names with commas between them, got {value!r}.")
+    names = [str(name).strip() for name in (value.split(",") if isinstance(value, str) else value)]
+    if not all(names):
+        raise ValueError(f"{where} {value!r} has an empty name. Mend: one comma between two names, none at the end.")
+    return names
