@@ -1,7 +1,9 @@
-"""Annotation against a local server that speaks Gemini's protocol, in a process of its own, through the real google-genai client.
+"""Annotation against a local server that speaks Gemini's protocol, in a process of its own, through the real
+google-genai client.
 
-What to look at: the share of the ideal rate (concurrency ÷ latency) and the ratio to one call at a time; the CPU time of a request
-beside that of the client alone (the floor); votes a second over a full ledger; what the ledger adds to a vote.
+What to look at: the share of the ideal rate (concurrency ÷ latency) and the ratio to one call at a time; the CPU time
+of a request beside that of the client alone (the floor); votes a second over a full ledger; what the ledger adds to a
+vote.
 
     python benchmarks/annotation.py --count 2000 --concurrency 64 --latency 0.5
 """
@@ -137,9 +139,10 @@ def main() -> None:
             rate = arguments.count / result.report.seconds
             load = os.getloadavg()[0]
             print(
-                f"concurrency {arguments.concurrency}: {rate:.1f} a second, {rate / ideal:.3f} of the ideal {ideal:.0f}, "
-                f"{rate * serial:.1f} × one call at a time ({1 / serial:.2f} a second); "
-                f"CPU {1e3 * cpu:.2f} ms a request, of which the client {1e3 * client_cpu:.2f} ms (load of the machine {load:.1f})"
+                f"concurrency {arguments.concurrency}: {rate:.1f} a second, {rate / ideal:.3f} of the ideal "
+                f"{ideal:.0f}, {rate * serial:.1f} × one call at a time ({1 / serial:.2f} a second); "
+                f"CPU {1e3 * cpu:.2f} ms a request, of which the client {1e3 * client_cpu:.2f} ms (load of the "
+                f"machine {load:.1f})"
             )
             annotator.close()
 

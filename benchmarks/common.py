@@ -23,7 +23,9 @@ WHISPER_TINY = {
 
 
 def speech(count: int) -> tuple[list[np.ndarray], str]:
-    """Clips of 2 to 6 s at 16 kHz, and what they are: real ones if HF_EMO_DIST_TEST_DATA has them, else simulated speech."""
+    """Clips of 2 to 6 s at 16 kHz, and what they are: real ones if HF_EMO_DIST_TEST_DATA has them, else simulated
+    speech.
+    """
     from hf_emo_dist.audio.clips import load_audio
 
     files = sorted((DATA / "ravdess" / "audio").glob("*.flac"))

@@ -1,9 +1,9 @@
 """Reading a corpus of many small files: files a second against bare reads of the same files, and memory as it grows.
 
-Baseline and floor: opening and reading every file once, in the same run. The corpus has MSP-Podcast's layout, with five ratings a
-clip; its audio is noise. Seconds are those of the processor, in user and kernel mode, as others may be at work on the machine; wall
-clock stands beside them. Memory is the peak of a process of its own, without pages of mapped files, which the kernel takes back when it
-needs them: for a tenth of the files and for all, and with longer clips.
+Baseline and floor: opening and reading every file once, in the same run. The corpus has MSP-Podcast's layout, with five
+ratings a clip; its audio is noise. Seconds are those of the processor, in user and kernel mode, as others may be at
+work on the machine; wall clock stands beside them. Memory is the peak of a process of its own, without pages of mapped
+files, which the kernel takes back when it needs them: for a tenth of the files and for all, and with longer clips.
 """
 
 import argparse
@@ -143,10 +143,12 @@ def main() -> None:
             print(f"{name}: {files} files of {size / 1000:g} kB, {5 * files} ratings, {found['shards']:g} shards")
             print(f"  bare reads {files / floor:,.0f} files/s (floor; wall {wall:.1f} s)")
             print(
-                f"  read_msp_podcast {files / found['reading']:,.0f} files/s: {found['reading'] / floor:.1f} x the floor"
+                f"  read_msp_podcast {files / found['reading']:,.0f} files/s: {found['reading'] / floor:.1f} x the "
+                "floor"
             )
             print(
-                f"  with Parquet {files / total:,.0f} files/s: {total / floor:.1f} x the floor (wall {found['wall']:.1f} s)"
+                f"  with Parquet {files / total:,.0f} files/s: {total / floor:.1f} x the floor (wall "
+                f"{found['wall']:.1f} s)"
             )
             print(f"  peak memory {found['peak']:.0f} MiB, {found['base']:.0f} MiB of it before reading")
         rows = 0.9 * args.files

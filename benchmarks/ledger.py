@@ -1,8 +1,9 @@
 """What the ledger adds to a vote, and how fast a full one answers.
 
-Baseline and floor of writing: one row of the same bytes inserted and committed with the same durability, by plain sqlite3 into a table without
-an index, in turns with the ledger. A vote needs two transactions (reserve, store), so nothing that leases keys can be at the floor; only one
-of the two waits for the disk. Baseline of reading: fetching the same rows' columns as tuples. Everything here is synthetic.
+Baseline and floor of writing: one row of the same bytes inserted and committed with the same durability, by plain
+sqlite3 into a table without an index, in turns with the ledger. A vote needs two transactions (reserve, store), so
+nothing that leases keys can be at the floor; only one of the two waits for the disk. Baseline of reading: fetching the
+same rows' columns as tuples. Everything here is synthetic.
 """
 
 import argparse
@@ -25,12 +26,30 @@ OVERHEAD_MS, VOTES_A_SECOND = 0.5, 5000
 def record(name: str, outcome: str = "ok") -> Record:
     """A reply of the usual size."""
     return Record(
-        name, outcome, label="happy", text='{"emotion": "happy", "why": "' + "rising pitch, fast " * 10 + '"}', backend="gemini",
-        endpoint="https://generativelanguage.example/v1", model="model", model_version="model-001", focus="prosody", temperature=0.5,
-        prompt_version="1", plan="p" * 64, audio=name, request=name, row_id="utterance", settings={"temperature": 0.5, "tokens": 64},
-        prompt_tokens=250, audio_tokens=110, thinking_tokens=0, output_tokens=12, cost_usd=0.0002, latency_s=0.5,
+        name,
+        outcome,
+        label="happy",
+        text='{"emotion": "happy", "why": "' + "rising pitch, fast " * 10 + '"}',
+        backend="gemini",
+        endpoint="https://generativelanguage.example/v1",
+        model="model",
+        model_version="model-001",
+        focus="prosody",
+        temperature=0.5,
+        prompt_version="1",
+        plan="p" * 64,
+        audio=name,
+        request=name,
+        row_id="utterance",
+        settings={"temperature": 0.5, "tokens": 64},
+        prompt_tokens=250,
+        audio_tokens=110,
+        thinking_tokens=0,
+        output_tokens=12,
+        cost_usd=0.0002,
+        latency_s=0.5,
         created="2025-05-01T10:00:00.000000+00:00",
-    )  # fmt: skip
+    )
 
 
 def keys(count: int, start: int = 0) -> list[str]:
@@ -41,7 +60,9 @@ def keys(count: int, start: int = 0) -> list[str]:
 def in_turns(
     writers: dict[str, Callable[[list[str]], None]], votes: int, group: int, rounds: int = 8
 ) -> dict[str, float]:
-    """Median over the rounds of the milliseconds a vote; the writers take turns, so that a slow moment of the disk hits all."""
+    """Median over the rounds of the milliseconds a vote; the writers take turns, so that a slow moment of the disk hits
+    all.
+    """
     times: dict[str, list[float]] = {name: [] for name in writers}
     start = group * 10**9  # keys of its own: what the ledger has already is not written again
     for turn in range(rounds + 1):
@@ -100,9 +121,9 @@ def writing(folder: Path, votes: int) -> None:
                 if found["floor"] > OVERHEAD_MS:
                     met = "MISSED, as by the floor: this disk is slow or busy"
                 print(
-                    f"  {synchronous:6} ({mode}) in groups of {group:2}: {found['ledger']:.3f} ms{f' ({met})' if synchronous == 'FULL' else ''}; "
-                    f"floor {found['floor']:.3f} ms, {found['ledger'] / found['floor']:.1f} x it, "
-                    f"{found['ledger'] - found['floor']:.3f} ms above it"
+                    f"  {synchronous:6} ({mode}) in groups of {group:2}: {found['ledger']:.3f} "
+                    f"ms{f' ({met})' if synchronous == 'FULL' else ''}; floor {found['floor']:.3f} ms, "
+                    f"{found['ledger'] / found['floor']:.1f} x it, {found['ledger'] - found['floor']:.3f} ms above it"
                 )
 
 
@@ -114,7 +135,8 @@ def reading(folder: Path, replies: int) -> None:
         for start in range(0, replies, 5000):
             ledger.store([record(name) for name in names[start : start + 5000]])
         print(
-            f"\nstored {replies:,} replies in {time.perf_counter() - began:.1f} s; the file has {ledger.path.stat().st_size / 1e6:.0f} MB"
+            f"\nstored {replies:,} replies in {time.perf_counter() - began:.1f} s; the file has "
+            f"{ledger.path.stat().st_size / 1e6:.0f} MB"
         )
         connection = ledger._database.connect()
 
@@ -143,7 +165,8 @@ def reading(folder: Path, replies: int) -> None:
             for name in ("lookup", "reserve"):
                 met = "met" if best[name] >= VOTES_A_SECOND else "MISSED"
                 print(
-                    f"    {name:8} {best[name]:9,.0f} ({met}); bare rows {best['bare rows']:,.0f}, {best[name] / best['bare rows']:.2f} of it"
+                    f"    {name:8} {best[name]:9,.0f} ({met}); bare rows {best['bare rows']:,.0f}, "
+                    f"{best[name] / best['bare rows']:.2f} of it"
                 )
 
 
@@ -158,7 +181,8 @@ def digest(folder: Path, replies: int) -> None:
             ledger.failures_digest(plan)
             seconds = time.perf_counter() - began
             print(
-                f"failures_digest(plan={'…' if plan else None}) of {replies:,} replies, 2 % failed: {seconds * 1e3:.1f} ms"
+                f"failures_digest(plan={'…' if plan else None}) of {replies:,} replies, 2 % failed: "
+                f"{seconds * 1e3:.1f} ms"
             )
 
 

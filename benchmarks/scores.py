@@ -1,7 +1,8 @@
-"""A million pairs of distributions over 8 classes: JS divergence against a loop over SciPy, and every other figure of two distributions.
+"""A million pairs of distributions over 8 classes: JS divergence against a loop over SciPy, and every other figure of
+two distributions.
 
-Baseline: `scipy.spatial.distance.jensenshannon(p, q, base=2) ** 2` row by row, timed on some rows and scaled. The floor is the time to read the two
-inputs and write the result once at the memory bandwidth that is measured in the same run.
+Baseline: `scipy.spatial.distance.jensenshannon(p, q, base=2) ** 2` row by row, timed on some rows and scaled. The floor
+is the time to read the two inputs and write the result once at the memory bandwidth that is measured in the same run.
 """
 
 import argparse
@@ -51,7 +52,8 @@ def main() -> None:
     quick = best(lambda: scores.jensen_shannon_divergence(p, q), args.repeats)
     ratio = slow / quick
     print(
-        f"  JS divergence: {quick:.3f} s, {ratio:.0f} x (target 100 x: {'met' if ratio >= 100 else 'MISSED'}), {quick / floor:.1f} x the floor"
+        f"  JS divergence: {quick:.3f} s, {ratio:.0f} x (target 100 x: {'met' if ratio >= 100 else 'MISSED'}), "
+        f"{quick / floor:.1f} x the floor"
     )
     narrow = p.astype(np.float32), q.astype(np.float32)
     took = best(lambda: scores.jensen_shannon_divergence(*narrow), args.repeats)

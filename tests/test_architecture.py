@@ -29,7 +29,8 @@ ORDER = [
     ["commands"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
-#: Heavy, and only for some of what the package does: imported by the rooms that need them, and never by `import hf_emo_dist`.
+#: Heavy, and only for some of what the package does: imported by the rooms that need them, and never by `import
+#: hf_emo_dist`.
 HEAVY = {
     "torch",
     "transformers",

@@ -13,6 +13,7 @@ from tiny_data import as_dataset, tiny_rows
 from hf_emo_dist import Annotator, compute_scores
 from hf_emo_dist.annotation import backends
 from hf_emo_dist.audio import encode_wav
+from hf_emo_dist.commands import read, report  # noqa: F401 - before a line is added: what they hold is put back
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora import registry
 from hf_emo_dist.data.loading import load_emotion_dataset
@@ -46,8 +47,18 @@ def line(table: str) -> str:
     return " ".join(re.search(rf"in\s+`{table}`\s+of\s+`[^`]+`:\s+`([^`]+)`", TEXT)[1].split())
 
 
-def added(table: str) -> dict:
-    return eval(f"{{{line(table)}}}")
+@pytest.fixture
+def new_line(monkeypatch):
+    """Adds the line that CONTRIBUTING shows to a table, wherever it has been imported."""
+
+    def add(module, table: str, **names) -> None:
+        old = getattr(module, table)
+        new = MappingProxyType({**old, **eval(f"{{{line(table)}}}", names)})
+        for name, holder in list(sys.modules.items()):
+            if name.startswith("hf_emo_dist") and vars(holder).get(table) is old:
+                monkeypatch.setattr(holder, table, new)
+
+    return add
 
 
 def ratings(folder: Path) -> Path:
@@ -60,9 +71,9 @@ def ratings(folder: Path) -> Path:
     return folder
 
 
-def test_a_corpus(new_file, monkeypatch, tmp_path, capsys):
+def test_a_corpus(new_file, new_line, tmp_path):
     new_file("ratings")
-    monkeypatch.setattr(registry, "CORPORA", MappingProxyType({**registry.CORPORA, **added("CORPORA")}))
+    new_line(registry, "CORPORA")
     source = ratings(tmp_path / "source")
     assert main(["read", "ratings", str(source), str(tmp_path / "out"), "--emotions", "happy, neutral, sad"]) == 0
     rows = load_emotion_dataset(tmp_path / "out", "train")
@@ -81,9 +92,9 @@ def test_a_corpus_of_the_users_own(new_file, monkeypatch, tmp_path):
     assert len(load_emotion_dataset(out, "train")) == 2
 
 
-def test_a_backend(new_file, monkeypatch, tmp_path):
+def test_a_backend(new_file, new_line, monkeypatch, tmp_path):
     file = new_file("coin")
-    monkeypatch.setattr(backends, "BACKENDS", {**backends.BACKENDS, **added("BACKENDS")})
+    new_line(backends, "BACKENDS")
     rows = as_dataset(tiny_rows(6))
     votes = {}
     monkeypatch.syspath_prepend(str(file.parent))
@@ -95,12 +106,11 @@ def test_a_backend(new_file, monkeypatch, tmp_path):
     assert votes["coin"] == votes["coin:CoinBackend"] and len({label for given in votes["coin"] for label in given}) > 1
 
 
-def test_a_score(new_file, monkeypatch):
+def test_a_score(new_file, new_line):
     new_file("hellinger")
     from hf_emo_dist.scores.hellinger import hellinger_distance
 
-    table = eval(f"{{{line('SCORES')}}}", {"_of": summary._of, "hellinger_distance": hellinger_distance})
-    monkeypatch.setattr(summary, "SCORES", MappingProxyType({**summary.SCORES, **table}))
+    new_line(summary, "SCORES", _of=summary._of, hellinger_distance=hellinger_distance)
     p, q = np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([[0.25, 0.75], [1.0, 0.0]])
     expected = [distance.euclidean(np.sqrt(a), np.sqrt(b)) / np.sqrt(2) for a, b in zip(p, q, strict=True)]
     assert hellinger_distance(p, q) == pytest.approx(expected)
@@ -114,11 +124,11 @@ def votes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vote-numbers", "vote_numbers:vote_numbers"])
-def test_a_study(new_file, monkeypatch, tmp_path, capsys, votes, name):
+def test_a_study(new_file, new_line, monkeypatch, tmp_path, capsys, votes, name):
     from hf_emo_dist import studies
 
     file = new_file("vote_numbers")
-    monkeypatch.setattr(studies, "STUDIES", {**studies.STUDIES, **added("STUDIES")})
+    new_line(studies, "STUDIES")
     monkeypatch.syspath_prepend(str(file.parent))
     assert main(["report", name, f"mine={votes}", "--least", "2", "--output", str(tmp_path / "out")]) == 0
     assert "mine: 50% of the utterances have 2 votes or more." in capsys.readouterr().out

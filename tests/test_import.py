@@ -74,7 +74,8 @@ def test_rooms_of_0_1_say_where_they_are_now():
 AUTO = "from transformers import AutoConfig, AutoProcessor, AutoModelForAudioClassification\n"
 PIPELINES = (
     "from transformers.pipelines import PIPELINE_REGISTRY, pipeline\n"
-    "assert PIPELINE_REGISTRY.check_task('speech-emotion-distribution')[1]['impl'].__module__.startswith('hf_emo_dist')\n"
+    "implementation = PIPELINE_REGISTRY.check_task('speech-emotion-distribution')[1]['impl']\n"
+    "assert implementation.__module__.startswith('hf_emo_dist')\n"
 )
 ORDERS = {
     "ours first": "import hf_emo_dist\n" + AUTO,
@@ -84,9 +85,9 @@ ORDERS = {
     "Qwen2-Audio first": "import hf_emo_dist\nfrom transformers import Qwen2AudioForConditionalGeneration\n" + AUTO,
     "our processor first": "from hf_emo_dist import EmotionDistributionProcessor\n" + AUTO,
     "pipelines last": "import hf_emo_dist\n" + AUTO + PIPELINES,
-    "pipelines first": PIPELINES.partition("assert")[0] + "import hf_emo_dist\n" + PIPELINES + AUTO,
-    "one class at a time": "import hf_emo_dist\nfrom transformers import AutoProcessor\nfrom transformers import AutoConfig\n"
-    "from transformers import AutoModelForAudioClassification\n",
+    "pipelines first": PIPELINES.partition("implementation")[0] + "import hf_emo_dist\n" + PIPELINES + AUTO,
+    "one class at a time": "import hf_emo_dist\nfrom transformers import AutoProcessor\n"
+    "from transformers import AutoConfig\nfrom transformers import AutoModelForAudioClassification\n",
 }
 LOOK_UPS = {
     "c": 'assert type(AutoConfig.from_pretrained(folder)).__name__ == "Qwen2AudioEmotionConfig"\n',
@@ -97,7 +98,8 @@ LOOK_UPS = {
 # A fresh interpreter for each order, forked from one that has loaded what is slow and not under test.
 SERVER = """
 import json, os, sys, traceback
-import scipy.signal, sympy, tokenizers, torch, torch._dynamo, torch.distributed.tensor, torch.fx.experimental.symbolic_shapes
+import scipy.signal, sympy, tokenizers, torch, torch._dynamo, torch.distributed.tensor
+import torch.fx.experimental.symbolic_shapes
 assert not [name for name in sys.modules if name.startswith(("transformers", "hf_emo_dist"))]
 folder, orders = sys.argv[1], json.loads(sys.argv[2])
 for name, code in orders.items():

@@ -382,7 +382,9 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no timer that sends signals")
 def test_ctrl_c_in_the_middle_of_a_clip_is_not_lost() -> None:
-    """In a callback of libsndfile it was: the run went on, a good clip was called unreadable, or the process aborted."""
+    """In a callback of libsndfile it was: the run went on, a good clip was called unreadable, or the process
+    aborted.
+    """
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     counts = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]

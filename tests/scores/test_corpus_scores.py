@@ -1,4 +1,6 @@
-"""Figures of all rows together, and figures of the votes themselves, each against another implementation or worked out by hand."""
+"""Figures of all rows together, and figures of the votes themselves, each against another implementation or worked out
+by hand.
+"""
 
 from __future__ import annotations
 

@@ -161,13 +161,13 @@ def write_corpus(
             max_shard_bytes=shard_bytes,
             overwrite=overwrite,
             progress=True,
+            describe=report.write,
         )
-        _, readable = report.write(folder)
         _print(describe_dataset(dataset))
         _print(f"{report.kept} utterances kept; {report.summary(5)}")
         if check_audio:
             _check_audio(dataset)
-        _print(f"Wrote {folder}; everything that was left out is in {readable.name}. Cite: {info.citation}")
+        _print(f"Wrote {folder}; everything that was left out is in reading_report.txt. Cite: {info.citation}")
     finally:
         shutil.rmtree(cache, ignore_errors=True)
     if push_to_hub:
