@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..corpora import CORPORA, CorpusReport, find_reader, read_table
+from ..corpora import CorpusReport, find_reader, read_table, registry
 from ..data.output import check_folder
 from ..emotions import PAPER_EMOTIONS, canonical_emotion
 from .arguments import Options, Values
@@ -27,7 +27,7 @@ _OURS = ("report", "cache_dir", "progress")
 
 def kinds() -> Mapping[str, str]:
     """The user's own table, and the corpora that have a reader; `module:reader` of the user's own is one, too."""
-    corpora = {name: find_reader(name).info.title for name in CORPORA}
+    corpora = {name: find_reader(name).info.title for name in registry.CORPORA}
     return {"table": "your own table of audio files and votes", **corpora}
 
 

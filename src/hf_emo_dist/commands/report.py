@@ -5,26 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from ..studies import STUDIES, study_of
-from .arguments import Options, Values, summary_of
+from .. import studies
+from .arguments import Options, Values
+from .option import summary_of
 
 __all__ = ["kinds", "options", "run"]
 
 
 def kinds() -> Mapping[str, str]:
     """The studies; `module:function` of the user's own is one, too."""
-    return {name: summary for name, (_, summary) in STUDIES.items()}
+    return {name: summary for name, (_, summary) in studies.STUDIES.items()}
 
 
 def options(study: str) -> Options:
     """Where to write, and those of the study's function."""
-    function = study_of(study)
+    function = studies.study_of(study)
     return Options(_place, function, about=summary_of(function))
 
 
 def run(study: str, values: Values) -> None:
     """Run a study, write its report and print its findings."""
-    found = values.call(study_of(study))
+    found = values.call(studies.study_of(study))
     page = found.save(values["output"])
     sys.stdout.write("\n".join([found.title, *found.notes, *(f"- {line}" for line in found.findings)]) + "\n")
     sys.stdout.write(
