@@ -201,3 +201,29 @@ def test_contributing_names_the_vocabulary():
 def test_every_room_says_what_it_is(room):
     if room in {room_of(module) for module in GRAPH}:
         assert ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text()))
+
+
+# --- one writer
+
+#: Files that write by themselves, and why.
+OWN_WRITERS = {
+    "data.output": "the writer",
+    "training.cached_tower": "a cache, whose entries need no fsync",
+    "commands.predict": "a stream: what was predicted before a crash is there",
+    "annotation.functions": "a list in the cache folder, one line appended",
+}
+WRITES = {"write_text", "write_bytes", "savefig", "write_table", "to_parquet", "to_json"}
+
+
+def test_files_are_written_through_the_one_writer():
+    """Whoever writes by a method of its own writes to `part`, the temporary name that the writer gave."""
+    found = []
+    for module, path in MODULES.items():
+        if module in OWN_WRITERS or module.startswith("annotation.ledger"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WRITES:
+                names = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+                if not names & {"part", "image", "file", "writer"}:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}: .{node.func.attr}")
+    assert not found, "use hf_emo_dist.data.output"

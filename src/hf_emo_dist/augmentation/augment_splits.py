@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import need
+from ..data.output import write_json, write_text
 from .dime import DiMEAug
 from .features import feature_matrix
 from .mixed_dataset import undecoded, with_mix_columns
@@ -75,6 +75,12 @@ class AugmentationArguments:
             raise ValueError(f"augment={self.augment!r} is not known. Mend: none, default or paper.")
         if self.augment != "none":
             self.dime(None)  # what does not fit is said before anything is computed
+
+    def described(self) -> dict[str, Any]:
+        """The settings for a card, without paths and without what changes no figure."""
+        left_out = ("augment", "augment_backbone", "augment_num_proc", "augment_examples")
+        values = {entry.name: getattr(self, entry.name) for entry in fields(AugmentationArguments)}
+        return {"preset": self.augment} | {k: v for k, v in values.items() if k not in left_out and v is not None}
 
     def dime(self, emotions: Sequence[str] | None) -> DiMEAug:
         """The :class:`DiMEAug` of these settings.
@@ -176,14 +182,13 @@ def augment_splits(
         name: plan.joined(mixed) if name == train_split else with_mix_columns(undecoded(rows))
         for name, rows in splits.items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
     plan.save(folder / "augmentation_plan.parquet")
     text = plan.report.to_markdown()
     if problems:
         text += "".join(f"Could not be mixed: {row_id}: {reason}\n" for row_id, reason in problems.items())
-    (folder / "augmentation.md").write_text(text, encoding="utf-8")
+    write_text(folder / "augmentation.md", text)
     about = {**plan.report.to_dict(), "rows_written": len(mixed), "not_mixed": problems}
-    (folder / "augmentation.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "augmentation.json", about)
     class_mass_plot(plan.report, folder / "class_mass.png", notes=notes)
     if settings.augment_examples and len(mixed):
         write_listening_page(plan, mixed, folder / "mixed_clips.html", number=settings.augment_examples, notes=notes)

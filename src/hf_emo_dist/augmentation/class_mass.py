@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.output import output_file
 from .plan_report import PlanReport
 
 if TYPE_CHECKING:
@@ -86,6 +87,6 @@ def class_mass_plot(report: PlanReport, path: str | Path | None = None, *, notes
     axes[1].legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
     figure.tight_layout(rect=(0, 0, 1, 1.0 - 0.02 * len(lines)))
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png")
+        with output_file(path) as part:
+            figure.savefig(part, format="png")
     return figure

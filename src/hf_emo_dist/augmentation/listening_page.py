@@ -12,6 +12,7 @@ import numpy as np
 
 from ..audio.clips import encode_flac, load_audio
 from ..audio.decoding import SAMPLING_RATE
+from ..data.output import write_text
 from .pool import row_positions
 
 if TYPE_CHECKING:
@@ -92,10 +93,7 @@ def write_listening_page(
         f"<p class='note'>{_text(about)}. Bars: shares of each emotion in the training target.</p>"
         f"{''.join(sections)}</body></html>\n"
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page, encoding="utf-8")
-    return target
+    return write_text(path, page)
 
 
 def _text(value: Any) -> str:

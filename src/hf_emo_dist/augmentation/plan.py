@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.output import output_file
 from .mixed_dataset import PlannedRows, as_contract, mixed_features, with_mix_columns
 from .mixing import BetweenClassMixer, Mixer
 from .plan_report import PlanReport
@@ -70,14 +71,11 @@ class MixPlan(PlannedRows):
         """
         import pyarrow.parquet as pq
 
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         table = self.rows.with_format("arrow")[:]
         about = json.dumps(self.report.to_dict()).encode()
-        part = target.with_name(f".{target.name}.part")
-        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), _METADATA: about}), part)
-        part.replace(target)
-        return target
+        with output_file(path) as part:
+            pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), _METADATA: about}), part)
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | Path, dataset: Dataset, mixer: Mixer | None = None) -> MixPlan:

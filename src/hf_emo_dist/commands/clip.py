@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from .arguments import Options, Values
 
@@ -31,10 +30,12 @@ def export_clip(dataset: str, *, output: str, split: str = "test", row: int = 0)
     """
     from ..audio.clips import encode_wav, load_audio
     from ..data.loading import load_emotion_dataset
+    from ..data.output import output_file
 
     rows = load_emotion_dataset(dataset, split)
     if not 0 <= row < len(rows):
         raise ValueError(f"--row {row}: there is no such row. Mend: the split has rows 0 to {len(rows) - 1}.")
     found = rows[row]
-    Path(output).write_bytes(encode_wav(load_audio(found["audio"], row_id=found.get("id"))))
+    with output_file(output) as part:
+        part.write_bytes(encode_wav(load_audio(found["audio"], row_id=found.get("id"))))
     sys.stdout.write(f"wrote {output} ({found.get('id', row)}); listeners' votes: {found.get('human_votes')}\n")

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ..data.output import write_text
+
 __all__ = [
     "NOBODY_VOTED",
     "REASONS",
@@ -207,9 +209,9 @@ class CorpusReport:
         """Write ``reading_report.json`` (everything) and ``reading_report.txt`` (readable) into a folder."""
         target = Path(folder)
         as_json, as_text = target / "reading_report.json", target / "reading_report.txt"
-        as_json.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_text(as_json, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
         text = f"{self.kept} utterances kept\n{self.summary(max_items=len(self.problems))}\n"
-        as_text.write_text(text, encoding="utf-8")
+        write_text(as_text, text)
         return as_json, as_text
 
 

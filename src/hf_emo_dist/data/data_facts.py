@@ -9,7 +9,11 @@ from typing import Any
 from .loading import folder_card
 from .mixed_rows import is_mixed
 
-__all__ = ["about_folder", "data_facts"]
+__all__ = ["ABOUT", "about_folder", "data_facts"]
+
+
+#: What cards take over from the metadata of a data set's README.
+ABOUT = ("license", "vote_source", "pretty_name", "restricted")
 
 
 def data_facts(splits: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,4 +78,4 @@ def about_folder(folder: str | Path) -> dict[str, Any]:
     README.
     """
     card = folder_card(folder)
-    return {key: card[key] for key in ("license", "vote_source", "pretty_name", "restricted") if key in card}
+    return {key: card[key] for key in ABOUT if key in card}

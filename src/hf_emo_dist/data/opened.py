@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,14 +13,16 @@ import numpy as np
 
 from ..emotions import validate_emotions
 from .loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset
-from .mixed_rows import MixedRows, find_mixed_rows, without_mixed
+from .mixed_rows import MixedRows, find_mixed_rows, is_mixed, without_mixed
 from .preparation_file import read_preparation
-from .rows import column_of, notes_about
+from .rows import column_of, notes_about, row_ids
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 __all__ = ["RESTRICTED_CORPORA", "OpenedDataset", "open_dataset"]
+
+logger = logging.getLogger(__name__)
 
 #: Corpora whose licences do not let their audio be passed on; a column or a card that says `restricted` says it of any
 #: other.
@@ -117,6 +120,35 @@ class OpenedDataset:
     def heard(self, split: str | None = None) -> Dataset:
         """The rows that somebody has listened to: those that were not mixed."""
         return without_mixed(self.rows(split))
+
+    def chosen(self, names: Sequence[str], option: str) -> list[str]:
+        """The splits that an option names; ``all`` is every split.
+
+        Raises:
+            DatasetLoadError: There is no such split.
+        """
+        if list(names) == ["all"]:
+            return list(self.splits)
+        unknown = [name for name in names if name not in self.splits]
+        if unknown:
+            raise DatasetLoadError(
+                f"{option} names {', '.join(unknown)}, and {self.name!r} has no such split: {self._there}"
+            )
+        return list(names)
+
+    def trainable(self, split: str) -> Dataset:
+        """The rows of a split that may be trained on: mixed rows only where all of their sources are in it."""
+        rows = self.rows(split)
+        mixed = is_mixed(rows)
+        if not mixed.any():
+            return rows
+        ids = set(row_ids(rows))
+        kept = ~mixed | np.array([ids.issuperset(sources or ()) for sources in rows["mixed_from"]])
+        if not kept.all():
+            logger.warning(
+                "%d mixed rows of %r are left out of training: not all of their sources are in it", (~kept).sum(), split
+            )
+        return rows.select(np.flatnonzero(kept))
 
     def first(self, number: int | None) -> OpenedDataset:
         """The same data set with so many rows a split at most."""

@@ -12,6 +12,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 from transformers.utils import cached_file
 
+from ..data.output import write_text
 from .configuration import ADAPTER_CONFIG_NAME, Qwen2AudioEmotionConfig
 
 PEFT_CONFIG_NAME = "adapter_config.json"
@@ -90,4 +91,4 @@ def save_adapter_config(config: Any, folder: str | os.PathLike[str]) -> None:
     values = json.loads(config.to_json_string(use_diff=False))
     for key in ("_name_or_path", "name_or_path"):  # a path of this machine
         values.pop(key, None)
-    Path(folder, ADAPTER_CONFIG_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(Path(folder, ADAPTER_CONFIG_NAME), json.dumps(values, indent=2, sort_keys=True) + "\n")

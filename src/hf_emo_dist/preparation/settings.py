@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ..annotation.annotator import Annotator
 from ..augmentation.augment_splits import AugmentationArguments
+from ..data.opened import OpenedDataset, open_dataset
 from ..votes import combine_votes
 
 __all__ = ["PrepareSettings"]
@@ -87,6 +88,26 @@ class PrepareSettings(AugmentationArguments):
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit} leaves no rows. Mend: at least 1.")
 
+    def arguments_of(self, source: Callable[..., Any]) -> dict[str, Any]:
+        """The settings that mirror arguments of a function or class, by name."""
+        return {e.name: getattr(self, e.name) for e in fields(self) if e.metadata.get("mirrors") is source}
+
+    def open(self) -> OpenedDataset:
+        """Open the data set.
+
+        Raises:
+            ValueError: None is named, there is nothing, or the emotions are no label set.
+        """
+        if self.dataset is None:
+            raise ValueError(
+                "dataset is missing. Mend: name a folder that `hf-emo-dist read table TABLE AUDIO_DIR OUTPUT` wrote, "
+                "or a Hub id."
+            )
+        opened = open_dataset(
+            self.dataset, revision=self.dataset_revision, emotions=self.emotions, vote_source=self.vote_source
+        )
+        return opened.first(self.limit)
+
     def annotator(self, emotions: Sequence[str]) -> Annotator | None:
         """Make the annotator that the settings describe; None where nobody votes.
 
@@ -104,10 +125,5 @@ class PrepareSettings(AugmentationArguments):
                 f"retry_failed={retry!r} is not known. Mend: retry_failed must be true, false, or some of "
                 f"{', '.join(FAILURES)}."
             )
-        mirrored = {
-            entry.name: getattr(self, entry.name)
-            for entry in fields(self)
-            if entry.metadata.get("mirrors") is Annotator and entry.name != "backend"
-        }
         backend = make_backend(self.backend, self.model, self.preset, self.backend_options)
-        return Annotator(backend, emotions=emotions, **mirrored)
+        return Annotator(**{**self.arguments_of(Annotator), "backend": backend, "emotions": emotions})

@@ -15,7 +15,9 @@ import torch
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from ..data.loading import emotions_of, load_emotion_dataset
+from ..data.loading import emotions_of
+from ..data.opened import open_dataset
+from ..data.output import write_json, write_text
 from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 from ..modeling.processing import EmotionDistributionProcessor
 from .arguments import EmotionDistributionTrainingArguments, refuse_removed
@@ -148,14 +150,15 @@ def prepare_training(
         # `accelerate launch` gives each process one thread
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(recipe.num_threads or cores)
+    opened = None
     if train_dataset is None:
         if recipe.dataset is None:
             raise ValueError(
                 "no data. Mend: add --dataset, a Hub id or a folder that a reader wrote (hf-emo-dist --help lists "
                 "them)."
             )
-        train_dataset = load_emotion_dataset(recipe.dataset, recipe.train_split, revision=recipe.dataset_revision)
-        eval_dataset = load_emotion_dataset(recipe.dataset, recipe.validation_split, revision=recipe.dataset_revision)
+        opened = open_dataset(recipe.dataset, revision=recipe.dataset_revision)
+        train_dataset, eval_dataset = opened.trainable(recipe.train_split), opened.rows(recipe.validation_split)
     emotions = recipe.emotions.split(",") if recipe.emotions else emotions_of(train_dataset, args.target_column)
     set_seed(args.seed)  # the new head's weights
     model, processor = load_model(recipe, emotions)
@@ -164,7 +167,7 @@ def prepare_training(
         peft_config = emotion_lora_config(
             recipe.lora, r=recipe.lora_r, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout
         )
-    return EmotionDistributionTrainer(
+    trainer = EmotionDistributionTrainer(
         model=model,
         args=args,
         processing_class=processor,
@@ -172,6 +175,8 @@ def prepare_training(
         eval_dataset=eval_dataset,
         peft_config=peft_config,
     )
+    trainer.opened = opened
+    return trainer
 
 
 def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments) -> dict[str, float]:
@@ -200,8 +205,9 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
     if trainer.is_world_process_zero():
         folder = Path(str(args.output_dir))
         trainer.save_state()
-        (folder / "train_results.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-        (folder / "recipe.json").write_text(json.dumps(vars(recipe), indent=2) + "\n", encoding="utf-8")
+        # not write_json: a training that went wrong ends with NaN, which must not cost its other figures
+        write_text(folder / "train_results.json", json.dumps(scores, indent=2) + "\n")
+        write_json(folder / "recipe.json", vars(recipe))
     try:
         trainer.create_model_card()
         if args.push_to_hub:

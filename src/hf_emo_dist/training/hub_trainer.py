@@ -15,6 +15,7 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils.hub import PushInProgress
 
+from ..data.output import output_file
 from ..hub.cards.model_card import model_card, write_model_card
 from ..hub.cards.model_facts import gather_model_facts
 from ..hub.cards.rendering import is_edited
@@ -32,6 +33,7 @@ class HubTrainer(Trainer):
     # With `hub_strategy="checkpoint"` or `"all_checkpoints"` the checkpoints' models are pushed, not their optimizers:
     # a training is resumed from the local folder.
 
+    opened: Any = None  # the `OpenedDataset` that is trained on, where there is one
     recipe: Any = None  # the `RecipeArguments` of the training where there are any; they name the data set for the card
     push_in_progress: Any = None
     _pushes: Any = None
@@ -192,7 +194,8 @@ class HubTrainer(Trainer):
             if before is None:
                 readme.unlink()
             else:
-                readme.write_bytes(before)
+                with output_file(readme) as part:
+                    part.write_bytes(before)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from ..data.output import write_text
 from ..modeling.adapters import save_adapter_config
 from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
@@ -340,7 +341,7 @@ class EmotionDistributionTrainer(HubTrainer):
             return
         folder = Path(output_dir or self.args.output_dir or ".")
         # the arguments in a form that can be read without unpickling; to_json_string masks tokens
-        (folder / "training_args.json").write_text(self.args.to_json_string(), encoding="utf-8")
+        write_text(folder / "training_args.json", self.args.to_json_string())
         (folder / "training_args.bin").unlink(missing_ok=True)
         model = self.accelerator.unwrap_model(self.model)
         if hasattr(model, "peft_config"):

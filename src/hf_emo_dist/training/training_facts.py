@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.data_facts import about_folder, data_facts
+from ..data.data_facts import ABOUT, about_folder, data_facts
+from ..data.output import write_json
+from ..data.preparation_file import read_preparation
 
 TRAINING_FACTS_NAME = "training_facts.json"
 PACKAGES = ("hf-emo-dist", "torch", "transformers", "peft", "accelerate", "datasets", "huggingface-hub", "safetensors")
@@ -40,11 +41,13 @@ def training_facts(trainer: Any, recipe: Any = None) -> dict[str, Any]:
     if source is not None:
         # said here, where the paths hold: seen from another folder, data/mine could be the name of a repository
         data |= {"dataset": str(source), "dataset_is_local": Path(source).exists(), "revision": recipe.dataset_revision}
-        if Path(source).is_dir():
+        opened = trainer.opened
+        if opened is None and Path(source).is_dir():  # rows that somebody chose from it, such as a fold's
             data |= about_folder(source)
-            preparation = Path(source) / "preparation.json"
-            if preparation.is_file():
-                data["preparation"] = json.loads(preparation.read_text(encoding="utf-8"))
+            data["preparation"] = read_preparation(source)
+        elif opened is not None:
+            data |= {key: opened.card[key] for key in ABOUT if key in opened.card}
+            data["preparation"] = opened.preparation
     device, processes = trainer.args.device.type, trainer.args.world_size
     if device == "cuda":
         hardware = (f"{processes} x " if processes > 1 else "") + torch.cuda.get_device_name(0)
@@ -66,7 +69,4 @@ def training_facts(trainer: Any, recipe: Any = None) -> dict[str, Any]:
 
 def write_training_facts(trainer: Any, recipe: Any = None) -> Path:
     """Write them into the output folder of a training and return the file."""
-    file = Path(str(trainer.args.output_dir)) / TRAINING_FACTS_NAME
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(training_facts(trainer, recipe), indent=2) + "\n", encoding="utf-8")
-    return file
+    return write_json(Path(str(trainer.args.output_dir)) / TRAINING_FACTS_NAME, training_facts(trainer, recipe))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...data.output import write_text
 from ...data.preparation_file import read_preparation
 from ...markdown import Safe, as_code, yaml_value
 from .rendering import render, template_text, with_mark
@@ -48,10 +49,7 @@ def write_dataset_card(folder: str | Path, counts: Mapping[str, Any] | None = No
     text = file.read_text(encoding="utf-8")
     pattern = re.compile(re.escape(_START) + r".*?" + re.escape(_END) + r"\n?", re.DOTALL)
     text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}"
-    part = file.with_name(".README.md.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
-    return file
+    return write_text(file, text)
 
 
 def preparation_section(counts: Mapping[str, Any], preparation: Mapping[str, Mapping[str, Any]]) -> str:

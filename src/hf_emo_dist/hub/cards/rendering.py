@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...data.output import write_text
 from ...markdown import Safe, as_code, as_text
 
 __all__ = ["is_edited", "render", "template_text", "with_mark", "write_card"]
@@ -79,10 +80,7 @@ def write_card(file: str | Path, card: str, overwrite: bool = False) -> bool:
     target = Path(file)
     if target.is_file() and not overwrite and is_edited(target.read_text(encoding="utf-8")):
         return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    part.write_text(card, encoding="utf-8")
-    part.replace(target)
+    write_text(target, card)
     return True
 
 
