@@ -104,7 +104,7 @@ def test_without_a_backend_votes_are_combined_only(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"annotate_splits": ["training"]}, "There is no split training"),
+        ({"annotate_splits": ["training"]}, "annotate_splits names training"),
         ({"annotate_splits": "train"}, "is one text. Mend: a list of names"),
         ({"retry_failed": ["sometimes"]}, "retry_failed must be"),
         ({"empty": "maybe"}, "empty must be"),
