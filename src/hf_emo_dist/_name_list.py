@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["name_list"]
-
 
 def name_list(value: Any, where: str) -> list[str]:
     """Read names with commas between them.

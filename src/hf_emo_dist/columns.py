@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike
 from .distributions import FloatArray
 from .emotions import validate_emotions
 
-__all__ = ["distribution_feature", "distributions_to_matrix", "matrix_to_distributions"]
-
 
 def distribution_feature(emotions: Sequence[str]) -> dict[str, Any]:
     """Return the `datasets` feature of a distribution column: a struct with one float64 field an emotion.

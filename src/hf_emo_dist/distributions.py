@@ -10,15 +10,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "ambiguity_strata",
-    "counts_to_distribution",
-    "dominant",
-    "dominant_ties",
-    "entropy",
-    "posterior_mean",
-]
-
 Empty = Literal["error", "drop", "uniform"]
 FloatArray = NDArray[np.float64]
 

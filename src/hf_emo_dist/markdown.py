@@ -6,8 +6,6 @@ import re
 import unicodedata
 from typing import Any
 
-__all__ = ["Safe", "as_code", "as_text", "hub_id", "last_part", "one_line", "yaml_value"]
-
 # what Markdown, with tables, strikethrough and bare links, or HTML could take for markup
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#|~!$^]|:(?=//))")
 _LIST_START = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+=])(?=[\s=-]|$)")

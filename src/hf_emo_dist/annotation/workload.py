@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from .._lazy import need
 from ..audio.clips import load_audio
-from ..audio.decoding import SAMPLING_RATE, AudioError, BadClip, need, source_bytes, whole_clip
+from ..audio.decoding import SAMPLING_RATE, AudioError, BadClip, source_bytes, whole_clip
 from .capabilities import ModelCapabilities
 from .ledger.ledger import Ledger
 from .reading import Utterance
@@ -77,7 +78,7 @@ def workload(
 
 def duration_s(audio: Any) -> float:
     """Duration of a clip in seconds, from its header where it has one. Raises `AudioError` or `BadClip`."""
-    soundfile = need("soundfile")
+    soundfile = need("soundfile", "audio")
     data = source_bytes(audio)
     if data is not None:
         try:

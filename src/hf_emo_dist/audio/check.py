@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lazy import need
 from .decoding import (
     MAX_SECONDS,
     MENDS,
@@ -26,12 +27,9 @@ from .decoding import (
     decode,
     decode_bytes,
     lost_bytes,
-    need,
     source_bytes,
     to_mono,
 )
-
-__all__ = ["AudioProblem", "AudioReport", "check_audio", "problem_of"]
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ def check_audio(
     problems: list[AudioProblem] = []
     waiting: deque[tuple[str, Future[tuple[float, BadClip | None]]]] = deque()
     if total:
-        need("soundfile")  # One clear error, not one a row.
+        need("soundfile", "audio")  # One clear error, not one a row.
     with (
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=total, desc="Checking audio", unit="clip", disable=not progress) as bar,

@@ -1,7 +1,6 @@
 """Read, resample, hash, encode and cut one clip, whatever shape a data set row holds it in.
 
 WAV, FLAC, OGG and MP3 are decoded by libsndfile and resampled by soxr: neither FFmpeg nor torchcodec is needed.
-Checking a whole data set is in :mod:`hf_emo_dist.audio.check`, and offered from here too.
 """
 
 from __future__ import annotations
@@ -15,41 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .check import AudioProblem, AudioReport, check_audio, problem_of
+from .._lazy import need
 from .decoding import (
     MAX_SECONDS,
-    MIN_SAMPLES,
     SAMPLING_RATE,
-    AudioError,
     BadClip,
     LongAudio,
     Waveform,
     check_long_audio,
     clip_error,
     decode,
-    need,
     source_bytes,
     to_mono,
     whole_clip,
 )
-
-__all__ = [
-    "MAX_SECONDS",
-    "MIN_SAMPLES",
-    "SAMPLING_RATE",
-    "AudioError",
-    "AudioProblem",
-    "AudioReport",
-    "LongAudio",
-    "audio_hash",
-    "check_audio",
-    "check_long_audio",
-    "encode_flac",
-    "encode_wav",
-    "load_audio",
-    "problem_of",
-    "windows",
-]
 
 
 def load_audio(value: Any, sampling_rate: int = SAMPLING_RATE, row_id: Any = None) -> Waveform:
@@ -83,7 +61,7 @@ def load_audio(value: Any, sampling_rate: int = SAMPLING_RATE, row_id: Any = Non
     except BadClip as bad:
         raise clip_error(bad.kind, bad.detail, row_id) from bad.__cause__
     if rate != sampling_rate:
-        mono = np.asarray(need("soxr").resample(mono, rate, sampling_rate), dtype=np.float32)
+        mono = np.asarray(need("soxr", "audio").resample(mono, rate, sampling_rate), dtype=np.float32)
         if not mono.size:
             raise clip_error("too_short", f"nothing is left of it at {sampling_rate} Hz", row_id)
     return mono
@@ -158,7 +136,7 @@ def _encode(waveform: NDArray[Any], sampling_rate: int, file_format: str) -> byt
     if not np.isfinite(samples).all():
         raise clip_error("non_finite", "there are NaN or infinite samples to encode", None)
     buffer = io.BytesIO()
-    soundfile = need("soundfile")
+    soundfile = need("soundfile", "audio")
     with whole_clip():
         soundfile.write(buffer, np.clip(samples, -1.0, 1.0), sampling_rate, format=file_format, subtype="PCM_16")
     return buffer.getvalue()

@@ -6,19 +6,19 @@ WAV, FLAC, OGG and MP3 are decoded by libsndfile: neither FFmpeg nor torchcodec 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_SECONDS", "MIN_SAMPLES", "SAMPLING_RATE", "AudioError"]
+from .._lazy import need
+from ..distributions import check_choice
 
 #: What the audio tower of the model hears, in Hz.
 SAMPLING_RATE = 16000
@@ -50,8 +50,7 @@ class AudioError(ValueError):
 
 def check_long_audio(value: str) -> None:
     """Raise a ValueError unless `value` is a way to treat long clips."""
-    if value not in ("error", "truncate", "window"):
-        raise ValueError(f"`long_audio` must be 'error', 'truncate' or 'window', got {value!r}.")
+    check_choice("long_audio", value, get_args(LongAudio))
 
 
 def clip_error(kind: str, detail: str, row_id: Any) -> AudioError:
@@ -60,16 +59,6 @@ def clip_error(kind: str, detail: str, row_id: Any) -> AudioError:
     error = AudioError(f"{where}{detail}. Mend: {MENDS[kind]}.")
     error.kind = kind
     return error
-
-
-def need(module: str) -> Any:
-    """Import an optional module, or say what to install."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"Reading audio needs {module}, which is not installed: pip install 'hf-emo-dist[audio]'", name=module
-        ) from error
 
 
 class BadClip(Exception):
@@ -161,7 +150,7 @@ def decode(value: Any, assumed_rate: int) -> tuple[Waveform, int]:
 
 def decode_bytes(data: bytes) -> tuple[Waveform, int]:
     """Decode an encoded file to samples (T, C) and their rate."""
-    soundfile = need("soundfile")
+    soundfile = need("soundfile", "audio")
     if not data:
         raise BadClip("empty", "the file has no bytes")
     try:

@@ -12,31 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from . import clips as audio_room
-from .decoding import clip_error
-
-__all__ = ["Clip", "name_of", "open_clip"]
+from .clips import load_audio
+from .clips import windows as cut
+from .decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, clip_error
 
 URL_TIMEOUT = 60.0  # seconds without any answer
 
 
 @dataclass
 class Clip:
-    """One recording, cut into windows that the model can hear; `distributions[i]` is filled when window i has been
-    predicted.
+    """One recording, cut into windows that the model can hear."""
 
-    Attributes:
-        name: the path, URL or id that messages and tables show.
-        windows: waveforms (T_i,) float32 at 16 kHz, one after the other.
-        error: why it cannot be predicted; there are no windows then.
-    """
-
-    name: str
-    windows: list[np.ndarray] = field(default_factory=list)
+    name: str  # the path, URL or id that messages and tables show
+    windows: list[np.ndarray] = field(default_factory=list)  # (T_i,) float32 at 16 kHz, one after the other
     transcript: str | None = None
     speaker: str | None = None
-    error: Exception | None = None
-    distributions: list[np.ndarray | None] = field(default_factory=list)
+    error: Exception | None = None  # why it cannot be predicted; there are no windows then
+    distributions: list[np.ndarray | None] = field(default_factory=list)  # of each window, when it has been predicted
 
     @property
     def done(self) -> bool:
@@ -70,8 +62,8 @@ def open_clip(
     *,
     transcript: str | None = None,
     speaker: str | None = None,
-    sampling_rate: int = audio_room.SAMPLING_RATE,
-    window_seconds: float = audio_room.MAX_SECONDS,
+    sampling_rate: int = SAMPLING_RATE,
+    window_seconds: float = MAX_SECONDS,
 ) -> Clip:
     """Reads one input.
 
@@ -107,10 +99,10 @@ def open_clip(
         value = {"array": value, "sampling_rate": sampling_rate}
     elif isinstance(value, Mapping) and hasattr(value.get("array"), "detach"):
         value = {**value, "array": value["array"].detach().cpu().numpy()}
-    waveform = audio_room.load_audio(value, row_id=name)
-    if len(waveform) < audio_room.MIN_SAMPLES:
+    waveform = load_audio(value, row_id=name)
+    if len(waveform) < MIN_SAMPLES:
         raise clip_error("too_short", f"{len(waveform)} samples give no audio token", name)
-    windows = audio_room.windows(waveform, window_seconds, long_audio="window", row_id=name)
+    windows = cut(waveform, window_seconds, long_audio="window", row_id=name)
     return Clip(name, windows, transcript, speaker, distributions=[None] * len(windows))
 
 
@@ -120,10 +112,9 @@ def check_window(seconds: float) -> float:
     Raises:
         ValueError: it is under 0.1 or over 30.
     """
-    if not (math.isfinite(seconds) and 0.1 <= seconds <= audio_room.MAX_SECONDS):
+    if not (math.isfinite(seconds) and 0.1 <= seconds <= MAX_SECONDS):
         raise ValueError(
-            f"window_seconds={seconds} must lie between 0.1 and {audio_room.MAX_SECONDS:g}, the longest clip that the "
-            "model hears"
+            f"window_seconds={seconds} must lie between 0.1 and {MAX_SECONDS:g}, the longest clip that the model hears"
         )
     return float(seconds)
 

@@ -1,6 +1,7 @@
 """Readers of corpora, one file each, of the user's own table, and the simulated corpus."""
 
 from .._lazy import lazy_attributes
+from ..data import __all__ as _in_data
 from .registry import CORPORA
 
 _NAMES = {
@@ -27,26 +28,4 @@ _NAMES = {
 }
 __all__ = list(_NAMES)
 # names that stood here in 0.1 and belong to any data set
-_IN_DATA = (
-    "DatasetLoadError",
-    "NoVotesError",
-    "SplitError",
-    "add_fold_column",
-    "build_dataset",
-    "check_splits",
-    "describe_dataset",
-    "dominant_classes",
-    "emotions_of",
-    "folds_from_column",
-    "load_emotion_dataset",
-    "map_distributions",
-    "random_utterance_split",
-    "read_vote_source",
-    "row_features",
-    "session_folds",
-    "speaker_disjoint_split",
-    "speaker_folds",
-    "splits_from_folds",
-    "write_dataset",
-)
-__getattr__ = lazy_attributes(__name__, _NAMES, moved={name: f"hf_emo_dist.data.{name}" for name in _IN_DATA})
+__getattr__ = lazy_attributes(__name__, _NAMES, moved={name: f"hf_emo_dist.data.{name}" for name in _in_data})

@@ -23,8 +23,6 @@ from .utterances import CorpusError, CorpusReport, Utterance, Vote
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
-__all__ = ["build_corpus", "read_files", "warn_shared_speakers"]
-
 logger = logging.getLogger(__name__)
 
 # A thread takes several files at once, so that handing over tasks is not most of the work where files are small.

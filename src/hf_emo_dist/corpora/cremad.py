@@ -21,8 +21,6 @@ from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["INFO", "MODALITIES", "Modality", "VotesOnly", "read_cremad", "votes_only"]
-
 Modality = Literal["voice", "face", "audiovisual"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
 

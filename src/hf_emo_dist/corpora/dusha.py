@@ -24,8 +24,6 @@ from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["INFO", "PARTS", "read_dusha"]
-
 PARTS = ("crowd_train", "crowd_test", "podcast_train", "podcast_test")
 _EMOTIONS = ("angry", "happy", "neutral", "sad", "other")
 INFO = CorpusInfo(

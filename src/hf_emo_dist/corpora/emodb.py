@@ -15,8 +15,6 @@ from .utterances import NOBODY_VOTED, CorpusInfo, CorpusReport, Utterance, repor
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["INFO", "read_emodb"]
-
 INFO = CorpusInfo(
     name="emodb",
     title="EMO-DB",

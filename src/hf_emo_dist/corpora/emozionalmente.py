@@ -20,8 +20,6 @@ from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["INFO", "read_emozionalmente"]
-
 _EMOTIONS = ("angry", "joy", "neutral", "sad", "fear", "disgust", "surprise")
 INFO = CorpusInfo(
     name="emozionalmente",

@@ -17,8 +17,6 @@ from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["INFO", "read_iemocap"]
-
 _EMOTIONS = (
     *("angry", "happy", "neutral", "sad", "frustrated", "excited"),
     *("surprise", "fear", "disgust", "other"),

@@ -14,19 +14,6 @@ from pathlib import Path
 from ..emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
 from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
 
-__all__ = [
-    "Labels",
-    "audio_files",
-    "corpus_folder",
-    "file_name",
-    "find_folder",
-    "iter_csv",
-    "iter_lines",
-    "split_name",
-    "stem_of",
-    "utterances_by_name",
-]
-
 _BOM = b"\xef\xbb\xbf"
 _SPLIT_NAMES = {
     "train": ("train", "training", "tr"),

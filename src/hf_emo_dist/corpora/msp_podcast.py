@@ -31,8 +31,6 @@ from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["INFO", "read_msp_podcast"]
-
 _EMOTIONS = ("angry", "happy", "neutral", "sad", "surprise", "fear", "disgust", "contempt", "other")
 INFO = CorpusInfo(
     name="msp_podcast",

@@ -16,8 +16,6 @@ from .utterances import CorpusInfo, SplitBy
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["DEFAULTS", "CorpusReader", "Outside", "ReadOptions", "Settings", "check_options", "corpus_reader"]
-
 Outside = Literal["drop_vote", "drop_utterance", "other"]
 P = ParamSpec("P")
 

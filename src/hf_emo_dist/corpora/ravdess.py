@@ -20,8 +20,6 @@ from .utterances import NOBODY_VOTED, CorpusInfo, CorpusReport, Utterance, repor
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["INFO", "read_ravdess"]
-
 INFO = CorpusInfo(
     name="ravdess",
     title="RAVDESS",

@@ -11,8 +11,6 @@ from .._tables import resolve
 if TYPE_CHECKING:
     from .options import CorpusReader
 
-__all__ = ["CORPORA", "find_reader"]
-
 #: Name → file of this folder and reader in it, imported when it is asked for. What is known of a corpus before anything
 #: is read, a :class:`hf_emo_dist.corpora.CorpusInfo`, is its reader's attribute ``info``.
 CORPORA: Mapping[str, str] = MappingProxyType(

@@ -26,15 +26,6 @@ from .synthesis import Prosody, Voice, synthesize
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = [
-    "SIMULATED_DESCRIPTION",
-    "SIMULATED_EMOTIONS",
-    "SIMULATED_VOTE_SOURCE",
-    "emotion_prosody",
-    "simulate_corpus",
-    "simulated_voice",
-]
-
 logger = logging.getLogger(__name__)
 
 SIMULATED_VOTE_SOURCE = (

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from ..distributions import FloatArray
 
-__all__ = ["Prosody", "Voice", "synthesize"]
-
 # First three formants in Hz of adult male speakers, rounded from Peterson & Barney (1952), Table II.
 _VOWELS: dict[str, tuple[float, float, float]] = {
     "a": (730.0, 1090.0, 2440.0),

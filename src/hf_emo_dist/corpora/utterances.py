@@ -12,19 +12,6 @@ from typing import Any, Literal
 
 from ..data.output import write_text
 
-__all__ = [
-    "NOBODY_VOTED",
-    "REASONS",
-    "CorpusError",
-    "CorpusInfo",
-    "CorpusReport",
-    "Problem",
-    "SplitBy",
-    "Utterance",
-    "Vote",
-    "report_on",
-]
-
 #: How rows are split, see :class:`hf_emo_dist.corpora.options.ReadOptions`.
 SplitBy = Literal["own", "speaker", "session", "folds", "paper_random"]
 

@@ -9,9 +9,6 @@ from typing import Any
 from .loading import folder_card
 from .mixed_rows import is_mixed
 
-__all__ = ["ABOUT", "about_folder", "data_facts"]
-
-
 #: What cards take over from the metadata of a data set's README.
 ABOUT = ("license", "vote_source", "pretty_name", "restricted")
 

@@ -17,13 +17,6 @@ from .splits import Fold, folds_from_column, speaker_folds
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = [
-    "add_fold_column",
-    "random_utterance_split",
-    "session_folds",
-    "splits_from_folds",
-]
-
 logger = logging.getLogger(__name__)
 
 

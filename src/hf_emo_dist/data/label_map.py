@@ -12,15 +12,6 @@ from ..columns import distributions_to_matrix
 from ..distributions import FloatArray, dominant
 from ..emotions import canonical_emotion, validate_emotions
 
-__all__ = [
-    "NoVotesError",
-    "common_emotions",
-    "dominant_classes",
-    "label_matrix",
-    "map_distributions",
-    "refuse_without_votes",
-]
-
 
 class NoVotesError(ValueError):
     """A corpus without listeners' votes, asked for a distribution."""

@@ -11,8 +11,6 @@ from .label_map import refuse_without_votes
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["DatasetLoadError", "emotions_of", "folder_card", "load_emotion_dataset", "read_vote_source"]
-
 
 class DatasetLoadError(ValueError):
     """A data set, or a part of it, that cannot be opened."""

@@ -19,8 +19,6 @@ from .rows import column_of, row_ids
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["MixedRows", "find_mixed_rows", "is_mixed", "refuse_mixed", "select_splits", "without_mixed"]
-
 logger = logging.getLogger(__name__)
 
 IndexArray = NDArray[np.int64]

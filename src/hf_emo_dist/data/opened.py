@@ -20,8 +20,6 @@ from .rows import column_of, notes_about, row_ids
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["RESTRICTED_CORPORA", "OpenedDataset", "open_dataset"]
-
 logger = logging.getLogger(__name__)
 
 #: Corpora whose licences do not let their audio be passed on; a column or a card that says `restricted` says it of any

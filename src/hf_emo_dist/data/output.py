@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_folder", "one_run", "output_file", "output_folder", "write_json", "write_text"]
-
 # A data set's folder: these, and the Parquet files in `data`, may be replaced. Everything else is somebody's work.
 _OF_A_DATASET = (
     "README.md",

@@ -18,9 +18,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PARTS", "PREPARATION_NAME", "read_preparation"]
-
-
 PREPARATION_NAME = "preparation.json"
 PARTS = ("annotation", "combine", "dime_aug", "source")
 

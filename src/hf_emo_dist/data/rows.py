@@ -7,15 +7,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "SIMULATED_ANNOTATORS",
-    "column_of",
-    "notes_about",
-    "rough_intervals",
-    "row_ids",
-    "speaker_groups",
-]
-
 #: With fewer speakers than this, intervals over them are rough, which every table says.
 FEW_SPEAKERS = 8
 #: Who gave simulated synthetic votes, as a data set's card says it: then it is not the data that is simulated.

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["SplitError", "check_splits"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -13,8 +13,6 @@ from .mixed_rows import MixedRows, find_mixed_rows, select_splits
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["folds_from_column", "speaker_disjoint_split", "speaker_folds"]
-
 IndexArray = NDArray[np.int64]
 Fold = tuple[IndexArray, IndexArray]
 

@@ -13,8 +13,6 @@ from .loading import emotions_of
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["describe_dataset"]
-
 
 def describe_dataset(dataset: DatasetDict | Dataset) -> str:
     """Describe a data set in a table: rows, speakers, votes and the mean distribution, by split.

@@ -12,8 +12,6 @@ from .label_map import refuse_without_votes
 from .mixed_rows import refuse_mixed
 from .rows import column_of, row_ids
 
-__all__ = ["scored_matrix", "training_targets"]
-
 
 def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distribution") -> np.ndarray:
     """What the rows are scored against, (N, K) float64.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict, Features
 
-__all__ = ["build_dataset", "row_features", "write_dataset"]
-
 logger = logging.getLogger(__name__)
 
 SAMPLING_RATE = 16000

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike
 
 from .checking import FloatArray, checked_counts
 
-__all__ = ["fleiss_kappa", "krippendorff_alpha", "observed_agreement"]
-
 
 def _rows_with_pairs(counts: ArrayLike) -> FloatArray:
     votes = checked_counts(counts, whole=True)

@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..distributions import FloatArray
 
-__all__ = ["bootstrap_interval", "bootstrap_score", "paired_bootstrap", "paired_permutation_test"]
-
 # Resampled entries held at a time.
 _CHUNK = 1 << 21
 

@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike
 from ..distributions import check_choice, dominant
 from .checking import FloatArray, checked_pair
 
-__all__ = ["expected_calibration_error"]
-
 
 def expected_calibration_error(
     predictions: ArrayLike,

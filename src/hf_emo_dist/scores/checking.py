@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..distributions import FloatArray
 
-__all__ = ["EPSILON", "FloatArray", "by_chunk", "checked_counts", "checked_pair", "checked_rows", "log_base"]
-
 #: Floor under predicted probabilities where a logarithm of them is reported as one figure.
 EPSILON = 1e-7
 

@@ -11,16 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..distributions import check_choice, dominant, dominant_ties, entropy
 from .checking import FloatArray, checked_pair
 
-__all__ = [
-    "Ties",
-    "accuracy",
-    "entropy_correlation",
-    "entropy_error",
-    "macro_f1",
-    "unweighted_average_recall",
-    "weighted_f1",
-]
-
 Ties = Literal["first", "drop"]
 
 

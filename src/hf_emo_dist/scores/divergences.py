@@ -11,13 +11,6 @@ from numpy.typing import ArrayLike
 
 from .checking import FloatArray, by_chunk, log_base
 
-__all__ = [
-    "bhattacharyya_coefficient",
-    "jensen_shannon_distance",
-    "jensen_shannon_divergence",
-    "kl_divergence",
-]
-
 # Added to both sides of a ratio: 0/0 becomes 1 and 0/y a finite logarithm, which a factor of 0 then removes.
 _TINY = 1e-300
 

@@ -8,8 +8,6 @@ from numpy.typing import ArrayLike
 from .checking import FloatArray, checked_counts
 from .divergences import jensen_shannon_divergence
 
-__all__ = ["fit_dirichlet_prior", "js_divergence_above_floor", "js_divergence_floor"]
-
 # Posterior draws in all, by default, and the fewest and the most a row: 200,000 make the mean of a corpus exact to
 # about 1e-4.
 _DRAWS, _FEWEST, _MOST = 200_000, 8, 400

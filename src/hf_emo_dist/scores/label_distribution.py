@@ -14,16 +14,6 @@ from numpy.typing import ArrayLike
 
 from .checking import FloatArray, by_chunk, checked_pair
 
-__all__ = [
-    "brier_score",
-    "canberra_metric",
-    "chebyshev_distance",
-    "clark_distance",
-    "cosine_similarity",
-    "intersection_similarity",
-    "r2_score",
-]
-
 
 def chebyshev_distance(p: ArrayLike, q: ArrayLike) -> FloatArray:
     """Chebyshev distance ``max |p - q|`` of each pair of rows (Geng 2016), lower is better, 0 to 1.

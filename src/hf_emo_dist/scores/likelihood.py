@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike
 from .checking import EPSILON, FloatArray, checked_counts, checked_rows
 from .label_distribution import brier_score
 
-__all__ = ["log_likelihood_per_vote", "unbiased_brier_score"]
-
 
 def log_likelihood_per_vote(p: ArrayLike, counts: ArrayLike, epsilon: float = EPSILON) -> FloatArray:
     """Mean log-likelihood, in nats a vote, of each row's votes under the predicted distribution (Good 1952), higher is

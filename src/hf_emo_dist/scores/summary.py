@@ -33,8 +33,6 @@ from .label_distribution import (
 from .likelihood import log_likelihood, unbiased_brier_score
 from .transport import wasserstein_distance
 
-__all__ = ["SCORES", "Score", "compute_scores"]
-
 
 class Score(NamedTuple):
     """One figure of predictions against references.

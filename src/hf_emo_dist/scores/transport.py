@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike
 from .checking import FloatArray, checked_pair
 from .label_distribution import intersection_similarity
 
-__all__ = ["PLEASURE_AROUSAL", "circumplex_cost", "wasserstein_distance"]
-
 #: Mean ratings of pleasure and arousal, -1 to 1, of Russell and Mehrabian (1977), J. Research in Personality 11,
 #: 273-294, as later work quotes them (anger, disgust, fearful, happy, sad, surprised). Neutral is the origin of the
 #: scales.

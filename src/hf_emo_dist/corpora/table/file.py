@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Table", "TableError", "infer_column", "load_table"]
-
 #: Columns with a meaning of their own, recognised in any case ("File" is `file`).
 RESERVED = ("file", "id", "speaker", "transcript", "split", "votes")
 

@@ -19,8 +19,6 @@ from .votes import read_votes
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["TableError", "read_table"]
-
 logger = logging.getLogger(__name__)
 
 Missing = Literal["error", "skip"]

@@ -12,8 +12,6 @@ import numpy as np
 from ...emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion, is_known_emotion, validate_emotions
 from .file import RESERVED, Table, TableError
 
-__all__ = ["TableVotes", "read_votes"]
-
 logger = logging.getLogger(__name__)
 
 _MAX_VOTES = 1000
