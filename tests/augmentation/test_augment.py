@@ -12,8 +12,7 @@ from hf_emo_dist import DiMEAug, combine_votes, speaker_disjoint_split
 from hf_emo_dist.audio.clips import load_audio
 from hf_emo_dist.augmentation.mixing import BetweenClassMixer, PaperMixer
 from hf_emo_dist.data.mixed_rows import refuse_mixed
-from hf_emo_dist.data.split_check import check_splits
-from hf_emo_dist.data.splits import folds_from_column, speaker_folds
+from hf_emo_dist.data.splits import check_splits, folds_from_column, speaker_folds
 from hf_emo_dist.data.writing import write_dataset
 from hf_emo_dist.training.validation import check_columns
 

@@ -16,7 +16,7 @@ from corpus_files import cremad, dusha, emozionalmente, iemocap, msp_podcast, wa
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora import CORPORA
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
-from hf_emo_dist.data.split_check import check_splits
+from hf_emo_dist.data.splits import check_splits
 
 
 def acted(root):

@@ -12,7 +12,7 @@ from hf_emo_dist.audio.clips import encode_wav
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora.table.read import read_table
 from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
-from hf_emo_dist.data.split_check import check_splits
+from hf_emo_dist.data.splits import check_splits
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("HF_EMO_DIST_TEST_DATA") or ROOT.parent / "shared" / "data")

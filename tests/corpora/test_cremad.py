@@ -5,7 +5,7 @@ from corpus_files import cremad, found, wav, write
 
 from hf_emo_dist.corpora.cremad import read_cremad, votes_only
 from hf_emo_dist.corpora.utterances import CorpusError
-from hf_emo_dist.data.split_check import check_splits
+from hf_emo_dist.data.splits import check_splits
 
 
 def read(root, **options):

@@ -125,8 +125,7 @@ def test_a_missing_rater_is_looked_up_in_the_raters_own_file(tmp_path):
 
 
 def test_sessions_are_folds_without_shared_speakers_and_can_become_splits(tmp_path):
-    from hf_emo_dist.data.split_check import check_splits
-    from hf_emo_dist.data.splits import folds_from_column
+    from hf_emo_dist.data.splits import check_splits, folds_from_column
 
     root = iemocap(tmp_path / "corpus")
     train = read(root)[0]["train"]

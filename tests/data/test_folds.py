@@ -6,9 +6,14 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_emo_dist.data.folds import add_fold_column, random_utterance_split, session_folds, splits_from_folds
-from hf_emo_dist.data.split_check import SplitError, check_splits
-from hf_emo_dist.data.splits import folds_from_column
+from hf_emo_dist.data.splits import (
+    SplitError,
+    add_fold_column,
+    check_splits,
+    folds_from_column,
+    random_utterance_split,
+    splits_from_folds,
+)
 
 
 def table(speakers, **columns):
@@ -60,9 +65,9 @@ def test_folds_have_whole_speakers_and_like_emotions():
 
 def test_leave_one_session_out():
     rows = table(["a", "b", "c", "d"], session=[1, 1, 2, 3])
-    assert [test.tolist() for _, test in session_folds(rows)] == [[0, 1], [2], [3]]
+    assert [test.tolist() for _, test in folds_from_column(rows, "session")] == [[0, 1], [2], [3]]
     with pytest.raises(ValueError, match="'a' is in the folds"):
-        session_folds(table(["a", "a"], session=[1, 2]))
+        folds_from_column(table(["a", "a"], session=[1, 2]), "session")
     parts = splits_from_folds(rows, 3, column="session")
     assert {split: part["speaker"][:] for split, part in parts.items()} == {
         "train": ["c"],

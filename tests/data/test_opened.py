@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hf_emo_dist.data.folds import add_fold_column, random_utterance_split, splits_from_folds
 from hf_emo_dist.data.loading import DatasetLoadError
-from hf_emo_dist.data.mixed_rows import is_mixed, refuse_mixed, without_mixed
+from hf_emo_dist.data.mixed_rows import is_mixed, refuse_mixed
 from hf_emo_dist.data.opened import open_dataset
-from hf_emo_dist.data.splits import folds_from_column, speaker_disjoint_split, speaker_folds
+from hf_emo_dist.data.splits import (
+    add_fold_column,
+    folds_from_column,
+    random_utterance_split,
+    speaker_disjoint_split,
+    speaker_folds,
+    splits_from_folds,
+)
 from hf_emo_dist.data.targets import scored_matrix
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
 
@@ -44,7 +50,6 @@ def test_what_is_known_is_read_once(folder):
     assert list(opened.splits) == ["train", "test"] and len(opened.rows()) == 10
     assert opened.emotions() == ("angry", "sad") and opened.vote_source == "Borrowed votes of nine."
     assert opened.notes() == ["borrowed votes"] and not opened.restricted
-    assert sorted(set(opened.speakers("test"))) == ["test-s0", "test-s1", "test-s2"]
     assert opened.rows("test[:3]")["id"][:] == ["test-0", "test-1", "test-2"]
     assert len(opened.rows("train+test[:1]")) == 7
     for unknown in ("validation", "dev[:2]"):
@@ -69,11 +74,6 @@ def test_restricted_by_its_card(folder):
     card = folder / "README.md"
     card.write_text(card.read_text().replace("vote_source:", "restricted: true\nvote_source:"))
     assert open_dataset(folder).restricted
-
-
-def test_speakers_are_unknown_where_one_is_missing():
-    data = Dataset.from_list([*rows("train", 2), *rows("more", 1, speaker=None)])
-    assert open_dataset(data).speakers() is None
 
 
 # --- mixed rows
@@ -123,7 +123,7 @@ def test_splits_keep_mixed_rows_in_training(mixed, cut, caplog):
     expected = {row["id"] for row in mixed if row["mixed_from"] and set(row["mixed_from"]) <= here}
     assert {name for name in here if not name[1].isdigit()} == expected
     assert not any(is_mixed(rows).any() for split, rows in parts.items() if split != "train")
-    assert sum(len(without_mixed(rows)) for rows in parts.values()) == 12
+    assert sum(int((~is_mixed(rows)).sum()) for rows in parts.values()) == 12
     assert "mixed rows are dropped" in caplog.text
 
 

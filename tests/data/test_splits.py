@@ -8,8 +8,7 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_emo_dist.data.split_check import check_splits
-from hf_emo_dist.data.splits import folds_from_column, speaker_disjoint_split, speaker_folds
+from hf_emo_dist.data.splits import check_splits, folds_from_column, speaker_disjoint_split, speaker_folds
 
 
 def corpus(num_speakers: int, seed: int = 0, per_speaker: int = 10) -> Dataset:

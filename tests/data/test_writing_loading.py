@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from datasets import Audio, Dataset, DatasetDict, load_dataset
 
+from hf_emo_dist.data.data_facts import describe_dataset
 from hf_emo_dist.data.loading import DatasetLoadError, emotions_of, load_emotion_dataset, read_vote_source
-from hf_emo_dist.data.summary import describe_dataset
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
 
 EMOTIONS = ("happy", "angry", "sad")

@@ -81,9 +81,9 @@ def _write_table(
         seed: For `speaker_split`.
         overwrite: Replace a data set that is already in OUTPUT.
     """
+    from ..data.data_facts import describe_dataset
     from ..data.loading import emotions_of
     from ..data.splits import speaker_disjoint_split
-    from ..data.summary import describe_dataset
     from ..data.writing import write_dataset
 
     if speaker_split:
@@ -128,7 +128,7 @@ def write_corpus(
         push_to_hub: Upload OUTPUT to the Hub, privately, as owner/name.
         public: Make a new repository of `push_to_hub` public.
     """
-    from ..data.summary import describe_dataset
+    from ..data.data_facts import describe_dataset
     from ..data.writing import write_dataset
     from ..hub.push_data import check_push, push_dataset
 

@@ -38,7 +38,7 @@ def _write(output: str, *, dataset: DatasetDict, overwrite: bool = False) -> Non
         dataset: The splits.
         overwrite: Replace a data set that is already in OUTPUT.
     """
-    from ..data.summary import describe_dataset
+    from ..data.data_facts import describe_dataset
     from ..data.writing import write_dataset
 
     folder = write_dataset(

@@ -28,4 +28,6 @@ _NAMES = {
 }
 __all__ = list(_NAMES)
 # names that stood here in 0.1 and belong to any data set
-__getattr__ = lazy_attributes(__name__, _NAMES, moved={name: f"hf_emo_dist.data.{name}" for name in _in_data})
+_MOVED = {name: f"hf_emo_dist.data.{name}" for name in _in_data}
+_MOVED["session_folds"] = 'hf_emo_dist.data.folds_from_column(rows, "session")'
+__getattr__ = lazy_attributes(__name__, _NAMES, moved=_MOVED)

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.folds import add_fold_column, draw_order, random_utterance_split, splits_from_folds
-from ..data.split_check import check_splits
-from ..data.splits import speaker_disjoint_split
+from ..data.splits import (
+    add_fold_column,
+    check_splits,
+    draw_order,
+    random_utterance_split,
+    speaker_disjoint_split,
+    splits_from_folds,
+)
 from ..data.writing import SPLIT_ORDER, build_dataset, row_features
 from ..votes import matrix_to_distributions
 from .options import Settings

@@ -18,21 +18,7 @@ class NoVotesError(ValueError):
 
 
 def refuse_without_votes(columns: Sequence[str], column: str) -> None:
-    """Refuse a data set of intended labels as a source of distributions.
-
-    Args:
-        columns: The data set's columns.
-        column: The distribution column that is wanted.
-
-    Raises:
-        NoVotesError: `column` is not there, and only ``intended`` is.
-
-    Example:
-        >>> refuse_without_votes(["id", "intended"], "human_distribution")
-        Traceback (most recent call last):
-        ...
-        hf_emo_dist.data.label_map.NoVotesError: There is no column 'human_distribution': this corpus has intended ...
-    """
+    """Refuse a data set that has intended labels instead of the distribution column that is wanted."""
     if column not in columns and "intended" in columns and "human_votes" not in columns:
         raise NoVotesError(
             f"There is no column {column!r}: this corpus has intended labels only (column 'intended'). Nobody voted on "

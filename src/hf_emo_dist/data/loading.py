@@ -179,9 +179,7 @@ def emotions_of(dataset: Dataset | DatasetDict, column: str = "human_distributio
 
 
 def folder_card(folder: str | Path) -> dict[str, Any]:
-    """Read what the metadata of a folder's README says, such as ``vote_source``, ``license`` and ``restricted``; empty
-    without one.
-    """
+    """What the metadata of a folder's README says, such as ``vote_source`` and ``license``; empty without one."""
     import yaml
 
     card = Path(folder).expanduser() / "README.md"

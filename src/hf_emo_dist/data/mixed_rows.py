@@ -35,12 +35,6 @@ def is_mixed(rows: Any) -> NDArray[np.bool_]:
     return np.zeros(len(rows), dtype=bool) if sources is None else np.array([bool(names) for names in sources], bool)
 
 
-def without_mixed(rows: Dataset) -> Dataset:
-    """Leave the mixed rows out: what may be scored, and what nothing was made up for."""
-    mixed = is_mixed(rows)
-    return rows.select(np.flatnonzero(~mixed)) if mixed.any() else rows
-
-
 def refuse_mixed(rows: Any) -> None:
     """Refuse mixed rows where somebody asks to score them.
 
@@ -60,24 +54,15 @@ def refuse_mixed(rows: Any) -> None:
 
 @dataclass(frozen=True)
 class MixedRows:
-    """Which rows of a data set are mixed, and from which.
+    """Which rows of a data set are mixed, and from which, by row number."""
 
-    Attributes:
-        originals: Row numbers of the others.
-        mixed: Row numbers of the mixed.
-        sources: Row numbers of each mixed row's sources.
-        ids: Of the mixed rows.
-    """
-
-    originals: IndexArray
+    originals: IndexArray  # the others
     mixed: IndexArray
-    sources: list[list[int]]
-    ids: list[str]
+    sources: list[list[int]]  # of each mixed row
+    ids: list[str]  # of the mixed rows
 
     def train(self, train: IndexArray) -> IndexArray:
-        """Give the rows to train on, sorted: the originals given, and the mixed rows all of whose sources are among
-        them.
-        """
+        """The rows to train on, sorted: the originals given, and the mixed rows with all sources among them."""
         inside = set(train.tolist())
         kept = [
             row for row, sources in zip(self.mixed.tolist(), self.sources, strict=True) if inside.issuperset(sources)
@@ -86,17 +71,7 @@ class MixedRows:
 
 
 def find_mixed_rows(dataset: Dataset) -> MixedRows:
-    """Find the mixed rows of a data set and their sources in it.
-
-    Raises:
-        ValueError: A mixed row has a source that is not in the data set, so that nobody can say where it belongs.
-
-    Example:
-        >>> from datasets import Dataset
-        >>> rows = Dataset.from_dict({"id": ["a", "b", "m"], "mixed_from": [None, None, ["a", "b"]]})
-        >>> find_mixed_rows(rows).sources
-        [[0, 1]]
-    """
+    """Find the mixed rows of a data set and their sources, all of which must be in it, too."""
     mixed = is_mixed(dataset)
     if not mixed.any():
         return MixedRows(np.arange(len(dataset)), np.zeros(0, dtype=np.int64), [], [])
@@ -111,29 +86,15 @@ def find_mixed_rows(dataset: Dataset) -> MixedRows:
                     "original rows, then mix."
                 )
         sources.append([place[source] for source in mixed_from[row]])
-    return MixedRows(
-        np.flatnonzero(~mixed), np.flatnonzero(mixed), sources, [ids[row] for row in np.flatnonzero(mixed)]
-    )
+    where = np.flatnonzero(mixed)
+    return MixedRows(np.flatnonzero(~mixed), where, sources, [ids[row] for row in where])
 
 
-def select_splits(
-    dataset: Dataset, mixed: MixedRows, parts: Mapping[str, IndexArray | Sequence[int]], training: str = "train"
-) -> DatasetDict:
-    """Cut a data set into splits, with the mixed rows where they may be.
-
-    Args:
-        dataset: All rows.
-        mixed: Of `find_mixed_rows`.
-        parts: Split name to row numbers, originals alone.
-        training: The split that is trained on; the first where there is none of this name.
-
-    Returns:
-        Rows in their order. Mixed rows are in the training split if all of their sources are, and else in none, which
-        the log says.
-    """
+def select_splits(dataset: Dataset, mixed: MixedRows, parts: Mapping[str, IndexArray | Sequence[int]]) -> DatasetDict:
+    """Cut a data set into splits, given the originals of each; mixed rows go to `train` (or the first) or nowhere."""
     from datasets import DatasetDict
 
-    home = training if training in parts else next(iter(parts))
+    home = "train" if "train" in parts else next(iter(parts))
     chosen = {split: np.sort(np.asarray(rows, dtype=np.int64)) for split, rows in parts.items()}
     chosen[home] = mixed.train(chosen[home])
     lost = sorted(set(mixed.mixed.tolist()) - set(chosen[home].tolist()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..emotions import validate_emotions
 from .loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset
-from .mixed_rows import MixedRows, find_mixed_rows, is_mixed, without_mixed
+from .mixed_rows import MixedRows, find_mixed_rows, is_mixed
 from .preparation_file import read_preparation
 from .rows import column_of, notes_about, row_ids
 
@@ -31,23 +31,14 @@ NOT_STATED = "not stated by whoever made this data set."
 
 @dataclass(frozen=True)
 class OpenedDataset:
-    """A data set and all that is known of it beside its rows; nobody needs to ask its folder again.
+    """A data set and all that is known of it beside its rows; nobody needs to ask its folder again."""
 
-    Attributes:
-        name: As the user named it: a folder, a file or a Hub id.
-        splits: Rows by split, audio as bytes. A data set without splits is one split ``train``.
-        given_emotions: The label set that the user named, or `None` for that of the data.
-        given_vote_source: Where the votes come from, in the user's words.
-        card: What the metadata of the folder's README says, such as ``vote_source``, ``license`` and ``restricted``.
-        preparation: The parts of its ``preparation.json``.
-    """
-
-    name: str
-    splits: Mapping[str, Dataset]
-    given_emotions: tuple[str, ...] | None = None
+    name: str  # as the user named it: a folder, a file or a Hub id
+    splits: Mapping[str, Dataset]  # audio as bytes; a data set without splits is one split `train`
+    given_emotions: tuple[str, ...] | None = None  # that the user named; None for those of the data
     given_vote_source: str | None = None
-    card: Mapping[str, Any] = field(default_factory=dict)
-    preparation: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)  # the metadata of the folder's README
+    preparation: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the parts of its preparation.json
 
     def rows(self, split: str | None = None) -> Dataset:
         """The rows of one split, of a slice such as ``test[:100]``, or of all splits together.
@@ -59,17 +50,17 @@ class OpenedDataset:
 
         if split is None:
             parts = list(self.splits.values())
-            return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
-        if split in self.splits:
+        elif split in self.splits:
             return self.splits[split]
-        if any(sign in split for sign in "[+"):
+        elif any(sign in split for sign in "[+"):
             try:
                 spans = ReadInstruction.from_spec(split).to_absolute({s: len(r) for s, r in self.splits.items()})
                 parts = [self.splits[span.splitname].select(range(span.from_, span.to)) for span in spans]
             except (ValueError, AssertionError) as error:
                 raise DatasetLoadError(f"{self.name!r} has no split {split!r}: {error} {self._there}") from error
-            return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
-        raise DatasetLoadError(f"{self.name!r} has no split {split!r}: {self._there}")
+        else:
+            raise DatasetLoadError(f"{self.name!r} has no split {split!r}: {self._there}")
+        return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 
     @property
     def _there(self) -> str:
@@ -88,9 +79,9 @@ class OpenedDataset:
         """Where the votes come from: what the user said, else what the card says."""
         return self.given_vote_source or self.card.get("vote_source")
 
-    def notes(self, rows: Any = None, extra: Iterable[str] = ()) -> list[str]:
+    def notes(self, rows: Any = None) -> list[str]:
         """What every table and plot on these rows (default: the first split) must show, such as ``simulated data``."""
-        return notes_about(next(iter(self.splits.values())) if rows is None else rows, self.vote_source, extra)
+        return notes_about(next(iter(self.splits.values())) if rows is None else rows, self.vote_source)
 
     @cached_property
     def restricted(self) -> bool:
@@ -103,13 +94,6 @@ class OpenedDataset:
             for rows in self.splits.values()
         )
 
-    def speakers(self, split: str | None = None) -> np.ndarray | None:
-        """Who speaks in each row, (N,) strings; `None` where that is not known of every row."""
-        found = column_of(self.rows(split), "speaker")
-        if found is None or any(speaker in (None, "") for speaker in found):
-            return None
-        return np.array([str(speaker) for speaker in found])
-
     @cached_property
     def mixed(self) -> MixedRows:
         """The mixed rows of all splits together, and their sources."""
@@ -117,7 +101,9 @@ class OpenedDataset:
 
     def heard(self, split: str | None = None) -> Dataset:
         """The rows that somebody has listened to: those that were not mixed."""
-        return without_mixed(self.rows(split))
+        rows = self.rows(split)
+        mixed = is_mixed(rows)
+        return rows.select(np.flatnonzero(~mixed)) if mixed.any() else rows
 
     def chosen(self, names: Sequence[str], option: str) -> list[str]:
         """The splits that an option names; ``all`` is every split.
@@ -174,12 +160,6 @@ def open_dataset(
     Raises:
         DatasetLoadError: There is nothing there, or there is no ``audio`` column.
         ValueError: The emotions are no label set, or ``preparation.json`` cannot be read.
-
-    Example:
-        >>> from datasets import Dataset
-        >>> opened = open_dataset(Dataset.from_list([{"id": "a", "human_distribution": {"angry": 0.5, "sad": 0.5}}]))
-        >>> opened.emotions(), list(opened.splits), opened.restricted
-        (('angry', 'sad'), ['train'], False)
     """
     from datasets import Dataset
 

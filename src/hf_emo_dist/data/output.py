@@ -18,15 +18,8 @@ from pathlib import Path
 from typing import Any
 
 # A data set's folder: these, and the Parquet files in `data`, may be replaced. Everything else is somebody's work.
-_OF_A_DATASET = (
-    "README.md",
-    "data",
-    ".cache",
-    "preparation.json",
-    "preparation",
-    "reading_report.json",
-    "reading_report.txt",
-)
+_REPORTS = ("preparation.json", "preparation", "reading_report.json", "reading_report.txt")
+_OF_A_DATASET = ("README.md", "data", ".cache", *_REPORTS)
 _SHARD_NAME = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 
 
@@ -62,16 +55,6 @@ def output_file(path: str | Path) -> Iterator[Path]:
 
     The folder is made where it does not exist. The temporary name keeps the suffix, by which plotting libraries know
     the format.
-
-    Args:
-        path: The file to write, or to replace.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     with output_file(root + "/new/scores.txt") as part:
-        ...         _ = part.write_text("0.2")
-        ...     [entry.name for entry in Path(root, "new").iterdir()]
-        ['scores.txt']
     """
     target = Path(path).expanduser()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,9 +63,8 @@ def output_file(path: str | Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        part.chmod(
-            target.stat().st_mode if target.is_file() else 0o666 & ~_umask()
-        )  # mkstemp's file is its owner's alone
+        # mkstemp's file is its owner's alone
+        part.chmod(target.stat().st_mode if target.is_file() else 0o666 & ~_umask())
         _flush(part)
         part.replace(target)
         _flush(target.parent)
@@ -110,20 +92,9 @@ def write_json(path: str | Path, content: Any) -> Path:
 def output_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary folder to fill; at the end of the block it becomes `folder`, after an error it is removed.
 
-    Args:
-        folder: A data set's folder to write, or with `overwrite` to replace.
-        overwrite: Whether a data set may be there already.
-
     Raises:
         FileExistsError: The folder is not empty and `overwrite` is false, or it holds files that are not of a data set.
         BlockingIOError: Another run is writing it.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     with output_folder(root + "/mine") as part:
-        ...         _ = (part / "README.md").write_text("# Mine")
-        ...     [entry.name for entry in Path(root).iterdir()]
-        ['mine']
     """
     target = Path(folder).expanduser().resolve()
     check_folder(target, overwrite)
@@ -163,18 +134,7 @@ def _take_place(part: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def one_run(target: str | Path) -> Iterator[None]:
-    """Hold a file or folder for this run, with a lock beside it that goes when the run ends, however it ends.
-
-    Args:
-        target: What is being written; it need not exist.
-
-    Raises:
-        BlockingIOError: Another run holds it.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as root, one_run(root + "/out"):
-        ...     pass
-    """
+    """Hold a file or folder, there or not, for this run, with a lock beside it that goes when the run ends."""
     from filelock import FileLock, Timeout
 
     path = Path(target).expanduser().resolve()

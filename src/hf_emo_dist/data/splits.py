@@ -1,8 +1,11 @@
-"""Speaker-disjoint splits and folds: what is scored was spoken by nobody who was trained on."""
+"""Splits and folds that name their protocol, and the check that nothing which is scored was trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import logging
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +15,8 @@ from .mixed_rows import MixedRows, find_mixed_rows, select_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+logger = logging.getLogger(__name__)
 
 IndexArray = NDArray[np.int64]
 Fold = tuple[IndexArray, IndexArray]
@@ -136,10 +141,7 @@ def speaker_disjoint_split(
         )
     part_of = dict(zip(names, _assign(masses, shares, seed), strict=True))
     parts = np.array([part_of[speaker] for speaker in speakers])
-    result = select_splits(
-        dataset, mixed, {split: mixed.originals[parts == index] for index, split in enumerate(wanted)}
-    )
-    return result
+    return select_splits(dataset, mixed, {split: mixed.originals[parts == index] for index, split in enumerate(wanted)})
 
 
 def speaker_folds(
@@ -214,3 +216,219 @@ def folds_from_column(dataset: Dataset, column: str = "fold", speaker_column: st
                 "Mend: use speaker_folds."
             )
     return _folds(mixed, np.array([names.index(fold) for fold in folds]), len(names))
+
+
+def draw_order(ids: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """Positions of `ids` in an order that depends on the seed and each id alone, not on the order they come in."""
+    keys = [hashlib.sha256(f"{seed}\0{row_id}".encode()).digest() for row_id in ids]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def random_utterance_split(
+    dataset: Dataset, seed: int = 42, test: float = 0.2, validation: float = 0.1, speaker_column: str = "speaker"
+) -> DatasetDict:
+    """Split by utterances at random, as arXiv 2601.14620 does; speakers end up on both sides.
+
+    Scores on such a test split are not those of unseen speakers, which a warning says. Which rows go where depends on
+    the seed and their ids; the paper's own rows are not published, so its shares are kept and not its rows.
+
+    Args:
+        dataset: Rows with an ``id``. Rows made by mixing stay where all of their sources are training rows.
+        seed: The paper's is 42.
+        test: Share of all rows, rounded up.
+        validation: Share of the remaining rows, rounded up.
+        speaker_column: Whose values are counted for the warning.
+
+    Returns:
+        ``train``, ``validation`` and ``test``, rows in their order.
+
+    Raises:
+        ValueError: A share is out of range, or there are too few rows.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> parts = random_utterance_split(Dataset.from_dict({"id": [str(i) for i in range(100)]}))
+        >>> {split: len(rows) for split, rows in parts.items()}
+        {'train': 72, 'validation': 8, 'test': 20}
+    """
+    if not 0 < test < 1 or not 0 < validation < 1:
+        raise ValueError(f"The shares must lie between 0 and 1, got test={test}, validation={validation}.")
+    mixed = find_mixed_rows(dataset)
+    ids = dataset["id"][:]
+    order = mixed.originals[draw_order([ids[row] for row in mixed.originals], seed)]
+    tested = math.ceil(test * len(order))
+    chosen = math.ceil(validation * (len(order) - tested))
+    if tested + chosen >= len(order):
+        raise ValueError(f"{len(order)} rows are too few for three splits. Mend: add rows.")
+    parts = {
+        "train": order[tested + chosen :],
+        "validation": order[tested : tested + chosen],
+        "test": order[:tested],
+    }
+    result = select_splits(dataset, mixed, parts)
+    if speaker_column in dataset.column_names:
+        trained = set(result["train"][speaker_column][:])
+        tested_speakers = set(result["test"][speaker_column][:]) - {None}
+        logger.warning(
+            "a random split by utterance: %d of %d test speakers are in the training split too, so scores are not "
+            "those of unseen speakers",
+            len(trained & tested_speakers),
+            len(tested_speakers),
+        )
+    return result
+
+
+def add_fold_column(dataset: Dataset, num_folds: int, seed: int = 0, column: str = "fold") -> Dataset:
+    """Number the folds of speaker-disjoint cross-validation in a column, as ``cross_validate --fold_column`` reads it.
+
+    Args:
+        dataset: Rows with a speaker. Folds have like shares of every emotion's expected mass, where there is a
+            ``human_distribution``.
+        num_folds: Number of folds.
+        seed: Which speakers go where, among equals.
+        column: Name of the new column; int64, from 0.
+
+    Returns:
+        The data set with the column; null in rows made by mixing, which are no fold's test rows.
+
+    Raises:
+        ValueError: There are fewer speakers than folds, or the column exists.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> add_fold_column(Dataset.from_dict({"speaker": ["a", "a", "b"]}), 2)["fold"][:]
+        [0, 0, 1]
+    """
+    if column in dataset.column_names:
+        raise ValueError(f"There is a column {column!r} already. Mend: remove it, or name another.")
+    folds: list[int | None] = [None] * len(dataset)
+    for fold, (_, test) in enumerate(speaker_folds(dataset, num_folds, seed=seed)):
+        for row in test.tolist():
+            folds[row] = fold
+    return dataset.add_column(column, folds)
+
+
+def splits_from_folds(
+    dataset: Dataset, test_fold: Any, validation_fold: Any = None, column: str = "fold"
+) -> DatasetDict:
+    """Make splits of a column of folds: one fold to test on, another to choose by, the rest to train on.
+
+    Args:
+        dataset: Rows with a fold.
+        test_fold: Its value in the column.
+        validation_fold: Its value. Default: the one after `test_fold`, in a circle; with two folds there is none.
+        column: The column of folds, or of sessions.
+
+    Returns:
+        ``train``, ``validation`` (with three folds or more) and ``test``.
+
+    Raises:
+        ValueError: There is no such fold, or it is asked for twice.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> parts = splits_from_folds(Dataset.from_dict({"fold": [1, 1, 2, 3]}), test_fold=3)
+        >>> {split: rows["fold"][:] for split, rows in parts.items()}
+        {'train': [2], 'validation': [1, 1], 'test': [3]}
+    """
+    mixed = find_mixed_rows(dataset)
+    values = dataset[column][:]
+    names = sorted({values[row] for row in mixed.originals})
+    if test_fold not in names:
+        raise ValueError(
+            f"There is no fold {test_fold!r} in {column!r} (there are {', '.join(map(str, names))}). "
+            "Mend: name one of them."
+        )
+    if validation_fold is None and len(names) > 2:
+        validation_fold = names[(names.index(test_fold) + 1) % len(names)]
+    if validation_fold is not None and (validation_fold not in names or validation_fold == test_fold):
+        raise ValueError(
+            f"The validation fold {validation_fold!r} must be another of the folds {', '.join(map(str, names))}."
+        )
+    place = {test_fold: "test", validation_fold: "validation"}
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for row in mixed.originals.tolist():
+        parts[place.get(values[row], "train")].append(row)
+    if not parts["train"]:
+        raise ValueError("No fold is left to train on. Mend: make more folds, or leave the validation fold out.")
+    return select_splits(dataset, mixed, {split: rows for split, rows in parts.items() if rows})
+
+
+class SplitError(ValueError):
+    """A speaker, an utterance or a mixed clip's source is on both sides of a split."""
+
+
+def check_splits(dataset: DatasetDict | Mapping[str, Dataset] | Dataset, fold_column: str | None = None) -> None:
+    """Make sure that nothing which is scored was trained on: no speaker, utterance or mixed clip's source crosses.
+
+    Every speaker and every id must be in one split only, and a row that was mixed from others (``mixed_from``) in the
+    split of all of its sources, also of those that were mixed themselves. A mixed row's own ``speaker`` says nothing:
+    who speaks in it is known by its sources.
+
+    Args:
+        dataset: The splits; or one data set whose `fold_column` names the folds, which are then held apart like splits.
+        fold_column: The column of folds.
+
+    Raises:
+        SplitError: Something crosses. The message names up to ten cases, with both splits.
+        ValueError: There is no such column.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> rows = {"id": ["a", "b"], "speaker": ["s1", "s2"]}
+        >>> test = Dataset.from_dict({"id": ["c"], "speaker": ["s1"]})
+        >>> check_splits({"train": Dataset.from_dict(rows), "test": test})
+        Traceback (most recent call last):
+        ...
+        hf_emo_dist.data.splits.SplitError: speaker 's1' is in 'train' and in 'test'. Mend: ...
+    """
+    parts = _parts(dataset, fold_column)
+    place: dict[Any, str] = {}
+    speakers: dict[Any, str] = {}
+    found: list[str] = []
+    unknown = 0
+    for split, rows in parts.items():
+        for row in rows:
+            if place.setdefault(row["id"], split) != split:
+                found.append(f"utterance {row['id']!r} is in {place[row['id']]!r} and in {split!r}")
+        for speaker in dict.fromkeys(row.get("speaker") for row in rows if not row.get("mixed_from")):
+            if speaker in (None, ""):
+                unknown += 1
+            elif speakers.setdefault(speaker, split) != split:
+                found.append(f"speaker {speaker!r} is in {speakers[speaker]!r} and in {split!r}")
+    lost: dict[str, None] = {}
+    for split, rows in parts.items():
+        for row in rows:
+            for source in dict.fromkeys(row.get("mixed_from") or ()):
+                if source not in place:
+                    lost[str(row["id"])] = None
+                elif place[source] != split:
+                    found.append(f"{row['id']!r} in {split!r} was mixed from {source!r}, which is in {place[source]!r}")
+    if unknown:
+        logger.warning("rows without a speaker cannot be checked: somebody may speak in more than one split")
+    if lost:
+        logger.warning("%d mixed rows name sources that are in no split (%s ...)", len(lost), next(iter(lost)))
+    if found:
+        more = f"; and {len(found) - 10} more" if len(found) > 10 else ""
+        raise SplitError(
+            f"{'; '.join(found[:10])}{more}. Mend: split by speakers first, then mix within the training split."
+        )
+
+
+def _parts(dataset: Any, fold_column: str | None) -> dict[str, list[dict[str, Any]]]:
+    """The columns that matter, row by row, by split or by fold; audio is never touched."""
+    splits = dict(dataset) if isinstance(dataset, Mapping) else {"all": dataset}
+    if fold_column is None and not isinstance(dataset, Mapping):
+        raise TypeError("check_splits takes splits, or one data set with fold_column=... Mend: name the column.")
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for split, rows in splits.items():
+        wanted = [name for name in ("id", "speaker", "mixed_from", fold_column) if name in rows.column_names]
+        if fold_column is not None and fold_column not in wanted:
+            raise ValueError(f"There is no column {fold_column!r} (there are {', '.join(rows.column_names)}).")
+        columns = {name: rows[name][:] for name in wanted}
+        for index in range(len(rows)):
+            row: dict[str, Any] = {str(name): values[index] for name, values in columns.items()}
+            row.setdefault("id", f"row {index}")
+            name = f"fold {row[fold_column]}" if fold_column is not None else split
+            parts.setdefault(name, []).append(row)
+    return parts

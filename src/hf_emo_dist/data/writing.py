@@ -7,7 +7,7 @@ Arrow tables whose schema carries the features, which needs no audio library at 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,20 +86,21 @@ def row_features(
     return Features(features)
 
 
-def _record_batches(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _write_stream(sink: Any, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     import pyarrow as pa
 
     batch: list[Mapping[str, Any]] = []
     size = 0
-    for row in rows:
-        batch.append(row)
-        audio = row.get("audio")
-        size += len(audio.get("bytes") or b"") if isinstance(audio, Mapping) else 0
-        if size >= _BATCH_BYTES or len(batch) >= _BATCH_ROWS:
-            yield pa.RecordBatch.from_pylist(batch, schema=schema)
-            batch, size = [], 0
-    if batch:
-        yield pa.RecordBatch.from_pylist(batch, schema=schema)
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for row in rows:
+            batch.append(row)
+            audio = row.get("audio")
+            size += len(audio.get("bytes") or b"") if isinstance(audio, Mapping) else 0
+            if size >= _BATCH_BYTES or len(batch) >= _BATCH_ROWS:
+                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+                batch, size = [], 0
+        if batch:
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
 
 
 def build_dataset(
@@ -127,21 +128,13 @@ def build_dataset(
     import pyarrow as pa
     from datasets import Dataset
 
-    schema = features.arrow_schema
     if cache_file is None:
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, schema) as writer:
-            for batch in _record_batches(rows, schema):
-                writer.write_batch(batch)
+        _write_stream(sink, rows, features.arrow_schema)
         return Dataset.from_buffer(sink.getvalue())
     # An older file may still be mapped by another data set: replacing the name leaves its contents alone.
-    with (
-        output_file(cache_file) as part,
-        pa.OSFile(str(part), "wb") as file,
-        pa.ipc.new_stream(file, schema) as writer,
-    ):
-        for batch in _record_batches(rows, schema):
-            writer.write_batch(batch)
+    with output_file(cache_file) as part, pa.OSFile(str(part), "wb") as file:
+        _write_stream(file, rows, features.arrow_schema)
     return Dataset.from_file(str(cache_file))
 
 
@@ -258,9 +251,7 @@ def _card(
     rows = []
     voted = "human_distribution" in next(iter(splits.values())).column_names
     for split, dataset in splits.items():
-        speakers: set[Any] = set()
-        if "speaker" in dataset.column_names:
-            speakers = set(dataset["speaker"][:]) - {None}
+        speakers = set(dataset["speaker"][:]) - {None} if "speaker" in dataset.column_names else set()
         rows.append(f"| {as_text(split)} | {len(dataset)} | {len(speakers) or 'unknown'} |")
     lines = [
         f"---\n{front}---\n# {as_text(texts['title'])}\n",
