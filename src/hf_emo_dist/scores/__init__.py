@@ -8,32 +8,30 @@ in float64 whatever comes in, and divide rows by their sums, so that rounding in
 from ..distributions import entropy
 from .agreement import fleiss_kappa, krippendorff_alpha, observed_agreement
 from .bootstrap import bootstrap_interval, bootstrap_score, paired_bootstrap, paired_permutation_test
-from .calibration import expected_calibration_error
 from .checking import EPSILON
 from .classes import (
     accuracy,
     entropy_correlation,
     entropy_error,
+    expected_calibration_error,
     macro_f1,
     unweighted_average_recall,
     weighted_f1,
 )
 from .divergences import (
     bhattacharyya_coefficient,
-    jensen_shannon_distance,
-    jensen_shannon_divergence,
-    kl_divergence,
-)
-from .floor import fit_dirichlet_prior, js_divergence_above_floor, js_divergence_floor
-from .label_distribution import (
     brier_score,
     canberra_metric,
     chebyshev_distance,
     clark_distance,
     cosine_similarity,
     intersection_similarity,
+    jensen_shannon_distance,
+    jensen_shannon_divergence,
+    kl_divergence,
     r2_score,
 )
+from .floor import fit_dirichlet_prior, js_divergence_above_floor, js_divergence_floor
 from .likelihood import log_likelihood_per_vote, unbiased_brier_score
 from .summary import SCORES, Score, compute_scores
 from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance

@@ -52,15 +52,7 @@ def _normalised(array: NDArray[Any], name: str, first: int = 0) -> FloatArray:
 
 
 def checked_rows(values: ArrayLike, name: str) -> FloatArray:
-    """Return distributions as float64 whose rows sum to 1, or say which row is none.
-
-    Raises:
-        ValueError: The shape is not (N, K) or (K,), or a row is negative, not finite or off a sum of 1 by over 0.01.
-
-    Example:
-        >>> checked_rows([0.5, 0.5], "p")
-        array([0.5, 0.5])
-    """
+    """Return distributions, (N, K) or (K,), as float64 whose rows sum to 1, or say which row is none."""
     array = _as_array(values, name)
     return _normalised(np.atleast_2d(array), name).reshape(array.shape)
 
@@ -81,18 +73,8 @@ def _same_shape(p: ArrayLike, q: ArrayLike, names: tuple[str, str]) -> tuple[NDA
 
 
 def by_chunk(function: Callable[[FloatArray, FloatArray], FloatArray], p: ArrayLike, q: ArrayLike) -> FloatArray:
-    """Apply a function of rows (n, K), (n, K) to (n,) piece by piece, each piece checked and normalised on the way.
-
-    Going through memory once instead of once an operation is what makes a million rows quick.
-
-    Args:
-        function: Gets float64 rows that sum to 1.
-        p: Distributions (N, K) or (K,).
-        q: Distributions of the same shape.
-
-    Returns:
-        float64 (N,), or of shape ().
-    """
+    """Apply a function of rows (n, K), (n, K) to (n,) piece by piece, each piece checked and normalised on the way."""
+    # Going through memory once instead of once an operation is what makes a million rows quick.
     first, second = _same_shape(p, q, ("p", "q"))
     if first.ndim == 1:
         return np.asarray(function(_normalised(first[None], "p"), _normalised(second[None], "q")))[0, ...]
@@ -104,41 +86,25 @@ def by_chunk(function: Callable[[FloatArray, FloatArray], FloatArray], p: ArrayL
     return result
 
 
-def checked_counts(counts: ArrayLike, whole: bool = False, name: str = "counts") -> FloatArray:
-    """Return vote counts as float64 (N, K) or (K,), not negative and finite.
-
-    Args:
-        counts: Votes an emotion.
-        whole: Refuse counts that are no whole numbers (weighted votes).
-        name: For messages.
-
-    Raises:
-        ValueError: The counts are none.
-
-    Example:
-        >>> checked_counts([2, 1])
-        array([2., 1.])
-    """
+def checked_counts(counts: ArrayLike, whole: bool = False) -> FloatArray:
+    """Return vote counts as float64 (N, K) or (K,), not negative, finite and, where asked for, `whole`."""
     votes = np.asarray(counts, dtype=np.float64)
     if votes.ndim not in (1, 2) or votes.shape[-1] < 2:
-        raise ValueError(f"`{name}` must have the shape (N, K) or (K,) with K of at least 2, got {votes.shape}.")
+        raise ValueError(f"`counts` must have the shape (N, K) or (K,) with K of at least 2, got {votes.shape}.")
     if not np.isfinite(votes).all() or (votes < 0).any():
-        raise ValueError(f"`{name}` must be finite and not negative.")
-    if whole and (votes != np.round(votes)).any():
-        row = int(np.flatnonzero((np.atleast_2d(votes) != np.round(np.atleast_2d(votes))).any(axis=1))[0])
+        raise ValueError("`counts` must be finite and not negative.")
+    rows = np.atleast_2d(votes)
+    broken = np.flatnonzero((rows != np.round(rows)).any(axis=1))
+    if whole and len(broken):
         raise ValueError(
-            f"Row {row} of `{name}` has votes that are not whole: {np.atleast_2d(votes)[row].tolist()}. This score "
+            f"Row {broken[0]} of `counts` has votes that are not whole: {rows[broken[0]].tolist()}. This score "
             "needs one whole vote a listener. Mend: leave out listeners who gave several tags, or keep one tag of each."
         )
     return votes
 
 
 def log_base(base: float) -> float:
-    """Return ln(base), what nats are divided by.
-
-    >>> log_base(2) == math.log(2)
-    True
-    """
+    """Return ln(base), what nats are divided by."""
     if not base > 0 or base == 1:
         raise ValueError(f"`base` of a logarithm must be over 0 and not 1, got {base}.")
     return math.log(base)

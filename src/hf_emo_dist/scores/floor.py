@@ -8,14 +8,14 @@ from numpy.typing import ArrayLike
 from .checking import FloatArray, checked_counts
 from .divergences import jensen_shannon_divergence
 
-# Posterior draws in all, by default, and the fewest and the most a row: 200,000 make the mean of a corpus exact to
+# Posterior draws in all, and the fewest and the most a row: 200,000 make the mean of a corpus exact to
 # about 1e-4.
 _DRAWS, _FEWEST, _MOST = 200_000, 8, 400
 # Numbers drawn at a time.
 _CHUNK = 1 << 21
 
 
-def fit_dirichlet_prior(counts: ArrayLike, num_iterations: int = 1000, tolerance: float = 1e-7) -> FloatArray:
+def fit_dirichlet_prior(counts: ArrayLike) -> FloatArray:
     """Parameters of the Dirichlet distribution that most likely lies behind the votes of a corpus.
 
     Maximises the Dirichlet-multinomial likelihood by Minka's fixed point (Minka 2000, "Estimating a Dirichlet
@@ -23,8 +23,6 @@ def fit_dirichlet_prior(counts: ArrayLike, num_iterations: int = 1000, tolerance
 
     Args:
         counts: Votes (N, K), whole; rows without votes say nothing.
-        num_iterations: At most.
-        tolerance: Relative change at which to stop.
 
     Returns:
         float64 array (K,), over 0. Their sum is the weight of the prior in votes; about 0 where all votes agree, large
@@ -50,10 +48,10 @@ def fit_dirichlet_prior(counts: ArrayLike, num_iterations: int = 1000, tolerance
     over_all = np.array([(number > step).sum() for step in steps], dtype=np.float64)
     tiny = 1e-8
     alpha = np.maximum(votes.sum(axis=0) / votes.sum() * votes.shape[1] / 2.0, tiny)
-    for _ in range(num_iterations):
+    for _ in range(1000):
         ratio = (over / (alpha[:, None] + steps)).sum(axis=1) / (over_all / (alpha.sum() + steps)).sum()
         new = np.maximum(alpha * ratio, tiny)
-        done = np.abs(new - alpha).max() <= tolerance * new.max()
+        done = np.abs(new - alpha).max() <= 1e-7 * new.max()
         alpha = new
         if done:
             break
@@ -61,11 +59,7 @@ def fit_dirichlet_prior(counts: ArrayLike, num_iterations: int = 1000, tolerance
 
 
 def js_divergence_floor(
-    counts: ArrayLike,
-    base: float = 2,
-    prior: ArrayLike | None = None,
-    num_draws: int | None = None,
-    seed: int = 0,
+    counts: ArrayLike, base: float = 2, prior: ArrayLike | None = None, seed: int = 0
 ) -> FloatArray:
     """Jensen-Shannon divergence that the *true* distribution of each utterance would be expected to have to the shares
     of its votes.
@@ -85,8 +79,7 @@ def js_divergence_floor(
         counts: Votes (N, K) or (K,), whole.
         base: Base of the logarithm.
         prior: Dirichlet parameters (K,), over 0. Default: fitted to `counts`.
-        num_draws: Posterior draws a row. Default: 200,000 over all rows, at least 8 and at most 400 a row.
-        seed: Of the draws.
+        seed: Of the posterior draws: 200,000 over all rows, at least 8 and at most 400 a row.
 
     Returns:
         float64 array (N,), or of shape (); from 0 to ``log_base(2)``; NaN for a row without votes.
@@ -104,7 +97,7 @@ def js_divergence_floor(
     if alpha.shape != (rows.shape[1],) or not (alpha > 0).all():
         raise ValueError(f"`prior` must be {rows.shape[1]} numbers over 0, got {alpha.tolist()}.")
     known = np.flatnonzero(rows.sum(axis=1) > 0)
-    draws = num_draws or int(np.clip(_DRAWS // max(len(known), 1), _FEWEST, _MOST))
+    draws = int(np.clip(_DRAWS // max(len(known), 1), _FEWEST, _MOST))
     rng = np.random.default_rng(seed)
     result = np.full(len(rows), np.nan)
     step = max(1, _CHUNK // (draws * rows.shape[1]))

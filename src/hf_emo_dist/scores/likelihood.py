@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checking import EPSILON, FloatArray, checked_counts, checked_rows
-from .label_distribution import brier_score
+from .divergences import brier_score
 
 
 def log_likelihood_per_vote(p: ArrayLike, counts: ArrayLike, epsilon: float = EPSILON) -> FloatArray:
@@ -39,11 +39,7 @@ def log_likelihood_per_vote(p: ArrayLike, counts: ArrayLike, epsilon: float = EP
 
 
 def log_likelihood(p: ArrayLike, counts: ArrayLike, epsilon: float = EPSILON) -> tuple[FloatArray, FloatArray]:
-    """Return each row's log-likelihood in nats and its number of votes.
-
-    >>> log_likelihood([[0.5, 0.5]], [[1, 1]])[1]
-    array([2.])
-    """
+    """Return each row's log-likelihood in nats and its number of votes."""
     predicted, votes = checked_rows(p, "p"), checked_counts(counts)
     if predicted.shape != votes.shape:
         raise ValueError(f"Predictions have the shape {predicted.shape} and counts {votes.shape}; they must be alike.")
@@ -78,9 +74,9 @@ def unbiased_brier_score(p: ArrayLike, counts: ArrayLike) -> FloatArray:
         array([-0.5,  0.5,  nan])
     """
     predicted, votes = np.atleast_2d(checked_rows(p, "p")), checked_counts(counts, whole=True)
-    if predicted.shape != np.atleast_2d(votes).shape:
-        raise ValueError(f"Predictions have the shape {np.shape(p)} and counts {votes.shape}; they must be alike.")
     rows = np.atleast_2d(votes)
+    if predicted.shape != rows.shape:
+        raise ValueError(f"Predictions have the shape {np.shape(p)} and counts {votes.shape}; they must be alike.")
     number = rows.sum(axis=-1)
     enough = number >= 2
     result = np.full(len(rows), np.nan)

@@ -11,50 +11,45 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..distributions import FloatArray, entropy
-from .calibration import expected_calibration_error
 from .checking import EPSILON, checked_counts, checked_pair
-from .classes import accuracy, entropy_correlation, macro_f1, unweighted_average_recall, weighted_f1
+from .classes import (
+    accuracy,
+    entropy_correlation,
+    expected_calibration_error,
+    macro_f1,
+    unweighted_average_recall,
+    weighted_f1,
+)
 from .divergences import (
     bhattacharyya_coefficient,
-    jensen_shannon_distance,
-    jensen_shannon_divergence,
-    kl_divergence,
-)
-from .floor import js_divergence_floor
-from .label_distribution import (
     brier_score,
     canberra_metric,
     chebyshev_distance,
     clark_distance,
     cosine_similarity,
     intersection_similarity,
+    jensen_shannon_distance,
+    jensen_shannon_divergence,
+    kl_divergence,
     r2_score,
 )
+from .floor import js_divergence_floor
 from .likelihood import log_likelihood, unbiased_brier_score
 from .transport import wasserstein_distance
 
 
 class Score(NamedTuple):
-    """One figure of predictions against references.
+    """One figure of predictions against references."""
 
-    Attributes:
-        compute: Function of (predictions, references), float64 (N, K), and the base of its logarithms. It gives (N,)
-            figures of rows, whose mean counts, or one figure of all rows; NaN where it is not defined.
-        greater_is_better: Its direction; `None` where it describes the distributions and judges nobody.
-    """
-
+    # Of (predictions, references), float64 (N, K), and the base of its logarithms. It gives (N,) figures of rows, whose
+    # mean counts, or one figure of all rows; NaN where it is not defined.
     compute: Callable[[FloatArray, FloatArray, float], FloatArray | float]
-    greater_is_better: bool | None
+    greater_is_better: bool | None  # None where it describes the distributions and judges nobody
 
 
 def _of(function: Callable[[FloatArray, FloatArray], FloatArray | float], greater_is_better: bool) -> Score:
     """A figure without logarithms, or with its own base."""
     return Score(lambda p, q, base: function(p, q), greater_is_better)
-
-
-def _mean_r2(p: FloatArray, q: FloatArray) -> float:
-    r2 = r2_score(p, q, average="none")
-    return float(r2[~np.isnan(r2)].mean()) if not np.isnan(r2).all() else math.nan
 
 
 #: name → figure, in the order in which they are shown; a new score is a line here
@@ -65,7 +60,7 @@ SCORES: Mapping[str, Score] = MappingProxyType(
         "bhattacharyya_coefficient": _of(bhattacharyya_coefficient, True),
         # of the prediction from the reference, floored so that it is finite
         "kl_divergence": Score(lambda p, q, base: kl_divergence(q, p, base, EPSILON), False),
-        "r2": _of(_mean_r2, True),
+        "r2": _of(r2_score, True),
         "chebyshev_distance": _of(chebyshev_distance, False),
         "clark_distance": _of(clark_distance, False),
         "canberra_metric": _of(canberra_metric, False),

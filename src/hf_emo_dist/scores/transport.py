@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checking import FloatArray, checked_pair
-from .label_distribution import intersection_similarity
+from .divergences import intersection_similarity
 
 #: Mean ratings of pleasure and arousal, -1 to 1, of Russell and Mehrabian (1977), J. Research in Personality 11,
 #: 273-294, as later work quotes them (anger, disgust, fearful, happy, sad, surprised). Neutral is the origin of the
@@ -106,8 +106,7 @@ def wasserstein_distance(
     ):
         raise ValueError(
             f"`cost` must be a symmetric matrix of shape ({size}, {size}) without negative numbers and with 0 on its "
-            "diagonal, got shape "
-            f"{matrix.shape}."
+            f"diagonal, got shape {matrix.shape}."
         )
     first, second = np.atleast_2d(x), np.atleast_2d(y)
     result = np.empty(len(first))
