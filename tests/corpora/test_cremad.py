@@ -24,7 +24,7 @@ def test_votes_are_those_of_the_modality(tmp_path):
         "1001_IEO_HAP_LO": ["happy"],
         "1002_DFA_ANG_XX": ["angry"],
     }
-    with pytest.raises(ValueError, match=r"modality.*voice, face, audiovisual"):
+    with pytest.raises(ValueError, match=r"modality.*'voice', 'face', 'audiovisual'"):
         read(root, modality="smell")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
 import numpy as np
 
-from ..distributions import FloatArray
+from ..distributions import FloatArray, check_choice
 from ..emotions import CORPUS_CODES, canonical_emotion, is_known_emotion
 from .building import build_corpus
 from .label_files import audio_files, find_folder, iter_csv
@@ -321,8 +321,7 @@ def read_cremad(
     Example:
         >>> read_cremad("CREMA-D", modality="voice", split="folds")  # doctest: +SKIP
     """
-    if modality not in MODALITIES:
-        raise ValueError(f"`modality` must be one of {', '.join(MODALITIES)}, got {modality!r}.")
+    check_choice("modality", modality, MODALITIES)
     settings = check_options(INFO, source, options)
     report = report if report is not None else CorpusReport()
     found = _read_votes(source, report)

@@ -17,10 +17,7 @@ from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-_EMOTIONS = (
-    *("angry", "happy", "neutral", "sad", "frustrated", "excited"),
-    *("surprise", "fear", "disgust", "other"),
-)
+_EMOTIONS = ("angry", "happy", "neutral", "sad", "frustrated", "excited", "surprise", "fear", "disgust", "other")
 INFO = CorpusInfo(
     name="iemocap",
     title="IEMOCAP",
@@ -68,13 +65,8 @@ class _Block:
 
 
 def _tags(text: str) -> tuple[list[str], str]:
-    """Split what follows a rater's colon into tags and comment.
-
-    No tag holds a bracket, so the comment begins at the first one, whatever brackets it holds itself.
-
-    >>> _tags("Neutral; Sadness;   (calm (mostly))")
-    (['Neutral', 'Sadness'], 'calm (mostly)')
-    """
+    """Split what follows a rater's colon into tags and comment."""
+    # No tag holds a bracket, so the comment begins at the first one, whatever brackets it holds itself.
     labels, _, comment = text.partition("(")
     tags = [tag.strip() for tag in labels.split(";")]
     return [tag for tag in tags if tag], comment.strip().removesuffix(")")

@@ -15,12 +15,11 @@ from ..emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
 from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
 
 _BOM = b"\xef\xbb\xbf"
-_SPLIT_NAMES = {
-    "train": ("train", "training", "tr"),
-    "validation": ("validation", "valid", "val", "dev", "devel", "development"),
-    "test": ("test", "testing", "te", "eval", "evaluation"),
+_SPLITS = {
+    **dict.fromkeys(("train", "training", "tr"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "te", "eval", "evaluation"), "test"),
 }
-_SPLITS = {alias: name for name, aliases in _SPLIT_NAMES.items() for alias in aliases}
 
 
 def iter_lines(path: Path, report: CorpusReport) -> Iterator[tuple[int, str]]:
@@ -50,11 +49,7 @@ def iter_lines(path: Path, report: CorpusReport) -> Iterator[tuple[int, str]]:
 def iter_csv(
     path: Path, report: CorpusReport, required: Sequence[str] = (), delimiter: str = ","
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and cells by column name of a table; blank lines are passed over.
-
-    Raises:
-        CorpusError: A column of `required` is missing.
-    """
+    """Yield line number and cells by column name of a table that must have the columns `required`."""
     name = report.name(path)
     lines = (text + "\n" for _, text in iter_lines(path, report))
     # A TSV of a corpus is not quoted; a quote there is a character of the text.
@@ -79,11 +74,7 @@ def iter_csv(
 
 
 def file_name(text: str, where: str, report: CorpusReport) -> str:
-    r"""Return the name of a file from a path of any system.
-
-    >>> file_name(r"Audios\clip.wav", "labels.csv:2", CorpusReport())
-    'clip.wav'
-    """
+    """Return the name of a file from a path of any system."""
     if "\\" in text:
         report.note("windows_path", text, where)
         text = text.replace("\\", "/")
@@ -91,11 +82,7 @@ def file_name(text: str, where: str, report: CorpusReport) -> str:
 
 
 def stem_of(name: str) -> str:
-    """The name of a file without its extension.
-
-    >>> stem_of("clip.v2.wav")
-    'clip.v2'
-    """
+    """The name of a file without its extension."""
     return os.path.splitext(name)[0]
 
 
@@ -127,11 +114,7 @@ def find_folder(root: Path, *names: str) -> Path | None:
 
 
 def split_name(text: str) -> str:
-    """Return the standard name of a split; others in lower case, with an underscore for what a name may not hold.
-
-    >>> [split_name(text) for text in ("Train", "dev", "Test-1")]
-    ['train', 'validation', 'test_1']
-    """
+    """Return the standard name of a split; others in lower case, with an underscore for what a name may not hold."""
     name = text.strip().lower()
     return _SPLITS.get(name) or re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "train"
 
@@ -139,11 +122,7 @@ def split_name(text: str) -> str:
 def utterances_by_name(
     info: CorpusInfo, root: Path, parse: Callable[[str, str], Utterance | None], report: CorpusReport
 ) -> Iterator[Utterance]:
-    """Yield what `parse` makes of stem and path of every clip below a folder; None is reported as ``bad_name``.
-
-    Raises:
-        CorpusError: There is no clip.
-    """
+    """Yield what `parse` makes of stem and path of every clip below a folder; None is reported as ``bad_name``."""
     found = False
     for folder in (root, *sorted(path for path in root.rglob("*") if path.is_dir())):
         for stem, path in audio_files(folder, (".wav", ".flac")).items():

@@ -86,11 +86,7 @@ def _split_secondary(text: str) -> tuple[str, ...]:
 
 
 def _rating(text: str, line: int) -> _Rating | None:
-    """Read ``WORKER; primary; secondary; A:..; V:..; D:..;``, where the secondary emotions may be missing.
-
-    >>> _rating("WORKER00000044; Surprise; Neutral,Surprise; A:3.000000; V:5.000000; D:3.000000;", 4)
-    _Rating(worker='WORKER00000044', primary='Surprise', secondary=('Neutral', 'Surprise'), line=4)
-    """
+    """Read ``WORKER; primary; secondary; A:..; V:..; D:..;``, where the secondary emotions may be missing."""
     fields = [part.strip() for part in text.strip().strip('"').split(";")]
     fields = [part for part in fields if part and not _ATTRIBUTE.match(part)]
     if len(fields) not in (2, 3):

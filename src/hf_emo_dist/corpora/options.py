@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypedDict, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypedDict, cast, get_args, get_type_hints
 
+from ..distributions import check_choice
 from ..emotions import UnknownEmotionError, canonical_emotion, validate_emotions
 from .utterances import CorpusInfo, SplitBy
 
@@ -163,9 +164,8 @@ def check_options(info: CorpusInfo, source: str | Path, options: ReadOptions) ->
         raise TypeError(f"Unknown option {', '.join(unknown)}. Mend: choose among {', '.join(DEFAULTS)}.")
     given: ReadOptions = {**DEFAULTS, **options}
     outside, split = given["outside"], given["split"] or info.split
-    for name, value, choices in (("outside", outside, get_args(Outside)), ("split", split, get_args(SplitBy))):
-        if value not in choices:
-            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
+    check_choice("outside", outside, get_args(Outside))
+    check_choice("split", split, get_args(SplitBy))
     merge = {}
     for old, new in (given["merge"] or {}).items():
         try:
@@ -183,21 +183,16 @@ def check_options(info: CorpusInfo, source: str | Path, options: ReadOptions) ->
     if cache_dir is None:
         told = sorted((name, value) for name, value in options.items() if name not in ("progress", "num_proc"))
         cache_dir = cache_folder(info.name, f"{Path(source).resolve()}\n{told}")
-    return Settings(
-        info=info,
-        emotions=_label_set(info, given["emotions"], merge, outside),
-        outside=outside,
-        merge=merge,
-        split=split,
-        fractions=given["fractions"],
-        num_folds=num_folds,
-        test_fold=test_fold,
-        seed=(42 if split == "paper_random" else 0) if seed is None else seed,
-        limit=limit,
-        num_proc=given["num_proc"] or min(8, os.cpu_count() or 1),
-        cache_dir=Path(cache_dir).expanduser(),
-        progress=given["progress"],
-    )
+    settings: dict[str, Any] = {
+        **given,
+        "emotions": _label_set(info, given["emotions"], merge, outside),
+        "merge": merge,
+        "split": split,
+        "seed": (42 if split == "paper_random" else 0) if seed is None else seed,
+        "num_proc": given["num_proc"] or min(8, os.cpu_count() or 1),
+        "cache_dir": Path(cache_dir).expanduser(),
+    }
+    return Settings(info, **settings)
 
 
 def _label_set(

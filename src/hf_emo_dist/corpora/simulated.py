@@ -180,13 +180,7 @@ def simulated_voice(index: int, seed: int = 0) -> Voice:
 
 
 def emotion_prosody(distribution: Mapping[str, float], rng: np.random.Generator | None = None) -> Prosody:
-    """Return the prosody of an emotion distribution: each setting moves with the share of each emotion.
-
-    `rng` draws how this utterance differs from others with the same emotions.
-
-    >>> emotion_prosody({"angry": 1.0}).level_db, emotion_prosody({"angry": 0.5, "neutral": 0.5}).level_db
-    (8.0, 4.0)
-    """
+    """The prosody of a distribution, share by share; `rng` draws how this utterance differs from others like it."""
     settings = {}
     for field in fields(Prosody):
         value = float(getattr(Prosody(), field.name))

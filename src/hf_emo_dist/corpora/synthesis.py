@@ -238,12 +238,7 @@ def _vocal_tract(formants: FloatArray, bandwidths: FloatArray, rate: int, size: 
 def synthesize(
     text: str, prosody: Prosody, voice: Voice, rng: np.random.Generator, sampling_rate: int = 16000
 ) -> NDArray[np.float32]:
-    """Speak syllables of a consonant of ``bdfgklmnpstvz`` and a vowel of ``aeiou``: float32 (T,) in [-1, 1], mono.
-
-    >>> wave = synthesize("bani sodu", Prosody(rate=4.0), Voice(), np.random.default_rng(0))
-    >>> round(len(wave) / 16000, 1)
-    1.1
-    """
+    """Speak syllables of a consonant of ``bdfgklmnpstvz`` and a vowel of ``aeiou``: float32 (T,) in [-1, 1], mono."""
     if sampling_rate < 16000:
         raise ValueError(f"`sampling_rate` must be at least 16000 Hz, got {sampling_rate}.")
     hop = round(_HOP_SECONDS * sampling_rate)

@@ -225,8 +225,6 @@ def _group_index(groups: Sequence[Any] | NDArray[Any] | None, rows: int) -> NDAr
 
 def _group_sums(data: FloatArray, groups: Sequence[Any] | NDArray[Any] | None) -> tuple[FloatArray, FloatArray]:
     """Return the sum and the number of rows of each group, in the order in which the groups first occur."""
-    if groups is None:
-        return data, np.ones_like(data)
     index = _group_index(groups, len(data))
     return np.bincount(index, weights=data).astype(np.float64), np.bincount(index).astype(np.float64)
 

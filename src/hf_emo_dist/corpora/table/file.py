@@ -135,11 +135,7 @@ def _load_parquet(path: Path) -> Table:
 
 
 def load_table(path: str | Path) -> Table:
-    """Read a table by its extension: ``.parquet``, ``.jsonl``; ``.csv``, ``.tsv`` and ``.txt`` are text.
-
-    The delimiter of text is found from the header (comma, semicolon or tab); a byte order mark and Windows line ends
-    are accepted.
-    """
+    """Read a table by its extension; the delimiter of text (comma, semicolon or tab) is found from the header."""
     source = Path(path).expanduser()
     if not source.is_file():
         raise FileNotFoundError(f"There is no table at {source}. Mend: check the path.")
@@ -158,15 +154,7 @@ def load_table(path: str | Path) -> Table:
 
 
 def infer_column(values: Sequence[Any], is_text: bool) -> tuple[list[Any], Any]:
-    """Find the type of a column that is kept as it is: its values, converted, and their ``datasets`` feature.
-
-    Text becomes int64 or float64 only when every cell does without losing anything: ``007`` stays text.
-
-    >>> infer_column(["0", "12", None], True)
-    ([0, 12, None], Value('int64'))
-    >>> infer_column(["007", "12"], True)
-    (['007', '12'], Value('string'))
-    """
+    """Find the type of a column that is kept as it is: its values, converted, and their ``datasets`` feature."""
     import pyarrow as pa
     from datasets import Value
     from datasets.features.features import generate_from_arrow_type
@@ -174,7 +162,7 @@ def infer_column(values: Sequence[Any], is_text: bool) -> tuple[list[Any], Any]:
     present = [value for value in values if value is not None]
     if not present:
         return list(values), Value("string")
-    if is_text:
+    if is_text:  # a number only where every cell is one without losing anything: 007 stays text
         if all(_is_plain_int(value) for value in present):
             return [None if value is None else int(value) for value in values], Value("int64")
         if all(_is_plain_float(value) for value in present):

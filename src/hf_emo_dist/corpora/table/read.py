@@ -6,10 +6,11 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ...data.writing import SPLIT_ORDER, build_dataset, row_features
-from ...votes import counts_to_distribution, matrix_to_distributions, vote_counts_matrix
+from ...distributions import check_choice
+from ...votes import Outside, counts_to_distribution, matrix_to_distributions, vote_counts_matrix
 from ..building import warn_shared_speakers
 from ..label_files import split_name
 from ..options import cache_folder
@@ -95,7 +96,7 @@ def read_table(
     *,
     on_missing: Missing = "error",
     on_empty: Missing = "error",
-    outside: Literal["error", "drop"] = "error",
+    outside: Outside = "error",
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> DatasetDict:
@@ -143,13 +144,9 @@ def read_table(
     from datasets import DatasetDict
     from datasets.utils.tqdm import tqdm
 
-    for name, choice, choices in (
-        ("on_missing", on_missing, ("error", "skip")),
-        ("on_empty", on_empty, ("error", "skip")),
-        ("outside", outside, ("error", "drop")),
-    ):
-        if choice not in choices:
-            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {choice!r}.")
+    check_choice("on_missing", on_missing, get_args(Missing))
+    check_choice("on_empty", on_empty, get_args(Missing))
+    check_choice("outside", outside, get_args(Outside))
     folder = Path(audio_dir).expanduser()
     content = load_table(table)
     if not folder.is_dir():
@@ -178,11 +175,8 @@ def read_table(
     shares = counts_to_distribution(counts, empty="uniform")  # of the rows without votes, which are not used
     distributions = matrix_to_distributions(shares, votes.emotions)  # type: ignore[arg-type]
     own = _own_columns(content, votes.columns)
-    features = row_features(
-        votes.emotions,
-        {column: feature for column, (_, feature) in own.items()},
-        vote_weights=votes.weights is not None,
-    )
+    kept = {column: feature for column, (_, feature) in own.items()}
+    features = row_features(votes.emotions, kept, vote_weights=votes.weights is not None)
 
     def rows(indices: Sequence[int], bar: Any) -> Iterator[dict[str, Any]]:
         for index in indices:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion, is_known_emotion, validate_emotions
+from ...votes import Outside
 from .file import RESERVED, Table, TableError
 
 logger = logging.getLogger(__name__)
@@ -26,17 +27,8 @@ class TableVotes(NamedTuple):
     columns: set[str]  # the columns that they were read from
 
 
-def read_votes(table: Table, emotions: Sequence[str] | None, outside: Literal["error", "drop"]) -> TableVotes:
-    """Read the votes of a table, whichever of the two forms they have.
-
-    Args:
-        table: The table.
-        emotions: The label set. Default: the count columns named like a known emotion, or the labels that occur.
-        outside: What becomes of a label that is not an emotion: ``"error"``, or ``"drop"`` that vote.
-
-    Raises:
-        TableError: There are no votes, or votes in both forms, or a cell holds none.
-    """
+def read_votes(table: Table, emotions: Sequence[str] | None, outside: Outside) -> TableVotes:
+    """Read the votes of a table, whichever of the two forms they have; arguments as for `read_table`."""
     names = None if emotions is None else validate_emotions(emotions)
     columns = _count_columns(table, names)
     has_list = "votes" in table.columns and not all(
@@ -134,7 +126,7 @@ def _number(value: Any, table: Table) -> float:
     return number
 
 
-def _votes_from_list(table: Table, allowed: tuple[str, ...], outside: Literal["error", "drop"]) -> list[list[str]]:
+def _votes_from_list(table: Table, allowed: tuple[str, ...], outside: Outside) -> list[list[str]]:
     """Read the `votes` column: labels with ``|`` between them, or a list of labels."""
     known: dict[str, str | None] = {}
     votes = []
@@ -177,8 +169,6 @@ def _present(table: Table, votes: list[list[str]]) -> tuple[str, ...]:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return False
     try:
         float(value)
     except (TypeError, ValueError):
