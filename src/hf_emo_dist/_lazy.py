@@ -45,15 +45,7 @@ def missing_extra(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
 
 
 def need(module: str, what: str) -> Any:
-    """Imports a module of an extra, for `what`.
-
-    Raises:
-        ModuleNotFoundError: It is not installed; the message names the extra to install.
-
-    Example:
-        >>> need("json", "this example").dumps([1])
-        '[1]'
-    """
+    """Import a module of an extra, for `what`; where it is not installed, the error names the extra to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

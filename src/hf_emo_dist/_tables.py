@@ -28,17 +28,6 @@ def resolve(name: str, table: Mapping[str, str], what: str, package: str) -> Any
         ValueError: The name is not known; or its module does not exist, cannot be imported, or does not have the
             attribute.
         ModuleNotFoundError: A name of the table needs an extra that is not installed; the message names it.
-
-    Example:
-        >>> table = {"votes": "votes:votes_to_distribution"}
-        >>> resolve("votes", table, "example", "hf_emo_dist").__name__
-        'votes_to_distribution'
-        >>> resolve("collections:OrderedDict", table, "example", "hf_emo_dist").__name__
-        'OrderedDict'
-        >>> resolve("voices", table, "example", "hf_emo_dist")
-        Traceback (most recent call last):
-            ...
-        ValueError: Unknown example 'voices'. Mend: one of 'votes', or 'module:Name' of your own code.
     """
     mend = f"Mend: one of {', '.join(map(repr, table))}, or 'module:Name' of your own code."
     if not isinstance(name, str):

@@ -44,17 +44,13 @@ __all__ = [
 Outside = Literal["error", "drop"]
 
 
-def _as_list(votes: Any, where: str) -> list[Any]:
-    if isinstance(votes, (str, bytes)) or not hasattr(votes, "__iter__"):
-        raise TypeError(f"{where}votes must be a list of labels, one a vote, got {votes!r}. Mend: split it first.")
-    return list(votes)
-
-
 def _count(
     votes: Any, emotions: tuple[str, ...], weights: Any, outside: str, where: str, seen: dict[Any, int]
 ) -> FloatArray:
     """Count one row. `seen` remembers labels already looked up (-1: outside), so that long columns stay fast."""
-    labels = _as_list(votes, where)
+    if isinstance(votes, (str, bytes)) or not hasattr(votes, "__iter__"):
+        raise TypeError(f"{where}votes must be a list of labels, one a vote, got {votes!r}. Mend: split it first.")
+    labels = list(votes)
     if weights is None:
         amounts = np.ones(len(labels))
     else:
@@ -246,7 +242,8 @@ def combine_votes(
     for index in range(len(columns["human_votes"])):
         row = {name: column[index] for name, column in columns.items()}
         where = f"Row {row['id']!r}: " if "id" in row else f"Row {index} of the batch: " if batched else ""
-        if not _none_or_empty(row.get("mixed_from")):
+        mixed_from = row.get("mixed_from")
+        if mixed_from is not None and len(mixed_from):  # an array has no truth value
             pair: tuple[Any, Any] = (None, row.get("emotion_distribution"))
         else:
             human, synthetic = _row_counts(row, names, outside, where, seen, synthetic_weight, distribution_weight)
@@ -258,10 +255,6 @@ def combine_votes(
         for name, value in zip(_WRITTEN, pair, strict=True):
             written[name].append(value)
     return dict(written) if batched else {name: values[0] for name, values in written.items()}
-
-
-def _none_or_empty(value: Any) -> bool:
-    return value is None or len(value) == 0
 
 
 def _is_batch(row: Mapping[str, Any]) -> bool:

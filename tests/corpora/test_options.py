@@ -131,7 +131,8 @@ def test_the_report_is_written_in_full(tmp_path):
     report.note("crlf", "labels.txt", "labels.txt:1")
     report.outside["bored"] += 2
     assert "and 20 more" in report.summary() and "clip-29" not in report.summary()
-    as_json, as_text = report.write(tmp_path)
+    report.write(tmp_path)
+    as_json, as_text = tmp_path / "reading_report.json", tmp_path / "reading_report.txt"
     content = json.loads(as_json.read_text())
     assert content["skipped"] == {"no_audio": 30} and content["notes"] == {"crlf": 1}
     assert content["votes_outside"] == {"bored": 2} and len(content["problems"]) == 31

@@ -34,19 +34,12 @@ from .decoding import (
 
 @dataclass(frozen=True)
 class AudioProblem:
-    """What is wrong with one clip.
+    """What is wrong with one clip."""
 
-    Attributes:
-        row_id: The row's id, or its number as a string.
-        kind: ``missing``, ``corrupt``, ``empty``, ``silent``, ``non_finite``, ``too_short`` or ``too_long``.
-        detail: What was found.
-        mend: What to do about it.
-    """
-
-    row_id: str
-    kind: str
-    detail: str
-    mend: str
+    row_id: str  # the row's id, or its number as a string
+    kind: str  # missing, corrupt, empty, silent, non_finite, too_short or too_long
+    detail: str  # what was found
+    mend: str  # what to do about it
 
 
 def _inspect(value: Any, long_audio: str, max_seconds: float, silence_dbfs: float) -> tuple[float, BadClip | None]:
@@ -94,16 +87,11 @@ def problem_of(
 
 @dataclass(frozen=True)
 class AudioReport:
-    """What :func:`check_audio` found.
+    """What :func:`check_audio` found."""
 
-    Attributes:
-        num_rows: Rows that were looked at.
-        problems: In the order of the rows, at most one a row.
-        durations: float64 array (num_rows,), in seconds; NaN where the clip could not be decoded.
-    """
-
-    num_rows: int
-    problems: list[AudioProblem] = field(default_factory=list)
+    num_rows: int  # that were looked at
+    problems: list[AudioProblem] = field(default_factory=list)  # in the order of the rows, at most one a row
+    # (num_rows,), in seconds; NaN where the clip could not be decoded
     durations: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     @property

@@ -65,25 +65,17 @@ def open_clip(
     sampling_rate: int = SAMPLING_RATE,
     window_seconds: float = MAX_SECONDS,
 ) -> Clip:
-    """Reads one input.
+    """Read one input, or say why it cannot be used, in an AudioError that names it.
 
     Args:
-        value: a path; an http(s) URL; the bytes of a file; an array or tensor (T,), (C, T) or (T, C) at
+        value: A path; an http(s) URL; the bytes of a file; an array or tensor (T,), (C, T) or (T, C) at
             `sampling_rate`; ``{"array" or "raw", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; or a
-            data set row with `audio`
-            in any of these shapes and, where known, `transcript`, `speaker` and `id`.
-        name: what messages call it.
-        transcript: the words; a row's own where it is None.
-        speaker: who speaks; a row's own where it is None.
-        sampling_rate: of bare arrays, in Hz.
-        window_seconds: a longer clip is cut into the fewest windows of equal length that are no longer than this.
-
-    Raises:
-        AudioError: the clip cannot be used; the message names it.
-
-    Example:
-        >>> len(open_clip(np.ones(70 * 16000), "a").windows)
-        3
+            data set row with `audio` in any of these shapes and, where known, `transcript`, `speaker` and `id`.
+        name: What messages call it.
+        transcript: The words; a row's own where it is None.
+        speaker: Who speaks; a row's own where it is None.
+        sampling_rate: Of bare arrays, in Hz.
+        window_seconds: A longer clip is cut into the fewest windows of equal length that are no longer than this.
     """
     if isinstance(value, Mapping) and "audio" in value:
         transcript = value.get("transcript") if transcript is None else transcript
@@ -107,11 +99,7 @@ def open_clip(
 
 
 def check_window(seconds: float) -> float:
-    """`seconds` if a window may be so long.
-
-    Raises:
-        ValueError: it is under 0.1 or over 30.
-    """
+    """`seconds` if a window may be so long."""
     if not (math.isfinite(seconds) and 0.1 <= seconds <= MAX_SECONDS):
         raise ValueError(
             f"window_seconds={seconds} must lie between 0.1 and {MAX_SECONDS:g}, the longest clip that the model hears"

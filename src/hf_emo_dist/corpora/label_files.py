@@ -138,11 +138,7 @@ def utterances_by_name(
 
 
 class Labels:
-    """Turns a corpus's spellings into canonical names; those it does not know are None.
-
-    Args:
-        emotions: The corpus's labels.
-        codes: Spellings that are the corpus's own.
+    """Turns a corpus's spellings, with `codes` of its own, into its `emotions`; what it does not know is None.
 
     Example:
         >>> labels = Labels(["neutral", "other"], {"N": "neutral"})

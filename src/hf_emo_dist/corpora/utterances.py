@@ -192,14 +192,12 @@ class CorpusReport:
             lines.append(f"votes outside the emotions: {named}")
         return "\n".join(lines) or "nothing left out"
 
-    def write(self, folder: str | Path) -> tuple[Path, Path]:
+    def write(self, folder: str | Path) -> None:
         """Write ``reading_report.json`` (everything) and ``reading_report.txt`` (readable) into a folder."""
-        target = Path(folder)
-        as_json, as_text = target / "reading_report.json", target / "reading_report.txt"
-        write_text(as_json, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
+        everything = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
+        write_text(Path(folder, "reading_report.json"), f"{everything}\n")
         text = f"{self.kept} utterances kept\n{self.summary(max_items=len(self.problems))}\n"
-        write_text(as_text, text)
-        return as_json, as_text
+        write_text(Path(folder, "reading_report.txt"), text)
 
 
 def report_on(root: Path, report: CorpusReport | None) -> CorpusReport:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..columns import distributions_to_matrix
 from ..distributions import FloatArray, dominant
 from ..emotions import canonical_emotion, validate_emotions
+from .rows import row_ids
 
 
 class NoVotesError(ValueError):
@@ -108,8 +109,7 @@ def dominant_classes(
     """
     names = validate_emotions(emotions)
     if "human_distribution" in dataset.column_names:
-        ids = dataset["id"][:] if "id" in dataset.column_names else None
-        matrix, kept = map_distributions(dataset["human_distribution"][:], names, label_map, ids)
+        matrix, kept = map_distributions(dataset["human_distribution"][:], names, label_map, row_ids(dataset))
         classes = np.full(len(matrix), -1, dtype=np.int64)
         if kept.any():
             classes[kept] = dominant(matrix[kept])

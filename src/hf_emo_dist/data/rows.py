@@ -55,10 +55,7 @@ def speaker_groups(rows: Any, column: str = "speaker") -> tuple[np.ndarray, bool
 def notes_about(rows: Any, vote_source: str | None = None, extra: Iterable[str] = ()) -> list[str]:
     """Short notes that every table and plot on these rows must show, such as `simulated data` and `borrowed votes`.
 
-    Args:
-        rows: a `Dataset` or a sequence of mappings; its description, `corpus` and `true_distribution` are looked at.
-        vote_source: what the data set's card says about its votes.
-        extra: further notes, put first.
+    Looks at the description, the column `corpus` and the `vote_source` of a card; `extra` notes come first.
 
     Example:
         >>> notes_about([{"corpus": "simulated"}])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mixed_rows import MixedRows, find_mixed_rows, select_splits
+from .rows import row_ids
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -33,7 +34,7 @@ def _column(dataset: Dataset, column: str) -> list[Any]:
     values = list(dataset[column])
     blank = [index for index, value in enumerate(values) if value is None or value == ""]
     if blank:
-        ids = dataset["id"] if "id" in dataset.column_names else range(len(values))
+        ids = row_ids(dataset)
         named = ", ".join(repr(ids[index]) for index in blank[:5])
         raise ValueError(
             f"Column {column!r} is blank in {len(blank)} rows ({named}). Mend: fill it in, or leave the rows out."

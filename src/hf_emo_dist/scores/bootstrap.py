@@ -116,11 +116,7 @@ def bootstrap_score(
 
     Args:
         score: Takes the resampled arrays and returns one number.
-        *arrays: Arrays of N rows each.
-        groups: N labels, such as the speakers. Default: every row by itself.
-        num_resamples: Number of resamples.
-        level: Share of resamples inside the interval, between 0 and 1.
-        seed: Seed of the resampling.
+        *arrays: Arrays of N rows each; the other arguments are as for :func:`bootstrap_interval`.
 
     Returns:
         ``(value, low, high)``; the limits are NaN with a single group, or where no resample defines the figure.
@@ -232,16 +228,12 @@ def _group_sums(data: FloatArray, groups: Sequence[Any] | NDArray[Any] | None) -
 def _interval(value: float, draws: FloatArray, number: int, level: float) -> tuple[float, float, float]:
     """The value with the interval of its draws, widened for few groups."""
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(draws - value, [tail, 1.0 - tail]) * _widening(number, 1.0 - tail) + value
+    wider = 1.0
+    if number <= 1000:
+        t, z = _student_quantile(1.0 - tail, number - 1), NormalDist().inv_cdf(1.0 - tail)
+        wider = math.sqrt(number / (number - 1)) * t / z
+    low, high = np.quantile(draws - value, [tail, 1.0 - tail]) * wider + value
     return value, float(low), float(high)
-
-
-def _widening(groups: int, quantile: float) -> float:
-    """Return how much wider an interval over few groups has to be than the plain percentiles."""
-    if groups > 1000:
-        return 1.0
-    z = NormalDist().inv_cdf(quantile)
-    return math.sqrt(groups / (groups - 1)) * _student_quantile(quantile, groups - 1) / z
 
 
 def _student_quantile(quantile: float, freedom: int) -> float:

@@ -121,19 +121,10 @@ def bhattacharyya_coefficient(p: ArrayLike, q: ArrayLike) -> FloatArray:
 def chebyshev_distance(p: ArrayLike, q: ArrayLike) -> FloatArray:
     """Chebyshev distance ``max |p - q|`` of each pair of rows (Geng 2016), lower is better, 0 to 1.
 
-    Args:
-        p: Distributions (N, K) or (K,).
-        q: Distributions of the same shape.
+    Arguments and errors as for :func:`jensen_shannon_divergence`.
 
-    Returns:
-        float64 array (N,), or of shape ().
-
-    Raises:
-        ValueError: The shapes differ, or a row is not a distribution.
-
-    Example:
-        >>> chebyshev_distance([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], [[0.0, 1.0, 0.0], [0.25, 0.5, 0.25]])
-        array([1.  , 0.25])
+    >>> chebyshev_distance([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], [[0.0, 1.0, 0.0], [0.25, 0.5, 0.25]])
+    array([1.  , 0.25])
     """
     return by_chunk(lambda x, y: np.abs(x - y).max(axis=-1), p, q)
 
@@ -148,7 +139,7 @@ def clark_distance(p: ArrayLike, q: ArrayLike) -> FloatArray:
     """Clark distance ``sqrt(sum(((p - q) / (p + q)) ** 2))`` of each pair of rows (Geng 2016), lower is better, 0 to
     sqrt(K).
 
-    A label with no mass on either side adds 0. Arguments and errors as for :func:`chebyshev_distance`.
+    A label with no mass on either side adds 0. Arguments and errors as for :func:`jensen_shannon_divergence`.
 
     >>> float(clark_distance([1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0])) == 2**0.5
     True
@@ -159,7 +150,7 @@ def clark_distance(p: ArrayLike, q: ArrayLike) -> FloatArray:
 def canberra_metric(p: ArrayLike, q: ArrayLike) -> FloatArray:
     """Canberra metric ``sum(|p - q| / (p + q))`` of each pair of rows (Geng 2016), lower is better, 0 to K.
 
-    A label with no mass on either side adds 0. Arguments and errors as for :func:`chebyshev_distance`.
+    A label with no mass on either side adds 0. Arguments and errors as for :func:`jensen_shannon_divergence`.
 
     >>> float(canberra_metric([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
     2.0
@@ -170,7 +161,7 @@ def canberra_metric(p: ArrayLike, q: ArrayLike) -> FloatArray:
 def cosine_similarity(p: ArrayLike, q: ArrayLike) -> FloatArray:
     """Cosine of the angle between each pair of rows (Geng 2016), higher is better, 0 (no shared label) to 1.
 
-    Arguments and errors as for :func:`chebyshev_distance`.
+    Arguments and errors as for :func:`jensen_shannon_divergence`.
 
     >>> cosine_similarity([[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]).round(12)
     array([0., 1.])
@@ -187,7 +178,7 @@ def cosine_similarity(p: ArrayLike, q: ArrayLike) -> FloatArray:
 def intersection_similarity(p: ArrayLike, q: ArrayLike) -> FloatArray:
     """Mass that each pair of rows shares, ``sum(min(p, q))`` (Geng 2016), higher is better, 0 to 1 (equal).
 
-    It is 1 minus the total variation distance. Arguments and errors as for :func:`chebyshev_distance`.
+    It is 1 minus the total variation distance. Arguments and errors as for :func:`jensen_shannon_divergence`.
 
     >>> intersection_similarity([[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.25, 0.75]])
     array([0.  , 0.75])
@@ -200,7 +191,7 @@ def brier_score(p: ArrayLike, q: ArrayLike) -> FloatArray:
     2.
 
     Against shares of few votes it also counts the noise of the votes: see
-    :func:`hf_emo_dist.scores.unbiased_brier_score`. Arguments and errors as for :func:`chebyshev_distance`.
+    :func:`hf_emo_dist.scores.unbiased_brier_score`. Arguments and errors as for :func:`jensen_shannon_divergence`.
 
     >>> brier_score([[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]])
     array([2., 0.])

@@ -122,22 +122,11 @@ def js_divergence_above_floor(
     lay within 0.01 bits of the divergence to the truth itself where the floor's assumption holds, and up to 0.04 bits
     too high where it does not (the same simulations).
 
-    Args:
-        p: Predicted distributions (N, K) or (K,).
-        counts: Votes of the same shape, whole.
-        base: Base of the logarithm.
-        prior: Dirichlet parameters (K,). Default: fitted to `counts`.
-        seed: Of the draws.
+    Arguments and errors as for :func:`js_divergence_floor`; `p` are the predicted distributions, in the shape of the
+    counts.
 
-    Returns:
-        float64 array (N,), or of shape (); NaN for a row without votes.
-
-    Raises:
-        ValueError: As for :func:`js_divergence_floor`, or the shapes differ.
-
-    Example:
-        >>> js_divergence_above_floor([[0.6, 0.4]], [[3, 2]], prior=[5.0, 5.0]) < 0
-        array([ True])
+    >>> js_divergence_above_floor([[0.6, 0.4]], [[3, 2]], prior=[5.0, 5.0]) < 0
+    array([ True])
     """
     votes = checked_counts(counts, whole=True)
     if np.shape(p) != votes.shape:
