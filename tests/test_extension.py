@@ -10,12 +10,11 @@ import pytest
 from scipy.spatial import distance
 from tiny_data import as_dataset, tiny_rows
 
-from hf_emo_dist import Annotator, compute_scores
+from hf_emo_dist import Annotator, compute_scores, corpora
 from hf_emo_dist.annotation import backends
 from hf_emo_dist.audio import encode_wav
 from hf_emo_dist.commands import read, report  # noqa: F401 - before a line is added: what they hold is put back
 from hf_emo_dist.commands.main import main
-from hf_emo_dist.corpora import registry
 from hf_emo_dist.data.loading import load_emotion_dataset
 from hf_emo_dist.scores import summary
 
@@ -73,7 +72,7 @@ def ratings(folder: Path) -> Path:
 
 def test_a_corpus(new_file, new_line, tmp_path):
     new_file("ratings")
-    new_line(registry, "CORPORA")
+    new_line(corpora, "CORPORA")
     source = ratings(tmp_path / "source")
     assert main(["read", "ratings", str(source), str(tmp_path / "out"), "--emotions", "happy, neutral, sad"]) == 0
     rows = load_emotion_dataset(tmp_path / "out", "train")

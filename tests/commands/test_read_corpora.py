@@ -15,7 +15,7 @@ from corpus_files import cremad, dusha, emozionalmente, iemocap, msp_podcast, wa
 
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora import CORPORA
-from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.loading import folder_card, load_emotion_dataset
 from hf_emo_dist.data.splits import check_splits
 
 
@@ -60,7 +60,7 @@ def test_every_reader_writes_a_folder_that_load_dataset_opens(tmp_path, name, ca
     card = (output / "README.md").read_text()
     assert "**Cite:**" in card and ("**Restricted:**" in card) == restricted
     assert ("human_distribution" in card) == (name not in ("ravdess", "emodb"))
-    assert read_vote_source(output)
+    assert folder_card(output)["vote_source"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "out"])  # nothing is left behind
 
 

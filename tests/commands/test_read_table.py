@@ -11,7 +11,7 @@ import pytest
 from hf_emo_dist.audio.clips import encode_wav
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora.table.read import read_table
-from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.loading import folder_card, load_emotion_dataset
 from hf_emo_dist.data.splits import check_splits
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def test_from_table_writes_splits_and_reports_bad_clips(table, tmp_path, capsys,
     assert list(data) == ["train", "validation", "test"]
     assert sum(len(rows) for rows in data.values()) == 8  # the silent clip is reported and not dropped
     check_splits(data)
-    assert read_vote_source(tmp_path / "out") == "Invented."
+    assert folder_card(tmp_path / "out")["vote_source"] == "Invented."
 
     assert run(*arguments) == 2
     assert "overwrite" in capsys.readouterr().err
@@ -72,7 +72,7 @@ def test_simulated_writes_a_card_that_says_so(tmp_path, capsys):
     ]
     assert run("simulate", tmp_path / "sim", *arguments) == 0
     assert "Simulated" in capsys.readouterr().out
-    assert "SIMULATED" in (read_vote_source(tmp_path / "sim") or "")
+    assert "SIMULATED" in folder_card(tmp_path / "sim")["vote_source"]
     row = load_emotion_dataset(tmp_path / "sim", "train")[0]
     assert set(row["true_distribution"]) == {"fear", "surprise"} and len(row["human_votes"]) in (2, 3)
     assert run("simulate", tmp_path / "x", "--emotions", "bored,sad") == 2

@@ -8,7 +8,7 @@ import pytest
 from datasets import Audio, Dataset, DatasetDict, load_dataset
 
 from hf_emo_dist.data.data_facts import describe_dataset
-from hf_emo_dist.data.loading import DatasetLoadError, emotions_of, load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
 
 EMOTIONS = ("happy", "angry", "sad")
@@ -48,7 +48,7 @@ def test_the_card_says_first_where_the_votes_come_from(folder):
     body = (folder / "README.md").read_text().split("---\n", 2)[2]
     assert "Simulated votes." in body.splitlines()[2]
     assert "| train | 3 | 2 |" in body
-    assert read_vote_source(folder) == "Simulated votes."
+    assert folder_card(folder)["vote_source"] == "Simulated votes."
 
 
 def test_shards(tmp_path):
@@ -179,4 +179,4 @@ def test_the_card_takes_no_name_for_markup(tmp_path):
     write_dataset(data, tmp_path / "d", description="One.", vote_source=evil, title=evil, emotions=["happy", evil])
     text = (tmp_path / "d" / "README.md").read_text(encoding="utf-8")
     assert text.count("\n---\n") == 1 and "\nlicense: mit" not in text and "<b>" not in text.partition("\n---\n")[2]
-    assert "sad --- license: mit" in read_vote_source(tmp_path / "d")
+    assert "sad --- license: mit" in folder_card(tmp_path / "d")["vote_source"]

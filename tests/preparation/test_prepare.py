@@ -10,7 +10,7 @@ import yaml
 from hf_emo_dist.commands import annotate
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora.simulated import simulate_corpus
-from hf_emo_dist.data.loading import load_emotion_dataset, read_vote_source
+from hf_emo_dist.data.loading import folder_card, load_emotion_dataset
 from hf_emo_dist.data.writing import write_dataset
 from hf_emo_dist.preparation.prepare import prepare_dataset
 from hf_emo_dist.preparation.settings import PrepareSettings
@@ -44,7 +44,7 @@ def test_votes_are_added_combined_and_written(corpus, tmp_path):
     row = after["train"][0]
     votes = row["human_votes"] + row["synthetic_votes"]
     assert row["emotion_distribution"]["sad"] == pytest.approx(votes.count("sad") / len(votes))
-    source = read_vote_source(tmp_path / "out")
+    source = folder_card(tmp_path / "out")["vote_source"]
     assert source.startswith("SIMULATED votes.") and "synthetic votes by a stated rater model, SIMULATED" in source
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from ..augmentation.augment_splits import AugmentationArguments
 from .arguments import Options, Values
@@ -48,14 +47,13 @@ def augment(
         overwrite: Replace a data set in output_dir.
     """
     from ..augmentation.augment_splits import augment_splits
-    from ..data.loading import load_emotion_dataset, read_vote_source
+    from ..data.loading import folder_card, load_emotion_dataset
     from ..data.rows import notes_about
     from ..data.writing import write_dataset
 
     if settings.augment == "none":
         raise ValueError("augment=none would copy the data. Mend: use --augment default or --augment paper.")
-    local = Path(dataset).expanduser()
-    source = vote_source or (read_vote_source(local) if local.is_dir() else None)
+    source = vote_source or folder_card(dataset).get("vote_source")
     splits = load_emotion_dataset(dataset)
     if not isinstance(splits, dict):
         splits = {train_split: splits}

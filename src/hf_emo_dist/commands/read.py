@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..corpora import CorpusReport, find_reader, read_table, registry
+from .. import corpora
+from ..corpora import CorpusReport, find_reader, read_table
 from ..data.output import check_folder
 from ..emotions import PAPER_EMOTIONS, canonical_emotion
 from .arguments import Options, Values
@@ -27,8 +28,8 @@ _OURS = ("report", "cache_dir", "progress")
 
 def kinds() -> Mapping[str, str]:
     """The user's own table, and the corpora that have a reader; `module:reader` of the user's own is one, too."""
-    corpora = {name: find_reader(name).info.title for name in registry.CORPORA}
-    return {"table": "your own table of audio files and votes", **corpora}
+    titles = {name: find_reader(name).info.title for name in corpora.CORPORA}
+    return {"table": "your own table of audio files and votes", **titles}
 
 
 def options(kind: str) -> Options:

@@ -16,7 +16,6 @@ _NAMES = {
     "load_emotion_dataset": "loading",
     "map_distributions": "label_map",
     "random_utterance_split": "splits",
-    "read_vote_source": "loading",
     "row_features": "writing",
     "speaker_disjoint_split": "splits",
     "speaker_folds": "splits",

@@ -193,20 +193,3 @@ def folder_card(folder: str | Path) -> dict[str, Any]:
     except yaml.YAMLError:
         return {}
     return {key: value for key, value in front.items() if value} if isinstance(front, dict) else {}
-
-
-def read_vote_source(folder: str | Path) -> str | None:
-    """Return what the card of a written data set says about where its votes come from.
-
-    Args:
-        folder: A folder that :func:`hf_emo_dist.write_dataset` wrote.
-
-    Returns:
-        The text, or ``None`` where there is no such card.
-
-    Example:
-        >>> read_vote_source("no-such-folder") is None
-        True
-    """
-    source = folder_card(folder).get("vote_source")
-    return str(source) if source else None
