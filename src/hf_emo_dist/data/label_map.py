@@ -126,15 +126,7 @@ def dominant_classes(
 
 
 def common_emotions(label_sets: Sequence[Sequence[str]], mapping: Mapping[str, str | None]) -> tuple[str, ...]:
-    """The emotions that all label sets have after the map, in the order of the first.
-
-    Raises:
-        ValueError: Fewer than two are left.
-
-    Example:
-        >>> common_emotions([["angry", "happy", "sad"], ["angry", "excited", "sad", "other"]], {"excited": "happy"})
-        ('angry', 'happy', 'sad')
-    """
+    """The emotions, two at least, that all label sets have after the map, in the order of the first."""
     mapped = [[mapping.get(name, name) for name in names] for names in label_sets]
     kept = tuple(
         dict.fromkeys(name for name in mapped[0] if name is not None and all(name in names for names in mapped))
@@ -146,14 +138,7 @@ def common_emotions(label_sets: Sequence[Sequence[str]], mapping: Mapping[str, s
 
 
 def label_matrix(emotions: Sequence[str], common: Sequence[str], mapping: Mapping[str, str | None]) -> FloatArray:
-    """Zeros and ones (K, C): which of the common emotions each emotion counts as, none where it is left out.
-
-    Example:
-        >>> label_matrix(["excited", "happy", "other"], ["happy", "sad"], {"excited": "happy"})
-        array([[1., 0.],
-               [1., 0.],
-               [0., 0.]])
-    """
+    """Zeros and ones (K, C): which of the common emotions each emotion counts as, none where it is left out."""
     matrix = np.zeros((len(emotions), len(common)))
     for place, name in enumerate(emotions):
         target = mapping.get(name, name)

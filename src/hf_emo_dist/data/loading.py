@@ -21,7 +21,7 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _load_local(path: Path, split: str | None) -> Any:
+def _load_local(path: Path) -> Any:
     import pyarrow as pa
     from datasets import load_dataset, load_from_disk
     from datasets.exceptions import DatasetGenerationError
@@ -39,15 +39,15 @@ def _load_local(path: Path, split: str | None) -> Any:
         )
     try:
         if path.is_file():
-            return load_dataset("parquet", data_files=str(path), split=split)
-        return load_dataset(str(path), split=split)
+            return load_dataset("parquet", data_files=str(path))
+        return load_dataset(str(path))
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
         raise DatasetLoadError(
             f"The data set at {path} cannot be read: {_first_line(error.__cause__ or error)} Mend: write it again."
         ) from error
 
 
-def _load_hub(name: str, split: str | None, revision: str | None) -> Any:
+def _load_hub(name: str, revision: str | None) -> Any:
     from datasets import load_dataset
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -55,7 +55,7 @@ def _load_hub(name: str, split: str | None, revision: str | None) -> Any:
     hint = "Mend: check the spelling, that it is public or that you are logged in, and your connection."
     try:
         validate_repo_id(name)  # before anything is asked of the network
-        return load_dataset(name, split=split, revision=revision)
+        return load_dataset(name, revision=revision)
     except HFValidationError as error:
         raise DatasetLoadError(
             f"Nothing at {name!r}, and it is not a Hub id such as 'owner/name'. Mend: check the path."
@@ -114,32 +114,36 @@ def load_emotion_dataset(
 
     name = str(path_or_id)
     path = Path(name).expanduser()
-    is_slice = split is not None and any(sign in split for sign in "[+")
-    asked = split if is_slice else None
-    try:
-        if path.exists():
-            loaded = _load_local(path, asked)
-        elif isinstance(path_or_id, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-            raise DatasetLoadError(f"Nothing at {name!r}. Mend: check the path.")
-        else:
-            loaded = _load_hub(name, asked, revision)
-    except ValueError as error:
-        if asked is None or isinstance(error, DatasetLoadError):
-            raise
-        raise DatasetLoadError(
-            f"{name!r} has no split {split!r}: {_first_line(error)} Mend: ask for one of them."
-        ) from error
+    if path.exists():
+        loaded = _load_local(path)
+    elif isinstance(path_or_id, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
+        raise DatasetLoadError(f"Nothing at {name!r}. Mend: check the path.")
+    else:
+        loaded = _load_hub(name, revision)
     if isinstance(loaded, Dataset):
-        if split is not None and not is_slice:
+        if split is not None:
             raise DatasetLoadError(f"{name!r} is a single data set without splits. Mend: leave the split out.")
         return _undecoded(loaded, repr(name))
     if split is not None:
-        if split not in loaded:
-            raise DatasetLoadError(
-                f"{name!r} has no split {split!r}: there are {', '.join(loaded)}. Mend: ask for one of them."
-            )
-        return _undecoded(loaded[split], f"{name!r}, split {split!r},")
+        return _undecoded(rows_of(loaded, split, name), f"{name!r}, split {split!r},")
     return DatasetDict({key: _undecoded(value, f"{name!r}, split {key!r},") for key, value in loaded.items()})
+
+
+def rows_of(splits: Mapping[str, Dataset], split: str, name: str) -> Dataset:
+    """The rows of one of the splits of the data set `name`, or of a slice such as ``train+test[:100]``."""
+    from datasets import ReadInstruction, concatenate_datasets
+
+    if split in splits:
+        return splits[split]
+    mend = f"there are {', '.join(splits)}. Mend: ask for one of them."
+    if not any(sign in split for sign in "[+"):
+        raise DatasetLoadError(f"{name!r} has no split {split!r}: {mend}")
+    try:
+        spans = ReadInstruction.from_spec(split).to_absolute({s: len(rows) for s, rows in splits.items()})
+        parts = [splits[span.splitname].select(range(span.from_, span.to)) for span in spans]
+    except (ValueError, AssertionError) as error:
+        raise DatasetLoadError(f"{name!r} has no split {split!r}: {error} {mend}") from error
+    return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 
 
 def emotions_of(dataset: Dataset | DatasetDict, column: str = "human_distribution") -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..emotions import validate_emotions
-from .loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset
+from .loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset, rows_of
 from .mixed_rows import MixedRows, find_mixed_rows, is_mixed
 from .preparation_file import read_preparation
 from .rows import column_of, notes_about, row_ids
@@ -46,25 +46,12 @@ class OpenedDataset:
         Raises:
             DatasetLoadError: There is no such split; the message lists those there are.
         """
-        from datasets import ReadInstruction, concatenate_datasets
+        from datasets import concatenate_datasets
 
-        if split is None:
-            parts = list(self.splits.values())
-        elif split in self.splits:
-            return self.splits[split]
-        elif any(sign in split for sign in "[+"):
-            try:
-                spans = ReadInstruction.from_spec(split).to_absolute({s: len(r) for s, r in self.splits.items()})
-                parts = [self.splits[span.splitname].select(range(span.from_, span.to)) for span in spans]
-            except (ValueError, AssertionError) as error:
-                raise DatasetLoadError(f"{self.name!r} has no split {split!r}: {error} {self._there}") from error
-        else:
-            raise DatasetLoadError(f"{self.name!r} has no split {split!r}: {self._there}")
+        if split is not None:
+            return rows_of(self.splits, split, self.name)
+        parts = list(self.splits.values())
         return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
-
-    @property
-    def _there(self) -> str:
-        return f"there are {', '.join(self.splits)}. Mend: ask for one of them."
 
     def emotions(self, column: str = "human_distribution") -> tuple[str, ...]:
         """The label set: the one given, else the fields of a distribution column in their order.
@@ -116,7 +103,8 @@ class OpenedDataset:
         unknown = [name for name in names if name not in self.splits]
         if unknown:
             raise DatasetLoadError(
-                f"{option} names {', '.join(unknown)}, and {self.name!r} has no such split: {self._there}"
+                f"{option} names {', '.join(unknown)}, and {self.name!r} has no such split: there are "
+                f"{', '.join(self.splits)}. Mend: ask for one of them."
             )
         return list(names)
 

@@ -23,29 +23,18 @@ PARTS = ("annotation", "combine", "dime_aug", "source")
 
 
 def read_preparation(folder: str | Path) -> dict[str, dict[str, Any]]:
-    """What `preparation.json` in a folder says, one mapping a part; empty where there is no such file.
-
-    Raises:
-        ValueError: the file is no JSON object, or a part of it is none.
-
-    Example:
-        >>> read_preparation("no-such-folder")
-        {}
-    """
+    """What `preparation.json` in a folder says, one mapping a part; empty where there is no such file."""
     file = Path(folder) / PREPARATION_NAME
     if not file.is_file():
         return {}
+    where, mend = f"{PREPARATION_NAME} in {folder}", "Mend: prepare the data again."
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{PREPARATION_NAME} in {folder} cannot be read ({error}). Mend: prepare the data again."
-        ) from error
+        raise ValueError(f"{where} cannot be read ({error}). {mend}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{PREPARATION_NAME} in {folder} is no JSON object. Mend: prepare the data again.")
+        raise ValueError(f"{where} is no JSON object. {mend}")
     for part in PARTS:
         if not isinstance(values.get(part, {}), dict):
-            raise ValueError(
-                f"{PREPARATION_NAME} in {folder}: {part!r} is no JSON object. Mend: prepare the data again."
-            )
+            raise ValueError(f"{where}: {part!r} is no JSON object. {mend}")
     return {part: values[part] for part in PARTS if values.get(part)}
