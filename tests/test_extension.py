@@ -63,24 +63,27 @@ def new_line(monkeypatch):
 def ratings(folder: Path) -> Path:
     folder.mkdir()
     wave = np.sin(np.linspace(0, 900, 16000)).astype(np.float32) / 2
-    for name in ("ab1", "cd1"):
+    for name in ("ab1", "cd1", "ef1"):
         (folder / f"{name}.wav").write_bytes(encode_wav(wave))
-    rows = "ab1.wav,r1,sad\nab1.wav,r2,Neutral\ncd1.wav,r1,happy\ncd1.wav,r2,wistful\n"
+    rows = "ab1.wav,r1,sad\nab1.wav,r2,Neutral\nab1.wav,r2,sad\ncd1.wav,r1,happy\ncd1.wav,r2,wistful\ngh1.wav,r1,sad\n"
     (folder / "ratings.csv").write_text(f"file,rater,emotion\n{rows}", encoding="utf-8")
     return folder
 
 
-def test_a_corpus(new_file, new_line, tmp_path):
+def test_a_corpus(new_file, new_line, tmp_path, capsys):
     new_file("ratings")
     new_line(corpora, "CORPORA")
     source = ratings(tmp_path / "source")
     assert main(["read", "ratings", str(source), str(tmp_path / "out"), "--emotions", "happy, neutral, sad"]) == 0
     rows = load_emotion_dataset(tmp_path / "out", "train")
-    assert rows["human_votes"][:] == [["sad", "neutral"], ["happy"]] and rows["human_raters"][:] == [
-        ["r1", "r2"],
-        ["r1"],
-    ]
-    assert "unknown_label" in (tmp_path / "out" / "reading_report.json").read_text()
+    assert rows["human_votes"][:] == [["sad", "neutral"], ["happy"]]
+    assert rows["human_raters"][:] == [["r1", "r2"], ["r1"]]
+    told = (tmp_path / "out" / "reading_report.json").read_text()
+    for reason in ("unknown_label", "duplicate_rater", "no_audio", "no_labels"):
+        assert reason in told
+    (tmp_path / "empty").mkdir()
+    assert main(["read", "ratings", str(tmp_path / "empty"), str(tmp_path / "none")]) == 2
+    assert "is not Ratings: there is no ratings.csv. Mend" in capsys.readouterr().err
 
 
 def test_a_corpus_of_the_users_own(new_file, monkeypatch, tmp_path):

@@ -24,7 +24,10 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
 
 
 def test_commands_of_the_readme_exist():
+    from hf_emo_dist.commands.main import COMMANDS
+
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    files = set(re.findall(r"(?:recipes|dataset_scripts|metrics)/[\w/.]+\.(?:py|yaml)", text))
-    assert len(files) >= 7
-    assert [name for name in sorted(files) if not (ROOT / name).exists()] == []
+    named = set(re.findall(r"hf-emo-dist ([a-z][a-z-]+)", text))
+    assert len(named) >= 12 and named <= set(COMMANDS)
+    files = set(re.findall(r"(?:recipes|dataset_scripts|metrics|docs)/[\w/.]+\.(?:py|yaml|md)", text))
+    assert files and [name for name in sorted(files) if not (ROOT / name).exists()] == []

@@ -11,30 +11,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "corpora"))
 
-from corpus_files import cremad, dusha, emozionalmente, iemocap, msp_podcast, wav
+import corpus_files
+from corpus_files import cremad, emozionalmente, iemocap
 
 from hf_emo_dist.commands.main import main
-from hf_emo_dist.corpora import CORPORA
+from hf_emo_dist.corpora import CORPORA, find_reader
 from hf_emo_dist.data.loading import folder_card, load_emotion_dataset
 from hf_emo_dist.data.splits import check_splits
-
-
-def acted(root):
-    names = {"ravdess": ["03-01-06-01-02-01-12", "03-01-05-02-01-02-01"], "emodb": ["03a01Fa", "16b10Lb"]}[root.name]
-    for name in names:
-        wav(root / f"{name}.wav")
-    return root
-
-
-MAKERS = {
-    "iemocap": iemocap,
-    "msp_podcast": msp_podcast,
-    "cremad": cremad,
-    "emozionalmente": emozionalmente,
-    "dusha": dusha,
-    "ravdess": acted,
-    "emodb": acted,
-}
 
 
 def run(name, *words):
@@ -43,23 +26,22 @@ def run(name, *words):
 
 @pytest.mark.parametrize("name", sorted(CORPORA))
 def test_every_reader_writes_a_folder_that_load_dataset_opens(tmp_path, name, capsys):
-    source, output = MAKERS[name](tmp_path / name), tmp_path / "out"
+    source, output, info = getattr(corpus_files, name)(tmp_path / name), tmp_path / "out", find_reader(name).info
     assert run(name, source, output, "--split", "own", "--num_proc", 2) == 0
     out = capsys.readouterr().out
     assert "utterances kept" in out and "Cite:" in out
     dataset = load_dataset(str(output))
     rows = [row for split in dataset.values() for row in split.remove_columns("audio")]
     assert rows and {row["corpus"] for row in rows} == {name}
-    restricted = name in ("iemocap", "msp_podcast")
-    assert {row["restricted"] for row in rows} == {restricted}
+    assert {row["restricted"] for row in rows} == {info.restricted}
     loaded = load_emotion_dataset(output)
     assert all(row["audio"]["bytes"][:4] == b"RIFF" for split in loaded.values() for row in split)
     report = json.loads((output / "reading_report.json").read_text())
     assert report["kept"] == len(rows) and (output / "reading_report.txt").read_text().startswith(f"{len(rows)} utt")
     assert str(tmp_path) not in (output / "reading_report.json").read_text()
     card = (output / "README.md").read_text()
-    assert "**Cite:**" in card and ("**Restricted:**" in card) == restricted
-    assert ("human_distribution" in card) == (name not in ("ravdess", "emodb"))
+    assert "**Cite:**" in card and ("**Restricted:**" in card) == info.restricted
+    assert ("human_distribution" in card) == info.has_votes
     assert folder_card(output)["vote_source"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "out"])  # nothing is left behind
 
@@ -81,7 +63,7 @@ def test_the_paper_preset_and_the_default_of_iemocap(tmp_path, capsys):
 
 
 def test_the_card_of_a_corpus_without_votes_names_the_merged_labels(tmp_path):
-    source = acted(tmp_path / "ravdess")
+    source = corpus_files.ravdess(tmp_path / "ravdess")
     assert run("ravdess", source, tmp_path / "out", "--merge", "calm=neutral,fearful=sad") == 0
     card = (tmp_path / "out" / "README.md").read_text()
     assert "Emotions: angry, happy, neutral, sad, disgust, surprise. They were acted on request." in card
@@ -223,7 +205,7 @@ def test_a_reader_of_the_user_s_own_is_a_command_too(tmp_path, monkeypatch, caps
     (tmp_path / "my_corpus.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    assert run("my_corpus:read_mine", acted(tmp_path / "emodb"), "out", "--loud") == 0
+    assert run("my_corpus:read_mine", corpus_files.emodb(tmp_path / "emodb"), "out", "--loud") == 0
     assert "loud" in capsys.readouterr().out and "Mine." in (tmp_path / "out" / "README.md").read_text()
     assert run("my_corpus:read_yours", tmp_path / "emodb", "out") == 2
     assert "read_yours" in capsys.readouterr().err

@@ -223,7 +223,7 @@ def simulate_corpus(
     Args:
         num_utterances: Rows; about 1.0 to 1.8 s of speech each.
         num_speakers: Speakers, taken in turns; at least one a split.
-        emotions: The label set, among :data:`SIMULATED_EMOTIONS`.
+        emotions: The label set, among those that the simulation can voice.
         votes_per_utterance: Votes for each, or (least, most).
         seed: Of everything.
         sampling_rate: In Hz, at least 16000.
