@@ -32,7 +32,6 @@ PLOT_TITLES = {
     "predicted_against_target.png": "Predicted against human shares",
 }
 PREDICTORS = {"model": "this model", "mean_of_training_targets": "mean of the training targets", "uniform": "uniform"}
-BREAKDOWNS = {"strata": "By ambiguity", "by_stratum": "By ambiguity", "groups": "By group", "by_group": "By group"}
 WEIGHTS = {
     "full": "all in one checkpoint",
     "merged": "LoRA, folded into the backbone's weights",
@@ -120,7 +119,6 @@ def model_card(facts: ModelFacts) -> str:
             duration=_duration(facts.train_seconds),
             scored_on=as_code(facts.dataset) if facts.dataset else "the data set",
             predictors=list(_predictors(facts.scores)),
-            breakdowns=list(_breakdowns(facts.scores)),
             plot_titles=PLOT_TITLES,
             license_text=Safe(
                 f"{as_code(facts.license)}: given by whoever wrote this card, or worked out by rule from the "
@@ -192,51 +190,10 @@ def _predictors(scores: Mapping[str, Any]) -> Iterable[list[str]]:
         yield [f"**{title}**" if name == "model" else title, _interval(values), *numbers]
 
 
-def _breakdowns(scores: Mapping[str, Any]) -> Iterable[tuple[str, list[list[str]]]]:
-    """Tables of parts of the data: `name → scores`, `column → name → scores`, or a list of scores with their `name`."""
-    for key, title in BREAKDOWNS.items():
-        parts = scores.get(key)
-        if isinstance(parts, list):
-            parts = {
-                str(part.get("name", part.get("stratum", i))): part
-                for i, part in enumerate(parts)
-                if isinstance(part, dict)
-            }
-        if not isinstance(parts, dict) or not parts:
-            continue
-        tables = {title: parts}
-        if not any(_js(part) is not None for part in parts.values()):
-            tables = {f"By {name}": part for name, part in parts.items() if isinstance(part, dict)}
-        for heading, rows in tables.items():
-            lines = [
-                [as_text(name), _number_of(values.get("num_examples")), _interval(values)]
-                for name, values in rows.items()
-                if isinstance(values, dict) and _js(values) is not None
-            ]
-            if lines:
-                yield heading, lines
-
-
-def _js(values: Any) -> float | None:
-    if not isinstance(values, dict):
-        return None
-    value = values.get("js_divergence")
-    value = value.get("value") if isinstance(value, dict) else value
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
 def _interval(values: Mapping[str, Any]) -> str:
-    value = _js(dict(values))
-    if value is None:
-        return "-"
-    inner = values.get("js_divergence")
-    bounds = [inner.get("low"), inner.get("high")] if isinstance(inner, dict) else values.get("js_interval") or ()
-    known = [bound for bound in bounds if isinstance(bound, int | float)]
-    return f"{value:.3f} [{known[0]:.3f}, {known[1]:.3f}]" if len(known) == 2 else f"{value:.3f}"
-
-
-def _number_of(value: Any) -> str:
-    return str(value) if isinstance(value, int) else "-"  # anything else would not be escaped
+    value = values.get("js_divergence")
+    known = [bound for bound in values.get("js_interval") or () if isinstance(bound, int | float)]
+    return number_text(value) + (f" [{known[0]:.3f}, {known[1]:.3f}]" if len(known) == 2 else "")
 
 
 def _duration(seconds: float | None) -> str:
