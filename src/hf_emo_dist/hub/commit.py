@@ -10,8 +10,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tqdm import tqdm
+
 from .cards.rendering import is_edited
-from .files import UploadFile, check_uploads, size_text
+from .files import UploadFile, check_uploads
 
 __all__ = ["PushReport", "commit_files", "full_name"]
 
@@ -51,12 +53,12 @@ class PushReport:
         what = "would be pushed" if self.dry_run else "pushed"
         visible = {True: "private", False: "public", None: "public unless your account's settings say otherwise"}
         width = max((len(file.path_in_repo) for file in self.files), default=0)
-        size = size_text(sum(file.size for file in self.files))
+        size = tqdm.format_sizeof(sum(file.size for file in self.files), "B")
         lines = [
             f"{len(self.files)} files, {size}, {what} to the {self.repo_type} {self.repo_id} "
             f"({visible[self.private]} if new)"
         ]
-        lines += [f"  {file.path_in_repo:<{width}}  {size_text(file.size):>9}" for file in self.files]
+        lines += [f"  {file.path_in_repo:<{width}}  {tqdm.format_sizeof(file.size, 'B'):>8}" for file in self.files]
         lines += [f"withheld: {entry}" for entry in self.withheld]
         return "\n".join([*lines, *([self.url] if self.url else [])])
 

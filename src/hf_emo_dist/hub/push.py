@@ -74,7 +74,7 @@ def push_model(
 
     Example:
         >>> print(push_model("my_model", "you/my-model", dry_run=True))  # doctest: +SKIP
-        9 files, 27.1 MB, would be pushed to the model you/my-model (public unless your account's settings ...
+        9 files, 27.1MB, would be pushed to the model you/my-model (public unless your account's settings ...
     """
     folder = Path(checkpoint)
     if not folder.is_dir():

@@ -35,12 +35,7 @@ def choose_columns(
     include_replies: bool = False,
     columns: Sequence[str] | None = None,
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the columns to publish, and the others with how to publish them after all: name → words.
-
-    >>> from datasets import Value
-    >>> choose_columns({"id": Value("string"), "transcript": Value("string"), "seconds": Value("float32")})
-    (['id', 'seconds'], {'transcript': 'ask with include_transcripts=True'})
-    """
+    """Return the columns to publish, and the others with how to publish them after all: name → words."""
     asked = set(columns or ())
     missing = asked - set(features)
     if missing:

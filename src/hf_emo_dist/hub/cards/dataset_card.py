@@ -11,7 +11,7 @@ from typing import Any
 from ...data.output import write_text
 from ...data.preparation_file import read_preparation
 from ...markdown import Safe, as_code, yaml_value
-from .rendering import render, template_text, with_mark
+from .rendering import render, with_mark
 from .tables import annotation_rows, count_text, settings_text
 
 __all__ = ["vote_card", "write_dataset_card"]
@@ -53,15 +53,7 @@ def write_dataset_card(folder: str | Path, counts: Mapping[str, Any] | None = No
 
 
 def preparation_section(counts: Mapping[str, Any], preparation: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown tables of what a data set holds and how it was prepared.
-
-    >>> print(preparation_section({"splits": {"train": {"rows": 2, "human_votes": 9}}}, {}))
-    ## Votes
-    <BLANKLINE>
-    | split | rows | human votes | synthetic votes | stated distributions | mixed rows |
-    |---|---|---|---|---|---|
-    | `train` | 2 | 9 | none | none | none |
-    """
+    """Markdown tables of what a data set holds and how it was prepared."""
     lines = [
         "## Votes\n",
         "| split | rows | human votes | synthetic votes | stated distributions | mixed rows |",
@@ -135,7 +127,7 @@ def vote_card(
     )
     return with_mark(
         render(
-            template_text("data_card_template.md"),
+            "data_card_template.md",
             metadata=Safe(data.to_yaml()),
             title=title,
             simulated=simulated,

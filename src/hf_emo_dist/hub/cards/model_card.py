@@ -12,14 +12,13 @@ from typing import Any
 from ...markdown import Safe, as_code, as_text, one_line, yaml_value
 from .._renamed import renamed
 from .model_facts import ModelFacts, gather_model_facts
-from .rendering import render, template_text, with_mark, write_card
+from .rendering import render, with_mark, write_card
 from .tables import annotation_rows, count_text, link, number_text, settings_text
 
 __all__ = ["model_card", "write_model_card"]
 
 logger = logging.getLogger(__name__)
 
-TEMPLATE = "model_card_template.md"
 METRICS = {
     "js_divergence": "Jensen-Shannon divergence, base 2",
     "bhattacharyya_coefficient": "Bhattacharyya coefficient",
@@ -101,7 +100,7 @@ def model_card(facts: ModelFacts) -> str:
     data_license = facts.data.get("license") or facts.preparation.get("source", {}).get("license")
     return with_mark(
         render(
-            template_text(TEMPLATE),
+            "model_card_template.md",
             facts=facts,
             metadata=Safe(model_metadata(facts).to_yaml()),
             model_id=Safe(facts.repo_id or "path/to/this/folder"),
@@ -122,15 +121,11 @@ def model_card(facts: ModelFacts) -> str:
             plot_titles=PLOT_TITLES,
             license_text=Safe(
                 f"{as_code(facts.license)}: given by whoever wrote this card, or worked out by rule from the "
-                f"backbone's licence ({_code_or_unknown(facts.base_license)}) and the data's "
-                f"({_code_or_unknown(data_license)}); no legal advice."
+                f"backbone's licence ({as_code(facts.base_license) if facts.base_license else 'unknown'}) and the "
+                f"data's ({as_code(data_license) if data_license else 'unknown'}); no legal advice."
             ),
         )
     )
-
-
-def _code_or_unknown(name: str | None) -> str:
-    return as_code(name) if name else "unknown"
 
 
 def model_metadata(facts: ModelFacts) -> Any:
