@@ -14,23 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from .._lazy import need
-from .arguments import Options, Values
 from .predict import open_pipeline
 
 logger = logging.getLogger(__name__)
 
 
-def options() -> Options:
-    """Those of `show`."""
-    return Options(show)
-
-
-def run(values: Values) -> None:
-    """Serve the page."""
-    values.call(show)
-
-
-def show(
+def demo(
     *,
     model: Sequence[str],
     host: str = "127.0.0.1",

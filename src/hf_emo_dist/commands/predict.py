@@ -13,22 +13,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from .arguments import Options, Values
-
 logger = logging.getLogger(__name__)
 
 BAR_WIDTH = 40
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
-
-
-def options() -> Options:
-    """Those of `predict`."""
-    return Options(predict)
-
-
-def run(values: Values) -> None:
-    """Predict, and print what was heard in each file."""
-    values.call(predict)
 
 
 def predict(
@@ -84,7 +72,7 @@ def predict(
     # a bar on long work only, and only where somebody watches
     bar = tqdm(results, total=len(names), desc="predict", unit="file", disable=True if len(names) < 9 else None)
     emotions = pipe.model.config.emotions
-    bad = []
+    bad: list[str] = []
 
     def answers() -> Iterator[dict[str, Any]]:
         for file, result in zip(names, bar, strict=True):
@@ -92,14 +80,14 @@ def predict(
                 bad.append(file)
                 yield {"file": file, **result}
                 continue
-            track = [
+            windows = [
                 {**window, "distribution": ordered(window["distribution"], emotions)} for window in result["track"]
             ]
-            yield {"file": file, "distribution": ordered(result["distribution"], emotions), "track": track}
+            yield {"file": file, "distribution": ordered(result["distribution"], emotions), "track": windows}
 
     found = answers()
     first = next(found)  # whatever is wrong with the model shows before a file is opened for writing
-    write = {"table": _write_table, "json": _write_json, "csv": partial(_write_csv, emotions)}[format]
+    write: Any = {"table": _write_table, "json": _write_json, "csv": partial(_write_csv, emotions)}[format]
     with ExitStack() as stack:
         out: TextIO = sys.stdout
         if output:

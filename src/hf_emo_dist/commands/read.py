@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ..corpora import CorpusInfo
 
-__all__ = ["kinds", "options", "run"]
-
 #: What these commands say to every reader.
 _OURS = ("report", "cache_dir", "progress")
 
@@ -73,7 +71,6 @@ def _write_table(
 
     Args:
         output: Folder to write.
-        dataset: The splits.
         vote_source: Who gave the votes, for the first line of the data set's card.
         description: For the card.
         license: License identifier for the card, such as cc-by-4.0.
@@ -119,8 +116,6 @@ def write_corpus(
 
     Args:
         output: Folder to write.
-        kind: Name of the reader.
-        values: Of the command line, for the reader.
         preset: paper: four emotions, outside=drop_utterance, split=paper_random (arXiv 2601.14620).
         max_shard_size: Size of one Parquet file.
         check_audio: Decode every clip and list those that cannot be used.
