@@ -8,21 +8,10 @@ import platform
 import sys
 
 PACKAGES = (
-    *("torch", "transformers", "peft", "accelerate", "trl", "datasets", "huggingface-hub", "hf-xet", "safetensors"),
-    *(
-        "tokenizers",
-        "evaluate",
-        "numpy",
-        "scipy",
-        "soundfile",
-        "soxr",
-        "faiss-cpu",
-        "librosa",
-        "google-genai",
-        "openai",
-    ),
-    *("gradio", "bitsandbytes", "torchcodec"),
-)
+    "torch", "transformers", "peft", "accelerate", "trl", "datasets", "huggingface-hub", "hf-xet", "safetensors",
+    "tokenizers", "evaluate", "numpy", "scipy", "soundfile", "soxr", "faiss-cpu", "librosa", "google-genai", "openai",
+    "gradio", "bitsandbytes", "torchcodec",
+)  # fmt: skip
 SETTINGS = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 
 

@@ -15,8 +15,6 @@ from tqdm import tqdm
 from .cards.rendering import is_edited
 from .files import UploadFile, check_uploads
 
-__all__ = ["PushReport", "commit_files", "full_name"]
-
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -172,9 +170,14 @@ def full_name(repo_id: str, token: str | bool | None = None) -> str:
     """`owner/name`: a bare name belongs to the account that the token is of."""
     if "/" in repo_id:
         return repo_id
+    return f"{account(repo_id, token)}/{repo_id}"
+
+
+def account(repo_id: str, token: str | bool | None = None) -> str:
+    """The account that is about to push to `repo_id`: the one that the token is of."""
     from huggingface_hub import HfApi
 
-    return f"{_with_retries(lambda: HfApi(token=token).whoami(), repo_id)['name']}/{repo_id}"
+    return str(_with_retries(lambda: HfApi(token=token).whoami(), repo_id)["name"])
 
 
 def _has_edited_card(api: Any, name: str, repo_type: str, revision: str | None, files: Sequence[UploadFile]) -> bool:
@@ -242,9 +245,11 @@ def _wait(error: BaseException, attempt: int) -> float | None:
 
 
 def _explained(error: BaseException, repo_id: str) -> OSError | None:
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
     status = _status(error)
+    if isinstance(error, LocalTokenNotFoundError):
+        return PermissionError("Nobody is logged in to the Hub. Mend: hf auth login.")
     if isinstance(error, OfflineModeIsEnabled):
         return OSError(f"{repo_id} cannot be pushed: HF_HUB_OFFLINE is set. Mend: unset it.")
     if status == 401:

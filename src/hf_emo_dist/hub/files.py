@@ -14,8 +14,6 @@ from typing import Any
 
 from ..markdown import hub_id, last_part
 
-__all__ = ["SecretFoundError", "UploadFile", "check_uploads", "checkpoint_files", "clean_json"]
-
 # What evaluation draws.
 PLOTS = ("reliability.png", "predicted_against_target.png")
 # What training and evaluation leave beside a checkpoint.

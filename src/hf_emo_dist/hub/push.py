@@ -15,8 +15,6 @@ from .cards.rendering import is_edited
 from .commit import PushReport, commit_files, full_name
 from .files import PLOTS, RESULTS, checkpoint_files
 
-__all__ = ["push_model"]
-
 logger = logging.getLogger(__name__)
 
 #: Weights of an earlier push: a loader may prefer them to the new ones.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["choose_columns"]
-
 # What was said, or what was sent to an annotator and may hold it.
 TRANSCRIPTS = ("transcript", "text", "sentence", "words", "prompt", "system_prompt", "request")
 # What an annotator wrote beyond its label or distribution.

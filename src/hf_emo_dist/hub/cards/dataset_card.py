@@ -14,8 +14,6 @@ from ...markdown import Safe, as_code, yaml_value
 from .rendering import render, with_mark
 from .tables import annotation_rows, count_text, settings_text
 
-__all__ = ["vote_card", "write_dataset_card"]
-
 TAGS = ("speech-emotion-recognition", "soft-labels", "hf-emo-dist")
 _START, _END = "<!-- hf-emo-dist: how this was prepared -->", "<!-- /hf-emo-dist -->"
 
@@ -41,10 +39,9 @@ def write_dataset_card(folder: str | Path, counts: Mapping[str, Any] | None = No
         )
     if counts is None:
         from ...data.data_facts import data_facts
-        from ...data.loading import load_emotion_dataset
+        from ...data.opened import open_dataset
 
-        loaded = load_emotion_dataset(folder)
-        counts = data_facts(loaded if isinstance(loaded, dict) else {"all": loaded})
+        counts = data_facts(open_dataset(folder).splits)
     section = f"{_START}\n{preparation_section(counts, read_preparation(folder))}\n{_END}\n"
     text = file.read_text(encoding="utf-8")
     pattern = re.compile(re.escape(_START) + r".*?" + re.escape(_END) + r"\n?", re.DOTALL)

@@ -15,8 +15,6 @@ from .model_facts import ModelFacts, gather_model_facts
 from .rendering import render, with_mark, write_card
 from .tables import annotation_rows, count_text, link, number_text, settings_text
 
-__all__ = ["model_card", "write_model_card"]
-
 logger = logging.getLogger(__name__)
 
 METRICS = {

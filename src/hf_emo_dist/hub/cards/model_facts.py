@@ -15,8 +15,6 @@ from ...data.preparation_file import read_preparation
 from ...markdown import hub_id, last_part, one_line
 from ..files import PLOTS
 
-__all__ = ["ModelFacts", "gather_model_facts"]
-
 logger = logging.getLogger(__name__)
 
 # What of the training arguments a reader needs to repeat a training
@@ -218,10 +216,9 @@ def _of_folder(source: str, counted: bool) -> dict[str, Any]:
     about = about_folder(source)
     if counted:
         return about
-    from ...data.loading import load_emotion_dataset
+    from ...data.opened import open_dataset
 
-    loaded = load_emotion_dataset(source)
-    return {**data_facts(loaded if isinstance(loaded, dict) else {"all": loaded}), **about}
+    return {**data_facts(open_dataset(source).splits), **about}
 
 
 def _license_of(base: Any) -> str | None:

@@ -11,8 +11,6 @@ from typing import Any
 from ...data.output import write_text
 from ...markdown import Safe, as_code, as_text
 
-__all__ = ["is_edited", "render", "with_mark", "write_card"]
-
 _MARK = re.compile(r"\n*<!-- hf-emo-dist card ([0-9a-f]{16}) ([0-9a-f]{16}) -->\s*\Z")
 # What peft's writer changes in a card
 _PEFT_KEYS = ("library_name", "tags", "base_model")
