@@ -91,7 +91,7 @@ class Options:
         more = ["[-- ARGUMENTS OF TRAINING]"] if self.after_dashes else []
         return " ".join([prog, *placed, *named, "[--config FILE_OR_NAME] [options]", *more])
 
-    def parser(self, prog: str, words: Collection[str] = ("--help",)) -> argparse.ArgumentParser:
+    def parser(self, prog: str, words: Collection[str]) -> argparse.ArgumentParser:
         """The parser of all that has a name; words without one are what it does not know."""
         parser = _Parser(
             prog=prog, usage=self.usage(prog), description=self.about.replace("%", "%%"), allow_abbrev=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..corpora import CorpusReport, find_reader, read_table, registry
+from ..data.opened import NOT_STATED
 from ..data.output import check_folder
 from ..emotions import PAPER_EMOTIONS, canonical_emotion
 from .arguments import Options, Values
@@ -60,7 +61,7 @@ def _write_table(
     output: str,
     *,
     dataset: DatasetDict,
-    vote_source: str = "not stated by whoever made this data set.",
+    vote_source: str = NOT_STATED,
     description: str = "Speech with votes on the perceived emotion.",
     license: str | None = None,
     speaker_split: Mapping[str, float] | None = None,
