@@ -1,7 +1,6 @@
 """The console command finds its subcommands, explains itself, and loads nothing that it does not need."""
 
 import ast
-import importlib
 import inspect
 import re
 import runpy
@@ -15,15 +14,10 @@ import pytest
 
 import hf_emo_dist
 from hf_emo_dist import __version__
-from hf_emo_dist.commands.main import COMMANDS, main
-from hf_emo_dist.commands.running import run_command
+from hf_emo_dist.commands.main import COMMANDS, main, module_of, options_of, run_command
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(hf_emo_dist.__file__).parent
-
-
-def module_of(command):
-    return importlib.import_module(f"hf_emo_dist.commands.{COMMANDS[command][0]}")
 
 
 def every_command():
@@ -34,11 +28,6 @@ def every_command():
 
 
 EVERY = [" ".join(words) for words in every_command()]
-
-
-def options_of(words):
-    command, *kind = words.split()
-    return module_of(command).options(*kind)
 
 
 def test_without_a_command_it_explains_itself(capsys):
@@ -71,12 +60,23 @@ def test_every_command_has_help(words, capsys):
 
 @pytest.mark.parametrize("words", EVERY)
 def test_every_option_is_told_of_and_unknown_ones_are_refused_alike(words, capsys):
-    options = options_of(words)
+    options = options_of(*words.split())
     untold = [name for name, option in options.options.items() if not option.help]
     assert not untold
-    if options.handed is None and options.after_dashes is None:
+    if not options.handed and options.after_dashes is None:
         assert main([*words.split(), "--no_such_option", "1"]) == 2
         assert "no_such_option" in capsys.readouterr().err
+
+
+def test_training_tells_of_its_own_arguments_without_torch(capsys):
+    from hf_emo_dist.modeling.configuration import LOSSES
+
+    for command in ("train", "cross-validate"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        told = " ".join(capsys.readouterr().out.split())
+        assert all(f"--{name} " in told for name in ("lora", "score_column", "perturb_waveforms", "balanced_sampling"))
+        assert all(loss in told for loss in LOSSES)
 
 
 def defaults_of(target):
@@ -95,7 +95,7 @@ def defaults_of(target):
 
 @pytest.mark.parametrize("words", EVERY)
 def test_every_default_is_the_argument_s(words):
-    options = options_of(words)
+    options = options_of(*words.split())
     for target, names in options.members.items():
         own = defaults_of(target)
         for name in names:

@@ -51,22 +51,8 @@ def test_predict_as_json_and_csv(checkpoint, clips, capsys, tmp_path):
         np.testing.assert_allclose(
             [float(row[e]) for e in TINY_EMOTIONS], [answer["distribution"][e] for e in TINY_EMOTIONS], atol=1e-6
         )
-    assert (
-        main(
-            [
-                "predict",
-                str(clips / "long.wav"),
-                "--model",
-                str(checkpoint),
-                "--format",
-                "csv",
-                "--track",
-                "--top_k",
-                "1",
-            ]
-        )
-        == 0
-    )
+    words = ["predict", str(clips / "long.wav"), "--model", str(checkpoint)]
+    assert main([*words, *["--format", "csv", "--track", "--top_k", "1"]]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["end"] for row in rows] == ["15.50", "31.00"]
     assert all(sum(row[e] != "" for e in TINY_EMOTIONS) == 1 for row in rows)
@@ -196,22 +182,8 @@ def test_train_evaluate_and_card_from_the_shell(
     facts = json.loads((tmp_path / "out" / "training_facts.json").read_text())
     assert facts["hardware"].startswith("CPU, 1 threads") and facts["data"]["license"] == "cc0-1.0"
     scores = tmp_path / "out" / "scores.json"
-    assert (
-        main(
-            [
-                "evaluate",
-                "--model",
-                str(tmp_path / "out"),
-                "--dataset",
-                str(data),
-                "--output",
-                str(scores),
-                "--num_resamples",
-                "50",
-            ]
-        )
-        == 0
-    )
+    words = ["--model", tmp_path / "out", "--dataset", data, "--output", scores, "--num_resamples", 50]
+    assert main(["evaluate", *map(str, words)]) == 0
     assert "JS divergence" in capsys.readouterr().out
     assert main(["card", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "README.md").read_text()

@@ -10,9 +10,8 @@ from tiny_data import as_dataset, tiny_rows
 
 from hf_emo_dist.commands.configs import ACCELERATE_CONFIGS, CONFIGS, config_file, config_names
 from hf_emo_dist.commands.train import options
-from hf_emo_dist.commands.training_arguments import training_parts
 from hf_emo_dist.emotions import PAPER_EMOTIONS
-from hf_emo_dist.training.fine_tuning import run_training
+from hf_emo_dist.training.fine_tuning import parse_config, run_training
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -29,8 +28,9 @@ ELSEWHERE = {
 QUICK = {"max_steps": 1, "num_threads": 1, "dataloader_num_workers": 0, "disable_tqdm": "true"}
 
 
-def parse_config(words):
-    return training_parts(options().parse(words, "hf-emo-dist train"))
+def parse(words):
+    values = options().parse(words, "hf-emo-dist train")
+    return parse_config(values.more, values.more_keys)
 
 
 def command_line(name, folder, **changes):
@@ -67,7 +67,7 @@ def test_a_path_goes_before_a_name_and_an_unknown_one_lists_the_names(tmp_path, 
 
 @pytest.mark.parametrize("form", [["--config", "mini"], ["--config=mini"], ["--config", str(CONFIGS / "mini.yaml")]])
 def test_every_form_of_config_is_read(form, tmp_path):
-    _, args = parse_config([*form, "--output_dir", str(tmp_path), "--use_cpu", "true"])
+    _, args = parse([*form, "--output_dir", str(tmp_path), "--use_cpu", "true"])
     values = yaml.safe_load((CONFIGS / "mini.yaml").read_text())
     assert args.learning_rate == values["learning_rate"] and args.seed == values["seed"]
 
@@ -80,7 +80,7 @@ def test_the_promised_recipes_are_there():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_takes_a_training_step(tmp_path, tiny_backbone, name):
     train, validation = (as_dataset(tiny_rows(8, seed=seed, emotions=PAPER_EMOTIONS)) for seed in (1, 2))
-    recipe, args = parse_config(command_line(name, tmp_path / "out", backbone=tiny_backbone))
+    recipe, args = parse(command_line(name, tmp_path / "out", backbone=tiny_backbone))
     scores = run_training(recipe, args, train, validation)
     assert scores["eval_num_examples"] == 8 and 0 <= scores["eval_js_divergence"] <= 1
     saved = {path.name for path in (tmp_path / "out").iterdir()}
@@ -91,7 +91,7 @@ def test_a_recipe_takes_a_training_step(tmp_path, tiny_backbone, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_says_what_is_parsed(tmp_path, name):
     values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    recipe, args = parse_config(command_line(name, tmp_path))
+    recipe, args = parse(command_line(name, tmp_path))
     for key, value in values.items():
         if key not in ELSEWHERE and key not in QUICK and key != "report_to":  # none becomes an empty list
             found = getattr(recipe, key) if hasattr(recipe, key) else getattr(args, key)
@@ -129,7 +129,7 @@ def test_the_papers_hyperparameters(tmp_path, name):
 
 
 def test_the_command_line_overrides_the_file(tmp_path):
-    recipe, args = parse_config(command_line("mini", tmp_path, learning_rate=0.123, use_transcript="false"))
+    recipe, args = parse(command_line("mini", tmp_path, learning_rate=0.123, use_transcript="false"))
     assert args.learning_rate == 0.123 and not recipe.use_transcript
     assert recipe.freeze_audio_tower is yaml.safe_load((CONFIGS / "mini.yaml").read_text()).get(
         "freeze_audio_tower", False
@@ -139,8 +139,8 @@ def test_the_command_line_overrides_the_file(tmp_path):
 def test_labels_may_be_a_list_in_a_file(tmp_path):
     (tmp_path / "c.yaml").write_text("emotions: [angry, sad]\n")
     words = ["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path), "--use_cpu", "true"]
-    assert parse_config(words)[0].emotions == "angry,sad"
-    assert parse_config([*words, "--emotions", "angry, fear"])[0].emotions == "angry,fear"
+    assert parse(words)[0].emotions == "angry,sad"
+    assert parse([*words, "--emotions", "angry, fear"])[0].emotions == "angry,fear"
 
 
 WRONG = {
@@ -157,12 +157,12 @@ def test_a_wrong_file_is_refused(tmp_path, text, message):
     file = tmp_path / "wrong.yaml"
     file.write_text(f"output_dir: {tmp_path}\nuse_cpu: true\n{text}")
     with pytest.raises(ValueError, match=message):
-        parse_config(["--config", str(file)])
+        parse(["--config", str(file)])
 
 
 def test_an_unknown_argument_is_refused(tmp_path):
     with pytest.raises(ValueError, match="learningrate"):
-        parse_config(command_line("mini", tmp_path, learningrate=0.1))
+        parse(command_line("mini", tmp_path, learningrate=0.1))
 
 
 def test_frozen_parts_stay_as_they_are(tmp_path, tiny_backbone, tiny_train, tiny_validation):
@@ -171,7 +171,7 @@ def test_frozen_parts_stay_as_they_are(tmp_path, tiny_backbone, tiny_train, tiny
     from hf_emo_dist import load_emotion_model
 
     options = {"freeze_audio_tower": "true", "freeze_language_model": "true", "learning_rate": 0.1, "warmup_steps": 0}
-    recipe, args = parse_config(command_line("quickstart", tmp_path / "out", backbone=tiny_backbone, **options))
+    recipe, args = parse(command_line("quickstart", tmp_path / "out", backbone=tiny_backbone, **options))
     run_training(recipe, args, tiny_train, tiny_validation)
     model, _ = load_emotion_model(tmp_path / "out")
     before = load_file(tiny_backbone / "model.safetensors")

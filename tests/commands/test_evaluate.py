@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from tiny_setup import EMOTIONS, backbone, checkpoint, data_folder, make_checkpoint, make_rows
 
-from hf_emo_dist.commands.main import main
-from hf_emo_dist.commands.running import run_command
+from hf_emo_dist.commands.main import main, run_command
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
 
 

@@ -126,16 +126,8 @@ def test_what_is_wrong_is_said_in_one_line_before_training(
 
 
 def test_an_earlier_run_is_not_overwritten_but_can_be_continued(tmp_path, tiny_backbone, tiny_folder, config, capsys):
-    options = [
-        "--config",
-        config,
-        "--backbone",
-        tiny_backbone,
-        "--dataset",
-        tiny_folder,
-        "--output_dir",
-        tmp_path / "o",
-    ]
+    options = ["--config", config, "--backbone", tiny_backbone, "--dataset", tiny_folder]
+    options += ["--output_dir", tmp_path / "o"]
     assert run_main(capsys, *options, "--max_steps", 2)[0] == 0
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "o").iterdir()}
     status, _, err = run_main(capsys, *options)

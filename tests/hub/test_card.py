@@ -37,16 +37,6 @@ SCORES = {
         },
         "uniform": {"js_divergence": 0.41, "js_interval": [None, None]},
     },
-    "strata": {
-        "clear": {"js_divergence": 0.1, "js_interval": [0.08, 0.12], "num_examples": 30},
-        "ambiguous": {"js_divergence": 0.3, "num_examples": 29},
-    },
-    "groups": {
-        "gender": {
-            "female": {"js_divergence": 0.2},
-            "male": {"js_divergence": {"value": 0.25, "low": 0.2, "high": 0.3}},
-        },
-    },
 }  # fmt: skip
 PREPARATION = {
     "annotation": {
@@ -128,8 +118,6 @@ def test_it_says_what_is_known(trained):
         "| **this model** | 0.213 [0.190, 0.240] | 0.810 | - | 0.500 | - |",
         "| mean of the training targets | 0.360 [0.300, 0.400] | 0.670 | - | - | - |",
         "| uniform | 0.410 | - | - | - | - |",
-        "| clear | 30 | 0.100 [0.080, 0.120] |",
-        "| male | - | 0.250 [0.200, 0.300] |",
         "| Training time | 90 min |",
         "| Hardware | NVIDIA H100 |",
         "| Energy (codecarbon) | 1.25 kWh |",
@@ -206,7 +194,7 @@ def test_nobody_s_name_is_markup(evil):
                 "combine": {name: name}, "dime_aug": {"preset": name},
             },
             hyperparameters={name: name}, hardware=name, versions={name: name},
-            scores={**SCORES, "notes": [name], "split": name, "strata": {name: {"js_divergence": 0.1}}},
+            scores={**SCORES, "notes": [name], "split": name},
             problems=[name], lora={"target_modules": [name]}, model={"loss_type": name},
         )  # fmt: skip
 

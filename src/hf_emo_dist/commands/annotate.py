@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from ..annotation.run.run_report import AnnotationIncomplete
 from ..annotation.types import FatalError
@@ -11,8 +10,6 @@ from ..preparation.settings import PrepareSettings
 from .arguments import Options, Values
 from .augment import MOVED
 from .configs import config_names
-
-__all__ = ["annotating", "options", "run"]
 
 
 def options() -> Options:
@@ -31,24 +28,18 @@ def run(values: Values) -> None:
     annotating(values.call(PrepareSettings))
 
 
-def annotating(settings: PrepareSettings, write: Callable[[str], object] | None = None) -> None:
-    """Prepare a data set, or with `dry_run` tell what annotating it will take.
-
-    Raises:
-        ValueError, OSError: Something does not fit; the message says what to do.
-        SystemExit: With status 3, when a run had to stop: what came is in the ledger, and the same command goes on.
-    """
+def annotating(settings: PrepareSettings) -> None:
+    """Prepare a data set, or with `dry_run` tell what annotating it will take; status 3 when a run had to stop."""
     from ..preparation.prepare import estimate_preparation, prepare_dataset
 
-    write = write or sys.stdout.write
     try:
         if settings.dry_run:
             for split, estimate in estimate_preparation(settings).items():
-                write(f"{split}:\n{estimate.table()}\n")
+                sys.stdout.write(f"{split}:\n{estimate.table()}\n")
             return
         for split, report in prepare_dataset(settings).items():
-            write(f"{split}: {report.summary()}\n")
-        write(f"Wrote {settings.output}\n")
+            sys.stdout.write(f"{split}: {report.summary()}\n")
+        sys.stdout.write(f"Wrote {settings.output}\n")
     except AnnotationIncomplete as stop:
         sys.stderr.write(
             f"{stop.report.summary()}\nEvery reply that came is in the ledger; the same command goes on from there.\n"

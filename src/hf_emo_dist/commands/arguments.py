@@ -18,8 +18,6 @@ from typing import Any, get_args
 from .configs import config_file, read_config
 from .option import NOTHING, TRUTH, Option, alternatives, options_of, refuse_twice, summary_of
 
-__all__ = ["Options", "Values"]
-
 
 class Options:
     """The options of one command, made from the functions and dataclasses that it calls.
@@ -27,34 +25,20 @@ class Options:
     A parameter without a default may be given by its place or by its name, one that is keyword-only by its name; all
     others are options. A parameter whose type is a dataclass stands for that dataclass's fields. Parameters that no
     text can give are left out, and so are those of `without`.
-
-    Args:
-        targets: Functions and dataclasses; a parameter that several of them have is one option, with the first one's
-            default and help.
-        without: Parameters that the command line does not offer.
-        unseen: Parameters that are taken but not told of, so that one YAML file serves two commands.
-        placed: Parameters with a default that are needed all the same and may be given by their place, in this order.
-        defaults: Defaults of the command's own, where it does more than the function: name to value.
-        aliases: Word that stands for another, such as ``{"--public": "--private=false"}``.
-        moved: Names of 0.1 that are gone, and the new address of each.
-        handed: A dataclass whose fields are told of, but handed on as words and keys with all others that are not
-            known: another parser reads them.
-        about: First paragraph of the help. Default: that of the first target's docstring.
-        epilog: Last paragraph of the help.
     """
 
     def __init__(
         self,
-        *targets: Callable[..., Any],
-        without: Collection[str] = (),
-        unseen: Collection[str] = (),
-        placed: Sequence[str] = (),
-        defaults: Mapping[str, Any] | None = None,
-        aliases: Mapping[str, str] | None = None,
-        moved: Mapping[str, str] | None = None,
-        handed: type[Any] | None = None,
-        about: str | None = None,
-        epilog: str | None = None,
+        *targets: Callable[..., Any],  # of a parameter that several have, the first one's default and help hold
+        without: Collection[str] = (),  # what the command line does not offer
+        unseen: Collection[str] = (),  # what is taken but not told of, so that one YAML file serves two commands
+        placed: Sequence[str] = (),  # what has a default, is needed all the same, and may be given by its place
+        defaults: Mapping[str, Any] | None = None,  # of the command's own, where it does more than the function
+        aliases: Mapping[str, str] | None = None,  # a word for another, such as {"--public": "--private=false"}
+        moved: Mapping[str, str] | None = None,  # names of 0.1 that are gone, and the new address of each
+        handed: Sequence[type[Any]] = (),  # dataclasses that are told of, but read by another parser, as all unknown is
+        about: str | None = None,  # first paragraph of the help; by default that of the first target's docstring
+        epilog: str = "",  # last paragraph of the help
     ) -> None:
         self.options: dict[str, Option] = {}
         self.members: dict[Any, tuple[str, ...]] = {}
@@ -62,7 +46,7 @@ class Options:
         self.without, self.handed, self.epilog = frozenset(without), handed, epilog
         self.after_dashes: Any = None  # the target that takes what follows `--`
         self.aliases, self.moved = dict(aliases or {}), dict(moved or {})
-        self.told = options_of(handed) if handed is not None else []
+        self.told = [option for part in handed for option in options_of(part)]
         self.about = about if about is not None else summary_of(targets[0])
         for target in targets:
             self._add(target)
@@ -107,11 +91,11 @@ class Options:
         more = ["[-- ARGUMENTS OF TRAINING]"] if self.after_dashes else []
         return " ".join([prog, *placed, *named, "[--config FILE_OR_NAME] [options]", *more])
 
-    def parser(self, prog: str, words: Collection[str] = ("--help",)) -> argparse.ArgumentParser:
+    def parser(self, prog: str, words: Collection[str]) -> argparse.ArgumentParser:
         """The parser of all that has a name; words without one are what it does not know."""
         parser = _Parser(
-            prog=prog, usage=self.usage(prog), description=_escaped(self.about), allow_abbrev=False,
-            epilog=_escaped(self.epilog), add_help=False,
+            prog=prog, usage=self.usage(prog), description=self.about.replace("%", "%%"), allow_abbrev=False,
+            epilog=self.epilog.replace("%", "%%"), add_help=False,
         )  # fmt: skip
         needed = parser.add_argument_group("needed (by place or by name, or in the file of --config)")
         general = parser.add_argument_group("options")
@@ -135,19 +119,13 @@ class Options:
         return parser
 
     def parse(self, words: Sequence[str], prog: str) -> Values:
-        """Read the words of a command line, and the YAML file that they name.
-
-        Raises:
-            ValueError: A word, a key or a value does not fit; the message says where it was given.
-            FileNotFoundError: There is no such YAML file.
-            SystemExit: After `--help`.
-        """
+        """Read the words of a command line, and the YAML file that they name."""
         all_words, words, more, more_keys = list(words), list(words), [], {}
         if "--" in words and self.after_dashes is not None:
             place = words.index("--")
             words, more = words[:place], _with_config_path(words[place + 1 :])
         parsed, rest = self.parser(prog, words).parse_known_args(list(self._spelled(words)))
-        if self.handed is not None:
+        if self.handed:
             rest, more = [], rest
         rest = [word for word in rest if word != "--"]
         given: dict[str, Any] = {}
@@ -158,7 +136,7 @@ class Options:
             for name in content:
                 self._refuse_moved(name)
             unknown = {name: value for name, value in content.items() if name not in self.options}
-            if self.handed is not None:
+            if self.handed:
                 more_keys = unknown
             elif unknown:
                 known = ", ".join(sorted(self.options))
@@ -265,10 +243,6 @@ def _joined(values: list[Any], where: str) -> Any:
     return values[-1]
 
 
-def _escaped(text: str | None) -> str | None:
-    return text.replace("%", "%%") if text else text
-
-
 class _Parser(argparse.ArgumentParser):
     """Raises what the command line has wrong, so that it ends as every other mendable error does."""
 
@@ -276,28 +250,21 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}. Mend: {self.prog} --help lists the options.")
 
 
-class Values(Mapping[str, Any]):
+class Values:
     """What a command line and its YAML file gave, with the defaults of the rest."""
 
     def __init__(
         self,
         options: Options,
-        given: Mapping[str, Any],
-        words: Sequence[str] = (),
-        more: Sequence[str] = (),
-        more_keys: Mapping[str, Any] | None = None,
+        given: dict[str, Any],
+        words: list[str],
+        more: list[str],  # words and keys for another parser
+        more_keys: dict[str, Any],
     ) -> None:
-        self.options, self.given, self.words = options, dict(given), list(words)
-        self.more, self.more_keys = list(more), dict(more_keys or {})
+        self.options, self.given, self.words, self.more, self.more_keys = options, given, words, more, more_keys
 
     def __getitem__(self, name: str) -> Any:
         return self.given[name] if name in self.given else self.options.options[name].default
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.options.options)
-
-    def __len__(self) -> int:
-        return len(self.options.options)
 
     def call(self, target: Callable[..., Any], *args: Any, **more: Any) -> Any:
         """Call one of the options' targets with what was given; what was not is left to its own default."""

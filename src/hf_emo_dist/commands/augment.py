@@ -7,8 +7,6 @@ import sys
 from ..augmentation.augment_splits import AugmentationArguments
 from .arguments import Options, Values
 
-__all__ = ["MOVED", "augment", "options", "run"]
-
 #: Options of DiME-Aug that are gone.
 MOVED = {"augment_space": "leave it out: mixing in the embedding space was no better than mixing waveforms"}
 

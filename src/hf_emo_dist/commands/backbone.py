@@ -7,8 +7,6 @@ import sys
 from ..modeling.mini import build_mini_backbone
 from .arguments import Options, Values
 
-__all__ = ["options", "run"]
-
 
 def options() -> Options:
     """Those of `build_mini_backbone`."""

@@ -8,8 +8,6 @@ from pathlib import Path
 from ..hub import write_dataset_card, write_model_card
 from .arguments import Options, Values
 
-__all__ = ["options", "run"]
-
 
 def options() -> Options:
     """Those of `write_model_card`."""
@@ -22,12 +20,7 @@ def options() -> Options:
 
 
 def run(values: Values) -> None:
-    """Write the card and say where.
-
-    Raises:
-        FileExistsError: The README was edited by hand, and `--overwrite` is not there.
-        OSError: The folder is neither a checkpoint nor a data set.
-    """
+    """Write the card and say where."""
     folder = Path(values["checkpoint"])
     if any((folder / "data").glob("*.parquet")):
         sys.stdout.write(f"wrote {write_dataset_card(folder)}\n")

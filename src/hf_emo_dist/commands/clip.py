@@ -4,22 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from .arguments import Options, Values
 
-__all__ = ["export_clip", "options", "run"]
-
-
-def options() -> Options:
-    """Those of `export_clip`."""
-    return Options(export_clip)
-
-
-def run(values: Values) -> None:
-    """Write the file."""
-    values.call(export_clip)
-
-
-def export_clip(dataset: str, *, output: str, split: str = "test", row: int = 0) -> None:
+def clip(dataset: str, *, output: str, split: str = "test", row: int = 0) -> None:
     """Write one clip of a data set as a WAV file.
 
     Args:

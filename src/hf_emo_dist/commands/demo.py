@@ -14,25 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from .._lazy import need
-from .arguments import Options, Values
 from .predict import open_pipeline
-
-__all__ = ["load_pipelines", "options", "run", "serve", "show"]
 
 logger = logging.getLogger(__name__)
 
 
-def options() -> Options:
-    """Those of `show`."""
-    return Options(show)
-
-
-def run(values: Values) -> None:
-    """Serve the page."""
-    values.call(show)
-
-
-def show(
+def demo(
     *,
     model: Sequence[str],
     host: str = "127.0.0.1",
@@ -75,12 +62,7 @@ def show(
 
 
 def load_pipelines(models: Sequence[str], device: str | None = None, dtype: str | None = None) -> dict[str, Any]:
-    """Load a pipeline a checkpoint, by the last part of its name.
-
-    Raises:
-        OSError: A checkpoint cannot be loaded.
-        ValueError: The device is not there.
-    """
+    """Load a pipeline a checkpoint, by the last part of its name."""
     pipes: dict[str, Any] = {}
     for model in models:
         name = Path(model).name or model
@@ -91,11 +73,7 @@ def load_pipelines(models: Sequence[str], device: str | None = None, dtype: str 
 
 
 def serve(page: Any, host: str = "127.0.0.1", port: int | None = None, inbrowser: bool = False) -> str:
-    """Serves a page of `build_page` in the background and returns its address.
-
-    Raises:
-        OSError: The port is taken.
-    """
+    """Serve a page of `build_page` in the background and return its address."""
     import gradio
 
     if not _is_loopback(host):
@@ -120,11 +98,6 @@ def serve(page: Any, host: str = "127.0.0.1", port: int | None = None, inbrowser
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address.
-
-    >>> _is_loopback("localhost"), _is_loopback("127.0.0.1"), _is_loopback("0.0.0.0")
-    (True, True, False)
-    """
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.decoding import AudioError
-
-__all__ = ["COLOURS", "MINUTES_KEPT", "NOTICE", "bars", "build_page", "hear", "timeline"]
+from .predict import ordered
 
 #: Minutes for which a recording stays in the page's temporary folder, so that it can be played and asked about again.
 MINUTES_KEPT = 10
@@ -30,41 +29,19 @@ stored.
 def hear(
     pipe: Any, recording: str | Path, transcript: str | None = None, window_seconds: float = 2.0
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """The distribution of a recording, and the one of each of its windows.
-
-    Args:
-        pipe: A `SpeechEmotionDistributionPipeline`.
-        recording: Audio file.
-        transcript: What is said, for a model that reads it.
-        window_seconds: Longest window.
-
-    Returns:
-        Emotion to share, in the model's order; and for each window `start` and `end` in seconds and its `distribution`,
-        likewise.
-
-    Raises:
-        AudioError: The recording cannot be used; the message has its name and no path.
-    """
+    """The distribution of a recording, and the one of each of its windows, emotions in the model's order."""
     path = Path(recording)
+    # as bytes, so that an error has the recording's name and no path
     clip = {"bytes": path.read_bytes(), "path": path.name}
     words = {"transcript": transcript} if transcript else {}
     emotions = pipe.model.config.emotions
-
-    def ordered(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        shares = {entry["label"]: entry["score"] for entry in scores}
-        return {emotion: shares[emotion] for emotion in emotions}
-
-    whole = ordered(pipe(clip, **words))
+    whole = ordered(pipe(clip, **words), emotions)
     track = pipe(clip, window_seconds=window_seconds, return_track=True, **words)["track"]
-    return whole, [{**window, "distribution": ordered(window["distribution"])} for window in track]
+    return whole, [{**window, "distribution": ordered(window["distribution"], emotions)} for window in track]
 
 
 def bars(distribution: Mapping[str, float]) -> str:
-    """One bar an emotion, as HTML; the order and the colours are those of :func:`timeline`.
-
-    >>> "<b>" in bars({"<b>": 1.0})
-    False
-    """
+    """One bar an emotion, as HTML; the order and the colours are those of `timeline`."""
     rows = "".join(
         f'<div style="display:grid;grid-template-columns:8em 1fr 3.5em;gap:.6em;align-items:center;margin:.35em 0">'
         f"<span>{escape(emotion)}</span>"
@@ -77,11 +54,7 @@ def bars(distribution: Mapping[str, float]) -> str:
 
 
 def timeline(track: Sequence[Mapping[str, Any]]) -> str:
-    """The distributions of the windows, stacked and side by side along the time, as HTML with an SVG.
-
-    >>> timeline([{"start": 0.0, "end": 2.0, "distribution": {"sad": 1.0}}]).count("<rect")
-    1
-    """
+    """The distributions of the windows, stacked and side by side along the time, as HTML with an SVG."""
     end = float(track[-1]["end"])
     shapes = []
     for window in track:
@@ -110,14 +83,7 @@ def _colour(place: int) -> str:
 
 
 def build_page(pipes: Mapping[str, Any]) -> Any:
-    """The page as a `gradio.Blocks`, not yet served.
-
-    Args:
-        pipes: Name to `SpeechEmotionDistributionPipeline`; asked for the transcript where one of them reads it.
-
-    Raises:
-        ModuleNotFoundError: The extra ``demo`` is not installed.
-    """
+    """The page as a `gradio.Blocks`, not yet served, of pipelines by name."""
     import gradio
 
     reads = any(pipe.processor.use_transcript for pipe in pipes.values())

@@ -7,41 +7,16 @@ import os
 import platform
 import sys
 
-from .arguments import Options, Values
-
-__all__ = ["environment", "options", "run"]
-
 PACKAGES = (
-    *("torch", "transformers", "peft", "accelerate", "trl", "datasets", "huggingface-hub", "hf-xet", "safetensors"),
-    *(
-        "tokenizers",
-        "evaluate",
-        "numpy",
-        "scipy",
-        "soundfile",
-        "soxr",
-        "faiss-cpu",
-        "librosa",
-        "google-genai",
-        "openai",
-    ),
-    *("gradio", "bitsandbytes", "torchcodec"),
-)
+    "torch", "transformers", "peft", "accelerate", "trl", "datasets", "huggingface-hub", "hf-xet", "safetensors",
+    "tokenizers", "evaluate", "numpy", "scipy", "soundfile", "soxr", "faiss-cpu", "librosa", "google-genai", "openai",
+    "gradio", "bitsandbytes", "torchcodec",
+)  # fmt: skip
 SETTINGS = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 
 
-def options() -> Options:
-    """There are none."""
-    return Options(environment, about="Show versions, device and settings, to paste into a bug report.")
-
-
-def environment() -> dict[str, str]:
-    """What a bug report needs, name → value.
-
-    Example:
-        >>> environment()["hf-emo-dist"] != ""
-        True
-    """
+def env() -> None:
+    """Show versions, device and settings, to paste into a bug report."""
     from .. import __version__
 
     found = {
@@ -54,8 +29,7 @@ def environment() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found["cores"] = str(cores)
+    found["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     try:
         import torch
     except ImportError:
@@ -76,11 +50,5 @@ def environment() -> dict[str, str]:
     found["Hub"] = "huggingface.co" if constants.ENDPOINT == "https://huggingface.co" else "another endpoint"
     found["logged in to the Hub"] = "yes" if get_token() else "no"
     found |= {name: os.environ[name] for name in SETTINGS if name in os.environ}
-    return found
-
-
-def run(values: Values) -> None:
-    """Print it."""
-    found = environment()
     width = max(map(len, found))
     sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in found.items())

@@ -6,10 +6,9 @@ from dataclasses import fields
 
 from ..augmentation.augment_splits import AugmentationArguments
 from ..preparation.settings import PrepareSettings
+from .annotate import annotating
 from .arguments import Options, Values
 from .augment import MOVED
-
-__all__ = ["options", "run"]
 
 #: What an estimate does not need; the YAML file of an annotation may say it all the same.
 _WRITING = ("output", "overwrite", "human_weight", "synthetic_weight", "distribution_weight", "empty", "vote_source")
@@ -30,6 +29,4 @@ def options() -> Options:
 
 def run(values: Values) -> None:
     """Tell requests, tokens, money and time."""
-    from .annotate import annotating
-
     annotating(values.call(PrepareSettings, dry_run=True))

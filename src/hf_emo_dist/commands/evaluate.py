@@ -7,8 +7,6 @@ import sys
 from ..evaluation.checkpoint import evaluate_checkpoint
 from .arguments import Options, Values
 
-__all__ = ["options", "run"]
-
 
 def options() -> Options:
     """Those of `evaluate_checkpoint`; the command always writes."""

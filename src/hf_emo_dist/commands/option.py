@@ -15,16 +15,6 @@ from typing import Any, Literal, get_args, get_origin
 
 from .._name_list import name_list
 
-__all__ = [
-    "NOTHING",
-    "TRUTH",
-    "Option",
-    "alternatives",
-    "options_of",
-    "refuse_twice",
-    "summary_of",
-]
-
 NOTHING: Any = inspect.Parameter.empty
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 #: What a number alone is called in `--fractions 0.8,0.1,0.1`.
@@ -33,21 +23,13 @@ _SPLITS = {2: ("train", "test"), 3: ("train", "validation", "test")}
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a command, and how its value is read.
-
-    Attributes:
-        name: Of the parameter; on the command line with two dashes before it.
-        hint: Its type.
-        default: Its default; `NOTHING` where it has none.
-        help: What the docstring or the field's metadata says of it.
-        placed: Whether it may be given without its name, by its place.
-    """
+    """One option of a command, and how its value is read."""
 
     name: str
     hint: Any
     default: Any = NOTHING
     help: str = ""
-    placed: bool = False
+    placed: bool = False  # whether it may be given without its name, by its place
 
     @property
     def is_flag(self) -> bool:
@@ -76,15 +58,7 @@ class Option:
         return (self.help.rstrip(".") + told if told else self.help).replace("%", "%%")
 
     def read(self, value: Any, where: str) -> Any:
-        """The value as its type wants it.
-
-        Args:
-            value: Text of the command line, a list of texts, or what YAML says.
-            where: Where it was given, for errors: `--name`, or `name in file.yaml`.
-
-        Raises:
-            ValueError: It does not fit.
-        """
+        """The value as its type wants it, of text or of what YAML says; `where` it was given is for errors."""
         kinds = alternatives(self.hint)
         if value is None or (isinstance(value, str) and value.strip().lower() in ("none", "null", "")):
             if type(None) in kinds:
@@ -237,19 +211,16 @@ def refuse_twice(names: Sequence[str], where: str) -> None:
 
 def options_of(target: Callable[..., Any]) -> list[Option]:
     """The parameters of a function or a dataclass that a command line can give."""
-    if is_dataclass(target):
-        return [
-            Option(
-                entry.name,
-                _hint(entry.type, target),
-                NOTHING if entry.default is entry.default_factory is MISSING else _default(entry),
-                _one_line(str(entry.metadata.get("help") or _field_help(entry, target))),
-                placed=entry.default is entry.default_factory is MISSING,
-            )
-            for entry in fields(target)
-            if entry.init
-        ]
     found = []
+    if is_dataclass(target):
+        for entry in fields(target):
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+            # a field that mirrors an argument of another function or class takes the words from there, too
+            told = entry.metadata.get("help") or _documented(entry.metadata.get("mirrors", target)).get(entry.name, "")
+            needed = default is MISSING
+            hint = _hint(entry.type, target)
+            found.append(Option(entry.name, hint, NOTHING if needed else default, _one_line(told), placed=needed))
+        return found
     for name, parameter in inspect.signature(target).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
@@ -261,34 +232,16 @@ def options_of(target: Callable[..., Any]) -> list[Option]:
     return found
 
 
-def _field_help(entry: Any, target: Any) -> str:
-    # a field that mirrors an argument of another function or class takes the words from there, too
-    return _documented(entry.metadata.get("mirrors", target)).get(entry.name, "")
-
-
-def _default(entry: Any) -> Any:
-    return entry.default if entry.default is not MISSING else entry.default_factory()
-
-
-class _Elsewhere(type):
+class _Elsewhere:
     """A type that is imported for type checkers alone: no word of a command line becomes one."""
 
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
+    def __class_getitem__(cls, key: Any) -> Any:
         return cls
-
-    def __getitem__(cls, key: Any) -> Any:
-        return cls
-
-
-class _Unknown(metaclass=_Elsewhere):
-    pass
 
 
 class _Names(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
-        return getattr(builtins, name, _Unknown)
+        return getattr(builtins, name, _Elsewhere)
 
 
 def _hint(annotation: Any, target: Any) -> Any:

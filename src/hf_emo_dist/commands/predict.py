@@ -6,30 +6,17 @@ import csv
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TextIO
-
-from .arguments import Options, Values
-
-__all__ = ["open_pipeline", "options", "predict", "predict_files", "run"]
 
 logger = logging.getLogger(__name__)
 
 BAR_WIDTH = 40
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
-
-
-def options() -> Options:
-    """Those of `predict`."""
-    return Options(predict)
-
-
-def run(values: Values) -> None:
-    """Predict, and print what was heard in each file."""
-    values.call(predict)
 
 
 def predict(
@@ -64,46 +51,54 @@ def predict(
         device: cpu, cuda, ... Default: a GPU where there is one.
         dtype: float32, bfloat16 or float16. Default: as saved.
         load_in_4bit: The backbone in 4 bits (needs bitsandbytes and a GPU).
-
-    Raises:
-        ValueError: After everything else was printed, when files could not be read; it names them.
     """
+    from tqdm.auto import tqdm
+
+    from ..audio.inputs import check_window
+
     names = expand(files)
     if transcript is not None and len(names) != 1:
         raise ValueError(f"--transcript is for one file, and there are {len(names)}. Mend: predict one at a time.")
     if top_k is not None and top_k < 1:
         raise ValueError(f"--top_k {top_k} shows nothing. Mend: at least 1.")
-    answers = predict_files(
-        names,
-        model,
-        revision=revision,
-        transcript=transcript,
-        window_seconds=window_seconds,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        load_in_4bit=load_in_4bit,
-    )
-    bad = []
-    first = next(answers)  # whatever is wrong with the model shows before a file is opened for writing
-    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[format]
+    check_window(window_seconds)
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} is too small. Mend: at least 1.")
+    pipe = open_pipeline(model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
+    options: dict[str, Any] = {"window_seconds": window_seconds, "return_track": True}
+    if transcript is not None:
+        options["transcript"] = [transcript]
+    results = pipe(iter(names), batch_size=batch_size, **options)
+    # a bar on long work only, and only where somebody watches
+    bar = tqdm(results, total=len(names), desc="predict", unit="file", disable=True if len(names) < 9 else None)
+    emotions = pipe.model.config.emotions
+    bad: list[str] = []
+
+    def answers() -> Iterator[dict[str, Any]]:
+        for file, result in zip(names, bar, strict=True):
+            if "error" in result:
+                bad.append(file)
+                yield {"file": file, **result}
+                continue
+            windows = [
+                {**window, "distribution": ordered(window["distribution"], emotions)} for window in result["track"]
+            ]
+            yield {"file": file, "distribution": ordered(result["distribution"], emotions), "track": windows}
+
+    found = answers()
+    first = next(found)  # whatever is wrong with the model shows before a file is opened for writing
+    write: Any = {"table": _write_table, "json": _write_json, "csv": partial(_write_csv, emotions)}[format]
     with ExitStack() as stack:
         out: TextIO = sys.stdout
         if output:
             out = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
-        for answer in write(chain([first], answers), out, top_k, track):
-            if "error" in answer:
-                bad.append(answer["file"])
+        write(chain([first], found), out, top_k, track)
     if bad:
         raise ValueError(f"{len(bad)} of {len(names)} files could not be predicted: {', '.join(bad[:10])}")
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The files that are meant: a folder stands for the audio files in it and in its folders, by name.
-
-    Raises:
-        ValueError: A folder holds no audio file.
-    """
+    """The files that are meant: a folder stands for the audio files in it and in its folders, by name."""
     files: list[str] = []
     for name in names:
         if not Path(name).is_dir():
@@ -120,48 +115,6 @@ def expand(names: Sequence[str]) -> list[str]:
     return files
 
 
-def predict_files(
-    files: Sequence[str],
-    model: str,
-    *,
-    revision: str | None = None,
-    transcript: str | None = None,
-    window_seconds: float = 30.0,
-    batch_size: int = 8,
-    device: str | None = None,
-    dtype: str | None = None,
-    load_in_4bit: bool = False,
-) -> Iterator[dict[str, Any]]:
-    """Predict files: one mapping each, in their order: `file`, and `distribution` (emotion → share, in the model's
-    order) and `track` (windows with `start` and `end` in seconds and their `distribution`), or `error`.
-
-    Raises:
-        OSError: No checkpoint can be loaded.
-        ValueError: An option is out of range.
-    """
-    from tqdm.auto import tqdm
-
-    from ..audio.inputs import check_window
-
-    check_window(window_seconds)
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} is too small. Mend: at least 1.")
-    pipe = open_pipeline(model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
-    options: dict[str, Any] = {"window_seconds": window_seconds, "return_track": True}
-    if transcript is not None:
-        options["transcript"] = [transcript]
-    results = pipe(iter(files), batch_size=batch_size, **options)
-    # a bar on long work only, and only where somebody watches
-    bar = tqdm(results, total=len(files), desc="predict", unit="file", disable=True if len(files) < 9 else None)
-    emotions = pipe.model.config.emotions
-    for file, result in zip(files, bar, strict=True):
-        if "error" in result:
-            yield {"file": file, **result}
-            continue
-        windows = [{**window, "distribution": _ordered(window["distribution"], emotions)} for window in result["track"]]
-        yield {"file": file, "distribution": _ordered(result["distribution"], emotions), "track": windows}
-
-
 def open_pipeline(
     model: str,
     *,
@@ -170,12 +123,7 @@ def open_pipeline(
     dtype: str | None = None,
     load_in_4bit: bool = False,
 ) -> Any:
-    """The pipeline of a checkpoint, on a GPU where there is one and nothing else is said.
-
-    Raises:
-        OSError: The checkpoint cannot be loaded.
-        ValueError: The device is not there.
-    """
+    """The pipeline of a checkpoint, on a GPU where there is one and nothing else is said."""
     import torch
 
     from ..hub.load import load_emotion_model
@@ -188,7 +136,8 @@ def open_pipeline(
     return SpeechEmotionDistributionPipeline(network, processor, device=place)
 
 
-def _ordered(scores: Sequence[dict[str, Any]], emotions: Sequence[str]) -> dict[str, float]:
+def ordered(scores: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> dict[str, float]:
+    """What the pipeline answers as emotion → share, in this order."""
     shares = {entry["label"]: entry["score"] for entry in scores}
     return {emotion: shares[emotion] for emotion in emotions}
 
@@ -197,9 +146,7 @@ def _top(distribution: dict[str, float], top_k: int | None) -> list[tuple[str, f
     return sorted(distribution.items(), key=lambda item: -item[1])[:top_k]
 
 
-def _write_table(
-    answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool
-) -> Iterator[dict[str, Any]]:
+def _write_table(answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool) -> None:
     block = "█"
     try:
         block.encode(out.encoding or "ascii")
@@ -219,48 +166,29 @@ def _write_table(
                 )
                 out.write(f"  {window['start']:7.1f} to {window['end']:.1f} s: {shown}\n")
         out.flush()
-        yield answer
 
 
-def _write_json(
-    answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool
-) -> Iterator[dict[str, Any]]:
+def _write_json(answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool) -> None:
     shown = []
     for answer in answers:
         shown.append({key: value for key, value in answer.items() if key != "track" or track})
         for part in (shown[-1], *shown[-1].get("track", ())):
             if "distribution" in part:
                 part["distribution"] = dict(_top(part["distribution"], top_k)) if top_k else part["distribution"]
-        yield answer
     out.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
 
 def _write_csv(
-    answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool
-) -> Iterator[dict[str, Any]]:
+    emotions: Sequence[str], answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool
+) -> None:
     writer = csv.writer(out, lineterminator="\n")
-    header: list[str] | None = None
-    waiting: list[dict[str, Any]] = []  # files that could not be read before the emotions were known
+    writer.writerow(["file", *(["start", "end"] if track else []), *emotions, "error"])
     for answer in answers:
-        waiting.append(answer)
-        if header is None and "distribution" in answer:
-            header = list(answer["distribution"])
-            writer.writerow(["file", *(["start", "end"] if track else []), *header, "error"])
-        if header is not None:
-            for row in waiting:
-                writer.writerows(_csv_rows(row, header, top_k, track))
-            waiting = []
-        yield answer
-    if header is None:
-        writer.writerow(["file", "error"])
-        writer.writerows([row["file"], row["error"]] for row in waiting)
-
-
-def _csv_rows(answer: dict[str, Any], emotions: list[str], top_k: int | None, track: bool) -> Iterator[list[Any]]:
-    if "error" in answer:
-        yield [answer["file"], *([""] * (2 * track + len(emotions))), answer["error"]]
-        return
-    for part in answer["track"] if track else [answer]:
-        kept = dict(_top(part["distribution"], top_k))
-        times = [f"{part['start']:.2f}", f"{part['end']:.2f}"] if track else []
-        yield [answer["file"], *times, *(f"{kept[name]:.6f}" if name in kept else "" for name in emotions), ""]
+        if "error" in answer:
+            writer.writerow([answer["file"], *([""] * (2 * track + len(emotions))), answer["error"]])
+            continue
+        for part in answer["track"] if track else [answer]:
+            kept = dict(_top(part["distribution"], top_k))
+            times = [f"{part['start']:.2f}", f"{part['end']:.2f}"] if track else []
+            shares = [f"{kept[name]:.6f}" if name in kept else "" for name in emotions]
+            writer.writerow([answer["file"], *times, *shares, ""])

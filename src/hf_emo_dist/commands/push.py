@@ -8,8 +8,6 @@ from typing import Any
 
 from .arguments import Options, Values
 
-__all__ = ["kinds", "options", "run"]
-
 KINDS = {
     "model": "a checkpoint with its processor and card",
     "votes": "votes from a ledger or a data set: no recordings, and no transcripts or replies unless asked (private)",

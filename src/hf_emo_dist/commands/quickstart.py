@@ -9,10 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import Options, Values
-
-__all__ = ["options", "quickstart", "run"]
-
 #: What it writes into its folder, and may replace there.
 _WRITTEN = (
     *("data", "prepared", "votes.sqlite", "votes.sqlite-wal", "votes.sqlite-shm", "backbone", "model", "report"),
@@ -24,16 +20,6 @@ _ONE_PROCESS = (
     *("--num_processes", "1", "--num_machines", "1"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--cpu"),
 )
-
-
-def options() -> Options:
-    """Those of `quickstart`."""
-    return Options(quickstart)
-
-
-def run(values: Values) -> None:
-    """Go all the way."""
-    values.call(quickstart)
 
 
 def quickstart(
@@ -58,10 +44,6 @@ def quickstart(
         hidden_size: Width of the backbone.
         num_train_epochs: Passes over the training data. Default: the ten of the configuration.
         overwrite: Replace what an earlier quickstart wrote into the folder.
-
-    Raises:
-        FileExistsError: The folder is not empty, and `overwrite` is false.
-        SystemExit: A step failed, with its status; what is wrong has been said.
     """
     folder = Path(output).expanduser()
     if folder.exists() and any(folder.iterdir()):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import corpora
 from ..corpora import CorpusReport, find_reader, read_table
+from ..data.opened import NOT_STATED
 from ..data.output import check_folder
 from ..emotions import PAPER_EMOTIONS, canonical_emotion
 from .arguments import Options, Values
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
     from ..corpora import CorpusInfo
-
-__all__ = ["kinds", "options", "run"]
 
 #: What these commands say to every reader.
 _OURS = ("report", "cache_dir", "progress")
@@ -63,7 +62,7 @@ def _write_table(
     output: str,
     *,
     dataset: DatasetDict,
-    vote_source: str = "not stated by whoever made this data set.",
+    vote_source: str = NOT_STATED,
     description: str = "Speech with votes on the perceived emotion.",
     license: str | None = None,
     speaker_split: Mapping[str, float] | None = None,
@@ -74,7 +73,6 @@ def _write_table(
 
     Args:
         output: Folder to write.
-        dataset: The splits.
         vote_source: Who gave the votes, for the first line of the data set's card.
         description: For the card.
         license: License identifier for the card, such as cc-by-4.0.
@@ -120,8 +118,6 @@ def write_corpus(
 
     Args:
         output: Folder to write.
-        kind: Name of the reader.
-        values: Of the command line, for the reader.
         preset: paper: four emotions, outside=drop_utterance, split=paper_random (arXiv 2601.14620).
         max_shard_size: Size of one Parquet file.
         check_audio: Decode every clip and list those that cannot be used.

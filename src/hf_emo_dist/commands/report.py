@@ -9,8 +9,6 @@ from .. import studies
 from .arguments import Options, Values
 from .option import summary_of
 
-__all__ = ["kinds", "options", "run"]
-
 
 def kinds() -> Mapping[str, str]:
     """The studies; `module:function` of the user's own is one, too."""

@@ -11,8 +11,6 @@ from .arguments import Options, Values
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["options", "run"]
-
 
 def options() -> Options:
     """Those of `simulate_corpus`, and where to write."""
@@ -35,7 +33,6 @@ def _write(output: str, *, dataset: DatasetDict, overwrite: bool = False) -> Non
 
     Args:
         output: Folder to write.
-        dataset: The splits.
         overwrite: Replace a data set that is already in OUTPUT.
     """
     from ..data.data_facts import describe_dataset

@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable, Collection
 from typing import Any
 
 from .arguments import Options, Values
-from .configs import ACCELERATE_CONFIGS, config_file
-from .running import KNOWN_ERRORS
-from .training_arguments import training_options, training_parts
-
-__all__ = ["options", "run"]
+from .configs import ACCELERATE_CONFIGS, config_file, config_names
+from .main import KNOWN_ERRORS
 
 logger = logging.getLogger(__name__)
 
 SHOWN = ("eval_js_divergence", "eval_bhattacharyya_coefficient", "eval_log_likelihood_per_vote")
+MORE = (
+    "Every argument of transformers' TrainingArguments may be added, too: --output_dir my_model, --num_train_epochs 3, "
+    "--learning_rate 1e-4, --per_device_train_batch_size 8, --resume_from_checkpoint true, --push_to_hub true, ... "
+    f"Settings of the package's own: --config {', '.join(name for name in config_names() if '/' not in name)}."
+)
 
 
 def options() -> Options:
-    """Those of a recipe, and whatever transformers takes."""
+    """How it is started, and those of training."""
     return training_options(
         _launch,
         about="Fine-tune a backbone to predict emotion distributions. Needed are --backbone, --dataset and "
@@ -29,21 +32,23 @@ def options() -> Options:
     )
 
 
-def run(values: Values) -> None:
-    """Train, and print the scores on the validation data.
+def training_options(*first: Callable[..., Any], without: Collection[str] = (), about: str | None = None) -> Options:
+    """The options of a command that trains: its own, those of training, and whatever transformers takes."""
+    from ..training.recipe_arguments import RecipeArguments, TaskArguments
 
-    Raises:
-        ValueError, OSError: What a user can mend, before the first step.
-        SystemExit: With status 1 when the training itself fails; the traceback is logged.
-    """
+    return Options(*first, without=without, handed=(RecipeArguments, TaskArguments), about=about, epilog=MORE)
+
+
+def run(values: Values) -> None:
+    """Train, and print the scores on the validation data; status 1 when the training itself fails."""
     if values["accelerate_config"] is not None:
         raise SystemExit(values.call(_launch, words=values.words))
     import transformers
 
-    from ..training.fine_tuning import finish_training, prepare_training
+    from ..training.fine_tuning import finish_training, parse_config, prepare_training
 
     transformers.logging.set_verbosity_warning()
-    recipe, args = training_parts(values)
+    recipe, args = parse_config(values.more, values.more_keys)
     trainer = prepare_training(recipe, args)
     try:
         scores = finish_training(trainer, recipe)
@@ -61,7 +66,6 @@ def _launch(*, words: Any, accelerate_config: str | None = None, num_processes: 
     """Train in several processes.
 
     Args:
-        words: Of the command line; they are given to every process.
         accelerate_config: Train through `accelerate launch`, with this configuration: a file, or cpu, ddp, fsdp2 or
             deepspeed_zero3.
         num_processes: Processes of `accelerate_config`, one a GPU. Default: what the configuration says.

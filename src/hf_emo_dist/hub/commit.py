@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .cards.rendering import is_edited
-from .files import UploadFile, check_uploads, size_text
+from tqdm import tqdm
 
-__all__ = ["PushReport", "commit_files", "full_name"]
+from .cards.rendering import is_edited
+from .files import UploadFile, check_uploads
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +51,12 @@ class PushReport:
         what = "would be pushed" if self.dry_run else "pushed"
         visible = {True: "private", False: "public", None: "public unless your account's settings say otherwise"}
         width = max((len(file.path_in_repo) for file in self.files), default=0)
-        size = size_text(sum(file.size for file in self.files))
+        size = tqdm.format_sizeof(sum(file.size for file in self.files), "B")
         lines = [
             f"{len(self.files)} files, {size}, {what} to the {self.repo_type} {self.repo_id} "
             f"({visible[self.private]} if new)"
         ]
-        lines += [f"  {file.path_in_repo:<{width}}  {size_text(file.size):>9}" for file in self.files]
+        lines += [f"  {file.path_in_repo:<{width}}  {tqdm.format_sizeof(file.size, 'B'):>8}" for file in self.files]
         lines += [f"withheld: {entry}" for entry in self.withheld]
         return "\n".join([*lines, *([self.url] if self.url else [])])
 
@@ -170,9 +170,14 @@ def full_name(repo_id: str, token: str | bool | None = None) -> str:
     """`owner/name`: a bare name belongs to the account that the token is of."""
     if "/" in repo_id:
         return repo_id
+    return f"{account(repo_id, token)}/{repo_id}"
+
+
+def account(repo_id: str, token: str | bool | None = None) -> str:
+    """The account that is about to push to `repo_id`: the one that the token is of."""
     from huggingface_hub import HfApi
 
-    return f"{_with_retries(lambda: HfApi(token=token).whoami(), repo_id)['name']}/{repo_id}"
+    return str(_with_retries(lambda: HfApi(token=token).whoami(), repo_id)["name"])
 
 
 def _has_edited_card(api: Any, name: str, repo_type: str, revision: str | None, files: Sequence[UploadFile]) -> bool:
@@ -240,9 +245,11 @@ def _wait(error: BaseException, attempt: int) -> float | None:
 
 
 def _explained(error: BaseException, repo_id: str) -> OSError | None:
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
     status = _status(error)
+    if isinstance(error, LocalTokenNotFoundError):
+        return PermissionError("Nobody is logged in to the Hub. Mend: hf auth login.")
     if isinstance(error, OfflineModeIsEnabled):
         return OSError(f"{repo_id} cannot be pushed: HF_HUB_OFFLINE is set. Mend: unset it.")
     if status == 401:

@@ -14,8 +14,6 @@ from typing import Any
 
 from ..markdown import hub_id, last_part
 
-__all__ = ["SecretFoundError", "UploadFile", "check_uploads", "checkpoint_files", "clean_json", "size_text"]
-
 # What evaluation draws.
 PLOTS = ("reliability.png", "predicted_against_target.png")
 # What training and evaluation leave beside a checkpoint.
@@ -202,12 +200,3 @@ def _secrets() -> list[tuple[str, re.Pattern[str]]]:
         for folder in folders
         if len(folder) > 3
     ]
-
-
-def size_text(size: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError

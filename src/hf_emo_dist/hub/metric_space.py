@@ -10,8 +10,6 @@ from ..markdown import one_line
 from .commit import PushReport, commit_files, full_name
 from .files import UploadFile
 
-__all__ = ["metric_folder", "push_metric"]
-
 METRICS = Path(__file__).parent / "metrics"
 SDK_VERSION = "6.31.0"
 REQUIREMENTS = "evaluate>=0.4.3\nnumpy>=1.26\n"

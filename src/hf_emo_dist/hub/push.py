@@ -15,8 +15,6 @@ from .cards.rendering import is_edited
 from .commit import PushReport, commit_files, full_name
 from .files import PLOTS, RESULTS, checkpoint_files
 
-__all__ = ["push_model"]
-
 logger = logging.getLogger(__name__)
 
 #: Weights of an earlier push: a loader may prefer them to the new ones.
@@ -74,7 +72,7 @@ def push_model(
 
     Example:
         >>> print(push_model("my_model", "you/my-model", dry_run=True))  # doctest: +SKIP
-        9 files, 27.1 MB, would be pushed to the model you/my-model (public unless your account's settings ...
+        9 files, 27.1MB, would be pushed to the model you/my-model (public unless your account's settings ...
     """
     folder = Path(checkpoint)
     if not folder.is_dir():

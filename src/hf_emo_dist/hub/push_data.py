@@ -12,11 +12,9 @@ from typing import Any
 from ..data.preparation_file import PREPARATION_NAME, read_preparation
 from ._renamed import renamed
 from .cards.dataset_card import vote_card
-from .commit import PushReport, commit_files, full_name
+from .commit import PushReport, account, commit_files, full_name
 from .files import UploadFile, clean_json
 from .vote_columns import choose_columns
-
-__all__ = ["check_push", "push_dataset", "push_votes"]
 
 SHARD_ROWS = 500_000  # rows of votes are small
 # Shards of an earlier push would be read together with the new ones.
@@ -196,9 +194,9 @@ def check_push(repo_id: str, *, private: bool, restricted: bool) -> None:
     Raises:
         ValueError: The id is not one, or a restricted corpus would become public.
         PermissionError: Nobody is logged in.
+        OSError: The Hub cannot be reached.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     try:
@@ -210,12 +208,7 @@ def check_push(repo_id: str, *, private: bool, restricted: bool) -> None:
             "The terms of this corpus forbid handing its recordings on, so it is never pushed publicly. "
             "Mend: leave --public out, and check that your licence allows a private copy on a server."
         )
-    try:
-        HfApi().whoami()
-    except LocalTokenNotFoundError as error:
-        raise PermissionError("Nobody is logged in to the Hub. Mend: hf auth login.") from error
-    except HfHubHTTPError as error:
-        raise PermissionError("The Hub does not accept the login. Mend: hf auth login.") from error
+    account(repo_id)
 
 
 def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["choose_columns"]
-
 # What was said, or what was sent to an annotator and may hold it.
 TRANSCRIPTS = ("transcript", "text", "sentence", "words", "prompt", "system_prompt", "request")
 # What an annotator wrote beyond its label or distribution.
@@ -35,12 +33,7 @@ def choose_columns(
     include_replies: bool = False,
     columns: Sequence[str] | None = None,
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the columns to publish, and the others with how to publish them after all: name → words.
-
-    >>> from datasets import Value
-    >>> choose_columns({"id": Value("string"), "transcript": Value("string"), "seconds": Value("float32")})
-    (['id', 'seconds'], {'transcript': 'ask with include_transcripts=True'})
-    """
+    """Return the columns to publish, and the others with how to publish them after all: name → words."""
     asked = set(columns or ())
     missing = asked - set(features)
     if missing:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .._name_list import name_list
 from .lora import TARGETS
 
-__all__ = ["RecipeArguments"]
+__all__ = ["RecipeArguments", "TaskArguments"]
 
 
 @dataclass
@@ -59,3 +59,68 @@ class RecipeArguments:
             raise ValueError(
                 f"load_in_4bit trains only through an adapter. Mend: set lora to one of {', '.join(TARGETS)}."
             )
+
+
+@dataclass
+class TaskArguments:
+    """The training arguments that transformers does not have."""
+
+    target_column: str = field(
+        default="emotion_distribution",
+        metadata={"help": "Distribution column to train on (human and synthetic votes)."},
+    )
+    score_column: str = field(
+        default="human_distribution", metadata={"help": "Distribution column to evaluate against (human votes)."}
+    )
+    loss_type: str | None = field(
+        default=None,
+        metadata={"help": "js, kl, soft_cross_entropy or dirichlet_multinomial. Default: the model's own (js)."},
+    )
+    entropy_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of the mean prediction entropy in the loss (paper: 0.08). Default: the model's own (0)."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=8, metadata={"help": "Evaluations without improvement before training stops; 0 switches it off."}
+    )
+    balanced_sampling: bool = field(
+        default=False, metadata={"help": "Draw training rows so that every emotion has the same expected mass."}
+    )
+    group_by_duration: bool = field(
+        default=True,
+        metadata={"help": "Put clips of like duration into a batch, by a seeded sampler that resumes exactly."},
+    )
+    max_audio_tokens_per_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Fill training batches with clips of like duration up to so many audio tokens (25 a second), "
+            "padding counted, instead of per_device_train_batch_size clips; for each process and accumulation step."
+        },
+    )
+    cache_audio_tower: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute the outputs of a frozen audio tower once a clip, keep them on disk and read them back in "
+            "later epochs and runs."
+        },
+    )
+    tower_cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of cache_audio_tower. Default: hf_emo_dist/tower_cache in the Hugging Face cache."},
+    )
+    tower_cache_max_gb: float = field(
+        default=20.0, metadata={"help": "Bound on that folder; beyond it clips are computed in every epoch."}
+    )
+    perturb_waveforms: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the training clips that get another pitch (up to a semitone) or tempo (0.95 to 1.05), "
+            "drawn anew each epoch (paper: 0.3). Needs the extra augment."
+        },
+    )
+    check_audio: bool = field(
+        default=True,
+        metadata={"help": "Read every clip before training and stop with a list of those that cannot be used."},
+    )

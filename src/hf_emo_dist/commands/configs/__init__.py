@@ -5,28 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["config_file", "config_names", "read_config"]
-
 CONFIGS = Path(__file__).parent
 ACCELERATE_CONFIGS = CONFIGS.parent / "accelerate_configs"
 
 
 def config_names(folder: Path = CONFIGS) -> list[str]:
-    """The names of the package's own files.
-
-    Example:
-        >>> "mini" in config_names(), "prepare/gemini" in config_names(), "ddp" in config_names(ACCELERATE_CONFIGS)
-        (True, True, True)
-    """
+    """The names of the package's own files."""
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
 def config_file(name: str, folder: Path = CONFIGS) -> Path:
-    """The YAML file that is meant: a path, which goes first, or the name of one of the package's own.
-
-    Raises:
-        FileNotFoundError: There is neither; the message lists the names.
-    """
+    """The YAML file that is meant: a path, which goes first, or the name of one of the package's own."""
     file = Path(name).expanduser()
     if file.is_file():
         return file
@@ -40,12 +29,7 @@ def config_file(name: str, folder: Path = CONFIGS) -> Path:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """What the file says, as a mapping.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no mapping in YAML and UTF-8.
-    """
+    """What the file says, as a mapping."""
     import yaml
 
     try:

@@ -11,10 +11,8 @@ from typing import Any
 from ...data.output import write_text
 from ...data.preparation_file import read_preparation
 from ...markdown import Safe, as_code, yaml_value
-from .rendering import render, template_text, with_mark
+from .rendering import render, with_mark
 from .tables import annotation_rows, count_text, settings_text
-
-__all__ = ["vote_card", "write_dataset_card"]
 
 TAGS = ("speech-emotion-recognition", "soft-labels", "hf-emo-dist")
 _START, _END = "<!-- hf-emo-dist: how this was prepared -->", "<!-- /hf-emo-dist -->"
@@ -41,10 +39,9 @@ def write_dataset_card(folder: str | Path, counts: Mapping[str, Any] | None = No
         )
     if counts is None:
         from ...data.data_facts import data_facts
-        from ...data.loading import load_emotion_dataset
+        from ...data.opened import open_dataset
 
-        loaded = load_emotion_dataset(folder)
-        counts = data_facts(loaded if isinstance(loaded, dict) else {"all": loaded})
+        counts = data_facts(open_dataset(folder).splits)
     section = f"{_START}\n{preparation_section(counts, read_preparation(folder))}\n{_END}\n"
     text = file.read_text(encoding="utf-8")
     pattern = re.compile(re.escape(_START) + r".*?" + re.escape(_END) + r"\n?", re.DOTALL)
@@ -53,15 +50,7 @@ def write_dataset_card(folder: str | Path, counts: Mapping[str, Any] | None = No
 
 
 def preparation_section(counts: Mapping[str, Any], preparation: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown tables of what a data set holds and how it was prepared.
-
-    >>> print(preparation_section({"splits": {"train": {"rows": 2, "human_votes": 9}}}, {}))
-    ## Votes
-    <BLANKLINE>
-    | split | rows | human votes | synthetic votes | stated distributions | mixed rows |
-    |---|---|---|---|---|---|
-    | `train` | 2 | 9 | none | none | none |
-    """
+    """Markdown tables of what a data set holds and how it was prepared."""
     lines = [
         "## Votes\n",
         "| split | rows | human votes | synthetic votes | stated distributions | mixed rows |",
@@ -135,7 +124,7 @@ def vote_card(
     )
     return with_mark(
         render(
-            template_text("data_card_template.md"),
+            "data_card_template.md",
             metadata=Safe(data.to_yaml()),
             title=title,
             simulated=simulated,

@@ -12,14 +12,11 @@ from typing import Any
 from ...markdown import Safe, as_code, as_text, one_line, yaml_value
 from .._renamed import renamed
 from .model_facts import ModelFacts, gather_model_facts
-from .rendering import render, template_text, with_mark, write_card
+from .rendering import render, with_mark, write_card
 from .tables import annotation_rows, count_text, link, number_text, settings_text
-
-__all__ = ["model_card", "write_model_card"]
 
 logger = logging.getLogger(__name__)
 
-TEMPLATE = "model_card_template.md"
 METRICS = {
     "js_divergence": "Jensen-Shannon divergence, base 2",
     "bhattacharyya_coefficient": "Bhattacharyya coefficient",
@@ -32,7 +29,6 @@ PLOT_TITLES = {
     "predicted_against_target.png": "Predicted against human shares",
 }
 PREDICTORS = {"model": "this model", "mean_of_training_targets": "mean of the training targets", "uniform": "uniform"}
-BREAKDOWNS = {"strata": "By ambiguity", "by_stratum": "By ambiguity", "groups": "By group", "by_group": "By group"}
 WEIGHTS = {
     "full": "all in one checkpoint",
     "merged": "LoRA, folded into the backbone's weights",
@@ -102,7 +98,7 @@ def model_card(facts: ModelFacts) -> str:
     data_license = facts.data.get("license") or facts.preparation.get("source", {}).get("license")
     return with_mark(
         render(
-            template_text(TEMPLATE),
+            "model_card_template.md",
             facts=facts,
             metadata=Safe(model_metadata(facts).to_yaml()),
             model_id=Safe(facts.repo_id or "path/to/this/folder"),
@@ -120,19 +116,14 @@ def model_card(facts: ModelFacts) -> str:
             duration=_duration(facts.train_seconds),
             scored_on=as_code(facts.dataset) if facts.dataset else "the data set",
             predictors=list(_predictors(facts.scores)),
-            breakdowns=list(_breakdowns(facts.scores)),
             plot_titles=PLOT_TITLES,
             license_text=Safe(
                 f"{as_code(facts.license)}: given by whoever wrote this card, or worked out by rule from the "
-                f"backbone's licence ({_code_or_unknown(facts.base_license)}) and the data's "
-                f"({_code_or_unknown(data_license)}); no legal advice."
+                f"backbone's licence ({as_code(facts.base_license) if facts.base_license else 'unknown'}) and the "
+                f"data's ({as_code(data_license) if data_license else 'unknown'}); no legal advice."
             ),
         )
     )
-
-
-def _code_or_unknown(name: str | None) -> str:
-    return as_code(name) if name else "unknown"
 
 
 def model_metadata(facts: ModelFacts) -> Any:
@@ -192,51 +183,10 @@ def _predictors(scores: Mapping[str, Any]) -> Iterable[list[str]]:
         yield [f"**{title}**" if name == "model" else title, _interval(values), *numbers]
 
 
-def _breakdowns(scores: Mapping[str, Any]) -> Iterable[tuple[str, list[list[str]]]]:
-    """Tables of parts of the data: `name → scores`, `column → name → scores`, or a list of scores with their `name`."""
-    for key, title in BREAKDOWNS.items():
-        parts = scores.get(key)
-        if isinstance(parts, list):
-            parts = {
-                str(part.get("name", part.get("stratum", i))): part
-                for i, part in enumerate(parts)
-                if isinstance(part, dict)
-            }
-        if not isinstance(parts, dict) or not parts:
-            continue
-        tables = {title: parts}
-        if not any(_js(part) is not None for part in parts.values()):
-            tables = {f"By {name}": part for name, part in parts.items() if isinstance(part, dict)}
-        for heading, rows in tables.items():
-            lines = [
-                [as_text(name), _number_of(values.get("num_examples")), _interval(values)]
-                for name, values in rows.items()
-                if isinstance(values, dict) and _js(values) is not None
-            ]
-            if lines:
-                yield heading, lines
-
-
-def _js(values: Any) -> float | None:
-    if not isinstance(values, dict):
-        return None
-    value = values.get("js_divergence")
-    value = value.get("value") if isinstance(value, dict) else value
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
 def _interval(values: Mapping[str, Any]) -> str:
-    value = _js(dict(values))
-    if value is None:
-        return "-"
-    inner = values.get("js_divergence")
-    bounds = [inner.get("low"), inner.get("high")] if isinstance(inner, dict) else values.get("js_interval") or ()
-    known = [bound for bound in bounds if isinstance(bound, int | float)]
-    return f"{value:.3f} [{known[0]:.3f}, {known[1]:.3f}]" if len(known) == 2 else f"{value:.3f}"
-
-
-def _number_of(value: Any) -> str:
-    return str(value) if isinstance(value, int) else "-"  # anything else would not be escaped
+    value = values.get("js_divergence")
+    known = [bound for bound in values.get("js_interval") or () if isinstance(bound, int | float)]
+    return number_text(value) + (f" [{known[0]:.3f}, {known[1]:.3f}]" if len(known) == 2 else "")
 
 
 def _duration(seconds: float | None) -> str:

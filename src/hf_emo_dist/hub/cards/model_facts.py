@@ -14,9 +14,6 @@ from ..._lazy import missing_extra
 from ...data.preparation_file import read_preparation
 from ...markdown import hub_id, last_part, one_line
 from ..files import PLOTS
-from .licenses import KNOWN_BASES, combined_license
-
-__all__ = ["ModelFacts", "gather_model_facts"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,36 +25,39 @@ HYPERPARAMETERS = (
     "target_column", "score_column", "seed",
 )  # fmt: skip
 RECIPE = ("freeze_audio_tower", "freeze_projector", "freeze_language_model", "load_in_4bit")
+# Licences that known base models name on the Hub.
+KNOWN_BASES = {
+    "Qwen/Qwen2-Audio-7B": "apache-2.0",
+    "Qwen/Qwen2-Audio-7B-Instruct": "apache-2.0",
+    "openai/whisper-tiny.en": "apache-2.0",
+}
+# Naming the source, which a card does, is all that these ask of a model made from it.
+_PERMISSIVE = frozenset((
+    "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "odc-by", "pddl",
+    "unlicense",
+))  # fmt: skip
+# What the product of these and a permissive one must carry: share-alike and non-commercial terms pass on.
+_PASSED_ON = frozenset((
+    "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-sa-3.0",
+    "cc-by-nc-sa-4.0", "odbl",
+))  # fmt: skip
 
 
 @dataclass
 class ModelFacts:
-    """Everything that the template of the model card shows. What is not known is None or empty, and is left out.
-
-    Attributes:
-        name: Heading of the card.
-        emotions: In the order of the logits.
-        layout: `full`, `merged` or `adapter`.
-        repo_id: Where it will be on the Hub.
-        base: Name of the backbone; `base_id` where that is a model on the Hub.
-        data: Of `training_facts.json`.
-        preparation: Of `preparation.json`, see `data.preparation_file`.
-        scores: Of `scores.json`, as `hf-emo-dist evaluate` writes it.
-        plots: Files beside the card.
-        problems: What had to be left out, and why.
-    """
+    """Everything that the template of the model card shows. What is not known is None or empty, and is left out."""
 
     name: str
-    emotions: tuple[str, ...]
-    layout: str = "full"
-    repo_id: str | None = None
+    emotions: tuple[str, ...]  # in the order of the logits
+    layout: str = "full"  # `full`, `merged` or `adapter`
+    repo_id: str | None = None  # where it will be on the Hub
     base: str | None = None
-    base_id: str | None = None
+    base_id: str | None = None  # of a backbone that is on the Hub
     base_license: str | None = None
     license: str = "other"
     dataset: str | None = None
     dataset_id: str | None = None
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)  # of `training_facts.json`
     preparation: dict[str, dict[str, Any]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class ModelFacts:
     energy_kwh: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
     languages: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # what had to be left out, and why
 
     @property
     def vote_source(self) -> str | None:
@@ -216,10 +216,9 @@ def _of_folder(source: str, counted: bool) -> dict[str, Any]:
     about = about_folder(source)
     if counted:
         return about
-    from ...data.loading import load_emotion_dataset
+    from ...data.opened import open_dataset
 
-    loaded = load_emotion_dataset(source)
-    return {**data_facts(loaded if isinstance(loaded, dict) else {"all": loaded}), **about}
+    return {**data_facts(open_dataset(source).splits), **about}
 
 
 def _license_of(base: Any) -> str | None:
@@ -229,6 +228,28 @@ def _license_of(base: Any) -> str | None:
         found = about_folder(str(base)).get("license")
         return str(found) if found else None
     return KNOWN_BASES.get(str(base))
+
+
+def combined_license(base: str | None, data: str | None) -> str:
+    """The licence identifier for a model made from a base model and a data set; `other` where none follows.
+
+    A rule of thumb, no legal advice.
+
+    >>> combined_license("apache-2.0", "cc-by-4.0"), combined_license("apache-2.0", "cc-by-nc-sa-4.0")
+    ('apache-2.0', 'cc-by-nc-sa-4.0')
+    >>> combined_license("apache-2.0", None), combined_license("cc-by-sa-4.0", "cc-by-nc-4.0")
+    ('other', 'other')
+    """
+    first, second = (str(name or "").strip().lower() for name in (base, data))
+    if first == second and first in _PERMISSIVE | _PASSED_ON:
+        return first
+    if first in _PERMISSIVE and second in _PERMISSIVE:
+        return second if first == "cc0-1.0" else first
+    if first in _PERMISSIVE and second in _PASSED_ON:
+        return second
+    if first in _PASSED_ON and second in _PERMISSIVE:
+        return first
+    return "other"
 
 
 def _energy(file: Path) -> float | None:

@@ -11,8 +11,6 @@ from typing import Any
 from ...data.output import write_text
 from ...markdown import Safe, as_code, as_text
 
-__all__ = ["is_edited", "render", "template_text", "with_mark", "write_card"]
-
 _MARK = re.compile(r"\n*<!-- hf-emo-dist card ([0-9a-f]{16}) ([0-9a-f]{16}) -->\s*\Z")
 # What peft's writer changes in a card
 _PEFT_KEYS = ("library_name", "tags", "base_model")
@@ -20,24 +18,16 @@ _PEFT_LINES = re.compile(r"\n*^### Framework versions\n+(?:- PEFT [^\n]*\n*)+\Z"
 _UNFILLED = "[More Information Needed]"
 
 
-def template_text(name: str) -> str:
-    """A template of this package, which a wheel holds too."""
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
 def render(template: str, **values: Any) -> str:
-    """Fill a Jinja template; every value that is not marked as safe is escaped for Markdown.
-
-    >>> render("{{ name }} {{ name | code }}", name="*a*")
-    '\\\\*a\\\\* `*a*`'
-    """
+    """Fill a Jinja template of this folder; every value that is not marked as safe is escaped for Markdown."""
     from jinja2 import Environment
 
     environment = Environment(
         finalize=as_text, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters.update(code=as_code, safe=Safe, text=as_text)
-    text = environment.from_string(template).render(**values)
+    text = (Path(__file__).parent / template).read_text(encoding="utf-8")
+    text = environment.from_string(text).render(**values)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from ...markdown import Safe, as_code, as_text
 
-__all__ = ["annotation_rows", "count_text", "link", "number_text", "settings_text"]
-
 
 def annotation_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Rows (title, Markdown) about synthetic annotators, from the part `annotation` of `preparation.json`."""
