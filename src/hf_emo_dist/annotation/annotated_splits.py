@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from .annotator import Annotator
 
-__all__ = ["AnnotatedSplits", "annotate_splits"]
-
 
 class AnnotatedSplits(NamedTuple):
     """Every split, the report of each that was annotated, and what was done, for `preparation.json`."""

@@ -34,8 +34,6 @@ from .workload import workload
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["AnnotationResult", "Annotator", "default_ledger"]
-
 logger = logging.getLogger(__name__)
 
 #: Goes into the fingerprint of `Dataset.map`. Raise it when the same settings and replies give other columns.

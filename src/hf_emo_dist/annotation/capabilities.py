@@ -15,22 +15,6 @@ from typing import Any, Literal
 
 from .types import Usage
 
-__all__ = [
-    "DEFAULT_GEMINI_MODEL",
-    "MODELS",
-    "PAPER_GEMINI_MODEL",
-    "SERVICES",
-    "ModelCapabilities",
-    "Prices",
-    "Service",
-    "Thinking",
-    "capabilities_of",
-    "cost_usd",
-    "resolve_capabilities",
-    "same_family",
-    "usage_bound",
-]
-
 #: Generally available since September 2026; takes audio.
 DEFAULT_GEMINI_MODEL = "gemini-3.8-flash"
 #: The annotator of arXiv 2601.14620. From its retirement on Google answers its name with another model.

@@ -12,8 +12,6 @@ import numpy as np
 from .prompts import PAPER_FOCI, PromptSet
 from .types import MODES, Backend, Mode, PanelMember
 
-__all__ = ["choose_panel", "default_panel", "describe_panel", "paper_panel"]
-
 logger = logging.getLogger(__name__)
 
 #: Bands of temperature of arXiv 2601.14620; annotator i draws from band i mod 5.

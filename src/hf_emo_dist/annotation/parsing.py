@@ -11,8 +11,6 @@ from typing import Any
 from ..emotions import UnknownEmotionError, canonical_emotion
 from .types import OK, Mode
 
-__all__ = ["SUM_TOLERANCE", "Reading", "read_reply"]
-
 #: How far the stated shares may sum from 1 and still be divided by their sum. Rounding to two decimals over ten
 #: emotions gives 0.05.
 SUM_TOLERANCE = 0.05

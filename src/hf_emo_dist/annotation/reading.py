@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["RESTRICTED_CORPORA", "Utterance", "is_batch", "read_batch", "read_dataset"]
-
 #: Corpora whose licences do not let their audio be passed on; a column `restricted` says it of any other.
 RESTRICTED_CORPORA = frozenset({"iemocap", "msp_podcast", "msp-podcast"})
 _KNOWN = ("id", "transcript", "speaker", "corpus", "restricted", "synthetic_annotations")

@@ -9,25 +9,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-__all__ = [
-    "FAILURES",
-    "MODES",
-    "OK",
-    "Answer",
-    "Backend",
-    "FatalError",
-    "Mode",
-    "PanelMember",
-    "PreparedAudio",
-    "Prompt",
-    "Record",
-    "TransientError",
-    "Usage",
-    "canonical_json",
-    "ledger_key",
-    "request_hash",
-]
-
 Mode = Literal["label", "distribution"]
 MODES: tuple[Mode, ...] = ("label", "distribution")
 

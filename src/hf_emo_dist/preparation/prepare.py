@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..annotation.run.estimate import Estimate
     from ..annotation.run.run_report import RunReport
 
-__all__ = ["estimate_preparation", "prepare_dataset"]
-
 logger = logging.getLogger(__name__)
 
 

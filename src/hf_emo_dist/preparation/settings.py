@@ -12,8 +12,6 @@ from ..augmentation.augment_splits import AugmentationArguments
 from ..data.opened import OpenedDataset, open_dataset
 from ..votes import combine_votes
 
-__all__ = ["PrepareSettings"]
-
 
 def _of(source: Callable[..., Any], name: str) -> Any:
     """A field with the default of an argument elsewhere; the command line takes its help from there, too."""

@@ -28,8 +28,6 @@ from ._remote import (
 )
 from ._uploads import Uploads
 
-__all__ = ["GeminiBackend"]
-
 _MEND_KEY = "set GEMINI_API_KEY in the environment, or pass client=genai.Client(api_key=...) and num_proc=1."
 _HARM = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 _THRESHOLDS = {"none": "BLOCK_NONE", "high": "BLOCK_ONLY_HIGH", "default": None}

@@ -27,8 +27,6 @@ from ._remote import (
     url_secrets,
 )
 
-__all__ = ["OpenAIBackend"]
-
 _URL = "https://api.openai.com/v1"
 _MEND_KEY = "set OPENAI_API_KEY in the environment, or pass client=openai.AsyncOpenAI(api_key=...) and num_proc=1."
 _MAX_OUTPUT_TOKENS = 512

@@ -21,15 +21,6 @@ from .schema import FIELDS, INTEGERS, REALS, LedgerError
 if TYPE_CHECKING:
     import datasets
 
-__all__ = [
-    "dataset_features",
-    "dataset_rows",
-    "read_lines",
-    "rescue",
-    "rescue_files",
-    "rows_of_dataset",
-]
-
 logger = logging.getLogger(__name__)
 
 _DEFAULTS: dict[str, Any] = {

@@ -15,8 +15,6 @@ from pathlib import Path
 from ..types import OK, Record
 from .replies import among, lookup
 
-__all__ = ["Claim", "Limits", "Owner", "Reservation", "Spending"]
-
 POLL_SECONDS = 1.0
 
 

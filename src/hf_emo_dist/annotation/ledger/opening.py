@@ -22,8 +22,6 @@ try:
 except ImportError:  # Windows, whose SQLite locks by other means
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FREE_BYTES_TO_GRANT", "Database", "check_space", "open_to_read"]
-
 #: How the file is shared: by a write-ahead log, or a rollback journal where that does not work.
 Mode = Literal["wal", "delete"]
 

@@ -14,8 +14,6 @@ from typing import Any
 from ..types import OK, Record, canonical_json
 from .schema import FIELDS, INTEGERS, REALS, new_id
 
-__all__ = ["Row", "content_id", "insert", "lookup", "record_of", "row_of"]
-
 #: The values of a record in the order of `FIELDS`, as SQLite takes them.
 Row = tuple[Any, ...]
 

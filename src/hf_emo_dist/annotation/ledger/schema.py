@@ -9,8 +9,6 @@ from dataclasses import fields
 
 from ..types import Record
 
-__all__ = ["FIELDS", "LedgerError", "check_owner", "damaged", "explain", "install", "new_id"]
-
 #: "HFED": the mark in the file's header by which a ledger is told from another program's SQLite file.
 APPLICATION_ID = 0x48464544
 #: Of the layout of the tables, in the file's header too.

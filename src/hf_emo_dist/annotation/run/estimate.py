@@ -11,8 +11,6 @@ from typing import Any
 from ..capabilities import ModelCapabilities, cost_usd, usage_bound
 from ..types import Record, Usage
 
-__all__ = ["Estimate", "Span", "expected_usage", "measured", "spans_cost", "time_needed", "usage_at_most"]
-
 #: Where a model's audio tokens a second are not known: more than any model in the table has.
 _AUDIO_TOKENS_A_SECOND = 50.0
 #: Tokens of a reply at most, where the request sets no limit: a label or a small JSON object, and thinking.

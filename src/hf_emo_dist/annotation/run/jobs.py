@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
     from .run_report import Progress, RunReport
 
-__all__ = ["Clip", "Job", "Run", "RunSettings"]
-
 
 @dataclass(frozen=True)
 class RunSettings:

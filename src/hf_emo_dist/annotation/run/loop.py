@@ -14,8 +14,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Channel", "LoopThread", "Stop"]
-
 T = TypeVar("T")
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 
 from .jobs import RunSettings
 
-__all__ = ["Pacing"]
-
 
 class Pacing:
     """Additive increase, multiplicative decrease of the requests in flight (as in TCP), and exponential back-off.

@@ -12,8 +12,6 @@ from ..types import FAILURES, OK, Record
 if TYPE_CHECKING:
     from .estimate import Estimate
 
-__all__ = ["AnnotationIncomplete", "Progress", "RunReport"]
-
 _SHOWN_IDS = 10
 
 

@@ -18,8 +18,6 @@ from .keeping import Keeper
 from .loop import Stop
 from .pacing import Pacing
 
-__all__ = ["Sender"]
-
 logger = logging.getLogger(__name__)
 
 #: Bytes a second.
