@@ -6,7 +6,7 @@ import pytest
 
 from hf_emo_dist.annotation.run.jobs import RunSettings
 from hf_emo_dist.annotation.run.loop import Channel, LoopThread
-from hf_emo_dist.annotation.run.pacing import Pacing
+from hf_emo_dist.annotation.run.sending import Pacing
 
 
 class Clock:

@@ -29,13 +29,7 @@ class Reading:
 
 
 def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: bool = False) -> Reading:
-    """Read the reply of an annotator. `lenient`, as arXiv 2601.14620: else the first name that occurs is the label.
-
-    >>> read_reply(" Anger.\\n", "label", ["angry", "sad"]).label
-    'angry'
-    >>> read_reply('{"angry": 0.3, "sad": 0.4}', "distribution", ["angry", "sad"]).outcome
-    'bad_sum'
-    """
+    """Read the reply of an annotator. `lenient`, as arXiv 2601.14620: else the first name that occurs is the label."""
     content = (text or "").strip()
     if not content:
         return Reading("empty", detail="the reply has no text")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..annotation.annotated_splits import annotate_splits
+from ..annotation.run.run_report import AnnotationIncomplete, RunReport
 from ..audio.check import check_audio
 from ..augmentation.augment_splits import augment_splits, check_augmentation
 from ..data.data_facts import data_facts
@@ -23,8 +25,10 @@ from ..votes import combine_votes
 from .settings import PrepareSettings
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ..annotation.annotator import Annotator
     from ..annotation.run.estimate import Estimate
-    from ..annotation.run.run_report import RunReport
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +88,14 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     preparation: dict[str, Any] = {"version": __version__, "source": {"vote_source": source}, "combine": weights}
     if annotator is not None:
         try:
-            dataset, reports, preparation["annotation"] = annotate_splits(
-                annotator, opened.splits, chosen, settings.pilot
-            )
+            for split, rows in opened.splits.items():
+                if split not in chosen:  # the splits of one data set have the same columns
+                    dataset[split] = annotator.without_votes(rows)
+                    continue
+                dataset[split], reports[split] = annotator.annotate(rows, settings.pilot)
+                if not reports[split].complete:
+                    raise AnnotationIncomplete(reports[split])
+            preparation["annotation"] = _about_votes(annotator, dataset, reports)
         finally:
             annotator.close()
         simulated = annotator.backend.name == "simulated"
@@ -131,3 +140,31 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             describe=describe,
         )
     return reports
+
+
+def _about_votes(
+    annotator: Annotator, splits: Mapping[str, Dataset], reports: Mapping[str, RunReport]
+) -> dict[str, Any]:
+    """Facts for `preparation.json`, without paths and secrets: who answered, what it cost, and what failed."""
+    versions: Counter[str] = Counter()
+    cost: float | None = 0.0
+    for rows in splits.values():
+        for batch in rows.select_columns("synthetic_annotations").iter(batch_size=1000):
+            entries = [entry for row in batch["synthetic_annotations"] for entry in row]
+            versions.update(entry["model"] for entry in entries)
+            # from the ledger, since an earlier run may have paid
+            for record in annotator.ledger.lookup([entry["key"] for entry in entries]).values():
+                cost = None if cost is None or record.cost_usd is None else cost + record.cost_usd
+    failures: Counter[str] = Counter()
+    for report in reports.values():
+        failures.update({outcome: len(ids) for outcome, ids in report.failures.items()})
+    return {
+        **annotator.describe(),
+        "model_versions": dict(versions),
+        "cost_usd": cost,
+        "splits": list(reports),
+        "num_votes": sum(versions.values()),
+        "num_requests": sum(report.requests for report in reports.values()),
+        "failures": dict(failures),
+        "skipped": sorted(row_id for report in reports.values() for row_id in report.skipped),
+    }

@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..capabilities import SERVICES
+
 
 class BrokenReply(ValueError):
     """What a server sent is no reply of its protocol."""
@@ -34,6 +36,25 @@ class RemoteBackend:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(model={self.model!r}, endpoint={self.endpoint!r})"
+
+    @property
+    def _service(self) -> str | None:
+        """Of `SERVICES`; None where another server answers."""
+        raise NotImplementedError
+
+    @property
+    def destination(self) -> str | None:
+        """Where audio is uploaded to; None for a server on this machine."""
+        if is_loopback(self.endpoint):
+            return None
+        if self._service is not None:
+            return SERVICES[self._service].destination
+        return f"the server at {urlsplit(self.endpoint).hostname or self.endpoint}"
+
+    @property
+    def terms(self) -> str:
+        """Under whose terms."""
+        return "those of whoever runs that server" if self._service is None else SERVICES[self._service].terms
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_connections")}

@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 
 from ..._lazy import need
 from ...audio.decoding import clip_error
-from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
+from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, ModelCapabilities, resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
 from ._audio import prepare_audio
 from ._google_genai import base_url, environment_identity, identity, judge, read, session
 from ._remote import (
     RemoteBackend,
-    is_loopback,
     optional_module,
     scrub,
     send_in_turn,
@@ -103,22 +102,10 @@ class GeminiBackend(RemoteBackend):
         self.endpoint, self.vertex = identity(client) if client is not None else environment_identity()
 
     @property
-    def destination(self) -> str | None:
-        """Where audio is uploaded to; None for a server on this machine."""
-        if is_loopback(self.endpoint):
+    def _service(self) -> str | None:
+        if not (urlsplit(self.endpoint).hostname or "").endswith(".googleapis.com"):
             return None
-        host = urlsplit(self.endpoint).hostname or self.endpoint
-        if not host.endswith(".googleapis.com"):
-            return f"the server at {host}"
-        return SERVICES["vertex" if self.vertex else "gemini"].destination
-
-    @property
-    def terms(self) -> str:
-        """Under whose terms."""
-        host = urlsplit(self.endpoint).hostname or ""
-        if host.endswith(".googleapis.com"):
-            return SERVICES["vertex" if self.vertex else "gemini"].terms
-        return "those of whoever runs that server"
+        return "vertex" if self.vertex else "gemini"
 
     def secrets(self) -> tuple[str, ...]:
         """The keys of the environment and of the given client, and what is secret in addresses."""

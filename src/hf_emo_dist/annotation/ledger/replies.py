@@ -130,12 +130,8 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     Attempts are numbered in the order of `reply_id`. The first one that is ok counts; where none is, the last. So the
     outcome is the same in whatever order ledgers are merged. To be called inside a write transaction.
 
-    Args:
-        rows: (reply_id, values) of each. A reply that is there already is passed over.
-        newest: These replies were stored just now: they come after all others of their key, whatever the clocks say.
-
-    Returns:
-        How many were new.
+    A reply that is there already is passed over; returns how many were new. `newest`: they were stored just now, and
+    come after all others of their key, whatever the clocks say.
     """
     known = attempts(connection, list({row[KEY] for _, row in rows}))
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}

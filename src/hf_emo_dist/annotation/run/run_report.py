@@ -119,15 +119,9 @@ def _first(ids: Iterable[str]) -> str:
 
 
 class Progress:
-    """A `tqdm` bar over votes, or nothing.
+    """A `tqdm` bar over votes, or nothing."""
 
-    Args:
-        total: Replies that are wanted; None where that is not known.
-        shown: Whether to draw it.
-        leave: Whether it stays on the screen when the run is over.
-    """
-
-    def __init__(self, total: int | None = None, shown: bool = True, leave: bool = True) -> None:
+    def __init__(self, total: int | None, shown: bool, leave: bool) -> None:
         self._bar: Any = None
         if shown:
             from tqdm.auto import tqdm
