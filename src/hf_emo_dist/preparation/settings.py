@@ -91,11 +91,7 @@ class PrepareSettings(AugmentationArguments):
         return {e.name: getattr(self, e.name) for e in fields(self) if e.metadata.get("mirrors") is source}
 
     def open(self) -> OpenedDataset:
-        """Open the data set.
-
-        Raises:
-            ValueError: None is named, there is nothing, or the emotions are no label set.
-        """
+        """Open the data set."""
         if self.dataset is None:
             raise ValueError(
                 "dataset is missing. Mend: name a folder that `hf-emo-dist read table TABLE AUDIO_DIR OUTPUT` wrote, "
@@ -107,11 +103,7 @@ class PrepareSettings(AugmentationArguments):
         return opened.first(self.limit)
 
     def annotator(self, emotions: Sequence[str]) -> Annotator | None:
-        """Make the annotator that the settings describe; None where nobody votes.
-
-        Raises:
-            ValueError: An option does not fit.
-        """
+        """Make the annotator that the settings describe; None where nobody votes."""
         from ..annotation.backends import make_backend
         from ..annotation.types import FAILURES
 

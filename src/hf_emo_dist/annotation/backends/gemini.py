@@ -15,7 +15,7 @@ from ...audio.decoding import clip_error
 from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, ModelCapabilities, resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
 from ._audio import prepare_audio
-from ._google_genai import base_url, environment_identity, identity, judge, read, session
+from ._google_genai import Uploads, base_url, environment_identity, identity, judge, read, session
 from ._remote import (
     RemoteBackend,
     optional_module,
@@ -25,7 +25,6 @@ from ._remote import (
     transport_kind,
     url_secrets,
 )
-from ._uploads import Uploads
 
 _MEND_KEY = "set GEMINI_API_KEY in the environment, or pass client=genai.Client(api_key=...) and num_proc=1."
 _HARM = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")

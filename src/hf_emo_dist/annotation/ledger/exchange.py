@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -23,10 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DEFAULTS: dict[str, Any] = {
-    field.name: field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-    for field in dataclasses.fields(Record)
-}
+_DEFAULTS = vars(Record("", OK))
 _ID = re.compile("[0-9a-f]{32}")
 
 

@@ -113,17 +113,6 @@ def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Rec
     return found
 
 
-def attempts(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, list[list[Any]]]:
-    """All replies under the keys, oldest first: lists of reply_id, outcome, attempt, counts."""
-    found: dict[str, list[list[Any]]] = {}
-    condition, value = among(keys)
-    for key, *entry in connection.execute(
-        f"SELECT key, reply_id, outcome, attempt, counts FROM replies WHERE {condition} ORDER BY reply_id", (value,)
-    ):
-        found.setdefault(key, []).append(entry)
-    return found
-
-
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newest: bool = False) -> int:
     """Add replies, number the attempts of their keys anew, mark which one counts, and add to the totals.
 
@@ -133,7 +122,12 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     A reply that is there already is passed over; returns how many were new. `newest`: they were stored just now, and
     come after all others of their key, whatever the clocks say.
     """
-    known = attempts(connection, list({row[KEY] for _, row in rows}))
+    known: dict[str, list[list[Any]]] = {}
+    condition, value = among(list({row[KEY] for _, row in rows}))
+    for key, *entry in connection.execute(
+        f"SELECT key, reply_id, outcome, attempt, counts FROM replies WHERE {condition} ORDER BY reply_id", (value,)
+    ):
+        known.setdefault(key, []).append(entry)
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
     new: dict[str, Row] = {}
     for reply_id, row in rows:
