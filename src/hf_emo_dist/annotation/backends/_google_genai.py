@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.request import getproxies
 
+from ..._lazy import need
 from ..types import Answer, FatalError, PreparedAudio, TransientError, Usage
 from ._remote import BrokenReply, endpoint_of, retry_after, scrub
 
@@ -32,8 +33,7 @@ _DELETE_TIMEOUT_S = 30.0
 
 def session() -> Any:
     """The connections of the running event loop, as many as requests are in flight."""
-    import aiohttp
-
+    aiohttp = need("aiohttp", "GeminiBackend")
     # The client's own session looks for proxies and for a netrc file before every request, a twentieth of its time.
     looks = bool(getproxies()) or "NETRC" in os.environ
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=looks)

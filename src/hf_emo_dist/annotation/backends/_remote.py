@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import importlib
 import ipaddress
@@ -123,21 +124,12 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     return None
 
 
-def optional_module(name: str) -> Any:
-    """The module, or None where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        return None
-
-
 def transport_errors() -> tuple[type[BaseException], ...]:
     """What the HTTP libraries under the clients raise when a connection fails, time-outs included."""
     found: list[type[BaseException]] = [OSError, TimeoutError]
     for module, name in (("aiohttp", "ClientError"), ("httpx", "HTTPError"), ("httpx2", "HTTPError")):
-        library = optional_module(module)
-        if library is not None and hasattr(library, name):
-            found.append(getattr(library, name))
+        with contextlib.suppress(ModuleNotFoundError):
+            found.append(getattr(importlib.import_module(module), name))
     return tuple(found)
 
 

@@ -18,7 +18,6 @@ from ._audio import prepare_audio
 from ._google_genai import Uploads, base_url, environment_identity, identity, judge, read, session
 from ._remote import (
     RemoteBackend,
-    optional_module,
     scrub,
     send_in_turn,
     transport_errors,
@@ -234,16 +233,11 @@ class GeminiBackend(RemoteBackend):
         from google import genai
 
         options: dict[str, Any] = {"retry_options": {"attempts": 1}}  # who calls `ask` retries
-        if optional_module("aiohttp") is None:
-            # The client then uses httpx2 or httpx, which keep 20 connections by default; every further one would be
-            # opened anew for each request.
-            http = optional_module("httpx2") or optional_module("httpx")
-            options["async_client_args"] = {"limits": http.Limits(max_connections=None, max_keepalive_connections=256)}
         error: FatalError
         try:
             client = genai.Client(http_options=genai.types.HttpOptions(**options))
             if identity(client)[0] == self.endpoint:
-                if self.vertex or optional_module("aiohttp") is None:  # Vertex AI's sessions carry credentials
+                if self.vertex:  # Vertex AI's sessions carry credentials
                     return client
                 return genai.Client(http_options=genai.types.HttpOptions(**options, aiohttp_client=session()))
             found = f"Requests were planned for {self.endpoint}, and the environment names {identity(client)[0]}."
