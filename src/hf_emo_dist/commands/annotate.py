@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..annotation.run.run_report import AnnotationIncomplete
 from ..annotation.types import FatalError
-from ..preparation.settings import PrepareSettings
+from ..preparation.prepare import PrepareSettings, estimate_preparation, prepare_dataset
 from .arguments import Options, Values
 from .augment import MOVED
 from .configs import config_names
@@ -38,8 +38,6 @@ def annotating(settings: PrepareSettings, write: Callable[[str], object] | None 
         ValueError, OSError: Something does not fit; the message says what to do.
         SystemExit: With status 3, when a run had to stop: what came is in the ledger, and the same command goes on.
     """
-    from ..preparation.prepare import estimate_preparation, prepare_dataset
-
     write = write or sys.stdout.write
     try:
         if settings.dry_run:
