@@ -130,9 +130,11 @@ class Ledger:
         where, values = ("", ()) if plan is None else ("plan = ? AND", (plan,))
         query = f"""SELECT key, attempt FROM replies INDEXED BY replies_failures
                     WHERE {where} counts = 1 AND outcome <> 'ok' ORDER BY plan, key"""
+        digest = hashlib.sha256()
         with contextlib.closing(open_to_read(file)) as connection:
-            lines = [f"{key} {attempt}\n" for key, attempt in connection.execute(query, values)]
-        return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest() if lines else ""
+            for key, attempt in connection.execute(query, values):
+                digest.update(f"{key} {attempt}\n".encode("utf-8", "surrogatepass"))
+        return "" if digest.digest() == hashlib.sha256().digest() else digest.hexdigest()
 
     def spending(self) -> Spending:
         """What all replies have cost since the ledger exists, merged and imported ones too, and what is reserved."""
