@@ -178,10 +178,10 @@ def digest(folder: Path, replies: int) -> None:
             ledger.store([record(name, "empty" if number % 50 == 0 else "ok") for number, name in enumerate(names)])
         for plan in (None, "p" * 64):
             began = time.perf_counter()
-            ledger.failures_digest(plan)
+            Ledger.failures_digest_of(ledger.path, plan)
             seconds = time.perf_counter() - began
             print(
-                f"failures_digest(plan={'…' if plan else None}) of {replies:,} replies, 2 % failed: "
+                f"failures_digest_of(plan={'…' if plan else None}) of {replies:,} replies, 2 % failed: "
                 f"{seconds * 1e3:.1f} ms"
             )
 
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--votes", type=int, default=4000, help="votes a measurement of writing")
     parser.add_argument("--replies", type=int, default=100_000, help="replies in the full ledger")
     parser.add_argument(
-        "--digest", type=int, default=0, metavar="N", help="also time failures_digest on N replies (say 1000000)"
+        "--digest", type=int, default=0, metavar="N", help="also time failures_digest_of on N replies (say 1000000)"
     )
     parser.add_argument("--folder", help="where the ledgers are made; default: the temporary folder")
     options = parser.parse_args()

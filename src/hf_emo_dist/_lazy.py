@@ -23,6 +23,7 @@ EXTRA_OF = {
     "librosa": "augment",
     "evaluate": "evaluate",
     "google": "annotate",  # google-genai; other packages share the name
+    "aiohttp": "annotate",
     "openai": "openai",
     "gradio": "demo",
 }

@@ -15,8 +15,8 @@ from hf_emo_dist.annotation.capabilities import (
     cost_usd,
     resolve_capabilities,
     same_family,
-    usage_bound,
 )
+from hf_emo_dist.annotation.run.estimate import usage_at_most
 from hf_emo_dist.annotation.types import Usage
 
 SAME = [
@@ -91,7 +91,7 @@ def test_names_of_other_servers_must_be_equal(one, other):
 def test_the_default_model_is_current_and_the_papers_is_not():
     default, paper = capabilities_of("gemini", DEFAULT_GEMINI_MODEL), capabilities_of("gemini", PAPER_GEMINI_MODEL)
     assert default.known and default.audio and default.retired_on is None
-    assert paper.temperature and not paper.thinking.can_be_off
+    assert paper.temperature
     assert not paper.is_retired(date(2026, 11, 30)) and paper.is_retired(date(2026, 12, 1))
     assert paper.replaced_by == "gemini-3.8-flash"
 
@@ -106,7 +106,6 @@ def test_the_table_is_sound():
             assert price.source.startswith("https://") and price.as_of <= date(2027, 12, 31)
         if has.thinking.levels:
             assert has.thinking.least == has.thinking.levels[0], name
-        assert has.thinking.can_be_off == (has.thinking.least == 0), name
     assert all("https://" in service.terms for service in SERVICES.values())
 
 
@@ -156,15 +155,11 @@ def test_users_describe_models():
 )
 def test_no_reply_costs_more_than_was_reserved(text, seconds, share, output, day, name):
     has = MODELS[name]
-    bound = usage_bound(has, text, seconds, 4096)
+    bound = usage_at_most({"text": text, "max_tokens": 4096}, seconds, has)
     audio = round(seconds * has.audio_tokens_per_second)
     thinking = round(share * output)
     used = Usage(len(text.encode()) + 64 + audio, audio, thinking, output - thinking)
     assert cost_usd(used, has, day) <= cost_usd(bound, has, day) + 1e-12
-
-
-def test_no_bound_without_a_known_rate():
-    assert usage_bound(MODELS["gpt-audio"], "words", 3.0, 100) is None
 
 
 def test_prices_end_but_not_before_they_were_read():

@@ -8,7 +8,7 @@ from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.capabilities import ModelCapabilities, Prices, Thinking
-from hf_emo_dist.annotation.run.estimate import Span, output_limit
+from hf_emo_dist.annotation.run.estimate import Span, usage_at_most
 from hf_emo_dist.annotation.run.run_report import RunReport
 from hf_emo_dist.annotation.types import Answer, Usage
 
@@ -112,7 +112,7 @@ def test_a_claim_is_an_upper_bound(tmp_path):
     ],
 )
 def test_the_limit_is_found_in_a_request(request_, limit):
-    assert output_limit(request_) == limit
+    assert usage_at_most(request_, 1.0, PRICED).output_tokens == limit
 
 
 @pytest.mark.parametrize("pilot", [-1, True])

@@ -22,6 +22,7 @@ def worker(mode, path, first, last) -> subprocess.Popen:
         [sys.executable, str(Path(__file__).with_name("ledger_worker.py")), mode, str(path), str(first), str(last)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        bufsize=0,  # what `readline` read ahead would be lost to `communicate`
         env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
     )
 

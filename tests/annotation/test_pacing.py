@@ -6,7 +6,7 @@ import pytest
 
 from hf_emo_dist.annotation.run.jobs import RunSettings
 from hf_emo_dist.annotation.run.loop import Channel, LoopThread
-from hf_emo_dist.annotation.run.pacing import Pacing
+from hf_emo_dist.annotation.run.sending import Pacing
 
 
 class Clock:
@@ -138,18 +138,21 @@ def test_the_background_loop_raises_returns_and_starts_again():
             raise x
         return x
 
-    assert thread.run(value(3)) == 3
+    def run(x):
+        return thread.run(value(x), on_interrupt=pytest.fail)
+
+    assert run(3) == 3
     with pytest.raises(TimeoutError, match="mine"):
-        thread.run(value(TimeoutError("mine")))
+        run(TimeoutError("mine"))
     first = thread.loop()
     thread.close(lambda: value(1))
     with pytest.raises(KeyError):
-        thread.run(value(2))
+        run(2)
         thread.close(lambda: value(KeyError("in closing")))
-    assert thread.run(value(4)) == 4 and thread.loop() is not first
-    thread.close()
+    assert run(4) == 4 and thread.loop() is not first
+    thread.close(lambda: value(6))
 
     async def inside():
-        return thread.run(value(5))  # as in a notebook, where a loop is running
+        return run(5)  # as in a notebook, where a loop is running
 
     assert asyncio.run(inside()) == 5

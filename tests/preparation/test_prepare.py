@@ -12,8 +12,7 @@ from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora.simulated import simulate_corpus
 from hf_emo_dist.data.loading import folder_card, load_emotion_dataset
 from hf_emo_dist.data.writing import write_dataset
-from hf_emo_dist.preparation.prepare import prepare_dataset
-from hf_emo_dist.preparation.settings import PrepareSettings
+from hf_emo_dist.preparation.prepare import PrepareSettings, prepare_dataset
 
 CONFIGS = Path(annotate.__file__).parent / "configs" / "prepare"
 

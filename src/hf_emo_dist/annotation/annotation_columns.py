@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, Features
 
-__all__ = ["annotation_columns", "annotation_features", "split_keys", "typed", "with_columns"]
-
 _KEY_BYTES = 32
 _ROWS = 1000
 

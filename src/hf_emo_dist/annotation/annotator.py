@@ -34,8 +34,6 @@ from .workload import workload
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["AnnotationResult", "Annotator", "default_ledger"]
-
 logger = logging.getLogger(__name__)
 
 #: Goes into the fingerprint of `Dataset.map`. Raise it when the same settings and replies give other columns.
@@ -97,8 +95,8 @@ class Annotator:
         timeout_s: Seconds to wait for one reply.
         max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
             not count, nor does a connection that is down for all.
-        patience_s: Seconds to go on while no request gets a reply because of answers 429, or because the connection is
-            down.
+        patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service
+            asks for a longer wait, the run stops) or because the connection is down.
         retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
             for.
         first_backoff_s: Least waiting time between tries, in seconds.

@@ -15,22 +15,6 @@ from typing import Any, Literal
 
 from .types import Usage
 
-__all__ = [
-    "DEFAULT_GEMINI_MODEL",
-    "MODELS",
-    "PAPER_GEMINI_MODEL",
-    "SERVICES",
-    "ModelCapabilities",
-    "Prices",
-    "Service",
-    "Thinking",
-    "capabilities_of",
-    "cost_usd",
-    "resolve_capabilities",
-    "same_family",
-    "usage_bound",
-]
-
 #: Generally available since September 2026; takes audio.
 DEFAULT_GEMINI_MODEL = "gemini-3.8-flash"
 #: The annotator of arXiv 2601.14620. From its retirement on Google answers its name with another model.
@@ -56,7 +40,6 @@ class Thinking:
     kind: Literal["none", "budget", "level"] = "none"
     least: int | str | None = None  # that can be asked for; 0 switches it off; None: nothing is asked for
     levels: tuple[str, ...] = ()  # least first, as far as known
-    can_be_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +55,6 @@ class ModelCapabilities:
         thinking: Hidden reasoning.
         structured: The form that a reply can be held to: ``"enum"`` (a word of a list, and JSON), ``"json_schema"``, or
             ``"none"``: the prompt's own words have to do.
-        candidate_count: Most replies to one request; None where that is not known.
         max_inline_bytes: Largest request with the audio inside it, which is then in base64.
         audio_tokens_per_second: None where that is not known.
         audio_formats: Of a file that is sent as it is: ``"wav"``, ``"flac"``, ``"ogg"``, ``"mp3"``.
@@ -88,7 +70,6 @@ class ModelCapabilities:
     seed: bool = False
     thinking: Thinking = Thinking()
     structured: Literal["enum", "json_schema", "none"] = "none"
-    candidate_count: int | None = None
     max_inline_bytes: int = 20_000_000
     audio_tokens_per_second: float | None = None
     audio_formats: tuple[str, ...] = ("wav",)
@@ -153,9 +134,9 @@ def _gemini(model: str, **facts: Any) -> ModelCapabilities:
 
 
 def _gemini_3(model: str, thinking: Thinking, *prices: Prices) -> ModelCapabilities:
-    # Google's guides to Gemini 3 ask to leave temperature, top_p and top_k out of every request and list
-    # candidate_count as unsupported; whether a seed is honoured is not stated.
-    return _gemini(model, thinking=thinking, candidate_count=1, prices=prices)
+    # Google's guides to Gemini 3 ask to leave temperature, top_p and top_k out of every request; whether a seed is
+    # honoured is not stated.
+    return _gemini(model, thinking=thinking, prices=prices)
 
 
 def _gemini_25(model: str, thinking: Thinking, **facts: Any) -> ModelCapabilities:
@@ -191,13 +172,13 @@ _TABLE = (
     ),
     _gemini_25(
         "gemini-2.5-flash",
-        Thinking("budget", 0, can_be_off=True),
+        Thinking("budget", 0),
         retired_on=date(2026, 12, 1),
         replaced_by="gemini-3.5-flash-lite",
         prices=(Prices(0.30, 1.00, 2.50, date(2026, 7, 1), _GOOGLE),),
     ),
     # Its audio price was not found.
-    _gemini_25("gemini-2.5-flash-lite", Thinking("budget", 0, can_be_off=True)),
+    _gemini_25("gemini-2.5-flash-lite", Thinking("budget", 0)),
     _openai_audio("gpt-audio-1.5", prices=(Prices(2.50, 32.00, 10.00, date(2026, 11, 25), _OPENAI),)),
     _openai_audio(
         "gpt-audio",
@@ -285,20 +266,3 @@ def cost_usd(usage: Usage, capabilities: ModelCapabilities, on_date: date) -> fl
         audio = min(usage.audio_tokens, usage.prompt_tokens)
         prompt = audio * prices.audio_in + (usage.prompt_tokens - audio) * prices.text_in
     return (prompt + ((usage.thinking_tokens or 0) + (usage.output_tokens or 0)) * prices.output) / 1e6
-
-
-def usage_bound(
-    capabilities: ModelCapabilities, text: str, audio_seconds: float, max_output_tokens: int
-) -> Usage | None:
-    """Tokens that one request can use at most; None where the audio tokens of a second are not known."""
-    if capabilities.audio_tokens_per_second is None:
-        return None
-    # A token of text is at least one byte; to these come 64 for the frame of the request, and one second of audio,
-    # because services round. Thinking counts against the output limit.
-    audio = int((audio_seconds + 1.0) * capabilities.audio_tokens_per_second) + 1
-    return Usage(
-        prompt_tokens=len(text.encode()) + 64 + audio,
-        audio_tokens=audio,
-        thinking_tokens=0,
-        output_tokens=max_output_tokens,
-    )

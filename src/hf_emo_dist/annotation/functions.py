@@ -20,8 +20,6 @@ from .prompts import PROMPT_VERSION, PromptSet
 from .run.jobs import RunSettings
 from .types import PanelMember, canonical_json
 
-__all__ = ["annotate_with_gemini"]
-
 logger = logging.getLogger(__name__)
 
 

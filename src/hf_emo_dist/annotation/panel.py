@@ -12,8 +12,6 @@ import numpy as np
 from .prompts import PAPER_FOCI, PromptSet
 from .types import MODES, Backend, Mode, PanelMember
 
-__all__ = ["choose_panel", "default_panel", "describe_panel", "paper_panel"]
-
 logger = logging.getLogger(__name__)
 
 #: Bands of temperature of arXiv 2601.14620; annotator i draws from band i mod 5.
@@ -172,11 +170,7 @@ def choose_panel(
 
 
 def describe_panel(panel: Sequence[PanelMember]) -> str:
-    """One line on who answers, for logs and cards.
-
-    >>> describe_panel(default_panel(10))
-    '10 label annotators: 5 foci, temperatures 0.4, 1'
-    """
+    """One line on who answers, such as "10 label annotators: 5 foci, temperatures 0.4, 1"."""
     parts = []
     for mode in MODES:
         members = [member for member in panel if member.mode == mode]

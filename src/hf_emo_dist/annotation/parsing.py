@@ -11,8 +11,6 @@ from typing import Any
 from ..emotions import UnknownEmotionError, canonical_emotion
 from .types import OK, Mode
 
-__all__ = ["SUM_TOLERANCE", "Reading", "read_reply"]
-
 #: How far the stated shares may sum from 1 and still be divided by their sum. Rounding to two decimals over ten
 #: emotions gives 0.05.
 SUM_TOLERANCE = 0.05
@@ -31,13 +29,7 @@ class Reading:
 
 
 def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: bool = False) -> Reading:
-    """Read the reply of an annotator. `lenient`, as arXiv 2601.14620: else the first name that occurs is the label.
-
-    >>> read_reply(" Anger.\\n", "label", ["angry", "sad"]).label
-    'angry'
-    >>> read_reply('{"angry": 0.3, "sad": 0.4}', "distribution", ["angry", "sad"]).outcome
-    'bad_sum'
-    """
+    """Read the reply of an annotator. `lenient`, as arXiv 2601.14620: else the first name that occurs is the label."""
     content = (text or "").strip()
     if not content:
         return Reading("empty", detail="the reply has no text")

@@ -19,8 +19,6 @@ from typing import Any
 from ..emotions import validate_emotions
 from .types import MODES, Mode, PanelMember, Prompt
 
-__all__ = ["FOCI", "PAPER_FOCI", "PROMPT_VERSION", "PromptSet", "default_prompts", "load_prompts", "paper_prompts"]
-
 #: Of the wording in this file. Raise it with every change of a text below: replies to another wording are other
 #: replies.
 PROMPT_VERSION = "1"

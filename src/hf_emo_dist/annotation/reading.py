@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["RESTRICTED_CORPORA", "Utterance", "is_batch", "read_batch", "read_dataset"]
-
 #: Corpora whose licences do not let their audio be passed on; a column `restricted` says it of any other.
 RESTRICTED_CORPORA = frozenset({"iemocap", "msp_podcast", "msp-podcast"})
-_KNOWN = ("id", "transcript", "speaker", "corpus", "restricted", "synthetic_annotations")
+_FLAGS = ("id", "corpus", "restricted", "mixed_from")
+_KNOWN = (*_FLAGS, "transcript", "synthetic_annotations")
 
 
 @dataclass
@@ -41,19 +40,9 @@ def read_batch(
     example_or_batch: Mapping[str, Any], audio_column: str, columns: Sequence[str] = ()
 ) -> tuple[list[Utterance], bool]:
     """The utterances of an example or a batch, and whether it is a batch."""
-    if audio_column not in example_or_batch:
-        raise KeyError(
-            f"No column {audio_column!r} among {', '.join(example_or_batch)}. "
-            "Mend: pass audio_column=... with the name of the audio's column."
-        )
-    for name in columns:
-        if name not in example_or_batch:
-            raise KeyError(
-                f"No column {name!r} among {', '.join(example_or_batch)}, and the annotator reads it. "
-                "Mend: add the column, or name another to the backend."
-            )
+    _check_columns(example_or_batch, audio_column, columns)
     batched = is_batch(example_or_batch, audio_column)
-    names = [name for name in dict.fromkeys((*_KNOWN, "mixed_from", *columns)) if name in example_or_batch]
+    names = [name for name in dict.fromkeys((*_KNOWN, *columns)) if name in example_or_batch]
     read = {name: example_or_batch[name] if batched else [example_or_batch[name]] for name in names}
     # Dataset.map gives views that decode audio when it is read, by torchcodec; the table behind them has the bytes.
     table = getattr(example_or_batch, "pa_table", None)
@@ -61,13 +50,11 @@ def read_batch(
         audio = table.column(audio_column).to_pylist()
     else:
         audio = list(example_or_batch[audio_column]) if batched else [example_or_batch[audio_column]]
-    return [
-        _utterance(clip, {name: column[i] for name, column in read.items()}, columns, i) for i, clip in enumerate(audio)
-    ], batched
+    return list(_utterances(audio, read, columns)), batched
 
 
 def read_dataset(
-    dataset: Any, audio_column: str, columns: Sequence[str] = (), batch_size: int = 64, only_flags: bool = False
+    dataset: Any, audio_column: str, columns: Sequence[str] = (), only_flags: bool = False
 ) -> Iterator[Utterance]:
     """Go through the utterances of a `datasets.Dataset`; audio is not decoded, and a few rows at a time are in memory.
 
@@ -78,36 +65,49 @@ def read_dataset(
     if not hasattr(dataset, "with_format") or not hasattr(dataset, "__len__"):
         raise TypeError("A stream cannot be annotated as a whole. Mend: dataset.map(annotator, batched=True).")
     there = dataset.column_names
-    for name in (audio_column, *columns):
-        if name not in there:
-            raise KeyError(f"No column {name!r} among {', '.join(there)}. Mend: rename the column, or name it.")
-    wanted = ("id", "corpus", "restricted", "mixed_from") if only_flags else (*_KNOWN, "mixed_from", *columns)
+    _check_columns(there, audio_column, columns)
+    wanted = _FLAGS if only_flags else (*_KNOWN, *columns)
     names = [name for name in dict.fromkeys(wanted) if name in there]
     arrow = dataset.select_columns(names if only_flags and names else [audio_column, *names]).with_format("arrow")
-    return _utterances(arrow, names, None if only_flags else audio_column, () if only_flags else columns, batch_size)
+
+    def read() -> Iterator[Utterance]:
+        first = 0
+        for table in arrow.iter(batch_size=64):
+            clips = [None] * len(table) if only_flags else table.column(audio_column).to_pylist()
+            values = {name: table.column(name).to_pylist() for name in names}
+            yield from _utterances(clips, values, () if only_flags else columns, first)
+            first += len(table)
+
+    return read()  # so that what is wrong with the columns is raised at once
+
+
+def _check_columns(there: Collection[str], audio_column: str, columns: Sequence[str]) -> None:
+    if audio_column not in there:
+        raise KeyError(
+            f"No column {audio_column!r} among {', '.join(there)}. "
+            "Mend: pass audio_column=... with the name of the audio's column."
+        )
+    for name in columns:
+        if name not in there:
+            raise KeyError(
+                f"No column {name!r} among {', '.join(there)}, and the annotator reads it. "
+                "Mend: add the column, or name another to the backend."
+            )
 
 
 def _utterances(
-    arrow: Any, names: Sequence[str], audio_column: str | None, columns: Sequence[str], batch_size: int
+    clips: Sequence[Any], read: Mapping[str, Sequence[Any]], columns: Sequence[str], first: int = 0
 ) -> Iterator[Utterance]:
-    number = 0
-    for table in arrow.iter(batch_size=batch_size):
-        read = {name: table.column(name).to_pylist() for name in names}
-        clips = [None] * len(table) if audio_column is None else table.column(audio_column).to_pylist()
-        for i, clip in enumerate(clips):
-            yield _utterance(clip, {name: column[i] for name, column in read.items()}, columns, number)
-            number += 1
-
-
-def _utterance(audio: Any, values: Mapping[str, Any], columns: Sequence[str], number: int) -> Utterance:
-    row_id = values.get("id")
-    corpus = str(values.get("corpus") or "").lower()
-    return Utterance(
-        row_id=str(number) if row_id is None else str(row_id),
-        audio=audio,
-        transcript=values.get("transcript"),
-        row={"id": row_id, **{name: values[name] for name in columns}},
-        restricted=bool(values.get("restricted")) or corpus in RESTRICTED_CORPORA,
-        annotations=values.get("synthetic_annotations") or (),
-        mixed=bool(values.get("mixed_from")),
-    )
+    for i, clip in enumerate(clips):
+        values = {name: column[i] for name, column in read.items()}
+        row_id = values.get("id")
+        corpus = str(values.get("corpus") or "").lower()
+        yield Utterance(
+            row_id=str(first + i if row_id is None else row_id),
+            audio=clip,
+            transcript=values.get("transcript"),
+            row={"id": row_id, **{name: values[name] for name in columns}},
+            restricted=bool(values.get("restricted")) or corpus in RESTRICTED_CORPORA,
+            annotations=values.get("synthetic_annotations") or (),
+            mixed=bool(values.get("mixed_from")),
+        )

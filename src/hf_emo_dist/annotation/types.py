@@ -9,25 +9,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-__all__ = [
-    "FAILURES",
-    "MODES",
-    "OK",
-    "Answer",
-    "Backend",
-    "FatalError",
-    "Mode",
-    "PanelMember",
-    "PreparedAudio",
-    "Prompt",
-    "Record",
-    "TransientError",
-    "Usage",
-    "canonical_json",
-    "ledger_key",
-    "request_hash",
-]
-
 Mode = Literal["label", "distribution"]
 MODES: tuple[Mode, ...] = ("label", "distribution")
 
@@ -186,32 +167,25 @@ class Backend(Protocol):
     @property
     def destination(self) -> str | None:
         """Where audio is uploaded to, in words; None if it stays on this machine."""
-        ...
 
     @property
     def terms(self) -> str:
         """Under whose terms, with an address."""
-        ...
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
         """The request without audio and secrets, of what `json` can write. All that changes the answer is in it."""
-        ...
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
         """The clip in a form that the service takes. Raises `AudioError` for a clip that cannot be sent."""
-        ...
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
         """Sends one request, once. Raises `TransientError` or `FatalError`; a clip that is refused is an Answer."""
-        ...
 
     async def close(self) -> None:
         """Closes the connections of the running event loop."""
-        ...
 
     def secrets(self) -> tuple[str, ...]:
         """The strings that must never be written anywhere."""
-        ...
 
 
 @dataclass(frozen=True)

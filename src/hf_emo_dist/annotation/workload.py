@@ -18,8 +18,6 @@ from .reading import Utterance
 from .run.estimate import Span, expected_usage
 from .run.jobs import Job, RunSettings
 
-__all__ = ["Workload", "duration_s", "workload"]
-
 _CHUNK = 256
 
 

@@ -6,7 +6,7 @@ import sys
 
 from ..annotation.run.run_report import AnnotationIncomplete
 from ..annotation.types import FatalError
-from ..preparation.settings import PrepareSettings
+from ..preparation.prepare import PrepareSettings, estimate_preparation, prepare_dataset
 from .arguments import Options, Values
 from .augment import MOVED
 from .configs import config_names
@@ -30,8 +30,6 @@ def run(values: Values) -> None:
 
 def annotating(settings: PrepareSettings) -> None:
     """Prepare a data set, or with `dry_run` tell what annotating it will take; status 3 when a run had to stop."""
-    from ..preparation.prepare import estimate_preparation, prepare_dataset
-
     try:
         if settings.dry_run:
             for split, estimate in estimate_preparation(settings).items():

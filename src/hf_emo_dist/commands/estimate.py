@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from ..augmentation.augment_splits import AugmentationArguments
-from ..preparation.settings import PrepareSettings
+from ..preparation.prepare import PrepareSettings
 from .annotate import annotating
 from .arguments import Options, Values
 from .augment import MOVED

@@ -3,7 +3,7 @@
 from .._lazy import lazy_attributes
 
 _NAMES = {
-    "PrepareSettings": "settings",
+    "PrepareSettings": "prepare",
     "estimate_preparation": "prepare",
     "prepare_dataset": "prepare",
 }

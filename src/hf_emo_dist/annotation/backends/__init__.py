@@ -69,5 +69,4 @@ def checked(backend: Any) -> Backend:
             f"{type(backend).__name__!r} is no backend: it has no {', '.join(lacks)}. "
             "Mend: see the protocol hf_emo_dist.annotation.types.Backend."
         )
-    made: Backend = backend
-    return made
+    return backend

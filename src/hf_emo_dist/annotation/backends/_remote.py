@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import importlib
 import ipaddress
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from ..capabilities import SERVICES
 
 
 class BrokenReply(ValueError):
@@ -34,6 +37,25 @@ class RemoteBackend:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(model={self.model!r}, endpoint={self.endpoint!r})"
+
+    @property
+    def _service(self) -> str | None:
+        """Of `SERVICES`; None where another server answers."""
+        raise NotImplementedError
+
+    @property
+    def destination(self) -> str | None:
+        """Where audio is uploaded to; None for a server on this machine."""
+        if is_loopback(self.endpoint):
+            return None
+        if self._service is not None:
+            return SERVICES[self._service].destination
+        return f"the server at {urlsplit(self.endpoint).hostname or self.endpoint}"
+
+    @property
+    def terms(self) -> str:
+        """Under whose terms."""
+        return "those of whoever runs that server" if self._service is None else SERVICES[self._service].terms
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_connections")}
@@ -102,21 +124,12 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     return None
 
 
-def optional_module(name: str) -> Any:
-    """The module, or None where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        return None
-
-
 def transport_errors() -> tuple[type[BaseException], ...]:
     """What the HTTP libraries under the clients raise when a connection fails, time-outs included."""
     found: list[type[BaseException]] = [OSError, TimeoutError]
     for module, name in (("aiohttp", "ClientError"), ("httpx", "HTTPError"), ("httpx2", "HTTPError")):
-        library = optional_module(module)
-        if library is not None and hasattr(library, name):
-            found.append(getattr(library, name))
+        with contextlib.suppress(ModuleNotFoundError):
+            found.append(getattr(importlib.import_module(module), name))
     return tuple(found)
 
 

@@ -12,23 +12,18 @@ from urllib.parse import urlsplit
 
 from ..._lazy import need
 from ...audio.decoding import clip_error
-from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, SERVICES, ModelCapabilities, resolve_capabilities
+from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, ModelCapabilities, resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
 from ._audio import prepare_audio
-from ._google_genai import base_url, environment_identity, identity, judge, read, session
+from ._google_genai import Uploads, base_url, environment_identity, identity, judge, read, session
 from ._remote import (
     RemoteBackend,
-    is_loopback,
-    optional_module,
     scrub,
     send_in_turn,
     transport_errors,
     transport_kind,
     url_secrets,
 )
-from ._uploads import Uploads
-
-__all__ = ["GeminiBackend"]
 
 _MEND_KEY = "set GEMINI_API_KEY in the environment, or pass client=genai.Client(api_key=...) and num_proc=1."
 _HARM = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
@@ -105,22 +100,10 @@ class GeminiBackend(RemoteBackend):
         self.endpoint, self.vertex = identity(client) if client is not None else environment_identity()
 
     @property
-    def destination(self) -> str | None:
-        """Where audio is uploaded to; None for a server on this machine."""
-        if is_loopback(self.endpoint):
+    def _service(self) -> str | None:
+        if not (urlsplit(self.endpoint).hostname or "").endswith(".googleapis.com"):
             return None
-        host = urlsplit(self.endpoint).hostname or self.endpoint
-        if not host.endswith(".googleapis.com"):
-            return f"the server at {host}"
-        return SERVICES["vertex" if self.vertex else "gemini"].destination
-
-    @property
-    def terms(self) -> str:
-        """Under whose terms."""
-        host = urlsplit(self.endpoint).hostname or ""
-        if host.endswith(".googleapis.com"):
-            return SERVICES["vertex" if self.vertex else "gemini"].terms
-        return "those of whoever runs that server"
+        return "vertex" if self.vertex else "gemini"
 
     def secrets(self) -> tuple[str, ...]:
         """The keys of the environment and of the given client, and what is secret in addresses."""
@@ -250,16 +233,11 @@ class GeminiBackend(RemoteBackend):
         from google import genai
 
         options: dict[str, Any] = {"retry_options": {"attempts": 1}}  # who calls `ask` retries
-        if optional_module("aiohttp") is None:
-            # The client then uses httpx2 or httpx, which keep 20 connections by default; every further one would be
-            # opened anew for each request.
-            http = optional_module("httpx2") or optional_module("httpx")
-            options["async_client_args"] = {"limits": http.Limits(max_connections=None, max_keepalive_connections=256)}
         error: FatalError
         try:
             client = genai.Client(http_options=genai.types.HttpOptions(**options))
             if identity(client)[0] == self.endpoint:
-                if self.vertex or optional_module("aiohttp") is None:  # Vertex AI's sessions carry credentials
+                if self.vertex:  # Vertex AI's sessions carry credentials
                     return client
                 return genai.Client(http_options=genai.types.HttpOptions(**options, aiohttp_client=session()))
             found = f"Requests were planned for {self.endpoint}, and the environment names {identity(client)[0]}."

@@ -11,14 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..._lazy import need
-from ..capabilities import SERVICES, ModelCapabilities, resolve_capabilities
+from ..capabilities import ModelCapabilities, resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, Usage
 from ._audio import MIME, prepare_audio
 from ._remote import (
     BrokenReply,
     RemoteBackend,
     endpoint_of,
-    is_loopback,
     retry_after,
     scrub,
     send_in_turn,
@@ -26,8 +25,6 @@ from ._remote import (
     transport_kind,
     url_secrets,
 )
-
-__all__ = ["OpenAIBackend"]
 
 _URL = "https://api.openai.com/v1"
 _MEND_KEY = "set OPENAI_API_KEY in the environment, or pass client=openai.AsyncOpenAI(api_key=...) and num_proc=1."
@@ -98,16 +95,8 @@ class OpenAIBackend(RemoteBackend):
         return endpoint_of(self._base_url or os.environ.get("OPENAI_BASE_URL") or _URL)
 
     @property
-    def destination(self) -> str | None:
-        """Where audio is uploaded to; None for a server on this machine."""
-        if is_loopback(self.endpoint):
-            return None
-        return SERVICES["openai"].destination if self._own else f"the server at {urlsplit(self.endpoint).hostname}"
-
-    @property
-    def terms(self) -> str:
-        """Under whose terms."""
-        return SERVICES["openai"].terms if self._own else "those of whoever runs that server"
+    def _service(self) -> str | None:
+        return "openai" if self._own else None
 
     def secrets(self) -> tuple[str, ...]:
         """The keys of the environment and of the given client, and what is secret in addresses."""

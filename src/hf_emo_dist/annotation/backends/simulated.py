@@ -17,8 +17,6 @@ from ..capabilities import ModelCapabilities, Prices
 from ..types import Answer, PanelMember, PreparedAudio, Prompt, TransientError, Usage, canonical_json
 from ._audio import MIME, prepare_audio
 
-__all__ = ["SIMULATED_MODEL", "SimulatedBackend"]
-
 #: Changes with the rater model, so that replies of another one are not taken for these.
 SIMULATED_MODEL = "simulated-rater-v1"
 

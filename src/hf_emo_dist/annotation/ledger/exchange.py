@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -21,21 +20,9 @@ from .schema import FIELDS, INTEGERS, REALS, LedgerError
 if TYPE_CHECKING:
     import datasets
 
-__all__ = [
-    "dataset_features",
-    "dataset_rows",
-    "read_lines",
-    "rescue",
-    "rescue_files",
-    "rows_of_dataset",
-]
-
 logger = logging.getLogger(__name__)
 
-_DEFAULTS: dict[str, Any] = {
-    field.name: field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-    for field in dataclasses.fields(Record)
-}
+_DEFAULTS = vars(Record("", OK))
 _ID = re.compile("[0-9a-f]{32}")
 
 

@@ -113,26 +113,28 @@ class Ledger:
         with self._reading() as connection:
             return [rows.record_of(row) for row in connection.execute(query, (plan,))]
 
-    def failures_digest(self, plan: str | None = None) -> str:
+    @staticmethod
+    def failures_digest_of(path: str | os.PathLike[str], plan: str | None = None) -> str:
         """A hash of which keys have no vote, and after how many attempts: it changes whenever that does.
 
         Args:
+            path: Of a ledger, which is only read, and not made.
             plan: Of one plan; None of all.
 
         Returns:
-            64 hexadecimal digits; "" if every key has a vote.
+            64 hexadecimal digits; "" if every key has a vote, or there is no such file.
         """
-        with self._reading() as connection:
-            return _failures_digest(connection, plan)
-
-    @staticmethod
-    def failures_digest_of(path: str | os.PathLike[str], plan: str | None = None) -> str:
-        """`failures_digest` of a file that is only read, and not made: "" if it does not exist."""
         file = Path(path).expanduser().resolve()
         if not file.exists():
             return ""
+        where, values = ("", ()) if plan is None else ("plan = ? AND", (plan,))
+        query = f"""SELECT key, attempt FROM replies INDEXED BY replies_failures
+                    WHERE {where} counts = 1 AND outcome <> 'ok' ORDER BY plan, key"""
+        digest = hashlib.sha256()
         with contextlib.closing(open_to_read(file)) as connection:
-            return _failures_digest(connection, plan)
+            for key, attempt in connection.execute(query, values):
+                digest.update(f"{key} {attempt}\n".encode("utf-8", "surrogatepass"))
+        return "" if digest.digest() == hashlib.sha256().digest() else digest.hexdigest()
 
     def spending(self) -> Spending:
         """What all replies have cost since the ledger exists, merged and imported ones too, and what is reserved."""
@@ -210,14 +212,23 @@ class Ledger:
     def extend(self, keys: Sequence[str], lease_s: float) -> None:
         """Let the caller's leases on these keys run for `lease_s` seconds from now; those that ran out stay so."""
         if keys:
+            condition, value = rows.among(keys)
             with self._transaction() as connection:
-                limiting.extend(connection, self._owner, keys, self._clock(), lease_s)
+                now = self._clock()
+                connection.execute(
+                    f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
+                    (now + lease_s, self._owner.token, now, value),
+                )
 
     def pause(self, scope: str, seconds: float) -> None:
         """Grant nobody anything in this scope for so long: after the server said that the rate is too high."""
         with self._transaction() as connection:
             now = self._clock()
-            limiting.pause(connection, scope, now + seconds, now)
+            connection.execute(  # an earlier pause that lasts longer stays
+                """INSERT INTO rates VALUES (?, NULL, NULL, ?, ?)
+                   ON CONFLICT (scope) DO UPDATE SET paused_until = MAX(paused_until, excluded.paused_until)""",
+                (scope, now, now + seconds),
+            )
 
     def admit(self, limits: Limits, tokens: int = 0) -> float:
         """Count one more request of a lease that is held, such as a repetition, against the rates.
@@ -352,17 +363,3 @@ class Ledger:
                 logger.warning("%d lines cannot be read; the file is kept as %s", bad, kept)
             else:
                 taken.unlink(missing_ok=True)
-
-
-def _failures_digest(connection: sqlite3.Connection, plan: str | None) -> str:
-    where, values = ("", ()) if plan is None else ("plan = ? AND", (plan,))
-    digest = hashlib.sha256()
-    none = True
-    for key, attempt in connection.execute(
-        f"""SELECT key, attempt FROM replies INDEXED BY replies_failures
-            WHERE {where} counts = 1 AND outcome <> 'ok' ORDER BY plan, key""",
-        values,
-    ):
-        none = False
-        digest.update(f"{key} {attempt}\n".encode("utf-8", "surrogatepass"))
-    return "" if none else digest.hexdigest()

@@ -15,26 +15,17 @@ from pathlib import Path
 from ..types import OK, Record
 from .replies import among, lookup
 
-__all__ = ["Claim", "Limits", "Owner", "Reservation", "Spending"]
-
 POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A request that someone wants to send.
-
-    Attributes:
-        key: `ledger_key` of what is asked.
-        cost_usd: Upper estimate of its price, in dollars.
-        tokens: Upper estimate of its tokens, of all kinds.
-        retry: Ask again if the reply that counts is a failure.
-    """
+    """A request that someone wants to send, by its `ledger_key`, and what it may cost at most."""
 
     key: str
     cost_usd: float = 0.0
     tokens: int = 0
-    retry: bool = False
+    retry: bool = False  # ask again if the reply that counts is a failure
 
     def __post_init__(self) -> None:
         if not (self.cost_usd >= 0 and math.isfinite(self.cost_usd) and self.tokens >= 0):
@@ -45,21 +36,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be spent in all, and how fast.
-
-    Attributes:
-        max_cost_usd: Cap on the ledger's spending, in dollars; None for no cap.
-        max_tokens: Cap on the ledger's tokens.
-        requests_per_minute, tokens_per_minute: In no minute are more granted (but for the tokens by which the last
-            request overshoots).
-        scope: Whom the rates belong to: ``backend|endpoint|model``.
-    """
+    """Caps on all that the ledger has cost, and how fast to send; None for no limit."""
 
     max_cost_usd: float | None = None
     max_tokens: int | None = None
+    # In no minute are more granted (but for the tokens by which the last request overshoots).
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
-    scope: str = ""
+    scope: str = ""  # whom the rates belong to: backend|endpoint|model
 
     def __post_init__(self) -> None:
         for name in ("max_cost_usd", "max_tokens"):
@@ -74,42 +58,24 @@ class Limits:
 
 @dataclass
 class Reservation:
-    """What became of the claims. Each claimed key is in one of the lists, but for those that the cap left out.
+    """What became of the claims. Each claimed key is in one of the lists, but for those that the cap left out."""
 
-    Attributes:
-        granted: To be sent now; leased to the caller until stored, released or run out. In the order of the claims.
-        stored: The record that counts, of what needs no request.
-        busy: Someone else is asking, or the caller already is: look again after `wait_s`.
-        wait_s: Seconds after which it is worth trying again; 0 if there is nothing to wait for.
-        over_budget: The cap would be passed by the next request, counting what others are at; nothing was granted from
-            there on.
-        deferred: The rate is used up, or the scope is paused, for `wait_s`.
-        exhausted: The cap would be passed even if all that is in flight came for nothing. Over budget without this may
-            change when replies in flight cost less than was reserved.
-    """
-
-    granted: list[str] = field(default_factory=list)
-    stored: dict[str, Record] = field(default_factory=dict)
-    busy: list[str] = field(default_factory=list)
-    wait_s: float = 0.0
-    over_budget: bool = False
-    deferred: list[str] = field(default_factory=list)
+    granted: list[str] = field(default_factory=list)  # to be sent now; leased until stored, released or run out
+    stored: dict[str, Record] = field(default_factory=dict)  # the record that counts, of what needs no request
+    busy: list[str] = field(default_factory=list)  # someone else is asking, or the caller already is
+    wait_s: float = 0.0  # after which it is worth trying again; 0 if there is nothing to wait for
+    over_budget: bool = False  # the next request would pass the cap, counting what others are at
+    deferred: list[str] = field(default_factory=list)  # the rate is used up, or the scope is paused, for `wait_s`
+    # It would even if all that is in flight came for nothing. Over budget without this may change when replies in
+    # flight cost less than was reserved.
     exhausted: bool = False
 
 
 @dataclass(frozen=True)
 class Spending:
-    """What a ledger has cost since it exists, and what is reserved for requests in flight.
+    """What a ledger has cost since it exists, and what is reserved for requests in flight."""
 
-    Attributes:
-        cost_usd: Of all replies, in dollars; replies without a price count 0.
-        tokens: Of all replies.
-        replies: How many.
-        reserved_cost_usd: Of leases that run.
-        reserved_tokens: Of leases that run.
-    """
-
-    cost_usd: float
+    cost_usd: float  # replies without a price count 0
     tokens: int
     replies: int
     reserved_cost_usd: float
@@ -285,17 +251,12 @@ def _over(limits: Limits, claim: Claim, cost: float, tokens: int) -> bool:
     return over_cost or (limits.max_tokens is not None and tokens + claim.tokens > limits.max_tokens)
 
 
-def free_dead(connection: sqlite3.Connection, owner: Owner) -> int:
-    """Drop the leases of processes of this host that are no more; how many."""
-    freed = 0
-    for pid, started in connection.execute(
-        "SELECT DISTINCT pid, started FROM leases WHERE host = ?", (owner.host,)
-    ).fetchall():
-        if process_start(pid) != started:
-            freed += connection.execute(
-                "DELETE FROM leases WHERE host = ? AND pid = ? AND started = ?", (owner.host, pid, started)
-            ).rowcount
-    return freed
+def free_dead(connection: sqlite3.Connection, owner: Owner) -> bool:
+    """Drop the leases of processes of this host that are no more; whether there were any."""
+    processes = connection.execute("SELECT DISTINCT pid, started FROM leases WHERE host = ?", (owner.host,)).fetchall()
+    dead = [(owner.host, pid, started) for pid, started in processes if process_start(pid) != started]
+    connection.executemany("DELETE FROM leases WHERE host = ? AND pid = ? AND started = ?", dead)
+    return bool(dead)
 
 
 def spending(connection: sqlite3.Connection, now: float) -> Spending:
@@ -327,21 +288,3 @@ def release(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str]) -
     """Drop the owner's leases on these keys."""
     condition, value = among(keys)
     connection.execute(f"DELETE FROM leases WHERE owner = ? AND {condition}", (owner.token, value))
-
-
-def extend(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str], now: float, lease_s: float) -> None:
-    """Let those of the owner's leases on these keys that still run do so for `lease_s` seconds from now."""
-    condition, value = among(keys)
-    connection.execute(
-        f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
-        (now + lease_s, owner.token, now, value),
-    )
-
-
-def pause(connection: sqlite3.Connection, scope: str, until: float, now: float) -> None:
-    """Grant nobody anything in a scope before `until`. An earlier pause that lasts longer stays."""
-    connection.execute(
-        """INSERT INTO rates VALUES (?, NULL, NULL, ?, ?)
-           ON CONFLICT (scope) DO UPDATE SET paused_until = MAX(paused_until, excluded.paused_until)""",
-        (scope, now, until),
-    )

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from .schema import LedgerError, check_owner, damaged, explain, install
+from .schema import NEW_FILE, LedgerError, check_owner, damaged, explain
 
 try:
     import fcntl
 except ImportError:  # Windows, whose SQLite locks by other means
     fcntl = None  # type: ignore[assignment]
-
-__all__ = ["FREE_BYTES_TO_GRANT", "Database", "check_space", "open_to_read"]
 
 #: How the file is shared: by a write-ahead log, or a rollback journal where that does not work.
 Mode = Literal["wal", "delete"]
@@ -159,11 +157,7 @@ class Database:
     locks which it has not. (Without this ten acknowledged replies of a child were gone in a test, when the parent had
     closed the file before the child.)
 
-    Args:
-        path: Of the file.
-        synchronous: Durability of `transaction(durable=True)`, as SQLite names it.
-        busy_timeout_s: How long to wait for another process.
-        on_open: Is called whenever a new connection was made.
+    `synchronous` is the durability of `transaction(durable=True)`; `on_open` is called whenever a connection was made.
     """
 
     def __init__(self, path: Path, synchronous: str, busy_timeout_s: float, on_open: Callable[[], None]) -> None:
@@ -262,7 +256,9 @@ class Database:
                 self._check(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 with _transaction(connection):
-                    install(connection, self.path)
+                    if not check_owner(connection, self.path):
+                        for statement in NEW_FILE:
+                            connection.execute(statement)
                     connection.execute("UPDATE opened SET times = times + 1")
             except sqlite3.Error as problem:
                 connection.close()

@@ -14,8 +14,6 @@ from typing import Any
 from ..types import OK, Record, canonical_json
 from .schema import FIELDS, INTEGERS, REALS, new_id
 
-__all__ = ["Row", "content_id", "insert", "lookup", "record_of", "row_of"]
-
 #: The values of a record in the order of `FIELDS`, as SQLite takes them.
 Row = tuple[Any, ...]
 
@@ -115,31 +113,21 @@ def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Rec
     return found
 
 
-def attempts(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, list[list[Any]]]:
-    """All replies under the keys, oldest first: lists of reply_id, outcome, attempt, counts."""
-    found: dict[str, list[list[Any]]] = {}
-    condition, value = among(keys)
-    for key, *entry in connection.execute(
-        f"SELECT key, reply_id, outcome, attempt, counts FROM replies WHERE {condition} ORDER BY reply_id", (value,)
-    ):
-        found.setdefault(key, []).append(entry)
-    return found
-
-
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newest: bool = False) -> int:
     """Add replies, number the attempts of their keys anew, mark which one counts, and add to the totals.
 
     Attempts are numbered in the order of `reply_id`. The first one that is ok counts; where none is, the last. So the
     outcome is the same in whatever order ledgers are merged. To be called inside a write transaction.
 
-    Args:
-        rows: (reply_id, values) of each. A reply that is there already is passed over.
-        newest: These replies were stored just now: they come after all others of their key, whatever the clocks say.
-
-    Returns:
-        How many were new.
+    A reply that is there already is passed over; returns how many were new. `newest`: they were stored just now, and
+    come after all others of their key, whatever the clocks say.
     """
-    known = attempts(connection, list({row[KEY] for _, row in rows}))
+    known: dict[str, list[list[Any]]] = {}
+    condition, value = among(list({row[KEY] for _, row in rows}))
+    for key, *entry in connection.execute(
+        f"SELECT key, reply_id, outcome, attempt, counts FROM replies WHERE {condition} ORDER BY reply_id", (value,)
+    ):
+        known.setdefault(key, []).append(entry)
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
     new: dict[str, Row] = {}
     for reply_id, row in rows:

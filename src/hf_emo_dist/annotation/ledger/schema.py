@@ -9,8 +9,6 @@ from dataclasses import fields
 
 from ..types import Record
 
-__all__ = ["FIELDS", "LedgerError", "check_owner", "damaged", "explain", "install", "new_id"]
-
 #: "HFED": the mark in the file's header by which a ledger is told from another program's SQLite file.
 APPLICATION_ID = 0x48464544
 #: Of the layout of the tables, in the file's header too.
@@ -30,7 +28,7 @@ def _kind(name: str) -> str:
 
 # reply_id names a reply wherever it is copied to: 16 hexadecimal digits of its time in microseconds, then 16 random
 # ones. Its order is the order of storing. counts is 1 for the one reply of each key that counts.
-_NEW_FILE = (
+NEW_FILE = (
     f"""CREATE TABLE replies (
         id INTEGER PRIMARY KEY, reply_id TEXT NOT NULL, counts INTEGER NOT NULL DEFAULT 0,
         {", ".join(f"{name} {_kind(name)}" for name in FIELDS)})""",
@@ -108,19 +106,8 @@ def damaged(path: str | os.PathLike[str], reason: str) -> LedgerError:
 
 
 def new_id(microseconds: int) -> str:
-    """A name for a reply that was stored at this time.
-
-    >>> new_id(255)[:16], len(new_id(255))
-    ('00000000000000ff', 32)
-    """
+    """A name for a reply that was stored at this time."""
     return f"{microseconds:016x}{os.urandom(8).hex()}"
-
-
-def install(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> None:
-    """Make the tables of a new file. To be called inside a write transaction."""
-    if not check_owner(connection, path):
-        for statement in _NEW_FILE:
-            connection.execute(statement)
 
 
 def check_owner(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> int:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ..capabilities import ModelCapabilities, cost_usd, usage_bound
+from ..capabilities import ModelCapabilities, cost_usd
 from ..types import Record, Usage
-
-__all__ = ["Estimate", "Span", "expected_usage", "measured", "spans_cost", "time_needed", "usage_at_most"]
 
 #: Where a model's audio tokens a second are not known: more than any model in the table has.
 _AUDIO_TOKENS_A_SECOND = 50.0
@@ -39,11 +37,7 @@ class Span:
         return Span(self.low * factor, self.high * factor)
 
     def text(self, form: str = ",.0f") -> str:
-        """``"low to high"``, or one number where they are alike.
-
-        >>> Span(1, 2.5).text(".1f"), Span(3, 3).text()
-        ('1.0 to 2.5', '3')
-        """
+        """``"low to high"``, or one number where they are alike."""
         low, high = format(self.low, form), format(self.high, form)
         return low if low == high else f"{low} to {high}"
 
@@ -124,12 +118,12 @@ class Estimate:
 # ---- one request
 def usage_at_most(request: Any, seconds: float, capabilities: ModelCapabilities) -> Usage:
     """Tokens that a rendered request with a clip of so many seconds can use at most."""
-    text, limit = _text_of(request), output_limit(request)
-    bound = usage_bound(capabilities, text, seconds, limit)
-    if bound is None:
-        audio = int((seconds + 1) * _AUDIO_TOKENS_A_SECOND)
-        bound = Usage(len(text.encode()) + 64 + audio, audio, 0, limit)
-    return bound
+    # A token of text is at least one byte; to these come 64 for the frame of the request, and one second of audio,
+    # because services round. Thinking counts against the output limit.
+    rate = capabilities.audio_tokens_per_second
+    audio = int((seconds + 1) * _AUDIO_TOKENS_A_SECOND) if rate is None else int((seconds + 1) * rate) + 1
+    limit = max(_limits(request), default=_OUTPUT_LIMIT)
+    return Usage(len(_text_of(request).encode()) + 64 + audio, audio, 0, limit)
 
 
 def expected_usage(request: Any, seconds: float, num_emotions: int, capabilities: ModelCapabilities) -> dict[str, Span]:
@@ -164,12 +158,8 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(entry)
 
 
-def output_limit(request: Any) -> int:
-    """The limit on output tokens that a rendered request sets, wherever it stands in it."""
-    return max(_limits(request), default=_OUTPUT_LIMIT)
-
-
 def _limits(value: Any) -> Iterator[int]:
+    """The limits on output tokens that a rendered request sets, wherever they stand in it."""
     if isinstance(value, Mapping):
         for key, entry in value.items():
             if key in _LIMITS and isinstance(entry, int):
@@ -183,10 +173,7 @@ def measured(records: Sequence[Record], requests: int) -> tuple[dict[str, Span],
     """Token totals of `requests` requests and the seconds of one, from those of a pilot.
 
     The interval of a total is that of a sum of N = `requests` draws whose mean is only known from the pilot's n:
-    mean ± 1.96 · s · sqrt(1/n + 1/N), times N, and never below 0.
-
-    Returns:
-        Kind of token to its total, and the latency of one request; None where the pilot has no reply with usage.
+    mean ± 1.96 · s · sqrt(1/n + 1/N), times N, and never below 0. None where the pilot has no reply with usage.
     """
     import numpy as np  # here: a run's settings are read by commands before anything is computed
 

@@ -16,26 +16,10 @@ if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
     from .run_report import Progress, RunReport
 
-__all__ = ["Clip", "Job", "Run", "RunSettings"]
-
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How requests are sent; none of it changes an answer.
-
-    Attributes:
-        concurrency: Requests in flight at most.
-        requests_per_minute, tokens_per_minute: Rates, shared by all processes on the ledger; None for no bound.
-        max_cost_usd, max_tokens: Caps on all that the ledger has cost since it exists; None for no cap.
-        timeout_s: Seconds to wait for one reply.
-        max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
-            not count, nor does a connection that is down for all.
-        patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service
-            asks for a longer wait, the run stops) or because the connection is down.
-        retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
-            for.
-        first_backoff_s, last_backoff_s: Bounds of the waiting time between tries.
-    """
+    """How requests are sent, as `Annotator` describes it; none of it changes an answer."""
 
     concurrency: int = 16
     requests_per_minute: float | None = None
@@ -88,10 +72,8 @@ class Job:
     request: dict[str, Any]
     request_hash: str
     audio_hash: str
-    #: The ledger has a failure under its key, which is to be tried again.
-    retry: bool = False
-    #: Ids of further rows with the same clip.
-    also: list[str] = field(default_factory=list)
+    retry: bool = False  # the ledger has a failure under its key, which is to be tried again
+    also: list[str] = field(default_factory=list)  # ids of further rows with the same clip
 
     def claim(self, capabilities: ModelCapabilities) -> Claim:
         """What the request can cost at most, so that a cap holds whatever comes back."""
@@ -108,11 +90,9 @@ class Run:
     backend: Backend
     ledger: Ledger
     settings: RunSettings
-    #: Hash of the annotator's settings, stored with each reply.
-    plan: str
+    plan: str  # hash of the annotator's settings, stored with each reply
     emotions: Sequence[str]
-    #: Whether replies are read as arXiv 2601.14620 does.
-    lenient: bool
+    lenient: bool  # whether replies are read as arXiv 2601.14620 does
     report: RunReport
     progress: Progress
 

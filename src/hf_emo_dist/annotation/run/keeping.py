@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 from ..ledger.ledger import Claim, Ledger, LedgerError, Limits, Reservation
 from ..types import Record
 
-__all__ = ["Keeper"]
-
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")

@@ -14,8 +14,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Channel", "LoopThread", "Stop"]
-
 T = TypeVar("T")
 
 
@@ -122,11 +120,11 @@ class LoopThread:
                 self._loop, self._thread, self._pid = loop, thread, os.getpid()
             return self._loop
 
-    def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: Callable[[], None] | None = None) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: Callable[[], None]) -> T:
         """Run a coroutine to its end and return its result.
 
-        The first Ctrl-C calls `on_interrupt` and goes on waiting; the second one (the first, where there is no
-        `on_interrupt`) cancels, waits until that is done and raises KeyboardInterrupt; a third one waits no longer.
+        The first Ctrl-C calls `on_interrupt` and goes on waiting; the second one cancels, waits until that is done and
+        raises KeyboardInterrupt; a third one waits no longer.
         """
         # Not that of `run_coroutine_threadsafe`, which when cancelled does not wait for the task to clean up.
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -139,7 +137,7 @@ class LoopThread:
 
         loop = self.loop()
         loop.call_soon_threadsafe(start)
-        interrupts = 0 if on_interrupt is not None else 1
+        interrupts = 0
         while True:
             try:
                 # A wait without time-out could not be interrupted on every platform.
@@ -148,7 +146,7 @@ class LoopThread:
                     break
             except KeyboardInterrupt:
                 interrupts += 1
-                if interrupts == 1 and on_interrupt is not None:
+                if interrupts == 1:
                     loop.call_soon_threadsafe(on_interrupt)
                 elif interrupts == 2:
                     loop.call_soon_threadsafe(lambda: task is not None and task.cancel())
@@ -159,23 +157,19 @@ class LoopThread:
         except concurrent.futures.CancelledError:
             raise KeyboardInterrupt from None
 
-    def close(self, last: Callable[[], Coroutine[Any, Any, Any]] | None = None, timeout_s: float = 10.0) -> None:
+    def close(self, last: Callable[[], Coroutine[Any, Any, Any]], timeout_s: float = 10.0) -> None:
         """Run a last coroutine and end the loop, where there is one; the next use starts another."""
         with self._lock:
             loop, thread = (self._loop, self._thread) if self._pid == os.getpid() else (None, None)
             self._loop = self._thread = None
         if loop is None or thread is None or not thread.is_alive():
             return
-        done = None if last is None else asyncio.run_coroutine_threadsafe(last(), loop)
+        done = asyncio.run_coroutine_threadsafe(last(), loop)
         if threading.current_thread() is thread:  # garbage is collected wherever it is noticed
-            if done is not None:
-                done.add_done_callback(lambda _: loop.stop())
-            else:
-                loop.stop()
+            done.add_done_callback(lambda _: loop.stop())
             return
         try:
-            if done is not None:
-                done.result(timeout_s)
+            done.result(timeout_s)
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(timeout_s)

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 from ..types import FAILURES, OK, Record
 
 if TYPE_CHECKING:
     from .estimate import Estimate
-
-__all__ = ["AnnotationIncomplete", "Progress", "RunReport"]
 
 _SHOWN_IDS = 10
 
@@ -121,27 +121,23 @@ def _first(ids: Iterable[str]) -> str:
 
 
 class Progress:
-    """A `tqdm` bar over votes, or nothing.
+    """A `tqdm` bar over votes, or nothing."""
 
-    Args:
-        total: Replies that are wanted; None where that is not known.
-        shown: Whether to draw it.
-        leave: Whether it stays on the screen when the run is over.
-    """
-
-    def __init__(self, total: int | None = None, shown: bool = True, leave: bool = True) -> None:
-        self._bar: Any = None
-        if shown:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=total, desc="Annotating", unit="vote", leave=leave, mininterval=0.5, smoothing=0.05)
+    def __init__(self, total: int | None, shown: bool, leave: bool) -> None:
+        self._bar = tqdm(
+            total=total,
+            desc="Annotating",
+            unit="vote",
+            leave=leave,
+            mininterval=0.5,
+            smoothing=0.05,
+            disable=not shown,
+        )
 
     def show(self, report: RunReport, advance: int = 1) -> None:
         """Draw what the report counts now, `advance` votes further."""
-        if self._bar is None:
-            return
         # Building the figures costs more than a vote does: only when the bar is drawn anyway.
-        if self._bar.update(advance) or advance == 0:
+        if self._bar.update(advance) or (advance == 0 and not self._bar.disable):
             figures: dict[str, Any] = {
                 "failed": sum(map(len, report.failures.values())) + len(report.skipped),
                 "tokens": sum(report.tokens[k] for k in ("prompt", "thinking", "output")),
@@ -156,8 +152,7 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
 
 class AnnotationIncomplete(RuntimeError):

@@ -23,8 +23,6 @@ from .keeping import Keeper
 from .loop import Channel, Stop
 from .sending import Sender
 
-__all__ = ["Runner"]
-
 logger = logging.getLogger(__name__)
 
 #: Jobs, and utterances, that are looked up in the ledger together.
