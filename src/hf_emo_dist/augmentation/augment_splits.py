@@ -18,8 +18,6 @@ from .plan_report import PlanReport
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-__all__ = ["AugmentationArguments", "augment_splits", "check_augmentation"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -16,8 +16,6 @@ from ..audio.decoding import SAMPLING_RATE
 from ..emotions import PAPER_EMOTIONS
 from .extractors import FeatureExtractor
 
-__all__ = ["BackboneFeatures"]
-
 
 class BackboneFeatures(FeatureExtractor):
     """The audio tower's outputs, averaged over the frames of the clip.

@@ -15,8 +15,6 @@ from .plan_report import PlanReport
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["class_mass_plot"]
-
 # Okabe and Ito's colours, told apart by colour-blind readers
 BEFORE, ADDED, WANTED = "#0072B2", "#E69F00", "#333333"
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,24 +17,9 @@ from .._lazy import need
 from ..audio.clips import load_audio
 from ..audio.decoding import SAMPLING_RATE, AudioError
 
-__all__ = ["FeatureExtractor", "LexicalFeatures", "PaperFeatures", "TextFeatures", "lexical_counts"]
-
 logger = logging.getLogger(__name__)
 
 _N_FFT, _HOP = 2048, 512
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep BLAS to one thread."""
-    # sums must not depend on how many cores there are, and processes must not fight for them
-    try:
-        from threadpoolctl import threadpool_limits
-    except ModuleNotFoundError:
-        yield
-        return
-    with threadpool_limits(1):
-        yield
 
 
 class FeatureExtractor(ABC):
@@ -85,7 +69,8 @@ class FeatureExtractor(ABC):
         """The column of features of a batch."""
         names = list(batch)
         rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        with one_thread():
+        # on one thread: sums must not depend on how many cores there are, and processes must not fight for them
+        with need("threadpoolctl", "features").threadpool_limits(1):
             return {self.column(): [self._safely(row) for row in rows]}
 
     def _safely(self, row: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -101,11 +86,7 @@ class FeatureExtractor(ABC):
 
 
 def lexical_counts(transcript: str | None) -> NDArray[np.float64]:
-    """Ten counts of a transcript, (10,), zeros where there is none.
-
-    >>> lexical_counts("Oh no, no!").astype(int).tolist()
-    [10, 3, 3, 6, 1, 0, 1, 0, 1, 0]
-    """
+    """Ten counts of a transcript, (10,), zeros where there is none."""
     # arXiv 2601.14620 uses ten lexical counts and does not say which; these are our choice
     text = transcript or ""
     words = text.split()
@@ -134,12 +115,7 @@ class LexicalFeatures(FeatureExtractor):
 
 
 class TextFeatures(FeatureExtractor):
-    """What a transcript says, 256-D: hashed character 2- to 4-grams within words, of unit length; zeros for no words.
-
-    >>> a, b, c = TextFeatures()({"transcript": ["shut the door", "close the door", "1234"]})["dime_features_text"]
-    >>> bool(a @ b > a @ c)
-    True
-    """
+    """What a transcript says, 256-D: hashed character 2- to 4-grams within words, of unit length."""
 
     kind, size, reads = "text", 256, ("transcript",)
 
@@ -152,12 +128,7 @@ class TextFeatures(FeatureExtractor):
 
 
 class PaperFeatures(FeatureExtractor):
-    """The 82 features of arXiv 2601.14620: mean and deviation over frames of 36 acoustic ones, ten lexical counts.
-
-    >>> out = PaperFeatures()({"audio": [np.zeros(3200, dtype=np.float32)], "transcript": ["No!"]})
-    >>> out["dime_features_paper"][0].shape
-    (82,)
-    """
+    """The 82 features of arXiv 2601.14620: mean and deviation over frames of 36 acoustic ones, ten lexical counts."""
 
     kind, size, optional = "paper", 82, ("transcript",)
 

@@ -14,10 +14,7 @@ from .mixed_dataset import cache_place
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["FEATURE_KINDS", "add_features", "column_matrix", "compute_features", "feature_matrix"]
-
-# : Kind of features → where its extractor is. Any other name is ``module:Name`` of a user's own, or a column of the
-# data.
+# Any other name is `module:Name` of a user's own, or a column of the data.
 FEATURE_KINDS = {
     "paper": "extractors:PaperFeatures",
     "backbone": "backbone_features:BackboneFeatures",
@@ -94,13 +91,9 @@ def feature_matrix(
 
 
 def column_matrix(dataset: Dataset, column: str) -> NDArray[np.float32]:
-    """A column of equally long lists of numbers as a matrix (N, d); a null row is NaN.
-
-    >>> from datasets import Dataset
-    >>> column_matrix(Dataset.from_dict({"x": [[1.0, 2.0], [3.0, 4.0]]}), "x").tolist()
-    [[1.0, 2.0], [3.0, 4.0]]
-    """
+    """A column of equally long lists of numbers as a matrix (N, d); a null row is NaN."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if column not in dataset.column_names:
         raise ValueError(
@@ -112,16 +105,12 @@ def column_matrix(dataset: Dataset, column: str) -> NDArray[np.float32]:
     # by parts and without Python lists where it goes: a million rows of 256 numbers are a gigabyte already
     for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=4096):
         values = table.column(0).combine_chunks()
-        values = values.chunk(0) if isinstance(values, pa.ChunkedArray) else values
-        if not hasattr(values, "flatten") or isinstance(values, pa.StructArray):
+        kind = pa.types
+        if not (kind.is_list(values.type) or kind.is_large_list(values.type) or kind.is_fixed_size_list(values.type)):
             raise ValueError(
                 f"Column {column!r} must hold lists of numbers, it holds {values.type}. Mend: name a column that does."
             )
-        lists = values.to_pylist() if values.null_count else None
-        if lists is None:
-            lengths = np.asarray(values.value_lengths())
-        else:
-            lengths = np.array([-1 if entry is None else len(entry) for entry in lists])
+        lengths = pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False)
         size = result.shape[1] if result is not None else int(lengths.max(initial=0))
         wrong = np.flatnonzero((lengths != size) & (lengths >= 0))
         if size < 1 or len(wrong):
@@ -132,12 +121,7 @@ def column_matrix(dataset: Dataset, column: str) -> NDArray[np.float32]:
             )
         if result is None:
             result = np.full((len(dataset), size), np.nan, dtype=np.float32)
-        if lists is None:
-            flat = values.flatten().to_numpy(zero_copy_only=False)
-            result[at : at + len(values)] = np.asarray(flat, np.float32).reshape(-1, size)
-        else:
-            for place, entry in enumerate(lists):
-                if entry is not None:
-                    result[at + place] = entry
+        flat = values.flatten().to_numpy(zero_copy_only=False)  # without the null rows
+        result[at : at + len(values)][lengths >= 0] = np.asarray(flat, np.float32).reshape(-1, size)
         at += len(values)
     return np.zeros((0, 1), dtype=np.float32) if result is None else result

@@ -14,8 +14,6 @@ from .mixing import Mixer
 from .pairing import draw_ratio
 from .perturbation import SharedEpoch, WaveformPerturbation
 
-__all__ = ["LazyMixer", "MixedStream"]
-
 logger = logging.getLogger(__name__)
 
 

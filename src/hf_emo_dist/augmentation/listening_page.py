@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .plan import MixPlan
 
-__all__ = ["write_listening_page"]
-
 # told apart by colour-blind readers (Okabe and Ito), further ones repeat
 _COLOURS = ("#D55E00", "#E69F00", "#999999", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
 

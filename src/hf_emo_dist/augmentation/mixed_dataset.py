@@ -18,8 +18,6 @@ from .pool import row_positions
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["PlannedRows", "RowMixer", "as_contract", "cache_place", "describe_mixed", "undecoded", "with_mix_columns"]
-
 # Nobody has listened to a mixed clip: whatever counts listeners or annotators is empty.
 _VOTES = ("human_votes", "human_vote_weights", "human_raters", "synthetic_votes", "synthetic_annotations")
 _MIX_COLUMNS = ("mixed_from", "mix_ratio")
@@ -30,13 +28,7 @@ _KEPT_CLIPS = 64
 def describe_mixed(
     row_id: str, first: Mapping[str, Any], second: Mapping[str, Any], ratio: float, columns: Sequence[str]
 ) -> dict[str, Any]:
-    """A mixed row but for its audio, of two rows of the data contract and λ, the share of the first.
-
-    >>> a = {"id": "a", "transcript": "Yes.", "emotion_distribution": {"angry": 1.0, "sad": 0.0}}
-    >>> b = {"id": "b", "transcript": "No.", "emotion_distribution": {"angry": 0.0, "sad": 1.0}}
-    >>> describe_mixed("m", a, b, 0.25, list(a))["transcript"]
-    'No.'
-    """
+    """A mixed row but for its audio, of two rows of the data contract and λ, the share of the first."""
     dominant = first if ratio >= 0.5 else second
     row: dict[str, Any] = {"mixed_from": [first["id"], second["id"]], "mix_ratio": ratio}
     for name in columns:
@@ -52,8 +44,7 @@ def describe_mixed(
             row[name] = _mix_structs(first.get(name), second.get(name), ratio)
         elif name not in ("audio", *_MIX_COLUMNS):
             # of columns that nobody knows here, what is true of both sources is true of the mixture
-            value: Any = first.get(name)
-            other: Any = second.get(name)
+            value, other = first.get(name), second.get(name)
             same = np.array_equal(value, other) if isinstance(value, np.ndarray) else value == other
             row[name] = value if same else None
     return row
@@ -156,10 +147,9 @@ class _Sources:
 
 
 class RowMixer:
-    """Mixes rows of a plan, for ``Dataset.map``; a row that cannot be mixed has no audio, and `problem` says why.
+    """Mixes rows of a plan, for ``Dataset.map``; a row that cannot be mixed has no audio, and `problem` says why."""
 
-    Without a mixer every row is as it will be but for its audio, which is made when the row is read.
-    """
+    # Without a mixer every row is as it will be but for its audio, which is made when the row is read.
 
     def __init__(self, sources: Dataset, mixer: Mixer | None, columns: Sequence[str]) -> None:
         self.sources, self.mixer, self.columns = _Sources(sources), mixer, tuple(columns)

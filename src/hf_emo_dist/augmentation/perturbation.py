@@ -14,16 +14,9 @@ from ..audio.decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE
 from .mixing import Waveform, without_clipping
 from .pairing import seeded
 
-__all__ = ["SharedEpoch", "WaveformPerturbation"]
-
 
 class SharedEpoch:
-    """A number that the data loader's workers see change, also those that live on from epoch to epoch.
-
-    >>> epoch = SharedEpoch()
-    >>> epoch.set(3), epoch.get()
-    (None, 3)
-    """
+    """A number that the data loader's workers see change, also those that live on from epoch to epoch."""
 
     def __init__(self) -> None:
         self._value: Any = 0

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .lazy import LazyMixer
     from .perturbation import WaveformPerturbation
 
-__all__ = ["MixPlan"]
-
 logger = logging.getLogger(__name__)
 
 _METADATA = b"hf_emo_dist.mix_plan"

@@ -10,8 +10,6 @@ import numpy as np
 
 from ..distributions import FloatArray
 
-__all__ = ["PlanReport", "redundancy_warnings"]
-
 
 @dataclass
 class PlanReport:
@@ -78,10 +76,8 @@ class PlanReport:
 
 
 def redundancy_warnings(report: PlanReport, balance: FloatArray | None) -> list[str]:
-    """Where a plan is redundant: it hardly changes the class mass, or repeats a few utterances.
-
-    `balance` (K,) is what was asked for; None where rows by class were, and any change of the mass is meant.
-    """
+    """Where a plan is redundant: it hardly changes the class mass, or repeats a few utterances."""
+    # `balance` (K,) is what was asked for; None where rows by class were, and any change of the mass is meant
     if not report.rows_added:
         return []
     found: list[str] = []

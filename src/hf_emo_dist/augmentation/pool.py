@@ -19,8 +19,6 @@ from ..votes import distributions_to_matrix
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Pool", "check_trainable", "read_pool", "row_positions"]
-
 logger = logging.getLogger(__name__)
 
 # Votes that a distribution is taken to rest on where the data set has none of them.

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from .._name_list import name_list
 from .lora import TARGETS
 
-__all__ = ["RecipeArguments"]
-
 
 @dataclass
 class RecipeArguments:
