@@ -85,17 +85,6 @@ def test_tokens_are_those_of_the_processor(tiny_processor):
     assert tokens_and_clips([75.3], "truncate").tolist() == [[750, 1]]
 
 
-@pytest.mark.parametrize(("budget", "rows"), [(0, [3]), (5, [])])
-def test_no_budget_and_no_rows_are_errors(budget, rows):
-    with pytest.raises(ValueError, match="at least 1 audio token and at least one row"):
-        TokenBatchSampler(rows, budget)
-
-
-def test_weights_have_one_value_a_row():
-    with pytest.raises(ValueError, match="one value for each of the 3 rows"):
-        TokenBatchSampler([1, 2, 3], 5, weights=[1.0])
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

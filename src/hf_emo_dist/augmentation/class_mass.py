@@ -68,18 +68,11 @@ def class_mass_plot(report: PlanReport, path: str | Path | None = None, *, notes
         axis.set_title(title, fontsize=10)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    for place, level in enumerate(wanted):
-        axes[0].plot(
-            [place - 0.4, place + 0.4],
-            [level, level],
-            color=WANTED,
-            linewidth=1.4,
-            linestyle="--",
-            label="wanted balance" if place == 0 else None,
-        )
-    highest = max(float(np.max(report.mass_after)), float(wanted.max()), 1.0)
-    axes[0].set_ylim(0, 1.3 * highest)
-    axes[1].set_ylim(0, 1.3 * max(float(np.max(report.counts_after)), 1.0))
+    axes[0].hlines(
+        wanted, places - 0.4, places + 0.4, color=WANTED, linewidth=1.4, linestyle="--", label="wanted balance"
+    )
+    axes[0].set_ylim(0, 1.3 * max(*report.mass_after, *wanted, 1.0))
+    axes[1].set_ylim(0, 1.3 * max(*report.counts_after, 1.0))
     axes[0].set_ylabel("utterances", fontsize=8)
     axes[0].legend(frameon=False, fontsize=8, ncols=3, loc="upper center", columnspacing=1.0, handlelength=1.5)
     axes[1].legend(frameon=False, fontsize=8, ncols=2, loc="upper center")

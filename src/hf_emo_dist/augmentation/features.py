@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .._tables import resolve
 from .extractors import FeatureExtractor
-from .mixed_dataset import cache_place
+from .mixed_dataset import cache_place, undecoded
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,9 +48,8 @@ def compute_features(
         )
     wanted = ("id", *extractor.reads, *extractor.optional)
     narrow = dataset.with_format(None).select_columns([name for name in wanted if name in dataset.column_names])
-    feature = narrow.features.get("audio")
-    if isinstance(feature, Audio) and feature.decode:
-        narrow = narrow.cast_column("audio", Audio(sampling_rate=feature.sampling_rate, decode=False))
+    if isinstance(narrow.features.get("audio"), Audio):
+        narrow = undecoded(narrow)
     return narrow.map(
         extractor,
         batched=True,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset, IterableDataset, concatenate_datasets
+from datasets import Dataset, IterableDataset
 
 from ..audio.decoding import SAMPLING_RATE, AudioError
-from .mixed_dataset import PlannedRows, RowMixer, as_contract, describe_mixed, mixed_features, with_mix_columns
+from .mixed_dataset import RowMixer, describe_mixed
 from .mixing import Mixer
 from .pairing import draw_ratio
 from .perturbation import SharedEpoch, WaveformPerturbation
+
+if TYPE_CHECKING:
+    from .plan import MixPlan
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ class LazyMixer:
 
     changes_audio = True  # a row has other audio in another epoch, so that nothing of it may be kept
 
-    def __init__(self, plan: PlannedRows, mixer: Mixer, perturbation: WaveformPerturbation | None = None) -> None:
+    def __init__(self, plan: MixPlan, mixer: Mixer, perturbation: WaveformPerturbation | None = None) -> None:
         self.plan, self.perturbation = plan, perturbation
         self.mixer = RowMixer(plan.dataset, mixer, plan.dataset.column_names)
         self.pairs = dict(zip(plan.rows["id"], zip(*plan.positions(), strict=True), strict=True))
@@ -49,11 +52,7 @@ class LazyMixer:
 
     def rows(self) -> Dataset:
         """Original rows and mixed ones; the audio of the mixed is missing until this transform fills it in."""
-        originals = with_mix_columns(self.plan.dataset)
-        if not len(self.plan.rows):
-            return originals
-        mixed = as_contract(self.plan.made(None, batch_size=256), mixed_features(self.plan.dataset.features))
-        return concatenate_datasets([originals, mixed], split=self.plan.dataset.split)
+        return self.plan.joined(self.plan.as_contract(self.plan.made(None, batch_size=256)))
 
     def dataset(self) -> Dataset:
         """Original and mixed rows, mixed as they are read."""
@@ -82,7 +81,7 @@ class LazyMixer:
         places = [place for place, row_id in enumerate(result["id"]) if row_id in self.pairs]
         if places:
             pairs = [self.pairs[result["id"][place]] for place in places]
-            sources = self.mixer.sources.rows([number for pair in pairs for number in pair])
+            sources = self.mixer.rows([number for pair in pairs for number in pair])
             for place, (i, j) in zip(places, pairs, strict=True):
                 row = self._mixed(result["id"][place], sources[i], sources[j], i, j, list(result))
                 for name, values in result.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,11 +35,6 @@ class PlanReport:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PlanReport:
-        """What :meth:`to_dict` gave."""
-        return cls(**values)
 
     def to_markdown(self) -> str:
         """The table of class mass, and everything a reader must know, in Markdown."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from .._fields import option
 from ..modeling.configuration import LOSSES
 
 #: Options of an earlier version, as arguments or as keys of a YAML file, and what to do instead.
@@ -21,19 +22,7 @@ REMOVED_OPTIONS = {
 
 
 def refuse_removed(names: Iterable[str]) -> None:
-    """Refuse options of an earlier version.
-
-    Args:
-        names: Arguments, keys of a YAML file or words of a command line (`--name`, `--name=value`).
-
-    Raises:
-        ValueError: One of them was removed; the message names it and what to do instead.
-
-    Example:
-        >>> refuse_removed(["--mix_embeddings", "true"])
-        Traceback (most recent call last):
-        ValueError: mix_embeddings was removed: mixing in the embedding space was no better than mixing waveforms. ...
-    """
+    """Refuse options of an earlier version: arguments, keys of a YAML file or words of a command line."""
     for word in names:
         name = word.removeprefix("--").partition("=")[0].replace("-", "_")
         if name in REMOVED_OPTIONS:
@@ -56,85 +45,52 @@ class EmotionDistributionTrainingArguments(TrainingArguments):
         'eval_js_divergence'
     """
 
-    eval_strategy: IntervalStrategy | str = field(
-        default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."}
+    eval_strategy: IntervalStrategy | str = option("epoch", "When to evaluate: no, steps or epoch.")  # noqa: RUF009  it makes a field
+    save_strategy: SaveStrategy | str = option("epoch", "When to save: no, steps or epoch.")  # noqa: RUF009  it makes a field
+    save_total_limit: int | None = option(2, "Checkpoints to keep; the best one is always kept.")
+    load_best_model_at_end: bool = option(True, "Load the checkpoint with the best metric when training ends.")
+    metric_for_best_model: str | None = option(
+        "eval_js_divergence",
+        "eval_js_divergence (base 2, against human votes), eval_loss (the paper's), or another score.",
     )
-    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When to save: no, steps or epoch."})
-    save_total_limit: int | None = field(
-        default=2, metadata={"help": "Checkpoints to keep; the best one is always kept."}
+    greater_is_better: bool | None = option(False, "Whether the metric is better when larger.")
+    remove_unused_columns: bool | None = option(
+        False, "Keep False: the collator reads audio, transcript and votes from the rows."
     )
-    load_best_model_at_end: bool = field(
-        default=True, metadata={"help": "Load the checkpoint with the best metric when training ends."}
+    target_column: str = option("emotion_distribution", "Distribution column to train on (human and synthetic votes).")
+    score_column: str = option("human_distribution", "Distribution column to evaluate against (human votes).")
+    loss_type: str | None = option(None, f"One of {', '.join(LOSSES)}. Default: the model's own (js).")
+    entropy_weight: float | None = option(
+        None, "Weight of the mean prediction entropy in the loss (paper: 0.08). Default: the model's own (0)."
     )
-    metric_for_best_model: str | None = field(
-        default="eval_js_divergence",
-        metadata={
-            "help": "eval_js_divergence (base 2, against human votes), eval_loss (the paper's), or another score."
-        },
+    early_stopping_patience: int | None = option(
+        8, "Evaluations without improvement before training stops; 0 switches it off."
     )
-    greater_is_better: bool | None = field(
-        default=False, metadata={"help": "Whether the metric is better when larger."}
+    balanced_sampling: bool = option(False, "Draw training rows so that every emotion has the same expected mass.")
+    group_by_duration: bool = option(
+        True, "Put clips of like duration into a batch, by a seeded sampler that resumes exactly."
     )
-    remove_unused_columns: bool | None = field(
-        default=False, metadata={"help": "Keep False: the collator reads audio, transcript and votes from the rows."}
+    max_audio_tokens_per_batch: int | None = option(
+        None,
+        "Fill training batches with clips of like duration up to so many audio tokens (25 a second), "
+        "padding counted, instead of per_device_train_batch_size clips; for each process and accumulation step.",
     )
-    target_column: str = field(
-        default="emotion_distribution",
-        metadata={"help": "Distribution column to train on (human and synthetic votes)."},
+    cache_audio_tower: bool = option(
+        False,
+        "Compute the outputs of a frozen audio tower once a clip, keep them on disk and read them back in "
+        "later epochs and runs.",
     )
-    score_column: str = field(
-        default="human_distribution", metadata={"help": "Distribution column to evaluate against (human votes)."}
+    tower_cache_dir: str | None = option(
+        None, "Folder of cache_audio_tower. Default: hf_emo_dist/tower_cache in the Hugging Face cache."
     )
-    loss_type: str | None = field(
-        default=None, metadata={"help": f"One of {', '.join(LOSSES)}. Default: the model's own (js)."}
+    tower_cache_max_gb: float = option(20.0, "Bound on that folder; beyond it clips are computed in every epoch.")
+    perturb_waveforms: float = option(
+        0.0,
+        "Share of the training clips that get another pitch (up to a semitone) or tempo (0.95 to 1.05), "
+        "drawn anew each epoch (paper: 0.3). Needs the extra augment.",
     )
-    entropy_weight: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weight of the mean prediction entropy in the loss (paper: 0.08). Default: the model's own (0)."
-        },
-    )
-    early_stopping_patience: int | None = field(
-        default=8, metadata={"help": "Evaluations without improvement before training stops; 0 switches it off."}
-    )
-    balanced_sampling: bool = field(
-        default=False, metadata={"help": "Draw training rows so that every emotion has the same expected mass."}
-    )
-    group_by_duration: bool = field(
-        default=True,
-        metadata={"help": "Put clips of like duration into a batch, by a seeded sampler that resumes exactly."},
-    )
-    max_audio_tokens_per_batch: int | None = field(
-        default=None,
-        metadata={
-            "help": "Fill training batches with clips of like duration up to so many audio tokens (25 a second), "
-            "padding counted, instead of per_device_train_batch_size clips; for each process and accumulation step."
-        },
-    )
-    cache_audio_tower: bool = field(
-        default=False,
-        metadata={
-            "help": "Compute the outputs of a frozen audio tower once a clip, keep them on disk and read them back in "
-            "later epochs and runs."
-        },
-    )
-    tower_cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder of cache_audio_tower. Default: hf_emo_dist/tower_cache in the Hugging Face cache."},
-    )
-    tower_cache_max_gb: float = field(
-        default=20.0, metadata={"help": "Bound on that folder; beyond it clips are computed in every epoch."}
-    )
-    perturb_waveforms: float = field(
-        default=0.0,
-        metadata={
-            "help": "Share of the training clips that get another pitch (up to a semitone) or tempo (0.95 to 1.05), "
-            "drawn anew each epoch (paper: 0.3). Needs the extra augment."
-        },
-    )
-    check_audio: bool = field(
-        default=True,
-        metadata={"help": "Read every clip before training and stop with a list of those that cannot be used."},
+    check_audio: bool = option(
+        True, "Read every clip before training and stop with a list of those that cannot be used."
     )
 
     def __new__(cls, *args: Any, **kwargs: Any) -> EmotionDistributionTrainingArguments:

@@ -201,8 +201,8 @@ def check_frozen(tower: torch.nn.Module) -> None:
             "(lora=language_model), or switch the cache off."
         )
     config: Any = tower.config
-    random = {name: getattr(config, name, 0.0) for name in ("dropout", "attention_dropout", "activation_dropout")}
-    random["encoder_layerdrop"] = getattr(config, "encoder_layerdrop", 0.0)
+    names = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop")
+    random = {name: getattr(config, name, 0.0) for name in names}
     if any(random.values()):
         raise ValueError(
             f"the audio tower drops out ({', '.join(f'{k}={v}' for k, v in random.items() if v)}), so its outputs "
@@ -257,14 +257,10 @@ def tower_hash(tower: torch.nn.Module, feature_extractor: Any, **settings: Any) 
 
 
 def cached_inputs(processor: Any, cache: TowerCache, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Make a batch's inputs from the cache where it has them, without decoding those clips.
-
-    Returns:
-        What the processor makes of the prompts; `audio_embeddings` (tokens of the rows that were found, d_model), or
-        `input_features` and `feature_attention_mask` of those that were not, or both. Where any was not found,
-        `new_rows` has for every row what it is to be kept under (None if it was found), and the tokens and seconds of
-        its clips; `complete_inputs` computes those.
-    """
+    """Make a batch's inputs from the cache where it has them, without decoding those clips."""
+    # Beside the prompts: `audio_embeddings` (tokens of the rows that were found, d_model), features and their mask of
+    # those that were not, or both. Where any was not, `new_rows` has for every row what it is to be kept under (None if
+    # it was found) and the tokens and seconds of its clips, for `complete_inputs`.
     names = [str(row.get("id", i)) for i, row in enumerate(rows)]
     about: list[tuple[str | None, list[int], list[float]]] = []
     found: list[Tensor] = []

@@ -14,7 +14,8 @@ from .._lazy import need
 from ..audio.decoding import MAX_SECONDS
 from .cached_tower import transform_of
 from .collator import EmotionDistributionCollator
-from .distributed import COUNTED_ROWS
+
+COUNTED_ROWS = "counted_rows"  # key of a batch whose last rows are repeats, there to give every process as many
 
 
 class Rows(torch.utils.data.Dataset):
@@ -57,6 +58,24 @@ def collate(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     return batch if counted == len(rows) else {**batch, COUNTED_ROWS: counted}
 
 
+def counted_rows(rows: int, remainder: int, process_index: int) -> int:
+    """Count the rows of a process's last batch that are not repeats."""
+    # So that all processes take as many steps, accelerate fills the last batches up with rows from the beginning. Of
+    # the batches of all processes, one after the other, the first `remainder` rows are the epoch's own: the data set's
+    # size modulo the rows of a step over all processes; 0 or less where nothing was filled up.
+    return rows if remainder <= 0 else min(max(remainder - process_index * rows, 0), rows)
+
+
+def rows_that_count(accelerator: Any, rows: int, size: int | None = None) -> int:
+    """Count the rows of the batch that accelerate's data loader gave last; all of them where it is not the last."""
+    state = accelerator.gradient_state
+    if accelerator.num_processes == 1 or not accelerator.even_batches or not state.end_of_dataloader:
+        return rows
+    # without the data set's size accelerate's own count is used, which is missing in an epoch that is resumed
+    remainder = state.remainder if size is None else size % (rows * accelerator.num_processes)
+    return counted_rows(rows, remainder, accelerator.process_index)
+
+
 class AnnounceEpochs(TrainerCallback):
     """Tells what draws anew each epoch (a lazy mixer, a perturbation) which epoch it is, also after resuming."""
 
@@ -93,5 +112,7 @@ def perturbation_for(dataset: Any, p: float, seed: int) -> Any:
 
 def longest_durations(durations: NDArray[np.float64], perturbation: Any) -> NDArray[np.float64]:
     """Return the durations (N,) in seconds that clips may get at most when their tempo changes."""
+    if perturbation is None:
+        return durations
     slowest = durations / min(1.0, perturbation.tempo[0])
     return np.where(slowest > MAX_SECONDS, durations, slowest)

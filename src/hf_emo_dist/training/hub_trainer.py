@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -167,12 +165,12 @@ class HubTrainer(Trainer):
                 folder=subfolder,
             )
 
-        return self._background(push, repo_id) if in_background else push()
+        if not in_background:
+            return push()
 
-    def _background(self, action: Callable[[], Any], repo_id: str) -> Future[Any]:
         def logged() -> Any:
             try:
-                return action()
+                return push()
             except (OSError, ValueError, RuntimeError) as error:
                 logger.warning("a push to %s failed, training goes on: %s", repo_id, error)
                 return None

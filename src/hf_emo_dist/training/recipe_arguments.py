@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from .._fields import option
 from .._name_list import name_list
 from .lora import TARGETS
 
@@ -12,37 +13,30 @@ from .lora import TARGETS
 class RecipeArguments:
     """What is trained on what. Training arguments stand beside these, in the same YAML file and command line."""
 
-    backbone: str | None = field(
-        default=None, metadata={"help": "Qwen2-Audio backbone or checkpoint: a Hub id or a local folder."}
+    backbone: str | None = option(None, "Qwen2-Audio backbone or checkpoint: a Hub id or a local folder.")
+    dataset: str | None = option(None, "Data set: a local Parquet folder or a Hub id.")
+    dataset_revision: str | None = option(None, "Revision of a data set on the Hub.")
+    train_split: str = option("train", "Split to train on.")
+    validation_split: str = option("validation", "Split that chooses the checkpoint.")
+    emotions: str | None = option(
+        None, "Emotions in order, comma separated. Default: those of the data's distributions."
     )
-    dataset: str | None = field(default=None, metadata={"help": "Data set: a local Parquet folder or a Hub id."})
-    dataset_revision: str | None = field(default=None, metadata={"help": "Revision of a data set on the Hub."})
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    validation_split: str = field(default="validation", metadata={"help": "Split that chooses the checkpoint."})
-    emotions: str | None = field(
-        default=None,
-        metadata={"help": "Emotions in order, comma separated. Default: those of the data's distributions."},
-    )
-    lora: str | None = field(
-        default=None, metadata={"help": f"LoRA preset: {', '.join(TARGETS)}. Default: train all weights."}
-    )
-    lora_r: int = field(default=8, metadata={"help": "LoRA rank."})
-    lora_alpha: int = field(default=16, metadata={"help": "LoRA alpha."})
-    lora_dropout: float = field(default=0.2, metadata={"help": "LoRA dropout."})
-    freeze_audio_tower: bool = field(default=False, metadata={"help": "Keep the audio tower as it is."})
-    freeze_projector: bool = field(default=False, metadata={"help": "Keep the audio projector as it is."})
-    freeze_language_model: bool = field(default=False, metadata={"help": "Keep the language model as it is."})
-    load_in_4bit: bool = field(default=False, metadata={"help": "4-bit backbone (needs bitsandbytes and a GPU)."})
-    model_dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager or flash_attention_2."})
-    head_dropout: float = field(default=0.15, metadata={"help": "Dropout of the head's residual block."})
-    head_projection_dropout: float = field(default=0.1, metadata={"help": "Dropout of the head's projection."})
-    num_threads: int | None = field(default=None, metadata={"help": "CPU threads. Default: all, with one process."})
-    use_transcript: bool = field(default=True, metadata={"help": "Put transcripts into the prompt."})
-    use_speaker: bool = field(
-        default=False, metadata={"help": "Put speakers' names into the prompt, as the paper does."}
-    )
-    long_audio: str = field(default="error", metadata={"help": "Clips over 30 s: error, truncate or window."})
+    lora: str | None = option(None, f"LoRA preset: {', '.join(TARGETS)}. Default: train all weights.")
+    lora_r: int = option(8, "LoRA rank.")
+    lora_alpha: int = option(16, "LoRA alpha.")
+    lora_dropout: float = option(0.2, "LoRA dropout.")
+    freeze_audio_tower: bool = option(False, "Keep the audio tower as it is.")
+    freeze_projector: bool = option(False, "Keep the audio projector as it is.")
+    freeze_language_model: bool = option(False, "Keep the language model as it is.")
+    load_in_4bit: bool = option(False, "4-bit backbone (needs bitsandbytes and a GPU).")
+    model_dtype: str = option("auto", "auto, float32, bfloat16 or float16.")
+    attn_implementation: str | None = option(None, "sdpa, eager or flash_attention_2.")
+    head_dropout: float = option(0.15, "Dropout of the head's residual block.")
+    head_projection_dropout: float = option(0.1, "Dropout of the head's projection.")
+    num_threads: int | None = option(None, "CPU threads. Default: all, with one process.")
+    use_transcript: bool = option(True, "Put transcripts into the prompt.")
+    use_speaker: bool = option(False, "Put speakers' names into the prompt, as the paper does.")
+    long_audio: str = option("error", "Clips over 30 s: error, truncate or window.")
 
     def __post_init__(self) -> None:
         if self.emotions is not None:  # a YAML file may give a list

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -12,45 +13,46 @@ from torch.utils.data import Sampler
 UNITS_A_WINDOW, WINDOWS = 32, 4
 
 
-class EmotionSampler(Sampler[int]):
-    """Indices of an epoch, drawn from (seed, epoch) and no global state, so that a resumed run sees the same order.
+class SeededSampler(Sampler[Any]):
+    """Draws from (seed, epoch) and no global state, so that a resumed run sees the same order."""
 
-    Args:
-        size: Rows of the data set.
-        unit: Rows that are consumed together in one optimizer step (device batch × processes × accumulation steps).
-        durations: (size,) Seconds; with them, units of like duration are made and their order shuffled.
-        weights: (size,) Sampling weights; with them rows are drawn with replacement.
-        seed: Of all draws.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        unit: int,
-        durations: Sequence[float] | np.ndarray | None = None,
-        weights: Sequence[float] | np.ndarray | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.size, self.unit, self.seed, self.epoch = size, max(1, unit), seed, 0
-        self.durations = None if durations is None else np.asarray(durations, dtype=float)
-        self.weights = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
-        for name, values in (("durations", self.durations), ("weights", self.weights)):
-            if values is not None and values.shape != (size,):
-                raise ValueError(f"{name} has shape {values.shape}. Mend: give one value for each of the {size} rows.")
+    def __init__(self, size: int, weights: np.ndarray | None, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 0
+        self.weights = (
+            None if weights is None else weights / np.sum(weights)
+        )  # with them rows are drawn with replacement
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order is drawn; accelerate's data loaders call it."""
         self.epoch = epoch
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw as many rows as there are; with weights, with replacement."""
+        if self.weights is None:
+            return rng.permutation(self.size)
+        return rng.choice(self.size, size=self.size, p=self.weights)
+
+
+class EmotionSampler(SeededSampler):
+    """Indices of an epoch; with durations (size,), units of rows of like duration are made and their order shuffled."""
+
+    def __init__(
+        self,
+        size: int,
+        unit: int,  # rows of one optimizer step: device batch × processes × accumulation steps
+        durations: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(size, weights, seed)
+        self.unit, self.durations = max(1, unit), durations
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        if self.weights is None:
-            order = rng.permutation(self.size)
-        else:
-            order = rng.choice(self.size, size=self.size, p=self.weights)
+        order = self.draw(rng)
         if self.durations is not None:
             order = self._group(order, rng)
         return iter(order.tolist())

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from ..audio.decoding import MAX_SECONDS, SAMPLING_RATE, LongAudio
 from ..modeling.backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames
-from .sampler import UNITS_A_WINDOW, WINDOWS
+from .sampler import UNITS_A_WINDOW, WINDOWS, SeededSampler
 
 ATTEMPTS = 8
 
@@ -26,7 +26,7 @@ def tokens_and_clips(seconds: Sequence[float] | np.ndarray, long_audio: LongAudi
     return np.stack([np.asarray(tokens, dtype=np.int64), clips.astype(np.int64)], axis=1)
 
 
-class TokenBatchSampler(Sampler[list[int]]):
+class TokenBatchSampler(SeededSampler):
     """Batches of at most `budget` padded audio tokens: the longest clip's tokens × the clips."""
 
     # Clips of like length go together, drawn anew from (seed, epoch) and no global state, so that a resumed run sees
@@ -39,34 +39,21 @@ class TokenBatchSampler(Sampler[list[int]]):
         self,
         tokens: Sequence[int] | np.ndarray,
         budget: int,
-        weights: Sequence[float] | np.ndarray | None = None,
+        weights: np.ndarray | None = None,
         num_processes: int = 1,
         seed: int = 0,
     ) -> None:
         values = np.asarray(tokens, dtype=np.int64)
         self.rows = np.stack([values, np.ones_like(values)], axis=1) if values.ndim == 1 else values
-        self.size, self.budget, self.seed, self.epoch = len(self.rows), budget, seed, 0
-        if budget < 1 or self.size == 0:
-            raise ValueError(
-                f"a budget of at least 1 audio token and at least one row are needed, got {budget}, {self.size}. "
-                "Mend: raise max_audio_tokens_per_batch, or name another split."
-            )
-        self.weights = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
-        if self.weights is not None and self.weights.shape != (self.size,):
-            raise ValueError(
-                f"weights has shape {self.weights.shape}. Mend: give one value for each of the {self.size} rows."
-            )
+        super().__init__(len(self.rows), weights, seed)
+        self.budget = budget
         # accelerate hands set_epoch to what a batch sampler calls `sampler`, also behind its own wrappers
         self.sampler, self.batch_size, self.drop_last = self, None, False
         everything = np.arange(self.size)
-        first = len(self._pack(self._draw(np.random.default_rng([seed, 0, 0])), self._window()))
+        first = len(self._pack(self.draw(np.random.default_rng([seed, 0, 0])), self._window()))
         # all rows in one window always fit: without weights the number of those batches is the same in every epoch
         enough = max(min(self.size, math.ceil(1.02 * first)), len(self._pack(everything, self.size)))
         self.num_batches = math.ceil(enough / num_processes) * num_processes
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches are drawn; accelerate's data loaders call it."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.num_batches
@@ -74,7 +61,7 @@ class TokenBatchSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         for attempt in range(ATTEMPTS):
             rng = np.random.default_rng([self.seed, self.epoch, attempt])
-            order = self._draw(rng)
+            order = self.draw(rng)
             batches = self._pack(order, self._window())
             if len(batches) <= self.num_batches:
                 break
@@ -84,11 +71,6 @@ class TokenBatchSampler(Sampler[list[int]]):
             order = order[: int(0.98 * len(order))]
         batches = self._fill_up(batches)
         return iter([batches[i] for i in rng.permutation(len(batches))])
-
-    def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        if self.weights is None:
-            return rng.permutation(self.size)
-        return rng.choice(self.size, size=self.size, p=self.weights)
 
     def _window(self) -> int:
         # rows that are sorted by length together: 32 batches' worth; of less data a quarter, of very little a half
