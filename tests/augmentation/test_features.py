@@ -6,8 +6,15 @@ from tiny_data import tone
 from hf_emo_dist import DiMEAug
 from hf_emo_dist.audio.clips import load_audio
 from hf_emo_dist.augmentation.augment_splits import AugmentationArguments, check_augmentation
-from hf_emo_dist.augmentation.extractors import PaperFeatures, TextFeatures, lexical_counts
-from hf_emo_dist.augmentation.features import FEATURE_KINDS, add_features, column_matrix, compute_features
+from hf_emo_dist.augmentation.features import (
+    FEATURE_KINDS,
+    PaperFeatures,
+    TextFeatures,
+    add_features,
+    column_matrix,
+    compute_features,
+    lexical_counts,
+)
 
 
 def test_the_papers_features_mean_what_they_say():

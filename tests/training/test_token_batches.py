@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from test_trainer_exactness import Interrupt
 from trainer_setup import largest_difference, make_args, make_trainer, weights
 
-from hf_emo_dist.training.sampler import balancing_weights
-from hf_emo_dist.training.token_batches import TokenBatchSampler, tokens_and_clips
+from hf_emo_dist.training.sampler import TokenBatchSampler, balancing_weights, tokens_and_clips
 
 SIZES = st.integers(1, 300)
 PROCESSES = st.integers(1, 4)

@@ -14,7 +14,7 @@ from ..data.output import write_json, write_text
 from .dime import DiMEAug
 from .features import feature_matrix
 from .mixed_dataset import undecoded, with_mix_columns
-from .plan_report import PlanReport
+from .plan_report import PlanReport, class_mass_plot
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -76,20 +76,10 @@ class AugmentationArguments:
         Raises:
             ValueError: A setting is not known or out of range.
         """
-        return DiMEAug(
-            emotions=emotions,
-            seed=self.augment_seed,
-            preset=self.augment if self.augment != "none" else "default",
-            backbone=self.augment_backbone,
-            features=self.augment_features,
-            target=self.augment_target,
-            target_ratio=self.augment_target_ratio,
-            neighbours=self.augment_neighbours,
-            speakers=self.augment_speakers,
-            mixing=self.augment_mixing,
-            lengths=self.augment_lengths,  # type: ignore[arg-type]
-            num_proc=self.augment_num_proc,
-        )
+        entries = fields(AugmentationArguments)
+        options = {entry.name.removeprefix("augment_"): getattr(self, entry.name) for entry in entries}
+        preset, _ = options.pop("augment"), options.pop("examples")  # the others are named like DiMEAug's arguments
+        return DiMEAug(emotions=emotions, preset=preset if preset != "none" else "default", **options)
 
 
 def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
@@ -154,7 +144,6 @@ def augment_splits(
     """
     from datasets import DatasetDict
 
-    from .class_mass import class_mass_plot
     from .listening_page import write_listening_page
 
     if settings.augment == "none":

@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 from ..audio.clips import load_audio, windows
 from ..audio.decoding import SAMPLING_RATE
 from ..emotions import PAPER_EMOTIONS
-from .extractors import FeatureExtractor
+from .features import FeatureExtractor
 
 
 class BackboneFeatures(FeatureExtractor):
-    """The audio tower's outputs, averaged over the frames of the clip.
+    """The audio tower's outputs, averaged over the frames of the clip."""
 
-    Args:
-        backbone: A backbone or checkpoint (local folder or Hub id); or ``(model, processor)``, as `load_emotion_model`
-            returns them: for adapters, and in one process.
-    """
+    # of a backbone or checkpoint (local folder or Hub id); or of `(model, processor)`, for adapters, and in one process
 
     kind = "backbone"
 

@@ -1,26 +1,172 @@
-"""Features of a data set: the table of their kinds, computing them once, and reading a column of them as a matrix."""
+"""Features of the voice and of the words: one vector an utterance, computed from that utterance alone.
+
+A new kind is a subclass of `FeatureExtractor` and a line in `FEATURE_KINDS`.
+"""
 
 from __future__ import annotations
 
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lazy import need
 from .._tables import resolve
-from .extractors import FeatureExtractor
+from ..audio.clips import load_audio
+from ..audio.decoding import SAMPLING_RATE, AudioError
 from .mixed_dataset import cache_place, undecoded
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+logger = logging.getLogger(__name__)
+
+_N_FFT, _HOP = 2048, 512
 # Any other name is `module:Name` of a user's own, or a column of the data.
 FEATURE_KINDS = {
-    "paper": "extractors:PaperFeatures",
+    "paper": "features:PaperFeatures",
     "backbone": "backbone_features:BackboneFeatures",
-    "text": "extractors:TextFeatures",
-    "lexical": "extractors:LexicalFeatures",
+    "text": "features:TextFeatures",
+    "lexical": "features:LexicalFeatures",
 }
+
+
+class FeatureExtractor(ABC):
+    """A function for ``Dataset.map(batched=True)`` that adds one column of features; subclasses say how for one row.
+
+    A plan must be the same whatever the number of processes, so `features` sees one row and nothing of the others. A
+    row for which it raises an `AudioError`, since its clip cannot be read, is named and left out.
+
+    Attributes:
+        kind: Names the column, ``dime_features_<kind>``.
+        size: Numbers in a vector.
+        version: To be raised whenever the numbers change: what an older version left in the cache is then not read.
+        reads: Columns that `features` needs.
+        optional: Columns that it takes where they are there.
+
+    Args:
+        backbone: What `DiMEAug` was given as its `backbone`; most kinds need none.
+
+    Example:
+        >>> class Length(FeatureExtractor):
+        ...     kind, size, reads = "length", 1, ("transcript",)
+        ...
+        ...     def features(self, row):
+        ...         return np.array([len(row["transcript"])])
+        >>> Length()({"transcript": ["Oh no!"]})
+        {'dime_features_length': [array([6.], dtype=float32)]}
+    """
+
+    kind = ""
+    size = 0
+    version = 1
+    reads: tuple[str, ...] = ("audio",)
+    optional: tuple[str, ...] = ()
+
+    def __init__(self, backbone: Any = None) -> None:
+        # names the cache file; two classes of users may have chosen the same kind
+        module = type(self).__module__
+        own = () if module.startswith(f"{__package__}.") else (module, type(self).__qualname__)
+        self.fingerprint: tuple[Any, ...] = (self.kind, self.version, *own)
+
+    @classmethod
+    def column(cls) -> str:
+        """Name of the column that the features are kept in."""
+        return f"dime_features_{cls.kind}"
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """The column of features of a batch."""
+        names = list(batch)
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        # on one thread: sums must not depend on how many cores there are, and processes must not fight for them
+        with need("threadpoolctl", "features").threadpool_limits(1):
+            return {self.column(): [self._safely(row) for row in rows]}
+
+    def _safely(self, row: Mapping[str, Any]) -> NDArray[np.float32]:
+        try:
+            return np.asarray(self.features(row), dtype=np.float32)
+        except AudioError as error:  # the row is left out of the plan and named there; the others go on
+            logger.warning("no features: %s", error)
+            return np.full(self.size, np.nan, dtype=np.float32)
+
+    @abstractmethod
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """Features (size,) of one row."""
+
+
+def lexical_counts(transcript: str | None) -> NDArray[np.float64]:
+    """Ten counts of a transcript, (10,), zeros where there is none."""
+    # arXiv 2601.14620 uses ten lexical counts and does not say which; these are our choice
+    text = transcript or ""
+    words = text.split()
+    return np.array(
+        [
+            len(text),
+            len(words),
+            len({word.lower() for word in words}),
+            sum(c.isalpha() for c in text),
+            sum(c.isupper() for c in text),
+            sum(c.isdigit() for c in text),
+            *(text.count(mark) for mark in "!?,."),
+        ],
+        dtype=np.float64,
+    )
+
+
+class LexicalFeatures(FeatureExtractor):
+    """:func:`lexical_counts` of each row, 10-D."""
+
+    kind, size, reads = "lexical", 10, ("transcript",)
+
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """The ten counts."""
+        return lexical_counts(row.get("transcript"))
+
+
+class TextFeatures(FeatureExtractor):
+    """What a transcript says, 256-D: hashed character 2- to 4-grams within words, of unit length."""
+
+    kind, size, reads = "text", 256, ("transcript",)
+
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """The hashed n-grams."""
+        text = need("sklearn.feature_extraction.text", "text features")
+        # hashing has no vocabulary to fit, so that a row's features do not depend on the others
+        hasher = text.HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=self.size)
+        return np.asarray(hasher.transform([row.get("transcript") or ""]).toarray()[0])
+
+
+class PaperFeatures(FeatureExtractor):
+    """The 82 features of arXiv 2601.14620: mean and deviation over frames of 36 acoustic ones, ten lexical counts."""
+
+    kind, size, optional = "paper", 82, ("transcript",)
+
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """13 MFCC, 12 chroma, 7 contrast, crossings, roll-off, centroid, RMS, by mean and deviation; the counts."""
+        librosa = need("librosa", "paper features")
+        wave = load_audio(row["audio"], row_id=row.get("id"))
+        if len(wave) < _N_FFT:
+            wave = np.pad(wave, (0, _N_FFT - len(wave)))
+        spectrum = np.abs(librosa.stft(wave, n_fft=_N_FFT, hop_length=_HOP))
+        power = spectrum**2
+        feature, rate = librosa.feature, SAMPLING_RATE
+        mel = librosa.power_to_db(feature.melspectrogram(S=power, sr=rate))
+        frames = [
+            feature.mfcc(S=mel, n_mfcc=13),
+            # what the paper leaves open: the tuning is standard, as speech has none
+            feature.chroma_stft(S=power, sr=rate, tuning=0.0),
+            # ... and contrast begins at 100 Hz, since seven bands from librosa's 200 Hz do not fit under 8 kHz
+            feature.spectral_contrast(S=spectrum, sr=rate, fmin=100.0, n_bands=6),
+            feature.zero_crossing_rate(wave, frame_length=_N_FFT, hop_length=_HOP),
+            feature.spectral_rolloff(S=spectrum, sr=rate),
+            feature.spectral_centroid(S=spectrum, sr=rate),
+            feature.rms(y=wave, frame_length=_N_FFT, hop_length=_HOP),
+        ]
+        acoustic = [value for block in frames for value in (block.mean(axis=1), block.std(axis=1))]
+        return np.concatenate([*acoustic, lexical_counts(row.get("transcript"))])
 
 
 def _extractor_class(kind: str) -> type[FeatureExtractor]:

@@ -12,7 +12,7 @@ from ..audio.decoding import SAMPLING_RATE, AudioError
 from .mixed_dataset import RowMixer, describe_mixed
 from .mixing import Mixer
 from .pairing import draw_ratio
-from .perturbation import SharedEpoch, WaveformPerturbation
+from .perturbation import DrawnAnew, WaveformPerturbation
 
 if TYPE_CHECKING:
     from .plan import MixPlan
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class LazyMixer:
+class LazyMixer(DrawnAnew):
     """The transform that mixes the rows of a plan as they are read. Made by :meth:`MixPlan.lazy`.
 
     `dataset` gives the original and the mixed rows with this transform set; `iterable_dataset` the same as a stream;
@@ -35,18 +35,15 @@ class LazyMixer:
     changes_audio = True  # a row has other audio in another epoch, so that nothing of it may be kept
 
     def __init__(self, plan: MixPlan, mixer: Mixer, perturbation: WaveformPerturbation | None = None) -> None:
+        super().__init__()
         self.plan, self.perturbation = plan, perturbation
         self.mixer = RowMixer(plan.dataset, mixer, plan.dataset.column_names)
         self.pairs = dict(zip(plan.rows["id"], zip(*plan.positions(), strict=True), strict=True))
-        self.epoch = SharedEpoch()
         self._warned: set[str] = set()
-
-    def __deepcopy__(self, memo: Any) -> LazyMixer:
-        return self  # data sets copy their format; all copies must hear of the epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose λ are drawn; also in workers that are running."""
-        self.epoch.set(epoch)
+        super().set_epoch(epoch)
         if self.perturbation is not None:
             self.perturbation.set_epoch(epoch)
 
@@ -89,7 +86,7 @@ class LazyMixer:
         return result if self.perturbation is None else self.perturbation(result)
 
     def _mixed(self, row_id: str, first: Any, second: Any, i: int, j: int, columns: list[str]) -> dict[str, Any]:
-        ratio = draw_ratio(self.plan.seed, row_id, self.epoch.get(), self.plan.alpha)
+        ratio = draw_ratio(self.plan.seed, row_id, self.epoch, self.plan.alpha)
         audio: dict[str, Any] = {}
         if "audio" in columns:
             try:

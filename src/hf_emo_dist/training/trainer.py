@@ -19,9 +19,10 @@ from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, open_cache, tower_of
-from .collated_rows import (
+from .collator import (
     COUNTED_ROWS,
     AnnounceEpochs,
+    EmotionDistributionCollator,
     Rows,
     StreamedRows,
     collate,
@@ -29,10 +30,15 @@ from .collated_rows import (
     perturbation_for,
     rows_that_count,
 )
-from .collator import EmotionDistributionCollator
 from .hub_trainer import HubTrainer
-from .sampler import EmotionSampler, balancing_weights
-from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
+from .sampler import (
+    EmotionSampler,
+    TokenBatchSampler,
+    balancing_weights,
+    prepared_loader,
+    show_sampler,
+    tokens_and_clips,
+)
 from .validation import check_clips, check_columns, check_names, check_votes, warn_about_launch, warn_about_speakers
 
 logger = logging.getLogger(__name__)
