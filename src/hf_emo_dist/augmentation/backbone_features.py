@@ -31,11 +31,15 @@ class BackboneFeatures(FeatureExtractor):
                 "features='backbone' needs a checkpoint. Mend: pass backbone=..., a local folder or a Hub id."
             )
         if isinstance(backbone, tuple):
+            from ..modeling.backbones.qwen2_audio_tower import add_weights
+
             model, processor = backbone
             network = model.get_base_model() if hasattr(model, "get_base_model") else model
             self._loaded: tuple[Any, Any] | None = (network.model.audio_tower, processor.feature_extractor)
             self.source = "model"
-            self.fingerprint = (*self.fingerprint, _weights_digest(self._loaded[0]))
+            digest = hashlib.sha256()
+            add_weights(digest, self._loaded[0])
+            self.fingerprint = (*self.fingerprint, digest.hexdigest())
             self.size = self._loaded[0].config.d_model
             return
         from transformers import AutoConfig
@@ -116,13 +120,3 @@ def _stamp(folder: Path) -> str:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     about = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
-
-
-def _weights_digest(tower: Any) -> str:
-    import torch
-
-    digest = hashlib.sha256()
-    for name, value in sorted(tower.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

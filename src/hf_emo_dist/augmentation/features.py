@@ -17,7 +17,7 @@ from .._lazy import need
 from .._tables import resolve
 from ..audio.clips import load_audio
 from ..audio.decoding import SAMPLING_RATE, AudioError
-from .mixed_dataset import cache_place, undecoded
+from .mixed_dataset import cached_map, undecoded
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -196,16 +196,9 @@ def compute_features(
     narrow = dataset.with_format(None).select_columns([name for name in wanted if name in dataset.column_names])
     if isinstance(narrow.features.get("audio"), Audio):
         narrow = undecoded(narrow)
-    return narrow.map(
-        extractor,
-        batched=True,
-        batch_size=batch_size,
-        num_proc=num_proc if num_proc and num_proc > 1 and len(narrow) > 1 else None,
-        remove_columns=narrow.column_names,
-        features=Features({extractor.column(): List(Value("float32"), length=extractor.size)}),
-        **cache_place("features", narrow._fingerprint, *extractor.fingerprint),
-        desc=f"{kind} features",
-    )
+    made = Features({extractor.column(): List(Value("float32"), length=extractor.size)})
+    depends_on = ("features", narrow._fingerprint, *extractor.fingerprint)
+    return cached_map(narrow, extractor, made, depends_on, num_proc, batch_size, f"{kind} features")
 
 
 def add_features(dataset: Dataset, kind: str, backbone: Any = None, num_proc: int | None = None) -> Dataset:

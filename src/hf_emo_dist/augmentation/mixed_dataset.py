@@ -96,15 +96,34 @@ def with_mix_columns(dataset: Dataset) -> Dataset:
     return concatenate_datasets([dataset, Dataset(nulls)], axis=1).select_columns(list(features))
 
 
-def cache_place(*parts: object) -> dict[str, str]:
-    """Arguments of ``Dataset.map`` that keep its result in a file named by what it depends on."""
+def cached_map(
+    dataset: Dataset,
+    function: Any,
+    features: Features,
+    depends_on: Sequence[object],
+    num_proc: int | None,
+    batch_size: int,
+    desc: str,
+) -> Dataset:
+    """What a function makes of all columns of a data set, kept in a file named by what it depends on."""
     # without a file name, `datasets` keeps what it makes from a data set in memory in memory, too
     from datasets import config
 
-    fingerprint = hashlib.sha256("\x00".join(map(str, parts)).encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256("\x00".join(map(str, depends_on)).encode()).hexdigest()[:16]
     folder = Path(config.HF_DATASETS_CACHE) / "hf_emo_dist"
     folder.mkdir(parents=True, exist_ok=True)
-    return {"cache_file_name": str(folder / f"dime-{fingerprint}.arrow"), "new_fingerprint": fingerprint}
+    return dataset.map(
+        function,
+        batched=True,
+        batch_size=batch_size,
+        writer_batch_size=4 * batch_size,  # few rows of audio in memory at a time
+        num_proc=num_proc if num_proc and num_proc > 1 and len(dataset) > 1 else None,
+        remove_columns=dataset.column_names,
+        features=features,
+        cache_file_name=str(folder / f"dime-{fingerprint}.arrow"),
+        new_fingerprint=fingerprint,
+        desc=desc,
+    )
 
 
 class RowMixer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.output import output_file
-from .mixed_dataset import MIX_COLUMNS, RowMixer, cache_place, mixed_features, undecoded, with_mix_columns
+from .mixed_dataset import MIX_COLUMNS, RowMixer, cached_map, mixed_features, undecoded, with_mix_columns
 from .mixing import BetweenClassMixer, Mixer
 from .plan_report import PlanReport
 from .pool import row_positions
@@ -171,19 +171,10 @@ class MixPlan:
         first, second = self.positions()
         work = self.rows.select_columns(["id", "mix_ratio"]).add_column("i", first).add_column("j", second)
         sources = self.dataset if mixer is not None else self.dataset.remove_columns("audio")
-        return work.map(
-            RowMixer(sources, mixer, [name for name in features if name not in MIX_COLUMNS]),
-            batched=True,
-            batch_size=batch_size,
-            writer_batch_size=4 * batch_size,  # few rows of audio in memory at a time
-            num_proc=num_proc if num_proc and num_proc > 1 and len(work) > 1 else None,
-            remove_columns=work.column_names,
-            features=stored,
-            **cache_place(
-                "mixed rows", 1, self.rows._fingerprint, self.dataset._fingerprint, Hasher.hash(mixer), features
-            ),
-            desc="mixing" if mixer is not None else "planning rows",
-        )
+        function = RowMixer(sources, mixer, [name for name in features if name not in MIX_COLUMNS])
+        depends_on = ("mixed rows", 1, self.rows._fingerprint, self.dataset._fingerprint, Hasher.hash(mixer), features)
+        doing = "mixing" if mixer is not None else "planning rows"
+        return cached_map(work, function, stored, depends_on, num_proc, batch_size, doing)
 
     def as_contract(self, made: Dataset) -> Dataset:
         """What `made` gave, ready for use: without `problem`, audio of the type `Audio` again."""

@@ -249,7 +249,7 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         for i, sequence in enumerate(sequences):
             input_ids[i, : len(sequence)] = sequence
             attention_mask[i, : len(sequence)] = 1
-        data = {"input_ids": input_ids, "attention_mask": attention_mask}
+        data: dict[str, np.ndarray] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if len(sequences) > len(counts):
             data["row_index"] = np.repeat(np.arange(len(counts)), [len(row) for row in counts])
             data["row_weight"] = np.concatenate(list(seconds)).astype(np.float32)

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..audio.clips import audio_hash, load_audio
-from ..modeling.backbones.qwen2_audio_tower import encode_audio
+from ..modeling.backbones.qwen2_audio_tower import add_weights, encode_audio
 from ..modeling.processing import clip_sizes
 
 logger = logging.getLogger(__name__)
@@ -249,10 +249,7 @@ def tower_hash(tower: torch.nn.Module, feature_extractor: Any, **settings: Any) 
         **settings,
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
-    for name, value in sorted(tower.state_dict().items()):
-        if isinstance(value, Tensor):
-            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    add_weights(digest, tower)
     return digest.hexdigest()
 
 

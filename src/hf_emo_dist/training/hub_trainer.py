@@ -63,7 +63,7 @@ class HubTrainer(Trainer):
         """
         if not self.is_world_process_zero():
             return
-        write_training_facts(self, self.recipe)
+        write_training_facts(self)
         write_model_card(
             str(self.args.output_dir), repo_id=self.hub_model_id or self.args.hub_model_id, license=license
         )
@@ -137,7 +137,7 @@ class HubTrainer(Trainer):
             _link(Path(checkpoint_folder), copy)
             facts = Path(str(args.output_dir)) / TRAINING_FACTS_NAME
             if self._pushes is None:  # the first push of this training
-                facts = write_training_facts(self, self.recipe)
+                facts = write_training_facts(self)
             shutil.copy2(facts, copy / facts.name)
             jobs = [self._push(copy, message, args.hub_token, None, folder, in_background=True) for folder in folders]
         except (OSError, ValueError) as error:
@@ -228,9 +228,9 @@ def versions() -> dict[str, str]:
     return {**found, "hf-emo-dist": __version__}
 
 
-def training_facts(trainer: Any, recipe: Any = None) -> dict[str, Any]:
-    """Gather data, machine and versions of a training, ready for JSON; a recipe names the data set."""
-    splits = {}
+def write_training_facts(trainer: Any) -> Path:
+    """Write data, machine and versions of a training into its output folder, and return the file."""
+    splits, recipe = {}, trainer.recipe
     for name, rows in (("train", trainer.train_dataset), ("validation", trainer.eval_dataset)):
         if rows is not None and not isinstance(rows, dict):
             splits[getattr(recipe, f"{name}_split", name)] = getattr(rows, "dataset", rows)
@@ -255,7 +255,7 @@ def training_facts(trainer: Any, recipe: Any = None) -> dict[str, Any]:
         hardware = f"{'Apple GPU' if device == 'mps' else device} ({platform.machine()})"
     model = trainer.accelerator.unwrap_model(trainer.model)
     backbone = getattr(recipe, "backbone", None) or getattr(model, "name_or_path", None) or ""
-    return {
+    facts = {
         "data": data,
         "backbone": str(backbone),
         "backbone_is_local": bool(backbone) and Path(backbone).exists(),
@@ -263,8 +263,4 @@ def training_facts(trainer: Any, recipe: Any = None) -> dict[str, Any]:
         "num_processes": processes,
         "versions": versions(),
     }
-
-
-def write_training_facts(trainer: Any, recipe: Any = None) -> Path:
-    """Write them into the output folder of a training and return the file."""
-    return write_json(Path(str(trainer.args.output_dir)) / TRAINING_FACTS_NAME, training_facts(trainer, recipe))
+    return write_json(Path(str(trainer.args.output_dir)) / TRAINING_FACTS_NAME, facts)

@@ -1,4 +1,4 @@
-"""The training order, a function of (seed, epoch) alone: clips of like duration in a batch, of any size or by tokens."""
+"""The training order, a function of (seed, epoch) alone: clips of like duration in a batch, so many or by tokens."""
 
 from __future__ import annotations
 

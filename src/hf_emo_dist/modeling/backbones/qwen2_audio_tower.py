@@ -196,6 +196,14 @@ def audio_kwargs_for(waveforms: Sequence[np.ndarray], model: nn.Module | None = 
     return {"max_length": padded_samples(max(map(len, waveforms)) if trimmed else 3000 * HOP_LENGTH)}
 
 
+def add_weights(digest: Any, tower: nn.Module) -> None:
+    """Update a hashlib digest with a tower's weights, their names, dtypes and shapes."""
+    for name, value in sorted(tower.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
 def _warn_once(tower: Any, reason: str) -> None:
     if getattr(tower, "_reported", None) != reason:
         tower._reported = reason
