@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,11 @@ class BackboneFeatures(FeatureExtractor):
                 f"{folder} is an adapter. Mend: load it with load_emotion_model and pass backbone=(model, processor)."
             )
         self.size = AutoConfig.from_pretrained(self.source).audio_config.d_model
-        self.fingerprint = (*self.fingerprint, _stamp(folder) if folder.is_dir() else self.source)
+        files: list[Path] = []
+        if folder.is_dir():  # names, sizes and times change when a checkpoint is written anew
+            files = sorted(path for path in folder.iterdir() if path.is_file())
+        about = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        self.fingerprint = (*self.fingerprint, about or self.source)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -113,10 +116,3 @@ class BackboneFeatures(FeatureExtractor):
             tower.train(was_training)
             torch.set_num_threads(threads)
         return np.average(means, axis=0, weights=[len(clip) for clip in clips])
-
-
-def _stamp(folder: Path) -> str:
-    """Digest of the files' names, sizes and times: they change when a checkpoint is written anew."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    about = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()

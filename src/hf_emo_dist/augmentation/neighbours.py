@@ -112,15 +112,10 @@ def find_neighbours(
 
 def _first_copies(features: NDArray[Any], labels: Indices) -> Indices:
     """For each row the first row of its group with the same features to four decimals, or the same label: (N,)."""
+    first: dict[Any, int] = {}
     if features.ndim == 1:
-        _, place, number = np.unique(
-            np.stack([labels, np.unique(features, return_inverse=True)[1]]),
-            axis=1,
-            return_index=True,
-            return_inverse=True,
-        )
-        return place[number.reshape(-1)]
-    first: dict[bytes, int] = {}
+        keys = zip(labels.tolist(), features.tolist(), strict=True)
+        return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
     copies = np.empty(len(features), dtype=np.int64)
     step = max(1, _GATHERED // max(1, features.shape[1]))
     for start in range(0, len(features), step):
