@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasets import Dataset, IterableDataset
 
@@ -13,9 +13,6 @@ from .mixed_dataset import RowMixer, describe_mixed
 from .mixing import Mixer
 from .pairing import draw_ratio
 from .perturbation import DrawnAnew, WaveformPerturbation
-
-if TYPE_CHECKING:
-    from .plan import MixPlan
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +31,9 @@ class LazyMixer(DrawnAnew):
 
     changes_audio = True  # a row has other audio in another epoch, so that nothing of it may be kept
 
-    def __init__(self, plan: MixPlan, mixer: Mixer, perturbation: WaveformPerturbation | None = None) -> None:
+    def __init__(self, plan: Any, mixer: Mixer, perturbation: WaveformPerturbation | None = None) -> None:
         super().__init__()
-        self.plan, self.perturbation = plan, perturbation
+        self.plan, self.perturbation = plan, perturbation  # a `MixPlan`, which knows this module
         self.mixer = RowMixer(plan.dataset, mixer, plan.dataset.column_names)
         self.pairs = dict(zip(plan.rows["id"], zip(*plan.positions(), strict=True), strict=True))
         self._warned: set[str] = set()
