@@ -21,6 +21,7 @@ EXTRA_OF = {
     "sklearn": "reports",
     "faiss": "augment",
     "librosa": "augment",
+    "threadpoolctl": "augment",
     "evaluate": "evaluate",
     "google": "annotate",  # google-genai; other packages share the name
     "aiohttp": "annotate",

@@ -181,8 +181,7 @@ def test_it_is_written_and_read_back(tmp_path):
 
 
 def test_what_is_made_lies_on_disk_and_is_read_back(monkeypatch):
-    from hf_emo_dist.augmentation.extractors import LexicalFeatures
-    from hf_emo_dist.augmentation.features import compute_features
+    from hf_emo_dist.augmentation.features import LexicalFeatures, compute_features
     from hf_emo_dist.augmentation.mixed_dataset import RowMixer
 
     rows = unbalanced((6, 4, 3), seconds=0.1)  # in memory, and yet memory must not grow with the mixed rows

@@ -6,8 +6,15 @@ from tiny_data import tone
 from hf_emo_dist import DiMEAug
 from hf_emo_dist.audio.clips import load_audio
 from hf_emo_dist.augmentation.augment_splits import AugmentationArguments, check_augmentation
-from hf_emo_dist.augmentation.extractors import PaperFeatures, TextFeatures, lexical_counts
-from hf_emo_dist.augmentation.features import FEATURE_KINDS, add_features, column_matrix, compute_features
+from hf_emo_dist.augmentation.features import (
+    FEATURE_KINDS,
+    PaperFeatures,
+    TextFeatures,
+    add_features,
+    column_matrix,
+    compute_features,
+    lexical_counts,
+)
 
 
 def test_the_papers_features_mean_what_they_say():
@@ -23,6 +30,7 @@ def test_the_papers_features_mean_what_they_say():
     assert values[0, 64] == pytest.approx(2 * 300 / 16000, abs=0.01)
     assert values[0, 68] < values[2, 68] and values[0, 66] < values[1, 66]  # centroid, roll-off
     assert values[0, 70] == pytest.approx(0.3 / np.sqrt(2), rel=0.15) and values[4, 70] == 0
+    assert lexical_counts("Oh no, no!").astype(int).tolist() == [10, 3, 3, 6, 1, 0, 1, 0, 1, 0]
     assert values[0, 72:].tolist() == lexical_counts("No!").tolist() and not values[1, 72:].any()
 
 

@@ -16,8 +16,8 @@ from hf_emo_dist import DiMEAug, load_emotion_dataset
 from hf_emo_dist.audio.clips import load_audio
 from hf_emo_dist.augmentation import MixPlan
 from hf_emo_dist.augmentation.augment_splits import AugmentationArguments, augment_splits
-from hf_emo_dist.augmentation.class_mass import class_mass_plot
 from hf_emo_dist.augmentation.listening_page import write_listening_page
+from hf_emo_dist.augmentation.plan_report import class_mass_plot
 from hf_emo_dist.commands.augment import options
 from hf_emo_dist.data.writing import write_dataset
 

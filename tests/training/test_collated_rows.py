@@ -22,7 +22,7 @@ def test_clips_are_drawn_anew_each_epoch_and_those_that_are_scored_are_not(
 
     def watched(self, wave, row_id):
         changed = real(self, wave, row_id)
-        read.setdefault(row_id, {})[self.epoch.get()] = audio_hash({"array": changed, "sampling_rate": 16000})
+        read.setdefault(row_id, {})[self.epoch] = audio_hash({"array": changed, "sampling_rate": 16000})
         return changed
 
     monkeypatch.setattr(WaveformPerturbation, "waveform", watched)

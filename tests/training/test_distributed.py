@@ -20,7 +20,8 @@ from torch.utils.data import BatchSampler
 from trainer_setup import largest_difference
 
 from hf_emo_dist import load_emotion_model
-from hf_emo_dist.training.distributed import counted_rows, warn_about_launch
+from hf_emo_dist.training.collator import counted_rows
+from hf_emo_dist.training.validation import warn_about_launch
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

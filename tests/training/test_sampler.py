@@ -79,12 +79,6 @@ def test_balanced_draws_reach_the_expected_mass():
     np.testing.assert_allclose(targets[drawn].mean(0), 1 / 3, atol=0.03)
 
 
-@pytest.mark.parametrize("name", ["durations", "weights"])
-def test_a_value_for_each_row_is_needed(name):
-    with pytest.raises(ValueError, match=f"{name} has shape .*each of the 3 rows"):
-        EmotionSampler(3, 1, **{name: np.ones(2)})
-
-
 def test_epochs_of_a_small_data_set_have_other_batches():
     durations = np.random.default_rng(0).uniform(1, 9, size=400)
     sampler = EmotionSampler(400, unit=16, durations=durations, seed=0)

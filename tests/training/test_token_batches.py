@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from test_trainer_exactness import Interrupt
 from trainer_setup import largest_difference, make_args, make_trainer, weights
 
-from hf_emo_dist.training.sampler import balancing_weights
-from hf_emo_dist.training.token_batches import TokenBatchSampler, tokens_and_clips
+from hf_emo_dist.training.sampler import TokenBatchSampler, balancing_weights, tokens_and_clips
 
 SIZES = st.integers(1, 300)
 PROCESSES = st.integers(1, 4)
@@ -83,17 +82,6 @@ def test_tokens_are_those_of_the_processor(tiny_processor):
         found = (tiny_processor(audio=[wave])["input_ids"] == tiny_processor.audio_token_id).sum(1)
         assert len(found) == clips and abs(found.max().item() - tokens) <= 1
     assert tokens_and_clips([75.3], "truncate").tolist() == [[750, 1]]
-
-
-@pytest.mark.parametrize(("budget", "rows"), [(0, [3]), (5, [])])
-def test_no_budget_and_no_rows_are_errors(budget, rows):
-    with pytest.raises(ValueError, match="at least 1 audio token and at least one row"):
-        TokenBatchSampler(rows, budget)
-
-
-def test_weights_have_one_value_a_row():
-    with pytest.raises(ValueError, match="one value for each of the 3 rows"):
-        TokenBatchSampler([1, 2, 3], 5, weights=[1.0])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ _NAMES = {
     "AugmentationArguments": "augment_splits",
     "BetweenClassMixer": "mixing",
     "DiMEAug": "dime",
-    "FeatureExtractor": "extractors",
+    "FeatureExtractor": "features",
     "LazyMixer": "lazy",
     "MixPlan": "plan",
     "PaperMixer": "mixing",
@@ -14,7 +14,7 @@ _NAMES = {
     "WaveformPerturbation": "perturbation",
     "add_features": "features",
     "augment_splits": "augment_splits",
-    "class_mass_plot": "class_mass",
+    "class_mass_plot": "plan_report",
     "write_listening_page": "listening_page",
 }
 __all__ = list(_NAMES)

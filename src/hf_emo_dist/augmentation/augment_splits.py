@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._fields import option
 from .._lazy import need
 from ..data.output import write_json, write_text
 from .dime import DiMEAug
 from .features import feature_matrix
 from .mixed_dataset import undecoded, with_mix_columns
-from .plan_report import PlanReport
+from .plan_report import PlanReport, class_mass_plot
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-__all__ = ["AugmentationArguments", "augment_splits", "check_augmentation"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,43 +31,32 @@ class AugmentationArguments:
         'dominant'
     """
 
-    augment: str = field(
-        default="none", metadata={"help": "DiME-Aug preset for the training split: none, default or paper."}
+    augment: str = option("none", "DiME-Aug preset for the training split: none, default or paper.")
+    augment_seed: int = option(0, "Seed of the plan.")
+    augment_features: Sequence[str] | str | None = option(
+        None,
+        "Features of the neighbours: paper, backbone, text, lexical, module:Name of your own class, or a "
+        "column. Default: the preset's.",
     )
-    augment_seed: int = field(default=0, metadata={"help": "Seed of the plan."})
-    augment_features: Sequence[str] | str | None = field(
-        default=None,
-        metadata={
-            "help": "Features of the neighbours: paper, backbone, text, lexical, module:Name of your own class, or a "
-            "column. Default: the preset's."
-        },
+    augment_backbone: str | None = option(
+        None, "Checkpoint whose audio tower makes the features: a Hub id or a local folder."
     )
-    augment_backbone: str | None = field(
-        default=None, metadata={"help": "Checkpoint whose audio tower makes the features: a Hub id or a local folder."}
+    augment_target: int | Mapping[str, int] | str | None = option(
+        None, "mass, dominant, a number of rows, or rows by emotion such as sad=500,angry=500. Default: the preset's."
     )
-    augment_target: int | Mapping[str, int] | str | None = field(
-        default=None,
-        metadata={
-            "help": "mass, dominant, a number of rows, or rows by emotion such as sad=500,angry=500. "
-            "Default: the preset's."
-        },
+    augment_target_ratio: float | None = option(
+        None, "Level to reach, as a share of the largest emotion. Default: the preset's."
     )
-    augment_target_ratio: float | None = field(
-        default=None, metadata={"help": "Level to reach, as a share of the largest emotion. Default: the preset's."}
+    augment_neighbours: str | None = option(
+        None, "Who may be mixed: distribution, dominant or any. Default: the preset's."
     )
-    augment_neighbours: str | None = field(
-        default=None, metadata={"help": "Who may be mixed: distribution, dominant or any. Default: the preset's."}
+    augment_speakers: str = option("any", "Speakers that are mixed: any, different or same.")
+    augment_mixing: str | None = option(
+        None, "How two clips become one: between_class, paper, or module:Name of your own. Default: the preset's."
     )
-    augment_speakers: str = field(default="any", metadata={"help": "Speakers that are mixed: any, different or same."})
-    augment_mixing: str | None = field(
-        default=None,
-        metadata={
-            "help": "How two clips become one: between_class, paper, or module:Name of your own. Default: the preset's."
-        },
-    )
-    augment_lengths: str = field(default="align", metadata={"help": "The shorter clip: align, pad or loop."})
-    augment_num_proc: int | None = field(default=None, metadata={"help": "Processes for features and mixing."})
-    augment_examples: int = field(default=8, metadata={"help": "Mixed clips on the listening page; 0 writes none."})
+    augment_lengths: str = option("align", "The shorter clip: align, pad or loop.")
+    augment_num_proc: int | None = option(None, "Processes for features and mixing.")
+    augment_examples: int = option(8, "Mixed clips on the listening page; 0 writes none.")
 
     def __post_init__(self) -> None:
         if self.augment not in ("none", "default", "paper"):
@@ -88,20 +76,10 @@ class AugmentationArguments:
         Raises:
             ValueError: A setting is not known or out of range.
         """
-        return DiMEAug(
-            emotions=emotions,
-            seed=self.augment_seed,
-            preset=self.augment if self.augment != "none" else "default",
-            backbone=self.augment_backbone,
-            features=self.augment_features,
-            target=self.augment_target,
-            target_ratio=self.augment_target_ratio,
-            neighbours=self.augment_neighbours,
-            speakers=self.augment_speakers,
-            mixing=self.augment_mixing,
-            lengths=self.augment_lengths,  # type: ignore[arg-type]
-            num_proc=self.augment_num_proc,
-        )
+        entries = fields(AugmentationArguments)
+        options = {entry.name.removeprefix("augment_"): getattr(self, entry.name) for entry in entries}
+        preset, _ = options.pop("augment"), options.pop("examples")  # the others are named like DiMEAug's arguments
+        return DiMEAug(emotions=emotions, preset=preset if preset != "none" else "default", **options)
 
 
 def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
@@ -166,7 +144,6 @@ def augment_splits(
     """
     from datasets import DatasetDict
 
-    from .class_mass import class_mass_plot
     from .listening_page import write_listening_page
 
     if settings.augment == "none":
@@ -183,10 +160,8 @@ def augment_splits(
         for name, rows in splits.items()
     }
     plan.save(folder / "augmentation_plan.parquet")
-    text = plan.report.to_markdown()
-    if problems:
-        text += "".join(f"Could not be mixed: {row_id}: {reason}\n" for row_id, reason in problems.items())
-    write_text(folder / "augmentation.md", text)
+    failed = "".join(f"Could not be mixed: {row_id}: {reason}\n" for row_id, reason in problems.items())
+    write_text(folder / "augmentation.md", plan.report.to_markdown() + failed)
     about = {**plan.report.to_dict(), "rows_written": len(mixed), "not_mixed": problems}
     write_json(folder / "augmentation.json", about)
     class_mass_plot(plan.report, folder / "class_mass.png", notes=notes)

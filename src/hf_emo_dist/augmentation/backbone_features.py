@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,13 @@ from numpy.typing import NDArray
 from ..audio.clips import load_audio, windows
 from ..audio.decoding import SAMPLING_RATE
 from ..emotions import PAPER_EMOTIONS
-from .extractors import FeatureExtractor
-
-__all__ = ["BackboneFeatures"]
+from .features import FeatureExtractor
 
 
 class BackboneFeatures(FeatureExtractor):
-    """The audio tower's outputs, averaged over the frames of the clip.
+    """The audio tower's outputs, averaged over the frames of the clip."""
 
-    Args:
-        backbone: A backbone or checkpoint (local folder or Hub id); or ``(model, processor)``, as `load_emotion_model`
-            returns them: for adapters, and in one process.
-    """
+    # of a backbone or checkpoint (local folder or Hub id); or of `(model, processor)`, for adapters, and in one process
 
     kind = "backbone"
 
@@ -36,11 +30,15 @@ class BackboneFeatures(FeatureExtractor):
                 "features='backbone' needs a checkpoint. Mend: pass backbone=..., a local folder or a Hub id."
             )
         if isinstance(backbone, tuple):
+            from ..modeling.backbones.qwen2_audio_tower import add_weights
+
             model, processor = backbone
             network = model.get_base_model() if hasattr(model, "get_base_model") else model
             self._loaded: tuple[Any, Any] | None = (network.model.audio_tower, processor.feature_extractor)
             self.source = "model"
-            self.fingerprint = (*self.fingerprint, _weights_digest(self._loaded[0]))
+            digest = hashlib.sha256()
+            add_weights(digest, self._loaded[0])
+            self.fingerprint = (*self.fingerprint, digest.hexdigest())
             self.size = self._loaded[0].config.d_model
             return
         from transformers import AutoConfig
@@ -53,7 +51,11 @@ class BackboneFeatures(FeatureExtractor):
                 f"{folder} is an adapter. Mend: load it with load_emotion_model and pass backbone=(model, processor)."
             )
         self.size = AutoConfig.from_pretrained(self.source).audio_config.d_model
-        self.fingerprint = (*self.fingerprint, _stamp(folder) if folder.is_dir() else self.source)
+        files: list[Path] = []
+        if folder.is_dir():  # names, sizes and times change when a checkpoint is written anew
+            files = sorted(path for path in folder.iterdir() if path.is_file())
+        about = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        self.fingerprint = (*self.fingerprint, about or self.source)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -114,20 +116,3 @@ class BackboneFeatures(FeatureExtractor):
             tower.train(was_training)
             torch.set_num_threads(threads)
         return np.average(means, axis=0, weights=[len(clip) for clip in clips])
-
-
-def _stamp(folder: Path) -> str:
-    """Digest of the files' names, sizes and times: they change when a checkpoint is written anew."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    about = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
-
-
-def _weights_digest(tower: Any) -> str:
-    import torch
-
-    digest = hashlib.sha256()
-    for name, value in sorted(tower.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

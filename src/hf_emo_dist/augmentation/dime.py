@@ -25,8 +25,6 @@ from .targets import balance_vector
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["PRESETS", "DiMEAug"]
-
 logger = logging.getLogger(__name__)
 
 #: What each preset sets; an argument that is given comes before it.
@@ -258,7 +256,7 @@ class DiMEAug:
         is_sorted = bool((np.diff(order) == 1).all())  # then nothing is copied, which counts with a million rows
         for kind in self.features or ():
             values = feature_matrix(dataset, kind, self.backbone, self.num_proc)
-            values = scale_features(values if is_sorted else values[order], self.metric, in_place=True)
+            values = scale_features(values if is_sorted else values[order], self.metric)
             if len(self.features or ()) > 1 and self.metric == "standardised":
                 values /= np.float32(np.sqrt(values.shape[1]))  # each block with the same weight, whatever its size
             blocks.append(values)

@@ -1,29 +1,172 @@
-"""Features of a data set: the table of their kinds, computing them once, and reading a column of them as a matrix."""
+"""Features of the voice and of the words: one vector an utterance, computed from that utterance alone.
+
+A new kind is a subclass of `FeatureExtractor` and a line in `FEATURE_KINDS`.
+"""
 
 from __future__ import annotations
 
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lazy import need
 from .._tables import resolve
-from .extractors import FeatureExtractor
-from .mixed_dataset import cache_place
+from ..audio.clips import load_audio
+from ..audio.decoding import SAMPLING_RATE, AudioError
+from .mixed_dataset import cached_map, undecoded
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["FEATURE_KINDS", "add_features", "column_matrix", "compute_features", "feature_matrix"]
+logger = logging.getLogger(__name__)
 
-# : Kind of features → where its extractor is. Any other name is ``module:Name`` of a user's own, or a column of the
-# data.
+_N_FFT, _HOP = 2048, 512
+# Any other name is `module:Name` of a user's own, or a column of the data.
 FEATURE_KINDS = {
-    "paper": "extractors:PaperFeatures",
+    "paper": "features:PaperFeatures",
     "backbone": "backbone_features:BackboneFeatures",
-    "text": "extractors:TextFeatures",
-    "lexical": "extractors:LexicalFeatures",
+    "text": "features:TextFeatures",
+    "lexical": "features:LexicalFeatures",
 }
+
+
+class FeatureExtractor(ABC):
+    """A function for ``Dataset.map(batched=True)`` that adds one column of features; subclasses say how for one row.
+
+    A plan must be the same whatever the number of processes, so `features` sees one row and nothing of the others. A
+    row for which it raises an `AudioError`, since its clip cannot be read, is named and left out.
+
+    Attributes:
+        kind: Names the column, ``dime_features_<kind>``.
+        size: Numbers in a vector.
+        version: To be raised whenever the numbers change: what an older version left in the cache is then not read.
+        reads: Columns that `features` needs.
+        optional: Columns that it takes where they are there.
+
+    Args:
+        backbone: What `DiMEAug` was given as its `backbone`; most kinds need none.
+
+    Example:
+        >>> class Length(FeatureExtractor):
+        ...     kind, size, reads = "length", 1, ("transcript",)
+        ...
+        ...     def features(self, row):
+        ...         return np.array([len(row["transcript"])])
+        >>> Length()({"transcript": ["Oh no!"]})
+        {'dime_features_length': [array([6.], dtype=float32)]}
+    """
+
+    kind = ""
+    size = 0
+    version = 1
+    reads: tuple[str, ...] = ("audio",)
+    optional: tuple[str, ...] = ()
+
+    def __init__(self, backbone: Any = None) -> None:
+        # names the cache file; two classes of users may have chosen the same kind
+        module = type(self).__module__
+        own = () if module.startswith(f"{__package__}.") else (module, type(self).__qualname__)
+        self.fingerprint: tuple[Any, ...] = (self.kind, self.version, *own)
+
+    @classmethod
+    def column(cls) -> str:
+        """Name of the column that the features are kept in."""
+        return f"dime_features_{cls.kind}"
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """The column of features of a batch."""
+        names = list(batch)
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        # on one thread: sums must not depend on how many cores there are, and processes must not fight for them
+        with need("threadpoolctl", "features").threadpool_limits(1):
+            return {self.column(): [self._safely(row) for row in rows]}
+
+    def _safely(self, row: Mapping[str, Any]) -> NDArray[np.float32]:
+        try:
+            return np.asarray(self.features(row), dtype=np.float32)
+        except AudioError as error:  # the row is left out of the plan and named there; the others go on
+            logger.warning("no features: %s", error)
+            return np.full(self.size, np.nan, dtype=np.float32)
+
+    @abstractmethod
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """Features (size,) of one row."""
+
+
+def lexical_counts(transcript: str | None) -> NDArray[np.float64]:
+    """Ten counts of a transcript, (10,), zeros where there is none."""
+    # arXiv 2601.14620 uses ten lexical counts and does not say which; these are our choice
+    text = transcript or ""
+    words = text.split()
+    return np.array(
+        [
+            len(text),
+            len(words),
+            len({word.lower() for word in words}),
+            sum(c.isalpha() for c in text),
+            sum(c.isupper() for c in text),
+            sum(c.isdigit() for c in text),
+            *(text.count(mark) for mark in "!?,."),
+        ],
+        dtype=np.float64,
+    )
+
+
+class LexicalFeatures(FeatureExtractor):
+    """:func:`lexical_counts` of each row, 10-D."""
+
+    kind, size, reads = "lexical", 10, ("transcript",)
+
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """The ten counts."""
+        return lexical_counts(row.get("transcript"))
+
+
+class TextFeatures(FeatureExtractor):
+    """What a transcript says, 256-D: hashed character 2- to 4-grams within words, of unit length."""
+
+    kind, size, reads = "text", 256, ("transcript",)
+
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """The hashed n-grams."""
+        text = need("sklearn.feature_extraction.text", "text features")
+        # hashing has no vocabulary to fit, so that a row's features do not depend on the others
+        hasher = text.HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=self.size)
+        return np.asarray(hasher.transform([row.get("transcript") or ""]).toarray()[0])
+
+
+class PaperFeatures(FeatureExtractor):
+    """The 82 features of arXiv 2601.14620: mean and deviation over frames of 36 acoustic ones, ten lexical counts."""
+
+    kind, size, optional = "paper", 82, ("transcript",)
+
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """13 MFCC, 12 chroma, 7 contrast, crossings, roll-off, centroid, RMS, by mean and deviation; the counts."""
+        librosa = need("librosa", "paper features")
+        wave = load_audio(row["audio"], row_id=row.get("id"))
+        if len(wave) < _N_FFT:
+            wave = np.pad(wave, (0, _N_FFT - len(wave)))
+        spectrum = np.abs(librosa.stft(wave, n_fft=_N_FFT, hop_length=_HOP))
+        power = spectrum**2
+        feature, rate = librosa.feature, SAMPLING_RATE
+        mel = librosa.power_to_db(feature.melspectrogram(S=power, sr=rate))
+        frames = [
+            feature.mfcc(S=mel, n_mfcc=13),
+            # what the paper leaves open: the tuning is standard, as speech has none
+            feature.chroma_stft(S=power, sr=rate, tuning=0.0),
+            # ... and contrast begins at 100 Hz, since seven bands from librosa's 200 Hz do not fit under 8 kHz
+            feature.spectral_contrast(S=spectrum, sr=rate, fmin=100.0, n_bands=6),
+            feature.zero_crossing_rate(wave, frame_length=_N_FFT, hop_length=_HOP),
+            feature.spectral_rolloff(S=spectrum, sr=rate),
+            feature.spectral_centroid(S=spectrum, sr=rate),
+            feature.rms(y=wave, frame_length=_N_FFT, hop_length=_HOP),
+        ]
+        acoustic = [value for block in frames for value in (block.mean(axis=1), block.std(axis=1))]
+        return np.concatenate([*acoustic, lexical_counts(row.get("transcript"))])
 
 
 def _extractor_class(kind: str) -> type[FeatureExtractor]:
@@ -51,19 +194,11 @@ def compute_features(
         )
     wanted = ("id", *extractor.reads, *extractor.optional)
     narrow = dataset.with_format(None).select_columns([name for name in wanted if name in dataset.column_names])
-    feature = narrow.features.get("audio")
-    if isinstance(feature, Audio) and feature.decode:
-        narrow = narrow.cast_column("audio", Audio(sampling_rate=feature.sampling_rate, decode=False))
-    return narrow.map(
-        extractor,
-        batched=True,
-        batch_size=batch_size,
-        num_proc=num_proc if num_proc and num_proc > 1 and len(narrow) > 1 else None,
-        remove_columns=narrow.column_names,
-        features=Features({extractor.column(): List(Value("float32"), length=extractor.size)}),
-        **cache_place("features", narrow._fingerprint, *extractor.fingerprint),
-        desc=f"{kind} features",
-    )
+    if isinstance(narrow.features.get("audio"), Audio):
+        narrow = undecoded(narrow)
+    made = Features({extractor.column(): List(Value("float32"), length=extractor.size)})
+    depends_on = ("features", narrow._fingerprint, *extractor.fingerprint)
+    return cached_map(narrow, extractor, made, depends_on, num_proc, batch_size, f"{kind} features")
 
 
 def add_features(dataset: Dataset, kind: str, backbone: Any = None, num_proc: int | None = None) -> Dataset:
@@ -94,13 +229,9 @@ def feature_matrix(
 
 
 def column_matrix(dataset: Dataset, column: str) -> NDArray[np.float32]:
-    """A column of equally long lists of numbers as a matrix (N, d); a null row is NaN.
-
-    >>> from datasets import Dataset
-    >>> column_matrix(Dataset.from_dict({"x": [[1.0, 2.0], [3.0, 4.0]]}), "x").tolist()
-    [[1.0, 2.0], [3.0, 4.0]]
-    """
+    """A column of equally long lists of numbers as a matrix (N, d); a null row is NaN."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if column not in dataset.column_names:
         raise ValueError(
@@ -112,16 +243,12 @@ def column_matrix(dataset: Dataset, column: str) -> NDArray[np.float32]:
     # by parts and without Python lists where it goes: a million rows of 256 numbers are a gigabyte already
     for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=4096):
         values = table.column(0).combine_chunks()
-        values = values.chunk(0) if isinstance(values, pa.ChunkedArray) else values
-        if not hasattr(values, "flatten") or isinstance(values, pa.StructArray):
+        kind = pa.types
+        if not (kind.is_list(values.type) or kind.is_large_list(values.type) or kind.is_fixed_size_list(values.type)):
             raise ValueError(
                 f"Column {column!r} must hold lists of numbers, it holds {values.type}. Mend: name a column that does."
             )
-        lists = values.to_pylist() if values.null_count else None
-        if lists is None:
-            lengths = np.asarray(values.value_lengths())
-        else:
-            lengths = np.array([-1 if entry is None else len(entry) for entry in lists])
+        lengths = pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False)
         size = result.shape[1] if result is not None else int(lengths.max(initial=0))
         wrong = np.flatnonzero((lengths != size) & (lengths >= 0))
         if size < 1 or len(wrong):
@@ -132,12 +259,7 @@ def column_matrix(dataset: Dataset, column: str) -> NDArray[np.float32]:
             )
         if result is None:
             result = np.full((len(dataset), size), np.nan, dtype=np.float32)
-        if lists is None:
-            flat = values.flatten().to_numpy(zero_copy_only=False)
-            result[at : at + len(values)] = np.asarray(flat, np.float32).reshape(-1, size)
-        else:
-            for place, entry in enumerate(lists):
-                if entry is not None:
-                    result[at + place] = entry
+        flat = values.flatten().to_numpy(zero_copy_only=False)  # without the null rows
+        result[at : at + len(values)][lengths >= 0] = np.asarray(flat, np.float32).reshape(-1, size)
         at += len(values)
     return np.zeros((0, 1), dtype=np.float32) if result is None else result

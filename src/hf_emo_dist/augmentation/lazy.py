@@ -6,20 +6,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from datasets import Dataset, IterableDataset, concatenate_datasets
+from datasets import Dataset, IterableDataset
 
 from ..audio.decoding import SAMPLING_RATE, AudioError
-from .mixed_dataset import PlannedRows, RowMixer, as_contract, describe_mixed, mixed_features, with_mix_columns
+from .mixed_dataset import RowMixer, describe_mixed
 from .mixing import Mixer
 from .pairing import draw_ratio
-from .perturbation import SharedEpoch, WaveformPerturbation
-
-__all__ = ["LazyMixer", "MixedStream"]
+from .perturbation import DrawnAnew, WaveformPerturbation
 
 logger = logging.getLogger(__name__)
 
 
-class LazyMixer:
+class LazyMixer(DrawnAnew):
     """The transform that mixes the rows of a plan as they are read. Made by :meth:`MixPlan.lazy`.
 
     `dataset` gives the original and the mixed rows with this transform set; `iterable_dataset` the same as a stream;
@@ -33,29 +31,22 @@ class LazyMixer:
 
     changes_audio = True  # a row has other audio in another epoch, so that nothing of it may be kept
 
-    def __init__(self, plan: PlannedRows, mixer: Mixer, perturbation: WaveformPerturbation | None = None) -> None:
-        self.plan, self.perturbation = plan, perturbation
+    def __init__(self, plan: Any, mixer: Mixer, perturbation: WaveformPerturbation | None = None) -> None:
+        super().__init__()
+        self.plan, self.perturbation = plan, perturbation  # a `MixPlan`, which knows this module
         self.mixer = RowMixer(plan.dataset, mixer, plan.dataset.column_names)
         self.pairs = dict(zip(plan.rows["id"], zip(*plan.positions(), strict=True), strict=True))
-        self.epoch = SharedEpoch()
         self._warned: set[str] = set()
-
-    def __deepcopy__(self, memo: Any) -> LazyMixer:
-        return self  # data sets copy their format; all copies must hear of the epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose λ are drawn; also in workers that are running."""
-        self.epoch.set(epoch)
+        super().set_epoch(epoch)
         if self.perturbation is not None:
             self.perturbation.set_epoch(epoch)
 
     def rows(self) -> Dataset:
         """Original rows and mixed ones; the audio of the mixed is missing until this transform fills it in."""
-        originals = with_mix_columns(self.plan.dataset)
-        if not len(self.plan.rows):
-            return originals
-        mixed = as_contract(self.plan.made(None, batch_size=256), mixed_features(self.plan.dataset.features))
-        return concatenate_datasets([originals, mixed], split=self.plan.dataset.split)
+        return self.plan.joined(self.plan.as_contract(self.plan.made(None, batch_size=256)))
 
     def dataset(self) -> Dataset:
         """Original and mixed rows, mixed as they are read."""
@@ -84,7 +75,7 @@ class LazyMixer:
         places = [place for place, row_id in enumerate(result["id"]) if row_id in self.pairs]
         if places:
             pairs = [self.pairs[result["id"][place]] for place in places]
-            sources = self.mixer.sources.rows([number for pair in pairs for number in pair])
+            sources = self.mixer.rows([number for pair in pairs for number in pair])
             for place, (i, j) in zip(places, pairs, strict=True):
                 row = self._mixed(result["id"][place], sources[i], sources[j], i, j, list(result))
                 for name, values in result.items():
@@ -92,7 +83,7 @@ class LazyMixer:
         return result if self.perturbation is None else self.perturbation(result)
 
     def _mixed(self, row_id: str, first: Any, second: Any, i: int, j: int, columns: list[str]) -> dict[str, Any]:
-        ratio = draw_ratio(self.plan.seed, row_id, self.epoch.get(), self.plan.alpha)
+        ratio = draw_ratio(self.plan.seed, row_id, self.epoch, self.plan.alpha)
         audio: dict[str, Any] = {}
         if "audio" in columns:
             try:

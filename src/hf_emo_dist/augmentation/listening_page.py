@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .plan import MixPlan
 
-__all__ = ["write_listening_page"]
-
 # told apart by colour-blind readers (Okabe and Ito), further ones repeat
 _COLOURS = ("#D55E00", "#E69F00", "#999999", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
 
@@ -50,7 +48,6 @@ def write_listening_page(
     path: str | Path,
     *,
     number: int = 8,
-    title: str = "Mixed clips",
     notes: Sequence[str] = (),
 ) -> Path:
     """Write a page with some mixed clips, each between its two sources: players, words, λ and the distributions.
@@ -63,8 +60,7 @@ def write_listening_page(
         mixed: What :meth:`MixPlan.map` made of it, or any of its rows.
         path: The HTML file to write.
         number: Mixed clips to show, taken evenly from the plan.
-        title: Heading.
-        notes: Shown under it, such as ``simulated data``.
+        notes: Shown under the heading, such as ``simulated data``.
 
     Returns:
         The path.
@@ -89,7 +85,7 @@ def write_listening_page(
         # nothing from elsewhere may be loaded or run, whatever the data holds
         "<meta http-equiv='Content-Security-Policy' "
         "content=\"default-src 'none'; media-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body><h1>{_text(title)}</h1>"
+        f"<title>Mixed clips</title><style>{_STYLE}</style></head><body><h1>Mixed clips</h1>"
         f"<p class='note'>{_text(about)}. Bars: shares of each emotion in the training target.</p>"
         f"{''.join(sections)}</body></html>\n"
     )

@@ -13,16 +13,13 @@ import numpy as np
 from ..audio.clips import encode_flac, load_audio
 from ..audio.decoding import AudioError
 from .mixing import BetweenClassMixer, Mixer, a_weighted_level, mix_distributions
-from .pool import row_positions
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["PlannedRows", "RowMixer", "as_contract", "cache_place", "describe_mixed", "undecoded", "with_mix_columns"]
-
 # Nobody has listened to a mixed clip: whatever counts listeners or annotators is empty.
 _VOTES = ("human_votes", "human_vote_weights", "human_raters", "synthetic_votes", "synthetic_annotations")
-_MIX_COLUMNS = ("mixed_from", "mix_ratio")
+MIX_COLUMNS = ("mixed_from", "mix_ratio")
 # Decoded clips that are kept for the next rows: a source stands in several rows, and these are near each other.
 _KEPT_CLIPS = 64
 
@@ -30,13 +27,7 @@ _KEPT_CLIPS = 64
 def describe_mixed(
     row_id: str, first: Mapping[str, Any], second: Mapping[str, Any], ratio: float, columns: Sequence[str]
 ) -> dict[str, Any]:
-    """A mixed row but for its audio, of two rows of the data contract and λ, the share of the first.
-
-    >>> a = {"id": "a", "transcript": "Yes.", "emotion_distribution": {"angry": 1.0, "sad": 0.0}}
-    >>> b = {"id": "b", "transcript": "No.", "emotion_distribution": {"angry": 0.0, "sad": 1.0}}
-    >>> describe_mixed("m", a, b, 0.25, list(a))["transcript"]
-    'No.'
-    """
+    """A mixed row but for its audio, of two rows of the data contract and λ, the share of the first."""
     dominant = first if ratio >= 0.5 else second
     row: dict[str, Any] = {"mixed_from": [first["id"], second["id"]], "mix_ratio": ratio}
     for name in columns:
@@ -50,7 +41,7 @@ def describe_mixed(
             row[name] = None
         elif name in ("emotion_distribution", "true_distribution"):
             row[name] = _mix_structs(first.get(name), second.get(name), ratio)
-        elif name not in ("audio", *_MIX_COLUMNS):
+        elif name not in ("audio", *MIX_COLUMNS):
             # of columns that nobody knows here, what is true of both sources is true of the mixture
             value: Any = first.get(name)
             other: Any = second.get(name)
@@ -89,7 +80,7 @@ def mixed_features(features: Features) -> Features:
     """Features of original and mixed rows together: those of the data set, and `mixed_from`, `mix_ratio`."""
     from datasets import Features, List, Value
 
-    own = {name: feature for name, feature in features.items() if name not in _MIX_COLUMNS}
+    own = {name: feature for name, feature in features.items() if name not in MIX_COLUMNS}
     return Features({**own, "mixed_from": List(Value("string")), "mix_ratio": Value("float32")})
 
 
@@ -99,52 +90,61 @@ def with_mix_columns(dataset: Dataset) -> Dataset:
     from datasets import Dataset, Features, concatenate_datasets
 
     features = mixed_features(dataset.features)
-    dataset = dataset.remove_columns([name for name in _MIX_COLUMNS if name in dataset.column_names])
-    schema = Features({name: features[name] for name in _MIX_COLUMNS}).arrow_schema
+    dataset = dataset.remove_columns([name for name in MIX_COLUMNS if name in dataset.column_names])
+    schema = Features({name: features[name] for name in MIX_COLUMNS}).arrow_schema
     nulls = pa.table([pa.nulls(len(dataset), type=field.type) for field in schema], schema=schema)
     return concatenate_datasets([dataset, Dataset(nulls)], axis=1).select_columns(list(features))
 
 
-def as_contract(dataset: Dataset, features: Features) -> Dataset:
-    """The columns of `features` alone, audio of the type `Audio` again: what `PlannedRows.made` gave, ready for use."""
-    from datasets import Audio
-
-    for name, feature in features.items():
-        if isinstance(feature, Audio):
-            dataset = dataset.cast_column(name, feature)
-    return dataset.select_columns(list(features))
-
-
-def cache_place(*parts: object) -> dict[str, str]:
-    """Arguments of ``Dataset.map`` that keep its result in a file named by what it depends on."""
+def cached_map(
+    dataset: Dataset,
+    function: Any,
+    features: Features,
+    depends_on: Sequence[object],
+    num_proc: int | None,
+    batch_size: int,
+    desc: str,
+) -> Dataset:
+    """What a function makes of all columns of a data set, kept in a file named by what it depends on."""
     # without a file name, `datasets` keeps what it makes from a data set in memory in memory, too
     from datasets import config
 
-    fingerprint = hashlib.sha256("\x00".join(map(str, parts)).encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256("\x00".join(map(str, depends_on)).encode()).hexdigest()[:16]
     folder = Path(config.HF_DATASETS_CACHE) / "hf_emo_dist"
     folder.mkdir(parents=True, exist_ok=True)
-    return {"cache_file_name": str(folder / f"dime-{fingerprint}.arrow"), "new_fingerprint": fingerprint}
+    return dataset.map(
+        function,
+        batched=True,
+        batch_size=batch_size,
+        writer_batch_size=4 * batch_size,  # few rows of audio in memory at a time
+        num_proc=num_proc if num_proc and num_proc > 1 and len(dataset) > 1 else None,
+        remove_columns=dataset.column_names,
+        features=features,
+        cache_file_name=str(folder / f"dime-{fingerprint}.arrow"),
+        new_fingerprint=fingerprint,
+        desc=desc,
+    )
 
 
-class _Sources:
-    """Rows of the data set by number, and the decoded clips of those that were used last."""
+class RowMixer:
+    """Mixes rows of a plan, for ``Dataset.map``; a row that cannot be mixed has no audio, and `problem` says why."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+    # Without a mixer every row is as it will be but for its audio, which is made when the row is read.
+
+    def __init__(self, sources: Dataset, mixer: Mixer | None, columns: Sequence[str]) -> None:
+        self.sources, self.mixer, self.columns = sources, mixer, tuple(columns)
         self._clips: OrderedDict[int, tuple[np.ndarray, float]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"dataset": self.dataset, "_clips": OrderedDict()}
+        return {**self.__dict__, "_clips": OrderedDict()}
 
     def rows(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """The rows with these numbers."""
+        """The sources with these row numbers."""
         wanted = sorted(set(numbers))
-        batch = self.dataset[wanted]
-        columns = zip(*batch.values(), strict=True)
-        return {number: dict(zip(batch, values, strict=True)) for number, values in zip(wanted, columns, strict=True)}
+        return dict(zip(wanted, self.sources.__getitems__(wanted), strict=True))
 
     def clip(self, number: int, row: Mapping[str, Any]) -> tuple[np.ndarray, float]:
-        """The waveform of a row and its level."""
+        """The waveform of a source and its level."""
         if number in self._clips:
             self._clips.move_to_end(number)
             return self._clips[number]
@@ -154,19 +154,9 @@ class _Sources:
             self._clips.popitem(last=False)
         return self._clips[number]
 
-
-class RowMixer:
-    """Mixes rows of a plan, for ``Dataset.map``; a row that cannot be mixed has no audio, and `problem` says why.
-
-    Without a mixer every row is as it will be but for its audio, which is made when the row is read.
-    """
-
-    def __init__(self, sources: Dataset, mixer: Mixer | None, columns: Sequence[str]) -> None:
-        self.sources, self.mixer, self.columns = _Sources(sources), mixer, tuple(columns)
-
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """The mixed rows of a batch of `id`, `mix_ratio` and the sources' row numbers `i` and `j`."""
-        rows = self.sources.rows([*batch["i"], *batch["j"]])
+        rows = self.rows([*batch["i"], *batch["j"]])
         made = []
         for row_id, ratio, i, j in zip(batch["id"], batch["mix_ratio"], batch["i"], batch["j"], strict=True):
             row = describe_mixed(row_id, rows[i], rows[j], ratio, self.columns)
@@ -178,66 +168,12 @@ class RowMixer:
                 except AudioError as error:
                     row.update(audio=None, problem=f"{rows[i]['id']} and {rows[j]['id']}: {error}")
             made.append(row)
-        return {name: [row.get(name) for row in made] for name in (*self.columns, *_MIX_COLUMNS, "problem")}
+        return {name: [row.get(name) for row in made] for name in (*self.columns, *MIX_COLUMNS, "problem")}
 
     def mix(self, first: Mapping[str, Any], second: Mapping[str, Any], ratio: float, i: int, j: int) -> np.ndarray:
         """The mixed waveform of two rows; raises `AudioError` where a clip cannot be read or mixed."""
         assert self.mixer is not None
-        (a, level_a), (b, level_b) = self.sources.clip(i, first), self.sources.clip(j, second)
+        (a, level_a), (b, level_b) = self.clip(i, first), self.clip(j, second)
         if isinstance(self.mixer, BetweenClassMixer):  # levels of clips that stay are not measured again
             return self.mixer.with_levels(a, b, ratio, level_a, level_b)
         return self.mixer(a, b, ratio)
-
-
-class PlannedRows:
-    """The pairs of a plan and the data set that they are of: what mixing needs to know."""
-
-    def __init__(self, rows: Dataset, dataset: Dataset, seed: int, alpha: float) -> None:
-        self.rows, self.dataset = rows, undecoded(dataset)
-        self.seed, self.alpha = seed, alpha  # λ is drawn by the seed, from Beta(alpha, alpha)
-
-    def positions(self) -> tuple[list[int], list[int]]:
-        """Row numbers of the sources in the data set, (n,) each; raises a ValueError where one is not there."""
-        known = row_positions(self.dataset)
-        pairs = []
-        for name in ("id_i", "id_j"):
-            ids = self.rows[name][:]
-            missing = [row_id for row_id in ids if row_id not in known]
-            if missing:
-                raise ValueError(
-                    f"The data set lacks {len(set(missing))} sources of the plan (first: {missing[0]!r}). "
-                    "Mend: give the data set that the plan was made for, or plan anew."
-                )
-            pairs.append([known[row_id] for row_id in ids])
-        return pairs[0], pairs[1]
-
-    def made(self, mixer: Mixer | None, num_proc: int | None = None, batch_size: int = 16) -> Dataset:
-        """The mixed rows, in the order of the plan and kept in the cache, with a further column `problem`."""
-        from datasets import Audio, Features, Value
-        from datasets.fingerprint import Hasher
-
-        from ..data.writing import build_dataset
-
-        features = mixed_features(self.dataset.features)
-        # Audio columns as the structs that they are stored as: encoding an Audio column would need torchcodec
-        plain = {"bytes": Value("binary"), "path": Value("string")}
-        stored = Features({name: plain if isinstance(kind, Audio) else kind for name, kind in features.items()})
-        stored = Features({**stored, "problem": Value("string")})
-        if not len(self.rows):
-            return build_dataset([], stored)
-        first, second = self.positions()
-        work = self.rows.select_columns(["id", "mix_ratio"]).add_column("i", first).add_column("j", second)
-        sources = self.dataset if mixer is not None else self.dataset.remove_columns("audio")
-        return work.map(
-            RowMixer(sources, mixer, [name for name in features if name not in _MIX_COLUMNS]),
-            batched=True,
-            batch_size=batch_size,
-            writer_batch_size=4 * batch_size,  # few rows of audio in memory at a time
-            num_proc=num_proc if num_proc and num_proc > 1 and len(work) > 1 else None,
-            remove_columns=work.column_names,
-            features=stored,
-            **cache_place(
-                "mixed rows", 1, self.rows._fingerprint, self.dataset._fingerprint, Hasher.hash(mixer), features
-            ),
-            desc="mixing" if mixer is not None else "planning rows",
-        )

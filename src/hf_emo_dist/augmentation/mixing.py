@@ -15,20 +15,6 @@ from .._tables import resolve
 from ..audio.decoding import SAMPLING_RATE, AudioError
 from ..distributions import FloatArray, check_choice
 
-__all__ = [
-    "MIXERS",
-    "BetweenClassMixer",
-    "Lengths",
-    "Mixer",
-    "PaperMixer",
-    "a_weighted_level",
-    "between_class_weight",
-    "lay_out",
-    "mix_distributions",
-    "mixer_named",
-    "without_clipping",
-]
-
 Waveform = NDArray[np.float32]
 Lengths = Literal["align", "pad", "loop"]
 #: ``mixer(first (T1,), second (T2,), ratio)`` gives a waveform; all at 16 kHz, `ratio` being the share of the first.
@@ -38,6 +24,7 @@ Mixer = Callable[[Waveform, Waveform, float], Waveform]
 MIXERS = {"between_class": "mixing:BetweenClassMixer", "paper": "mixing:PaperMixer"}
 
 _FRAME, _STEP = 2048, 1024
+_WINDOW = np.hanning(_FRAME).astype(np.float32)
 # Levels of speech against speech are compared on 10 ms.
 _ENVELOPE = 160
 # Below it there is no speech: to be heard in proportion, the other clip would have to be turned down to nothing.
@@ -45,11 +32,7 @@ SILENCE_DBFS = -70.0
 
 
 def mix_distributions(first: ArrayLike, second: ArrayLike, ratio: ArrayLike) -> FloatArray:
-    """``ratio * first + (1 - ratio) * second``, (K,) or (N, K) float64: the label of a mixed row, exactly.
-
-    >>> mix_distributions([1.0, 0.0], [0.0, 1.0], 0.25)
-    array([0.25, 0.75])
-    """
+    """``ratio * first + (1 - ratio) * second``, (K,) or (N, K) float64: the label of a mixed row, exactly."""
     p, q = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     share = np.asarray(ratio, dtype=np.float64)[..., None]
     return np.asarray(share * p + (1.0 - share) * q)
@@ -69,18 +52,8 @@ def _a_weights() -> NDArray[np.float32]:
     return np.asarray(gain * twice / (_FRAME * (window**2).sum()), dtype=np.float32)
 
 
-@lru_cache(maxsize=1)
-def _window() -> NDArray[np.float32]:
-    return np.hanning(_FRAME).astype(np.float32)
-
-
 def a_weighted_level(waveform: Waveform) -> float:
-    """Level of a clip (T,) as a listener would rank it: the A-weighted one of its loudest 128 ms, in dB of full scale.
-
-    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
-    >>> round(a_weighted_level(tone), 1), a_weighted_level(0 * tone)
-    (-3.0, -inf)
-    """
+    """Level of a clip (T,) to listeners: the A-weighted one of its loudest 128 ms, in dB of full scale."""
     # as in Between-Class learning (Tokozume et al., arXiv 1711.10282) the loudest frame stands for the clip, so that
     # pauses do not count
     from scipy.fft import rfft
@@ -90,33 +63,22 @@ def a_weighted_level(waveform: Waveform) -> float:
         wave = np.pad(wave, (0, _FRAME - len(wave)))
     elif (len(wave) - _FRAME) % _STEP:
         wave = np.pad(wave, (0, _STEP - (len(wave) - _FRAME) % _STEP))
-    frames = np.lib.stride_tricks.sliding_window_view(wave, _FRAME)[::_STEP] * _window()
+    frames = np.lib.stride_tricks.sliding_window_view(wave, _FRAME)[::_STEP] * _WINDOW
     spectrum = rfft(frames, axis=-1)
     power = float(np.max((spectrum.real**2 + spectrum.imag**2) @ _a_weights()))
     return 10.0 * float(np.log10(power)) if power > 1e-20 else -np.inf
 
 
 def between_class_weight(level_first: float, level_second: float, ratio: float) -> float:
-    """Amplitude weight of the first clip, so that listeners hear the two in the proportion `ratio` to `1 - ratio`.
-
-    >>> between_class_weight(-20.0, -20.0, 0.3), round(between_class_weight(-10.0, -30.0, 0.5), 3)
-    (0.3, 0.091)
-    """
+    """Amplitude weight of the first clip, so that listeners hear the two in the proportion `ratio` to `1 - ratio`."""
     # arXiv 1711.10282, equation 2
     return 1.0 / (1.0 + 10.0 ** ((level_first - level_second) / 20.0) * (1.0 - ratio) / ratio)
 
 
 def lay_out(first: Waveform, second: Waveform, lengths: Lengths = "align", fade: int = 0) -> tuple[Waveform, Waveform]:
-    """Bring two clips to the length of the longer, both whole; the shorter fades in and out over `fade` samples.
-
-    ``"pad"`` puts silence after the shorter; ``"loop"`` repeats it; ``"align"`` lays its loud parts over those of the
-    longer, where the correlation of their envelopes is largest.
-
-    >>> a, b = lay_out(np.ones(4, np.float32), np.ones(2, np.float32), "pad")
-    >>> b.tolist()
-    [1.0, 1.0, 0.0, 0.0]
-    """
-    check_choice("lengths", lengths, ("align", "pad", "loop"))
+    """Bring two clips to the length of the longer, both whole; the shorter fades in and out over `fade` samples."""
+    # "pad" puts silence after the shorter; "loop" repeats it; "align" lays its loud parts over those of the longer,
+    # where the correlation of their envelopes is largest
     if len(first) == len(second):
         return first, second
     if len(first) < len(second):
@@ -243,12 +205,8 @@ class PaperMixer:
         return without_clipping(mixed)
 
 
-def mixer_named(name: str, lengths: Lengths = "align", fade_seconds: float = 0.01) -> Mixer:
-    """The mixer of a name of `MIXERS`, or of ``module:Name``: a class or a function ``(first, second, ratio)``.
-
-    >>> mixer_named("paper")
-    PaperMixer(version=1)
-    """
+def mixer_named(name: str, lengths: Lengths, fade_seconds: float) -> Mixer:
+    """The mixer of a name of `MIXERS`, or of ``module:Name``: a class or a function ``(first, second, ratio)``."""
     found = resolve(name, MIXERS, "`mixing`", __package__)
     if not isinstance(found, type):
         return found  # type: ignore[no-any-return]

@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._lazy import need
-from ..distributions import check_choice
-
-__all__ = ["EXACT_ROWS", "IndexKind", "Metric", "Neighbours", "find_neighbours", "scale_features"]
 
 logger = logging.getLogger(__name__)
 
 Metric = Literal["standardised", "cosine"]
 IndexKind = Literal["auto", "exact", "ivf"]
 Indices = NDArray[np.int64]
+# of rows (M,) and candidates (M, m): which candidates a row may have, (M, m)
 Allowed = Callable[[Indices, Indices], NDArray[np.bool_]]
 
 #: Rows of one group above which `index="auto"` goes from exact search to IVF. Exact search is fine far beyond: with 82
@@ -49,19 +47,11 @@ class Neighbours:
     recall: float | None  # share of the exact k nearest that IVF found, on a sample; None where all was exact
 
 
-def scale_features(
-    features: NDArray[Any], metric: Metric = "standardised", *, in_place: bool = False
-) -> NDArray[np.float32]:
-    """Features (N, d), standardised by dimension or of length 1, so that Euclidean distance orders them like the angle.
-
-    Rows that are not finite are left out of mean and deviation, and stay as they are.
-
-    >>> scale_features(np.array([[0.0, 5.0], [2.0, 5.0]])).tolist()
-    [[-1.0, 0.0], [1.0, 0.0]]
-    """
-    check_choice("metric", metric, ("standardised", "cosine"))
-    # of a million rows a copy is a gigabyte
-    values = np.ascontiguousarray(features, dtype=np.float32) if in_place else np.array(features, np.float32, order="C")
+def scale_features(features: NDArray[Any], metric: Metric = "standardised") -> NDArray[np.float32]:
+    """Scale features (N, d) in place, by dimension or to length 1, so that Euclidean distance orders them by angle."""
+    # In place, as of a million rows a copy is a gigabyte. Rows that are not finite are left out of mean and deviation,
+    # and stay as they are.
+    values = np.ascontiguousarray(features, dtype=np.float32)
     if metric == "cosine":
         length = np.linalg.norm(values, axis=1, keepdims=True)
         return np.asarray(values / np.where(length > 0, length, 1.0), dtype=np.float32)
@@ -88,43 +78,19 @@ def find_neighbours(
     features: NDArray[np.float32],
     k: int,
     *,
-    queries: Indices | None = None,
-    groups: NDArray[Any] | None = None,
-    allowed: Allowed | None = None,
-    clips: NDArray[Any] | None = None,
+    queries: Indices | None = None,  # (Q,) rows whose neighbours are wanted; all by default
+    groups: NDArray[Any] | None = None,  # (N,) labels; neighbours are of the same group
+    allowed: Allowed | None = None,  # with it a row looks no further than its 2,048 nearest
+    clips: NDArray[Any] | None = None,  # (N,) labels; rows with the same one are copies, not those of equal features
     index: IndexKind = "auto",
     seed: int = 0,
 ) -> Neighbours:
-    """The k nearest rows of each row, among those that it may be mixed with.
-
-    Args:
-        features: (N, d) float32, finite, scaled; in an order that is always the same: among equals the first row wins.
-        k: Neighbours wanted, at least 1.
-        queries: Rows whose neighbours are wanted, (Q,). Default: all.
-        groups: (N,) labels; neighbours are of the same group. Default: one group.
-        allowed: ``allowed(rows (M,), candidates (M, m))`` says which candidates a row may have, (M, m) bool. With it a
-            row looks no further than its 2,048 nearest.
-        clips: (N,) labels; rows with the same one are copies. Default: rows with the same features are.
-        index: ``"exact"``; ``"ivf"``, approximate, widened until it finds 95 % of the exact neighbours of a sample;
-            ``"auto"``: exact up to :data:`EXACT_ROWS` rows a group, IVF above.
-        seed: Of the training of IVF and the sample.
-
-    Example:
-        >>> x = np.array([[0.0], [1.0], [1.0], [3.0]], dtype=np.float32)
-        >>> find_neighbours(x, k=2).indices.tolist()  # row 2 is a copy of row 1
-        [[1, 3], [0, 3], [0, 3], [1, 0]]
-    """
-    check_choice("index", index, ("auto", "exact", "ivf"))
-    if k < 1 or features.ndim != 2:
-        raise ValueError(f"Need k >= 1 and features of shape (N, d), got k={k} and {features.shape}. Mend: give those.")
-    if not np.isfinite(features).all():
-        raise ValueError("Features must be finite. Mend: leave out the rows that are not.")
+    """The k nearest rows of each row, among those that it may be mixed with."""
+    # The features are finite and scaled, in an order that is always the same: among equals the first row wins.
     wanted = np.arange(len(features)) if queries is None else np.asarray(queries, dtype=np.int64)
     labels = np.zeros(len(features), dtype=np.int64) if groups is None else np.unique(groups, return_inverse=True)[1]
     original = _first_copies(features if clips is None else clips, labels)
-    result = Neighbours(
-        np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), np.inf, np.float32), "", None
-    )
+    indices, distances = np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), np.inf, np.float32)
     kinds: dict[str, None] = {}
     recalls: list[tuple[int, float]] = []
     for label in np.unique(labels[wanted]):
@@ -133,28 +99,23 @@ def find_neighbours(
         if len(members) < 2:
             continue
         search = _Search(features, members, original, allowed, index, seed)
-        result.indices[places], result.distances[places] = search(wanted[places], k)
+        indices[places], distances[places] = search(wanted[places], k)
         kinds[search.kind] = None
         if search.kind != "exact":
-            recalls.append((len(places), search.recall(wanted[places], k, result.indices[places])))
+            recalls.append((len(places), search.recall(wanted[places], k, indices[places])))
     recall = None
     if recalls:
         recall = sum(size * value for size, value in recalls) / sum(size for size, _ in recalls)
         logger.info("recall of the %d nearest neighbours: %.3f (%s)", k, recall, ", ".join(kinds))
-    return Neighbours(result.indices, result.distances, ", ".join(kinds) or "exact", recall)
+    return Neighbours(indices, distances, ", ".join(kinds) or "exact", recall)
 
 
 def _first_copies(features: NDArray[Any], labels: Indices) -> Indices:
     """For each row the first row of its group with the same features to four decimals, or the same label: (N,)."""
+    first: dict[Any, int] = {}
     if features.ndim == 1:
-        _, place, number = np.unique(
-            np.stack([labels, np.unique(features, return_inverse=True)[1]]),
-            axis=1,
-            return_index=True,
-            return_inverse=True,
-        )
-        return place[number.reshape(-1)]
-    first: dict[bytes, int] = {}
+        keys = zip(labels.tolist(), features.tolist(), strict=True)
+        return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
     copies = np.empty(len(features), dtype=np.int64)
     step = max(1, _GATHERED // max(1, features.shape[1]))
     for start in range(0, len(features), step):

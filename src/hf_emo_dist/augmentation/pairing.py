@@ -16,8 +16,6 @@ from .neighbours import Neighbours, find_neighbours
 from .pool import Pool
 from .targets import balance_vector, dict_targets, dominant_targets, mass_to_add, tilted_weights, whole_counts
 
-__all__ = ["Pairs", "choose_pairs", "draw_ratio", "mixed_id", "seeded"]
-
 Indices = NDArray[np.int64]
 
 
@@ -49,11 +47,7 @@ def mixed_id(seed: int, first: str, second: str, copy: int) -> str:
 
 
 def draw_ratio(seed: int, row_id: str, epoch: int = 0, alpha: float = 1.0) -> float:
-    """λ of a mixed row from (seed, epoch, row): Beta(alpha, alpha), neither 0 nor 1, and float32 holds it exactly.
-
-    >>> draw_ratio(0, "dime-1") == draw_ratio(0, "dime-1") != draw_ratio(0, "dime-1", epoch=1)
-    True
-    """
+    """λ of a mixed row from (seed, epoch, row): Beta(alpha, alpha), neither 0 nor 1, and float32 holds it exactly."""
     drawn = _hash("ratio", seed, epoch, row_id)
     value = (drawn >> 11) * 2.0**-53 if alpha == 1.0 else np.random.default_rng(drawn).beta(alpha, alpha)
     return float(np.float32(min(max(value, 1e-6), 1 - 1e-6)))
@@ -61,9 +55,8 @@ def draw_ratio(seed: int, row_id: str, epoch: int = 0, alpha: float = 1.0) -> fl
 
 def choose_pairs(pool: Pool, settings: Any) -> Pairs:
     """The pairs that a target asks for; `settings` is a `DiMEAug`, which knows this module."""
-    if (isinstance(settings.target, str) and settings.target == "mass") or isinstance(settings.target, int):
-        return _by_mass(pool, settings)
-    return _by_dominant(pool, settings)
+    by_mass = settings.target == "mass" or isinstance(settings.target, int)
+    return _by_mass(pool, settings) if by_mass else _by_dominant(pool, settings)
 
 
 def _neighbours(pool: Pool, settings: Any, queries: Indices, same_class: bool) -> Neighbours:
@@ -71,9 +64,7 @@ def _neighbours(pool: Pool, settings: Any, queries: Indices, same_class: bool) -
     usable = np.flatnonzero(pool.usable)
     place = np.full(len(pool.ids), -1, dtype=np.int64)
     place[usable] = np.arange(len(usable))
-    groups = np.zeros(len(usable), dtype=np.int64)
-    if same_class:
-        groups = pool.dominant[usable]
+    groups = pool.dominant[usable] if same_class else np.zeros(len(usable), dtype=np.int64)
     speakers = pool.speakers[usable]
     if settings.speakers == "same":
         # who is not known is nobody's companion
@@ -174,7 +165,7 @@ def _by_mass(pool: Pool, settings: Any) -> Pairs:
         return Pairs(nothing, nothing, nothing, nothing.astype(np.float32), unmet, found)
     partners = np.where(has[sources][..., None], pool.distributions[found.indices[sources]], 0.0).sum(axis=1)
     expected = 0.5 * (pool.distributions[queries[sources]] + partners / has[sources].sum(axis=1, keepdims=True))
-    draws, _ = tilted_weights(expected, wanted, number, settings.max_repeats)
+    draws = tilted_weights(expected, wanted, number, settings.max_repeats)
     counts = np.zeros(len(queries), dtype=np.int64)
     counts[sources] = whole_counts(draws, seeded(settings.seed, "sources"))
     if counts.sum() < number - 1:

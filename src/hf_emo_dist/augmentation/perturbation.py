@@ -14,38 +14,36 @@ from ..audio.decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE
 from .mixing import Waveform, without_clipping
 from .pairing import seeded
 
-__all__ = ["SharedEpoch", "WaveformPerturbation"]
 
-
-class SharedEpoch:
-    """A number that the data loader's workers see change, also those that live on from epoch to epoch.
-
-    >>> epoch = SharedEpoch()
-    >>> epoch.set(3), epoch.get()
-    (None, 3)
-    """
+class DrawnAnew:
+    """A transform that draws anew each epoch."""
 
     def __init__(self) -> None:
-        self._value: Any = 0
-        # there are no such workers where torch was not loaded, and it is not loaded for this
+        self._epoch: Any = 0
+        # Shared with the data loader's workers, also those that live on from epoch to epoch. There are none where torch
+        # was not loaded, and it is not loaded for this.
         if "torch" in sys.modules:
             import torch
 
-            self._value = torch.zeros((), dtype=torch.int64).share_memory_()
+            self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
-    def set(self, epoch: int) -> None:
-        """Set it."""
-        if isinstance(self._value, int):
-            self._value = int(epoch)
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self  # data sets copy their format; all copies must hear of the epoch
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is drawn for."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is drawn for; also in workers that are running."""
+        if isinstance(self._epoch, int):
+            self._epoch = int(epoch)
         else:
-            self._value.fill_(int(epoch))
-
-    def get(self) -> int:
-        """Read it."""
-        return int(self._value)
+            self._epoch.fill_(int(epoch))
 
 
-class WaveformPerturbation:
+class WaveformPerturbation(DrawnAnew):
     """Changes pitch or tempo of some rows, by librosa's phase vocoder; for ``Dataset.set_transform``: anew each epoch.
 
     With probability `p` a row is changed, in pitch or in tempo with equal chances, drawn from (seed, epoch, row id).
@@ -73,6 +71,7 @@ class WaveformPerturbation:
     def __init__(
         self, p: float = 0.3, semitones: float = 1.0, tempo: tuple[float, float] = (0.95, 1.05), seed: int = 0
     ) -> None:
+        super().__init__()
         low, high = tempo
         if not 0 <= p <= 1 or not 0 <= semitones <= 12 or not 0.25 <= low <= high <= 4:
             raise ValueError(
@@ -80,23 +79,15 @@ class WaveformPerturbation:
                 " Mend: the paper has p=0.3, semitones=1.0, tempo=(0.95, 1.05)."
             )
         self.p, self.semitones, self.tempo, self.seed, self.version = p, semitones, (low, high), seed, 1
-        self.epoch = SharedEpoch()
-
-    def __deepcopy__(self, memo: Any) -> WaveformPerturbation:
-        return self  # data sets copy their format; all copies must hear of the epoch
 
     @property
     def changes_audio(self) -> bool:
         """Whether a row may have other audio in another epoch."""
         return self.p > 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose changes are drawn; also in workers that are running."""
-        self.epoch.set(epoch)
-
     def draw(self, row_id: str) -> tuple[str, float]:
         """What becomes of a row in this epoch: ``("none", 0.0)``, ``("pitch", semitones)`` or ``("tempo", rate)``."""
-        rng = seeded("perturbation", self.seed, self.epoch.get(), row_id)
+        rng = seeded("perturbation", self.seed, self.epoch, row_id)
         chosen, kind, place = rng.random(3)
         if chosen >= self.p:
             return "none", 0.0

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.output import output_file
-from .mixed_dataset import PlannedRows, as_contract, mixed_features, with_mix_columns
+from .mixed_dataset import MIX_COLUMNS, RowMixer, cached_map, mixed_features, undecoded, with_mix_columns
 from .mixing import BetweenClassMixer, Mixer
 from .plan_report import PlanReport
+from .pool import row_positions
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -18,14 +19,12 @@ if TYPE_CHECKING:
     from .lazy import LazyMixer
     from .perturbation import WaveformPerturbation
 
-__all__ = ["MixPlan"]
-
 logger = logging.getLogger(__name__)
 
 _METADATA = b"hf_emo_dist.mix_plan"
 
 
-class MixPlan(PlannedRows):
+class MixPlan:
     """A plan: a small data set of pairs, which can be looked at, saved, and carried out with :meth:`map`.
 
     Attributes:
@@ -42,10 +41,10 @@ class MixPlan(PlannedRows):
     """
 
     def __init__(self, rows: Dataset, report: PlanReport, dataset: Dataset, mixer: Mixer | None = None) -> None:
-        settings = report.settings
-        super().__init__(rows, dataset, int(settings.get("seed", 0)), float(settings.get("alpha", 1.0)))
-        self.report = report
+        self.rows, self.report, self.dataset = rows, report, undecoded(dataset)
         self.mixer: Mixer = mixer or BetweenClassMixer()
+        # λ is drawn by the seed, from Beta(alpha, alpha)
+        self.seed, self.alpha = int(report.settings.get("seed", 0)), float(report.settings.get("alpha", 1.0))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -97,7 +96,7 @@ class MixPlan(PlannedRows):
         about = (table.schema.metadata or {}).get(_METADATA)
         if about is None:
             raise ValueError(f"{path} is not a plan of DiMEAug. Mend: give a file that MixPlan.save wrote.")
-        plan = cls(Dataset(table), PlanReport.from_dict(json.loads(about)), dataset, mixer)
+        plan = cls(Dataset(table), PlanReport(**json.loads(about)), dataset, mixer)
         plan.positions()  # a source that is not there is missed now, not at the first row
         return plan
 
@@ -138,7 +137,54 @@ class MixPlan(PlannedRows):
                 first_id,
                 reason,
             )
-        return as_contract(made, mixed_features(self.dataset.features)), problems
+        return self.as_contract(made), problems
+
+    def positions(self) -> tuple[list[int], list[int]]:
+        """Row numbers of the sources in the data set, (n,) each; raises a ValueError where one is not there."""
+        known = row_positions(self.dataset)
+        pairs = []
+        for name in ("id_i", "id_j"):
+            ids = self.rows[name][:]
+            missing = [row_id for row_id in ids if row_id not in known]
+            if missing:
+                raise ValueError(
+                    f"The data set lacks {len(set(missing))} sources of the plan (first: {missing[0]!r}). "
+                    "Mend: give the data set that the plan was made for, or plan anew."
+                )
+            pairs.append([known[row_id] for row_id in ids])
+        return pairs[0], pairs[1]
+
+    def made(self, mixer: Mixer | None, num_proc: int | None = None, batch_size: int = 16) -> Dataset:
+        """The mixed rows, in the order of the plan and kept in the cache, with a further column `problem`."""
+        from datasets import Audio, Features, Value
+        from datasets.fingerprint import Hasher
+
+        from ..data.writing import build_dataset
+
+        features = mixed_features(self.dataset.features)
+        # Audio columns as the structs that they are stored as: encoding an Audio column would need torchcodec
+        plain = {"bytes": Value("binary"), "path": Value("string")}
+        stored = Features({name: plain if isinstance(kind, Audio) else kind for name, kind in features.items()})
+        stored = Features({**stored, "problem": Value("string")})
+        if not len(self.rows):
+            return build_dataset([], stored)
+        first, second = self.positions()
+        work = self.rows.select_columns(["id", "mix_ratio"]).add_column("i", first).add_column("j", second)
+        sources = self.dataset if mixer is not None else self.dataset.remove_columns("audio")
+        function = RowMixer(sources, mixer, [name for name in features if name not in MIX_COLUMNS])
+        depends_on = ("mixed rows", 1, self.rows._fingerprint, self.dataset._fingerprint, Hasher.hash(mixer), features)
+        doing = "mixing" if mixer is not None else "planning rows"
+        return cached_map(work, function, stored, depends_on, num_proc, batch_size, doing)
+
+    def as_contract(self, made: Dataset) -> Dataset:
+        """What `made` gave, ready for use: without `problem`, audio of the type `Audio` again."""
+        from datasets import Audio
+
+        features = mixed_features(self.dataset.features)
+        for name, feature in features.items():
+            if isinstance(feature, Audio):
+                made = made.cast_column(name, feature)
+        return made.select_columns(list(features))
 
     def joined(self, mixed: Dataset) -> Dataset:
         """The original rows and, after them, the mixed ones that :meth:`map` made."""

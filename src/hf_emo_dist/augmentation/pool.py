@@ -19,8 +19,6 @@ from ..votes import distributions_to_matrix
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Pool", "check_trainable", "read_pool", "row_positions"]
-
 logger = logging.getLogger(__name__)
 
 # Votes that a distribution is taken to rest on where the data set has none of them.
@@ -113,11 +111,10 @@ def read_pool(
     if not filled.any():
         raise ValueError("No row has an 'emotion_distribution'. Mend: write it with dataset.map(combine_votes).")
     left_out: dict[str, list[str]] = {}
-    kept = list(ids)
+    kept = [row_id for row_id, there in zip(ids, filled, strict=True) if there]
     if not filled.all():
-        left_out["no emotion_distribution"] = [ids[i] for i in np.flatnonzero(~filled).tolist()]
-        there = np.flatnonzero(filled).tolist()
-        kept, structs = [ids[i] for i in there], [structs[i] for i in there]
+        left_out["no emotion_distribution"] = sorted(set(ids) - set(kept))
+        structs = [struct for struct, there in zip(structs, filled, strict=True) if there]
         features, order = features[filled], order[filled]
     names = validate_emotions(list(structs[0]) if emotions is None else emotions)
     matrix = distributions_to_matrix(structs, names, ids=kept)
@@ -141,11 +138,7 @@ def _votes(dataset: Dataset, order: NDArray[np.int64]) -> FloatArray:
     import pyarrow.compute as pc
 
     total = np.zeros(len(dataset))
-    names = [name for name in ("human_votes", "synthetic_votes") if name in dataset.column_names]
-    for name in names:
-        at = 0
-        for table in dataset.select_columns([name]).with_format("arrow").iter(batch_size=8192):
-            lengths = pc.fill_null(pc.list_value_length(table.column(0)), 0)
-            total[at : at + len(lengths)] += np.asarray(lengths.to_numpy())
-            at += len(lengths)
+    for name in {"human_votes", "synthetic_votes"} & set(dataset.column_names):
+        column = dataset.select_columns([name]).with_format("arrow")[:].column(0)
+        total += pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     return np.where(total > 0, total, _ASSUMED_VOTES)[order]

@@ -11,17 +11,12 @@ from numpy.typing import NDArray
 from ..distributions import FloatArray
 from ..emotions import canonical_emotion, validate_emotions
 
-__all__ = ["balance_vector", "dict_targets", "dominant_targets", "mass_to_add", "tilted_weights", "whole_counts"]
-
 Counts = NDArray[np.int64]
+RIDGE = 0.02  # weight of the penalty on θ in `tilted_weights`
 
 
 def balance_vector(balance: Any, emotions: Sequence[str]) -> FloatArray:
-    """The wanted balance as (K,) shares that sum to 1, from ``"uniform"`` or emotion to its share on any scale.
-
-    >>> balance_vector({"sad": 3, "angry": 1}, ["angry", "sad"]).tolist()
-    [0.25, 0.75]
-    """
+    """The wanted balance as (K,) shares that sum to 1, from ``"uniform"`` or emotion to its share on any scale."""
     names = validate_emotions(emotions)
     if isinstance(balance, str):
         if balance != "uniform":
@@ -41,23 +36,14 @@ def balance_vector(balance: Any, emotions: Sequence[str]) -> FloatArray:
 
 
 def dominant_targets(counts: Counts, target_ratio: float) -> Counts:
-    """The paper's rule, (K,) rows to have: each class is filled up to `target_ratio` × the largest, rounded down.
-
-    >>> dominant_targets(np.array([100, 12, 40]), 0.30).tolist()
-    [100, 30, 40]
-    """
+    """The paper's rule, (K,) rows to have: each class is filled up to `target_ratio` × the largest, rounded down."""
     level = int(np.floor(target_ratio * counts.max(initial=0) + 1e-9))
     return np.maximum(counts, level)
 
 
 def mass_to_add(mass: FloatArray, balance: FloatArray, ratio: float, limit: int | None) -> FloatArray:
-    """Mass to add to each emotion, (K,): those that lie lowest, relative to the balance, are raised to a common level.
-
-    The level is `ratio` × that of the highest emotion, or as high as `limit` rows (of mass 1 each) go.
-
-    >>> mass_to_add(np.array([60.0, 30.0, 10.0]), np.full(3, 1 / 3), 1.0, 40).round(6).tolist()
-    [0.0, 10.0, 30.0]
-    """
+    """Mass to add to each emotion, (K,): those that lie lowest, relative to the balance, rise to a common level."""
+    # `ratio` × that of the highest emotion, or as high as `limit` rows (of mass 1 each) go
     wanted = balance > 0
     level = ratio * (mass[wanted] / balance[wanted]).max()
     if limit is not None:
@@ -75,30 +61,11 @@ def mass_to_add(mass: FloatArray, balance: FloatArray, ratio: float, limit: int 
     return missing(level)
 
 
-def tilted_weights(
-    sources: FloatArray, wanted: FloatArray, number: int, most: float | None, ridge: float = 0.02
-) -> tuple[FloatArray, FloatArray]:
-    """Expected draws (M,) of each source, so that what is drawn has the wanted mean and is spread evenly.
-
-    Args:
-        sources: (M, K) expected distribution of a row that is mixed from each source.
-        wanted: (K,) mean that the drawn rows should have.
-        number: Rows to draw.
-        most: Most times that a source may be drawn; the rest shares what is left over. Where M × `most` is less than
-            `number`, fewer rows are drawn.
-        ridge: Weight of the penalty on θ.
-
-    Returns:
-        The draws, which sum to `number` (or M × `most`), and the mean distribution that they give, (K,).
-
-    Example:
-        >>> sources = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-        >>> draws, mean = tilted_weights(sources, np.array([0.25, 0.75]), 8, None)
-        >>> draws.round(1).tolist(), mean.round(2).tolist()
-        ([1.0, 2.2, 4.8], [0.27, 0.73])
-    """
+def tilted_weights(sources: FloatArray, wanted: FloatArray, number: int, most: float) -> FloatArray:
+    """Expected draws (M,) of sources (M, K), at most `most` each, so that `number` rows have the `wanted` mean (K,)."""
     # Maximum entropy: weights ∝ exp(θ · q_i), with θ such that Σ w_i q_i comes nearest to `wanted`. Where it cannot be
-    # reached, the ridge on θ keeps the weights from falling on a single source.
+    # reached, the ridge on θ keeps the weights from falling on a single source. What a source may not take is shared
+    # by the rest; where M × `most` is less than `number`, fewer rows are drawn.
     from scipy.optimize import minimize
 
     centred = sources - wanted
@@ -107,8 +74,6 @@ def tilted_weights(
         logits = centred @ theta
         weights = np.exp(logits - logits.max())
         weights /= weights.sum()
-        if most is None:
-            return weights
         limit = most / number
         if len(weights) * limit <= 1.0:
             return np.full(len(weights), limit)
@@ -130,30 +95,21 @@ def tilted_weights(
         top = logits.max()
         weights = np.exp(logits - top)
         total = weights.sum()
-        value = top + float(np.log(total)) + 0.5 * ridge * float(theta @ theta)
-        return value, weights @ centred / total + ridge * theta
+        value = top + float(np.log(total)) + 0.5 * RIDGE * float(theta @ theta)
+        return value, weights @ centred / total + RIDGE * theta
 
     theta = minimize(dual, np.zeros(sources.shape[1]), jac=True, method="L-BFGS-B").x
-    weights = share(theta)
-    return weights * number, np.asarray(weights @ sources / weights.sum())
+    return share(theta) * number
 
 
 def whole_counts(expected: FloatArray, rng: np.random.Generator) -> Counts:
-    """Whole numbers of the expectation given, floor or ceiling of each, by systematic sampling: their sum is kept.
-
-    >>> int(whole_counts(np.array([0.5, 0.5, 2.0]), np.random.default_rng(0)).sum())
-    3
-    """
+    """Whole numbers of the expectation given, floor or ceiling of each, by systematic sampling: their sum is kept."""
     edges = np.floor(np.cumsum(expected) + rng.random() * (1 - 1e-9) + 1e-9)
     return np.diff(np.concatenate([[0.0], edges])).astype(np.int64)
 
 
 def dict_targets(target: Mapping[str, int], emotions: Sequence[str], counts: Counts) -> Counts:
-    """A user's rows to have by dominant class, (K,); classes that are not named stay.
-
-    >>> dict_targets({"sad": 5}, ["angry", "sad"], np.array([7, 2])).tolist()
-    [7, 5]
-    """
+    """A user's rows to have by dominant class, (K,); classes that are not named stay."""
     wanted = counts.copy()
     for label, number in target.items():
         if isinstance(number, bool) or int(number) != number or number < 0:

@@ -239,7 +239,8 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         """
         sequences = []
         for row, transcript, speaker in zip(counts, transcripts, speakers, strict=True):
-            before, after = map(self._tokens, self.prompt(transcript, speaker))
+            texts = self.prompt(transcript, speaker)
+            before, after = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
             sequences += [before + [self.audio_token_id] * count + after for count in row]
         length = max(len(sequence) for sequence in sequences)
         padding = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
@@ -257,9 +258,6 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
     def padded_samples(self, num_samples: int) -> int:
         """Return the samples that a batch is padded to whose longest clip has `num_samples`."""
         return padded_samples(num_samples, self.feature_extractor.nb_max_frames)
-
-    def _tokens(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def clip_sizes(rows: Sequence[Sequence[np.ndarray]]) -> tuple[list[list[int]], list[list[float]]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from .._fields import option
 from ..modeling.configuration import LOSSES
 from .recipe_arguments import TaskArguments
 
@@ -22,19 +23,7 @@ REMOVED_OPTIONS = {
 
 
 def refuse_removed(names: Iterable[str]) -> None:
-    """Refuse options of an earlier version.
-
-    Args:
-        names: Arguments, keys of a YAML file or words of a command line (`--name`, `--name=value`).
-
-    Raises:
-        ValueError: One of them was removed; the message names it and what to do instead.
-
-    Example:
-        >>> refuse_removed(["--mix_embeddings", "true"])
-        Traceback (most recent call last):
-        ValueError: mix_embeddings was removed: mixing in the embedding space was no better than mixing waveforms. ...
-    """
+    """Refuse options of an earlier version: arguments, keys of a YAML file or words of a command line."""
     for word in names:
         name = word.removeprefix("--").partition("=")[0].replace("-", "_")
         if name in REMOVED_OPTIONS:
@@ -58,27 +47,17 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
         'eval_js_divergence'
     """
 
-    eval_strategy: IntervalStrategy | str = field(
-        default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."}
+    eval_strategy: IntervalStrategy | str = option("epoch", "When to evaluate: no, steps or epoch.")  # noqa: RUF009
+    save_strategy: SaveStrategy | str = option("epoch", "When to save: no, steps or epoch.")  # noqa: RUF009
+    save_total_limit: int | None = option(2, "Checkpoints to keep; the best one is always kept.")
+    load_best_model_at_end: bool = option(True, "Load the checkpoint with the best metric when training ends.")
+    metric_for_best_model: str | None = option(
+        "eval_js_divergence",
+        "eval_js_divergence (base 2, against human votes), eval_loss (the paper's), or another score.",
     )
-    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When to save: no, steps or epoch."})
-    save_total_limit: int | None = field(
-        default=2, metadata={"help": "Checkpoints to keep; the best one is always kept."}
-    )
-    load_best_model_at_end: bool = field(
-        default=True, metadata={"help": "Load the checkpoint with the best metric when training ends."}
-    )
-    metric_for_best_model: str | None = field(
-        default="eval_js_divergence",
-        metadata={
-            "help": "eval_js_divergence (base 2, against human votes), eval_loss (the paper's), or another score."
-        },
-    )
-    greater_is_better: bool | None = field(
-        default=False, metadata={"help": "Whether the metric is better when larger."}
-    )
-    remove_unused_columns: bool | None = field(
-        default=False, metadata={"help": "Keep False: the collator reads audio, transcript and votes from the rows."}
+    greater_is_better: bool | None = option(False, "Whether the metric is better when larger.")
+    remove_unused_columns: bool | None = option(
+        False, "Keep False: the collator reads audio, transcript and votes from the rows."
     )
 
     def __new__(cls, *args: Any, **kwargs: Any) -> EmotionDistributionTrainingArguments:

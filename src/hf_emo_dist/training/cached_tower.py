@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..audio.clips import audio_hash, load_audio
-from ..modeling.backbones.qwen2_audio_tower import encode_audio
+from ..modeling.backbones.qwen2_audio_tower import add_weights, encode_audio
 from ..modeling.processing import clip_sizes
 
 logger = logging.getLogger(__name__)
@@ -201,8 +201,8 @@ def check_frozen(tower: torch.nn.Module) -> None:
             "(lora=language_model), or switch the cache off."
         )
     config: Any = tower.config
-    random = {name: getattr(config, name, 0.0) for name in ("dropout", "attention_dropout", "activation_dropout")}
-    random["encoder_layerdrop"] = getattr(config, "encoder_layerdrop", 0.0)
+    names = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop")
+    random = {name: getattr(config, name, 0.0) for name in names}
     if any(random.values()):
         raise ValueError(
             f"the audio tower drops out ({', '.join(f'{k}={v}' for k, v in random.items() if v)}), so its outputs "
@@ -249,22 +249,15 @@ def tower_hash(tower: torch.nn.Module, feature_extractor: Any, **settings: Any) 
         **settings,
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
-    for name, value in sorted(tower.state_dict().items()):
-        if isinstance(value, Tensor):
-            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    add_weights(digest, tower)
     return digest.hexdigest()
 
 
 def cached_inputs(processor: Any, cache: TowerCache, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Make a batch's inputs from the cache where it has them, without decoding those clips.
-
-    Returns:
-        What the processor makes of the prompts; `audio_embeddings` (tokens of the rows that were found, d_model), or
-        `input_features` and `feature_attention_mask` of those that were not, or both. Where any was not found,
-        `new_rows` has for every row what it is to be kept under (None if it was found), and the tokens and seconds of
-        its clips; `complete_inputs` computes those.
-    """
+    """Make a batch's inputs from the cache where it has them, without decoding those clips."""
+    # Beside the prompts: `audio_embeddings` (tokens of the rows that were found, d_model), features and their mask of
+    # those that were not, or both. Where any was not, `new_rows` has for every row what it is to be kept under (None if
+    # it was found) and the tokens and seconds of its clips, for `complete_inputs`.
     names = [str(row.get("id", i)) for i, row in enumerate(rows)]
     about: list[tuple[str | None, list[int], list[float]]] = []
     found: list[Tensor] = []

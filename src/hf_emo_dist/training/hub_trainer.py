@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
+import platform
 import shutil
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import HfApi
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils.hub import PushInProgress
 
-from ..data.output import output_file
+from ..data.data_facts import ABOUT, about_folder, data_facts
+from ..data.output import output_file, write_json
+from ..data.preparation_file import read_preparation
 from ..hub.cards.model_card import model_card, write_model_card
 from ..hub.cards.model_facts import gather_model_facts
 from ..hub.cards.rendering import is_edited
 from ..hub.commit import commit_files
 from ..hub.files import checkpoint_files
 from ..markdown import hub_id
-from .training_facts import TRAINING_FACTS_NAME, write_training_facts
 
 logger = logging.getLogger(__name__)
+
+TRAINING_FACTS_NAME = "training_facts.json"
+PACKAGES = ("hf-emo-dist", "torch", "transformers", "peft", "accelerate", "datasets", "huggingface-hub", "safetensors")
 
 
 class HubTrainer(Trainer):
@@ -58,7 +63,7 @@ class HubTrainer(Trainer):
         """
         if not self.is_world_process_zero():
             return
-        write_training_facts(self, self.recipe)
+        write_training_facts(self)
         write_model_card(
             str(self.args.output_dir), repo_id=self.hub_model_id or self.args.hub_model_id, license=license
         )
@@ -132,7 +137,7 @@ class HubTrainer(Trainer):
             _link(Path(checkpoint_folder), copy)
             facts = Path(str(args.output_dir)) / TRAINING_FACTS_NAME
             if self._pushes is None:  # the first push of this training
-                facts = write_training_facts(self, self.recipe)
+                facts = write_training_facts(self)
             shutil.copy2(facts, copy / facts.name)
             jobs = [self._push(copy, message, args.hub_token, None, folder, in_background=True) for folder in folders]
         except (OSError, ValueError) as error:
@@ -167,12 +172,12 @@ class HubTrainer(Trainer):
                 folder=subfolder,
             )
 
-        return self._background(push, repo_id) if in_background else push()
+        if not in_background:
+            return push()
 
-    def _background(self, action: Callable[[], Any], repo_id: str) -> Future[Any]:
         def logged() -> Any:
             try:
-                return action()
+                return push()
             except (OSError, ValueError, RuntimeError) as error:
                 logger.warning("a push to %s failed, training goes on: %s", repo_id, error)
                 return None
@@ -208,3 +213,54 @@ def _link(source: Path, target: Path) -> None:
                 os.link(file, target / file.name)
             except OSError:
                 shutil.copy2(file, target / file.name)
+
+
+def versions() -> dict[str, str]:
+    """Return Python's version and the packages', of those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    from .. import __version__
+
+    return {**found, "hf-emo-dist": __version__}
+
+
+def write_training_facts(trainer: Any) -> Path:
+    """Write data, machine and versions of a training into its output folder, and return the file."""
+    splits, recipe = {}, trainer.recipe
+    for name, rows in (("train", trainer.train_dataset), ("validation", trainer.eval_dataset)):
+        if rows is not None and not isinstance(rows, dict):
+            splits[getattr(recipe, f"{name}_split", name)] = getattr(rows, "dataset", rows)
+    data = data_facts(splits)
+    source = getattr(recipe, "dataset", None)
+    if source is not None:
+        # said here, where the paths hold: seen from another folder, data/mine could be the name of a repository
+        data |= {"dataset": str(source), "dataset_is_local": Path(source).exists(), "revision": recipe.dataset_revision}
+        opened = trainer.opened
+        if opened is None and Path(source).is_dir():  # rows that somebody chose from it, such as a fold's
+            data |= about_folder(source)
+            data["preparation"] = read_preparation(source)
+        elif opened is not None:
+            data |= {key: opened.card[key] for key in ABOUT if key in opened.card}
+            data["preparation"] = opened.preparation
+    device, processes = trainer.args.device.type, trainer.args.world_size
+    if device == "cuda":
+        hardware = (f"{processes} x " if processes > 1 else "") + torch.cuda.get_device_name(0)
+    elif device == "cpu":
+        hardware = f"CPU, {torch.get_num_threads()} threads ({platform.machine()})"
+    else:
+        hardware = f"{'Apple GPU' if device == 'mps' else device} ({platform.machine()})"
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    backbone = getattr(recipe, "backbone", None) or getattr(model, "name_or_path", None) or ""
+    facts = {
+        "data": data,
+        "backbone": str(backbone),
+        "backbone_is_local": bool(backbone) and Path(backbone).exists(),
+        "hardware": hardware,
+        "num_processes": processes,
+        "versions": versions(),
+    }
+    return write_json(Path(str(trainer.args.output_dir)) / TRAINING_FACTS_NAME, facts)

@@ -19,13 +19,27 @@ from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, open_cache, tower_of
-from .collated_rows import AnnounceEpochs, Rows, StreamedRows, collate, longest_durations, perturbation_for
-from .collator import EmotionDistributionCollator
-from .distributed import COUNTED_ROWS, rows_that_count, warn_about_launch
+from .collator import (
+    COUNTED_ROWS,
+    AnnounceEpochs,
+    EmotionDistributionCollator,
+    Rows,
+    StreamedRows,
+    collate,
+    longest_durations,
+    perturbation_for,
+    rows_that_count,
+)
 from .hub_trainer import HubTrainer
-from .sampler import EmotionSampler, balancing_weights
-from .token_batches import TokenBatchSampler, prepared_loader, show_sampler, tokens_and_clips
-from .validation import check_clips, check_columns, check_names, check_votes, warn_about_speakers
+from .sampler import (
+    EmotionSampler,
+    TokenBatchSampler,
+    balancing_weights,
+    prepared_loader,
+    show_sampler,
+    tokens_and_clips,
+)
+from .validation import check_clips, check_columns, check_names, check_votes, warn_about_launch, warn_about_speakers
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +150,7 @@ class EmotionDistributionTrainer(HubTrainer):
             data_collator=collate,
             processing_class=processing_class,
             train_dataset=None if train_dataset is None else self._training_rows(train_dataset),
-            eval_dataset=(
-                {name: self._evaluation_rows(split) for name, split in eval_dataset.items()}
-                if isinstance(eval_dataset, dict)
-                else None
-                if eval_dataset is None
-                else self._evaluation_rows(eval_dataset)
-            ),
+            eval_dataset=self._evaluation_rows(eval_dataset),
             callbacks=callbacks,
             compute_metrics=compute_metrics or self._score,
             optimizers=optimizers,
@@ -195,9 +203,9 @@ class EmotionDistributionTrainer(HubTrainer):
                 )
             logger.info("the training data is a stream: its rows are checked as they come")
             check_names(dataset, args.target_column, "training")
-            batch = args.train_batch_size
             if args.world_size == 1 or args.auto_find_batch_size or args.accelerator_config.split_batches:
                 return StreamedRows(dataset, collator)
+            batch = args.train_batch_size
             return StreamedRows(dataset, collator, batch * args.world_size, batch * args.process_index)
         self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
         if args.group_by_duration and not args.check_audio:
@@ -209,8 +217,10 @@ class EmotionDistributionTrainer(HubTrainer):
         return Rows(dataset if self._perturbation is None else dataset.with_transform(self._perturbation), collator)
 
     def _evaluation_rows(self, dataset: Any) -> Any:
-        if isinstance(dataset, Rows):
+        if dataset is None or isinstance(dataset, Rows):
             return dataset
+        if isinstance(dataset, dict):
+            return {name: self._evaluation_rows(split) for name, split in dataset.items()}
         check_columns(dataset, self.emotions, self._emotion_args.score_column, "evaluation")
         if self._loss_type == "dirichlet_multinomial":
             check_votes(dataset, "evaluation")
@@ -232,9 +242,7 @@ class EmotionDistributionTrainer(HubTrainer):
         args = self._emotion_args
         if args.max_audio_tokens_per_batch and isinstance(self.train_dataset, Rows):
             assert self._durations is not None
-            durations = self._durations
-            if self._perturbation is not None:
-                durations = longest_durations(durations, self._perturbation)
+            durations = longest_durations(self._durations, self._perturbation)
             batches = TokenBatchSampler(
                 tokens_and_clips(durations, self._processor.long_audio),
                 args.max_audio_tokens_per_batch,
@@ -250,7 +258,7 @@ class EmotionDistributionTrainer(HubTrainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Make the evaluation data loader; data sets that are given here are checked like those of the constructor."""
-        if eval_dataset is not None and not isinstance(eval_dataset, str):
+        if not isinstance(eval_dataset, str):
             eval_dataset = self._evaluation_rows(eval_dataset)
         return super().get_eval_dataloader(eval_dataset)
 

@@ -1,9 +1,10 @@
-"""Checks of the data before a training or an evaluation starts."""
+"""Checks before a training or an evaluation starts: of the data, and of what was launched."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_columns(dataset: Any, emotions: Sequence[str], column: str, use: str) -> np.ndarray:
-    """Return the distributions of a column, (N, K), after checking everything that would fail later.
-
-    Raises:
-        ValueError: The data set is empty, lacks a column or distributions, has other labels, NaN, negative values or
-            sums other than 1, or is for evaluation and has mixed rows; the message names row, column and mend.
-    """
+    """Return the distributions of a column, (N, K), after checking everything that would fail later."""
     names = dataset.column_names
     if len(dataset) == 0:
         raise ValueError(f"the {use} data set has no rows. Mend: name another split, or check how it was filtered.")
@@ -85,3 +81,16 @@ def warn_about_speakers(train: Any, evaluation: Any) -> None:
                 len(shared),
                 ", ".join(map(str, shared[:3])),
             )
+
+
+def warn_about_launch(world_size: int, environment: Mapping[str, str] = os.environ) -> None:
+    """Warn where several CPU processes were asked for and one was started."""
+    # `accelerate launch --cpu --num_processes N` starts one process unless MPI does the starting, and says nothing. It
+    # sets MASTER_PORT for several processes only, which is how to tell.
+    asked = environment.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") and "MASTER_PORT" in environment
+    if world_size == 1 and asked and "WORLD_SIZE" not in environment:
+        logger.warning(
+            "accelerate was asked for several CPU processes and started one: its `--cpu` needs MPI for that. Mend: "
+            "leave it out and use `accelerate launch --multi_gpu --num_processes N -m hf_emo_dist train --use_cpu true "
+            "...`, which needs no GPU"
+        )

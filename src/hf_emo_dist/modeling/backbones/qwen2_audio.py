@@ -73,14 +73,6 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         self.head = EmotionDistributionHead(config)
         self.post_init()
 
-    def get_input_embeddings(self) -> torch.nn.Module:
-        """Return the language model's token embeddings."""
-        return self.model.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: torch.nn.Module) -> None:
-        """Replace the language model's token embeddings."""
-        self.model.language_model.set_input_embeddings(value)
-
     def embed(
         self,
         input_ids: Tensor,

@@ -35,12 +35,7 @@ def num_audio_tokens(num_frames: int) -> int:
 
 
 def padded_mel_frames(longest: int, maximum: int = 3000) -> int:
-    """Return the mel frames to pad a batch to whose longest clip has `longest` frames.
-
-    Example:
-        >>> padded_mel_frames(100), padded_mel_frames(101), padded_mel_frames(2999)
-        (102, 104, 3000)
-    """
+    """Return the mel frames to pad a batch to whose longest clip has `longest` frames."""
     # The stock encoder pads to `maximum` (30 s) and masks the padding as keys, so frames beyond the longest clip change
     # nothing but the convolutions' view of the clip's end; two frames of silence keep that view, and an even number
     # keeps stride and pooling aligned.
@@ -73,20 +68,17 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
         # forward again and backward
         trained = input_features.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
-            return BaseModelOutput(last_hidden_state=self._run(input_features, attention_mask, **kwargs))
-
-    def _run(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Any) -> torch.Tensor:
-        features = input_features.to(dtype=self.conv1.weight.dtype, device=self.conv1.weight.device)
-        hidden = nn.functional.gelu(self.conv1(features))
-        hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
-        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
-        hidden = nn.functional.dropout(hidden, p=self.dropout, training=self.training)
-        for layer in self.layers:
-            if self.training and self.layerdrop > 0.0 and torch.rand([]) < self.layerdrop:
-                continue
-            hidden = layer(hidden, attention_mask, **kwargs)
-        hidden = self.avg_pooler(hidden.permute(0, 2, 1)).permute(0, 2, 1)
-        return self.layer_norm(hidden)
+            features = input_features.to(dtype=self.conv1.weight.dtype, device=self.conv1.weight.device)
+            hidden = nn.functional.gelu(self.conv1(features))
+            hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
+            hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+            hidden = nn.functional.dropout(hidden, p=self.dropout, training=self.training)
+            for layer in self.layers:
+                if self.training and self.layerdrop > 0.0 and torch.rand([]) < self.layerdrop:
+                    continue
+                hidden = layer(hidden, attention_mask, **kwargs)
+            hidden = self.avg_pooler(hidden.permute(0, 2, 1)).permute(0, 2, 1)
+            return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
 
     def encode(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
         """`encode_audio` with this tower."""
@@ -202,6 +194,14 @@ def audio_kwargs_for(waveforms: Sequence[np.ndarray], model: nn.Module | None = 
     """
     trimmed = model is None or any(isinstance(module, TrimmedQwen2AudioEncoder) for module in model.modules())
     return {"max_length": padded_samples(max(map(len, waveforms)) if trimmed else 3000 * HOP_LENGTH)}
+
+
+def add_weights(digest: Any, tower: nn.Module) -> None:
+    """Update a hashlib digest with a tower's weights, their names, dtypes and shapes."""
+    for name, value in sorted(tower.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def _warn_once(tower: Any, reason: str) -> None:
