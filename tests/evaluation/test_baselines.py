@@ -79,10 +79,10 @@ def test_what_cannot_be_fitted_is_refused(problem):
     assert jensen_shannon_divergence(only_one.predict(x), q).mean() < 0.1
 
 
-def test_features_do_not_depend_on_batching_or_padding(checkpoint, data_folder):
+def test_features_do_not_depend_on_batching_or_padding(tones_checkpoint, data_folder):
     from hf_emo_dist import load_emotion_dataset, load_emotion_model
 
-    model, processor = load_emotion_model(checkpoint)
+    model, processor = load_emotion_model(tones_checkpoint)
     rows = load_emotion_dataset(data_folder, "test")
     together = tower_features(model, processor, rows, batch_size=6, progress=False)
     alone = tower_features(model, processor, rows, batch_size=1, progress=False)
@@ -94,10 +94,10 @@ def test_features_do_not_depend_on_batching_or_padding(checkpoint, data_folder):
     assert len(model.model.audio_tower.layers[0]._forward_hooks) == 0
 
 
-def test_windows_of_a_long_clip_are_averaged_by_duration(checkpoint):
+def test_windows_of_a_long_clip_are_averaged_by_duration(tones_checkpoint):
     from hf_emo_dist import load_emotion_model
 
-    model, processor = load_emotion_model(checkpoint)
+    model, processor = load_emotion_model(tones_checkpoint)
     processor.long_audio = "window"
     rng = np.random.default_rng(0)
     clip = rng.standard_normal(16000 * 31).astype(np.float32) * 0.1
