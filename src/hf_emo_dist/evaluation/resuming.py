@@ -22,17 +22,6 @@ from ..votes import distributions_to_matrix
 from .checkpoint import open_model, write_predictions
 from .scoring import jsonable
 
-__all__ = [
-    "backbone_stamp",
-    "data_stamp",
-    "is_done",
-    "parse_recipe",
-    "predicted_by_training",
-    "predictions_for",
-    "read_predictions",
-    "resumable",
-]
-
 logger = logging.getLogger(__name__)
 
 # Arguments that change what is shown or how fast it is, not what is learnt.
@@ -63,12 +52,7 @@ def parse_recipe(words: Sequence[str], output: str | Path) -> tuple[Any, Any]:
 
 
 def backbone_stamp(name_or_path: str) -> str:
-    """A Hub id as it is; a local folder as a digest of its files' names, sizes and times, which a new write changes.
-
-    Example:
-        >>> backbone_stamp("Qwen/Qwen2-Audio-7B-Instruct")
-        'Qwen/Qwen2-Audio-7B-Instruct'
-    """
+    """A Hub id as it is; a local folder as a digest of its files' names, sizes and times, which a new write changes."""
     folder = Path(name_or_path)
     if not folder.is_dir():
         return name_or_path
@@ -126,17 +110,7 @@ def read_predictions(file: str | Path, ids: Sequence[str], emotions: Sequence[st
 
 
 def predictions_for(path: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
-    """Predicted distributions (N, K) of these rows from a `predictions.parquet`, matched by id.
-
-    Args:
-        path: A file that `write_predictions` wrote, such as the one beside an evaluation's scores.
-        ids: N ids.
-        emotions: K labels, the order of the columns.
-
-    Raises:
-        ValueError: The file lacks rows, or holds distributions over other labels.
-        FileNotFoundError: There is no such file.
-    """
+    """Predicted distributions (N, K) of these rows from a `predictions.parquet`, matched by id."""
     import pyarrow.parquet as pq
 
     file = Path(path).expanduser()

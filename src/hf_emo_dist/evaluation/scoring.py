@@ -20,19 +20,6 @@ from ..scores.divergences import jensen_shannon_divergence
 from ..scores.summary import compute_scores
 from ..votes import vote_counts_matrix
 
-__all__ = [
-    "Bootstrap",
-    "EvaluationReport",
-    "check_predictions",
-    "evaluate_distributions",
-    "interval_words",
-    "jsonable",
-    "p_words",
-    "share_words",
-]
-
-TITLES = {"model": "model", "mean_of_training_targets": "mean of training targets", "uniform": "uniform"}
-
 
 @dataclass(frozen=True)
 class Bootstrap:
@@ -170,17 +157,17 @@ class EvaluationReport:
         for name, scores in self.predictors.items():
             js = _estimate((scores["js_divergence"], *scores["js_interval"]))
             lines.append(
-                f"| {TITLES.get(name, name)} | {interval_words(js, unknown=' [-]')} | "
+                f"| {_title(name)} | {interval_words(js, unknown=' [-]')} | "
                 f"{scores['bhattacharyya_coefficient']:.3f} | {_number(scores.get('log_likelihood_per_vote'))} | "
                 f"{_number(scores.get('accuracy'))} | {_number(scores.get('macro_f1'))} |"
             )
         lines += ["", "| paired difference in JS (below 0: the model is better) | |", "|---|---|"]
         for name, interval in self.differences.items():
             other = name.removeprefix("model_minus_")
-            lines.append(f"| model - {TITLES.get(other, other)} | {difference_words(interval)} |")
+            lines.append(f"| model - {_title(other)} | {difference_words(interval)} |")
         if self.truth is not None:
             lines += ["", "| JS divergence to the known truth | |", "|---|---|"]
-            estimates = {TITLES.get(name, name): found for name, found in self.truth["js_divergence"].items()}
+            estimates = {_title(name): found for name, found in self.truth["js_divergence"].items()}
             estimates["floor: the truth against the human votes"] = self.truth["floor"]
             lines += [f"| {name} | {interval_words(found, unknown=' [-]')} |" for name, found in estimates.items()]
             if self.truth["gap_closed"] is not None:
@@ -386,6 +373,10 @@ def p_words(p_value: float) -> str:
         ('p = 0.046', 'p < 0.001')
     """
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def _title(predictor: str) -> str:
+    return predictor.replace("_", " ")
 
 
 def _number(value: float | None) -> str:

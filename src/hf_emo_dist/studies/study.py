@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.output import output_file, write_json, write_text
-from ..evaluation.plots import BLUE, GREY, ORANGE
+from ..evaluation.plots import BLUE, GREY, ORANGE, polished
 from ..evaluation.scoring import jsonable
 
 if TYPE_CHECKING:
@@ -235,28 +235,15 @@ def panels(
     rows: int, columns: Sequence[str], notes: Sequence[str], title: str, size: tuple[float, float] = (3.4, 2.7)
 ) -> tuple[Figure, list[list[Any]]]:
     """An empty figure with a title and the notes under it, and its axes by row and column."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     width = max(size[0] * len(columns) + 0.4, 5.0)
     lines = [title, *textwrap.wrap("; ".join(notes), width=int(12 * width))]
     height = size[1] * rows + 0.45 + 0.22 * len(lines)
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle("\n".join(lines), fontsize=10)
     axes = figure.subplots(rows, len(columns), squeeze=False)
     return figure, [list(row) for row in axes]
-
-
-def polished(figure: Figure) -> Figure:
-    """The figure with text that fits small panels; last of all, since titles and labels bring their own sizes."""
-    for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-        axis.title.set_fontsize(9)
-        axis.xaxis.label.set_fontsize(8)
-        axis.yaxis.label.set_fontsize(8)
-    return figure
 
 
 def interval_plot(

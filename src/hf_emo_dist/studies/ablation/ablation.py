@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...data.opened import OpenedDataset, open_dataset
 from ...data.rows import column_of, rough_intervals, row_ids, speaker_groups
 from ...data.targets import scored_matrix
-from ...evaluation.cross_validation import choose_validation_speakers, folds_with_speakers
+from ...evaluation.cross_validation import folds_with_speakers
 from ...evaluation.resuming import data_stamp, parse_recipe, predicted_by_training, resumable
 from ...evaluation.scoring import Bootstrap
 from ...scores.floor import js_divergence_floor
@@ -195,13 +195,9 @@ def divide(
     if fold_column is not None and num_folds is not None:
         raise ValueError("fold_column and num_folds are both given. Mend: give one of them.")
     rows = opened.heard()
-    folds, speakers = folds_with_speakers(rows, fold_column, num_folds or 0, validation_speakers, seed)
-    parts = []
-    for index, (train, test) in enumerate(folds):
-        # the same for every cell, so that cells differ in nothing but their targets
-        chosen = choose_validation_speakers(speakers[train], validation_speakers, seed, index)
-        chooses = np.isin(speakers[train], chosen)
-        parts.append(Part(f"-fold{index}", train[~chooses], train[chooses], test))
+    # the same for every cell, so that cells differ in nothing but their targets
+    folds, _ = folds_with_speakers(rows, fold_column, num_folds or 0, validation_speakers, seed)
+    parts = [Part(f"-fold{index}", fold.learnt, fold.choosing, fold.test) for index, fold in enumerate(folds)]
     scored = np.sort(np.concatenate([part.test for part in parts]))
     told = (
         f"{len(parts)}-fold cross-validation by speaker ({len(rows)} rows, each scored once; checkpoints chosen by "
