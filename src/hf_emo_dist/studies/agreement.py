@@ -12,11 +12,7 @@ from ..scores.agreement import fleiss_kappa, krippendorff_alpha, observed_agreem
 from ..scores.divergences import jensen_shannon_divergence
 from .strata import Strata, cut_strata
 from .study import Plot, Study, StudyTable, interval_plot, legend_below, panels, polished, slanted
-from .vote_table import Annotations, Sources, VoteTable, shares_of
-
-__all__ = ["agreement", "gain_from_synthetic"]
-
-FloatArray = NDArray[np.float64]
+from .vote_table import Annotations, FloatArray, Sources, VoteTable, shares_of
 
 
 def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Study:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.opened import OpenedDataset, open_dataset
 from ..data.rows import column_of
@@ -20,11 +19,7 @@ from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import jensen_shannon_divergence
 from .agreement import gain_from_synthetic
 from .study import GREY, Plot, Study, StudyTable, interval_plot, panels, polished
-from .vote_table import Sources, VoteTable, count_labels, read_vote_table, shares_of, shuffle_votes
-
-__all__ = ["diagnose", "fitted_temperature", "swapped_predictions"]
-
-FloatArray = NDArray[np.float64]
+from .vote_table import FloatArray, Sources, VoteTable, count_labels, read_vote_table, shares_of, shuffle_votes
 
 #: Change of the class mass under which augmentation is redundant; divergence under which predictions are the same.
 REDUNDANT, SAME = 0.02, 1e-4

@@ -17,11 +17,7 @@ from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence
 from ..scores.floor import js_divergence_floor
 from .study import Plot, Study, StudyTable, interval_plot, panels, polished, slanted
-from .vote_table import Sources, VoteTable, shares_of
-
-__all__ = ["Strata", "cut_strata", "strata"]
-
-FloatArray = NDArray[np.float64]
+from .vote_table import FloatArray, Sources, VoteTable, shares_of
 
 #: Votes that make halves worth while, and the share of rows that must have them.
 ENOUGH_VOTES, ENOUGH_ROWS = 6, 0.8

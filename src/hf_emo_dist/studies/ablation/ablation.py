@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...data.opened import OpenedDataset, open_dataset
 from ...data.rows import column_of, rough_intervals, row_ids, speaker_groups
@@ -22,12 +21,9 @@ from ...evaluation.scoring import Bootstrap
 from ...scores.floor import js_divergence_floor
 from ...votes import vote_counts_matrix
 from ..study import Plot, Study
+from ..vote_table import FloatArray
 from .cell_tables import ablation_plot, cell_scores, findings, honest_table, paper_table
 from .cell_targets import DIME_AUG, SOURCES, Augment, augmenter_of, source_targets, with_targets
-
-__all__ = ["ablation"]
-
-FloatArray = NDArray[np.float64]
 
 
 def ablation(

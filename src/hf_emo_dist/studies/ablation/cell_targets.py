@@ -10,8 +10,6 @@ from ..._tables import resolve
 from ...data.rows import column_of, row_ids
 from ...votes import combine_votes
 
-__all__ = ["DIME_AUG", "SOURCES", "Augment", "augmenter_of", "source_targets", "with_targets"]
-
 #: Function of (training rows, emotions, seed) that gives the augmented rows.
 Augment = Callable[[Any, Sequence[str], int], Any]
 

@@ -13,10 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...distributions import entropy
 from ...scores.divergences import jensen_shannon_divergence
 from ...scores.floor import fit_dirichlet_prior
-from ..vote_table import count_labels, shares_of, shuffle_votes
+from ..vote_table import FloatArray, Labels, count_labels, shares_of, shuffle_votes
 
-FloatArray = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Reference = Literal["human", "held_out", "full"]
 Order = Literal["random", "given"]
 Null = Literal["auto", "mean", "posterior"]

@@ -7,12 +7,11 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...evaluation.plots import BLUE, GREY, ORANGE
 from ...evaluation.scoring import Bootstrap, interval_words, p_words
 from ..study import Plot, Study, StudyTable, legend_below, panels, polished
-from ..vote_table import Sources, VoteTable
+from ..vote_table import FloatArray, Sources, VoteTable
 from .curves import (
     Curves,
     CurveSettings,
@@ -25,11 +24,7 @@ from .curves import (
     saturation_point,
 )
 
-__all__ = ["saturation"]
-
 logger = logging.getLogger(__name__)
-
-FloatArray = NDArray[np.float64]
 
 #: Votes that the held-out reference has at least.
 HELD_OUT = 3
