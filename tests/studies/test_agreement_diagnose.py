@@ -24,7 +24,7 @@ def table():
 
 
 def test_a_focus_adds_what_it_hears(table):
-    found = {focus: values.mean() for focus, (values, _) in added_by_focus(table[0]).items()}
+    found = {focus: values.mean() for focus, (values, _) in added_by_focus(table[0], table[0].annotations).items()}
     assert found["stuck"] < -0.02 and found["tone"] > 0.005 and found["words"] > 0.005
 
 
@@ -32,7 +32,7 @@ def test_annotators_of_one_kind_add_alike():
     rng = np.random.default_rng(1)
     q = truth(ROWS, rng)
     same = annotated(draw(q, 8, rng), {"a": draw(q, 4, rng), "b": draw(q, 4, rng)})
-    for values, _ in added_by_focus(same).values():
+    for values, _ in added_by_focus(same, same.annotations).values():
         assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values)) + 1e-3
 
 
