@@ -166,14 +166,6 @@ def write_predictions(
     """Write one row an utterance to Parquet: `id`, `speaker`, and the columns; (N, K) becomes a struct of K floats.
 
     The file appears complete or not at all; its folder is made if needed.
-
-    Example:
-        >>> import tempfile, pyarrow.parquet as pq
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     columns = {"predicted_distribution": np.array([[0.25, 0.75]])}
-        ...     path = write_predictions(folder + "/p.parquet", [{"id": "a"}], ["angry", "sad"], columns)
-        ...     pq.read_table(path).to_pylist()
-        [{'id': 'a', 'speaker': None, 'predicted_distribution': {'angry': 0.25, 'sad': 0.75}}]
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -25,15 +25,7 @@ from .scoring import jsonable
 logger = logging.getLogger(__name__)
 
 # Arguments that change what is shown or how fast it is, not what is learnt.
-NOT_LEARNT = (
-    "output_dir",
-    "run_name",
-    "report_to",
-    "disable_tqdm",
-    "resume_from_checkpoint",
-    "hub_token",
-    "push_to_hub",
-)
+NOT_LEARNT = ("output_dir", "run_name", "report_to", "disable_tqdm", "resume_from_checkpoint", "push_to_hub")
 NOT_LEARNT_PREFIXES = ("logging_", "log_", "dataloader_", "hub_")
 
 
@@ -145,20 +137,9 @@ def predicted_by_training(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Predictions (N, K) of the test rows by a model that is trained now, or was before with the same settings.
 
-    Args:
-        recipe: What to train on what.
-        args: How to train; `output_dir` is replaced.
-        folder: Receives `predictions.parquet`, `cell.json` and, while training or if kept, `checkpoint`.
-        emotions: K labels, the order of the predictions.
-        train: Makes the training rows; called only where training is needed.
-        validation: Rows that choose the checkpoint.
-        test: Rows to predict.
-        settings: What else decides the outcome.
-        overwrite: Train again.
-        keep_checkpoints: Do not delete the checkpoint.
-
-    Returns:
-        The predictions, and what is known of the training.
+    `folder` receives `predictions.parquet`, `cell.json` and, while training or if kept, `checkpoint`; `train` makes the
+    training rows, where they are needed; `settings` is what decides the outcome beside recipe and arguments. Given back
+    are the predictions, in the order of `emotions`, and what is known of the training.
 
     Raises:
         ValueError: The folder holds predictions of other settings; it names those.

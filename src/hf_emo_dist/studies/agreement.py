@@ -16,6 +16,12 @@ from .vote_table import Annotations, FloatArray, Sources, VoteTable, shares_of
 
 # Random halves of each row's human votes, and random draws of as many annotations as a focus gave.
 HALVES, DRAWS = 5, 10
+# How listeners agree among themselves.
+AMONG_LISTENERS = {
+    "pair_agreement": "pairs who agree",
+    "fleiss_kappa": "Fleiss' kappa",
+    "krippendorff_alpha": "Krippendorff's alpha",
+}
 
 
 def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Study:
@@ -31,9 +37,8 @@ def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Stud
     told = data.facts()
     told["protocol"] = (
         "agreement with a listener is the chance that one listener, drawn at random, gives the annotator's label; "
-        "chance "
-        "is what the shares of labels alone would give, and kappa is the share of the way from chance to 1; strata are "
-        "thirds of the entropy of the human votes; 95 % bootstrap intervals over speakers where known"
+        "chance is what the shares of labels alone would give, and kappa is the share of the way from chance to 1; "
+        "strata are thirds of the entropy of the human votes; 95 % bootstrap intervals over speakers where known"
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
     study = Study("agreement", "Agreement of listeners and of synthetic annotators", told, data.notes())
@@ -119,15 +124,12 @@ def _annotator(
 def _human_table(results: dict[str, Any]) -> StudyTable:
     rows = [
         [name, str(found["rows"]), f"{found['votes']:.1f}"]
-        + [
-            interval_words(found[key]) if key in found else "-"
-            for key in ("pair_agreement", "fleiss_kappa", "krippendorff_alpha")
-        ]
+        + [interval_words(found[key]) if key in found else "-" for key in AMONG_LISTENERS]
         for name, found in results.items()
     ]
     return StudyTable(
         "Listeners among themselves",
-        ["corpus", "rows with 2 votes", "votes a row", "pairs who agree", "Fleiss' kappa", "Krippendorff's alpha"],
+        ["corpus", "rows with 2 votes", "votes a row", *AMONG_LISTENERS.values()],
         rows,
         "Low agreement is what ambiguous speech sounds like; it does not make the votes wrong.",
     )
@@ -153,8 +155,7 @@ def _synthetic_tables(name: str, found: dict[str, Any]) -> list[StudyTable]:
             ["annotator", "annotations", "agree with a listener", "kappa", "minus one listener"],
             annotators,
             "Last column: agreement with a listener, minus that of two listeners of the same row; above 0 the "
-            "annotator "
-            "agrees with listeners better than they do with one another, as a sharp guess of the plurality does.",
+            "annotator agrees with listeners better than they do with one another, as a sharp guess of the plurality does.",
         ),
         StudyTable(
             f"What each focus adds: {name}",
@@ -215,17 +216,8 @@ def _plot(results: dict[str, Any], notes: list[str]) -> Any:
     same_strata = len({tuple(found["strata"]) for found in synthetic.values()}) == 1
     if not synthetic:
         names = list(results)
-        keys = {
-            "pair_agreement": "pairs who agree",
-            "fleiss_kappa": "Fleiss' kappa",
-            "krippendorff_alpha": "Krippendorff's alpha",
-        }
-        interval_plot(
-            axes[0][0],
-            {title: [results[name].get(key, nan) for name in names] for key, title in keys.items()},
-            names,
-            "agreement",
-        )
+        series = {title: [results[name].get(key, nan) for name in names] for key, title in AMONG_LISTENERS.items()}
+        interval_plot(axes[0][0], series, names, "agreement")
         legend_below(figure, axes[0][0])
     for row, (name, found) in enumerate(synthetic.items()):
         people = ["a listener", *_short(list(found["annotators"]))]

@@ -333,9 +333,8 @@ def _tables(strata: list[dict[str, Any]], predictors: list[str], main: str | Non
                     for stratum in strata
                 ],
                 "Skill is the share of the constant predictor's JS divergence that is saved: 0 is no better, 1 "
-                "perfect. "
-                "JS alone is lower in ambiguous strata for any predictor near the middle, so compare skills across "
-                "strata.",
+                "perfect. JS alone is lower in ambiguous strata for any predictor near the middle, so compare skills "
+                "across strata.",
             )
         )
     return tables

@@ -11,7 +11,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,20 +29,6 @@ __all__ = ["Plot", "Study", "StudyTable", "interval_plot", "legend_below", "pane
 _PACKAGES = ("numpy", "scipy", "matplotlib", "torch", "transformers", "datasets", "peft", "scikit-learn")
 # Okabe and Ito's colours in an order in which neighbours differ in lightness too
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", GREY)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the packages that are loaded."""
-    from .. import __version__
-
-    found = {"python": platform.python_version(), "hf-emo-dist": __version__}
-    for package in _PACKAGES:
-        if {"scikit-learn": "sklearn"}.get(package, package) in sys.modules:
-            try:
-                found[package] = version(package)
-            except PackageNotFoundError:
-                continue
-    return found
 
 
 @dataclass(frozen=True)
@@ -109,8 +94,14 @@ class Study:
     results: dict[str, Any] = field(default_factory=dict)
 
     def all_facts(self) -> dict[str, str]:
-        """The facts, with the versions."""
-        return {**self.facts, "versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
+        """The facts, with the versions of Python, of this package and of the packages that are loaded."""
+        from .. import __version__
+
+        found = [f"python {platform.python_version()}", f"hf-emo-dist {__version__}"]
+        for package in _PACKAGES:
+            if module := sys.modules.get({"scikit-learn": "sklearn"}.get(package, package)):
+                found.append(f"{package} {getattr(module, '__version__', 'unknown')}")
+        return {**self.facts, "versions": ", ".join(found)}
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON (NaN becomes null)."""
