@@ -88,8 +88,8 @@ class CrossValidationReport:
             lines += [f"Votes: {self.vote_source}", ""]
         lines += [
             f"{len(self.folds)}-fold cross-validation over {self.num_speakers} speakers, {self.num_examples} "
-            "utterances; nobody is scored by a model that heard them. JS divergence is base 2, lower is better; +/- is the "
-            "standard error over speakers, brackets are 95 % bootstrap intervals over speakers.",
+            "utterances; nobody is scored by a model that heard them. JS divergence is base 2, lower is better; +/- is "
+            "the standard error over speakers, brackets are 95 % bootstrap intervals over speakers.",
             "",
             "| predictor | JS divergence | Bhattacharyya | JS minus the mean predictor's | gap closed |",
             "|---|---|---|---|---|",

@@ -155,7 +155,8 @@ def _synthetic_tables(name: str, found: dict[str, Any]) -> list[StudyTable]:
             ["annotator", "annotations", "agree with a listener", "kappa", "minus one listener"],
             annotators,
             "Last column: agreement with a listener, minus that of two listeners of the same row; above 0 the "
-            "annotator agrees with listeners better than they do with one another, as a sharp guess of the plurality does.",
+            "annotator agrees with listeners better than they do with one another, as a sharp guess of the plurality "
+            "does.",
         ),
         StudyTable(
             f"What each focus adds: {name}",

@@ -296,8 +296,8 @@ def _table(results: dict[str, Any], measure: str) -> StudyTable:
         ],
         rows,
         "n is the first number of votes within 10 % of the fitted range, from one vote to the asymptote, of the "
-        "asymptote (the rule of arXiv 2601.14620). For a + b/n that is 10 whatever the data, so a distance to the asymptote in "
-        "the measure's own unit stands beside it. Fit errors are root mean squares.",
+        "asymptote (the rule of arXiv 2601.14620). For a + b/n that is 10 whatever the data, so a distance to the "
+        "asymptote in the measure's own unit stands beside it. Fit errors are root mean squares.",
     )
 
 
