@@ -18,20 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 def tower_features(model: Any, processor: Any, rows: Any, batch_size: int = 8, progress: bool = True) -> np.ndarray:
-    """Mean over the valid frames of each clip of the hidden states of the audio tower's last layer.
+    """Mean over the valid frames of each clip of the hidden states of the audio tower's last layer, (N, d).
 
-    Args:
-        model: A `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one; its training mode is restored.
-        processor: Its `EmotionDistributionProcessor`.
-        rows: A `Dataset` or a sequence of mappings with `audio`.
-        batch_size: Clips a forward pass.
-        progress: Show a progress bar.
-
-    Returns:
-        (N, d) float64. With `long_audio="window"` a row is the mean of its windows, weighted by duration.
-
-    Raises:
-        AudioError: For a clip that cannot be used, naming it.
+    The model's training mode is restored. With `long_audio="window"` a row is the mean of its windows, weighted by
+    duration. A clip that cannot be used raises `AudioError`, which names it.
     """
     import torch
     from tqdm.auto import tqdm

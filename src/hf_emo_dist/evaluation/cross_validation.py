@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.opened import OpenedDataset, open_dataset
+from ..data.opened import OpenedDataset
 from ..data.output import write_json, write_text
 from ..data.rows import column_of, row_ids
 from ..data.splits import folds_from_column, speaker_folds
@@ -22,7 +22,15 @@ from ..votes import distributions_to_matrix
 from .baselines import SoftLogisticRegression, tower_features
 from .checkpoint import write_predictions
 from .plots import write_plots
-from .resuming import backbone_stamp, data_stamp, is_done, predicted_by_training, read_predictions, resumable
+from .resuming import (
+    backbone_stamp,
+    data_stamp,
+    is_done,
+    open_recipe,
+    predicted_by_training,
+    read_predictions,
+    resumable,
+)
 from .scoring import Bootstrap, check_predictions, difference_words, jsonable, share_words
 
 logger = logging.getLogger(__name__)
@@ -375,15 +383,7 @@ def _plan(
     vote_source: str | None,
     overwrite: bool,
 ) -> _Plan:
-    for name in ("backbone", "dataset"):
-        if getattr(recipe, name) is None:
-            raise ValueError(f"There is no {name}. Mend: add --{name}, a local folder or a Hub id.")
-    opened = open_dataset(
-        recipe.dataset,
-        revision=recipe.dataset_revision,
-        emotions=recipe.emotions.split(",") if recipe.emotions else None,
-        vote_source=vote_source,
-    )
+    opened = open_recipe(recipe, vote_source)
     emotions, rows, mixed = opened.emotions(args.target_column), opened.heard(), opened.mixed
     ids, references = row_ids(rows), scored_matrix(rows, emotions, args.score_column)
 

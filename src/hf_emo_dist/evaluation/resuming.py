@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.opened import OpenedDataset, open_dataset
 from ..data.output import write_json
 from ..data.rows import row_ids
 from ..votes import distributions_to_matrix
@@ -41,6 +42,19 @@ def parse_recipe(words: Sequence[str], output: str | Path) -> tuple[Any, Any]:
     if any(word.startswith("--output_dir") for word in rest):
         raise ValueError("--output_dir is set by --output. Mend: leave it out after --.")
     return parse_config([*rest, "--output_dir", str(output)])
+
+
+def open_recipe(recipe: Any, vote_source: str | None) -> OpenedDataset:
+    """The data set that a recipe trains on; a `ValueError` where it names no backbone or no data set."""
+    for name in ("backbone", "dataset"):
+        if getattr(recipe, name) is None:
+            raise ValueError(f"There is no {name}. Mend: add --{name}, a local folder or a Hub id, for the training.")
+    return open_dataset(
+        recipe.dataset,
+        revision=recipe.dataset_revision,
+        emotions=recipe.emotions.split(",") if recipe.emotions else None,
+        vote_source=vote_source,
+    )
 
 
 def backbone_stamp(name_or_path: str) -> str:

@@ -59,10 +59,6 @@ class Bootstrap:
         deviation to first order, so that it is as careful about few speakers as the other intervals are.
         """
         top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-        if top.shape != bottom.shape or top.ndim != 1 or len(top) == 0:
-            raise ValueError(
-                f"numerator and denominator must both have shape (N,), got {top.shape} and {bottom.shape}."
-            )
         if not bottom.mean() > 0:
             return dict.fromkeys(("value", "low", "high"), math.nan)
         ratio = float(top.mean() / bottom.mean())

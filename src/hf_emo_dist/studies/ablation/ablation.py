@@ -14,11 +14,11 @@ import numpy as np
 
 from ..._lazy import need
 from ..._tables import resolve
-from ...data.opened import OpenedDataset, open_dataset
+from ...data.opened import OpenedDataset
 from ...data.rows import column_of, rough_intervals, row_ids, speaker_groups
 from ...data.targets import scored_matrix
 from ...evaluation.cross_validation import folds_with_speakers
-from ...evaluation.resuming import data_stamp, parse_recipe, predicted_by_training, resumable
+from ...evaluation.resuming import data_stamp, open_recipe, parse_recipe, predicted_by_training, resumable
 from ...evaluation.scoring import Bootstrap
 from ...scores.floor import js_divergence_floor
 from ...votes import combine_votes, distribution_feature, vote_counts_matrix
@@ -90,21 +90,13 @@ def ablation(
     parsed, args = parse_recipe(recipe, output)
     if not sources or not seeds:
         raise ValueError("There is nothing to compare. Mend: give at least one source and one seed.")
-    for name in ("backbone", "dataset"):
-        if getattr(parsed, name) is None:
-            raise ValueError(f"There is no {name}. Mend: add --{name}, a local folder or a Hub id, after --.")
     if args.target_column != "emotion_distribution":
         raise ValueError("The ablation makes its own training targets. Mend: leave --target_column out.")
     settings = {"both": (False, True), "on": (True,), "off": (False,)}[augment]
     make, named = None, DIME_AUG
     if True in settings:
         make, named = augmenter_of(augment_with, augment_preset, parsed.backbone)
-    opened = open_dataset(
-        parsed.dataset,
-        revision=parsed.dataset_revision,
-        emotions=parsed.emotions.split(",") if parsed.emotions else None,
-        vote_source=vote_source,
-    )
+    opened = open_recipe(parsed, vote_source)
     names = (parsed.train_split, parsed.validation_split, test_split)
     division = divide(opened, names, fold_column, num_folds, validation_speakers, seed)
     test, emotions = division.rows.select(division.scored), opened.emotions()

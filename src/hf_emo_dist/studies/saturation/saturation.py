@@ -96,7 +96,7 @@ def saturation(
         results[name] = {
             "rows": len(kept.ids),
             "left_out": len(table.ids) - len(kept.ids),
-            **_measures(curves),
+            **{measure: _measure(curves, measure) for measure in MEASURES},
             "num_speakers": None if speakers is None else len(set(speakers)),
         }
     told = data.facts()
@@ -143,20 +143,10 @@ def _rows_with_votes(
     return most, table.select(kept)
 
 
-def _measures(curves: Curves) -> dict[str, Any]:
-    return {
-        "js": _measure(curves.n, curves.js, curves.null_js, curves.boot_js),
-        # the entropy of one vote is 0 everywhere
-        "correlation": _measure(
-            curves.n[1:],
-            curves.correlation[1:],
-            curves.null_correlation[:, 1:],
-            curves.boot_correlation[:, 1:],
-        ),
-    }
-
-
-def _measure(n: Any, observed: FloatArray, null: FloatArray, boot: FloatArray) -> dict[str, Any]:
+def _measure(curves: Curves, measure: str) -> dict[str, Any]:
+    first = int(measure == "correlation")  # the entropy of one vote is 0 everywhere
+    n = curves.n[first:]
+    observed, null, boot = (getattr(curves, part + measure)[..., first:] for part in ("", "null_", "boot_"))
     if not np.isfinite(observed).all():
         return {"defined": False}
     boot, null = boot[np.isfinite(boot).all(axis=1)], null[np.isfinite(null).all(axis=1)]
