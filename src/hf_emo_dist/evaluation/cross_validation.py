@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..data.opened import OpenedDataset
 from ..data.output import write_json, write_text
 from ..data.rows import column_of, row_ids
 from ..data.splits import folds_from_column, speaker_folds
@@ -191,23 +190,40 @@ def compare_predictors(
     )
 
 
-@dataclass
 class _Plan:
     """The rows that somebody has heard, what they are scored against, and the folds; mixed rows are only trained on."""
 
-    recipe: Any
-    args: Any
-    opened: OpenedDataset
-    rows: Any
-    emotions: tuple[str, ...]
-    targets: np.ndarray
-    references: np.ndarray
-    speakers: np.ndarray
-    folds: list[SpeakerFold]
-    ids: list[str]
-    stamp: dict[str, str]
-    mixed_stamp: dict[str, str]
-    overwrite: bool
+    def __init__(
+        self,
+        recipe: Any,
+        args: Any,
+        fold_column: str | None,
+        num_folds: int,
+        validation_speakers: int,
+        vote_source: str | None,
+        overwrite: bool,
+    ) -> None:
+        self.recipe, self.args, self.overwrite = recipe, args, overwrite
+        self.opened = open_recipe(recipe, vote_source)
+        self.emotions, self.rows = self.opened.emotions(args.target_column), self.opened.heard()
+        self.ids, self.references = row_ids(self.rows), scored_matrix(self.rows, self.emotions, args.score_column)
+        self.targets = self._targets_of(self.rows)
+        self.folds, self.speakers = folds_with_speakers(
+            self.rows, fold_column, num_folds, validation_speakers, args.seed
+        )
+        tested = [fold.test for fold in self.folds]
+        self.stamp = data_stamp(self.ids, self.emotions, [self.targets, self.references], tested)
+        mixed, self.mixed_stamp = self.opened.mixed, dict[str, str]()
+        if len(mixed.mixed):
+            made = self._targets_of(self.opened.rows().select(mixed.mixed))
+            self.mixed_stamp["mixed"] = data_stamp(mixed.ids, self.emotions, [made], [])["data"]
+
+    def _targets_of(self, rows: Any) -> np.ndarray:
+        name = self.args.target_column
+        column = column_of(rows, name)
+        if column is None:
+            raise ValueError(f"There is no column {name!r} to train on. Mend: write it with combine_votes.")
+        return distributions_to_matrix(column, self.emotions, ids=row_ids(rows), column_name=name)
 
     @property
     def out(self) -> Path:
@@ -272,7 +288,7 @@ def cross_validate(
         >>> print(cross_validate(recipe, args, fold_column="fold").to_markdown())  # doctest: +SKIP
     """
     bootstrap = Bootstrap(num_resamples, args.seed)
-    plan = _plan(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite)
+    plan = _Plan(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite)
     ceiling_title, ceiling = _ceiling(plan, ceiling_columns or ())
     predictions: dict[str, np.ndarray] = {
         "uniform": np.full(plan.targets.shape, 1.0 / len(plan.emotions)),
@@ -372,38 +388,6 @@ def cell_means(
     overall = targets[train].mean(axis=0)
     unseen = sorted({cells[i] for i in test} - set(means), key=str)
     return np.stack([means.get(cells[i], overall) for i in test]), unseen
-
-
-def _plan(
-    recipe: Any,
-    args: Any,
-    fold_column: str | None,
-    num_folds: int,
-    validation_speakers: int,
-    vote_source: str | None,
-    overwrite: bool,
-) -> _Plan:
-    opened = open_recipe(recipe, vote_source)
-    emotions, rows, mixed = opened.emotions(args.target_column), opened.heard(), opened.mixed
-    ids, references = row_ids(rows), scored_matrix(rows, emotions, args.score_column)
-
-    def targets_of(part: Any) -> np.ndarray:
-        column = column_of(part, args.target_column)
-        if column is None:
-            raise ValueError(
-                f"There is no column {args.target_column!r} to train on. Mend: write it with combine_votes."
-            )
-        return distributions_to_matrix(column, emotions, ids=row_ids(part), column_name=args.target_column)
-
-    targets = targets_of(rows)
-    folds, speakers = folds_with_speakers(rows, fold_column, num_folds, validation_speakers, args.seed)
-    stamp = data_stamp(ids, emotions, [targets, references], [fold.test for fold in folds])
-    made = {}
-    if len(mixed.mixed):
-        made["mixed"] = data_stamp(mixed.ids, emotions, [targets_of(opened.rows().select(mixed.mixed))], [])["data"]
-    return _Plan(
-        recipe, args, opened, rows, emotions, targets, references, speakers, folds, ids, stamp, made, overwrite
-    )
 
 
 def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str | None, np.ndarray | None]:

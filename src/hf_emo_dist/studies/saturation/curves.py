@@ -78,30 +78,24 @@ def saturation_curves(
     if groups is not None:
         members = np.unique(np.array([str(groups[row]) for row in order]), return_inverse=True)[1].astype(np.int64)
 
-    observed_js, observed_shares, targets = [], [], []
-    for subset in range(settings.num_subsets if settings.order == "random" else 1):
-        shuffled = labels
-        if settings.order == "random":
-            shuffled = shuffle_votes(labels, [ids[row] for row in order], settings.seed, subset)
-        js, entropies, target = _scored(shuffled, reference, size, settings)
-        observed_js.append(js)
-        observed_shares.append(entropies)
-        targets.append(target)
-    js_rows = np.mean(observed_js, axis=0)
-    correlations = [_correlation(e, t) for e, t in zip(observed_shares, targets, strict=True)]
+    orders = [labels]
+    if settings.order == "random":
+        names = [ids[row] for row in order]
+        orders = [shuffle_votes(labels, names, settings.seed, subset) for subset in range(settings.num_subsets)]
+    observed = [_scored(votes, reference, size, settings) for votes in orders]
+    js_rows = np.mean([js for js, _, _ in observed], axis=0)
+    correlations = [_correlation(entropies, target) for _, entropies, target in observed]
     redraw = _Redraw(labels, size, settings.null_of())
     redraw_reference = None if reference is None else _Redraw(reference, size, "mean")
 
     rng = np.random.default_rng([settings.seed, 1])
-    null_js, null_correlation = [], []
+    null, boot = [], []
     for _ in range(settings.num_resamples):
         # a human reference stays: the null is about the votes that are drawn
         js, entropies, target = _scored(redraw.draw(rng), reference, size, settings)
-        null_js.append(js.mean(axis=0))
-        null_correlation.append(_correlation(entropies, target))
+        null.append((js.mean(axis=0), _correlation(entropies, target)))
 
     rng = np.random.default_rng([settings.seed, 2])
-    boot_js, boot_correlation = [], []
     for _ in range(settings.num_resamples):
         rows = _resampled_rows(len(labels), members, rng)
         if settings.order == "random":
@@ -109,17 +103,14 @@ def saturation_curves(
             target_votes = None if redraw_reference is None else redraw_reference.with_replacement(rng)
             js, entropies, target = _scored(drawn, target_votes, size, settings)
         else:
-            js, entropies, target = js_rows, observed_shares[0], targets[0]
-        boot_js.append(js[rows].mean(axis=0))
-        boot_correlation.append(_correlation(entropies[rows], target[rows]))
+            js, entropies, target = observed[0]
+        boot.append((js[rows].mean(axis=0), _correlation(entropies[rows], target[rows])))
     return Curves(
         np.arange(1, settings.max_votes + 1),
         js_rows.mean(axis=0),
         np.mean(correlations, axis=0),
-        np.array(null_js),
-        np.array(null_correlation),
-        np.array(boot_js),
-        np.array(boot_correlation),
+        *map(np.array, zip(*null, strict=True)),
+        *map(np.array, zip(*boot, strict=True)),
     )
 
 
@@ -223,8 +214,6 @@ def fit_exponential(n: ArrayLike, curves: ArrayLike) -> CurveFit:
     then three times more closely.
     """
     x, y = np.asarray(n, dtype=np.float64), np.atleast_2d(np.asarray(curves, dtype=np.float64))
-    if len(x) < 3:
-        raise ValueError(f"An exponential needs at least 3 numbers of votes, got {len(x)}. Mend: take more votes.")
     rates = np.broadcast_to(np.log(_RATES), (len(y), len(_RATES)))
     for _ in range(4):
         shapes = np.exp(-np.exp(rates)[:, :, None] * x)
