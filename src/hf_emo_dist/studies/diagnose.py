@@ -19,7 +19,16 @@ from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import jensen_shannon_divergence
 from .agreement import gain_from_synthetic
 from .study import GREY, Plot, Study, StudyTable, interval_plot, panels, polished
-from .vote_table import FloatArray, Sources, VoteTable, count_labels, read_vote_table, shares_of, shuffle_votes
+from .vote_table import (
+    FloatArray,
+    Sources,
+    VoteTable,
+    count_labels,
+    first_of,
+    read_vote_table,
+    shares_of,
+    shuffle_votes,
+)
 
 #: Change of the class mass under which augmentation is redundant; divergence under which predictions are the same.
 REDUNDANT, SAME = 0.02, 1e-4
@@ -138,14 +147,7 @@ def _synthetic_entropy(table: VoteTable, where: str, bootstrap: Bootstrap) -> Ch
     for subset in range(10):
         # as many votes of both: the entropy of few votes is too low
         two = [
-            count_labels(
-                np.where(
-                    np.arange(labels.shape[1]) < number[rows, None],
-                    shuffle_votes(labels[rows], ids, bootstrap.seed, subset),
-                    -1,
-                ),
-                size,
-            )
+            count_labels(first_of(shuffle_votes(labels[rows], ids, bootstrap.seed, subset), number[rows]), size)
             for labels in (table.synthetic, table.votes)
         ]
         synthetic, human = (entropy(shares_of(counts)) for counts in two)

@@ -74,9 +74,8 @@ class VoteTable:
     def halves(self, seed: int, half: int) -> tuple[FloatArray, FloatArray]:
         """Each row's human votes in two random halves, decided by (seed, id, half): counts (N, K) each."""
         shuffled = shuffle_votes(self.votes, self.ids, seed, half)
-        in_first = np.arange(shuffled.shape[1]) < (shuffled >= 0).sum(axis=1)[:, None] // 2
-        first, second = np.where(in_first, shuffled, -1), np.where(in_first, -1, shuffled)
-        return count_labels(first, len(self.emotions)), count_labels(second, len(self.emotions))
+        first = count_labels(first_of(shuffled, (shuffled >= 0).sum(axis=1) // 2), len(self.emotions))
+        return first, self.counts() - first
 
     def select(self, rows: NDArray[np.int64]) -> VoteTable:
         """The rows at these indices."""
@@ -120,6 +119,11 @@ class VoteTable:
 def count_labels(labels: Labels, size: int) -> FloatArray:
     """Votes an emotion, (N, K), of indices of emotions row by row, -1 being none."""
     return np.stack([(labels == k).sum(axis=1) for k in range(size)], axis=1).astype(np.float64)
+
+
+def first_of(labels: Labels, number: NDArray[np.int64]) -> Labels:
+    """The first so many votes of each row."""
+    return np.where(np.arange(labels.shape[1]) < number[:, None], labels, -1)
 
 
 def shares_of(counts: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...distributions import entropy
 from ...scores.divergences import jensen_shannon_divergence
 from ...scores.floor import fit_dirichlet_prior
-from ..vote_table import FloatArray, Labels, count_labels, shares_of, shuffle_votes
+from ..vote_table import FloatArray, Labels, count_labels, first_of, shares_of, shuffle_votes
 
 Reference = Literal["human", "held_out", "full"]
 Order = Literal["random", "given"]
@@ -141,7 +141,7 @@ class _Redraw:
         """Draw each row's votes from among its votes: from the full-vote mean."""
         place = (rng.random(self.labels.shape) * self.number[:, None]).astype(np.int64)
         drawn = np.take_along_axis(self.packed, place, axis=1)
-        return np.where(np.arange(self.labels.shape[1]) < self.number[:, None], drawn, -1)
+        return first_of(drawn, self.number)
 
     def draw(self, rng: np.random.Generator) -> Labels:
         """Draw independent votes under the null."""
@@ -150,8 +150,7 @@ class _Redraw:
         shares = rng.standard_gamma(self.counts + self.prior) + 1e-300
         edges = np.cumsum(shares_of(shares), axis=1)
         level = rng.random(self.labels.shape)
-        drawn = (level[:, :, None] > edges[:, None, :-1]).sum(axis=2)
-        return np.where(np.arange(self.labels.shape[1]) < self.number[:, None], drawn, -1)
+        return first_of((level[:, :, None] > edges[:, None, :-1]).sum(axis=2), self.number)
 
 
 def _correlation(entropies: FloatArray, target: FloatArray) -> FloatArray:
