@@ -33,6 +33,7 @@ import copy
 import pytest
 from hub_fixtures import _adapter, adapter, full, hub, hub_process, naps  # noqa: F401 - fixtures
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
+from tiny_setup import backbone, data_folder, tones_checkpoint  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,4 +1,4 @@
-"""A small data set on disk, a mini backbone and an untrained checkpoint, shared by the tests of reports and recipes."""
+"""A small data set of tones, a mini backbone and an untrained checkpoint, shared by tests of several rooms."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def backbone(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def checkpoint(backbone, tmp_path_factory):
+def tones_checkpoint(backbone, tmp_path_factory):
     return make_checkpoint(backbone, EMOTIONS, tmp_path_factory.mktemp("model") / "checkpoint")
 
 

@@ -43,7 +43,6 @@ def annotated(human, by_focus, **options):
     label = np.array(label)
     annotations = Annotations(
         np.array(row),
-        label,
         np.eye(len(EMOTIONS))[label],
         np.array([f"model, {name}, label" for name in focus]),
         np.array(focus),

@@ -1,9 +1,8 @@
-# ruff: noqa: F401, F811 - the fixtures are imported from beside the tests of reports
 import json
 
 import numpy as np
 import pytest
-from tiny_setup import EMOTIONS, backbone, checkpoint, data_folder, make_checkpoint, make_rows
+from tiny_setup import EMOTIONS, make_checkpoint, make_rows
 
 from hf_emo_dist.commands.main import main, run_command
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
@@ -13,11 +12,11 @@ def call(command, *arguments):
     return main([command, *map(str, arguments)])
 
 
-def test_command_scores_and_prints_the_table(checkpoint, data_folder, tmp_path, capsys):
+def test_command_scores_and_prints_the_table(tones_checkpoint, data_folder, tmp_path, capsys):
     output = tmp_path / "new" / "scores.json"
     status = call(
         "evaluate",
-        *("--model", checkpoint, "--dataset", data_folder, "--split", "test", "--output", output),
+        *("--model", tones_checkpoint, "--dataset", data_folder, "--split", "test", "--output", output),
         *("--num_resamples", 20, "--device", "cpu"),
     )
     assert status == 0
@@ -65,7 +64,7 @@ def corrupt(rows):
     [(silence, ["s0-1", "s1-0", "silent"]), (corrupt, ["s1-1", "corrupt"]), (unscored, ["s0-1", "human_distribution"])],
 )
 def test_bad_rows_end_in_one_message_that_names_them(
-    checkpoint,
+    tones_checkpoint,
     tmp_path,
     capsys,
     change,
@@ -73,7 +72,7 @@ def test_bad_rows_end_in_one_message_that_names_them(
 ):
     data = broken_data(tmp_path / "data", change)
     out = tmp_path / "scores.json"
-    assert call("evaluate", "--model", checkpoint, "--dataset", data, "--output", out) == 2
+    assert call("evaluate", "--model", tones_checkpoint, "--dataset", data, "--output", out) == 2
     told = capsys.readouterr().err
     message = told[told.index("error: ") :]
     assert "Traceback" not in told
@@ -95,14 +94,14 @@ def test_bad_rows_end_in_one_message_that_names_them(
     ],
 )
 def test_wrong_arguments_end_in_one_line_with_the_mend(
-    checkpoint,
+    tones_checkpoint,
     data_folder,
     tmp_path,
     capsys,
     arguments,
     words,
 ):
-    given = {"--model": checkpoint, "--dataset": data_folder, "--output": tmp_path / "scores.json", **arguments}
+    given = {"--model": tones_checkpoint, "--dataset": data_folder, "--output": tmp_path / "scores.json", **arguments}
     assert call("evaluate", *[word for pair in given.items() for word in pair]) == 2
     told = capsys.readouterr().err.strip()
     message = told[told.index("error: ") :]

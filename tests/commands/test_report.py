@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from tiny_setup import backbone, checkpoint, data_folder  # noqa: F401 - fixtures
 
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.studies import STUDIES
@@ -36,7 +35,7 @@ def test_what_does_not_fit_ends_in_one_line(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_strata_of_a_split(data_folder, tmp_path, capsys):  # noqa: F811
+def test_strata_of_a_split(data_folder, tmp_path, capsys):
     words = ["report", "strata", f"tones={data_folder}", "--split", "test", "--train_split", "train", "--halves", "no"]
     words += ["--known", "intended", "--where", "intended=angry", "--paper", "--num_resamples", "20"]
     assert main([*words, "--output", str(tmp_path)]) == 0
@@ -45,16 +44,16 @@ def test_strata_of_a_split(data_folder, tmp_path, capsys):  # noqa: F811
     assert "simulated data" in capsys.readouterr().out
 
 
-def test_cross_corpus_takes_named_data_and_a_label_map(checkpoint, data_folder, tmp_path):  # noqa: F811
+def test_cross_corpus_takes_named_data_and_a_label_map(tones_checkpoint, data_folder, tmp_path):
     words = ["report", "cross-corpus", "--test", f"tones={data_folder}:test", "--test", f"again={data_folder}:train"]
-    words += ["--model", f"given={checkpoint}", "--label_map", "happy=angry,other=-", "--num_resamples", "20"]
+    words += ["--model", f"given={tones_checkpoint}", "--label_map", "happy=angry,other=-", "--num_resamples", "20"]
     assert main([*words, "--device", "cpu", "--output", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "cross_corpus.json").read_text())
     assert [pair["test"] for pair in result["results"]["pairs"]] == ["tones", "again"]
     assert "happy → angry" in result["facts"]["emotions"] and "other → left out" in result["facts"]["emotions"]
 
 
-def test_the_ablation_takes_the_recipe_after_two_dashes(backbone, data_folder, tmp_path, capsys):  # noqa: F811
+def test_the_ablation_takes_the_recipe_after_two_dashes(backbone, data_folder, tmp_path, capsys):
     words = ["report", "ablation", "--sources", "human", "--augment", "off", "--seeds", "3", "--num_resamples", "20"]
     recipe = ["--backbone", str(backbone), "--dataset", str(data_folder), "--validation_split", "test"]
     recipe += ["--use_cpu", "true", "--num_train_epochs", "1", "--report_to", "none"]

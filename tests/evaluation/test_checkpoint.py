@@ -8,9 +8,11 @@ from hf_emo_dist.evaluation.checkpoint import evaluate_checkpoint
 
 
 @pytest.fixture(scope="module")
-def scored(checkpoint, data_folder, tmp_path_factory):
+def scored(tones_checkpoint, data_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("out") / "deep" / "scores.json"
-    report = evaluate_checkpoint(checkpoint, data_folder, output=output, num_resamples=50, progress=False, device="cpu")
+    report = evaluate_checkpoint(
+        tones_checkpoint, data_folder, output=output, num_resamples=50, progress=False, device="cpu"
+    )
     return report, output
 
 
@@ -44,9 +46,9 @@ def test_mean_predictor_is_that_of_the_training_split(scored, data_folder):
     assert report.predictors["mean_of_training_targets"]["js_divergence"] == pytest.approx(expected)
 
 
-def test_limit_and_missing_training_split_are_noted(checkpoint, data_folder):
+def test_limit_and_missing_training_split_are_noted(tones_checkpoint, data_folder):
     report = evaluate_checkpoint(
-        checkpoint, data_folder, limit=2, train_split="nothing", num_resamples=20, progress=False
+        tones_checkpoint, data_folder, limit=2, train_split="nothing", num_resamples=20, progress=False
     )
     assert report.num_examples == 2
     assert "only the first 2 of 6 rows" in report.notes
@@ -54,15 +56,15 @@ def test_limit_and_missing_training_split_are_noted(checkpoint, data_folder):
     assert any("'nothing'" in note for note in report.notes)
 
 
-def test_scoring_the_training_split_is_noted(checkpoint, data_folder):
-    report = evaluate_checkpoint(checkpoint, data_folder, "train", limit=2, num_resamples=20, progress=False)
+def test_scoring_the_training_split_is_noted(tones_checkpoint, data_folder):
+    report = evaluate_checkpoint(tones_checkpoint, data_folder, "train", limit=2, num_resamples=20, progress=False)
     assert any("training split" in note for note in report.notes)
 
 
-def test_the_model_may_have_its_emotions_in_another_order(backbone, checkpoint, data_folder, tmp_path, scored):
+def test_the_model_may_have_its_emotions_in_another_order(backbone, tones_checkpoint, data_folder, tmp_path, scored):
     from hf_emo_dist import load_emotion_model
 
-    model, processor = load_emotion_model(checkpoint)
+    model, processor = load_emotion_model(tones_checkpoint)
     order = [2, 0, 1]
     swapped = [model.config.emotions[i] for i in order]
     model.head.load_state_dict(_permuted(model.head.state_dict(), order))
@@ -79,14 +81,14 @@ def test_the_model_may_have_its_emotions_in_another_order(backbone, checkpoint, 
     from hf_emo_dist.modeling.prediction import predict_distributions
 
     rows = load_emotion_dataset(data_folder, "test")
-    straight = predict_distributions(load_emotion_model(checkpoint)[0], asks, rows, progress=False)
+    straight = predict_distributions(load_emotion_model(tones_checkpoint)[0], asks, rows, progress=False)
     assert np.allclose(predict_distributions(loaded, asks, rows, progress=False), straight[:, order], atol=1e-6)
     report = evaluate_checkpoint(tmp_path, data_folder, num_resamples=20, progress=False)
     assert report.emotions == scored[0].emotions
     assert report.to_dict()["js_divergence"] == pytest.approx(scored[0].to_dict()["js_divergence"], abs=0.02)
 
 
-def test_mixed_rows_are_refused_where_somebody_asks_to_score_them(checkpoint, data_folder, tmp_path):
+def test_mixed_rows_are_refused_where_somebody_asks_to_score_them(tones_checkpoint, data_folder, tmp_path):
     from datasets import Dataset, DatasetDict
 
     from hf_emo_dist import load_emotion_dataset, write_dataset
@@ -103,17 +105,17 @@ def test_mixed_rows_are_refused_where_somebody_asks_to_score_them(checkpoint, da
         emotions=["angry", "happy", "sad"],
     )
     with pytest.raises(ValueError, match=r"1 rows were made by mixing.*s4-2.*Mend"):
-        evaluate_checkpoint(checkpoint, folder, progress=False)
+        evaluate_checkpoint(tones_checkpoint, folder, progress=False)
 
 
-def test_what_does_not_fit_is_said_before_anything_is_opened(checkpoint, tmp_path):
+def test_what_does_not_fit_is_said_before_anything_is_opened(tones_checkpoint, tmp_path):
     for options, words in (
         ({"output": "x.txt"}, "json"),
         ({"limit": 0}, "limit=0"),
         ({"num_resamples": 0}, "num_resamples=0"),
     ):
         with pytest.raises(ValueError, match=words):
-            evaluate_checkpoint(checkpoint, tmp_path / "nothing", **options)
+            evaluate_checkpoint(tones_checkpoint, tmp_path / "nothing", **options)
 
 
 def _permuted(state, order):

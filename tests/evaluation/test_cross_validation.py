@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 
 from hf_emo_dist.data.output import write_json
 from hf_emo_dist.evaluation.checkpoint import write_predictions
 from hf_emo_dist.evaluation.cross_validation import (
     cell_means,
-    choose_validation_speakers,
     compare_predictors,
     cross_validate,
+    folds_with_speakers,
     standard_error,
 )
 from hf_emo_dist.evaluation.resuming import is_done, predictions_for
@@ -25,11 +26,18 @@ EMOTIONS = ("angry", "happy", "sad")
 
 
 def test_validation_speakers_come_from_the_training_rows_and_are_reproducible():
-    speakers = np.array(list("aabbccdd"))
-    drawn = [choose_validation_speakers(speakers, 2, seed=0, fold=fold) for fold in range(20)]
-    assert drawn == [choose_validation_speakers(speakers[::-1], 2, seed=0, fold=fold) for fold in range(20)]
-    assert all(len(set(names)) == 2 and set(names) <= set("abcd") for names in drawn)
-    assert len({tuple(names) for names in drawn}) > 1
+    rows = Dataset.from_dict({"speaker": list("aabbccdd"), "fold": list("00112233")})
+    drawn = []
+    for seed in range(10):
+        folds, speakers = folds_with_speakers(rows, "fold", 0, 2, seed)
+        again, _ = folds_with_speakers(rows, "fold", 0, 2, seed)
+        for fold, same in zip(folds, again, strict=True):
+            assert fold.validation_speakers == same.validation_speakers and len(fold.validation_speakers) == 2
+            assert set(speakers[fold.choosing]) == set(fold.validation_speakers)
+            assert sorted([*fold.learnt, *fold.choosing]) == sorted(fold.others)
+            assert not set(fold.others) & set(fold.test)
+            drawn.append(tuple(fold.validation_speakers))
+    assert len(set(drawn)) > 1
 
 
 def test_cells_use_training_rows_alone():

@@ -13,7 +13,7 @@ def matrices():
 
 
 def test_curve_counts_every_value_and_averages_shares():
-    mean, share, count = reliability_curve([0.0, 0.04, 0.5, 1.0], [0.2, 0.4, 1.0, 0.0], num_bins=10)
+    mean, share, count = reliability_curve(np.array([0.0, 0.04, 0.5, 1.0]), np.array([0.2, 0.4, 1.0, 0.0]))
     assert count.tolist() == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
     assert share[0] == pytest.approx(0.3)
     assert mean[0] == pytest.approx(0.02)

@@ -9,8 +9,14 @@ from tiny_setup import EMOTIONS, make_rows
 from hf_emo_dist.data.loading import load_emotion_dataset
 from hf_emo_dist.data.opened import open_dataset
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
-from hf_emo_dist.studies.ablation.ablation import ablation, divide
-from hf_emo_dist.studies.ablation.cell_targets import DIME_AUG, augmenter_of, source_targets, with_targets
+from hf_emo_dist.studies.ablation.ablation import (
+    DIME_AUG,
+    ablation,
+    augmenter_of,
+    divide,
+    source_targets,
+    with_targets,
+)
 from hf_emo_dist.training import fine_tuning as training_run
 from hf_emo_dist.votes import distributions_to_matrix
 

@@ -24,7 +24,7 @@ def table():
 
 
 def test_a_focus_adds_what_it_hears(table):
-    found = {focus: values.mean() for focus, (values, _) in added_by_focus(table[0]).items()}
+    found = {focus: values.mean() for focus, (values, _) in added_by_focus(table[0], table[0].annotations).items()}
     assert found["stuck"] < -0.02 and found["tone"] > 0.005 and found["words"] > 0.005
 
 
@@ -32,7 +32,7 @@ def test_annotators_of_one_kind_add_alike():
     rng = np.random.default_rng(1)
     q = truth(ROWS, rng)
     same = annotated(draw(q, 8, rng), {"a": draw(q, 4, rng), "b": draw(q, 4, rng)})
-    for values, _ in added_by_focus(same).values():
+    for values, _ in added_by_focus(same, same.annotations).values():
         assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values)) + 1e-3
 
 
@@ -154,15 +154,15 @@ def test_the_temperature_is_that_of_the_truth():
         assert found["low"] < power * 1.02 and found["high"] > power * 0.98
 
 
-def test_audio_is_swapped_and_the_text_is_not(checkpoint, data_folder):
+def test_audio_is_swapped_and_the_text_is_not(tones_checkpoint, data_folder):
     from hf_emo_dist.data.loading import load_emotion_dataset
     from hf_emo_dist.evaluation.checkpoint import open_model
     from hf_emo_dist.modeling.prediction import predict_distributions
 
     rows = load_emotion_dataset(data_folder, "test")
     emotions = ("sad", "angry", "happy")
-    swapped = swapped_predictions(checkpoint, rows, emotions)
-    model, processor = open_model(checkpoint, "cpu")
+    swapped = swapped_predictions(tones_checkpoint, rows, emotions)
+    model, processor = open_model(tones_checkpoint, "cpu")
     own = predict_distributions(model, processor, rows)[:, [2, 0, 1]]
     # the clips' transcripts are alike, so that each prediction is that of another row
     assert not np.allclose(swapped, own, atol=1e-6)
@@ -173,14 +173,16 @@ def test_audio_is_swapped_and_the_text_is_not(checkpoint, data_folder):
     )
     assert distance.min(axis=1).max() < 1e-4
     with pytest.raises(ValueError, match="answers with"):
-        swapped_predictions(checkpoint, rows, ("angry", "sad"))
+        swapped_predictions(tones_checkpoint, rows, ("angry", "sad"))
 
 
-def test_a_model_predicts_with_swapped_audio(checkpoint, data_folder, tmp_path):
+def test_a_model_predicts_with_swapped_audio(tones_checkpoint, data_folder, tmp_path):
     from hf_emo_dist.evaluation.checkpoint import evaluate_checkpoint
 
-    evaluate_checkpoint(checkpoint, data_folder, output=tmp_path / "scores.json", num_resamples=20, progress=False)
-    data, options = Sources([str(data_folder)], split="test"), {"model": str(checkpoint), "num_resamples": 20}
+    evaluate_checkpoint(
+        tones_checkpoint, data_folder, output=tmp_path / "scores.json", num_resamples=20, progress=False
+    )
+    data, options = Sources([str(data_folder)], split="test"), {"model": str(tones_checkpoint), "num_resamples": 20}
     study = diagnose(data, predictions=str(tmp_path / "predictions.parquet"), **options)
     assert outcomes(study)["a model that ignores its audio"] != "not run" and "simulated data" in study.notes
     with pytest.raises(ValueError, match="add --split"):

@@ -89,12 +89,12 @@ def test_a_corpus_without_votes_is_scored_on_the_dominant_class_alone():
         read_test_set("mixed", opened([{"id": "a", "mixed_from": ["b", "c"]}]))
 
 
-def test_what_is_predicted_and_trained_is_done_once(checkpoint, backbone, data_folder, tmp_path, monkeypatch):
+def test_what_is_predicted_and_trained_is_done_once(tones_checkpoint, backbone, data_folder, tmp_path, monkeypatch):
     recipe = ["--backbone", str(backbone), "--use_cpu", "true", "--num_train_epochs", "1", "--report_to", "none"]
     recipe += ["--validation_split", "test"]
     options = {
         "test": {"tones": f"{data_folder}:test", "again": f"{data_folder}:train"},
-        "model": {"given": str(checkpoint)},
+        "model": {"given": str(tones_checkpoint)},
         "train": {"made": str(data_folder)},
         "device": "cpu",
         "num_resamples": 20,
@@ -119,7 +119,7 @@ def test_what_is_predicted_and_trained_is_done_once(checkpoint, backbone, data_f
     assert [p["js_divergence"]["value"] for p in first] == pytest.approx([p["js_divergence"]["value"] for p in second])
     for changed, words in (
         ({"model": None, "train": None}, "There is no model"),
-        ({"model": {"made": str(checkpoint)}}, "made names two models"),
+        ({"model": {"made": str(tones_checkpoint)}}, "made names two models"),
     ):
         with pytest.raises(ValueError, match=words):
             cross_corpus(*recipe, **{**options, **changed})

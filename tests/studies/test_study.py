@@ -149,7 +149,6 @@ def test_a_data_set_with_annotations_and_raters_who_give_several_tags(tmp_path):
     )
     table = read_vote_table(folder, split="test")
     assert table.counts().tolist() == [[1, 1]] and table.counts("synthetic").tolist() == [[0, 1]]
-    assert table.annotations.label.tolist() == [1, -1]
     assert table.annotations.distribution.tolist() == [[0, 1], [0.2, 0.8]]
     assert table.annotations.focus.tolist() == ["tone", "words"]
     assert "simulated data" in table.notes and "1 raters gave several tags: the first counts" in table.notes

@@ -11,7 +11,6 @@ _NAMES = {
     "evaluate_distributions": "scoring",
     "predicted_against_target_plot": "plots",
     "reliability_plot": "plots",
-    "tower_features": "baselines",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazy_attributes(__name__, _NAMES)

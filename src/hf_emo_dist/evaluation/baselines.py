@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,35 +11,17 @@ from numpy.typing import ArrayLike
 
 from ..scores.divergences import jensen_shannon_divergence
 
-__all__ = ["SoftLogisticRegression", "group_folds", "tower_features"]
+# Penalties that are tried, and the folds of that cross-validation.
+GRID, FOLDS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0), 4
 
 logger = logging.getLogger(__name__)
 
 
-def tower_features(
-    model: Any,
-    processor: Any,
-    rows: Any,
-    layers: str | Sequence[int] = "all",
-    batch_size: int = 8,
-    progress: bool = True,
-) -> np.ndarray:
-    """Mean over the valid frames of each clip of the audio tower's hidden states, layer by layer.
+def tower_features(model: Any, processor: Any, rows: Any, batch_size: int = 8, progress: bool = True) -> np.ndarray:
+    """Mean over the valid frames of each clip of the hidden states of the audio tower's last layer, (N, d).
 
-    Args:
-        model: A `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one; its training mode is restored.
-        processor: Its `EmotionDistributionProcessor`.
-        rows: A `Dataset` or a sequence of mappings with `audio`.
-        layers: `"all"`, or indices of the tower's layers; -1 is the last.
-        batch_size: Clips a forward pass.
-        progress: Show a progress bar.
-
-    Returns:
-        (N, layers, d) float64. With `long_audio="window"` a row is the mean of its windows, weighted by duration.
-
-    Raises:
-        AudioError: For a clip that cannot be used, naming it.
-        IndexError: For a layer that the tower does not have.
+    The model's training mode is restored. With `long_audio="window"` a row is the mean of its windows, weighted by
+    duration. A clip that cannot be used raises `AudioError`, which names it.
     """
     import torch
     from tqdm.auto import tqdm
@@ -48,16 +30,10 @@ def tower_features(
 
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     tower = network.model.audio_tower
-    chosen = range(len(tower.layers)) if isinstance(layers, str) else layers
-    seen: dict[int, Any] = {}
-
-    def keep(place: int) -> Any:
-        def hook(module: Any, inputs: Any, output: Any) -> None:
-            seen[place] = output[0] if isinstance(output, tuple) else output
-
-        return hook
-
-    handles = [tower.layers[layer].register_forward_hook(keep(place)) for place, layer in enumerate(chosen)]
+    seen: list[Any] = []
+    handle = tower.layers[-1].register_forward_hook(
+        lambda module, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
+    )
     was_training = tower.training
     tower.eval()
     parts = []
@@ -70,15 +46,13 @@ def tower_features(
                 encode_audio_padded(tower, inputs["input_features"].to(network.device), mask)
                 # frames after the second convolution, which halves them; pooling by 2 comes after the layers
                 lengths = (mask.sum(-1) - 1) // 2 + 1
-                hidden = torch.stack([seen[place] for place in range(len(handles))], dim=1).double()
-                valid = torch.arange(hidden.shape[2], device=hidden.device)[None] < lengths[:, None]
-                total = torch.where(valid[:, None, :, None], hidden, 0.0).sum(dim=2)
-                means = (total / lengths[:, None, None]).cpu().numpy()
+                hidden = seen.pop().double()
+                valid = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
+                means = (torch.where(valid[:, :, None], hidden, 0.0).sum(dim=1) / lengths[:, None]).cpu().numpy()
                 parts.append(_join_windows(means, inputs))
                 bar.update(len(batch))
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
         tower.train(was_training)
     return np.concatenate(parts)
 
@@ -88,9 +62,9 @@ def _join_windows(means: np.ndarray, inputs: Any) -> np.ndarray:
         return means
     index = np.asarray(inputs["row_index"])
     weight = np.asarray(inputs["row_weight"], dtype=np.float64)
-    joined = np.zeros((index.max() + 1, *means.shape[1:]))
-    np.add.at(joined, index, means * weight[:, None, None])
-    return joined / np.bincount(index, weights=weight)[:, None, None]
+    joined = np.zeros((index.max() + 1, means.shape[1]))
+    np.add.at(joined, index, means * weight[:, None])
+    return joined / np.bincount(index, weights=weight)[:, None]
 
 
 def group_folds(groups: ArrayLike, k: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -109,12 +83,9 @@ class SoftLogisticRegression:
     is convex, so the outcome does not depend on a seed other than through the folds that choose `l2`.
 
     Args:
-        l2: The penalty; `None` chooses it from `grid` by base-2 JS divergence in a cross-validation over the groups of
-            the rows that `fit` is given, and of no others.
-        grid: The penalties to choose from.
-        folds: Folds of that cross-validation.
+        l2: The penalty; `None` chooses it by base-2 JS divergence in a cross-validation over the groups of the rows
+            that `fit` is given, and of no others.
         seed: Draws the groups into folds.
-        max_iterations: Of L-BFGS.
 
     Example:
         >>> x = np.array([[-1.0], [1.0], [-1.0], [1.0]])
@@ -123,19 +94,12 @@ class SoftLogisticRegression:
         [[0.25, 0.75]]
     """
 
-    def __init__(
-        self,
-        l2: float | None = None,
-        grid: Sequence[float] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0),
-        folds: int = 4,
-        seed: int = 0,
-        max_iterations: int = 300,
-    ) -> None:
+    def __init__(self, l2: float | None = None, seed: int = 0) -> None:
         if l2 is not None and not l2 > 0:
             raise ValueError(
                 f"l2={l2} gives no finite optimum for some data. Mend: a penalty over 0, or None to choose one."
             )
-        self.l2, self.grid, self.folds, self.seed, self.max_iterations = l2, tuple(grid), folds, seed, max_iterations
+        self.l2, self.seed = l2, seed
         self.chosen_l2: float | None = None
         self._weights: np.ndarray | None = None
 
@@ -155,28 +119,29 @@ class SoftLogisticRegression:
 
     def predict(self, features: ArrayLike) -> np.ndarray:
         """Distributions (N, K) for features (N, d)."""
+        from scipy.special import softmax
+
         if self._weights is None:
             raise ValueError("The regression has not been fitted. Mend: call fit(features, targets) first.")
         x = (np.asarray(features, dtype=np.float64) - self._mean) / self._scale
-        logits = x @ self._weights[:-1] + self._weights[-1]
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+        return np.asarray(softmax(x @ self._weights[:-1] + self._weights[-1], axis=1))
 
     def _choose(self, x: np.ndarray, q: np.ndarray, groups: np.ndarray) -> float:
         if len(np.unique(groups)) < 2:
             logger.warning("only one speaker to fit on: the regression's l2 is 0.1, not chosen by cross-validation")
             return 0.1
-        losses = np.zeros(len(self.grid))
-        for fit, check in group_folds(groups, self.folds, self.seed):
+        losses = np.zeros(len(GRID))
+        for fit, check in group_folds(groups, FOLDS, self.seed):
             start = None
             # from the strongest penalty on, each solution starting the next search
-            for i in np.argsort(self.grid)[::-1]:
-                start = self._fit(x[fit], q[fit], self.grid[i], start)
+            for i in range(len(GRID))[::-1]:
+                start = self._fit(x[fit], q[fit], GRID[i], start)
                 losses[i] += jensen_shannon_divergence(self.predict(x[check]), q[check], base=2).sum()
-        return float(self.grid[int(np.argmin(losses))])
+        return GRID[int(np.argmin(losses))]
 
     def _fit(self, x: np.ndarray, q: np.ndarray, l2: float, start: np.ndarray | None = None) -> np.ndarray:
         from scipy.optimize import minimize
+        from scipy.special import log_softmax
 
         self._mean, deviation = x.mean(axis=0), x.std(axis=0)
         self._scale = np.where(deviation > 1e-12, deviation, 1.0)
@@ -185,17 +150,13 @@ class SoftLogisticRegression:
 
         def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
             weights = flat.reshape(shape)
-            logits = z @ weights
-            top = logits.max(axis=1, keepdims=True)
-            log_p = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+            log_p = log_softmax(z @ weights, axis=1)
             gradient = z.T @ (np.exp(log_p) - q) / len(z)
             gradient[:-1] += l2 * weights[:-1]
             loss = -(q * log_p).sum() / len(z) + 0.5 * l2 * (weights[:-1] ** 2).sum()
             return float(loss), gradient.ravel()
 
         first = np.zeros(shape) if start is None else start
-        found = minimize(
-            objective, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": self.max_iterations}
-        )
+        found = minimize(objective, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
         self._weights = found.x.reshape(shape)
         return self._weights

@@ -16,10 +16,8 @@ from ..data.output import output_file
 from ..data.rows import column_of, row_ids
 from ..data.targets import scored_matrix, training_targets
 from ..votes import matrix_to_distributions
-from .plots import predicted_against_target_plot, reliability_plot
+from .plots import write_plots
 from .scoring import Bootstrap, EvaluationReport, evaluate_distributions
-
-__all__ = ["evaluate_checkpoint", "open_model", "write_predictions"]
 
 logger = logging.getLogger(__name__)
 
@@ -131,19 +129,13 @@ def evaluate_checkpoint(
             columns["true_distribution"] = scored_matrix(rows, emotions, "true_distribution")
             columns["js_divergence_to_truth"] = report.js_divergence_to_truth
         write_predictions(folder / "predictions.parquet", rows, emotions, columns)
-        told: dict[str, Any] = {"split": split, "notes": report.notes}
-        reliability_plot(predicted, references, emotions, folder / "reliability.png", **told)
-        predicted_against_target_plot(predicted, references, emotions, folder / "predicted_against_target.png", **told)
+        write_plots(predicted, references, emotions, folder, split, report.notes)
         logger.info("wrote scores, predictions and plots to %s", folder)
     return report
 
 
 def open_model(model: str | Path, device: str | None = None) -> tuple[Any, Any]:
     """Open a checkpoint and its processor on the device named, else on a GPU where there is one, else on the CPU.
-
-    Args:
-        model: Local folder or Hub id.
-        device: Such as `cpu` or `cuda`.
 
     Raises:
         OSError: Nothing can be loaded, or weights are missing.
@@ -173,21 +165,7 @@ def write_predictions(
 ) -> Path:
     """Write one row an utterance to Parquet: `id`, `speaker`, and the columns; (N, K) becomes a struct of K floats.
 
-    The file appears complete or not at all.
-
-    Args:
-        path: The file; its folder is made if needed.
-        rows: N rows, a `Dataset` or a sequence of mappings.
-        emotions: K labels.
-        columns: Name to (N, K) distributions or N values.
-
-    Example:
-        >>> import tempfile, pyarrow.parquet as pq
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     columns = {"predicted_distribution": np.array([[0.25, 0.75]])}
-        ...     path = write_predictions(folder + "/p.parquet", [{"id": "a"}], ["angry", "sad"], columns)
-        ...     pq.read_table(path).to_pylist()
-        [{'id': 'a', 'speaker': None, 'predicted_distribution': {'angry': 0.25, 'sad': 0.75}}]
+    The file appears complete or not at all; its folder is made if needed.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

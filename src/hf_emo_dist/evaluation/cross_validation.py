@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..data.opened import OpenedDataset, open_dataset
 from ..data.output import write_json, write_text
 from ..data.rows import column_of, row_ids
 from ..data.splits import folds_from_column, speaker_folds
@@ -21,17 +20,17 @@ from ..scores.summary import compute_scores
 from ..votes import distributions_to_matrix
 from .baselines import SoftLogisticRegression, tower_features
 from .checkpoint import write_predictions
-from .plots import predicted_against_target_plot, reliability_plot
-from .resuming import backbone_stamp, data_stamp, is_done, predicted_by_training, read_predictions, resumable
+from .plots import write_plots
+from .resuming import (
+    backbone_stamp,
+    data_stamp,
+    is_done,
+    open_recipe,
+    predicted_by_training,
+    read_predictions,
+    resumable,
+)
 from .scoring import Bootstrap, check_predictions, difference_words, jsonable, share_words
-
-__all__ = [
-    "CrossValidationReport",
-    "choose_validation_speakers",
-    "compare_predictors",
-    "cross_validate",
-    "folds_with_speakers",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +95,8 @@ class CrossValidationReport:
             lines += [f"Votes: {self.vote_source}", ""]
         lines += [
             f"{len(self.folds)}-fold cross-validation over {self.num_speakers} speakers, {self.num_examples} "
-            "utterances; "
-            "nobody is scored by a model that heard them. JS divergence is base 2, lower is better; +/- is the "
-            "standard error over speakers, brackets are 95 % bootstrap intervals over speakers.",
+            "utterances; nobody is scored by a model that heard them. JS divergence is base 2, lower is better; +/- is "
+            "the standard error over speakers, brackets are 95 % bootstrap intervals over speakers.",
             "",
             "| predictor | JS divergence | Bhattacharyya | JS minus the mean predictor's | gap closed |",
             "|---|---|---|---|---|",
@@ -192,23 +190,40 @@ def compare_predictors(
     )
 
 
-@dataclass
 class _Plan:
     """The rows that somebody has heard, what they are scored against, and the folds; mixed rows are only trained on."""
 
-    recipe: Any
-    args: Any
-    opened: OpenedDataset
-    rows: Any
-    emotions: tuple[str, ...]
-    targets: np.ndarray
-    references: np.ndarray
-    speakers: np.ndarray
-    folds: list[tuple[np.ndarray, np.ndarray]]
-    ids: list[str]
-    stamp: dict[str, str]
-    mixed_stamp: dict[str, str]
-    overwrite: bool
+    def __init__(
+        self,
+        recipe: Any,
+        args: Any,
+        fold_column: str | None,
+        num_folds: int,
+        validation_speakers: int,
+        vote_source: str | None,
+        overwrite: bool,
+    ) -> None:
+        self.recipe, self.args, self.overwrite = recipe, args, overwrite
+        self.opened = open_recipe(recipe, vote_source)
+        self.emotions, self.rows = self.opened.emotions(args.target_column), self.opened.heard()
+        self.ids, self.references = row_ids(self.rows), scored_matrix(self.rows, self.emotions, args.score_column)
+        self.targets = self._targets_of(self.rows)
+        self.folds, self.speakers = folds_with_speakers(
+            self.rows, fold_column, num_folds, validation_speakers, args.seed
+        )
+        tested = [fold.test for fold in self.folds]
+        self.stamp = data_stamp(self.ids, self.emotions, [self.targets, self.references], tested)
+        mixed, self.mixed_stamp = self.opened.mixed, dict[str, str]()
+        if len(mixed.mixed):
+            made = self._targets_of(self.opened.rows().select(mixed.mixed))
+            self.mixed_stamp["mixed"] = data_stamp(mixed.ids, self.emotions, [made], [])["data"]
+
+    def _targets_of(self, rows: Any) -> np.ndarray:
+        name = self.args.target_column
+        column = column_of(rows, name)
+        if column is None:
+            raise ValueError(f"There is no column {name!r} to train on. Mend: write it with combine_votes.")
+        return distributions_to_matrix(column, self.emotions, ids=row_ids(rows), column_name=name)
 
     @property
     def out(self) -> Path:
@@ -216,8 +231,8 @@ class _Plan:
 
     def by_fold(self, predict: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
         result = np.empty_like(self.targets)
-        for train, test in self.folds:
-            result[test] = predict(train, test)
+        for fold in self.folds:
+            result[fold.test] = predict(fold.others, fold.test)
         return result
 
 
@@ -273,7 +288,7 @@ def cross_validate(
         >>> print(cross_validate(recipe, args, fold_column="fold").to_markdown())  # doctest: +SKIP
     """
     bootstrap = Bootstrap(num_resamples, args.seed)
-    plan = _plan(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite)
+    plan = _Plan(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite)
     ceiling_title, ceiling = _ceiling(plan, ceiling_columns or ())
     predictions: dict[str, np.ndarray] = {
         "uniform": np.full(plan.targets.shape, 1.0 / len(plan.emotions)),
@@ -285,10 +300,9 @@ def cross_validate(
     with resumable(plan.out):
         if regression:
             predictions["regression"] = _regression(plan)
-        for index, (train, test) in enumerate(plan.folds):
-            chosen = choose_validation_speakers(plan.speakers[train], validation_speakers, args.seed, index)
-            model[test], detail = _fold(plan, index, chosen, keep_checkpoints)
-            fold_of[test] = index
+        for index, fold in enumerate(plan.folds):
+            model[fold.test], detail = _fold(plan, index, keep_checkpoints)
+            fold_of[fold.test] = index
             details.append(detail)
         predictions["model"] = model
     if ceiling is not None:
@@ -319,51 +333,44 @@ def cross_validate(
         if name in predictions:
             columns[f"{name}_distribution"] = predictions[name]
     write_predictions(plan.out / "predictions.parquet", plan.rows, plan.emotions, columns)
-    told: dict[str, Any] = {"split": f"{len(plan.folds)}-fold cross-validation", "notes": notes}
-    reliability_plot(model, plan.references, plan.emotions, plan.out / "reliability.png", **told)
-    predicted_against_target_plot(
-        model, plan.references, plan.emotions, plan.out / "predicted_against_target.png", **told
-    )
+    split = f"{len(plan.folds)}-fold cross-validation"
+    write_plots(model, plan.references, plan.emotions, plan.out, split, notes)
     return report
 
 
-def choose_validation_speakers(speakers: Sequence[Any] | np.ndarray, count: int, seed: int, fold: int) -> list[str]:
-    """The speakers of a fold's training rows that choose the checkpoint, drawn by (seed, fold).
+@dataclass(frozen=True)
+class SpeakerFold:
+    """Places of rows: those to test on, all others, and of the others those to learn from and to choose by."""
 
-    Example:
-        >>> len(choose_validation_speakers(["a", "a", "b", "c"], 2, seed=0, fold=1))
-        2
-    """
-    names = np.unique(np.asarray(speakers, dtype=str))
-    return sorted(np.random.default_rng([seed, fold]).choice(names, size=count, replace=False).tolist())
+    test: np.ndarray
+    others: np.ndarray
+    learnt: np.ndarray
+    choosing: np.ndarray
+    validation_speakers: list[str]
 
 
 def folds_with_speakers(
     rows: Any, fold_column: str | None, num_folds: int, validation_speakers: int, seed: int
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-    """Cut rows into folds of whole speakers.
+) -> tuple[list[SpeakerFold], np.ndarray]:
+    """Folds of whole speakers over rows of which none is mixed, and who speaks in each row.
 
-    Args:
-        rows: A `Dataset` without mixed rows.
-        fold_column: Column that names the folds.
-        num_folds: Folds, where no column names them.
-        validation_speakers: Speakers of a fold's training rows that are to choose its checkpoint.
-        seed: Of the folds.
-
-    Returns:
-        (Rows to train on, rows to test on) of each fold, and who speaks in each row.
-
-    Raises:
-        ValueError: The folds cannot be made, or no speaker would be left to train on beside those who choose.
+    `validation_speakers` of each fold's other speakers, drawn by (seed, fold), choose its checkpoint; at least one more
+    must be left to learn from.
     """
-    folds = folds_from_column(rows, fold_column) if fold_column else speaker_folds(rows, num_folds, seed=seed)
+    cut = folds_from_column(rows, fold_column) if fold_column else speaker_folds(rows, num_folds, seed=seed)
     speakers = np.array([str(speaker) for speaker in rows["speaker"]])
-    fewest = min(len(np.unique(speakers[train])) for train, _ in folds)
+    names = [np.unique(speakers[others]) for others, _ in cut]
+    fewest = min(map(len, names))
     if not 1 <= validation_speakers < fewest:
         raise ValueError(
             f"validation_speakers={validation_speakers} does not fit: the other folds have {fewest} speakers, and at "
             f"least one must be left to train on. Mend: a number from 1 to {fewest - 1}."
         )
+    folds = []
+    for index, (others, test) in enumerate(cut):
+        drawn = np.random.default_rng([seed, index]).choice(names[index], size=validation_speakers, replace=False)
+        chooses = np.isin(speakers[others], drawn)
+        folds.append(SpeakerFold(test, others, others[~chooses], others[chooses], sorted(drawn.tolist())))
     return folds, speakers
 
 
@@ -373,11 +380,6 @@ def cell_means(
     """For each test row the mean of the training targets in its cell, and the cells that training has not seen.
 
     An unseen cell gets the mean of all training rows.
-
-    Example:
-        >>> targets = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-        >>> cell_means(targets, ["x", "y", "x"], np.array([0, 1]), np.array([2]))
-        (array([[1., 0.]]), [])
     """
     members: dict[Any, list[int]] = {}
     for i in train:
@@ -386,46 +388,6 @@ def cell_means(
     overall = targets[train].mean(axis=0)
     unseen = sorted({cells[i] for i in test} - set(means), key=str)
     return np.stack([means.get(cells[i], overall) for i in test]), unseen
-
-
-def _plan(
-    recipe: Any,
-    args: Any,
-    fold_column: str | None,
-    num_folds: int,
-    validation_speakers: int,
-    vote_source: str | None,
-    overwrite: bool,
-) -> _Plan:
-    for name in ("backbone", "dataset"):
-        if getattr(recipe, name) is None:
-            raise ValueError(f"There is no {name}. Mend: add --{name}, a local folder or a Hub id.")
-    opened = open_dataset(
-        recipe.dataset,
-        revision=recipe.dataset_revision,
-        emotions=recipe.emotions.split(",") if recipe.emotions else None,
-        vote_source=vote_source,
-    )
-    emotions, rows, mixed = opened.emotions(args.target_column), opened.heard(), opened.mixed
-    ids, references = row_ids(rows), scored_matrix(rows, emotions, args.score_column)
-
-    def targets_of(part: Any) -> np.ndarray:
-        column = column_of(part, args.target_column)
-        if column is None:
-            raise ValueError(
-                f"There is no column {args.target_column!r} to train on. Mend: write it with combine_votes."
-            )
-        return distributions_to_matrix(column, emotions, ids=row_ids(part), column_name=args.target_column)
-
-    targets = targets_of(rows)
-    folds, speakers = folds_with_speakers(rows, fold_column, num_folds, validation_speakers, args.seed)
-    stamp = data_stamp(ids, emotions, [targets, references], [test for _, test in folds])
-    made = {}
-    if len(mixed.mixed):
-        made["mixed"] = data_stamp(mixed.ids, emotions, [targets_of(opened.rows().select(mixed.mixed))], [])["data"]
-    return _Plan(
-        recipe, args, opened, rows, emotions, targets, references, speakers, folds, ids, stamp, made, overwrite
-    )
 
 
 def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str | None, np.ndarray | None]:
@@ -473,7 +435,7 @@ def _regression(plan: _Plan) -> np.ndarray:
         logger.info("the regression has been predicted already")
         return read_predictions(file, plan.ids, plan.emotions)
     model, processor = load_model(recipe, plan.emotions)
-    features = tower_features(model.to(args.device), processor, plan.rows, [-1], args.per_device_eval_batch_size)[:, 0]
+    features = tower_features(model.to(args.device), processor, plan.rows, args.per_device_eval_batch_size)
     # the first fold's model must find the memory free
     del model
     gc.collect()
@@ -491,31 +453,27 @@ def _regression(plan: _Plan) -> np.ndarray:
     return read_predictions(file, plan.ids, plan.emotions)
 
 
-def _fold(plan: _Plan, index: int, validation: list[str], keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:
+def _fold(plan: _Plan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:
     """Predictions of one fold's rows: read where they are there, else trained for."""
-    train, test = plan.folds[index]
-    held_out = np.isin(plan.speakers[train], validation)
-    learnt, choosing = train[~held_out], train[held_out]
-    logger.info(
-        "fold %d of %d: %d rows to choose by (%s)", index + 1, len(plan.folds), len(choosing), ", ".join(validation)
-    )
-    mixed = plan.opened.mixed
+    fold, mixed = plan.folds[index], plan.opened.mixed
+    told = ", ".join(fold.validation_speakers)
+    logger.info("fold %d of %d: %d rows to choose by (%s)", index + 1, len(plan.folds), len(fold.choosing), told)
     predicted, detail = predicted_by_training(
         plan.recipe,
         plan.args,
         plan.out / f"fold-{index}",
         plan.emotions,
-        lambda: plan.opened.rows().select(mixed.train(mixed.originals[learnt])),
-        plan.rows.select(choosing),
-        plan.rows.select(test),
-        {**plan.stamp, **plan.mixed_stamp, "validation_speakers": validation},
+        lambda: plan.opened.rows().select(mixed.train(mixed.originals[fold.learnt])),
+        plan.rows.select(fold.choosing),
+        plan.rows.select(fold.test),
+        {**plan.stamp, **plan.mixed_stamp, "validation_speakers": fold.validation_speakers},
         overwrite=plan.overwrite,
         keep_checkpoints=keep_checkpoints,
     )
     return predicted, {
         "fold": index,
         **detail,
-        "validation_speakers": validation,
-        "test_speakers": sorted(set(plan.speakers[test].tolist())),
-        "test_rows": len(test),
+        "validation_speakers": fold.validation_speakers,
+        "test_speakers": sorted(set(plan.speakers[fold.test].tolist())),
+        "test_rows": len(fold.test),
     }

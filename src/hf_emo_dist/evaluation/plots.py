@@ -16,32 +16,46 @@ from ..emotions import validate_emotions
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["predicted_against_target_plot", "reliability_curve", "reliability_plot"]
-
 # Okabe and Ito's colours, told apart by colour-blind readers
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
+# Bins of predicted probability
+BINS = 10
 
 
-def reliability_curve(
-    predictions: ArrayLike, targets: ArrayLike, num_bins: int = 10
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean prediction, mean human share (NaN where empty) and count, (num_bins,) each, by predicted probability.
+def write_plots(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    emotions: Sequence[str],
+    folder: Path,
+    split: str | None,
+    notes: Sequence[str],
+) -> None:
+    """Write both plots, under the names by which cards and commands know them."""
+    for name, plot in (
+        ("reliability", reliability_plot),
+        ("predicted_against_target", predicted_against_target_plot),
+    ):
+        plot(predictions, targets, emotions, folder / f"{name}.png", split=split, notes=notes)
 
-    Example:
-        >>> mean, share, count = reliability_curve([0.1, 0.2, 0.9], [0.0, 0.4, 1.0], num_bins=2)
-        >>> share.round(3).tolist(), count.tolist()
-        ([0.2, 1.0], [2, 1])
-    """
-    p, q = np.asarray(predictions, dtype=np.float64).ravel(), np.asarray(targets, dtype=np.float64).ravel()
-    if p.shape != q.shape or num_bins < 1:
-        raise ValueError(
-            f"need as many targets as predictions and at least one bin, got {p.size}, {q.size}, {num_bins}."
-        )
-    bins = np.minimum((p * num_bins).astype(np.int64), num_bins - 1)
-    count = np.bincount(bins, minlength=num_bins)
+
+def polished(figure: Figure, title_size: float = 9) -> Figure:
+    """The figure with text that fits small panels; last of all, since titles and labels bring their own sizes."""
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+        axis.title.set_fontsize(title_size)
+        axis.xaxis.label.set_fontsize(8)
+        axis.yaxis.label.set_fontsize(8)
+    return figure
+
+
+def reliability_curve(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean prediction, mean human share (NaN where empty) and count by bins of predicted probability."""
+    bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(bins, weights=p, minlength=num_bins) / count
-        share = np.bincount(bins, weights=q, minlength=num_bins) / count
+        mean = np.bincount(bins, weights=p, minlength=BINS) / count
+        share = np.bincount(bins, weights=q, minlength=BINS) / count
     return mean, share, count
 
 
@@ -53,7 +67,6 @@ def reliability_plot(
     *,
     split: str | None = None,
     notes: Sequence[str] = (),
-    num_bins: int = 10,
 ) -> Figure:
     """Reliability diagram for soft labels: human share by predicted probability, pooled and by emotion, with counts.
 
@@ -66,7 +79,6 @@ def reliability_plot(
         path: Where to write the PNG; `None` writes nothing.
         split: Name of the split, for the title.
         notes: Shown under the title, such as `simulated data`.
-        num_bins: Bins of predicted probability.
 
     Returns:
         The figure.
@@ -82,17 +94,17 @@ def reliability_plot(
     figure, cells = _grid(len(names) + 1, "Reliability of predicted shares", len(p), split, notes)
     panels = [("all emotions", p.ravel(), q.ravel(), ORANGE)]
     panels += [(name, p[:, i], q[:, i], BLUE) for i, name in enumerate(names)]
-    width = 1.0 / num_bins
+    width = 1.0 / BINS
     for cell, (name, predicted, shares, colour) in zip(cells, panels, strict=False):
         parts = cell.subgridspec(2, 1, height_ratios=(3.2, 1), hspace=0.08)
         axis, below = figure.add_subplot(parts[0]), figure.add_subplot(parts[1])
-        mean, share, count = reliability_curve(predicted, shares, num_bins)
+        mean, share, count = reliability_curve(predicted, shares)
         filled = count > 0
         axis.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
         axis.plot(mean[filled], share[filled], "-o", color=colour, markersize=4.5, linewidth=1.5, clip_on=False)
         axis.set(xlim=(0, 1), ylim=(0, 1), title=name, xticks=[])
         axis.set_ylabel("human share")
-        below.bar((np.arange(num_bins) + 0.5) * width, count, width=0.85 * width, color=colour, alpha=0.55)
+        below.bar((np.arange(BINS) + 0.5) * width, count, width=0.85 * width, color=colour, alpha=0.55)
         below.set_yscale("symlog", linthresh=1)
         below.set(xlim=(0, 1), ylim=(0, max(2.0, 1.6 * count.max())))
         below.set_xlabel("predicted probability")
@@ -111,12 +123,11 @@ def predicted_against_target_plot(
     *,
     split: str | None = None,
     notes: Sequence[str] = (),
-    seed: int = 0,
 ) -> Figure:
     """Predicted probability against human share, a panel an emotion, and the mean of both by emotion as bars.
 
-    Human shares of a few votes take few values, so points are moved sideways by up to 0.012, seeded, to show how many
-    there are. Arguments and errors as for :func:`reliability_plot`; `seed` draws the movement.
+    Human shares of a few votes take few values, so points are moved sideways by up to 0.012, always the same way, to
+    show how many there are. Arguments and errors as for :func:`reliability_plot`.
 
     Example:
         >>> len(predicted_against_target_plot([[0.2, 0.8]], [[0.0, 1.0]], ["angry", "sad"]).axes)
@@ -124,7 +135,7 @@ def predicted_against_target_plot(
     """
     p, q, names = _checked(predictions, targets, emotions)
     figure, cells = _grid(len(names) + 1, "Predicted against human shares", len(p), split, notes)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     alpha = float(np.clip(60 / len(p), 0.15, 0.7))
     for i, name in enumerate(names):
         axis = figure.add_subplot(cells[i])
@@ -189,15 +200,7 @@ def _grid(panels: int, title: str, count: int, split: str | None, notes: Sequenc
 
 
 def _saved(figure: Figure, path: str | Path | None) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-        axis.title.set_fontsize(10)
-        axis.xaxis.label.set_fontsize(8)
-        axis.yaxis.label.set_fontsize(8)
+    polished(figure, title_size=10)
     if path is not None:
         with output_file(path) as part:
             figure.savefig(part, format="png")

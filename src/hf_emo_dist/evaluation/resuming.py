@@ -16,35 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from ..data.opened import OpenedDataset, open_dataset
 from ..data.output import write_json
 from ..data.rows import row_ids
 from ..votes import distributions_to_matrix
 from .checkpoint import open_model, write_predictions
 from .scoring import jsonable
 
-__all__ = [
-    "backbone_stamp",
-    "data_stamp",
-    "is_done",
-    "parse_recipe",
-    "predicted_by_training",
-    "predictions_for",
-    "read_predictions",
-    "resumable",
-]
-
 logger = logging.getLogger(__name__)
 
 # Arguments that change what is shown or how fast it is, not what is learnt.
-NOT_LEARNT = (
-    "output_dir",
-    "run_name",
-    "report_to",
-    "disable_tqdm",
-    "resume_from_checkpoint",
-    "hub_token",
-    "push_to_hub",
-)
+NOT_LEARNT = ("output_dir", "run_name", "report_to", "disable_tqdm", "resume_from_checkpoint", "push_to_hub")
 NOT_LEARNT_PREFIXES = ("logging_", "log_", "dataloader_", "hub_")
 
 
@@ -62,13 +44,21 @@ def parse_recipe(words: Sequence[str], output: str | Path) -> tuple[Any, Any]:
     return parse_config([*rest, "--output_dir", str(output)])
 
 
-def backbone_stamp(name_or_path: str) -> str:
-    """A Hub id as it is; a local folder as a digest of its files' names, sizes and times, which a new write changes.
+def open_recipe(recipe: Any, vote_source: str | None) -> OpenedDataset:
+    """The data set that a recipe trains on; a `ValueError` where it names no backbone or no data set."""
+    for name in ("backbone", "dataset"):
+        if getattr(recipe, name) is None:
+            raise ValueError(f"There is no {name}. Mend: add --{name}, a local folder or a Hub id, for the training.")
+    return open_dataset(
+        recipe.dataset,
+        revision=recipe.dataset_revision,
+        emotions=recipe.emotions.split(",") if recipe.emotions else None,
+        vote_source=vote_source,
+    )
 
-    Example:
-        >>> backbone_stamp("Qwen/Qwen2-Audio-7B-Instruct")
-        'Qwen/Qwen2-Audio-7B-Instruct'
-    """
+
+def backbone_stamp(name_or_path: str) -> str:
+    """A Hub id as it is; a local folder as a digest of its files' names, sizes and times, which a new write changes."""
     folder = Path(name_or_path)
     if not folder.is_dir():
         return name_or_path
@@ -126,17 +116,7 @@ def read_predictions(file: str | Path, ids: Sequence[str], emotions: Sequence[st
 
 
 def predictions_for(path: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
-    """Predicted distributions (N, K) of these rows from a `predictions.parquet`, matched by id.
-
-    Args:
-        path: A file that `write_predictions` wrote, such as the one beside an evaluation's scores.
-        ids: N ids.
-        emotions: K labels, the order of the columns.
-
-    Raises:
-        ValueError: The file lacks rows, or holds distributions over other labels.
-        FileNotFoundError: There is no such file.
-    """
+    """Predicted distributions (N, K) of these rows from a `predictions.parquet`, matched by id."""
     import pyarrow.parquet as pq
 
     file = Path(path).expanduser()
@@ -171,20 +151,9 @@ def predicted_by_training(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Predictions (N, K) of the test rows by a model that is trained now, or was before with the same settings.
 
-    Args:
-        recipe: What to train on what.
-        args: How to train; `output_dir` is replaced.
-        folder: Receives `predictions.parquet`, `cell.json` and, while training or if kept, `checkpoint`.
-        emotions: K labels, the order of the predictions.
-        train: Makes the training rows; called only where training is needed.
-        validation: Rows that choose the checkpoint.
-        test: Rows to predict.
-        settings: What else decides the outcome.
-        overwrite: Train again.
-        keep_checkpoints: Do not delete the checkpoint.
-
-    Returns:
-        The predictions, and what is known of the training.
+    `folder` receives `predictions.parquet`, `cell.json` and, while training or if kept, `checkpoint`; `train` makes the
+    training rows, where they are needed; `settings` is what decides the outcome beside recipe and arguments. Given back
+    are the predictions, in the order of `emotions`, and what is known of the training.
 
     Raises:
         ValueError: The folder holds predictions of other settings; it names those.

@@ -20,30 +20,10 @@ from ..scores.divergences import jensen_shannon_divergence
 from ..scores.summary import compute_scores
 from ..votes import vote_counts_matrix
 
-__all__ = [
-    "Bootstrap",
-    "EvaluationReport",
-    "check_predictions",
-    "evaluate_distributions",
-    "interval_words",
-    "jsonable",
-    "p_words",
-    "share_words",
-]
-
-TITLES = {"model": "model", "mean_of_training_targets": "mean of training targets", "uniform": "uniform"}
-
 
 @dataclass(frozen=True)
 class Bootstrap:
     """The draws behind every interval of a report; an estimate is a dict of `value`, `low` and `high`.
-
-    Args:
-        num_resamples: Bootstrap resamples, at least 1.
-        seed: Of the draws.
-
-    Raises:
-        ValueError: `num_resamples` is under 1.
 
     Example:
         >>> Bootstrap(10).interval([1.0, 1.0], ["a", "b"])
@@ -77,16 +57,8 @@ class Bootstrap:
 
         The interval is that of the mean of `(numerator - ratio * denominator) / mean(denominator)`, the ratio's
         deviation to first order, so that it is as careful about few speakers as the other intervals are.
-
-        Example:
-            >>> Bootstrap().ratio([1.0, 1.0], [2.0, 2.0])
-            {'value': 0.5, 'low': 0.5, 'high': 0.5}
         """
         top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-        if top.shape != bottom.shape or top.ndim != 1 or len(top) == 0:
-            raise ValueError(
-                f"numerator and denominator must both have shape (N,), got {top.shape} and {bottom.shape}."
-            )
         if not bottom.mean() > 0:
             return dict.fromkeys(("value", "low", "high"), math.nan)
         ratio = float(top.mean() / bottom.mean())
@@ -170,17 +142,17 @@ class EvaluationReport:
         for name, scores in self.predictors.items():
             js = _estimate((scores["js_divergence"], *scores["js_interval"]))
             lines.append(
-                f"| {TITLES.get(name, name)} | {interval_words(js, unknown=' [-]')} | "
+                f"| {_title(name)} | {interval_words(js, unknown=' [-]')} | "
                 f"{scores['bhattacharyya_coefficient']:.3f} | {_number(scores.get('log_likelihood_per_vote'))} | "
                 f"{_number(scores.get('accuracy'))} | {_number(scores.get('macro_f1'))} |"
             )
         lines += ["", "| paired difference in JS (below 0: the model is better) | |", "|---|---|"]
         for name, interval in self.differences.items():
             other = name.removeprefix("model_minus_")
-            lines.append(f"| model - {TITLES.get(other, other)} | {difference_words(interval)} |")
+            lines.append(f"| model - {_title(other)} | {difference_words(interval)} |")
         if self.truth is not None:
             lines += ["", "| JS divergence to the known truth | |", "|---|---|"]
-            estimates = {TITLES.get(name, name): found for name, found in self.truth["js_divergence"].items()}
+            estimates = {_title(name): found for name, found in self.truth["js_divergence"].items()}
             estimates["floor: the truth against the human votes"] = self.truth["floor"]
             lines += [f"| {name} | {interval_words(found, unknown=' [-]')} |" for name, found in estimates.items()]
             if self.truth["gap_closed"] is not None:
@@ -201,7 +173,6 @@ def evaluate_distributions(
     *,
     train_targets: ArrayLike | None = None,
     score_column: str = "human_distribution",
-    groups: str | Sequence[Any] | None = "speaker",
     seed: int = 0,
     num_resamples: int = 2000,
     split: str | None = None,
@@ -218,7 +189,6 @@ def evaluate_distributions(
         train_targets: (M, K) targets of the training rows, whose mean is a predictor; `None` leaves it out, with a
             note.
         score_column: The distribution column that is scored against; anything but human votes is said in a note.
-        groups: What is resampled as a whole: a column name, (N,) labels, or `None` for single rows.
         seed: Of the bootstrap.
         num_resamples: Bootstrap resamples, at least 1.
         split: Name of the split, for tables and plots.
@@ -244,7 +214,8 @@ def evaluate_distributions(
     names = validate_emotions(emotions)
     references = scored_matrix(dataset, names, score_column)
     predicted = check_predictions(predictions, references.shape, row_ids(dataset))
-    members, num_speakers = _groups(dataset, groups)
+    members, known = speaker_groups(dataset)
+    num_speakers = len(np.unique(members)) if known else 0
     told = notes_about(dataset, vote_source, notes)
     if score_column != "human_distribution":
         told.append(f"scored on {score_column}, not on human votes")
@@ -325,18 +296,6 @@ def check_predictions(predictions: ArrayLike, shape: tuple[int, ...], ids: Seque
     return np.asarray(values / sums[:, None])
 
 
-def _groups(rows: Any, groups: str | Sequence[Any] | None) -> tuple[np.ndarray | None, int]:
-    if groups is None:
-        return None, 0
-    if isinstance(groups, str):
-        members, known = speaker_groups(rows, groups)
-        return (members, len(np.unique(members))) if known else (None, 0)
-    members = np.array([str(group) for group in groups])
-    if len(members) != len(rows):
-        raise ValueError(f"{len(rows)} rows but {len(members)} groups. Mend: give one a row.")
-    return members, len(np.unique(members))
-
-
 def _vote_counts(rows: Any, emotions: tuple[str, ...]) -> np.ndarray | None:
     votes = column_of(rows, "human_votes")
     if votes is None:
@@ -379,13 +338,12 @@ def share_words(gap: dict[str, float]) -> str:
 
 
 def p_words(p_value: float) -> str:
-    """A p-value as text; none is 0.
-
-    Example:
-        >>> p_words(0.0461), p_words(0.0002)
-        ('p = 0.046', 'p < 0.001')
-    """
+    """A p-value as text; none is 0."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def _title(predictor: str) -> str:
+    return predictor.replace("_", " ")
 
 
 def _number(value: float | None) -> str:
@@ -393,12 +351,7 @@ def _number(value: float | None) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """NumPy numbers as Python's and NaN as null, however deep, for JSON.
-
-    Example:
-        >>> jsonable({"a": [np.float64(1.0), float("nan")]})
-        {'a': [1.0, None]}
-    """
+    """NumPy numbers as Python's and NaN as null, however deep, for JSON."""
     if isinstance(value, dict):
         return {str(key): jsonable(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

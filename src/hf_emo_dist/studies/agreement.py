@@ -12,11 +12,16 @@ from ..scores.agreement import fleiss_kappa, krippendorff_alpha, observed_agreem
 from ..scores.divergences import jensen_shannon_divergence
 from .strata import Strata, cut_strata
 from .study import Plot, Study, StudyTable, interval_plot, legend_below, panels, polished, slanted
-from .vote_table import Annotations, Sources, VoteTable, shares_of
+from .vote_table import Annotations, FloatArray, Sources, VoteTable, shares_of
 
-__all__ = ["agreement", "gain_from_synthetic"]
-
-FloatArray = NDArray[np.float64]
+# Random halves of each row's human votes, and random draws of as many annotations as a focus gave.
+HALVES, DRAWS = 5, 10
+# How listeners agree among themselves.
+AMONG_LISTENERS = {
+    "pair_agreement": "pairs who agree",
+    "fleiss_kappa": "Fleiss' kappa",
+    "krippendorff_alpha": "Krippendorff's alpha",
+}
 
 
 def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Study:
@@ -32,9 +37,8 @@ def agreement(data: Sources, *, num_resamples: int = 500, seed: int = 0) -> Stud
     told = data.facts()
     told["protocol"] = (
         "agreement with a listener is the chance that one listener, drawn at random, gives the annotator's label; "
-        "chance "
-        "is what the shares of labels alone would give, and kappa is the share of the way from chance to 1; strata are "
-        "thirds of the entropy of the human votes; 95 % bootstrap intervals over speakers where known"
+        "chance is what the shares of labels alone would give, and kappa is the share of the way from chance to 1; "
+        "strata are thirds of the entropy of the human votes; 95 % bootstrap intervals over speakers where known"
     )
     told["seeds"] = f"seed {seed}; {num_resamples} resamples"
     study = Study("agreement", "Agreement of listeners and of synthetic annotators", told, data.notes())
@@ -73,11 +77,11 @@ def _corpus(table: VoteTable, bootstrap: Bootstrap) -> dict[str, Any]:
     stratum[with_votes] = strata.index
     found["strata"] = list(strata.names)
     found["annotators"] = {
-        str(name): _annotator(table, shares, table.annotations.annotator == name, bootstrap)
+        str(name): _annotator(table, table.annotations, shares, str(name), bootstrap)
         for name in np.unique(table.annotations.annotator)
     }
     found["focus"] = {}
-    for focus, (values, rows) in added_by_focus(table, bootstrap.seed).items():
+    for focus, (values, rows) in added_by_focus(table, table.annotations, bootstrap.seed).items():
         parts = {place: stratum[rows] == index for index, place in enumerate(strata.names)}
         found["focus"][focus] = {
             place: bootstrap.interval(values[inside], groups[rows[inside]]) for place, inside in parts.items()
@@ -90,10 +94,10 @@ def _corpus(table: VoteTable, bootstrap: Bootstrap) -> dict[str, Any]:
     return found
 
 
-def _annotator(table: VoteTable, shares: FloatArray, mine: NDArray[np.bool_], bootstrap: Bootstrap) -> dict[str, Any]:
-    annotations = table.annotations
-    assert annotations is not None
-    inside = mine & (shares.sum(axis=1)[annotations.row] > 0)
+def _annotator(
+    table: VoteTable, annotations: Annotations, shares: FloatArray, name: str, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    inside = (annotations.annotator == name) & (shares.sum(axis=1)[annotations.row] > 0)
     row, given = annotations.row[inside], annotations.distribution[inside]
     if not len(row):
         return {"annotations": 0}
@@ -120,15 +124,12 @@ def _annotator(table: VoteTable, shares: FloatArray, mine: NDArray[np.bool_], bo
 def _human_table(results: dict[str, Any]) -> StudyTable:
     rows = [
         [name, str(found["rows"]), f"{found['votes']:.1f}"]
-        + [
-            interval_words(found[key]) if key in found else "-"
-            for key in ("pair_agreement", "fleiss_kappa", "krippendorff_alpha")
-        ]
+        + [interval_words(found[key]) if key in found else "-" for key in AMONG_LISTENERS]
         for name, found in results.items()
     ]
     return StudyTable(
         "Listeners among themselves",
-        ["corpus", "rows with 2 votes", "votes a row", "pairs who agree", "Fleiss' kappa", "Krippendorff's alpha"],
+        ["corpus", "rows with 2 votes", "votes a row", *AMONG_LISTENERS.values()],
         rows,
         "Low agreement is what ambiguous speech sounds like; it does not make the votes wrong.",
     )
@@ -154,8 +155,8 @@ def _synthetic_tables(name: str, found: dict[str, Any]) -> list[StudyTable]:
             ["annotator", "annotations", "agree with a listener", "kappa", "minus one listener"],
             annotators,
             "Last column: agreement with a listener, minus that of two listeners of the same row; above 0 the "
-            "annotator "
-            "agrees with listeners better than they do with one another, as a sharp guess of the plurality does.",
+            "annotator agrees with listeners better than they do with one another, as a sharp guess of the plurality "
+            "does.",
         ),
         StudyTable(
             f"What each focus adds: {name}",
@@ -216,17 +217,8 @@ def _plot(results: dict[str, Any], notes: list[str]) -> Any:
     same_strata = len({tuple(found["strata"]) for found in synthetic.values()}) == 1
     if not synthetic:
         names = list(results)
-        keys = {
-            "pair_agreement": "pairs who agree",
-            "fleiss_kappa": "Fleiss' kappa",
-            "krippendorff_alpha": "Krippendorff's alpha",
-        }
-        interval_plot(
-            axes[0][0],
-            {title: [results[name].get(key, nan) for name in names] for key, title in keys.items()},
-            names,
-            "agreement",
-        )
+        series = {title: [results[name].get(key, nan) for name in names] for key, title in AMONG_LISTENERS.items()}
+        interval_plot(axes[0][0], series, names, "agreement")
         legend_below(figure, axes[0][0])
     for row, (name, found) in enumerate(synthetic.items()):
         people = ["a listener", *_short(list(found["annotators"]))]
@@ -258,17 +250,11 @@ def pooled_annotations(annotations: Annotations, rows: int, keep: NDArray[np.boo
     return total
 
 
-def gain_from_synthetic(
-    table: VoteTable, seed: int = 0, num_halves: int = 5
-) -> tuple[FloatArray, Strata, NDArray[np.int64]]:
-    """How much nearer half of the human votes comes to the other half when the synthetic votes are added to it, by row.
+def gain_from_synthetic(table: VoteTable, seed: int = 0) -> tuple[FloatArray, Strata, NDArray[np.int64]]:
+    """How much nearer half of the human votes comes to the other half when the synthetic votes are added to it.
 
-    JS(half, other half) - JS(half + synthetic, other half), base 2; above 0 the synthetic votes complement the human
-    ones. Strata come from the first half, which is not scored against. Rows with fewer than 2 human votes or no
-    synthetic one are left out.
-
-    Returns:
-        Gains (M,), strata of these M, and the row of each (a row once for each split).
+    JS(half, other half) - JS(half + synthetic, other half), base 2, with the stratum and the row of each, a row once
+    for each split; strata come from the first half, which is not scored against.
     """
     # stated distributions count too
     annotations = table.annotations
@@ -277,34 +263,25 @@ def gain_from_synthetic(
     if not len(rows):
         raise ValueError("No row has 2 human votes and a synthetic one. Mend: annotate the data set first.")
     voted, gains, shares = table.select(rows), [], []
-    for half in range(num_halves):
+    for half in range(HALVES):
         first, other = voted.halves(seed, half)
         own, target = shares_of(first), shares_of(other)
         with_synthetic = jensen_shannon_divergence(shares_of(first + mass[rows]), target)
         gains.append(jensen_shannon_divergence(own, target) - with_synthetic)
         shares.append(own)
-    return np.concatenate(gains), cut_strata(np.concatenate(shares)), np.tile(rows, num_halves)
+    return np.concatenate(gains), cut_strata(np.concatenate(shares)), np.tile(rows, HALVES)
 
 
 def added_by_focus(
-    table: VoteTable, seed: int = 0, num_draws: int = 10
+    table: VoteTable, annotations: Annotations, seed: int = 0
 ) -> dict[str, tuple[FloatArray, NDArray[np.int64]]]:
-    """What each focus adds to the pooled annotations: how much further from the human votes they are without it.
+    """What each focus adds to the pooled annotations, and the rows: how much further from the human votes they are
+    without it.
 
     JS(pool without the focus, human) - JS(pool without as many annotations drawn at random, human), base 2, row by row:
-    any annotation that is left out makes the pool noisier, so the random draw of as many is the fair comparison. Above
-    0 the focus adds more than another annotation does.
-
-    Returns:
-        Focus to (values (M,), rows (M,)).
+    any annotation that is left out makes the pool noisier, so the random draw of as many is the fair comparison.
     """
-    annotations = table.annotations
-    if annotations is None:
-        raise ValueError(
-            "Who annotated is not known. Mend: annotate the data set, which writes 'synthetic_annotations'."
-        )
-    counts = table.counts()
-    number = len(table.ids)
+    counts, number = table.counts(), len(table.ids)
     rng = np.random.default_rng(seed)
     total = np.bincount(annotations.row, minlength=number)
     found = {}
@@ -320,7 +297,7 @@ def added_by_focus(
             pool = pooled_annotations(annotations, number, keep)[rows]
             return jensen_shannon_divergence(shares_of(pool), human)
 
-        drawn = [distance(~_drop(annotations.row, own, rng)) for _ in range(num_draws)]
+        drawn = [distance(~_drop(annotations.row, own, rng)) for _ in range(DRAWS)]
         found[focus] = (distance(~mine) - np.mean(drawn, axis=0), rows)
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,13 +33,7 @@ from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_diver
 from ..scores.floor import js_divergence_floor
 from ..votes import vote_counts_matrix
 from .study import GREY, Plot, Study, StudyTable, interval_plot, legend_below, panels, polished
-from .vote_table import shares_of
-
-__all__ = ["cross_corpus"]
-
-logger = logging.getLogger(__name__)
-
-FloatArray = NDArray[np.float64]
+from .vote_table import FloatArray, shares_of
 
 
 @dataclass(frozen=True)

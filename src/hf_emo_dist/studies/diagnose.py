@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.opened import OpenedDataset, open_dataset
 from ..data.rows import column_of
@@ -20,11 +19,16 @@ from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import jensen_shannon_divergence
 from .agreement import gain_from_synthetic
 from .study import GREY, Plot, Study, StudyTable, interval_plot, panels, polished
-from .vote_table import Sources, VoteTable, count_labels, read_vote_table, shares_of, shuffle_votes
-
-__all__ = ["diagnose", "fitted_temperature", "swapped_predictions"]
-
-FloatArray = NDArray[np.float64]
+from .vote_table import (
+    FloatArray,
+    Sources,
+    VoteTable,
+    count_labels,
+    first_of,
+    read_vote_table,
+    shares_of,
+    shuffle_votes,
+)
 
 #: Change of the class mass under which augmentation is redundant; divergence under which predictions are the same.
 REDUNDANT, SAME = 0.02, 1e-4
@@ -123,10 +127,9 @@ def _is_annotated(table: VoteTable) -> bool:
     return table.synthetic is not None or table.annotations is not None
 
 
-def _judged(estimate: dict[str, float], line: float, good_above: bool) -> str:
-    low, high = (estimate["low"], estimate["high"]) if good_above else (-estimate["high"], -estimate["low"])
-    edge = line if good_above else -line
-    return "ok" if low > edge else "failure" if high < edge else "unclear"
+def _judged(low: float, high: float) -> str:
+    """How the interval of what should be above 0 lies to it."""
+    return "ok" if low > 0 else "failure" if high < 0 else "unclear"
 
 
 def _synthetic_entropy(table: VoteTable, where: str, bootstrap: Bootstrap) -> Check:
@@ -144,14 +147,7 @@ def _synthetic_entropy(table: VoteTable, where: str, bootstrap: Bootstrap) -> Ch
     for subset in range(10):
         # as many votes of both: the entropy of few votes is too low
         two = [
-            count_labels(
-                np.where(
-                    np.arange(labels.shape[1]) < number[rows, None],
-                    shuffle_votes(labels[rows], ids, bootstrap.seed, subset),
-                    -1,
-                ),
-                size,
-            )
+            count_labels(first_of(shuffle_votes(labels[rows], ids, bootstrap.seed, subset), number[rows]), size)
             for labels in (table.synthetic, table.votes)
         ]
         synthetic, human = (entropy(shares_of(counts)) for counts in two)
@@ -180,7 +176,7 @@ def _complementarity(table: VoteTable, where: str, bootstrap: Bootstrap) -> Chec
     estimate = bootstrap.interval(gains[inside], table.groups()[rows[inside]])
     return Check(
         name,
-        _judged(estimate, 0.0, good_above=True),
+        _judged(estimate["low"], estimate["high"]),
         f"{where}stratum '{strata.names[-1]}': JS to held-out human votes falls by {interval_words(estimate)} when "
         "synthetic votes are added",
         "Below 0 synthetic votes hurt on ambiguous speech: give them less weight (synthetic_weight), or use them for "
@@ -225,11 +221,6 @@ def fitted_temperature(
 
     The likelihood is right on average whatever the number of votes, which the entropy of few votes is not (Guo et al.
     2017, arXiv 1706.04599, with votes for labels).
-
-    Example:
-        >>> predictions, votes = np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([[2.0, 1.0], [1.0, 2.0]])
-        >>> round(fitted_temperature(predictions, votes, ["a", "b"], Bootstrap(10))["value"], 1)
-        3.2
     """
     grid = np.linspace(math.log(0.2), math.log(8.0), 121)
     logs = np.log(np.maximum(predictions, 1e-9))
@@ -266,7 +257,7 @@ def _sharpness(table: VoteTable, predictions: FloatArray | None, bootstrap: Boot
     estimate = fitted_temperature(predictions, table.counts(), table.groups(), bootstrap)
     return Check(
         name,
-        _judged(estimate, 1.0, good_above=False),
+        _judged(1.0 - estimate["high"], 1.0 - estimate["low"]),
         f"the votes are most likely at temperature {interval_words(estimate, '.2f')}; mean entropy "
         f"{entropy(predictions).mean():.2f} bits",
         "Over 1: JS against a few votes rewards sharp answers. Train with loss_type soft_cross_entropy or "
@@ -299,21 +290,14 @@ def _audio(table: VoteTable, predictions: FloatArray | None, swapped: FloatArray
     )
 
 
-def swapped_predictions(
-    model: str | Path,
-    dataset: Any,
-    emotions: Sequence[str],
-    seed: int = 0,
-    batch_size: int = 8,
-    device: str | None = None,
-) -> FloatArray:
+def swapped_predictions(model: str | Path, dataset: Any, emotions: Sequence[str], seed: int = 0) -> FloatArray:
     """Predictions of every row with another row's audio and its own text; rows rotate in a seeded random order."""
     from ..evaluation.checkpoint import open_model
     from ..modeling.prediction import predict_distributions
 
     if len(dataset) < 2:
         raise ValueError("Audio cannot be swapped within one row. Mend: choose a split with more rows.")
-    network, processor = open_model(model, device)
+    network, processor = open_model(model)
     if set(network.config.emotions) != set(emotions):
         raise ValueError(
             f"The model answers with {', '.join(network.config.emotions)}, the votes are for {', '.join(emotions)}. "
@@ -323,7 +307,7 @@ def swapped_predictions(
     source = np.empty(len(dataset), dtype=np.int64)
     source[order] = np.roll(order, 1)
     rows = [{**dataset[place], "audio": dataset[int(source[place])]["audio"]} for place in range(len(dataset))]
-    predicted = predict_distributions(network, processor, rows, batch_size=batch_size)
+    predicted = predict_distributions(network, processor, rows)
     return np.asarray(predicted[:, [network.config.emotions.index(emotion) for emotion in emotions]], dtype=np.float64)
 
 

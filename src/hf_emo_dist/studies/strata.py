@@ -17,11 +17,7 @@ from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence
 from ..scores.floor import js_divergence_floor
 from .study import Plot, Study, StudyTable, interval_plot, panels, polished, slanted
-from .vote_table import Sources, VoteTable, shares_of
-
-__all__ = ["Strata", "cut_strata", "strata"]
-
-FloatArray = NDArray[np.float64]
+from .vote_table import FloatArray, Sources, VoteTable, shares_of
 
 #: Votes that make halves worth while, and the share of rows that must have them.
 ENOUGH_VOTES, ENOUGH_ROWS = 6, 0.8
@@ -38,29 +34,20 @@ class Strata:
     names: tuple[str, ...]
 
 
-def cut_strata(shares: FloatArray, normalized: bool = False, number: int = 3) -> Strata:
+def cut_strata(shares: FloatArray, normalized: bool = False) -> Strata:
     """Strata of ambiguity: thirds by the rank of the entropy, or, where there are few distinct entropies, these.
 
-    Args:
-        shares: (N, K) distributions of votes.
-        normalized: Divide the entropy by the logarithm of the number of labels present, as arXiv 2601.14620 does (which
-            makes a vote of 1 to 1 as ambiguous as an even split over all labels).
-        number: Strata by rank.
-
-    Example:
-        >>> cut_strata(np.array([[1.0, 0.0], [0.5, 0.5], [1.0, 0.0]])).names
-        ('0.00 bits', '1.00 bits')
+    `normalized` divides the entropy by the logarithm of the number of labels present, as arXiv 2601.14620 does (which
+    makes a vote of 1 to 1 as ambiguous as an even split over all labels).
     """
     values = np.round(entropy(shares, normalized="present") if normalized else entropy(shares), 6)
     distinct, index = np.unique(values, return_inverse=True)
     if len(distinct) <= FEW_VALUES:
         unit = "of the maximum" if normalized else "bits"
         return Strata(index.astype(np.int64), tuple(f"{value:.2f} {unit}" for value in distinct))
-    names = ("low", "medium", "high") if number == 3 else tuple(f"{place + 1} of {number}" for place in range(number))
-    found = ambiguity_strata(values, number)
-    present = [place for place in range(number) if (found == place).any()]
-    renamed = np.searchsorted(present, found)
-    return Strata(renamed.astype(np.int64), tuple(names[place] for place in present))
+    # with many ties a third may be empty
+    present, index = np.unique(ambiguity_strata(values), return_inverse=True)
+    return Strata(index.astype(np.int64), tuple(("low", "medium", "high")[place] for place in present))
 
 
 def constant_predictors(
@@ -70,11 +57,6 @@ def constant_predictors(
 
     The uniform one, the mean, and for each of `cells` (title to N values) the mean of the rows that are alike in it; a
     row whose cell no other speaker has gets the mean. Without speakers each row is left out by itself.
-
-    Example:
-        >>> found = constant_predictors(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), ["a", "b", "c"])
-        >>> found["mean of others"][0]
-        array([0., 1.])
     """
     rows = range(len(shares)) if speakers is None else speakers
     speaker = np.unique(np.array([str(row) for row in rows]), return_inverse=True)[1]
@@ -351,9 +333,8 @@ def _tables(strata: list[dict[str, Any]], predictors: list[str], main: str | Non
                     for stratum in strata
                 ],
                 "Skill is the share of the constant predictor's JS divergence that is saved: 0 is no better, 1 "
-                "perfect. "
-                "JS alone is lower in ambiguous strata for any predictor near the middle, so compare skills across "
-                "strata.",
+                "perfect. JS alone is lower in ambiguous strata for any predictor near the middle, so compare skills "
+                "across strata.",
             )
         )
     return tables

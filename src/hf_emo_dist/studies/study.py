@@ -11,14 +11,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.output import output_file, write_json, write_text
-from ..evaluation.plots import BLUE, GREY, ORANGE
+from ..evaluation.plots import BLUE, GREY, ORANGE, polished
 from ..evaluation.scoring import jsonable
 
 if TYPE_CHECKING:
@@ -30,20 +29,6 @@ __all__ = ["Plot", "Study", "StudyTable", "interval_plot", "legend_below", "pane
 _PACKAGES = ("numpy", "scipy", "matplotlib", "torch", "transformers", "datasets", "peft", "scikit-learn")
 # Okabe and Ito's colours in an order in which neighbours differ in lightness too
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", GREY)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the packages that are loaded."""
-    from .. import __version__
-
-    found = {"python": platform.python_version(), "hf-emo-dist": __version__}
-    for package in _PACKAGES:
-        if {"scikit-learn": "sklearn"}.get(package, package) in sys.modules:
-            try:
-                found[package] = version(package)
-            except PackageNotFoundError:
-                continue
-    return found
 
 
 @dataclass(frozen=True)
@@ -109,8 +94,14 @@ class Study:
     results: dict[str, Any] = field(default_factory=dict)
 
     def all_facts(self) -> dict[str, str]:
-        """The facts, with the versions."""
-        return {**self.facts, "versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
+        """The facts, with the versions of Python, of this package and of the packages that are loaded."""
+        from .. import __version__
+
+        found = [f"python {platform.python_version()}", f"hf-emo-dist {__version__}"]
+        for package in _PACKAGES:
+            if module := sys.modules.get({"scikit-learn": "sklearn"}.get(package, package)):
+                found.append(f"{package} {getattr(module, '__version__', 'unknown')}")
+        return {**self.facts, "versions": ", ".join(found)}
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON (NaN becomes null)."""
@@ -235,28 +226,15 @@ def panels(
     rows: int, columns: Sequence[str], notes: Sequence[str], title: str, size: tuple[float, float] = (3.4, 2.7)
 ) -> tuple[Figure, list[list[Any]]]:
     """An empty figure with a title and the notes under it, and its axes by row and column."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     width = max(size[0] * len(columns) + 0.4, 5.0)
     lines = [title, *textwrap.wrap("; ".join(notes), width=int(12 * width))]
     height = size[1] * rows + 0.45 + 0.22 * len(lines)
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle("\n".join(lines), fontsize=10)
     axes = figure.subplots(rows, len(columns), squeeze=False)
     return figure, [list(row) for row in axes]
-
-
-def polished(figure: Figure) -> Figure:
-    """The figure with text that fits small panels; last of all, since titles and labels bring their own sizes."""
-    for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-        axis.title.set_fontsize(9)
-        axis.xaxis.label.set_fontsize(8)
-        axis.yaxis.label.set_fontsize(8)
-    return figure
 
 
 def interval_plot(

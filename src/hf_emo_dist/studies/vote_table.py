@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,58 +19,35 @@ from ..data.rows import column_of, notes_about, row_ids
 from ..emotions import canonical_emotion, validate_emotions
 from ..markdown import hub_id, last_part
 
-__all__ = ["Annotations", "Sources", "VoteTable", "count_labels", "read_vote_table", "shares_of", "shuffle_votes"]
-
-Labels = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+Labels = NDArray[np.int64]  # (N, m) places of the emotions voted for, row by row, -1 where a row has fewer
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """Synthetic annotations in long form.
+    """Synthetic annotations in long form: M of them."""
 
-    Attributes:
-        row: (M,) row of each.
-        label: (M,) index of its emotion, -1 where it states a distribution alone.
-        distribution: (M, K), the stated distribution, or the label as one-hot.
-        annotator: (M,) text: model and focus.
-        focus: (M,) text.
-    """
-
-    row: Labels
-    label: Labels
-    distribution: NDArray[np.float64]
-    annotator: NDArray[np.str_]
+    row: NDArray[np.int64]
+    distribution: FloatArray  # (M, K): as stated, or the label as one-hot
+    annotator: NDArray[np.str_]  # model, focus and mode
     focus: NDArray[np.str_]
 
 
 @dataclass(frozen=True)
 class VoteTable:
-    """Rows of votes.
-
-    Attributes:
-        ids: N ids.
-        emotions: K labels.
-        votes: (N, m) indices of the emotions of the human votes in the order in which they stand, -1 where a row has
-            fewer.
-        synthetic: (N, m) the same of the synthetic votes, or `None`.
-        annotations: Who gave the synthetic ones, or `None`.
-        columns: Other columns with one value a row, such as ``speaker``.
-        in_order: Whether the order of the votes is that of the data, rather than that of the emotions.
-        source: What the data is, in words.
-        notes: What must be said with every figure.
-    """
+    """N rows of votes for K emotions."""
 
     ids: list[str]
     emotions: tuple[str, ...]
-    votes: Labels
-    columns: dict[str, list[Any]]
+    votes: Labels  # of listeners, in the order in which they stand
+    columns: dict[str, list[Any]]  # others with one value a row, such as speaker
     synthetic: Labels | None = None
-    annotations: Annotations | None = None
-    in_order: bool = False
-    source: str = ""
-    notes: list[str] = field(default_factory=list)
+    annotations: Annotations | None = None  # who gave the synthetic ones, and what else they stated
+    in_order: bool = False  # whether the order of the votes is that of the data, not that of the emotions
+    source: str = ""  # what the data is, in words
+    notes: list[str] = field(default_factory=list)  # what must be said with every figure
 
-    def counts(self, kind: str = "human") -> NDArray[np.float64]:
+    def counts(self, kind: str = "human") -> FloatArray:
         """Votes an emotion, (N, K), of a kind: ``human`` or ``synthetic``."""
         return count_labels(self.labels(kind), len(self.emotions))
 
@@ -94,36 +71,32 @@ class VoteTable:
         """What a bootstrap resamples as a whole, (N,): the speakers, or each row by itself where they are not known."""
         return np.array([str(name) for name in self.speakers() or self.ids])
 
-    def halves(self, seed: int, half: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def halves(self, seed: int, half: int) -> tuple[FloatArray, FloatArray]:
         """Each row's human votes in two random halves, decided by (seed, id, half): counts (N, K) each."""
         shuffled = shuffle_votes(self.votes, self.ids, seed, half)
-        in_first = np.arange(shuffled.shape[1]) < (shuffled >= 0).sum(axis=1)[:, None] // 2
-        first, second = np.where(in_first, shuffled, -1), np.where(in_first, -1, shuffled)
-        return count_labels(first, len(self.emotions)), count_labels(second, len(self.emotions))
+        first = count_labels(first_of(shuffled, (shuffled >= 0).sum(axis=1) // 2), len(self.emotions))
+        return first, self.counts() - first
 
     def select(self, rows: NDArray[np.int64]) -> VoteTable:
         """The rows at these indices."""
-        keep = {int(row): place for place, row in enumerate(rows)}
+        place = np.full(len(self.ids), -1)
+        place[rows] = np.arange(len(rows))
         annotations = self.annotations
         if annotations is not None:
-            inside = np.isin(annotations.row, rows)
+            inside = place[annotations.row] >= 0
             annotations = Annotations(
-                np.array([keep[int(row)] for row in annotations.row[inside]], dtype=np.int64),
-                annotations.label[inside],
+                place[annotations.row[inside]],
                 annotations.distribution[inside],
                 annotations.annotator[inside],
                 annotations.focus[inside],
             )
-        return VoteTable(
-            [self.ids[row] for row in rows],
-            self.emotions,
-            self.votes[rows],
-            {name: [values[row] for row in rows] for name, values in self.columns.items()},
-            None if self.synthetic is None else self.synthetic[rows],
-            annotations,
-            self.in_order,
-            self.source,
-            self.notes,
+        return replace(
+            self,
+            ids=[self.ids[row] for row in rows],
+            votes=self.votes[rows],
+            columns={name: [values[row] for row in rows] for name, values in self.columns.items()},
+            synthetic=None if self.synthetic is None else self.synthetic[rows],
+            annotations=annotations,
         )
 
     def where(self, conditions: Mapping[str, str]) -> VoteTable:
@@ -143,12 +116,17 @@ class VoteTable:
         return self.columns[name]
 
 
-def count_labels(labels: Labels, size: int) -> NDArray[np.float64]:
+def count_labels(labels: Labels, size: int) -> FloatArray:
     """Votes an emotion, (N, K), of indices of emotions row by row, -1 being none."""
     return np.stack([(labels == k).sum(axis=1) for k in range(size)], axis=1).astype(np.float64)
 
 
-def shares_of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def first_of(labels: Labels, number: NDArray[np.int64]) -> Labels:
+    """The first so many votes of each row."""
+    return np.where(np.arange(labels.shape[1]) < number[:, None], labels, -1)
+
+
+def shares_of(counts: FloatArray) -> FloatArray:
     """Counts (N, K), none of whose rows is empty, as distributions."""
     return np.asarray(counts / counts.sum(axis=1, keepdims=True))
 
@@ -265,14 +243,6 @@ def read_vote_table(
 
     A rater who gave several tags (weights under 1) counts with the first of them, so that every vote is a whole one; a
     note says so. Labels outside `emotions` are left out, and rows that were mixed from others, which have no votes.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "v.csv").write_text("clip,actor,angry,sad\\na,x,2,1\\n")
-        ...     table = read_vote_table(folder + "/v.csv")
-        >>> table.counts().tolist(), table.speakers(), table.ids
-        ([[2.0, 1.0]], ['x'], ['a'])
     """
     if not isinstance(source, OpenedDataset):
         source = _opened(source)
@@ -364,7 +334,7 @@ def _whole_votes(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels, int]:
     all_votes, all_weights = column_of(rows, "human_votes") or [], column_of(rows, "human_vote_weights")
     all_raters = column_of(rows, "human_raters")
     kept: list[list[int]] = []
-    index, several = _Index(emotions), 0
+    index, several = _index_of(emotions), 0
     for place, votes in enumerate(all_votes):
         weights = all_weights[place] if all_weights is not None else None
         labels = list(votes or [])
@@ -397,13 +367,13 @@ def _first_tags(weights: list[float], raters: Sequence[Any] | None) -> tuple[lis
 
 def _synthetic(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels | None, Annotations | None]:
     given, labels = column_of(rows, "synthetic_annotations"), column_of(rows, "synthetic_votes")
-    index = _Index(emotions)
+    index = _index_of(emotions)
     if given is None and labels is None:
         return None, None
     if given is None or not any(given):
         kept = [[number for number in map(index, votes or []) if number >= 0] for votes in labels or []]
         return (_padded(kept), None) if any(kept) else (None, None)
-    place, label, stated, annotator, focus = [], [], [], [], []
+    place, stated, annotator, focus = [], [], [], []
     votes: list[list[int]] = [[] for _ in given]
     for row, entries in enumerate(given):
         for entry in entries or []:
@@ -418,35 +388,25 @@ def _synthetic(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels | None, Ann
             else:
                 continue
             place.append(row)
-            label.append(number)
             stated.append(vector)
             focus.append(str(entry.get("focus") or "no focus"))
             annotator.append(f"{entry.get('model') or 'unknown model'}, {focus[-1]}, {entry.get('mode') or 'label'}")
     if not place:
         return None, None
-    annotations = Annotations(
-        np.array(place),
-        np.array(label),
-        np.array(stated),
-        np.array(annotator, dtype=np.str_),
-        np.array(focus, dtype=np.str_),
-    )
-    return _padded(votes), annotations
+    return _padded(votes), Annotations(np.array(place), np.array(stated), np.array(annotator), np.array(focus))
 
 
-class _Index:
+def _index_of(emotions: tuple[str, ...]) -> Callable[[str], int]:
     """From a label as it is spelled to its place among the emotions, -1 for what is none of them."""
 
-    def __init__(self, emotions: tuple[str, ...]) -> None:
-        self.emotions, self.seen = emotions, dict[str, int]()
+    @cache
+    def index(label: str) -> int:
+        try:
+            return emotions.index(canonical_emotion(label, emotions))
+        except ValueError:
+            return -1
 
-    def __call__(self, label: str) -> int:
-        if label not in self.seen:
-            try:
-                self.seen[label] = self.emotions.index(canonical_emotion(label, self.emotions))
-            except ValueError:
-                self.seen[label] = -1
-        return self.seen[label]
+    return index
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Labels:

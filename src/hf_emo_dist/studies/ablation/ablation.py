@@ -5,29 +5,38 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...data.opened import OpenedDataset, open_dataset
+from ..._lazy import need
+from ..._tables import resolve
+from ...data.opened import OpenedDataset
 from ...data.rows import column_of, rough_intervals, row_ids, speaker_groups
 from ...data.targets import scored_matrix
-from ...evaluation.cross_validation import choose_validation_speakers, folds_with_speakers
-from ...evaluation.resuming import data_stamp, parse_recipe, predicted_by_training, resumable
+from ...evaluation.cross_validation import folds_with_speakers
+from ...evaluation.resuming import data_stamp, open_recipe, parse_recipe, predicted_by_training, resumable
 from ...evaluation.scoring import Bootstrap
 from ...scores.floor import js_divergence_floor
-from ...votes import vote_counts_matrix
+from ...votes import combine_votes, distribution_feature, vote_counts_matrix
 from ..study import Plot, Study
+from ..vote_table import FloatArray
 from .cell_tables import ablation_plot, cell_scores, findings, honest_table, paper_table
-from .cell_targets import DIME_AUG, SOURCES, Augment, augmenter_of, source_targets, with_targets
 
-__all__ = ["ablation"]
+#: Function of (training rows, emotions, seed) that gives the augmented rows.
+Augment = Callable[[Any, Sequence[str], int], Any]
 
-FloatArray = NDArray[np.float64]
+#: Source of the training target → weights of combine_votes.
+SOURCES: Mapping[str, dict[str, float]] = {
+    "human": {"synthetic_weight": 0.0, "distribution_weight": 0.0},
+    "synthetic": {"human_weight": 0.0},
+    "combined": {},
+}
+
+DIME_AUG = "DiME-Aug"
 
 
 def ablation(
@@ -81,21 +90,13 @@ def ablation(
     parsed, args = parse_recipe(recipe, output)
     if not sources or not seeds:
         raise ValueError("There is nothing to compare. Mend: give at least one source and one seed.")
-    for name in ("backbone", "dataset"):
-        if getattr(parsed, name) is None:
-            raise ValueError(f"There is no {name}. Mend: add --{name}, a local folder or a Hub id, after --.")
     if args.target_column != "emotion_distribution":
         raise ValueError("The ablation makes its own training targets. Mend: leave --target_column out.")
     settings = {"both": (False, True), "on": (True,), "off": (False,)}[augment]
     make, named = None, DIME_AUG
     if True in settings:
         make, named = augmenter_of(augment_with, augment_preset, parsed.backbone)
-    opened = open_dataset(
-        parsed.dataset,
-        revision=parsed.dataset_revision,
-        emotions=parsed.emotions.split(",") if parsed.emotions else None,
-        vote_source=vote_source,
-    )
+    opened = open_recipe(parsed, vote_source)
     names = (parsed.train_split, parsed.validation_split, test_split)
     division = divide(opened, names, fold_column, num_folds, validation_speakers, seed)
     test, emotions = division.rows.select(division.scored), opened.emotions()
@@ -195,13 +196,9 @@ def divide(
     if fold_column is not None and num_folds is not None:
         raise ValueError("fold_column and num_folds are both given. Mend: give one of them.")
     rows = opened.heard()
-    folds, speakers = folds_with_speakers(rows, fold_column, num_folds or 0, validation_speakers, seed)
-    parts = []
-    for index, (train, test) in enumerate(folds):
-        # the same for every cell, so that cells differ in nothing but their targets
-        chosen = choose_validation_speakers(speakers[train], validation_speakers, seed, index)
-        chooses = np.isin(speakers[train], chosen)
-        parts.append(Part(f"-fold{index}", train[~chooses], train[chooses], test))
+    # the same for every cell, so that cells differ in nothing but their targets
+    folds, _ = folds_with_speakers(rows, fold_column, num_folds or 0, validation_speakers, seed)
+    parts = [Part(f"-fold{index}", fold.learnt, fold.choosing, fold.test) for index, fold in enumerate(folds)]
     scored = np.sort(np.concatenate([part.test for part in parts]))
     told = (
         f"{len(parts)}-fold cross-validation by speaker ({len(rows)} rows, each scored once; checkpoints chosen by "
@@ -277,3 +274,57 @@ def _doubts(division: Division, speakers: Any, sources: Sequence[str]) -> list[s
         if bare:
             found.append(f"{bare} of {len(train)} training rows have no synthetic votes")
     return found
+
+
+# --- the targets of a source, and the augmentation
+
+
+def source_targets(rows: Any, emotions: Sequence[str], source: str) -> list[dict[str, float] | None]:
+    """Distributions of the votes of one source, row by row; `None` where a row has none of them."""
+    if source not in SOURCES:
+        raise ValueError(f"The source {source!r} is not known. Mend: one of {', '.join(SOURCES)}.")
+    names = ("human_votes", "human_vote_weights", "synthetic_votes", "synthetic_annotations")
+    columns = {name: values for name in names if (values := column_of(rows, name)) is not None}
+    if "human_votes" not in columns:
+        raise ValueError("There is no column 'human_votes'. Mend: use a data set that hf-emo-dist read wrote.")
+    if source != "human" and not any(any(columns.get(name, ())) for name in names[2:]):
+        raise ValueError(
+            f"The source {source!r} needs synthetic votes. Mend: annotate the data set first, or --sources human."
+        )
+    columns |= {"human_votes": [votes or [] for votes in columns["human_votes"]], "id": row_ids(rows)}
+    return list(
+        combine_votes(columns, emotions, empty="drop", outside="drop", **SOURCES[source])["emotion_distribution"]
+    )
+
+
+def with_targets(dataset: Any, targets: Sequence[dict[str, float] | None], emotions: Sequence[str]) -> Any:
+    """The rows of a data set that have a target, with it in `emotion_distribution`; nothing else of them changes."""
+    from datasets import Dataset, Features, concatenate_datasets
+
+    column = "emotion_distribution"
+    kept = [place for place, target in enumerate(targets) if target is not None]
+    if not kept:
+        raise ValueError(f"No row has a target for {column!r}. Mend: annotate the rows first.")
+    rest = dataset.remove_columns([column]) if column in dataset.column_names else dataset
+    features = Features({column: distribution_feature(emotions)})
+    added = Dataset.from_dict({column: [targets[place] for place in kept]}, features=features)
+    return concatenate_datasets([rest.select(kept).flatten_indices() if len(kept) < len(rest) else rest, added], axis=1)
+
+
+def augmenter_of(augmentation: str | Augment, preset: str, backbone: Any) -> tuple[Augment, str]:
+    """An augmentation and its name in tables: DiME-Aug, or a user's function, as it is or as `module:function`."""
+    if not isinstance(augmentation, str):
+        return augmentation, getattr(augmentation, "__name__", "another augmentation")
+    if augmentation == DIME_AUG:
+        from ...augmentation.dime import DiMEAug
+
+        # what is wrong is said before anything is trained, not at the first augmented cell
+        need("faiss", "DiMEAug")
+        DiMEAug(preset=preset)
+        made = DIME_AUG if preset == "default" else f"{DIME_AUG} ({preset})"
+
+        def dime_aug(rows: Any, emotions: Sequence[str], seed: int) -> Any:
+            return DiMEAug(emotions=list(emotions), seed=seed, preset=preset, backbone=backbone).augment(rows)
+
+        return dime_aug, made
+    return resolve(augmentation, {DIME_AUG: "augmentation.dime:DiMEAug"}, "augmentation", "hf_emo_dist"), augmentation

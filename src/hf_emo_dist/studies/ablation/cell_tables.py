@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...evaluation.scoring import Bootstrap, interval_words, p_words
 from ...scores.bootstrap import paired_permutation_test
@@ -15,10 +14,7 @@ from ...scores.divergences import bhattacharyya_coefficient, jensen_shannon_dist
 from ...votes import distributions_to_matrix
 from ..strata import cut_strata
 from ..study import GREY, StudyTable, interval_plot, legend_below, panels, polished
-
-__all__ = ["ablation_plot", "cell_scores", "findings", "honest_table", "paper_table"]
-
-FloatArray = NDArray[np.float64]
+from ..vote_table import FloatArray
 
 
 def cell_scores(

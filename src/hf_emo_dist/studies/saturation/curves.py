@@ -13,10 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...distributions import entropy
 from ...scores.divergences import jensen_shannon_divergence
 from ...scores.floor import fit_dirichlet_prior
-from ..vote_table import count_labels, shares_of, shuffle_votes
+from ..vote_table import FloatArray, Labels, count_labels, first_of, shares_of, shuffle_votes
 
-FloatArray = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Reference = Literal["human", "held_out", "full"]
 Order = Literal["random", "given"]
 Null = Literal["auto", "mean", "posterior"]
@@ -27,27 +25,17 @@ _RATES = np.geomspace(0.005, 8.0, 120)
 
 @dataclass(frozen=True)
 class CurveSettings:
-    """How the curves are made.
-
-    Attributes:
-        max_votes: Votes n go from 1 to this.
-        reference: ``human``: the human votes, for synthetic ones; ``held_out``: the votes beyond the first `max_votes`;
-            ``full``: all of the votes, the first n among them.
-        order: ``random`` subsets, or the order ``given`` in the data.
-        num_subsets: Random orders of each row's votes.
-        null: What independent draws come from: ``mean``, the full-vote mean of each row; or ``posterior``, the same
-            with the spread put back that a mean of few votes lacks: distributions drawn given the row's votes, under a
-            Dirichlet prior fitted to the corpus. ``auto`` is ``mean`` against human votes, where the votes are many,
-            and ``posterior`` otherwise: there, independent votes were told apart from draws of their own mean in every
-            one of twelve simulations, and from posterior draws in none.
-        num_resamples: Bootstrap resamples, and redrawings of the null.
-        seed: Of everything.
-    """
+    """How the curves are made, for votes from 1 to `max_votes`."""
 
     max_votes: int
+    # the human votes, for synthetic ones; the votes beyond the first `max_votes`; or all, the first n among them
     reference: Reference
     order: Order = "random"
     num_subsets: int = 20
+    # What independent draws come from: the full-vote mean of each row, or that with the spread put back that a mean of
+    # few votes lacks: distributions drawn given the row's votes, under a Dirichlet prior fitted to the corpus. `auto`
+    # is the mean against human votes, where the votes are many, and the posterior otherwise: there, independent votes
+    # were told apart from draws of their own mean in every one of twelve simulations, and from posterior draws in none.
     null: Null = "auto"
     num_resamples: int = 200
     seed: int = 0
@@ -59,23 +47,14 @@ class CurveSettings:
 
 @dataclass(frozen=True)
 class Curves:
-    """JS divergence (base 2) and correlation of entropies to the reference, by number of votes.
-
-    Attributes:
-        n: (M,) 1 to `max_votes`.
-        js: (M,) observed mean.
-        correlation: (M,) Pearson; NaN where it is not defined, as for one vote, whose entropy is always 0.
-        null_js, null_correlation: (R, M) of redrawn votes.
-        boot_js, boot_correlation: (B, M) of resampled rows (whole speakers where they are known) and, in random order,
-            votes.
-    """
+    """JS divergence (base 2) and correlation of entropies to the reference, by number of votes 1 to M."""
 
     n: NDArray[np.int64]
-    js: FloatArray
-    correlation: FloatArray
-    null_js: FloatArray
+    js: FloatArray  # (M,) observed mean
+    correlation: FloatArray  # (M,) Pearson; NaN where it is not defined, as for one vote, whose entropy is always 0
+    null_js: FloatArray  # (R, M) of redrawn votes
     null_correlation: FloatArray
-    boot_js: FloatArray
+    boot_js: FloatArray  # (R, M) of resampled rows (or whole speakers) and, in random order, votes
     boot_correlation: FloatArray
 
 
@@ -92,7 +71,6 @@ def saturation_curves(
     Each row has `max_votes` votes, and one more where the reference is held out; `human` are the reference's votes
     where it is ``human``, `groups` N speakers, who are resampled as a whole.
     """
-    maker = _Maker(size, settings)
     order = np.argsort(np.asarray(ids, dtype=np.str_), kind="stable")
     labels = labels[order]
     reference = None if human is None else human[order]
@@ -100,72 +78,54 @@ def saturation_curves(
     if groups is not None:
         members = np.unique(np.array([str(groups[row]) for row in order]), return_inverse=True)[1].astype(np.int64)
 
-    observed_js, observed_shares, targets = [], [], []
-    for subset in range(settings.num_subsets if settings.order == "random" else 1):
-        shuffled = labels
-        if settings.order == "random":
-            shuffled = shuffle_votes(labels, [ids[row] for row in order], settings.seed, subset)
-        js, entropies, target = maker.rows(shuffled, reference)
-        observed_js.append(js)
-        observed_shares.append(entropies)
-        targets.append(target)
-    js_rows = np.mean(observed_js, axis=0)
-    correlations = [_correlation(e, t) for e, t in zip(observed_shares, targets, strict=True)]
+    orders = [labels]
+    if settings.order == "random":
+        names = [ids[row] for row in order]
+        orders = [shuffle_votes(labels, names, settings.seed, subset) for subset in range(settings.num_subsets)]
+    observed = [_scored(votes, reference, size, settings) for votes in orders]
+    js_rows = np.mean([js for js, _, _ in observed], axis=0)
+    correlations = [_correlation(entropies, target) for _, entropies, target in observed]
     redraw = _Redraw(labels, size, settings.null_of())
     redraw_reference = None if reference is None else _Redraw(reference, size, "mean")
 
     rng = np.random.default_rng([settings.seed, 1])
-    null_js, null_correlation = [], []
+    null, boot = [], []
     for _ in range(settings.num_resamples):
         # a human reference stays: the null is about the votes that are drawn
-        js, entropies, target = maker.rows(redraw.draw(rng), reference)
-        null_js.append(js.mean(axis=0))
-        null_correlation.append(_correlation(entropies, target))
+        js, entropies, target = _scored(redraw.draw(rng), reference, size, settings)
+        null.append((js.mean(axis=0), _correlation(entropies, target)))
 
     rng = np.random.default_rng([settings.seed, 2])
-    boot_js, boot_correlation = [], []
     for _ in range(settings.num_resamples):
         rows = _resampled_rows(len(labels), members, rng)
         if settings.order == "random":
             drawn = redraw.with_replacement(rng)
             target_votes = None if redraw_reference is None else redraw_reference.with_replacement(rng)
-            js, entropies, target = maker.rows(drawn, target_votes)
+            js, entropies, target = _scored(drawn, target_votes, size, settings)
         else:
-            js, entropies, target = js_rows, observed_shares[0], targets[0]
-        boot_js.append(js[rows].mean(axis=0))
-        boot_correlation.append(_correlation(entropies[rows], target[rows]))
+            js, entropies, target = observed[0]
+        boot.append((js[rows].mean(axis=0), _correlation(entropies[rows], target[rows])))
     return Curves(
         np.arange(1, settings.max_votes + 1),
         js_rows.mean(axis=0),
         np.mean(correlations, axis=0),
-        np.array(null_js),
-        np.array(null_correlation),
-        np.array(boot_js),
-        np.array(boot_correlation),
+        *map(np.array, zip(*null, strict=True)),
+        *map(np.array, zip(*boot, strict=True)),
     )
 
 
-class _Maker:
-    """From votes in an order to the divergence and the entropy of the first n of them."""
-
-    def __init__(self, size: int, settings: CurveSettings) -> None:
-        self.size, self.settings = size, settings
-
-    def rows(self, labels: Labels, human: Labels | None) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """JS (N, M) to the reference, entropies (N, M) of the first n votes, and of the reference (N,)."""
-        most = self.settings.max_votes
-        first = labels[:, :most]
-        running = np.cumsum(first[:, :, None] == np.arange(self.size), axis=1, dtype=np.float64)
-        shares = running / np.arange(1.0, most + 1)[:, None]
-        if self.settings.reference == "human":
-            assert human is not None
-            counts = count_labels(human, self.size)
-        else:
-            counts = count_labels(labels[:, most:] if self.settings.reference == "held_out" else labels, self.size)
-        target = shares_of(counts)
-        flat = shares.reshape(-1, self.size)
-        js = jensen_shannon_divergence(flat, np.repeat(target, most, axis=0)).reshape(len(labels), most)
-        return js, entropy(flat).reshape(len(labels), most), entropy(target)
+def _scored(
+    labels: Labels, human: Labels | None, size: int, settings: CurveSettings
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """JS (N, M) to the reference, entropies (N, M) of the first n votes, and of the reference (N,)."""
+    most = settings.max_votes
+    running = np.cumsum(labels[:, :most, None] == np.arange(size), axis=1, dtype=np.float64)
+    flat = (running / np.arange(1.0, most + 1)[:, None]).reshape(-1, size)
+    if human is None:
+        human = labels[:, most:] if settings.reference == "held_out" else labels
+    target = shares_of(count_labels(human, size))
+    js = jensen_shannon_divergence(flat, np.repeat(target, most, axis=0)).reshape(len(labels), most)
+    return js, entropy(flat).reshape(len(labels), most), entropy(target)
 
 
 class _Redraw:
@@ -181,7 +141,7 @@ class _Redraw:
         """Draw each row's votes from among its votes: from the full-vote mean."""
         place = (rng.random(self.labels.shape) * self.number[:, None]).astype(np.int64)
         drawn = np.take_along_axis(self.packed, place, axis=1)
-        return np.where(np.arange(self.labels.shape[1]) < self.number[:, None], drawn, -1)
+        return first_of(drawn, self.number)
 
     def draw(self, rng: np.random.Generator) -> Labels:
         """Draw independent votes under the null."""
@@ -190,8 +150,7 @@ class _Redraw:
         shares = rng.standard_gamma(self.counts + self.prior) + 1e-300
         edges = np.cumsum(shares_of(shares), axis=1)
         level = rng.random(self.labels.shape)
-        drawn = (level[:, :, None] > edges[:, None, :-1]).sum(axis=2)
-        return np.where(np.arange(self.labels.shape[1]) < self.number[:, None], drawn, -1)
+        return first_of((level[:, :, None] > edges[:, None, :-1]).sum(axis=2), self.number)
 
 
 def _correlation(entropies: FloatArray, target: FloatArray) -> FloatArray:
@@ -214,19 +173,12 @@ def _resampled_rows(number: int, groups: Labels | None, rng: np.random.Generator
 
 @dataclass(frozen=True)
 class CurveFit:
-    """``y = a + b * shape(n)`` for each of S curves.
-
-    Attributes:
-        a: (S,) the asymptote.
-        b: (S,).
-        c: (S,) the rate of the exponential ``exp(-c * n)``, or NaN for the hyperbola ``1 / n``.
-        error: (S,) root mean square of the residuals.
-    """
+    """``y = a + b * shape(n)`` for each of S curves; `a` is the asymptote."""
 
     a: FloatArray
     b: FloatArray
-    c: FloatArray
-    error: FloatArray
+    c: FloatArray  # rate of the exponential ``exp(-c * n)``, NaN for the hyperbola ``1 / n``
+    error: FloatArray  # root mean square of the residuals
 
     def at(self, n: ArrayLike) -> FloatArray:
         """The fitted curves (S, M) at M numbers of votes."""
@@ -234,15 +186,12 @@ class CurveFit:
         shape = np.where(np.isnan(self.c)[:, None], 1.0 / x, np.exp(-np.nan_to_num(self.c)[:, None] * x))
         return np.asarray(self.a[:, None] + self.b[:, None] * shape)
 
-    def relative_point(self, share: float = 0.1) -> FloatArray:
-        """First number of votes (real) at which the curve is within `share` of its range of the asymptote.
+    def relative_point(self) -> FloatArray:
+        """First number of votes (real) within 10 % of the range, from one vote to the asymptote, of the asymptote."""
+        # 10 for a + b/n whatever the data: such a curve has no saturation point of its own
+        return np.where(np.isnan(self.c), 10.0, 1.0 - math.log(0.1) / self.c)
 
-        The range goes from one vote to the asymptote. For the exponential that is ``1 - ln(share) / c``; for
-        ``a + b/n`` it is ``1 / share`` whatever the data: such a curve has no saturation point of its own.
-        """
-        return np.where(np.isnan(self.c), 1.0 / share, 1.0 - math.log(share) / self.c)
-
-    def absolute_point(self, tolerance: float = 0.01) -> FloatArray:
+    def absolute_point(self, tolerance: float) -> FloatArray:
         """First number of votes (real, at least 1) at which the curve is within `tolerance` of its asymptote."""
         size = np.abs(self.b) / tolerance
         with np.errstate(divide="ignore"):
@@ -251,13 +200,7 @@ class CurveFit:
 
 
 def fit_hyperbola(n: ArrayLike, curves: ArrayLike) -> CurveFit:
-    """Least squares of ``a + b/n``, what the mean of n independent votes does to first order, to (M,) or (S, M).
-
-    Example:
-        >>> fit = fit_hyperbola([1, 2, 4], [[1.5, 1.0, 0.75]])
-        >>> float(fit.a[0].round(6)), float(fit.b[0].round(6))
-        (0.5, 1.0)
-    """
+    """Least squares of ``a + b/n``, what the mean of n independent votes does to first order, to (M,) or (S, M)."""
     x, y = np.asarray(n, dtype=np.float64), np.atleast_2d(np.asarray(curves, dtype=np.float64))
     a, b, rss = _line(np.broadcast_to(1.0 / x, y.shape), y)
     return CurveFit(a, b, np.full(len(y), math.nan), np.sqrt(rss / y.shape[1]))
@@ -268,16 +211,8 @@ def fit_exponential(n: ArrayLike, curves: ArrayLike) -> CurveFit:
 
     For each rate c the best a and b are known in closed form; c is searched over 0.005 to 8 a vote, first coarsely and
     then three times more closely.
-
-    Example:
-        >>> n = np.arange(1, 21)
-        >>> fit = fit_exponential(n, 0.36 + 0.1 * np.exp(-0.4 * n))
-        >>> float(fit.c[0].round(4)), float(fit.a[0].round(4)), float(fit.relative_point()[0].round(2))
-        (0.4, 0.36, 6.76)
     """
     x, y = np.asarray(n, dtype=np.float64), np.atleast_2d(np.asarray(curves, dtype=np.float64))
-    if len(x) < 3:
-        raise ValueError(f"An exponential needs at least 3 numbers of votes, got {len(x)}. Mend: take more votes.")
     rates = np.broadcast_to(np.log(_RATES), (len(y), len(_RATES)))
     for _ in range(4):
         shapes = np.exp(-np.exp(rates)[:, :, None] * x)
@@ -301,8 +236,3 @@ def _line(shape: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, Flo
     a = level[..., 0] - b * mean[..., 0]
     rss = ((y - a[..., None] - b[..., None] * shape) ** 2).sum(axis=-1)
     return a, b, rss
-
-
-def saturation_point(real: ArrayLike) -> NDArray[np.float64]:
-    """The first whole number of votes at or beyond a real one."""
-    return np.ceil(np.asarray(real, dtype=np.float64) - 1e-6)

@@ -7,12 +7,11 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...evaluation.plots import BLUE, GREY, ORANGE
 from ...evaluation.scoring import Bootstrap, interval_words, p_words
 from ..study import Plot, Study, StudyTable, legend_below, panels, polished
-from ..vote_table import Sources, VoteTable
+from ..vote_table import FloatArray, Sources, VoteTable
 from .curves import (
     Curves,
     CurveSettings,
@@ -22,20 +21,16 @@ from .curves import (
     fit_exponential,
     fit_hyperbola,
     saturation_curves,
-    saturation_point,
 )
 
-__all__ = ["saturation"]
-
 logger = logging.getLogger(__name__)
-
-FloatArray = NDArray[np.float64]
 
 #: Votes that the held-out reference has at least.
 HELD_OUT = 3
 #: A curve's shape differs from the null's where the test says so and the difference is at least this share of its fall.
 MATERIAL, LEVEL = 0.02, 0.05
-TOLERANCE = {"js": 0.01, "correlation": 0.01}
+# Distance to the asymptote that counts as none, in the measure's own unit.
+TOLERANCE = 0.01
 MEASURES = {"js": "JS divergence", "correlation": "entropy correlation"}
 
 
@@ -101,7 +96,7 @@ def saturation(
         results[name] = {
             "rows": len(kept.ids),
             "left_out": len(table.ids) - len(kept.ids),
-            **_measures(curves),
+            **{measure: _measure(curves, measure) for measure in MEASURES},
             "num_speakers": None if speakers is None else len(set(speakers)),
         }
     told = data.facts()
@@ -148,21 +143,10 @@ def _rows_with_votes(
     return most, table.select(kept)
 
 
-def _measures(curves: Curves) -> dict[str, Any]:
-    return {
-        "js": _measure(curves.n, curves.js, curves.null_js, curves.boot_js, TOLERANCE["js"]),
-        # the entropy of one vote is 0 everywhere
-        "correlation": _measure(
-            curves.n[1:],
-            curves.correlation[1:],
-            curves.null_correlation[:, 1:],
-            curves.boot_correlation[:, 1:],
-            TOLERANCE["correlation"],
-        ),
-    }
-
-
-def _measure(n: Any, observed: FloatArray, null: FloatArray, boot: FloatArray, tolerance: float) -> dict[str, Any]:
+def _measure(curves: Curves, measure: str) -> dict[str, Any]:
+    first = int(measure == "correlation")  # the entropy of one vote is 0 everywhere
+    n = curves.n[first:]
+    observed, null, boot = (getattr(curves, part + measure)[..., first:] for part in ("", "null_", "boot_"))
     if not np.isfinite(observed).all():
         return {"defined": False}
     boot, null = boot[np.isfinite(boot).all(axis=1)], null[np.isfinite(null).all(axis=1)]
@@ -194,7 +178,7 @@ def _measure(n: Any, observed: FloatArray, null: FloatArray, boot: FloatArray, t
             **({} if math.isnan(own.c[0]) else {"c": float(own.c[0])}),
             "error": float(own.error[0]),
             "n_relative": _point(own.relative_point(), resampled.relative_point()),
-            "n_tolerance": _point(own.absolute_point(tolerance), resampled.absolute_point(tolerance)),
+            "n_tolerance": _point(own.absolute_point(TOLERANCE), resampled.absolute_point(TOLERANCE)),
             "null_n_relative": _point(fit(n, null_mean).relative_point(), redrawn.relative_point()),
             "asymptote": _point(own.a, resampled.a, whole=False),
             "curve": own.at(n)[0].tolist(),
@@ -205,7 +189,7 @@ def _measure(n: Any, observed: FloatArray, null: FloatArray, boot: FloatArray, t
 def _point(value: FloatArray, resampled: FloatArray, whole: bool = True) -> dict[str, float]:
     low, high = np.quantile(resampled, [0.025, 0.975])
     numbers = np.array([value[0], low, high])
-    numbers = saturation_point(numbers) if whole else numbers
+    numbers = np.ceil(numbers - 1e-6) if whole else numbers
     return {"value": float(numbers[0]), "low": float(numbers[1]), "high": float(numbers[2])}
 
 
@@ -286,7 +270,6 @@ def _table(results: dict[str, Any], measure: str) -> StudyTable:
                 f"{exponential['error']:.4f} / {hyperbola['error']:.4f}",
             ]
         )
-    tolerance = TOLERANCE[measure]
     return StudyTable(
         f"{MEASURES[measure]} by number of votes",
         [
@@ -297,15 +280,14 @@ def _table(results: dict[str, Any], measure: str) -> StudyTable:
             "asymptote (exponential)",
             "n, exponential",
             "n, independent draws",
-            f"n within {tolerance}, exponential",
-            f"n within {tolerance}, a + b/n",
+            f"n within {TOLERANCE}, exponential",
+            f"n within {TOLERANCE}, a + b/n",
             "fit error, exponential / a + b/n",
         ],
         rows,
         "n is the first number of votes within 10 % of the fitted range, from one vote to the asymptote, of the "
-        "asymptote "
-        "(the rule of arXiv 2601.14620). For a + b/n that is 10 whatever the data, so a distance to the asymptote in "
-        "the measure's own unit stands beside it. Fit errors are root mean squares.",
+        "asymptote (the rule of arXiv 2601.14620). For a + b/n that is 10 whatever the data, so a distance to the "
+        "asymptote in the measure's own unit stands beside it. Fit errors are root mean squares.",
     )
 
 

@@ -1,3 +1,0 @@
-from tiny_setup import backbone, checkpoint, data_folder
-
-__all__ = ["backbone", "checkpoint", "data_folder"]
