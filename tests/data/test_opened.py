@@ -50,6 +50,7 @@ def test_what_is_known_is_read_once(folder):
     assert list(opened.splits) == ["train", "test"] and len(opened.rows()) == 10
     assert opened.emotions() == ("angry", "sad") and opened.vote_source == "Borrowed votes of nine."
     assert opened.notes() == ["borrowed votes"] and not opened.restricted
+    assert opened.speakers("test") == {"test-s0", "test-s1", "test-s2"} and len(opened.speakers()) == 6
     assert opened.rows("test[:3]")["id"][:] == ["test-0", "test-1", "test-2"]
     assert len(opened.rows("train+test[:1]")) == 7
     for unknown in ("validation", "dev[:2]"):

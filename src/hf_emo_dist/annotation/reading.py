@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Corpora whose licences do not let their audio be passed on; a column `restricted` says it of any other.
-RESTRICTED_CORPORA = frozenset({"iemocap", "msp_podcast", "msp-podcast"})
+from ..data.rows import says_restricted
+
 _FLAGS = ("id", "corpus", "restricted", "mixed_from")
 _KNOWN = (*_FLAGS, "transcript", "synthetic_annotations")
 
@@ -101,13 +101,12 @@ def _utterances(
     for i, clip in enumerate(clips):
         values = {name: column[i] for name, column in read.items()}
         row_id = values.get("id")
-        corpus = str(values.get("corpus") or "").lower()
         yield Utterance(
             row_id=str(first + i if row_id is None else row_id),
             audio=clip,
             transcript=values.get("transcript"),
             row={"id": row_id, **{name: values[name] for name in columns}},
-            restricted=bool(values.get("restricted")) or corpus in RESTRICTED_CORPORA,
+            restricted=says_restricted([values.get("restricted")], [values.get("corpus")]),
             annotations=values.get("synthetic_annotations") or (),
             mixed=bool(values.get("mixed_from")),
         )

@@ -15,16 +15,13 @@ from ..emotions import validate_emotions
 from .loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset, rows_of
 from .mixed_rows import MixedRows, find_mixed_rows, is_mixed
 from .preparation_file import read_preparation
-from .rows import column_of, notes_about, row_ids
+from .rows import column_of, notes_about, row_ids, says_restricted
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 logger = logging.getLogger(__name__)
 
-#: Corpora whose licences do not let their audio be passed on; a column or a card that says `restricted` says it of any
-#: other.
-RESTRICTED_CORPORA = frozenset({"iemocap", "msp_podcast", "msp-podcast"})
 #: What a card says where nobody said who voted.
 NOT_STATED = "not stated by whoever made this data set."
 
@@ -76,10 +73,12 @@ class OpenedDataset:
         if self.card.get("restricted") or self.preparation.get("source", {}).get("restricted"):
             return True
         return any(
-            any(column_of(rows, "restricted") or ())
-            or any(str(corpus or "").lower() in RESTRICTED_CORPORA for corpus in column_of(rows, "corpus") or ())
-            for rows in self.splits.values()
+            says_restricted(column_of(rows, "restricted"), column_of(rows, "corpus")) for rows in self.splits.values()
         )
+
+    def speakers(self, split: str | None = None) -> set[str]:
+        """Who speaks in a split or in all of them, where that is known."""
+        return {str(name) for name in column_of(self.rows(split), "speaker") or () if name not in (None, "")}
 
     @cached_property
     def mixed(self) -> MixedRows:

@@ -12,6 +12,19 @@ FEW_SPEAKERS = 8
 #: Who gave simulated synthetic votes, as a data set's card says it: then it is not the data that is simulated.
 SIMULATED_ANNOTATORS = "a stated rater model, SIMULATED"
 
+# Corpora whose licences do not let their audio be passed on; a column `restricted`, or a card, says it of any other.
+_RESTRICTED_CORPORA = frozenset({"iemocap", "msp_podcast", "msp-podcast"})
+
+
+def says_restricted(restricted: Iterable[Any] | None, corpora: Iterable[Any] | None = None) -> bool:
+    """Whether any value of the columns `restricted` and `corpus` says that the data may not be passed on.
+
+    Example:
+        >>> says_restricted([None, False], ["IEMOCAP"]), says_restricted([True]), says_restricted(None)
+        (True, True, False)
+    """
+    return any(restricted or ()) or any(str(name or "").lower() in _RESTRICTED_CORPORA for name in corpora or ())
+
 
 def column_of(rows: Any, name: str) -> list[Any] | None:
     """One column of a `Dataset` or of a sequence of mappings as a list; `None` where there is no such column.

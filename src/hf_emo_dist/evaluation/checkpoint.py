@@ -199,6 +199,6 @@ def _training_targets(
     except DatasetLoadError as error:
         logger.warning("the mean predictor is left out: %s", error)
         return None, [f"no split {train_split!r}"]
-    shared = set(column_of(training, "speaker") or ()) & set(column_of(rows, "speaker") or ()) - {None, ""}
+    shared = opened.speakers(train_split) & opened.speakers(split)
     notes = [f"{len(shared)} of the speakers are also in the training split"] if shared else []
     return training_targets(training, emotions), notes

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.preparation_file import PREPARATION_NAME, read_preparation
+from ..data.rows import column_of, says_restricted
 from ._renamed import renamed
 from .cards.dataset_card import vote_card
 from .commit import PushReport, account, commit_files, full_name
@@ -69,8 +70,8 @@ def push_votes(
         >>> print(push_votes("votes.sqlite", "you/my-votes", dry_run=True))  # doctest: +SKIP
     """
     splits, about = _open(source)
-    marked = [rows.unique("restricted") for rows in splits.values() if "restricted" in rows.column_names]
-    _refuse_restricted(about, marked, allow_restricted, repo_id)
+    marked = any(says_restricted(column_of(rows, "restricted"), column_of(rows, "corpus")) for rows in splits.values())
+    _refuse_restricted(bool(about.get("restricted")) or marked, allow_restricted, repo_id)
     first = next(iter(splits.values()))
     kept, withheld = choose_columns(
         first.features, include_transcripts=include_transcripts, include_replies=include_replies, columns=columns
@@ -157,12 +158,12 @@ def push_dataset(
             f"'{folder}' holds no data/*.parquet with a README.md. Mend: name a folder that hf-emo-dist read or "
             "hf-emo-dist annotate wrote, or write one with hf_emo_dist.write_dataset."
         )
-    marked = [
-        pq.read_table(shard, columns=["restricted"])["restricted"].unique().to_pylist()
-        for shard in shards
-        if "restricted" in pq.read_schema(shard).names
-    ]
-    restricted = _refuse_restricted(_about(root), marked, allow_restricted, repo_id)
+    restricted = bool(_about(root).get("restricted"))
+    for shard in shards:  # the two columns alone: the audio may be large
+        names = [name for name in ("restricted", "corpus") if name in pq.read_schema(shard).names]
+        values = pq.read_table(shard, columns=names).to_pydict() if names else {}
+        restricted |= says_restricted(values.get("restricted"), values.get("corpus"))
+    _refuse_restricted(restricted, allow_restricted, repo_id)
     files = [UploadFile("README.md", (root / "README.md").read_bytes())]
     if (root / PREPARATION_NAME).is_file():
         preparation = clean_json(json.loads((root / PREPARATION_NAME).read_text(encoding="utf-8")))
@@ -246,14 +247,9 @@ def _about(folder: Path) -> dict[str, Any]:
     return {**preparation.get("source", {}), **about_folder(folder), "preparation": preparation}
 
 
-def _refuse_restricted(
-    about: Mapping[str, Any], marked: Sequence[Sequence[Any]], allow_restricted: bool, repo_id: str
-) -> bool:
-    """Whether the data may not be handed on, by its card or by its rows' column `restricted`; raises unless allowed."""
-    restricted = bool(about.get("restricted")) or any(True in values for values in marked)
+def _refuse_restricted(restricted: bool, allow_restricted: bool, repo_id: str) -> None:
     if restricted and not allow_restricted:
         raise ValueError(
             "This data is marked as restricted: whoever gave it to you does not allow to pass it on. It is not pushed "
             f"to {repo_id}. Mend: where its terms do allow it, pass allow_restricted=True."
         )
-    return restricted
