@@ -64,6 +64,9 @@ def test_what_the_user_says_goes_before_the_card(folder):
     assert opened.emotions() == ("sad", "angry") and opened.notes() == ["simulated data"]
     with pytest.raises(ValueError, match="angry"):
         open_dataset(folder, emotions=["angry", "angry"])
+    assert open_dataset(folder, emotions=["angry", "fear"]).emotions() == ("angry", "fear")
+    with pytest.raises(ValueError, match=r"emotions names hapy.*\(it has angry, sad\)\. Mend"):
+        open_dataset(folder, emotions=["angry", "hapy"])
 
 
 @pytest.mark.parametrize("more", [{"corpus": "IEMOCAP"}, {"restricted": True}])

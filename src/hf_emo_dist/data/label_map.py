@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..columns import distributions_to_matrix
 from ..distributions import FloatArray, dominant
-from ..emotions import canonical_emotion, validate_emotions
+from ..emotions import canonical_emotion, is_known_emotion, validate_emotions
 from .rows import row_ids
 
 
@@ -25,6 +25,16 @@ def refuse_without_votes(columns: Sequence[str], column: str) -> None:
             f"There is no column {column!r}: this corpus has intended labels only (column 'intended'). Nobody voted on "
             "it, so it has no distribution to train on or to score against. Mend: use a corpus with votes, add votes "
             "with annotation, or score the dominant class alone with dominant_classes."
+        )
+
+
+def refuse_unknown_labels(emotions: Sequence[str], labels: Sequence[str], name: str) -> None:
+    """Refuse a label set with a name that is neither a known emotion nor one of the data's labels: a misspelling."""
+    unknown = [emotion for emotion in emotions if emotion not in labels and not is_known_emotion(emotion)]
+    if unknown:
+        raise ValueError(
+            f"emotions names {', '.join(unknown)}, which is no known emotion and no label of {name!r} (it has "
+            f"{', '.join(labels)}). Mend: correct the spelling."
         )
 
 

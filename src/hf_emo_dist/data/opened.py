@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..emotions import validate_emotions
+from .label_map import refuse_unknown_labels
 from .loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset, rows_of
 from .mixed_rows import MixedRows, find_mixed_rows, is_mixed
 from .preparation_file import read_preparation
@@ -155,9 +156,14 @@ def open_dataset(
     if isinstance(source, str | Path):
         loaded = load_emotion_dataset(source, revision=revision)
         folder = Path(source).expanduser() if Path(source).expanduser().is_dir() else None
+    name = str(source) if isinstance(source, str | Path) else "the data"
+    splits = {"train": loaded} if isinstance(loaded, Dataset) else dict(loaded)
+    labels = next(iter(splits.values())).features.get("human_distribution")
+    if emotions is not None and isinstance(labels, Mapping):
+        refuse_unknown_labels(validate_emotions(emotions), list(labels), name)
     return OpenedDataset(
-        name=str(source) if isinstance(source, str | Path) else "the data",
-        splits={"train": loaded} if isinstance(loaded, Dataset) else dict(loaded),
+        name=name,
+        splits=splits,
         given_emotions=None if emotions is None else validate_emotions(emotions),
         given_vote_source=vote_source,
         card={} if folder is None else folder_card(folder),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.label_map import refuse_unknown_labels
 from ..data.loading import DatasetLoadError
 from ..data.opened import OpenedDataset, open_dataset
 from ..data.rows import column_of, notes_about, row_ids
@@ -257,6 +258,9 @@ def read_vote_table(
     else:
         rows, told, notes = _from_dataset(source, split)
         names, in_order = validate_emotions(emotions) if emotions else source.emotions(), True
+    if emotions:
+        voted = sorted({label for votes in column_of(rows, "human_votes") or () for label in votes or ()})
+        refuse_unknown_labels(names, voted, source.name)
     columns = _plain_columns(rows)
     for wanted, given, others in (
         ("speaker", speaker_column, ("speaker", "actor")),
