@@ -139,6 +139,13 @@ CORPUS_CODES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 
 
+class MissingColumnError(KeyError, ValueError):
+    """A column that is needed is not there: a KeyError that commands report as any mendable ValueError."""
+
+    def __str__(self) -> str:  # a KeyError shows its message in quotes
+        return str(self.args[0])
+
+
 class UnknownEmotionError(ValueError):
     """A label that is not an emotion, or not one of the emotions that were asked for."""
 

@@ -23,7 +23,7 @@ from .distributions import (
     entropy,
     posterior_mean,
 )
-from .emotions import canonical_emotion, validate_emotions
+from .emotions import MissingColumnError, canonical_emotion, validate_emotions
 
 __all__ = [
     "ambiguity_strata",
@@ -229,7 +229,9 @@ def combine_votes(
             raise ValueError(f"`{name}_weight` must be finite and not negative, got {weight}.")
     if "human_votes" not in example_or_batch:
         there = ", ".join(example_or_batch)
-        raise KeyError(f"No column 'human_votes' among {there}. Mend: name the column of votes so, with rename_column.")
+        raise MissingColumnError(
+            f"No column 'human_votes' among {there}. Mend: name the column of votes so, with rename_column."
+        )
     batched = _is_batch(example_or_batch)
     columns = {
         name: example_or_batch[name] if batched else [example_or_batch[name]]

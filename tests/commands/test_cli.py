@@ -245,3 +245,25 @@ def test_no_text_names_a_command_that_does_not_exist():
             if command not in COMMANDS:
                 wrong[place] = command
     assert not wrong
+
+
+def test_what_a_newcomer_leaves_out_or_mistypes_ends_with_status_2(tmp_path, monkeypatch, capsys):
+    from tiny_data import as_dataset, tiny_rows
+
+    from hf_emo_dist.data.writing import write_dataset
+
+    monkeypatch.chdir(tmp_path)
+    rows = [{name: value for name, value in row.items() if name != "true_distribution"} for row in tiny_rows(4)]
+    write_dataset(as_dataset(rows), "data", description="x", vote_source="x")
+    for words, message in (
+        (["annotate", "data", "out", "--backend", "simulated", "--ledger", "l.db"], "--backend_options '{column:"),
+        (["annotate", "data", "out", "--backend", "simulated", "--backend_options", "{sharpness: lots}"], "Mend"),
+        (["backbone", "bb", "--hidden_size", "0"], "hidden_size=0 is too small"),
+        (["train", "--config", "mini", "--backbone", "b", "--dataset", "data"], "output_dir is missing"),
+        (["cross-validate", "--config", "mini", "--backbone", "b", "--dataset", "data"], "output_dir is missing"),
+        (["train", "--output_dir", "o", "--per_device_train_batch_size", "0"], "per_device_train_batch_size=0"),
+        (["train", "--output_dir", "o", "--resume_from_checkpoint", "nowhere"], "'nowhere' is no folder"),
+    ):
+        assert main(words) == 2, words
+        assert message in capsys.readouterr().err, words
+    assert not (tmp_path / "trainer_output").exists()

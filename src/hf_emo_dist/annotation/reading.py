@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..data.rows import says_restricted
+from ..emotions import MissingColumnError
 
 _FLAGS = ("id", "corpus", "restricted", "mixed_from")
 _KNOWN = (*_FLAGS, "transcript", "synthetic_annotations")
@@ -83,15 +84,16 @@ def read_dataset(
 
 def _check_columns(there: Collection[str], audio_column: str, columns: Sequence[str]) -> None:
     if audio_column not in there:
-        raise KeyError(
+        raise MissingColumnError(
             f"No column {audio_column!r} among {', '.join(there)}. "
             "Mend: pass audio_column=... with the name of the audio's column."
         )
     for name in columns:
         if name not in there:
-            raise KeyError(
+            raise MissingColumnError(
                 f"No column {name!r} among {', '.join(there)}, and the annotator reads it. "
-                "Mend: add the column, or name another to the backend."
+                "Mend: add the column, or name another to the backend; for the simulated one on the command line "
+                "--backend_options '{column: human_distribution}'."
             )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._lazy import need
+from ..emotions import MissingColumnError
 from .decoding import (
     MAX_SECONDS,
     MENDS,
@@ -205,5 +206,7 @@ def _clips(dataset: Any, column: str, id_column: str) -> Iterator[tuple[str, Any
                 dataset = dataset.cast_column(column, Audio(sampling_rate=feature.sampling_rate, decode=False))
     for index, row in zip(itertools.count(), dataset, strict=False):
         if column not in row:
-            raise KeyError(f"No column {column!r} among {', '.join(row)}. Mend: pass column=... with the audio's name.")
+            raise MissingColumnError(
+                f"No column {column!r} among {', '.join(row)}. Mend: pass column=... with the audio's name."
+            )
         yield str(row.get(id_column, index)), row[column]

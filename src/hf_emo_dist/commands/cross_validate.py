@@ -6,7 +6,7 @@ import sys
 
 from ..evaluation.cross_validation import cross_validate
 from .arguments import Options, Values
-from .train import training_options
+from .train import training_options, training_parts
 
 
 def options() -> Options:
@@ -23,14 +23,12 @@ def run(values: Values) -> None:
     """Cross-validate, and print the table."""
     import transformers
 
-    from ..training.fine_tuning import parse_config
-
     transformers.logging.set_verbosity_warning()
     if values["fold_column"] is not None and "num_folds" in values.given:
         raise ValueError(
             "--num_folds makes folds, and --fold_column names folds that are there. Mend: give one of them."
         )
-    recipe, args = parse_config(values.more, values.more_keys)
+    recipe, args = training_parts(values)
     report = values.call(cross_validate, recipe, args)
     sys.stdout.write(
         f"{report.to_markdown()}\nwritten to {args.output_dir}: cross_validation.json, cross_validation.md, "

@@ -39,16 +39,27 @@ def training_options(*first: Callable[..., Any], without: Collection[str] = (), 
     return Options(*first, without=without, handed=(RecipeArguments, TaskArguments), about=about, epilog=MORE)
 
 
+def training_parts(values: Values) -> tuple[Any, Any]:
+    """The recipe and the training arguments; transformers would write into a folder of its own choice."""
+    from ..training.fine_tuning import parse_config
+
+    recipe, args = parse_config(values.more, values.more_keys)
+    given = [*values.more_keys, *(word.lstrip("-").partition("=")[0].replace("-", "_") for word in values.more)]
+    if "output_dir" not in given:
+        raise ValueError("output_dir is missing. Mend: add --output_dir, a folder for checkpoints, card and figures.")
+    return recipe, args
+
+
 def run(values: Values) -> None:
     """Train, and print the scores on the validation data; status 1 when the training itself fails."""
     if values["accelerate_config"] is not None:
         raise SystemExit(values.call(_launch, words=values.words))
     import transformers
 
-    from ..training.fine_tuning import finish_training, parse_config, prepare_training
+    from ..training.fine_tuning import finish_training, prepare_training
 
     transformers.logging.set_verbosity_warning()
-    recipe, args = parse_config(values.more, values.more_keys)
+    recipe, args = training_parts(values)
     trainer = prepare_training(recipe, args)
     try:
         scores = finish_training(trainer, recipe)

@@ -86,6 +86,9 @@ def build_mini_backbone(
     Example:
         >>> build_mini_backbone("mini")  # doctest: +SKIP
     """
+    for name, number in (("hidden_size", hidden_size), ("text_layers", text_layers), ("num_mel_bins", num_mel_bins)):
+        if number < 1:
+            raise ValueError(f"{name}={number} is too small. Mend: at least 1.")
     if hidden_size % 8:
         raise ValueError(
             f"hidden_size={hidden_size} is no multiple of 8, the number of attention heads of the head. "

@@ -70,6 +70,9 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
         super().__post_init__()
         if self.loss_type is not None and self.loss_type not in LOSSES:
             raise ValueError(f"loss_type={self.loss_type!r} is not known. Mend: use one of {', '.join(LOSSES)}.")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is too small. Mend: at least 1.")
         tokens = self.max_audio_tokens_per_batch
         if tokens is not None:
             if tokens < 1:

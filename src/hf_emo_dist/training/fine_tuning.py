@@ -141,6 +141,11 @@ def prepare_training(
             f"{args.output_dir} holds checkpoints of an earlier run. Mend: add --resume_from_checkpoint true to "
             "continue it, or choose another --output_dir."
         )
+    named = str(args.resume_from_checkpoint or "")
+    if is_resuming(args) and named.lower() != "true" and not os.path.isdir(named):
+        raise FileNotFoundError(
+            f"resume_from_checkpoint={named!r} is no folder. Mend: name a checkpoint, or true for the last one."
+        )
     if recipe.backbone is None:
         raise ValueError(
             "no backbone. Mend: add --backbone, a Hub id such as Qwen/Qwen2-Audio-7B-Instruct or a folder that "

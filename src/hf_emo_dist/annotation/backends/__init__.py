@@ -57,7 +57,12 @@ def make_backend(
             f"What was given does not fit the backend {name!r}: {error}. "
             f"Mend: it takes {', '.join(signature.parameters)}; on the command line, --model and --backend_options."
         ) from None
-    return checked(make(**arguments))
+    try:
+        return checked(make(**arguments))
+    except TypeError as error:  # a value of another type, such as a word for a number
+        raise ValueError(
+            f"The backend {name!r} cannot be made of what was given ({error}). Mend: correct the values of its options."
+        ) from error
 
 
 def checked(backend: Any) -> Backend:
