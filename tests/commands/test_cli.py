@@ -267,3 +267,11 @@ def test_what_a_newcomer_leaves_out_or_mistypes_ends_with_status_2(tmp_path, mon
         assert main(words) == 2, words
         assert message in capsys.readouterr().err, words
     assert not (tmp_path / "trainer_output").exists()
+
+
+@pytest.mark.parametrize("file", ["data/data/votes.csv", "model/mine.bin", "backbone/notes.txt", "report/thesis.tex"])
+def test_a_quickstart_replaces_only_a_quickstart(tmp_path, capsys, file):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("work of years")
+    assert main(["quickstart", "--output", str(tmp_path), "--overwrite"]) == 2
+    assert "Mend" in capsys.readouterr().err and (tmp_path / file).read_text() == "work of years"

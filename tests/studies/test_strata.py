@@ -121,3 +121,14 @@ def test_real_votes(real_data, tmp_path):
     assert found["low"]["skill"][MEAN]["value"] > found["high"]["skill"][MEAN]["low"] > 0
     assert all(s["js_divergence"][known]["value"] < s["js_divergence"][MEAN]["value"] for s in found.values())
     assert "only modality=voice" in study.save(tmp_path).read_text() and EMOTIONS[0] in study.facts["emotions"]
+
+
+def test_halves_whose_strata_have_other_names_are_put_together():
+    from hf_emo_dist.studies.strata import ScoredRows, Strata, _joined
+
+    def part(names, index):
+        shares = np.full((len(index), 2), 0.5)
+        return ScoredRows(Strata(np.array(index), names), shares, shares, {"uniform": shares})
+
+    joined = _joined([part(("low", "high"), [0, 1]), part(("0.92 bits",), [0])]).strata
+    assert [joined.names[place] for place in joined.index] == ["low", "high", "0.92 bits"]

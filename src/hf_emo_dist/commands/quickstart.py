@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..data.output import check_folder
+
 #: What it writes into its folder, and may replace there.
 _WRITTEN = (
     *("data", "prepared", "votes.sqlite", "votes.sqlite-wal", "votes.sqlite-shm", "backbone", "model", "report"),
@@ -51,6 +53,7 @@ def quickstart(
             raise FileExistsError(
                 f"{output} is not empty. Mend: --output FOLDER, or --overwrite to replace an earlier quickstart."
             )
+        _check_written(folder)
         for name in _WRITTEN:
             path = folder / name
             if path.is_dir():
@@ -78,6 +81,18 @@ def quickstart(
         f"{output}/model.\n"
         f"Open {output}/report/strata.html in a browser: where listeners agree and where they do not.\n"
     )
+
+
+def _check_written(folder: Path) -> None:
+    """Refuse to delete what no quickstart wrote: a folder of this name may be somebody's work."""
+    for name in ("data", "prepared"):
+        check_folder(folder / name, overwrite=True)
+    for name, ours in (("backbone", "config.json"), ("model", "c*"), ("report", "strata.*")):
+        inside = list((folder / name).iterdir()) if (folder / name).is_dir() else []
+        if inside and not any((folder / name).glob(ours)):
+            raise FileExistsError(
+                f"{folder / name} was not written by a quickstart (it has {inside[0].name}). Mend: --output FOLDER."
+            )
 
 
 def _step(*words: object, launch: Sequence[str] = ("hf_emo_dist",)) -> None:

@@ -129,7 +129,9 @@ class _Scoring:
 
 def _joined(parts: Sequence[ScoredRows]) -> ScoredRows:
     """The parts below each other: a row once for each of its splits, its speaker being resampled as a whole."""
-    names = max((part.strata.names for part in parts), key=len)
+    # halves with many equal entropies have fewer strata, with names of their own
+    by_number = sorted((part.strata.names for part in parts), key=len, reverse=True)
+    names = tuple(dict.fromkeys(name for found in by_number for name in found))
     index = [np.array([names.index(part.strata.names[place]) for place in part.strata.index]) for part in parts]
     return ScoredRows(
         Strata(np.concatenate(index), names),

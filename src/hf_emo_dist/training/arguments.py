@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -102,3 +103,10 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
             raise ValueError(f"tower_cache_max_gb={self.tower_cache_max_gb} is no size. Mend: give a number above 0.")
         if self.metric_for_best_model and not self.metric_for_best_model.startswith("eval_"):
             self.metric_for_best_model = f"eval_{self.metric_for_best_model}"
+
+
+# `__new__` would hide every argument from completion
+_parameters = inspect.signature(EmotionDistributionTrainingArguments.__init__).parameters
+EmotionDistributionTrainingArguments.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [parameter for name, parameter in _parameters.items() if name != "self"]
+)
