@@ -1,6 +1,7 @@
 """From a data set with human votes to one with more: by the recipe's function, its command line and its YAML files."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -195,3 +196,15 @@ def test_every_configuration_makes_an_annotator(name, tmp_path, monkeypatch):
     read = annotate.options().parse(words, "annotate").call(PrepareSettings)
     annotator = read.annotator(("angry", "sad"))
     assert len(annotator.members) == values["num_annotations"] and annotator.backend.name == values["backend"]
+
+
+def test_a_card_that_says_restricted_is_obeyed_and_handed_on(corpus, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(corpus, copy)
+    card = (copy / "README.md").read_text()
+    (copy / "README.md").write_text(card.replace("vote_source:", "restricted: true\nvote_source:", 1))
+    prepare_dataset(settings(copy, tmp_path))
+    assert json.loads((tmp_path / "out" / "preparation.json").read_text())["source"]["restricted"] is True
+    monkeypatch.setattr("hf_emo_dist.annotation.backends.simulated.SimulatedBackend.destination", "a server")
+    with pytest.raises(ValueError, match=r"marked as restricted.*a server.*Mend.*--allow_upload"):
+        prepare_dataset(settings(copy, tmp_path, overwrite=True))

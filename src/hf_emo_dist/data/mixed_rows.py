@@ -71,22 +71,15 @@ class MixedRows:
 
 
 def find_mixed_rows(dataset: Dataset) -> MixedRows:
-    """Find the mixed rows of a data set and their sources, all of which must be in it, too."""
+    """Find the mixed rows of a data set and their sources in it."""
     mixed = is_mixed(dataset)
     if not mixed.any():
         return MixedRows(np.arange(len(dataset)), np.zeros(0, dtype=np.int64), [], [])
     mixed_from, ids = dataset["mixed_from"][:], row_ids(dataset)
     place = {row_id: row for row, row_id in enumerate(ids)}
-    sources = []
-    for row in np.flatnonzero(mixed):
-        for source in mixed_from[row]:
-            if source not in place:
-                raise ValueError(
-                    f"Row {ids[row]!r} was mixed from {source!r}, which is not in the data set. Mend: split the "
-                    "original rows, then mix."
-                )
-        sources.append([place[source] for source in mixed_from[row]])
     where = np.flatnonzero(mixed)
+    # -1, which is no training row, for a source that is not in the data set: such a row is always dropped
+    sources = [[place.get(source, -1) for source in mixed_from[row]] for row in where]
     return MixedRows(np.flatnonzero(~mixed), where, sources, [ids[row] for row in where])
 
 

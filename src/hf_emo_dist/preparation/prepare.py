@@ -177,6 +177,12 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     emotions = opened.emotions()
     chosen = opened.chosen(settings.annotate_splits, "annotate_splits")
     annotator = settings.annotator(emotions)
+    if annotator is not None and annotator.backend.destination and opened.restricted and not settings.allow_upload:
+        raise ValueError(
+            f"{opened.name!r} is marked as restricted: its terms forbid passing the audio on, and "
+            f"{annotator.backend.name} would send it to {annotator.backend.destination}. Mend: where your licence "
+            "allows it, --allow_upload."
+        )
     if settings.augment != "none" and "train" not in opened.splits:
         raise ValueError(
             f"There is no split 'train' to augment (there are {', '.join(opened.splits)}). Mend: augment none."
@@ -192,6 +198,8 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     source = opened.vote_source or NOT_STATED
     weights = settings.arguments_of(combine_votes)
     preparation: dict[str, Any] = {"version": __version__, "source": {"vote_source": source}, "combine": weights}
+    if opened.restricted:  # a card is written anew, and must not lose it
+        preparation["source"]["restricted"] = True
     if annotator is not None:
         try:
             for split, rows in opened.splits.items():
