@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
+from ..data.output import one_run
 from .arguments import Options, Values
 from .configs import ACCELERATE_CONFIGS, config_file, config_names
 from .main import KNOWN_ERRORS
@@ -56,10 +58,17 @@ def run(values: Values) -> None:
         raise SystemExit(values.call(_launch, words=values.words))
     import transformers
 
-    from ..training.fine_tuning import finish_training, prepare_training
-
     transformers.logging.set_verbosity_warning()
     recipe, args = training_parts(values)
+    # one process of a launch holds the folder for all of them
+    held = one_run(args.output_dir) if args.process_index == 0 else contextlib.nullcontext()
+    with held:
+        _train(recipe, args)
+
+
+def _train(recipe: Any, args: Any) -> None:
+    from ..training.fine_tuning import finish_training, prepare_training
+
     trainer = prepare_training(recipe, args)
     try:
         scores = finish_training(trainer, recipe)

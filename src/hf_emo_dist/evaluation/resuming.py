@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..data.opened import OpenedDataset, open_dataset
-from ..data.output import write_json
+from ..data.output import one_run, write_json
 from ..data.rows import row_ids
 from ..votes import distributions_to_matrix
 from .checkpoint import open_model, write_predictions
@@ -208,8 +208,9 @@ def predicted_by_training(
 
 @contextmanager
 def resumable(folder: str | Path) -> Iterator[None]:
-    """Let Ctrl-C say how to go on: the command line shows the text of a `KeyboardInterrupt`."""
+    """Hold the folder for this run, and let Ctrl-C say how to go on (the command line shows the interrupt's text)."""
     try:
-        yield
+        with one_run(folder):
+            yield
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"what is done is in {folder}; run the same command to go on") from error
