@@ -52,7 +52,7 @@ def open_recipe(recipe: Any, vote_source: str | None) -> OpenedDataset:
     return open_dataset(
         recipe.dataset,
         revision=recipe.dataset_revision,
-        emotions=recipe.emotions.split(",") if recipe.emotions else None,
+        emotions=recipe.label_set,
         vote_source=vote_source,
     )
 

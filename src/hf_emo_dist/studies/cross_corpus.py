@@ -348,7 +348,7 @@ def _trained(
     recipe, training = copy.copy(how[0]), how[1]
     recipe.dataset = opened.name
     train, validation = opened.rows(recipe.train_split), opened.heard(recipe.validation_split)
-    emotions = tuple(recipe.emotions.split(",")) if recipe.emotions else opened.emotions(training.target_column)
+    emotions = tuple(recipe.label_set or opened.emotions(training.target_column))
     everything = concatenate_datasets([_bare(dataset, test) for test, dataset in rows.items()])
     predicted, _ = predicted_by_training(
         recipe,

@@ -164,7 +164,7 @@ def prepare_training(
             )
         opened = open_dataset(recipe.dataset, revision=recipe.dataset_revision)
         train_dataset, eval_dataset = opened.trainable(recipe.train_split), opened.rows(recipe.validation_split)
-    emotions = recipe.emotions.split(",") if recipe.emotions else emotions_of(train_dataset, args.target_column)
+    emotions = recipe.label_set or emotions_of(train_dataset, args.target_column)
     set_seed(args.seed)  # the new head's weights
     model, processor = load_model(recipe, emotions)
     peft_config = None

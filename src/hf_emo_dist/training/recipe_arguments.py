@@ -52,6 +52,11 @@ class RecipeArguments:
                 f"load_in_4bit trains only through an adapter. Mend: set lora to one of {', '.join(TARGETS)}."
             )
 
+    @property
+    def label_set(self) -> list[str] | None:
+        """The emotions that were given, in order; None for those of the data."""
+        return self.emotions.split(",") if self.emotions else None
+
 
 @dataclass
 class TaskArguments:
