@@ -32,6 +32,10 @@ _PUBLIC = {
     "annotate_with_gemini": "annotation",
     "Annotator": "annotation",
     "AnnotationIncomplete": "annotation",
+    # what their votes are worth
+    "VoteCombiner": "combining",
+    "next_votes": "combining",
+    "recommend_n": "combining",
     # balance
     "DiMEAug": "augmentation",
     # model and training
@@ -85,6 +89,7 @@ _ROOMS = (
     "annotation",
     "audio",
     "augmentation",
+    "combining",
     "corpora",
     "data",
     "emotions",

@@ -232,7 +232,7 @@ def combine_votes(
         raise MissingColumnError(
             f"No column 'human_votes' among {there}. Mend: name the column of votes so, with rename_column."
         )
-    batched = _is_batch(example_or_batch)
+    batched = is_batch(example_or_batch)
     columns = {
         name: example_or_batch[name] if batched else [example_or_batch[name]]
         for name in ("id", *_VOTE_COLUMNS, *_WRITTEN)
@@ -259,7 +259,7 @@ def combine_votes(
     return dict(written) if batched else {name: values[0] for name, values in written.items()}
 
 
-def _is_batch(row: Mapping[str, Any]) -> bool:
+def is_batch(row: Mapping[str, Any]) -> bool:
     """Say whether this is a batch. Only the columns that are needed are looked at: others may hold audio to decode."""
     if "id" in row:
         return not isinstance(row["id"], str) and hasattr(row["id"], "__len__")

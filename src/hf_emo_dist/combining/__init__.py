@@ -1,0 +1,12 @@
+"""What a synthetic vote is worth: pooled, weighted, or as evidence in a posterior; and where the next vote goes."""
+
+from .._lazy import lazy_attributes
+
+_NAMES = {
+    "Recommendation": "worth",
+    "VoteCombiner": "combiner",
+    "next_votes": "allocation",
+    "recommend_n": "worth",
+}
+__all__ = list(_NAMES)
+__getattr__ = lazy_attributes(__name__, _NAMES)

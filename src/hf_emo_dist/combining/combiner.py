@@ -1,0 +1,389 @@
+"""`VoteCombiner`: what each annotator's vote is worth, learnt from human votes, and targets that use it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..columns import matrix_to_distributions
+from ..data.mixed_rows import is_mixed
+from ..data.output import write_json
+from ..distributions import FloatArray, check_choice
+from ..emotions import validate_emotions
+from ..votes import Outside, is_batch
+from .choosing import choose, fit_recipe, folds_of
+from .evidence import Answers, Evidence
+from .evidence_columns import COLUMNS, columns_as_arrow, evidence_of
+from .fitted import Fitted, Method
+from .fitting import ASSUMED_AGREEMENT, fit_alone, fit_weight
+from .worth import summary_of, worths_of
+
+logger = logging.getLogger(__name__)
+
+Empty = Literal["prior", "drop", "error"]
+#: Votes that a synthetic one counts for where nobody could measure it, since there is no human vote at all.
+UNMEASURED_WEIGHT = 0.25
+
+
+class VoteCombiner:
+    """Combines human and synthetic votes into targets, a synthetic vote for what it was measured to be worth.
+
+    The target of a row is the mean of a Dirichlet posterior over its distribution. Its prior is what the annotators
+    said, through a map that is fitted by the likelihood of the human votes of the rows given (see
+    :mod:`hf_emo_dist.combining.posterior`); human votes are then counted one by one. With few human votes, or with
+    annotators that say nothing about what listeners hear, that is the human votes smoothed towards the corpus's mean.
+
+    Args:
+        emotions: The label set, K labels. Default: the fields, in their order, of `human_distribution`.
+        method: ``"posterior"``; ``"weighted"``: one weight for every synthetic vote, fitted in the same way;
+            ``"pool"``: one vote each, as arXiv 2601.14620 has it (:func:`hf_emo_dist.combine_votes`).
+        weight: Weight of a synthetic vote, for ``method="weighted"``, instead of a fitted one.
+        agreement: Fleiss' kappa between listeners that is assumed as far as the votes do not tell, which they do
+            where rows have two of them.
+        predictions: Distribution columns with out-of-fold predictions of a model of your own: further annotators.
+        pilot: Column of booleans: rows whose number of answers does not depend on what was answered. Only these are
+            fitted on. Needed where utterances stopped being asked early.
+        empty: What becomes of a row without a vote of anybody: ``"prior"``, the mean of the prior; ``"drop"``, which
+            writes None; or ``"error"``. With ``"pool"`` the first two are both None.
+        outside: What becomes of a vote for something not among `emotions`: ``"error"``, or ``"drop"`` that vote.
+        seed: Of folds and samples.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> human = rng.multinomial(3, [0.5, 0.5], size=200)
+        >>> machine = np.where(human[:, :1] > 1, [10, 0], [2, 8])  # sharper than people, and leaning to the first
+        >>> combiner = VoteCombiner(emotions=["happy", "sad"]).fit_counts(human, {"machine": machine})
+        >>> combiner.concentration([[0, 0], [0, 3]], {"machine": [[10, 0], [10, 0]]}).argmax(axis=1)
+        array([0, 1])
+    """
+
+    def __init__(
+        self,
+        emotions: Sequence[str] | None = None,
+        method: Method = "posterior",
+        *,
+        weight: float | None = None,
+        agreement: float = ASSUMED_AGREEMENT,
+        predictions: Sequence[str] = (),
+        pilot: str | None = None,
+        empty: Empty = "prior",
+        outside: Outside = "error",
+        seed: int = 0,
+    ) -> None:
+        check_choice("method", method, ("posterior", "weighted", "pool"))
+        check_choice("empty", empty, ("prior", "drop", "error"))
+        check_choice("outside", outside, ("error", "drop"))
+        if isinstance(predictions, str):
+            raise ValueError(f"predictions={predictions!r} is one text. Mend: a list of column names.")
+        if weight is not None and (method != "weighted" or not np.isfinite(weight) or weight < 0):
+            raise ValueError(f"weight={weight} does not fit. Mend: a number from 0 up, with method='weighted'.")
+        if not 0 < agreement < 1:
+            raise ValueError(f"agreement={agreement} is no Fleiss' kappa between listeners. Mend: between 0 and 1.")
+        self.emotions = None if emotions is None else validate_emotions(emotions)
+        self.method: Method = method
+        self.weight, self.agreement, self.predictions = weight, agreement, tuple(predictions)
+        self.pilot, self.empty, self.outside, self.seed = pilot, empty, outside, seed
+        self.fitted: Fitted | None = None
+        self._warned: set[str] = set()
+
+    # --- fitting
+
+    def fit(self, dataset: Any) -> VoteCombiner:
+        """Fit on the rows of a data set (a `Dataset`, or a mapping of columns): give it training rows alone.
+
+        Rows that were mixed from others, which nobody has heard, are left out, and so are rows without human votes.
+
+        Returns:
+            The combiner itself.
+
+        Raises:
+            UnknownEmotionError: A vote is none of the emotions; the message names the row.
+            ValueError: A column does not fit, or `emotions` is needed.
+        """
+        columns = columns_as_arrow(dataset, [*COLUMNS, *self.predictions, *([self.pilot] if self.pilot else [])])
+        self.emotions = self._emotions_of(columns)
+        evidence = evidence_of(columns, self.emotions, self.outside, self.predictions)
+        kept = ~_mixed(columns, len(evidence))
+        if self.pilot is not None:
+            if self.pilot not in columns:
+                raise ValueError(f"There is no column {self.pilot!r} that says which rows are of the pilot.")
+            kept &= np.array([bool(value) for value in columns[self.pilot].to_pylist()])
+        return self._fit(evidence.select(np.flatnonzero(kept)))
+
+    def fit_counts(
+        self, human: ArrayLike, annotators: Mapping[str, ArrayLike], groups: Sequence[Any] | None = None
+    ) -> VoteCombiner:
+        """Fit on arrays.
+
+        Args:
+            human: Human votes (N, K), in the order of `emotions`.
+            annotators: Answers of each annotator by name, (N, K) each; zeros where it did not vote.
+            groups: Who speaks, (N,); keeps speakers apart where maps are compared.
+        """
+        return self._fit(self._evidence(human, annotators, groups))
+
+    def _fit(self, evidence: Evidence) -> VoteCombiner:
+        evidence = self._checked_number(evidence)
+        voted = np.flatnonzero(evidence.human.sum(axis=1) > 0)
+        heard = evidence.select(voted).in_order()
+        if self.method == "pool":
+            self.fitted = Fitted.described("pool", heard)
+            return self
+        if len(voted) == 0:
+            return self._fit_nothing(evidence)
+        if self.method == "weighted":
+            alone, weight = fit_weight(heard, self.agreement)
+            if self.weight is not None:
+                alone, weight = fit_alone(heard.human, self.agreement), self.weight
+            self.fitted = Fitted.described("weighted", heard, alone=alone, weight=weight, given=self.weight is not None)
+            return self
+        folds, table = folds_of(heard, self.seed)
+        choice = choose(heard, folds, self.agreement, self.seed)
+        whole = fit_recipe(heard, choice.recipe, self.agreement, self.seed)
+        parts = []
+        if choice.recipe.correction is not None:
+            parts = [
+                fit_recipe(heard.select(np.flatnonzero(folds != fold)), choice.recipe, self.agreement, self.seed)
+                for fold in range(int(folds.max()) + 1)
+            ]
+        self.fitted = Fitted.described(
+            "posterior", heard, map=whole, parts=parts, groups=table, choice=choice, alone=whole.posterior.alone
+        )
+        self.fitted.worth = worths_of(whole.posterior, choice.maps, heard, self.seed)
+        for note in self.fitted.notes:
+            logger.warning("%s", note)
+        return self
+
+    def _fit_nothing(self, evidence: Evidence) -> VoteCombiner:
+        """Nobody has voted: nothing can be learnt, and what is done instead is said."""
+        size = evidence.human.shape[1]
+        weight = UNMEASURED_WEIGHT if self.weight is None else self.weight
+        alone = fit_alone(np.zeros((0, size)), self.agreement)
+        self.fitted = Fitted.described("weighted", evidence, alone=alone, weight=weight, given=True)
+        note = (
+            f"No row has a human vote, so that nothing could be measured: every synthetic vote counts {weight:g} votes "
+            f"beside a uniform prior of {alone.sum():.2g}, both assumed. Mend: a few human votes."
+        )
+        self.fitted.notes.append(note)
+        logger.warning("%s", note)
+        return self
+
+    def evidence(self, dataset: Any) -> Evidence:
+        """What is known of the rows of a data set, mixed rows left out."""
+        return self._rows(dataset)[1]
+
+    def rows_and_concentration(self, dataset: Any) -> tuple[list[str], FloatArray]:
+        """Ids (or numbers) and Dirichlet parameters (N, K) of the rows of a data set, mixed rows left out."""
+        ids, evidence = self._rows(dataset)
+        return ids, self.concentration_of(evidence)
+
+    def _rows(self, dataset: Any) -> tuple[list[str], Evidence]:
+        columns = columns_as_arrow(dataset, [*COLUMNS, *self.predictions])
+        evidence = evidence_of(columns, self._emotions_of(columns), self.outside, self.predictions)
+        kept = np.flatnonzero(~_mixed(columns, len(evidence)))
+        ids = columns["id"].to_pylist() if "id" in columns else [None] * len(evidence)
+        return [str(row if ids[row] is None else ids[row]) for row in kept], evidence.select(kept)
+
+    def _checked_number(self, evidence: Evidence) -> Evidence:
+        """Where the number of answers depends on what was answered, every row is cut to the fewest."""
+        return evidence
+
+    # --- using
+
+    def concentration(
+        self, human: ArrayLike, annotators: Mapping[str, ArrayLike], groups: Sequence[Any] | None = None
+    ) -> FloatArray:
+        """Dirichlet parameters of rows, (N, K): divided by their sum they are the targets, which are worth so many votes.
+
+        Args:
+            human: Human votes (N, K), in the order of `emotions`.
+            annotators: Answers of each annotator by name, (N, K) each; zeros where it did not vote.
+            groups: Who speaks, (N,), if the combiner was fitted with groups: a row's target then comes from a map that
+                was fitted without its speaker.
+        """
+        return self.concentration_of(self._evidence(human, annotators, groups))
+
+    def concentration_of(self, evidence: Evidence) -> FloatArray:
+        """As `concentration`, of evidence in the form that the room has."""
+        fitted = self._needed()
+        unseen = [
+            name for name in evidence.annotators if name not in fitted.annotators and fitted.method == "posterior"
+        ]
+        new = [name for name in unseen if name not in self._warned and evidence.annotators[name].number.any()]
+        if new:
+            self._warned.update(new)
+            logger.warning(
+                "%s voted here and not where the combiner was fitted, so that nobody knows what these votes are worth: "
+                "they count nothing. Mend: fit on rows that have them.",
+                ", ".join(new),
+            )
+        return fitted.prior(evidence) + evidence.human
+
+    def __call__(self, example_or_batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `human_distribution`, `emotion_distribution` and `emotion_concentration`; for ``Dataset.map``.
+
+        Takes one example or a batch. On a row that was mixed from others, the target stays, and the other two are None.
+
+        Raises:
+            ValueError: The combiner is not fitted, or was fitted for other emotions; or a row does not fit.
+        """
+        batched = is_batch(example_or_batch)
+        rows: Any = example_or_batch
+        if not batched:
+            table = getattr(example_or_batch, "pa_table", None)
+            if table is None:
+                needed = (*COLUMNS, *self.predictions)
+                rows = {name: [example_or_batch[name]] for name in needed if name in example_or_batch}
+        columns = columns_as_arrow(rows, [*COLUMNS, *self.predictions])
+        names = self._emotions_of(columns)
+        evidence = evidence_of(columns, names, self.outside, self.predictions)
+        human, alpha = evidence.human, self.concentration_of(evidence)
+        mixed, voted = _mixed(columns, len(evidence)), human.sum(axis=1) > 0
+        spoken = voted.copy()
+        for answers in evidence.annotators.values():
+            spoken |= answers.number > 0
+        total = alpha.sum(axis=1)
+        if self.empty == "error" and (bad := np.flatnonzero(~spoken & ~mixed)).size:
+            name = columns["id"][int(bad[0])].as_py() if "id" in columns else int(bad[0])
+            raise ValueError(f"Row {name!r}: nobody voted. Mend: leave the row out, or pass empty='drop' or 'prior'.")
+        kept = (spoken | (self.empty == "prior")) & (total > 0)
+        earlier = (
+            columns["emotion_distribution"].to_pylist() if mixed.any() and "emotion_distribution" in columns else None
+        )
+        shares = matrix_to_distributions(human / np.where(voted, human.sum(axis=1), 1.0)[:, None], names)
+        targets = matrix_to_distributions(alpha / np.where(total > 0, total, 1.0)[:, None], names)
+        result: dict[str, list[Any]] = {
+            "human_distribution": [p if ok else None for p, ok in zip(shares, voted & ~mixed, strict=True)],
+            "emotion_distribution": [p if ok else None for p, ok in zip(targets, kept, strict=True)],
+            "emotion_concentration": [n if ok else None for n, ok in zip(total.tolist(), kept & ~mixed, strict=True)],
+        }
+        for row in np.flatnonzero(mixed):
+            result["emotion_distribution"][row] = None if earlier is None else earlier[row]
+        return dict(result) if batched else {name: values[0] for name, values in result.items()}
+
+    # --- what was fitted
+
+    def summary(self) -> str:
+        """What was fitted, on what, and what it means, in words."""
+        return summary_of(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that is needed to combine elsewhere, and what is known of it; for JSON."""
+        assert self.emotions is not None
+        return {
+            "format": 1,
+            "emotions": list(self.emotions),
+            "settings": {
+                "method": self.method,
+                "weight": self.weight,
+                "agreement": self.agreement,
+                "predictions": list(self.predictions),
+                "pilot": self.pilot,
+                "empty": self.empty,
+                "outside": self.outside,
+                "seed": self.seed,
+            },
+            "fitted": self._needed().to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VoteCombiner:
+        """The combiner that `to_dict` gave."""
+        if values.get("format") != 1 or "fitted" not in values:
+            raise ValueError("This is no combiner of this version of hf_emo_dist. Mend: fit it again.")
+        combiner = cls(values["emotions"], **values["settings"])
+        combiner.fitted = Fitted.from_dict(values["fitted"])
+        return combiner
+
+    def save(self, path: str | Path) -> None:
+        """Write a JSON file of a few dozen kilobytes."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> VoteCombiner:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: The file holds something else; it is named.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is no combiner: {error}. Mend: the file that VoteCombiner.save wrote.") from error
+
+    def __repr__(self) -> str:
+        told = "not fitted" if self.fitted is None else f"fitted on {self.fitted.about['rows']} rows"
+        return f"VoteCombiner({list(self.emotions or ())}, method={self.method!r}, {told})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what was warned of changes no result, and must not change the fingerprint of a map either
+        return {**self.__dict__, "_warned": set()}
+
+    # --- within
+
+    def _needed(self) -> Fitted:
+        if self.fitted is None:
+            raise ValueError("The combiner is not fitted. Mend: combiner.fit(training rows) first.")
+        return self.fitted
+
+    def _emotions_of(self, columns: Mapping[str, Any]) -> tuple[str, ...]:
+        import pyarrow as pa
+
+        found = None
+        for name in ("human_distribution", "emotion_distribution"):
+            if name in columns and pa.types.is_struct(columns[name].type):
+                found = validate_emotions([field.name for field in columns[name].type])
+                break
+        if self.emotions is None:
+            if found is None:
+                raise ValueError(
+                    "`emotions` is needed: there is no human_distribution to take it from. Mend: pass emotions=[...]."
+                )
+            return found
+        if self.fitted is not None and found is not None and set(found) != set(self.emotions):
+            raise ValueError(
+                f"The combiner was fitted for {', '.join(self.emotions)}, and these rows are of {', '.join(found)}. "
+                "Mend: fit a combiner on rows with these labels."
+            )
+        return self.emotions
+
+    def _evidence(
+        self, human: ArrayLike, annotators: Mapping[str, ArrayLike], groups: Sequence[Any] | None
+    ) -> Evidence:
+        if self.emotions is None:
+            raise ValueError("`emotions` is needed: arrays do not say it. Mend: VoteCombiner(emotions=[...]).")
+        size = len(self.emotions)
+
+        def checked(values: ArrayLike, name: str, rows: int | None) -> FloatArray:
+            array = np.asarray(values, dtype=np.float64)
+            if array.ndim != 2 or array.shape[1] != size or rows not in (None, len(array)):
+                wanted = f"({'N' if rows is None else rows}, {size})"
+                raise ValueError(
+                    f"{name} must be of shape {wanted}, for {', '.join(self.emotions or ())}, got {array.shape}."
+                )
+            bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)).all(axis=1))
+            if len(bad):
+                raise ValueError(f"{name}, row {bad[0]}: votes must be finite and not negative, got {array[bad[0]]}.")
+            return array
+
+        votes = checked(human, "human", None)
+        found = {
+            str(name): Answers.of_counts(checked(counts, f"Votes of {name!r}", len(votes)))
+            for name, counts in annotators.items()
+        }
+        names = None if groups is None else np.array([str(group) for group in groups])
+        if names is not None and len(names) != len(votes):
+            raise ValueError(f"{len(votes)} rows but {len(names)} groups. Mend: one a row.")
+        return Evidence(votes, found, names)
+
+
+def _mixed(columns: Mapping[str, Any], rows: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    if "mixed_from" not in columns:
+        return np.zeros(rows, dtype=bool)
+    return is_mixed([{"mixed_from": value} for value in columns["mixed_from"].to_pylist()])

@@ -1,0 +1,150 @@
+"""What annotators said about each row, in one form: labels, stated distributions, read-outs and predictions alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one annotator about N rows, M of them, each a distribution over the emotions (a label: one-hot).
+
+    Attributes:
+        number: Answers a row, (N,); 0 where the annotator said nothing. Only `mean` is known where they are not whole.
+        mean: Mean answer (N, K); zeros where there is none.
+        row, answer, focus: Of each single answer: its row (M,), the answer (M, K), and the number of its focus (M,);
+            `None` where only sums are known.
+        foci: Names of the foci.
+    """
+
+    number: FloatArray
+    mean: FloatArray
+    row: IndexArray | None = None
+    answer: FloatArray | None = None
+    focus: IndexArray | None = None
+    foci: tuple[str, ...] = ()
+
+    @classmethod
+    def of_counts(cls, counts: ArrayLike) -> Answers:
+        """From counts (N, K): zeros where the annotator did not vote."""
+        values = np.asarray(counts, dtype=np.float64)
+        number = values.sum(axis=1)
+        mean = values / np.where(number > 0, number, 1.0)[:, None]
+        if (values != np.round(values)).any():
+            return cls(number, mean)
+        row, label = np.nonzero(values)
+        times = values[row, label].astype(np.int64)
+        row, label = np.repeat(row, times), np.repeat(label, times)
+        return cls(number, mean, row, np.eye(values.shape[1])[label], np.zeros(len(row), dtype=np.int64), ("",))
+
+    @classmethod
+    def of_answers(
+        cls, rows: int, row: IndexArray, answer: FloatArray, focus: IndexArray, foci: tuple[str, ...]
+    ) -> Answers:
+        """From single answers."""
+        number = np.bincount(row, minlength=rows).astype(np.float64)
+        sums = np.stack([np.bincount(row, answer[:, k], rows) for k in range(answer.shape[1])], axis=1)
+        return cls(number, sums / np.where(number > 0, number, 1.0)[:, None], row, answer, focus, foci)
+
+    @property
+    def singly(self) -> bool:
+        """Whether some row has several answers that are known one by one."""
+        return self.row is not None and bool((self.number >= 2).any())
+
+    def select(self, rows: IndexArray) -> Answers:
+        """These rows, in this order."""
+        if self.row is None:
+            return Answers(self.number[rows], self.mean[rows], foci=self.foci)
+        assert self.answer is not None and self.focus is not None
+        place = np.full(len(self.number), -1)
+        place[rows] = np.arange(len(rows))
+        where = place[self.row]
+        kept = np.flatnonzero(where >= 0)
+        # sorted within a row, too: nothing may depend on the order in which answers came
+        key = np.lexsort((*self.answer[kept].T, self.focus[kept], where[kept]))
+        kept = kept[key]
+        return Answers(self.number[rows], self.mean[rows], where[kept], self.answer[kept], self.focus[kept], self.foci)
+
+    def first(self, number: IndexArray, rng: np.random.Generator) -> Answers:
+        """So many answers of each row (N,), drawn without replacement; a row that has fewer keeps all."""
+        if self.row is None:
+            assert ((number <= 0) | (number >= self.number)).all(), "single answers are not known"
+            kept_rows = number > 0
+            return Answers(self.number * kept_rows, self.mean * kept_rows[:, None], foci=self.foci)
+        assert self.answer is not None and self.focus is not None
+        order = np.lexsort((rng.random(len(self.row)), self.row))
+        rows = self.row[order]
+        starts = np.searchsorted(rows, np.arange(len(self.number)))
+        kept = order[np.arange(len(rows)) - starts[rows] < number[rows]]
+        return Answers.of_answers(len(self.number), self.row[kept], self.answer[kept], self.focus[kept], self.foci)
+
+    def by_focus(self) -> FloatArray:
+        """Mean answers split by focus, (N, F, K): their sum over foci is `mean`."""
+        size = self.mean.shape[1]
+        if self.row is None or self.focus is None or self.answer is None or len(self.foci) < 2:
+            return self.mean[:, None, :]
+        cell = self.row * len(self.foci) + self.focus
+        cells = len(self.number) * len(self.foci)
+        sums = np.stack([np.bincount(cell, self.answer[:, k], cells) for k in range(size)], axis=1)
+        shares = sums.reshape(len(self.number), len(self.foci), size)
+        return np.asarray(shares / np.where(self.number > 0, self.number, 1.0)[:, None, None])
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about N rows: human votes (N, K), the answers of each annotator by name, and who speaks.
+
+    `groups` (N,) are the speakers, or `None` where they are not known: then every row is a group of its own, told from
+    others by what annotators said about it.
+    """
+
+    human: FloatArray
+    annotators: Mapping[str, Answers] = field(default_factory=dict)
+    groups: NDArray[np.str_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.human)
+
+    def select(self, rows: IndexArray) -> Evidence:
+        """These rows, in this order."""
+        annotators = {name: answers.select(rows) for name, answers in self.annotators.items()}
+        return Evidence(self.human[rows], annotators, None if self.groups is None else self.groups[rows])
+
+    def only(self, names: Sequence[str]) -> Evidence:
+        """These annotators, in this order; one that is not there said nothing."""
+        nothing = Answers(np.zeros(len(self)), np.zeros(self.human.shape))
+        return Evidence(self.human, {name: self.annotators.get(name, nothing) for name in names}, self.groups)
+
+    def in_order(self) -> Evidence:
+        """The rows in an order that their contents decide, so that a fit does not depend on the order they came in."""
+        keys = [*self.human.T]
+        for name in sorted(self.annotators):
+            answers = self.annotators[name]
+            keys += [answers.number, *answers.by_focus().reshape(len(self), -1).T]
+        if self.groups is not None:
+            keys.append(np.unique(self.groups, return_inverse=True)[1])
+        return self.select(np.lexsort(keys))
+
+    def row_hashes(self) -> NDArray[np.uint64]:
+        """A number for each row, (N,): that of its group, or of what annotators said where groups are not known."""
+        if self.groups is not None:
+            names, place = np.unique(self.groups, return_inverse=True)
+            return np.array([hash_of(str(name)) for name in names], dtype=np.uint64)[place]
+        said = [np.round(self.annotators[name].mean * 1e6) for name in sorted(self.annotators)]
+        table = np.concatenate(said or [self.human], axis=1)
+        kinds, place = np.unique(table, axis=0, return_inverse=True)
+        return np.array([hash_of(kind.tobytes()) for kind in kinds], dtype=np.uint64)[place.reshape(-1)]
+
+
+def hash_of(text: str | bytes) -> int:
+    """A 64-bit number that is the same on every machine."""
+    data = text.encode() if isinstance(text, str) else text
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

@@ -1,0 +1,301 @@
+"""From the columns of a data set to `Evidence`: who said what about each row, whatever the form of the rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..distributions import FloatArray, check_choice
+from ..emotions import MissingColumnError, canonical_emotion, validate_emotions
+from ..votes import Outside
+from .evidence import Answers, Evidence, IndexArray
+
+#: What bare `synthetic_votes`, of whom nothing is known, are from.
+UNNAMED = "unnamed"
+#: Annotators that are a column of the user's own predictions: `predicted:COLUMN`.
+PREDICTED = "predicted:"
+#: The columns that are read, where they are there.
+COLUMNS = (
+    *("id", "speaker", "human_votes", "human_vote_weights", "synthetic_votes", "synthetic_annotations"),
+    *("mixed_from", "human_distribution", "emotion_distribution"),
+)
+# what a service appends to a model's name to say which version of it answered
+_VERSION = re.compile(r"(?:[-@_](?:\d{2,4}-\d{2}(?:-\d{2})?|\d{3,8}|latest|preview|exp|v\d+))+$")
+_STATED = {"distribution": "stated", "stated": "stated", "readout": "read-out"}
+
+
+def annotator_name(model: str, mode: str = "label") -> str:
+    """An annotator's name: model and mode. Versions of one model are one annotator.
+
+    Example:
+        >>> annotator_name("models/gemini-3.8-flash-002"), annotator_name("gemini-3.8-flash-preview-05-06", "stated")
+        ('gemini-3.8-flash', 'gemini-3.8-flash (stated)')
+    """
+    base = _VERSION.sub("", model.removeprefix("models/")) or model
+    kind = _STATED.get(mode, mode)
+    return base if kind == "label" else f"{base} ({kind})"
+
+
+def columns_as_arrow(rows: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Those of the columns that are there, as Arrow arrays: of a `Dataset`, of a batch that it maps over, of a mapping.
+
+    Raises:
+        ValueError: A column's values are of several kinds.
+    """
+    import pyarrow as pa
+
+    table = getattr(rows, "pa_table", None)  # of the batches of `Dataset.map`: nothing has to pass through Python
+    if hasattr(rows, "column_names"):  # a Dataset
+        kept = [name for name in names if name in rows.column_names]
+        table = rows.select_columns(kept).with_format("arrow")[:] if kept else pa.table({})
+    if table is not None:
+        return {name: _joined(table[name]) for name in names if name in table.column_names}
+    found = {}
+    for name in names:
+        if name in rows:
+            try:
+                found[name] = _joined(pa.array(list(rows[name])))
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise ValueError(
+                    f"The column {name!r} cannot be read: {error}. Mend: one kind of value a column."
+                ) from error
+    return found
+
+
+def _joined(column: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(column, pa.ChunkedArray):
+        return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    return column
+
+
+def evidence_of(
+    columns: Mapping[str, Any], emotions: Sequence[str], outside: Outside = "error", predictions: Sequence[str] = ()
+) -> Evidence:
+    """Read the votes of every row.
+
+    An entry of `synthetic_annotations` is an answer of its model in its mode: its label, or in other modes than
+    ``label`` its distribution. Labels that were drawn from a read-out are never counted beside it. Where there are no
+    annotations, `synthetic_votes` are answers of an annotator `unnamed`; where there are, they are the labels among
+    these, and not counted twice.
+
+    Args:
+        columns: Arrow arrays by name, as `columns_as_arrow` gives them.
+        emotions: The label set, K labels.
+        outside: What becomes of a vote for something else: ``"error"``, or ``"drop"`` that vote.
+        predictions: Distribution columns with out-of-fold predictions of the user's own model.
+
+    Raises:
+        UnknownEmotionError: A vote is none of the emotions; the message names the row.
+        MissingColumnError: There is no `human_votes`, or no column of `predictions`.
+        ValueError: A weight or a distribution does not fit.
+    """
+    check_choice("outside", outside, ("error", "drop"))
+    names = validate_emotions(emotions)
+    if "human_votes" not in columns:
+        raise MissingColumnError(
+            f"No column 'human_votes' among {', '.join(columns) or 'none'}. Mend: name the column of votes so, with "
+            "rename_column."
+        )
+    ids = columns["id"] if "id" in columns else None
+
+    def where(row: int) -> str:
+        return f"Row {row if ids is None else ids[row].as_py()!r}"
+
+    human = _human_votes(columns, names, outside, where)
+    annotators: dict[str, Answers] = {}
+    entries = columns.get("synthetic_annotations")
+    if entries is not None and len(_values(entries)[0]):
+        annotators |= _annotations(entries, names, outside, where)
+    elif "synthetic_votes" in columns:
+        row, values = _values(columns["synthetic_votes"])
+        label = _places(values, names, outside, lambda i: f"{where(int(row[i]))}: synthetic vote: ")
+        if (label >= 0).any():
+            row, label = row[label >= 0], label[label >= 0]
+            nobody = np.zeros(len(row), dtype=np.int64)
+            annotators[UNNAMED] = Answers.of_answers(len(human), row, np.eye(len(names))[label], nobody, ("",))
+    for column in predictions:
+        if column not in columns:
+            raise MissingColumnError(
+                f"No column {column!r} of predictions among {', '.join(columns)}. Mend: name a distribution column."
+            )
+        annotators[PREDICTED + column] = _predicted(columns[column], names, column, where)
+    speakers = columns["speaker"].to_pylist() if "speaker" in columns else None
+    groups = None
+    if speakers is not None and all(name not in (None, "") for name in speakers):
+        groups = np.array([str(name) for name in speakers])
+    return Evidence(human, annotators, groups)
+
+
+def _values(column: Any) -> tuple[IndexArray, Any]:
+    """The entries of a list column and the row of each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_null(column.type):
+        return np.zeros(0, dtype=np.int64), pa.array([])
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    return np.repeat(np.arange(len(column)), lengths.astype(np.int64)), column.flatten()
+
+
+def _places(values: Any, names: tuple[str, ...], outside: str, where: Callable[[int], str]) -> IndexArray:
+    """Places of labels among the emotions; -1 for null, and for others where these are dropped."""
+    import pyarrow as pa
+
+    if pa.types.is_null(values.type) or len(values) == 0:
+        return np.full(len(values), -1, dtype=np.int64)
+    if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
+        raise TypeError(f"Votes must be labels, one text a vote, and not {values.type}. Mend: give their names.")
+    coded = values.dictionary_encode()
+    indices = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    table = np.full(len(coded.dictionary) + 1, -1, dtype=np.int64)
+    for place, label in enumerate(coded.dictionary.to_pylist()):
+        try:
+            table[place] = names.index(canonical_emotion(label, names))
+        except ValueError as error:
+            if outside == "error" or not label.strip():
+                first = int(np.flatnonzero(indices == place)[0])
+                mend = "Mend: correct the label, add it to `emotions`, or pass outside='drop'."
+                raise type(error)(f"{where(first)}{error} {mend}") from None
+    return table[indices]
+
+
+def _human_votes(
+    columns: Mapping[str, Any], names: tuple[str, ...], outside: str, where: Callable[[int], str]
+) -> FloatArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column, rows = columns["human_votes"], len(columns["human_votes"])
+    if pa.types.is_string(column.type):
+        raise TypeError(
+            f"'human_votes' must be lists of labels, one a vote, and {where(0)} has {column[0].as_py()!r}. Mend: split it "
+            "first."
+        )
+    row, values = _values(column)
+    label = _places(values, names, outside, lambda i: f"{where(int(row[i]))}: ")
+    amount = np.ones(len(label))
+    weights = columns.get("human_vote_weights")
+    if weights is not None and not pa.types.is_null(weights.type):
+        given, numbers = _values(weights)
+        told = pc.is_valid(weights).to_numpy(zero_copy_only=False)
+        counts = np.bincount(row, minlength=rows), np.bincount(given, minlength=rows)
+        bad = np.flatnonzero(told & (counts[0] != counts[1]))
+        if len(bad):
+            raise ValueError(
+                f"{where(int(bad[0]))}: {counts[0][bad[0]]} votes but {counts[1][bad[0]]} weights. Mend: give one weight a "
+                "vote."
+            )
+        values = numbers.fill_null(np.nan).to_numpy(zero_copy_only=False).astype(np.float64)
+        wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+        if len(wrong):
+            raise ValueError(
+                f"{where(int(given[wrong[0]]))}: vote weights must be finite and not negative, got {values[wrong[0]]}."
+            )
+        amount[told[row]] = values
+    kept = label >= 0
+    cell = row[kept] * len(names) + label[kept]
+    return np.bincount(cell, amount[kept], rows * len(names)).reshape(rows, len(names))
+
+
+def _annotations(entries: Any, names: tuple[str, ...], outside: str, where: Callable[[int], str]) -> dict[str, Answers]:
+    import pyarrow as pa
+
+    row, values = _values(entries)
+    fields = {field.name for field in values.type}
+    rows, size = len(entries), len(names)
+
+    def column(name: str, missing: str) -> tuple[IndexArray, list[str]]:
+        if name not in fields or pa.types.is_null(values.type.field(name).type):
+            return np.zeros(len(row), dtype=np.int64), [missing]
+        coded = values.field(name).fill_null(missing).dictionary_encode()
+        return coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary.to_pylist()
+
+    models, model_names = column("model", UNNAMED)
+    modes, mode_names = column("mode", "label")
+    foci, focus_names = column("focus", "")
+    label = _places(values.field("label"), names, outside, lambda i: f"{where(int(row[i]))}: synthetic vote: ")
+    answer = np.zeros((len(row), size))
+    answer[np.flatnonzero(label >= 0), label[label >= 0]] = 1.0
+    known = label >= 0
+    if "distribution" in fields and not pa.types.is_null(values.type.field("distribution").type):
+        known |= _stated(values.field("distribution"), answer, names, modes, mode_names, row, where)
+    # several models and modes may be one annotator
+    kinds = sorted({(m, k) for m, k in zip(models[known].tolist(), modes[known].tolist(), strict=True)})
+    name_of = {pair: annotator_name(model_names[pair[0]], mode_names[pair[1]]) for pair in kinds}
+    # a read-out is the limit of labels drawn from it, which are not new evidence
+    drawn = {name.removesuffix(" (read-out)") for name in name_of.values() if name.endswith(" (read-out)")}
+    found = {}
+    for name in sorted(set(name_of.values()) - drawn):
+        inside = np.zeros(len(row), dtype=bool)
+        for (model, mode), own in name_of.items():
+            if own == name:
+                inside |= (models == model) & (modes == mode)
+        kept = np.flatnonzero(inside & known)
+        used = np.unique(foci[kept])
+        by_name = sorted(used, key=lambda place: focus_names[place])
+        place_of = np.zeros(len(focus_names), dtype=np.int64)
+        place_of[by_name] = np.arange(len(by_name))
+        told = tuple(focus_names[place] for place in by_name)
+        found[name] = Answers.of_answers(rows, row[kept], answer[kept], place_of[foci[kept]], told)
+    return found
+
+
+def _stated(
+    column: Any,
+    answer: FloatArray,
+    names: tuple[str, ...],
+    modes: IndexArray,
+    mode_names: list[str],
+    row: IndexArray,
+    where: Callable[[int], str],
+) -> np.ndarray:
+    """Put stated distributions in the place of labels; says of which entries there is one, (M,)."""
+    import pyarrow.compute as pc
+
+    given = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    labels = [field.name for field in column.type]
+    shares = np.zeros((len(column), len(labels)))
+    for place in range(len(labels)):
+        values = pc.struct_field(column, [place])
+        shares[:, place] = values.cast("float64").fill_null(np.nan).to_numpy(zero_copy_only=False)
+    given &= ~np.isnan(shares).all(axis=1)  # a null struct may read back as a struct of nulls
+    # where an answer is a label, its distribution is only how sure the annotator was of it
+    is_label = np.array([name == "label" for name in mode_names])[modes]
+    given &= ~(is_label & (answer.sum(axis=1) > 0))
+    if not given.any():
+        return given
+    first = int(np.flatnonzero(given)[0])
+    if set(labels) != set(names):
+        raise ValueError(
+            f"{where(int(row[first]))}: a stated distribution has the labels {', '.join(labels)}, but the emotions are "
+            f"{', '.join(names)}. Mend: pass emotions={labels!r}, or annotate again with these emotions."
+        )
+    shares = shares[:, [labels.index(name) for name in names]]
+    total = shares.sum(axis=1)
+    bad = np.flatnonzero(given & ~((shares >= 0).all(axis=1) & (np.abs(total - 1.0) <= 0.02)))
+    if len(bad):
+        raise ValueError(
+            f"{where(int(row[bad[0]]))}: a stated distribution is {dict(zip(names, shares[bad[0]].tolist(), strict=True))}. "
+            "Mend: leave it out; shares are not negative and sum to 1."
+        )
+    answer[given] = shares[given] / total[given, None]
+    return given
+
+
+def _predicted(column: Any, names: tuple[str, ...], name: str, where: Callable[[int], str]) -> Answers:
+    import pyarrow as pa
+
+    if not pa.types.is_struct(column.type):
+        raise ValueError(
+            f"The column {name!r} holds {column.type}, not distributions. Mend: structs, a number an emotion."
+        )
+    answer = np.zeros((len(column), len(names)))
+    rows = np.arange(len(column))
+    given = _stated(column, answer, names, np.zeros(len(column), np.int64), ["predicted"], rows, where)
+    kept = np.flatnonzero(given)
+    return Answers.of_answers(len(column), kept, answer[kept], np.zeros(len(kept), np.int64), ("",))

@@ -1,0 +1,304 @@
+"""What answers are worth in human votes: of what was fitted, in words, and how many of them to buy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .evidence import Answers, Evidence, FloatArray
+from .fitting import fit_posterior
+from .posterior import PosteriorMap
+
+if TYPE_CHECKING:
+    from .combiner import VoteCombiner
+
+logger = logging.getLogger(__name__)
+
+#: Numbers of answers whose worth is reported.
+NUMBERS = (1, 5, 10)
+#: Rows that a worth is averaged over, and that a bootstrap refits on, at most.
+_MOST_ROWS = 3000
+_RESAMPLES = 20
+
+
+def expected_error(alpha: FloatArray) -> FloatArray:
+    """Expected squared distance of a row's distribution from the mean of its Dirichlet distribution, (N,).
+
+    ``(1 - |m|**2) / (A + 1)`` for mean m and total A: the sum of the variances.
+    """
+    total = alpha.sum(axis=1)
+    return np.asarray((1.0 - ((alpha / total[:, None]) ** 2).sum(axis=1)) / (total + 1.0))
+
+
+def worth_in_votes(fitted: PosteriorMap, name: str, answers: Answers, number: float, seed: int = 0) -> float:
+    """How many human votes lower the expected squared error as much as so many answers of one annotator, nobody else
+    speaking.
+
+    h human votes lower the error of a clip of which nothing is known by ``A / (A + h)``, with A the total of its prior
+    (the expected posterior variance of a Dirichlet distribution). Fewer answers than there are, are drawn from them; for
+    more than there are, the mean answer stays as it is and only its weight grows.
+    """
+    rows = np.flatnonzero(answers.number > 0)
+    if len(rows) == 0:
+        return 0.0
+    answers = answers.select(rows)
+    drawn = answers
+    if answers.row is not None:
+        drawn = answers.first(np.full(len(rows), int(max(number, 1))), np.random.default_rng([seed, 3]))
+    drawn = Answers(np.full(len(rows), float(number)), drawn.mean)
+    nothing = Answers(np.zeros(len(rows)), np.zeros(answers.mean.shape))
+    names = {other: drawn if other == name else nothing for other in fitted.annotators}
+    found = fitted.prior(Evidence(np.zeros(answers.mean.shape), names))
+    alone = float(expected_error(fitted.alone[None])[0])
+    total = float(fitted.alone.sum())
+    return max(0.0, total * (alone / float(expected_error(found).mean()) - 1.0))
+
+
+def worths_of(
+    fitted: PosteriorMap, parts: Sequence[PosteriorMap], evidence: Evidence, seed: int
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Worth of 1, 5 and 10 answers of each annotator, with a 95 % interval by a jackknife over folds of speakers."""
+    from scipy.stats import t
+
+    found: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for name, answers in evidence.annotators.items():
+        rows = np.flatnonzero(answers.number > 0)[:_MOST_ROWS]
+        some = answers.select(rows)
+        found[name] = {}
+        for number in NUMBERS if (answers.number > 1).any() else NUMBERS[:1]:
+            value = worth_in_votes(fitted, name, some, number, seed)
+            left_out = np.array([worth_in_votes(part, name, some, number, seed) for part in parts])
+            spread = float("nan")
+            if len(parts) > 1:
+                error = np.sqrt((len(parts) - 1) / len(parts) * ((left_out - left_out.mean()) ** 2).sum())
+                spread = float(error * t.ppf(0.975, len(parts) - 1))
+            found[name][str(number)] = (value, max(0.0, value - spread), value + spread)
+    return found
+
+
+def summary_of(combiner: VoteCombiner) -> str:
+    """The text of `VoteCombiner.summary`."""
+    fitted = combiner._needed()
+    about, emotions = fitted.about, combiner.emotions or ()
+    speakers = "speakers not known" if about["speakers"] is None else f"{about['speakers']} speakers"
+    lines = [
+        f"Combined by {fitted.method}; emotions: {', '.join(emotions)}.",
+        f"Fitted on {about['rows']} rows ({speakers}) with {about['votes']:g} human votes.",
+    ]
+    if fitted.method == "pool":
+        lines.append("Every synthetic vote counts as one human vote, which nobody has measured.")
+        return "\n".join(lines)
+    assert fitted.alone is not None
+    total = float(fitted.alone.sum())
+    how = "assumed" if not fitted.scale_is_measured else "measured"
+    lines.append(
+        f"Beside a row's human votes stands a prior of {total:.2f} votes; listeners agree to a kappa of {1 / (1 + total):.2f} "
+        f"({how})."
+    )
+    if fitted.method == "weighted":
+        lines.append(f"Every synthetic vote counts {fitted.weight:.3g} ({'given' if fitted.given else 'fitted'}).")
+    lines += [f"NOTE: {note}" for note in fitted.notes]
+    for name, worth in fitted.worth.items():
+        told = ", ".join(f"{number} → {_votes(interval)}" for number, interval in worth.items())
+        lines.append(f"{name}: answers are worth in human votes: {told}.")
+        if fitted.map is not None:
+            annotator = fitted.map.posterior.annotators[name]
+            known = "" if about["answers"][name]["singly"] else " (assumed: no row has several single answers)"
+            lines.append(
+                f"  a further answer repeats what the first ones said to a share of {annotator.repeat:.2f}{known}"
+            )
+            lines += [f"  {line}" for line in confusions(annotator.confusion, emotions)]
+    if fitted.choice is not None and fitted.choice.per_vote:
+        lines.append(f"Map: {fitted.choice.recipe}.")
+        lines.append(verdict(fitted.choice.gain["human"], bool(fitted.annotators)))
+        held = ", ".join(f"{name} {value[0]:.3f}" for name, value in fitted.choice.per_vote.items())
+        lines.append(f"Log-likelihood of held-out votes, nats a vote, on speakers not fitted on: {held}.")
+    elif fitted.method == "posterior":
+        lines.append("There is only one speaker: what the annotators gain on others could not be measured.")
+    return "\n".join(lines)
+
+
+def _votes(interval: tuple[float, float, float]) -> str:
+    value, low, high = interval
+    return f"{value:.2f}" if not np.isfinite(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def verdict(gain: tuple[float, float, float], spoken: bool = True) -> str:
+    """In words, whether the annotators help on speakers that were not fitted on, beside what people said.
+
+    Example:
+        >>> verdict((0.087, 0.075, 0.1))
+        'The annotators help: +0.087 nats a vote [0.075, 0.100] over human votes alone.'
+    """
+    value, low, high = gain
+    told = f"{value:+.3f} nats a vote [{low:.3f}, {high:.3f}]"
+    if not spoken:
+        return "There are no annotators: the targets are human votes, smoothed."
+    if low > 0:
+        return f"The annotators help: {told} over human votes alone."
+    if high < 0:
+        return f"The annotators do harm: {told} against human votes alone. Mend: leave them out."
+    return f"Whether the annotators help cannot be told: {told} over human votes alone."
+
+
+def confusions(table: FloatArray, emotions: Sequence[str]) -> list[str]:
+    """What listeners hear where an annotator says an emotion, in words: the two most frequent.
+
+    Example:
+        >>> confusions(np.array([[0.7, 0.3], [0.1, 0.9]]), ["happy", "sad"])
+        ['"happy" is heard as happy 70 %, sad 30 %', '"sad" is heard as sad 90 %, happy 10 %']
+    """
+    lines = []
+    for name, row in zip(emotions, table, strict=True):
+        order = np.argsort(-row, kind="stable")[:2]
+        lines.append(f'"{name}" is heard as ' + ", ".join(f"{emotions[k]} {100 * row[k]:.0f} %" for k in order))
+    return lines
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """How many answers of an annotator are worth buying.
+
+    Attributes:
+        annotator: Its name.
+        number: Answers to buy: the last of them still adds `least` human votes.
+        low, high: 90 % interval over resampled speakers.
+        worth: Worth in human votes of 1, 2, ... answers.
+        limit: Worth of infinitely many.
+        another: Worth of `number` answers each of this annotator and of another model that is as good and errs apart.
+        least: Human votes that an answer must add.
+    """
+
+    annotator: str
+    number: int
+    low: int
+    high: int
+    worth: list[float]
+    limit: float
+    another: float
+    least: float
+
+    def __str__(self) -> str:
+        number = self.number
+        if number == 0:
+            return f"{self.annotator}: no answer is worth {self.least:g} human votes (the first: {self.worth[0]:.2f})."
+        told = (
+            f"{self.annotator}: {number} answers an utterance (90 % interval {self.low} to {self.high}); they are worth "
+            f"{self.worth[number - 1]:.2f} human votes, infinitely many {self.limit:.2f}."
+        )
+        if self.another > self.limit:
+            told += (
+                f" Rather than more of them, ask another model: {number} answers of each would be worth up to "
+                f"{self.another:.2f}."
+            )
+        return told
+
+
+def recommend_n(
+    combiner: VoteCombiner, dataset: Any, *, least: float = 0.05, most: int = 50, num_resamples: int = _RESAMPLES
+) -> list[Recommendation]:
+    """How many answers of each annotator are worth buying, from a pilot that has several of them a row.
+
+    Args:
+        combiner: Fitted with ``method="posterior"``, on the pilot or on other rows with these annotators.
+        dataset: The pilot's rows.
+        least: Human votes that a further answer must add to be bought.
+        most: Answers to look at.
+        num_resamples: Resamples of speakers, on which everything is fitted anew, for the interval.
+
+    Returns:
+        One recommendation an annotator.
+
+    Raises:
+        ValueError: The combiner is not a fitted posterior; or no row has two single answers of any annotator, so that
+            what a further one repeats cannot be told.
+    """
+    fitted = combiner._needed()
+    if fitted.map is None:
+        raise ValueError("The combiner has no posterior. Mend: VoteCombiner(method='posterior').fit(rows).")
+    evidence = combiner.evidence(dataset)
+    return recommend(fitted.map.posterior, evidence, combiner.agreement, combiner.seed, least, most, num_resamples)
+
+
+def recommend(
+    fitted: PosteriorMap,
+    evidence: Evidence,
+    expected: float,
+    seed: int = 0,
+    least: float = 0.05,
+    most: int = 50,
+    num_resamples: int = _RESAMPLES,
+) -> list[Recommendation]:
+    """As `recommend_n`, of evidence in the form that the room has."""
+    names = [name for name in fitted.annotators if name in evidence.annotators and evidence.annotators[name].singly]
+    if not names:
+        raise ValueError(
+            "No annotator answered twice about a row, so that what a further answer repeats cannot be told. Mend: a pilot "
+            "with several answers a row, say num_annotations 5."
+        )
+    evidence = evidence.only(list(fitted.annotators))
+    rng = np.random.default_rng([seed, 4])
+    rows = rng.permutation(len(evidence))[:_MOST_ROWS]
+    evidence = evidence.select(np.sort(rows))
+    curves = {name: _curve(fitted, name, evidence.annotators[name], most, seed) for name in names}
+    resampled: dict[str, list[int]] = {name: [] for name in names}
+    groups = evidence.groups if evidence.groups is not None else np.arange(len(evidence)).astype(str)
+    kinds, place = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(place == kind) for kind in range(len(kinds))]
+    for _ in range(num_resamples):
+        drawn = np.concatenate([members[kind] for kind in rng.integers(0, len(members), len(members))])
+        again = fit_posterior(repeated(evidence, drawn), expected, seed)
+        for name in names:
+            curve = _curve(again, name, evidence.annotators[name], most, seed)
+            resampled[name].append(_number(curve, least))
+    found = []
+    for name in names:
+        number = _number(curves[name], least)
+        low, high = np.quantile(resampled[name] or [number], [0.05, 0.95])
+        limit = worth_in_votes(fitted, name, evidence.annotators[name], 1e9, seed)
+        another = _with_another(fitted, name, evidence.annotators[name], max(number, 1), seed)
+        found.append(
+            Recommendation(name, number, int(np.floor(low)), int(np.ceil(high)), curves[name], limit, another, least)
+        )
+    return found
+
+
+def repeated(evidence: Evidence, rows: np.ndarray[Any, Any]) -> Evidence:
+    """Rows, some of them several times."""
+    annotators: dict[str, Answers] = {}
+    for name, answers in evidence.annotators.items():
+        if answers.row is None:
+            annotators[name] = Answers(answers.number[rows], answers.mean[rows])
+            continue
+        assert answers.answer is not None and answers.focus is not None
+        order = np.argsort(answers.row, kind="stable")
+        starts = np.searchsorted(answers.row[order], np.arange(len(answers.number) + 1))
+        times = (starts[1:] - starts[:-1])[rows]
+        inside = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+        single = order[np.repeat(starts[rows], times) + inside]
+        place = np.repeat(np.arange(len(rows)), times)
+        annotators[name] = Answers(
+            answers.number[rows], answers.mean[rows], place, answers.answer[single], answers.focus[single], answers.foci
+        )
+    return Evidence(evidence.human[rows], annotators, None if evidence.groups is None else evidence.groups[rows])
+
+
+def _curve(fitted: PosteriorMap, name: str, answers: Answers, most: int, seed: int) -> list[float]:
+    return [worth_in_votes(fitted, name, answers, number, seed) for number in range(1, most + 1)]
+
+
+def _number(curve: Sequence[float], least: float) -> int:
+    """The last answer that, with all up to it, still adds so many human votes on average from the best place before."""
+    steps = np.diff([0.0, *curve])
+    good = np.flatnonzero(steps >= least)
+    return int(good[-1]) + 1 if len(good) else 0
+
+
+def _with_another(fitted: PosteriorMap, name: str, answers: Answers, number: int, seed: int) -> float:
+    """Worth of so many answers each of an annotator and of another one that says as much and errs apart from it."""
+    one = worth_in_votes(fitted, name, answers, number, seed)
+    return 2.0 * one
