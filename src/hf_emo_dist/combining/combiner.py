@@ -128,6 +128,12 @@ class VoteCombiner:
         """
         return self._fit(self._evidence(human, annotators, groups))
 
+    def fit_evidence(self, evidence: Evidence) -> VoteCombiner:
+        """As `fit`, of evidence in the form that the room has, in the order of `emotions`."""
+        if self.emotions is None:
+            raise ValueError("`emotions` is needed: arrays do not say it. Mend: VoteCombiner(emotions=[...]).")
+        return self._fit(evidence)
+
     def _fit(self, evidence: Evidence) -> VoteCombiner:
         evidence = self._checked_number(evidence)
         voted = np.flatnonzero(evidence.human.sum(axis=1) > 0)
