@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,11 @@ from .voters import first_counts
 IndexArray = NDArray[np.int64]
 
 #: Ways to make a target, in the order in which they are shown.
-RAW, HUMAN, POOL, WEIGHTED, POSTERIOR = "raw", "human", "pool", "weighted", "posterior"
+RAW: Final = "raw"
+HUMAN: Final = "human"
+POOL: Final = "pool"
+WEIGHTED: Final = "weighted"
+POSTERIOR: Final = "posterior"
 METHODS = {
     RAW: "human votes, raw",
     HUMAN: "human votes, smoothed",
@@ -34,7 +38,7 @@ METHODS = {
     POSTERIOR: "posterior",
 }
 #: What targets are scored by.
-FIGURES = {"js": "JS divergence", "unbiased_brier": "unbiased Brier score"}
+FIGURES = {"js": "JS divergence", "unbiased_brier": "Unbiased Brier score"}
 #: Votes that a row must have beside those of its target: the unbiased Brier score needs two.
 HELD_OUT = 2
 
@@ -76,7 +80,8 @@ def make_targets(
         rows = np.flatnonzero((fold == place) & voted)
         train, test = evidence.select(fitted_on), evidence.select(rows)
         targets[RAW][rows] = shares_of(test.human)
-        for method in (POOL, WEIGHTED, POSTERIOR):
+        methods: tuple[Method, ...] = (POOL, WEIGHTED, POSTERIOR)
+        for method in methods:
             combiner = fitted(train, emotions, method, seed)
             targets[method][rows] = shares_of(combiner.concentration_of(test))
         assert combiner.fitted is not None and combiner.fitted.alone is not None
@@ -113,7 +118,7 @@ def row_scores(target: FloatArray, held: FloatArray) -> dict[str, FloatArray]:
 def compared(
     targets: Mapping[str, FloatArray], held: FloatArray, groups: Any, bootstrap: Bootstrap, baseline: str = HUMAN
 ) -> dict[str, dict[str, Any]]:
-    """Method → its figures with intervals over groups; its paired difference from, and ratio to, those of a baseline."""
+    """Method → figure → its mean, paired difference from that of a baseline and ratio to it, with intervals."""
     rows = {name: row_scores(target, held) for name, target in targets.items()}
     found: dict[str, dict[str, Any]] = {}
     for name, figures in rows.items():

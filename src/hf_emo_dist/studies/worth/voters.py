@@ -59,9 +59,7 @@ def first_counts(order: Labels, number: int | NDArray[np.int64], size: int) -> F
     return count_labels(first_of(order, np.broadcast_to(np.asarray(number), len(order))), size)
 
 
-def voters_of(
-    data: Sources, human: str | None, annotators: Sequence[str] | None, predictions: Sequence[str]
-) -> Voters:
+def voters_of(data: Sources, human: str | None, annotators: Sequence[str] | None, predictions: Sequence[str]) -> Voters:
     """People and annotators of the sources.
 
     Annotators are those of a data set's own columns and, where there are several tables (sources, or values of the
