@@ -385,7 +385,10 @@ class VoteCombiner:
                 )
             bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)).all(axis=1))
             if len(bad):
-                raise ValueError(f"{name}, row {bad[0]}: votes must be finite and not negative, got {array[bad[0]]}.")
+                raise ValueError(
+                    f"{name}, row {bad[0]}: votes must be finite and not negative, got {array[bad[0]]}. Mend: correct "
+                    "it."
+                )
             return array
 
         votes = checked(human, "human", None)

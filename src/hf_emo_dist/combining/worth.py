@@ -24,7 +24,7 @@ NUMBERS = (1, 5, 10)
 _MOST_ROWS = 3000
 _RESAMPLES = 20
 # Under so many human votes an annotator says nothing, and what its answers mean cannot be told either.
-_NOTHING = 0.05
+_NOTHING = 0.1
 
 
 def expected_error(alpha: FloatArray) -> FloatArray:
