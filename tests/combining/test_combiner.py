@@ -96,7 +96,7 @@ def test_pooling_is_the_papers(rows):
 def test_a_correction_is_cross_fitted():
     """Where a richer map is learnt, the votes of a speaker do not shape the map of that speaker's rows."""
     rng = np.random.default_rng(0)
-    truth, human, answers, groups = drawn(3000, human=4, seed=2, sharp=4.0)
+    _, human, answers, groups = drawn(3000, human=4, seed=2, sharp=4.0)
     # heard as a mixture where the model is torn between two, which no confusion map says
     torn = np.abs(np.sort(answers, axis=1)[:, -1] - np.sort(answers, axis=1)[:, -2]) <= 1
     human[torn] = rng.multinomial(4, [0.05, 0.05, 0.85, 0.05], int(torn.sum()))

@@ -13,7 +13,8 @@ from hf_emo_dist import VoteCombiner, next_votes, recommend_n
 from hf_emo_dist.combining.allocation import allocate
 from hf_emo_dist.combining.evidence import Answers, Evidence
 from hf_emo_dist.combining.fitting import fit_posterior
-from hf_emo_dist.combining.worth import expected_error, repeated, worth_in_votes
+from hf_emo_dist.combining.recommending import repeated
+from hf_emo_dist.combining.worth import expected_error, worth_in_votes
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +92,9 @@ def test_a_number_is_not_recommended_where_it_cannot_be_told(fitted, pilot):
     single = pilot.map(lambda row: {"synthetic_annotations": [entry("sad")]})
     combiner = VoteCombiner(emotions=EMOTIONS).fit(single)
     assert "assumed: no row has several single answers" in combiner.summary() or "is heard" not in combiner.summary()
-    with pytest.raises(ValueError, match="No annotator answered twice.*Mend"):
+    with pytest.raises(ValueError, match=r"No annotator answered twice.*Mend"):
         recommend_n(combiner, single)
-    with pytest.raises(ValueError, match="no posterior.*Mend"):
+    with pytest.raises(ValueError, match=r"no posterior.*Mend"):
         recommend_n(VoteCombiner(emotions=EMOTIONS, method="weighted").fit(pilot), pilot)
 
 
