@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...combining.combiner import VoteCombiner
-from ...combining.worth import Recommendation, recommend, verdict
+from ...combining.recommending import Recommendation, recommend
+from ...combining.worth import verdict
 from ...data.rows import rough_intervals
 from ...evaluation.scoring import Bootstrap
 from ..study import Plot, Study
