@@ -338,7 +338,8 @@ class VoteCombiner:
                     "are worth: they count nothing. Mend: fit on rows that have them."
                 )
                 continue
-            for version in sorted(set(answers.versions) - set(fitted.about["answers"][name]["versions"])):
+            known = fitted.about["answers"][name]["versions"]  # none where it was fitted on arrays
+            for version in sorted(set(answers.versions) - set(known)) if known else ():
                 self._warn_once(
                     f"{version} was not seen where the combiner was fitted; its votes count what those of {name} do. "
                     "Mend: fit on rows that have them, if it may answer otherwise."
