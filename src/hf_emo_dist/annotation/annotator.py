@@ -369,6 +369,7 @@ class Annotator:
             pilot=len(records) if found else 0,
             prices="" if prices is None else f"list prices of {prices.as_of}, {prices.source}",
             unusable=report.skipped,
+            advice=(),
         )
 
     def pilot(self, dataset: Dataset, number: int) -> Dataset:

@@ -70,7 +70,7 @@ def next_votes(
     asked, fall = sum(chosen["votes"]), sum(chosen["expected_gain"]) / before.sum()
     notes = "".join(f" ({note})" for note in opened.notes(rows))
     sys.stdout.write(
-        f"{asked:,} votes for {len(chosen):,} of {len(before):,} utterances: the expected squared error of their targets "
+        f"{asked:,} votes for {len(chosen):,} of {len(before):,} utterances: the expected squared error of the targets "
         f"falls from {before.mean():.4f} to {before.mean() * (1 - fall):.4f}, by {fall:.1%}{notes}.\nWrote {output}\n"
     )
 

@@ -114,8 +114,8 @@ class CombineArguments:
         found = load_combiner(self.combiner, emotions)
         if self.combine not in (None, found.method):
             raise ValueError(
-                f"combine is {self.combine}, and the combiner at {self.combiner} is of the method {found.method}. Mend: "
-                "leave one of them out."
+                f"combine is {self.combine}, and the combiner at {self.combiner} is of the method {found.method}. "
+                "Mend: leave one of them out."
             )
         found.empty = _empty_of(self.empty)
         return found

@@ -57,9 +57,9 @@ def fitting_rows(splits: Mapping[str, Dataset]) -> FittingRows:
     split = learning_split(splits)
     if split is None:
         raise ValueError(
-            f"There is no split 'train' to learn from what synthetic votes are worth (there are {', '.join(splits)}), and "
-            "nothing is learnt from rows that are scored. Mend: name the training split 'train'; or --combiner FILE of "
-            "other data; or --combine pool."
+            f"There is no split 'train' to learn from what synthetic votes are worth (there are {', '.join(splits)}), "
+            "and nothing is learnt from rows that are scored. Mend: name the training split 'train'; or --combiner "
+            "FILE of other data; or --combine pool."
         )
     others = tuple(name for name in splits if name != split)
     elsewhere = {name for other in others for name in column_of(splits[other], "speaker") or ()} - {None, ""}
@@ -83,8 +83,8 @@ def fit_on_splits(combiner: VoteCombiner, splits: Mapping[str, Dataset]) -> Fitt
 
 def _left_out(found: FittingRows) -> str:
     return (
-        f"{found.left_out} rows of {found.split!r} were not fitted on: their speakers are in {', '.join(found.others)}, "
-        "too."
+        f"{found.left_out} rows of {found.split!r} were not fitted on: their speakers are in "
+        f"{', '.join(found.others)}, too."
     )
 
 
@@ -133,16 +133,16 @@ def check_combining(settings: CombineArguments, opened: OpenedDataset, annotated
     learnt = fitting_rows(opened.splits)
     if not len(learnt.rows) and settings.combine_weight is None:
         raise ValueError(
-            f"Every speaker of {learnt.split!r} is in {', '.join(learnt.others)}, too, so that no row is left to learn from "
-            "what synthetic votes are worth: nothing is learnt from speakers that are scored. Mend: splits of whole "
-            "speakers (hf_emo_dist.speaker_disjoint_split); --combiner FILE of other data; --combine weighted "
+            f"Every speaker of {learnt.split!r} is in {', '.join(learnt.others)}, too, so that no row is left to learn "
+            "from what synthetic votes are worth: nothing is learnt from speakers that are scored. Mend: splits of "
+            "whole speakers (hf_emo_dist.speaker_disjoint_split); --combiner FILE of other data; --combine weighted "
             "--combine_weight 0.1; or --combine pool."
         )
     if annotated and learnt.split not in {*annotated, *synthetic} and settings.combine_weight is None:
         raise ValueError(
-            f"{learnt.split!r} has no synthetic votes and annotate_splits leaves it out, so that nobody could tell what "
-            f"those of {', '.join(annotated)} are worth. Mend: --annotate_splits {','.join([learnt.split, *annotated])}; "
-            "--combiner FILE of other data; or --combine pool."
+            f"{learnt.split!r} has no synthetic votes and annotate_splits leaves it out, so that nobody could tell "
+            f"what those of {', '.join(annotated)} are worth. Mend: --annotate_splits "
+            f"{','.join([learnt.split, *annotated])}; --combiner FILE of other data; or --combine pool."
         )
     return None
 
@@ -168,8 +168,8 @@ def _refuse_other_mixed_targets(splits: Mapping[str, Dataset], emotions: Sequenc
         there = rows.features.get("emotion_distribution")
         if isinstance(there, Mapping) and set(there) != set(emotions) and is_mixed(rows).any():
             raise ValueError(
-                f"{split!r} has mixed rows, whose targets are over {', '.join(there)} and not over {', '.join(emotions)}. "
-                "Mend: prepare the data that they were mixed from."
+                f"{split!r} has mixed rows, whose targets are over {', '.join(there)} and not over "
+                f"{', '.join(emotions)}. Mend: prepare the data that they were mixed from."
             )
 
 
@@ -271,9 +271,7 @@ def about_combiner(combiner: VoteCombiner, learnt: FittingRows | None) -> dict[s
     notes = list(fitted.notes)
     learnt_on = {name: fitted.about[name] for name in ("rows", "speakers", "votes", "votes_a_row", "answers")}
     if learnt is None:
-        notes.append(
-            "The combiner was fitted elsewhere: that it saw no speaker who is scored here is not known to this data set."
-        )
+        notes.append("The combiner was fitted elsewhere: whether it saw speakers who are scored here is not known.")
     else:
         learnt_on = {"split": learnt.split, **learnt_on, "left_out": learnt.left_out}
         if learnt.left_out:

@@ -33,12 +33,12 @@ def advice(pilot: Dataset, emotions: Sequence[str], agreement: float) -> list[st
             repeated = max(repeated, int((voted & (answers.number >= 2)).sum()))
     if rows < LEAST_ROWS:
         return [
-            f"cannot be told from this pilot: {rows} of its {len(evidence)} training rows have human votes and answers, and "
-            f"it takes {LEAST_ROWS}. Mend: a larger --pilot."
+            f"cannot be told from this pilot: {rows} of its {len(evidence)} training rows have human votes and "
+            f"answers, and it takes {LEAST_ROWS}. Mend: a larger --pilot."
         ]
     if repeated < LEAST_ROWS:
         return [
-            f"cannot be told from this pilot: {repeated} of its {rows} rows have two answers or more of one annotator, and "
-            f"what a further one adds takes {LEAST_ROWS}. Mend: --num_annotations 5."
+            f"cannot be told from this pilot: {repeated} of its {rows} rows have two answers or more of one annotator, "
+            f"and what a further one adds takes {LEAST_ROWS}. Mend: --num_annotations 5."
         ]
     return [str(found) for found in recommend_n(combiner.fit(pilot), pilot)]
