@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 LEAST_ROWS = 30
 
 
-def advice(pilot: Dataset, emotions: Sequence[str], agreement: float) -> list[str]:
+def advice(pilot: Dataset, emotions: Sequence[str], agreement: float, notes: Sequence[str] = ()) -> list[str]:
     """How many answers are worth buying, a sentence an annotator; or why a pilot cannot tell.
 
     Args:
         pilot: Training rows with human votes and the answers that the pilot brought.
         emotions: The label set.
         agreement: Of `VoteCombiner`.
+        notes: What must be said of figures on these votes, such as ``simulated data``.
     """
     combiner = VoteCombiner(emotions, agreement=agreement)
     evidence = combiner.evidence(pilot)
@@ -41,4 +42,5 @@ def advice(pilot: Dataset, emotions: Sequence[str], agreement: float) -> list[st
             f"cannot be told from this pilot: {repeated} of its {rows} rows have two answers or more of one annotator, "
             f"and what a further one adds takes {LEAST_ROWS}. Mend: --num_annotations 5."
         ]
-    return [str(found) for found in recommend_n(combiner.fit(pilot), pilot)]
+    aside = f" ({', '.join(notes)})" if notes else ""
+    return [f"{found}{aside}" for found in recommend_n(combiner.fit(pilot), pilot)]

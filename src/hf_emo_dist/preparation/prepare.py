@@ -153,7 +153,8 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
             found[split] = annotator.estimate(rows, settings.pilot)
             if settings.pilot and split == learning_split(opened.splits):
                 pilot = annotator.stored(annotator.pilot(rows, settings.pilot))
-                told = advice(pilot, opened.emotions(), settings.agreement)
+                notes = notes_about(rows, _vote_source(opened, annotator, splits))
+                told = advice(pilot, opened.emotions(), settings.agreement, notes)
                 found[split] = replace(found[split], advice=tuple(told))
     finally:
         annotator.close()
@@ -217,9 +218,7 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             preparation["annotation"] = _about_votes(annotator, dataset, reports)
         finally:
             annotator.close()
-        simulated = annotator.backend.name == "simulated"
-        who = SIMULATED_ANNOTATORS if simulated else f"{annotator.backend.model}, no person"
-        source += f" Beside them, synthetic votes by {who}, in {', '.join(chosen)}; human_distribution is without them."
+        source = _vote_source(opened, annotator, chosen)
     notes = notes_about(next(iter(dataset.values())), source)
     combined = combine_splits(dataset, settings, emotions, saved, notes)
     preparation["combine"] = combined.about
@@ -252,6 +251,17 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             describe=describe,
         )
     return reports
+
+
+def _vote_source(opened: OpenedDataset, annotator: Annotator, splits: Sequence[str]) -> str:
+    """Who gave the human votes, and who the synthetic ones in these splits."""
+    who = f"{annotator.backend.model}, no person"
+    if annotator.backend.name == "simulated":
+        who = SIMULATED_ANNOTATORS
+    return (
+        f"{opened.vote_source or NOT_STATED} Beside them, synthetic votes by {who}, in {', '.join(splits)}; "
+        "human_distribution is without them."
+    )
 
 
 def _about_votes(
