@@ -68,7 +68,7 @@ def next_votes(
         else:
             chosen.to_json(part)
     asked, fall = sum(chosen["votes"]), sum(chosen["expected_gain"]) / before.sum()
-    notes = "".join(f" ({note})" for note in opened.notes(rows))
+    notes = f" ({', '.join(opened.notes(rows))})" if opened.notes(rows) else ""
     sys.stdout.write(
         f"{asked:,} votes for {len(chosen):,} of {len(before):,} utterances: the expected squared error of the targets "
         f"falls from {before.mean():.4f} to {before.mean() * (1 - fall):.4f}, by {fall:.1%}{notes}.\nWrote {output}\n"

@@ -1,9 +1,9 @@
 """`preparation.json`: how a data set was prepared, for the cards. It lies in the folder of the data.
 
 Every part and every key may be missing; unknown keys are kept and not shown. `combine` has a `method`: ``posterior``;
-``weighted``, with its ``weight``; ``pool``, with the weights of `combine_votes` among its settings; or ``human``, where
-there was nothing to combine. Worth is in human votes and gain in nats a vote, each with its 95 % interval over speakers,
-None where it is not known::
+``weighted``, with its ``weight``; ``pool``, with the weights of `combine_votes` among its settings; or ``human``,
+where there was nothing to combine. Worth is in human votes and gain in nats a vote, each with its 95 % interval over
+speakers, null where it is not known::
 
     {
       "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1",

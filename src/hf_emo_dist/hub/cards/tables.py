@@ -44,14 +44,14 @@ def _member(member: Any) -> str:
 
 #: What targets are, by the method that `preparation.json` names.
 _METHODS = {
-    "posterior": "By a Dirichlet posterior: human votes, counted one by one, beside a prior that the annotators' answers "
-    "make, for what these were measured to be worth",
+    "posterior": "By a Dirichlet posterior: human votes, counted one by one, beside a prior that the annotators' "
+    "answers make, for what these were measured to be worth",
     "weighted": "Human votes, counted one by one, beside a prior and synthetic votes of one weight",
     "human": "There are no synthetic votes: the target is the distribution of the human votes",
 }
 _POOLED = (
-    "Pooled one for one, as in arXiv 2601.14620: on CREMA-D's votes this was measured to make worse targets than the human "
-    "votes alone"
+    "Pooled one for one, as in arXiv 2601.14620: on CREMA-D's votes this was measured to make worse targets than the "
+    "human votes alone"
 )
 _POOL_WEIGHTS = ("human_weight", "synthetic_weight", "distribution_weight")
 
@@ -76,13 +76,8 @@ def combine_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(learnt, Mapping):
         where = f" of split {as_code(learnt['split'])}" if learnt.get("split") else ""
         speakers = f" ({as_text(learnt['speakers'])} speakers)" if learnt.get("speakers") else ""
-        rows.append(
-            (
-                "Fitted on",
-                f"{as_text(learnt.get('rows', 'unknown'))} rows{where}{speakers} with {_number(learnt.get('votes'), 6)} "
-                "human votes",
-            )
-        )
+        number, votes = as_text(learnt.get("rows", "unknown")), _number(learnt.get("votes"), 6)
+        rows.append(("Fitted on", f"{number} rows{where}{speakers} with {votes} human votes"))
     data = ", ".join(map(as_text, about.get("data") or ()))
     aside = f" ({data})" if data else ""
     for name, worth in (about.get("worth") or {}).items():
