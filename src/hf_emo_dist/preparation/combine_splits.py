@@ -82,10 +82,7 @@ def fit_on_splits(combiner: VoteCombiner, splits: Mapping[str, Dataset]) -> Fitt
 
 
 def _left_out(found: FittingRows) -> str:
-    return (
-        f"{found.left_out} rows of {found.split!r} were not fitted on: their speakers are in "
-        f"{', '.join(found.others)}, too."
-    )
+    return f"{found.left_out} rows of {found.split!r} were not fitted on: their speakers are in other splits, too."
 
 
 # --- before anybody is paid
