@@ -78,7 +78,8 @@ def next_votes(
 def _combiner(opened: OpenedDataset, file: str | None) -> VoteCombiner:
     """The combiner named, that of the folder, or one that is fitted on the training split."""
     from ..combining.combiner import VoteCombiner
-    from ..preparation.combine_settings import COMBINER_NAME, load_combiner
+    from ..data.preparation_file import COMBINER_NAME
+    from ..preparation.combine_settings import load_combiner
     from ..preparation.combine_splits import fit_on_splits
 
     beside = Path(opened.name).expanduser() / COMBINER_NAME

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 PREPARATION_NAME = "preparation.json"
+#: Beside it, the fitted `VoteCombiner` that made the targets.
+COMBINER_NAME = "combiner.json"
 PARTS = ("annotation", "combine", "dime_aug", "source")
 
 

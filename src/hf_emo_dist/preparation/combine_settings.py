@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from .._fields import default_of, mirrored
 from ..combining.combiner import VoteCombiner
+from ..data.preparation_file import COMBINER_NAME
 from ..votes import combine_votes
 
-COMBINER_NAME = "combiner.json"
 METHODS = ("posterior", "weighted", "pool")
 WEIGHTS = ("human_weight", "synthetic_weight", "distribution_weight")
 

@@ -22,11 +22,11 @@ from ..augmentation.augment_splits import AugmentationArguments, augment_splits,
 from ..data.data_facts import data_facts
 from ..data.opened import NOT_STATED, OpenedDataset, open_dataset
 from ..data.output import check_folder, write_json
-from ..data.preparation_file import PREPARATION_NAME
+from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME
 from ..data.rows import SIMULATED_ANNOTATORS, notes_about
 from ..data.writing import write_dataset
 from ..hub.cards.dataset_card import write_dataset_card
-from .combine_settings import COMBINER_NAME, CombineArguments
+from .combine_settings import CombineArguments
 from .combine_splits import check_combining, combine_splits, learning_split
 from .pilot import advice
 
