@@ -16,7 +16,7 @@ ASSUMED_AGREEMENT = 0.35
 #: How far it may be off, on the logit scale: .28 to .42 within one standard deviation. 450 votes outweigh it.
 AGREEMENT_SPREAD = 0.3
 #: Log-likelihood, in nats, that a vote of weight has to earn: what keeps noise from being heard where votes are few.
-COST_OF_A_VOTE = 0.5
+COST_OF_A_VOTE = 2.0
 #: The confusion map starts as if so many answers of each emotion had been seen, four out of five of them right.
 IDENTITY_VOTES, IDENTITY_SHARE = 2.0, 0.8
 #: Prior of the correlations rho and r (logit scale) and of c (log scale): means and standard deviations.
@@ -155,7 +155,9 @@ class PosteriorFit:
             maps.append(x[at + 1 : at + 1 + size**2].reshape(size, size))
             at += 1 + size**2
             count = len(foci) if len(foci) > 1 else 0
-            deviations.append(x[at : at + count * size**2].reshape(count, size, size))
+            deviation = x[at : at + count * size**2].reshape(count, size, size)
+            # around their mean: what all foci have in common is for the map that they lean on
+            deviations.append(deviation - deviation.mean(axis=0) if count else deviation)
             at += count * size**2
         shape = self.shape
         if self.free:
@@ -236,7 +238,7 @@ class PosteriorFit:
             if len(deviations[place]):
                 assert self.foci is not None
                 loss += 0.5 * self.foci * float((deviations[place] ** 2).sum())
-                parts.append((by_logits + self.foci * deviations[place]).ravel())
+                parts.append((by_logits - by_logits.mean(axis=0) + self.foci * deviations[place]).ravel())
         if self.free:
             found = np.array([*by_repeat, float((by_together * by_across).sum())])
             correlations = np.array([*(shape.repeat[name] for name in self.names), shape.across])
