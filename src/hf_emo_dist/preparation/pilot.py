@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..combining.combiner import VoteCombiner
-from ..combining.worth import recommend_n
+from ..combining.recommending import recommend_n
 
 if TYPE_CHECKING:
     from datasets import Dataset
