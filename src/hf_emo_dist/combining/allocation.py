@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def allocate(alpha: FloatArray, budget: int, most: int | None = None) -> tuple[IndexArray, FloatArray]:
-    """Votes to ask of each row (N,), `budget` in all, and how much each row's expected squared error falls by them (N,).
+    """Votes to ask of each row (N,), `budget` in all, and how much each row's expected squared error falls by them
+    (N,).
 
     m further votes take a row's expected error V to ``V * A / (A + m)``, where A is the total of its parameters (the
     expected variance of a Dirichlet posterior); each further vote lowers it by less, so that giving every vote to the

@@ -20,8 +20,9 @@ from .posterior import PosteriorMap
 FOLDS = 5
 #: Precisions of the deviation of a focus from its annotator, in logits, that are tried.
 FOCUS_PRECISIONS = (30.0, 3.0)
-#: Rows that candidates are compared on at most: enough to tell apart what matters.
-MOST_ROWS = 20_000
+# Standard errors over groups that a richer map must gain: by foci (False), by a correction (True). Foci have many
+# parameters each, and in truth mostly say the same.
+_ERRORS = {False: 2.0, True: 1.0}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,6 @@ class Choice:
     gain: dict[str, tuple[float, float, float]]  # posterior minus that method
     rows: int
     groups: int
-    maps: tuple[PosteriorMap, ...] = ()  # of the folds, each fitted on the others; not kept in JSON
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -65,6 +65,19 @@ class Choice:
             for kind in ("per_vote", "gain")
         )
         return cls(Recipe(**values["recipe"]), per_vote, gain, int(values["rows"]), int(values["groups"]))
+
+
+@dataclass
+class Richer:
+    """The map in use: the posterior's and, where it was chosen, a correction."""
+
+    posterior: PosteriorMap
+    correction: Correction | None = None
+
+    def prior(self, evidence: Evidence) -> FloatArray:
+        """Dirichlet parameters of each row before its own human votes, (N, K)."""
+        found = self.posterior.prior(evidence)
+        return found if self.correction is None else self.correction.apply(found, evidence, self.posterior)
 
 
 def folds_of(evidence: Evidence, seed: int, number: int = FOLDS) -> tuple[IndexArray, dict[int, int]]:
@@ -95,73 +108,87 @@ def full_numbers(evidence: Evidence) -> dict[str, float]:
     return found
 
 
-def choose(evidence: Evidence, folds: IndexArray, expected: float, seed: int) -> Choice:
-    """Compare the candidates on speakers that they were not fitted on.
+@dataclass(frozen=True)
+class FoldMaps:
+    """What was fitted without one fold: every candidate, and the simpler methods' parameters of the fold's rows."""
 
-    A richer map takes over where it gains more than one standard error over speakers; what is reported of a fold
-    is the candidate that the other folds would have chosen.
+    candidates: dict[Recipe, Richer]
+    human: FloatArray
+    weighted: FloatArray
+
+
+def without_fold(train: Evidence, tested: Evidence, expected: float, seed: int) -> FoldMaps:
+    """Fit all candidates on the other folds' rows."""
+    base = fit_posterior(train, expected, seed)
+    full = full_numbers(train)
+    found = {Recipe(): Richer(base)}
+    if any(answers.row is not None and len(answers.foci) > 1 for answers in train.annotators.values()):
+        for precision in FOCUS_PRECISIONS:
+            split = fit_posterior(train, expected, seed, precision, base.shape(full))
+            found[Recipe(foci=precision)] = Richer(split)
+    for precision in PRECISIONS if train.annotators else ():
+        found[Recipe(correction=precision)] = Richer(base, fit_correction(train, base, full, precision))
+    prior, weight = fit_weight(train, expected)
+    human = np.broadcast_to(base.alone, tested.human.shape)
+    return FoldMaps(found, human, prior + weight * pooled_counts(tested))
+
+
+def choose(
+    evidence: Evidence, folds: IndexArray, expected: float, seed: int
+) -> tuple[Choice, dict[int, Richer], list[PosteriorMap]]:
+    """Compare the candidates on speakers that they were not fitted on, on rows with human votes.
+
+    A richer map takes over where it gains more than a standard error over speakers (with maps of the foci two); what
+    is reported of a fold is the candidate that the other folds would have chosen.
+
+    Returns:
+        The choice; the chosen map of each fold, fitted without it; and the plain ones.
     """
-    rows = np.flatnonzero(evidence.human.sum(axis=1) > 0)
-    if len(rows) > MOST_ROWS:
-        rows = np.sort(np.random.default_rng([seed, 2]).permutation(rows)[:MOST_ROWS])
-    part, fold = evidence.select(rows), folds[rows]
-    number = part.human.sum(axis=1)
-    likelihood = VoteLikelihood(part.human)
-    groups = part.groups if part.groups is not None else part.row_hashes().astype(str)
-    candidates = [Recipe()]
-    if any(answers.row is not None and len(answers.foci) > 1 for answers in part.annotators.values()):
-        candidates += [Recipe(foci) for foci in FOCUS_PRECISIONS]
-    if part.annotators:
-        candidates += [Recipe(None, precision) for precision in PRECISIONS]
-    held = {recipe: np.zeros(len(part)) for recipe in candidates}
-    alpha = {recipe: np.zeros(part.human.shape) for recipe in candidates}
-    others = {name: np.zeros(part.human.shape) for name in ("human", "weighted")}
-    used = np.unique(fold)
-    maps = []
-    for one in used if len(used) > 1 else ():
-        train, test = part.select(np.flatnonzero(fold != one)), np.flatnonzero(fold == one)
-        tested = part.select(test)
-        base = fit_posterior(train, expected, seed)
-        maps.append(base)
-        others["human"][test] = base.alone
-        prior, weight = fit_weight(train, expected)
-        others["weighted"][test] = prior + weight * pooled_counts(tested)
-        full = full_numbers(train)
-        for recipe in candidates:
-            if recipe.foci is not None:
-                found = fit_posterior(train, expected, seed, recipe.foci, base.shape(full)).prior(tested)
-            else:
-                found = base.prior(tested)
-                if recipe.correction is not None:
-                    correction = fit_correction(train, base, full, recipe.correction)
-                    found = correction.apply(found, tested, base)
-            alpha[recipe][test] = found
-    for recipe in candidates if len(used) > 1 else ():
-        held[recipe] = likelihood.value(alpha[recipe])
-    recipe = _best(held, groups)
+    used = [int(fold) for fold in np.unique(folds)]
+    groups = evidence.groups if evidence.groups is not None else evidence.row_hashes().astype(str)
+    number = len(set(groups.tolist()))
     if len(used) < 2:
-        return Choice(recipe, {}, {}, len(part), len(set(groups)))
-    chosen = np.zeros(part.human.shape)
-    for one in used:
-        apart = _best({each: values[fold != one] for each, values in held.items()}, groups[fold != one])
-        chosen[fold == one] = alpha[apart][fold == one]
+        return Choice(Recipe(), {}, {}, len(evidence), number), {}, []
+    rows = {fold: np.flatnonzero(folds == fold) for fold in used}
+    maps, alpha = {}, {}
+    for fold in used:
+        tested = evidence.select(rows[fold])
+        maps[fold] = without_fold(evidence.select(np.flatnonzero(folds != fold)), tested, expected, seed)
+        alpha[fold] = {recipe: found.prior(tested) for recipe, found in maps[fold].candidates.items()}
+    candidates = [
+        recipe for recipe in maps[used[0]].candidates if all(recipe in maps[fold].candidates for fold in used)
+    ]
+
+    def joined(parts: Mapping[int, FloatArray]) -> FloatArray:
+        found = np.empty(evidence.human.shape)
+        for fold in used:
+            found[rows[fold]] = parts[fold]
+        return found
+
+    likelihood = VoteLikelihood(evidence.human)
+    held = {recipe: likelihood.value(joined({fold: alpha[fold][recipe] for fold in used})) for recipe in candidates}
+    apart = {fold: _best({each: held[each][folds != fold] for each in held}, groups[folds != fold]) for fold in used}
     methods = {
-        "posterior": beside_others(chosen, part.human),
-        "human": beside_others(others["human"], part.human),
-        "weighted": beside_others(others["weighted"], part.human),
-        "pool": beside_others(pooled_counts(part), part.human),
+        "posterior": joined({fold: alpha[fold][apart[fold]] for fold in used}),
+        "human": joined({fold: maps[fold].human for fold in used}),
+        "weighted": joined({fold: maps[fold].weighted for fold in used}),
+        "pool": pooled_counts(evidence),
     }
-    per_vote = {name: _interval(values, number, groups, seed) for name, values in methods.items()}
-    gain = {
-        name: _interval(methods["posterior"] - values, number, groups, seed)
-        for name, values in methods.items()
-        if name != "posterior"
-    }
-    return Choice(recipe, per_vote, gain, len(part), len(set(groups)), tuple(maps))
+    told = {name: beside_others(values, evidence.human) for name, values in methods.items()}
+    votes = evidence.human.sum(axis=1)
+    per_vote = {name: _interval(values, votes, groups, seed) for name, values in told.items()}
+    others = [name for name in told if name != "posterior"]
+    gain = {name: _interval(told["posterior"] - told[name], votes, groups, seed) for name in others}
+    recipe = _best(held, groups)
+    chosen = {fold: maps[fold].candidates[recipe] for fold in used}
+    plain = [maps[fold].candidates[Recipe()].posterior for fold in used]
+    return Choice(recipe, per_vote, gain, len(evidence), number), chosen, plain
 
 
 def beside_others(alpha: FloatArray, human: FloatArray) -> FloatArray:
-    """Log-likelihood of each row's human votes, (N,) nats, each vote predicted from the row's others and from `alpha`."""
+    """Log-likelihood of each row's human votes, (N,) nats, each vote predicted from the row's others and from
+    `alpha`.
+    """
     share = (alpha + np.maximum(human - 1.0, 0.0)) / np.maximum(
         alpha.sum(axis=1, keepdims=True) + np.maximum(human.sum(axis=1, keepdims=True) - 1.0, 0.0), 1e-12
     )
@@ -178,28 +205,18 @@ def _interval(values: FloatArray, votes: FloatArray, groups: NDArray[np.str_], s
 
 
 def _best(held: Mapping[Recipe, FloatArray], groups: NDArray[np.str_]) -> Recipe:
-    """The candidate of the highest likelihood, if it beats the plain one by over a standard error over groups."""
+    """The candidate of the highest likelihood among those that beat the plain one beyond chance, or the plain one."""
     plain = Recipe()
-    best = max(held, key=lambda recipe: float(held[recipe].sum()))
-    if best == plain:
-        return plain
     _, place = np.unique(groups, return_inverse=True)
-    gains = np.bincount(place.reshape(-1), held[best] - held[plain])
-    error = float(np.std(gains, ddof=1) * np.sqrt(len(gains))) if len(gains) > 1 else np.inf
-    return best if float(gains.sum()) > error else plain
-
-
-@dataclass
-class Richer:
-    """The map in use: the posterior's and, where it was chosen, a correction."""
-
-    posterior: PosteriorMap
-    correction: Correction | None = None
-
-    def prior(self, evidence: Evidence) -> FloatArray:
-        """Dirichlet parameters of each row before its own human votes, (N, K)."""
-        found = self.posterior.prior(evidence)
-        return found if self.correction is None else self.correction.apply(found, evidence, self.posterior)
+    place = place.reshape(-1)
+    best, most = plain, 0.0
+    for recipe, values in held.items():
+        gains = np.bincount(place, values - held[plain])
+        error = float(np.std(gains, ddof=1) * np.sqrt(len(gains))) if len(gains) > 1 else np.inf
+        gain = float(gains.sum())
+        if gain > most and gain > _ERRORS[recipe.foci is None] * error:
+            best, most = recipe, gain
+    return best
 
 
 def fit_recipe(evidence: Evidence, recipe: Recipe, expected: float, seed: int) -> Richer:

@@ -56,8 +56,8 @@ class Correction:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Correction:
         """From JSON."""
-        arrays = [np.array(values[name], dtype=np.float64) for name in ("coefficients", "mean", "scale")]
-        return cls(*arrays, {str(name): float(number) for name, number in values["full"].items()})
+        table, mean, scale = (np.array(values[name], dtype=np.float64) for name in ("coefficients", "mean", "scale"))
+        return cls(table, mean, scale, {str(name): float(number) for name, number in values["full"].items()})
 
 
 def features_of(evidence: Evidence) -> FloatArray:

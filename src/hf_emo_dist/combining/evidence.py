@@ -23,6 +23,7 @@ class Answers:
         row, answer, focus: Of each single answer: its row (M,), the answer (M, K), and the number of its focus (M,);
             `None` where only sums are known.
         foci: Names of the foci.
+        versions: The versions of the annotator that answered, where they are known.
     """
 
     number: FloatArray
@@ -31,6 +32,7 @@ class Answers:
     answer: FloatArray | None = None
     focus: IndexArray | None = None
     foci: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
     @classmethod
     def of_counts(cls, counts: ArrayLike) -> Answers:
@@ -47,12 +49,20 @@ class Answers:
 
     @classmethod
     def of_answers(
-        cls, rows: int, row: IndexArray, answer: FloatArray, focus: IndexArray, foci: tuple[str, ...]
+        cls,
+        rows: int,
+        row: IndexArray,
+        answer: FloatArray,
+        focus: IndexArray | None = None,
+        foci: tuple[str, ...] = ("",),
+        versions: tuple[str, ...] = (),
     ) -> Answers:
         """From single answers."""
         number = np.bincount(row, minlength=rows).astype(np.float64)
         sums = np.stack([np.bincount(row, answer[:, k], rows) for k in range(answer.shape[1])], axis=1)
-        return cls(number, sums / np.where(number > 0, number, 1.0)[:, None], row, answer, focus, foci)
+        mean = sums / np.where(number > 0, number, 1.0)[:, None]
+        focus = np.zeros(len(row), dtype=np.int64) if focus is None else focus
+        return cls(number, mean, row, answer, focus, foci, versions)
 
     @property
     def singly(self) -> bool:
@@ -61,24 +71,25 @@ class Answers:
 
     def select(self, rows: IndexArray) -> Answers:
         """These rows, in this order."""
+        number, mean = self.number[rows], self.mean[rows]
         if self.row is None:
-            return Answers(self.number[rows], self.mean[rows], foci=self.foci)
+            return Answers(number, mean, foci=self.foci, versions=self.versions)
         assert self.answer is not None and self.focus is not None
         place = np.full(len(self.number), -1)
         place[rows] = np.arange(len(rows))
         where = place[self.row]
         kept = np.flatnonzero(where >= 0)
-        # sorted within a row, too: nothing may depend on the order in which answers came
-        key = np.lexsort((*self.answer[kept].T, self.focus[kept], where[kept]))
-        kept = kept[key]
-        return Answers(self.number[rows], self.mean[rows], where[kept], self.answer[kept], self.focus[kept], self.foci)
+        # Sorted within a row, too: nothing may depend on the order in which answers came. By focus last, so that
+        # samples of answers do not depend on how these are divided into foci.
+        kept = kept[np.lexsort((self.focus[kept], *self.answer[kept].T, where[kept]))]
+        return Answers(number, mean, where[kept], self.answer[kept], self.focus[kept], self.foci, self.versions)
 
     def first(self, number: IndexArray, rng: np.random.Generator) -> Answers:
         """So many answers of each row (N,), drawn without replacement; a row that has fewer keeps all."""
         if self.row is None:
             assert ((number <= 0) | (number >= self.number)).all(), "single answers are not known"
             kept_rows = number > 0
-            return Answers(self.number * kept_rows, self.mean * kept_rows[:, None], foci=self.foci)
+            return Answers(self.number * kept_rows, self.mean * kept_rows[:, None])
         assert self.answer is not None and self.focus is not None
         order = np.lexsort((rng.random(len(self.row)), self.row))
         rows = self.row[order]
@@ -125,12 +136,14 @@ class Evidence:
 
     def in_order(self) -> Evidence:
         """The rows in an order that their contents decide, so that a fit does not depend on the order they came in."""
-        keys = [*self.human.T]
-        for name in sorted(self.annotators):
-            answers = self.annotators[name]
-            keys += [answers.number, *answers.by_focus().reshape(len(self), -1).T]
+        names = sorted(self.annotators)
+        # the last key counts most; how answers are divided into foci only parts rows that are otherwise alike
+        keys = [shares for name in names for shares in self.annotators[name].by_focus().reshape(len(self), -1).T]
         if self.groups is not None:
-            keys.append(np.unique(self.groups, return_inverse=True)[1])
+            keys.append(np.unique(self.groups, return_inverse=True)[1].astype(np.float64))
+        keys += [*self.human.T]
+        for name in names:
+            keys += [self.annotators[name].number, *self.annotators[name].mean.T]
         return self.select(np.lexsort(keys))
 
     def row_hashes(self) -> NDArray[np.uint64]:

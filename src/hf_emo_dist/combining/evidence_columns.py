@@ -23,7 +23,7 @@ COLUMNS = (
     *("mixed_from", "human_distribution", "emotion_distribution"),
 )
 # what a service appends to a model's name to say which version of it answered
-_VERSION = re.compile(r"(?:[-@_](?:\d{2,4}-\d{2}(?:-\d{2})?|\d{3,8}|latest|preview|exp|v\d+))+$")
+_VERSION = re.compile(r"(?:[-@_](?:\d{2,4}-\d{2}(?:-\d{2})?|\d{3,8}|latest|preview|exp))+$")
 _STATED = {"distribution": "stated", "stated": "stated", "readout": "read-out"}
 
 
@@ -101,7 +101,7 @@ def evidence_of(
             f"No column 'human_votes' among {', '.join(columns) or 'none'}. Mend: name the column of votes so, with "
             "rename_column."
         )
-    ids = columns["id"] if "id" in columns else None
+    ids = columns.get("id", None)
 
     def where(row: int) -> str:
         return f"Row {row if ids is None else ids[row].as_py()!r}"
@@ -116,8 +116,7 @@ def evidence_of(
         label = _places(values, names, outside, lambda i: f"{where(int(row[i]))}: synthetic vote: ")
         if (label >= 0).any():
             row, label = row[label >= 0], label[label >= 0]
-            nobody = np.zeros(len(row), dtype=np.int64)
-            annotators[UNNAMED] = Answers.of_answers(len(human), row, np.eye(len(names))[label], nobody, ("",))
+            annotators[UNNAMED] = Answers.of_answers(len(human), row, np.eye(len(names))[label])
     for column in predictions:
         if column not in columns:
             raise MissingColumnError(
@@ -173,8 +172,8 @@ def _human_votes(
     column, rows = columns["human_votes"], len(columns["human_votes"])
     if pa.types.is_string(column.type):
         raise TypeError(
-            f"'human_votes' must be lists of labels, one a vote, and {where(0)} has {column[0].as_py()!r}. Mend: split it "
-            "first."
+            f"'human_votes' must be lists of labels, one a vote, and {where(0)} has {column[0].as_py()!r}. Mend: "
+            "split it first."
         )
     row, values = _values(column)
     label = _places(values, names, outside, lambda i: f"{where(int(row[i]))}: ")
@@ -187,8 +186,8 @@ def _human_votes(
         bad = np.flatnonzero(told & (counts[0] != counts[1]))
         if len(bad):
             raise ValueError(
-                f"{where(int(bad[0]))}: {counts[0][bad[0]]} votes but {counts[1][bad[0]]} weights. Mend: give one weight a "
-                "vote."
+                f"{where(int(bad[0]))}: {counts[0][bad[0]]} votes but {counts[1][bad[0]]} weights. Mend: give one "
+                "weight a vote."
             )
         values = numbers.fill_null(np.nan).to_numpy(zero_copy_only=False).astype(np.float64)
         wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
@@ -199,7 +198,7 @@ def _human_votes(
         amount[told[row]] = values
     kept = label >= 0
     cell = row[kept] * len(names) + label[kept]
-    return np.bincount(cell, amount[kept], rows * len(names)).reshape(rows, len(names))
+    return np.asarray(np.bincount(cell, amount[kept], rows * len(names)).reshape(rows, len(names)), dtype=np.float64)
 
 
 def _annotations(entries: Any, names: tuple[str, ...], outside: str, where: Callable[[int], str]) -> dict[str, Answers]:
@@ -241,7 +240,8 @@ def _annotations(entries: Any, names: tuple[str, ...], outside: str, where: Call
         place_of = np.zeros(len(focus_names), dtype=np.int64)
         place_of[by_name] = np.arange(len(by_name))
         told = tuple(focus_names[place] for place in by_name)
-        found[name] = Answers.of_answers(rows, row[kept], answer[kept], place_of[foci[kept]], told)
+        versions = tuple(sorted({model_names[place] for place in np.unique(models[kept])}))
+        found[name] = Answers.of_answers(rows, row[kept], answer[kept], place_of[foci[kept]], told, versions)
     return found
 
 
@@ -280,8 +280,9 @@ def _stated(
     bad = np.flatnonzero(given & ~((shares >= 0).all(axis=1) & (np.abs(total - 1.0) <= 0.02)))
     if len(bad):
         raise ValueError(
-            f"{where(int(row[bad[0]]))}: a stated distribution is {dict(zip(names, shares[bad[0]].tolist(), strict=True))}. "
-            "Mend: leave it out; shares are not negative and sum to 1."
+            f"{where(int(row[bad[0]]))}: a stated distribution is "
+            f"{dict(zip(names, shares[bad[0]].tolist(), strict=True))}. Mend: leave it out; shares are not negative "
+            "and sum to 1."
         )
     answer[given] = shares[given] / total[given, None]
     return given
@@ -298,4 +299,4 @@ def _predicted(column: Any, names: tuple[str, ...], name: str, where: Callable[[
     rows = np.arange(len(column))
     given = _stated(column, answer, names, np.zeros(len(column), np.int64), ["predicted"], rows, where)
     kept = np.flatnonzero(given)
-    return Answers.of_answers(len(column), kept, answer[kept], np.zeros(len(kept), np.int64), ("",))
+    return Answers.of_answers(len(column), kept, answer[kept])

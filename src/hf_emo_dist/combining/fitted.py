@@ -63,6 +63,7 @@ class Fitted:
                 "rows": len(spoke),
                 "usual": float(np.median(spoke)) if len(spoke) else 0.0,
                 "singly": given.singly,
+                "versions": list(given.versions),
             }
         votes = Counter(f"{value:g}" for value in number)
         about = {
@@ -75,8 +76,8 @@ class Fitted:
         found = cls(method, tuple(evidence.annotators), about, **parts)
         if method == "posterior" and not found.scale_is_measured:
             found.notes.append(
-                "No row has two human votes, so that how much listeners agree is unidentified: it is assumed, and with it "
-                "the total weight of the synthetic votes. Mend: a second vote on some rows."
+                "No row has two human votes, so that how much listeners agree is unidentified: it is assumed, and "
+                "with it the total weight of the synthetic votes. Mend: a second vote on some rows."
             )
         return found
 

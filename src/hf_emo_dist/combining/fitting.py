@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .evidence import Answers, Evidence, FloatArray
-from .likelihood import VoteLikelihood, agreement, agreement_penalty
+from .likelihood import VoteLikelihood, agreement, agreement_penalty, row_products
 from .posterior import AnnotatorMap, PosteriorMap, Shape, across_annotators
 
 #: Listeners agree about emotions to a Fleiss' kappa of some .25 to .5: .27 to .28 over the voices of CREMA-D as
@@ -70,7 +70,7 @@ def minimise(
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": most_steps, "maxfun": 2 * most_steps, "ftol": 1e-9, "gtol": 1e-4, "maxcor": 20},
+        options={"maxiter": most_steps, "maxfun": 2 * most_steps, "ftol": 1e-8, "gtol": 1e-4, "maxcor": 20},
     )
     return np.asarray(found.x, dtype=np.float64)
 
@@ -78,9 +78,9 @@ def minimise(
 class PosteriorFit:
     """The objective of `PosteriorMap`: minus the log-likelihood of the human votes, and the priors.
 
-    The parameters are, in this order: log `beside` (K); for each annotator the log of its weight at the reference number
-    of answers, and the logits of its confusion maps (one, or one a focus and a common one that these lean on); and,
-    where `shape_is_free`, the logit of each rho, the logit of r, and log c.
+    The parameters are, in this order: log `beside` (K); for each annotator the log of its weight at the reference
+    number of answers, and the logits of its confusion maps (one, or one a focus and a common one that these lean on);
+    and, where `shape_is_free`, the logit of each rho, the logit of r, and log c.
 
     Args:
         evidence: Rows with human votes.
@@ -211,16 +211,16 @@ class PosteriorFit:
         by_alpha[: self.complete] += gradient
 
         # derivatives by u, by g with the weights held, and by each weight
-        by_share = (by_alpha * (beside - self.alone)).sum(axis=1) / (1.0 + share) ** 2
-        by_together = (by_alpha * summed).sum(axis=1) + by_share * shape.share * total
-        parts = [(by_alpha * (share / (1.0 + share))[:, None]).sum(axis=0) * beside]
+        by_share = (by_alpha @ (beside - self.alone)) / (1.0 + share) ** 2
+        by_together = row_products(by_alpha, summed) + by_share * shape.share * total
+        parts = [(share / (1.0 + share)) @ by_alpha * beside]
         # log beside leans weakly on log alone
         lean = np.log(beside / self.alone)
         loss += 0.5 * float((lean**2).sum()) / 9.0
         parts[0] = parts[0] + lean / 9.0
         by_repeat = []
         for place in range(count):
-            gain = together * (by_alpha * heard[place]).sum(axis=1)
+            gain = together * row_products(by_alpha, heard[place])
             each = gain + by_together * by_weight[:, place] + by_share * shape.share * together
             each = each * weights[:, place]
             cost = COST_OF_A_VOTE * np.exp(logs[place])
@@ -263,8 +263,8 @@ def fit_shape(evidence: Evidence, alone: FloatArray, expected: float, seed: int)
     """rho, r and c by the likelihood of seeded samples of each row's answers, from none of them to all.
 
     A row with all of its answers says what these are worth together; that the first few of them, or those of fewer
-    annotators, are worth less is told by the same row's votes beside the first few. Each row counts once: its votes with
-    all, and with two samples of its answers, have a third of the weight each.
+    annotators, are worth less is told by the same row's votes beside the first few. Each row counts once: its votes
+    with all, and with two samples of its answers, have a third of the weight each.
     """
     shape = assumed_shape(evidence)
     varied = [answers for answers in evidence.annotators.values() if answers.singly]

@@ -12,9 +12,9 @@ class VoteLikelihood:
     """Log-likelihood of the rows' votes, as a function of each row's Dirichlet parameters.
 
     ``sum_k [lnG(a_k + h_k) - lnG(a_k)] - [lnG(A + n) - lnG(A)]`` a row (Minka 2000, "Estimating a Dirichlet
-    distribution", eq. 53); the multinomial coefficient, which does not depend on the parameters, is left out. Whole votes
-    are taken one by one, ``ln(a_k) + ln(a_k + 1) + ...``, which is many times as fast as the gamma function; votes
-    with weights (a rater who gives several tags) go through it.
+    distribution", eq. 53); the multinomial coefficient, which does not depend on the parameters, is left out. Whole
+    votes are taken one by one, ``ln(a_k) + ln(a_k + 1) + ...``, which is many times as fast as the gamma function;
+    votes with weights (a rater who gives several tags) go through it.
 
     Args:
         votes: Human votes (N, K), not negative.
@@ -47,16 +47,28 @@ class VoteLikelihood:
         row_of = self._cell // self.shape[1]
         if self.whole:
             up, down = alpha.ravel()[self._cell] + self._before, total[self._row] + self._before_in_row
-            value = np.bincount(row_of, np.log(up), rows) - np.bincount(self._row, np.log(down), rows)
-            gradient = np.bincount(self._cell, 1.0 / up, alpha.size).reshape(alpha.shape)
-            return value, gradient - np.bincount(self._row, 1.0 / down, rows)[:, None]
+            value = sums_by(row_of, np.log(up), rows) - sums_by(self._row, np.log(down), rows)
+            gradient = sums_by(self._cell, 1.0 / up, alpha.size).reshape(alpha.shape)
+            return value, gradient - sums_by(self._row, 1.0 / down, rows)[:, None]
         from scipy.special import digamma, gammaln
 
         held = alpha.ravel()[self._cell]
-        value = np.bincount(row_of, gammaln(held + self._amount) - gammaln(held), rows)
+        value = sums_by(row_of, gammaln(held + self._amount) - gammaln(held), rows)
         value -= gammaln(total + self.number) - gammaln(total)
-        gradient = np.bincount(self._cell, digamma(held + self._amount) - digamma(held), alpha.size)
-        return value, gradient.reshape(alpha.shape) - (digamma(total + self.number) - digamma(total))[:, None]
+        gradient = sums_by(self._cell, digamma(held + self._amount) - digamma(held), alpha.size)
+        return value, np.asarray(
+            gradient.reshape(alpha.shape) - (digamma(total + self.number) - digamma(total))[:, None]
+        )
+
+
+def row_products(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Scalar product of each pair of rows, (N,): several times as fast as multiplying and summing few columns."""
+    return np.asarray(np.einsum("nk,nk->n", left, right))
+
+
+def sums_by(index: NDArray[np.int64], values: FloatArray, size: int) -> FloatArray:
+    """The sum of the values of each index, (size,)."""
+    return np.asarray(np.bincount(index, values, size), dtype=np.float64)
 
 
 def _counting(times: NDArray[np.int64]) -> FloatArray:
@@ -75,7 +87,7 @@ def agreement(alpha: FloatArray) -> tuple[float, FloatArray]:
     rows, total = len(alpha), alpha.sum(axis=1)
     mean = alpha / total[:, None]
     overall = mean.mean(axis=0)
-    square = (mean**2).sum(axis=1)
+    square = row_products(mean, mean)
     chance = 1.0 - (overall**2).sum()
     within = ((1.0 - square) / (total + 1.0)).mean()
     between = square.mean() - (overall**2).sum()

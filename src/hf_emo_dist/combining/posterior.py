@@ -9,8 +9,8 @@ For a row in which annotator a gave n answers with the mean m (a distribution ov
     a   = (alone + u * beside) / (1 + u) + g * sum of w * (m @ confusion)
 
 `alone` is the prior of a clip that nobody but people has heard, of `sum(alone)` votes; `beside` is what is left of it
-beside much that annotators said. ``n / (1 + (n - 1) * rho)`` is the effective number of equally correlated answers (Kish
-1965, "Survey Sampling", ch. 5). The human votes of the row are added to `a`.
+beside much that annotators said. ``n / (1 + (n - 1) * rho)`` is the effective number of equally correlated answers
+(Kish 1965, "Survey Sampling", ch. 5). The human votes of the row are added to `a`.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def row_by_row(left: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def across_annotators(weights: FloatArray, across: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """g of each row (N,), its number of annotators J (N,), and the derivatives of g by the weights (N, A) and by r (N,).
+    """g of each row (N,), its number of annotators J (N,), and the derivatives of g by the weights (N, A) and by r
+    (N,).
 
     A row that nobody spoke about has g = 1.
     """

@@ -23,6 +23,8 @@ NUMBERS = (1, 5, 10)
 #: Rows that a worth is averaged over, and that a bootstrap refits on, at most.
 _MOST_ROWS = 3000
 _RESAMPLES = 20
+# Under so many human votes an annotator says nothing, and what its answers mean cannot be told either.
+_NOTHING = 0.05
 
 
 def expected_error(alpha: FloatArray) -> FloatArray:
@@ -39,8 +41,8 @@ def worth_in_votes(fitted: PosteriorMap, name: str, answers: Answers, number: fl
     speaking.
 
     h human votes lower the error of a clip of which nothing is known by ``A / (A + h)``, with A the total of its prior
-    (the expected posterior variance of a Dirichlet distribution). Fewer answers than there are, are drawn from them; for
-    more than there are, the mean answer stays as it is and only its weight grows.
+    (the expected posterior variance of a Dirichlet distribution). Fewer answers than there are, are drawn from them;
+    for more than there are, the mean answer stays as it is and only its weight grows.
     """
     rows = np.flatnonzero(answers.number > 0)
     if len(rows) == 0:
@@ -85,9 +87,10 @@ def summary_of(combiner: VoteCombiner) -> str:
     fitted = combiner._needed()
     about, emotions = fitted.about, combiner.emotions or ()
     speakers = "speakers not known" if about["speakers"] is None else f"{about['speakers']} speakers"
+    used = f", on {about['rows_used']} of them" if about.get("rows_used", about["rows"]) < about["rows"] else ""
     lines = [
         f"Combined by {fitted.method}; emotions: {', '.join(emotions)}.",
-        f"Fitted on {about['rows']} rows ({speakers}) with {about['votes']:g} human votes.",
+        f"Fitted on {about['rows']} rows ({speakers}) with {about['votes']:g} human votes{used}.",
     ]
     if fitted.method == "pool":
         lines.append("Every synthetic vote counts as one human vote, which nobody has measured.")
@@ -96,8 +99,8 @@ def summary_of(combiner: VoteCombiner) -> str:
     total = float(fitted.alone.sum())
     how = "assumed" if not fitted.scale_is_measured else "measured"
     lines.append(
-        f"Beside a row's human votes stands a prior of {total:.2f} votes; listeners agree to a kappa of {1 / (1 + total):.2f} "
-        f"({how})."
+        f"Beside a row's human votes stands a prior of {total:.2f} votes; listeners agree to a kappa of "
+        f"{1 / (1 + total):.2f} ({how})."
     )
     if fitted.method == "weighted":
         lines.append(f"Every synthetic vote counts {fitted.weight:.3g} ({'given' if fitted.given else 'fitted'}).")
@@ -105,7 +108,7 @@ def summary_of(combiner: VoteCombiner) -> str:
     for name, worth in fitted.worth.items():
         told = ", ".join(f"{number} → {_votes(interval)}" for number, interval in worth.items())
         lines.append(f"{name}: answers are worth in human votes: {told}.")
-        if fitted.map is not None:
+        if fitted.map is not None and max(interval[0] for interval in worth.values()) >= _NOTHING:
             annotator = fitted.map.posterior.annotators[name]
             known = "" if about["answers"][name]["singly"] else " (assumed: no row has several single answers)"
             lines.append(
@@ -187,8 +190,8 @@ class Recommendation:
         if number == 0:
             return f"{self.annotator}: no answer is worth {self.least:g} human votes (the first: {self.worth[0]:.2f})."
         told = (
-            f"{self.annotator}: {number} answers an utterance (90 % interval {self.low} to {self.high}); they are worth "
-            f"{self.worth[number - 1]:.2f} human votes, infinitely many {self.limit:.2f}."
+            f"{self.annotator}: {number} answers an utterance (90 % interval {self.low} to {self.high}); they are "
+            f"worth {self.worth[number - 1]:.2f} human votes, infinitely many {self.limit:.2f}."
         )
         if self.another > self.limit:
             told += (
@@ -237,8 +240,8 @@ def recommend(
     names = [name for name in fitted.annotators if name in evidence.annotators and evidence.annotators[name].singly]
     if not names:
         raise ValueError(
-            "No annotator answered twice about a row, so that what a further answer repeats cannot be told. Mend: a pilot "
-            "with several answers a row, say num_annotations 5."
+            "No annotator answered twice about a row, so that what a further answer repeats cannot be told. Mend: a "
+            "pilot with several answers a row, say num_annotations 5."
         )
     evidence = evidence.only(list(fitted.annotators))
     rng = np.random.default_rng([seed, 4])
@@ -260,7 +263,7 @@ def recommend(
         number = _number(curves[name], least)
         low, high = np.quantile(resampled[name] or [number], [0.05, 0.95])
         limit = worth_in_votes(fitted, name, evidence.annotators[name], 1e9, seed)
-        another = _with_another(fitted, name, evidence.annotators[name], max(number, 1), seed)
+        another = 2.0 * curves[name][max(number, 1) - 1]  # where errors are independent, what is known adds up
         found.append(
             Recommendation(name, number, int(np.floor(low)), int(np.ceil(high)), curves[name], limit, another, least)
         )
@@ -292,13 +295,7 @@ def _curve(fitted: PosteriorMap, name: str, answers: Answers, most: int, seed: i
 
 
 def _number(curve: Sequence[float], least: float) -> int:
-    """The last answer that, with all up to it, still adds so many human votes on average from the best place before."""
+    """The last answer that still adds so many human votes."""
     steps = np.diff([0.0, *curve])
     good = np.flatnonzero(steps >= least)
     return int(good[-1]) + 1 if len(good) else 0
-
-
-def _with_another(fitted: PosteriorMap, name: str, answers: Answers, number: int, seed: int) -> float:
-    """Worth of so many answers each of an annotator and of another one that says as much and errs apart from it."""
-    one = worth_in_votes(fitted, name, answers, number, seed)
-    return 2.0 * one
