@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     folder, note = args.output / "data", args.output / "data.json"
     if not (folder.is_dir() and note.is_file() and json.loads(note.read_text(encoding="utf-8")) == about):
         make_dataset(args.data, folder, args.votes, args.seed)
-        write_json(note, about)
+        write_json(note, about)  # last: it says that this is done
     rows = open_dataset(folder).heard()
     folds, speakers = folds_with_speakers(rows, "fold", 0, 2, args.seed)
     held_out, everything = scored_matrix(rows, EMOTIONS), scored_matrix(rows, EMOTIONS, ALL_VOTES)
