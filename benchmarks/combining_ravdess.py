@@ -15,6 +15,7 @@ tower. What is there is not trained again: the same command goes on with a stopp
 import argparse
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of votes, folds' validation speakers and training")
     parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=list(SOURCES), metavar="SOURCE")
     parser.add_argument("--only", choices=["regression", "model"], help="default: both")
-    parser.add_argument("training", nargs="*", help="after --: further arguments of hf-emo-dist train")
+    parser.add_argument(
+        "--training", type=shlex.split, default=[], help="further arguments of hf-emo-dist train, a text"
+    )
     return parser
 
 
