@@ -3,10 +3,10 @@
 from .._lazy import lazy_attributes
 
 _NAMES = {
-    "Recommendation": "worth",
+    "Recommendation": "recommending",
     "VoteCombiner": "combiner",
     "next_votes": "allocation",
-    "recommend_n": "worth",
+    "recommend_n": "recommending",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazy_attributes(__name__, _NAMES)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .combiner import VoteCombiner
 
 
-def allocate(alpha: FloatArray, budget: int, most: int | None = None) -> tuple[IndexArray, FloatArray]:
+def allocate(alpha: FloatArray, budget: int, most: int | IndexArray | None = None) -> tuple[IndexArray, FloatArray]:
     """Votes to ask of each row (N,), `budget` in all, and how much each row's expected squared error falls by them
     (N,).
 
@@ -27,7 +27,7 @@ def allocate(alpha: FloatArray, budget: int, most: int | None = None) -> tuple[I
     Args:
         alpha: Dirichlet parameters (N, K).
         budget: Votes.
-        most: Votes of a row at most.
+        most: Votes of a row at most, or of each row (N,).
 
     Example:
         >>> allocate(np.array([[1.0, 1.0], [9.0, 1.0]]), 3)[0]
@@ -40,14 +40,15 @@ def allocate(alpha: FloatArray, budget: int, most: int | None = None) -> tuple[I
         m = votes[row]
         return float(error[row] * total[row] * (1.0 / (total[row] + m) - 1.0 / (total[row] + m + 1)))
 
-    heap = [(-gain(row), row) for row in range(len(alpha))] if most is None or most > 0 else []
+    limit = np.broadcast_to(np.int64(budget) if most is None else np.asarray(most), len(alpha))
+    heap = [(-gain(row), row) for row in range(len(alpha)) if limit[row] > 0]
     heapq.heapify(heap)
     for _ in range(budget):
         if not heap:
             break
         _, row = heapq.heappop(heap)
         votes[row] += 1
-        if most is None or votes[row] < most:
+        if votes[row] < limit[row]:
             heapq.heappush(heap, (-gain(row), row))
     return votes, np.asarray(error * votes / (total + votes))
 

@@ -22,7 +22,7 @@ FOLDS = 5
 FOCUS_PRECISIONS = (30.0, 3.0)
 # Standard errors over groups that a richer map must gain: by foci (False), by a correction (True). Foci have many
 # parameters each, and in truth mostly say the same.
-_ERRORS = {False: 2.0, True: 1.0}
+_ERRORS = {False: 3.0, True: 1.0}
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def choose(
 ) -> tuple[Choice, dict[int, Richer], list[PosteriorMap]]:
     """Compare the candidates on speakers that they were not fitted on, on rows with human votes.
 
-    A richer map takes over where it gains more than a standard error over speakers (with maps of the foci two); what
+    A richer map takes over where it gains more than a standard error over speakers (with maps of the foci three); what
     is reported of a fold is the candidate that the other folds would have chosen.
 
     Returns:

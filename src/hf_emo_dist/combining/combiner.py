@@ -31,8 +31,8 @@ Empty = Literal["prior", "drop", "error"]
 UNMEASURED_WEIGHT = 0.25
 #: Rows that a map is fitted on at most, drawn from all: more change nothing that matters in some fifty numbers.
 MOST_ROWS = 20_000
-# A correlation of this size matters (asking until answers agree gives a larger one), and at so many standard errors it is
-# no chance.
+# A correlation of this size matters (asking until answers agree gives a larger one), and at so many standard errors it
+# is no chance.
 _TELLING, _BEYOND_CHANCE = 0.2, 4.0
 
 
@@ -61,11 +61,11 @@ class VoteCombiner:
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> human = rng.multinomial(3, [0.5, 0.5], size=200)
-        >>> machine = np.where(human[:, :1] > 1, [10, 0], [2, 8])  # sharper than people, and leaning to the first
-        >>> combiner = VoteCombiner(emotions=["happy", "sad"]).fit_counts(human, {"machine": machine})
-        >>> combiner.concentration([[0, 0], [0, 3]], {"machine": [[10, 0], [10, 0]]}).argmax(axis=1)
-        array([0, 1])
+        >>> truth = rng.dirichlet([1.0, 1.0], size=400)
+        >>> human, model = rng.multinomial(3, truth), rng.multinomial(10, truth[:, ::-1])  # it hears the opposite
+        >>> combiner = VoteCombiner(emotions=["happy", "sad"]).fit_counts(human, {"model": model})
+        >>> combiner.concentration([[0, 0], [0, 0]], {"model": [[10, 0], [0, 10]]}).argmax(axis=1)
+        array([1, 0])
     """
 
     def __init__(
@@ -132,6 +132,12 @@ class VoteCombiner:
             groups: Who speaks, (N,); keeps speakers apart where maps are compared.
         """
         return self._fit(self._evidence(human, annotators, groups))
+
+    def fit_evidence(self, evidence: Evidence) -> VoteCombiner:
+        """As `fit`, of evidence in the form that the room has, in the order of `emotions`."""
+        if self.emotions is None:
+            raise ValueError("`emotions` is needed: arrays do not say it. Mend: VoteCombiner(emotions=[...]).")
+        return self._fit(evidence)
 
     def _fit(self, evidence: Evidence) -> VoteCombiner:
         voted = np.flatnonzero(evidence.human.sum(axis=1) > 0)
@@ -215,7 +221,7 @@ class VoteCombiner:
 
     def concentration_of(self, evidence: Evidence) -> FloatArray:
         """As `concentration`, of evidence in the form that the room has."""
-        fitted = self._needed()
+        fitted = self.needed()
         if fitted.method == "posterior":
             self._warn_of_strangers(fitted, evidence)
         return fitted.prior(evidence) + evidence.human
@@ -266,7 +272,7 @@ class VoteCombiner:
 
     def summary(self) -> str:
         """What was fitted, on what, and what it means, in words."""
-        return summary_of(self)
+        return summary_of(self.needed(), self.emotions or ())
 
     def to_dict(self) -> dict[str, Any]:
         """All that is needed to combine elsewhere, and what is known of it; for JSON."""
@@ -284,7 +290,7 @@ class VoteCombiner:
                 "outside": self.outside,
                 "seed": self.seed,
             },
-            "fitted": self._needed().to_dict(),
+            "fitted": self.needed().to_dict(),
         }
 
     @classmethod
@@ -332,7 +338,8 @@ class VoteCombiner:
                     "are worth: they count nothing. Mend: fit on rows that have them."
                 )
                 continue
-            for version in sorted(set(answers.versions) - set(fitted.about["answers"][name]["versions"])):
+            known = fitted.about["answers"][name]["versions"]  # none where it was fitted on arrays
+            for version in sorted(set(answers.versions) - set(known)) if known else ():
                 self._warn_once(
                     f"{version} was not seen where the combiner was fitted; its votes count what those of {name} do. "
                     "Mend: fit on rows that have them, if it may answer otherwise."
@@ -343,7 +350,8 @@ class VoteCombiner:
             self._warned.add(message)
             logger.warning("%s", message)
 
-    def _needed(self) -> Fitted:
+    def needed(self) -> Fitted:
+        """What was fitted; a ValueError where nothing was."""
         if self.fitted is None:
             raise ValueError("The combiner is not fitted. Mend: combiner.fit(training rows) first.")
         return self.fitted
@@ -385,7 +393,10 @@ class VoteCombiner:
                 )
             bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)).all(axis=1))
             if len(bad):
-                raise ValueError(f"{name}, row {bad[0]}: votes must be finite and not negative, got {array[bad[0]]}.")
+                raise ValueError(
+                    f"{name}, row {bad[0]}: votes must be finite and not negative, got {array[bad[0]]}. Mend: correct "
+                    "it."
+                )
             return array
 
         votes = checked(human, "human", None)

@@ -138,7 +138,12 @@ class Evidence:
         """The rows in an order that their contents decide, so that a fit does not depend on the order they came in."""
         names = sorted(self.annotators)
         # the last key counts most; how answers are divided into foci only parts rows that are otherwise alike
-        keys = [shares for name in names for shares in self.annotators[name].by_focus().reshape(len(self), -1).T]
+        keys = [
+            shares
+            for name in names
+            for focus in self.annotators[name].by_focus().transpose(1, 2, 0)
+            for shares in focus
+        ]
         if self.groups is not None:
             keys.append(np.unique(self.groups, return_inverse=True)[1].astype(np.float64))
         keys += [*self.human.T]

@@ -193,7 +193,8 @@ def _human_votes(
         wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
         if len(wrong):
             raise ValueError(
-                f"{where(int(given[wrong[0]]))}: vote weights must be finite and not negative, got {values[wrong[0]]}."
+                f"{where(int(given[wrong[0]]))}: vote weights must be finite and not negative, got {values[wrong[0]]}. "
+                "Mend: correct the weight, or leave the vote out."
             )
         amount[told[row]] = values
     kept = label >= 0
