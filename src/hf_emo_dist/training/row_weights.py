@@ -18,8 +18,9 @@ COLUMN = "emotion_concentration"
 class RowWeights:
     """The weight ``A / (A + kappa)`` of a row whose target is worth A votes, over the mean weight of the data.
 
-    A target's variance falls like ``1 / (A + 1)``: what is known of a row that is worth many votes does not grow with
-    them, since its audio is heard once. A says how good a target is and is no number of votes: no likelihood counts it.
+    The variance of a target goes like ``1 / A``, and beside it stands what the audio does not tell, like ``1 / kappa``:
+    a row's weight is one over their sum. A says how good a target is; it is no number of votes, and no likelihood
+    counts it as such.
 
     Attributes:
         kappa: Votes at which a row has half of the weight that it could have.
@@ -47,7 +48,7 @@ class RowWeights:
             >>> rows = Dataset.from_dict({"emotion_concentration": [15.0, 5.0, None]})
             >>> weights = RowWeights.of(rows, kappa=5.0)
             >>> [round(weights(row), 3) for row in rows]
-            [1.184, 0.789, 1.026]
+            [1.174, 0.783, 1.043]
         """
         if not hasattr(dataset, "__len__"):
             raise ValueError(
