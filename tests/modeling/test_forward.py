@@ -94,6 +94,9 @@ def test_loss_types_and_outputs(tiny_model, inputs):
     tiny_model.config.loss_type = "js"
     loss, logits = tiny_model(**inputs, labels=labels, return_dict=False)
     assert loss.item() == losses["js"] and torch.equal(logits, plain.logits)
+    one_by_one = [tiny_model(**inputs, labels=labels, loss_weight=row).loss.item() for row in 3 * torch.eye(3)]
+    assert np.mean(one_by_one) == pytest.approx(losses["js"], rel=1e-5)
+    assert len({round(value, 6) for value in one_by_one}) == 3
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -173,7 +173,27 @@ def test_losses_reward_the_target_and_entropy_term_sharpens():
     assert (termed - plain).item() == pytest.approx(0.08 * math.log(3), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ROW_LOSSES)
+@pytest.mark.parametrize("entropy_weight", [0.0, 0.08])
+def test_row_weights_multiply_rows_and_parts_add_up_to_the_whole(name, entropy_weight):
+    rng = np.random.default_rng(0)
+    logits, q = torch.from_numpy(rng.normal(size=(5, 3))), torch.from_numpy(rng.dirichlet(np.ones(3), 5))
+    weight = torch.tensor([0.5, 2.0, 0.0, 1.0, 1.5])
+
+    def loss(rows, row_weight):
+        return losses.distribution_loss(logits[rows], q[rows], name, entropy_weight, row_weight)
+
+    whole = loss(slice(None), weight)
+    rows = [(weight[i] * loss(slice(i, i + 1), None)).item() for i in range(5)]
+    assert whole.item() == pytest.approx(np.mean(rows), rel=1e-5)
+    parts = (2 * loss(slice(2), weight[:2]) + 3 * loss(slice(2, 5), weight[2:])) / 5
+    assert parts.item() == pytest.approx(whole.item(), rel=1e-6)
+    assert loss(slice(None), torch.ones(5)).item() == pytest.approx(loss(slice(None), None).item(), rel=1e-6)
+
+
 def test_invalid_inputs_are_named():
+    with pytest.raises(ValueError, match="pass one a row"):
+        losses.distribution_loss(torch.zeros(2, 2), torch.ones(2, 2), row_weight=torch.ones(3))
     with pytest.raises(ValueError, match="js, kl, soft_cross_entropy, dirichlet_multinomial"):
         losses.distribution_loss(torch.zeros(1, 2), torch.ones(1, 2), "jsd")
     with pytest.raises(ValueError, match=r"\(1, 2\).*\(1, 3\)"):

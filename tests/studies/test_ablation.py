@@ -9,14 +9,9 @@ from tiny_setup import EMOTIONS, make_rows
 from hf_emo_dist.data.loading import load_emotion_dataset
 from hf_emo_dist.data.opened import open_dataset
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
-from hf_emo_dist.studies.ablation.ablation import (
-    DIME_AUG,
-    ablation,
-    augmenter_of,
-    divide,
-    source_targets,
-    with_targets,
-)
+from hf_emo_dist.evaluation.refitted_targets import Targets, with_targets
+from hf_emo_dist.studies.ablation.ablation import DIME_AUG, ablation, augmenter_of, divide
+from hf_emo_dist.studies.ablation.sources import FITTED, source_targets, targets_of_parts
 from hf_emo_dist.training import fine_tuning as training_run
 from hf_emo_dist.votes import distributions_to_matrix
 
@@ -63,7 +58,7 @@ def recipe(backbone, data):
     return [*words, "--report_to", "none", "--learning_rate", "1e-3"]
 
 
-OPTIONS = {"sources": ("human", "combined"), "seeds": (0,), "augment_with": twice, "num_resamples": 50}
+OPTIONS = {"sources": ("human", "pooled"), "seeds": (0,), "augment_with": twice, "num_resamples": 50}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +70,7 @@ def finished(backbone, data, tmp_path_factory):
 def test_targets_of_each_source(data):
     train = load_emotion_dataset(data, "train")
     rows = list(train)
-    for source in ("human", "synthetic", "combined"):
+    for source in ("human", "synthetic", "pooled"):
         found = source_targets(train, EMOTIONS, source)
         for place, row in enumerate(rows):
             pool = (row["human_votes"] if source != "synthetic" else []) + (
@@ -84,25 +79,96 @@ def test_targets_of_each_source(data):
             expected = {name: pool.count(name) / len(pool) for name in EMOTIONS} if pool else None
             assert found[place] == (expected if expected is None else pytest.approx(expected))
     synthetic = source_targets(train, EMOTIONS, "synthetic")
-    made = with_targets(train, synthetic, EMOTIONS)
+    made = with_targets(train, Targets(synthetic), EMOTIONS)
     assert len(made) == len(train) - 1 and made["id"][1] == train["id"][2]
     assert made["human_distribution"] == [row["human_distribution"] for row in rows if row["synthetic_votes"]]
     matrix = distributions_to_matrix(made["emotion_distribution"], EMOTIONS)
     assert np.allclose(matrix, distributions_to_matrix([target for target in synthetic if target], EMOTIONS))
     with pytest.raises(ValueError, match="needs synthetic votes"):
-        source_targets(train.remove_columns("synthetic_votes"), EMOTIONS, "combined")
+        source_targets(train.remove_columns("synthetic_votes"), EMOTIONS, "pooled")
+
+
+@pytest.fixture(scope="module")
+def votes(data):
+    """All rows without audio, the first half for training and a quarter to score on; the rest chooses checkpoints."""
+    from datasets import concatenate_datasets
+
+    rows = concatenate_datasets([part.remove_columns("audio") for part in load_emotion_dataset(data).values()])
+    return rows, np.arange(0, 14), np.arange(21, 28)
+
+
+def turned_round(rows, places):
+    """The rows, those of some places with every vote turned into another one."""
+    other = dict(zip(EMOTIONS, np.roll(EMOTIONS, 1).tolist(), strict=True))
+
+    def turn(row, place):
+        names = ("human_votes", "synthetic_votes")
+        return {name: [other[vote] for vote in row[name]] if place in places else row[name] for name in names}
+
+    return rows.map(turn, with_indices=True)
+
+
+@pytest.mark.parametrize("source", FITTED)
+def test_a_fitted_target_comes_of_training_rows_alone(votes, source):
+    rows, train, test = votes
+    (found,) = targets_of_parts(rows, EMOTIONS, source, [(train, test)])
+    (other,) = targets_of_parts(turned_round(rows, set(range(14, 28))), EMOTIONS, source, [(train, test)])
+    assert found.learnt == other.learnt and found.digest == other.digest
+    assert found.own != other.own  # of the scored rows by their own votes, as the paper's protocol has it
+    (changed,) = targets_of_parts(turned_round(rows, {0, 1}), EMOTIONS, source, [(train, test)])
+    assert changed.digest != found.digest
+    # what is learnt from two rows shapes the targets of others
+    assert changed.learnt.distributions[2:] != found.learnt.distributions[2:]
+    matrix = found.learnt.matrix(EMOTIONS, rows["id"][:14])
+    assert np.allclose(matrix.sum(axis=1), 1) and min(found.learnt.concentrations) > 6  # six people have voted
+    alone = targets_of_parts(rows.remove_columns("synthetic_votes"), EMOTIONS, "smoothed", [(train, test)])
+    assert (found.learnt == alone[0].learnt) == (source == "smoothed")
+
+
+def test_a_distribution_column_is_a_source(votes):
+    rows, train, test = votes
+    (found,) = targets_of_parts(rows, EMOTIONS, "column:true_distribution", [(train, test)])
+    assert found.learnt.distributions == [rows[int(place)]["true_distribution"] for place in train]
+    assert found.learnt.concentrations is None
+
+
+def test_the_default_has_a_posterior_and_rows_may_weigh_by_it(backbone, data, tmp_path, monkeypatch):
+    train, met = training_run.run_training, []
+    monkeypatch.setattr(training_run, "run_training", lambda *a: met.append(a[2]) or train(*a))
+    words = [*recipe(backbone, data), "--concentration_weight", "5"]
+    options = {"sources": ("posterior",), "seeds": (0,), "augment": "off", "num_resamples": 50}
+    study = ablation(*words, output=tmp_path, **options)
+    assert min(met[0]["emotion_concentration"]) > 6
+    assert "posterior: fitted on the training rows alone" in study.facts["fitted targets"]
+    assert study.tables[1].rows[0][0] == "posterior" and len(study.results["paper_protocol"]) == 1
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
+    assert ablation(*words, output=tmp_path, **options).results == study.results
+    with pytest.raises(ValueError, match=r"concentration_weight.*--overwrite"):
+        ablation(*recipe(backbone, data), output=tmp_path, **options)
+
+
+def test_no_floor_of_votes_that_nothing_is_scored_against(finished, backbone, data, tmp_path, monkeypatch):
+    """Where `human_distribution` is of other votes than `human_votes`, held out from targets, theirs is not known."""
+    assert "js_divergence_floor" in finished[0].results
+    splits = {
+        name: rows.map(lambda row: {"human_votes": row["human_votes"][:3]})
+        for name, rows in load_emotion_dataset(data).items()
+    }
+    options = {**OPTIONS, "sources": ("human",), "augment": "off"}
+    study = ablation(*recipe(backbone, written(splits, tmp_path / "data")), output=tmp_path / "out", **options)
+    assert "js_divergence_floor" not in study.results
 
 
 def test_one_table_with_every_cell_on_the_same_human_votes(finished):
     study, output = finished
     cells = {(cell["source"], cell["augmented"]): cell for cell in study.results["cells"]}
-    assert set(cells) == {(source, augmented) for source in ("human", "combined") for augmented in (False, True)}
+    assert set(cells) == {(source, augmented) for source in ("human", "pooled") for augmented in (False, True)}
     for cell in cells.values():
         js = cell["js_divergence"]
         assert js["low"] <= js["value"] <= js["high"] and js["value"] == pytest.approx(np.mean(cell["by_seed"]))
-    assert "minus_first" not in cells["human", False] and cells["combined", True]["minus_plain"]["p_value"] <= 1
+    assert "minus_first" not in cells["human", False] and cells["pooled", True]["minus_plain"]["p_value"] <= 1
     rows = {(run["source"], run["augmented"]): run["train_rows"] for run in study.results["runs"]}
-    assert rows == {("human", False): 12, ("human", True): 24, ("combined", False): 12, ("combined", True): 24}
+    assert rows == {("human", False): 12, ("human", True): 24, ("pooled", False): 12, ("pooled", True): 24}
     page = study.save(output / "report").read_text()
     for words in ("simulated data", "PAPER PROTOCOL", "OWN labels", "twice", "human votes of the same test rows"):
         assert words in page
@@ -148,7 +214,7 @@ def test_the_library_s_augmentation(backbone, data, tmp_path):
     train = load_emotion_dataset(data, "train")
     targets = source_targets(train, EMOTIONS, "synthetic")
     augment, name = augmenter_of(DIME_AUG, "default", str(backbone))
-    rows = augment(with_targets(train, targets, EMOTIONS), EMOTIONS, 7)
+    rows = augment(with_targets(train, Targets(targets), EMOTIONS), EMOTIONS, 7)
     assert name == DIME_AUG
     before = {row["id"]: target for row, target in zip(train, targets, strict=True) if target}
     mixed = [row for row in rows if row["mixed_from"]]
@@ -158,7 +224,7 @@ def test_the_library_s_augmentation(backbone, data, tmp_path):
         for emotion in EMOTIONS:
             expected = row["mix_ratio"] * first[emotion] + (1 - row["mix_ratio"]) * second[emotion]
             assert row["emotion_distribution"][emotion] == pytest.approx(expected, abs=1e-6)
-    options = {**OPTIONS, "sources": ("combined",), "augment": "on", "augment_with": DIME_AUG}
+    options = {**OPTIONS, "sources": ("pooled",), "augment": "on", "augment_with": DIME_AUG}
     study = ablation(*recipe(backbone, data), output=tmp_path, **options)
     (run,) = study.results["runs"]
     assert run["train_rows"] > len(train)
@@ -187,6 +253,10 @@ def test_what_does_not_fit_is_said_before_training(backbone, data, tmp_path, mon
     refused(ValueError, "nothing to compare", seeds=())
     refused(ValueError, "`preset` must be one of", augment_preset="nope")
     refused(ValueError, "'none' is not known. Mend: one of human", sources=("none",))
+    refused(ValueError, "'combined' of 0.1 is called 'pooled'. Mend", sources=("human", "combined"))
+    refused(ValueError, "no column 'nothing'. Mend: name one of", sources=("column:nothing",))
+    weighted = [*words, "--concentration_weight", "5"]
+    refused(ValueError, "the source 'human' does not say. Mend", words=weighted, sources=("posterior", "human"))
     monkeypatch.setitem(sys.modules, "faiss", None)
     refused(ModuleNotFoundError, r"hf-emo-dist\[augment\]")
 
@@ -289,7 +359,7 @@ def test_a_difference_is_claimed_where_interval_and_sign_flips_agree():
     lines = findings(
         [
             cell("human"),
-            cell("combined", value=-0.02, low=-0.03, high=-0.01, p_value=0.03),
+            cell("pooled", value=-0.02, low=-0.03, high=-0.01, p_value=0.03),
             cell("synthetic", value=-0.02, low=-0.03, high=-0.001, p_value=0.09),
             cell("synthetic", value=0.02, low=0.01, high=0.03, p_value=0.0001),
             cell("synthetic", value=0.02, low=-0.01, high=0.03, p_value=0.04),

@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
-from trainer_setup import make_trainer, without_dropout
+from trainer_setup import make_trainer, without_dropout, worth
 from transformers import TrainerCallback
 
 from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
@@ -54,6 +54,8 @@ def train(backbone, folder, rows, batch, steps, changes, fsdp):
     options = {"callbacks": [gradients]}
     if changes.pop("lora", False):
         options["peft_config"] = emotion_lora_config("all", lora_dropout=0.0)
+    if "concentration_weight" in changes:
+        train = worth(train)
     if changes.pop("stream", False):
         train = train.to_iterable_dataset()
     trainer = make_trainer(

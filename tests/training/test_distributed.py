@@ -104,6 +104,7 @@ CASES = {
         1,
         {"lora": True, "activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": True}},
     ),
+    "7 rows, weighted": (7, 4, 1, {"concentration_weight": 5.0}),  # the last batch of one process holds a repeat
     "a stream of 7 rows": (7, 4, 1, {"stream": True, "max_steps": 2}),
 }
 SHARDED = "13 rows, accumulated"

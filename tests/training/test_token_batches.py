@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_trainer_exactness import Interrupt
-from trainer_setup import largest_difference, make_args, make_trainer, weights
+from trainer_setup import largest_difference, make_args, make_trainer, weights, worth
 
 from hf_emo_dist.training.sampler import TokenBatchSampler, balancing_weights, tokens_and_clips
 
@@ -153,9 +153,11 @@ def test_a_run_interrupted_in_an_epoch_ends_with_the_same_weights(
         assert largest_difference(weights(resumed), weights(whole)) <= 1e-7
 
 
-def test_every_row_weighs_the_same_in_a_step(tmp_path, tiny_model, tiny_processor, tiny_train):
-    """One step over the whole epoch by token batches is one step on all rows at once."""
+@pytest.mark.parametrize("kappa", [None, 5.0])
+def test_every_row_weighs_the_same_in_a_step(tmp_path, tiny_model, tiny_processor, tiny_train, kappa):
+    """One step over the whole epoch by token batches is one step on all rows at once; so it is with rows' weights."""
     ends = []
+    tiny_train = worth(tiny_train)
     probe = make_trainer(copy.deepcopy(tiny_model), tiny_processor, tmp_path, tiny_train, max_audio_tokens_per_batch=40)
     batches = len(probe.get_train_dataloader())
     for changes in (
@@ -166,7 +168,16 @@ def test_every_row_weighs_the_same_in_a_step(tmp_path, tiny_model, tiny_processo
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-        trainer = make_trainer(model, tiny_processor, tmp_path, tiny_train, optim="sgd", learning_rate=0.5, **changes)
+        trainer = make_trainer(
+            model,
+            tiny_processor,
+            tmp_path,
+            tiny_train,
+            optim="sgd",
+            learning_rate=0.5,
+            concentration_weight=kappa,
+            **changes,
+        )
         trainer.train()
         assert trainer.state.global_step == 1
         ends.append(weights(trainer))

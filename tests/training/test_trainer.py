@@ -110,21 +110,48 @@ def test_shared_speakers_are_warned_about(tmp_path, tiny_model, tiny_processor, 
     assert "not about unseen speakers" in caplog.text
 
 
-def test_votes_of_synthetic_annotators_count_in_training_alone(tmp_path, tiny_model, tiny_processor, tiny_train):
-    train = changed(tiny_train, synthetic_votes=["sad", "sad"])
-    ends = []
-    for data in (tiny_train, train):
-        trainer = make_trainer(
-            copy.deepcopy(tiny_model), tiny_processor, tmp_path, data, loss_type="dirichlet_multinomial"
-        )
+def test_votes_of_synthetic_annotators_count_where_asked_and_in_training_alone(
+    tmp_path, tiny_model, tiny_processor, tiny_train
+):
+    """Nor is what a target is worth a number of votes: it changes no likelihood."""
+    train = changed(tiny_train, synthetic_votes=["sad", "sad"], emotion_concentration=40.0)
+
+    def end(data, **changes):
+        model = copy.deepcopy(tiny_model)
+        trainer = make_trainer(model, tiny_processor, tmp_path, data, loss_type="dirichlet_multinomial", **changes)
         trainer.train()
-        ends.append(weights(trainer))
-    assert largest_difference(*ends) > 1e-4
+        return weights(trainer)
+
+    human = end(tiny_train)
+    assert largest_difference(human, end(train)) == 0
+    assert largest_difference(human, end(train, count_synthetic_votes=True)) > 1e-4
+    about_people = {"count_synthetic_votes": True, "target_column": "human_distribution"}
+    assert largest_difference(human, end(train, **about_people)) == 0
     scores = [
         make_trainer(tiny_model, tiny_processor, tmp_path, None, data, loss_type="dirichlet_multinomial").evaluate()
         for data in (tiny_train, train)
     ]
     assert scores[0]["eval_loss"] == scores[1]["eval_loss"]
+
+
+def test_rows_weigh_by_what_their_targets_are_worth_in_training_alone(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation
+):
+    """Rows that are worth next to nothing leave the weights as if they were not there; scores do not weigh rows."""
+    half = tiny_train.select(range(8))
+    told = half.add_column("emotion_concentration", [9.0] * 4 + [1e-12] * 4)
+    ends, scores = [], []
+    for data, kappa in ((told, 1.0), (half.select(range(4)), None), (told, None)):
+        model = without_dropout(copy.deepcopy(tiny_model))
+        options = {"optim": "sgd", "learning_rate": 0.5, "per_device_train_batch_size": 8, "max_grad_norm": 0.0}
+        trainer = make_trainer(
+            model, tiny_processor, tmp_path, data, tiny_validation, concentration_weight=kappa, **options
+        )
+        scores.append(trainer.evaluate()["eval_loss"])
+        trainer.train()
+        ends.append(weights(trainer))
+    assert largest_difference(ends[0], ends[1]) <= 1e-6 < 1e-4 < largest_difference(ends[0], ends[2])
+    assert scores[0] == scores[1] == scores[2]
 
 
 @pytest.mark.parametrize("metric", ["eval_js_divergence", "js_divergence", "eval_loss"])

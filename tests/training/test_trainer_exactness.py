@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from trainer_setup import largest_difference, make_trainer, weights, without_dropout
+from trainer_setup import largest_difference, make_trainer, weights, without_dropout, worth
 from transformers import TrainerCallback
 
 from hf_emo_dist.training.lora import emotion_lora_config
@@ -39,11 +39,14 @@ def accumulated(model, processor, folder, train, size, steps, **changes):
         (13, {"loss_type": "dirichlet_multinomial"}),
         (13, {"lora": "all"}),
         (16, {"balanced_sampling": True, "group_by_duration": False}),
+        (13, {"concentration_weight": 5.0, "entropy_weight": 0.08}),
     ],
-    ids=["16 rows", "13 rows", "9 rows, kl", "dirichlet", "lora", "balanced"],
+    ids=["16 rows", "13 rows", "9 rows, kl", "dirichlet", "lora", "balanced", "row weights"],
 )
 def test_two_times_four_is_eight_times_one(tmp_path, tiny_model, tiny_processor, tiny_train, rows, changes):
     train = tiny_train.select(range(rows))
+    if "concentration_weight" in changes:
+        train = worth(train)
     start = {name: value.clone() for name, value in tiny_model.state_dict().items()}
     big, big_norms, big_losses = accumulated(tiny_model, tiny_processor, tmp_path / "8x1", train, 8, 1, **dict(changes))
     small, norms, losses = accumulated(tiny_model, tiny_processor, tmp_path / "2x4", train, 2, 4, **dict(changes))

@@ -96,6 +96,17 @@ def test_a_processor_for_other_emotions_is_refused(tmp_path, tiny_model, tiny_ba
         make_trainer(tiny_model, processor, tmp_path, tiny_train)
 
 
+@pytest.mark.parametrize("kappa", [0, -1.0, float("nan"), float("inf")])
+def test_a_weight_of_rows_that_is_no_number_of_votes_is_refused(tmp_path, kappa):
+    with pytest.raises(ValueError, match=r"concentration_weight=.*Mend: a number above 0"):
+        make_args(tmp_path, concentration_weight=kappa)
+
+
+def test_row_weights_need_what_the_targets_are_worth(tmp_path, tiny_model, tiny_processor, tiny_train):
+    with pytest.raises(ValueError, match=r"column 'emotion_concentration'.*Mend"):
+        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, concentration_weight=5.0)
+
+
 def test_a_likelihood_of_votes_needs_votes(tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation):
     bare = tiny_train.remove_columns("human_votes")
     with pytest.raises(ValueError, match="`human_votes`"):

@@ -42,6 +42,12 @@ def without_dropout(model):
     return model
 
 
+def worth(dataset):
+    """The data set with targets that are worth 1 to 25 votes; every fourth row, as a mixed one, does not say."""
+    values = [None if place % 4 == 3 else 1.0 + place**2 % 25 for place in range(len(dataset))]
+    return dataset.add_column("emotion_concentration", values)
+
+
 def weights(trainer):
     model = trainer.accelerator.unwrap_model(trainer.model)
     return {name: value.detach().clone() for name, value in model.state_dict().items()}

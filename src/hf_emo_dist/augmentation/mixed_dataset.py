@@ -37,10 +37,10 @@ def describe_mixed(
             row[name] = dominant.get(name)
         elif name in _VOTES:
             row[name] = []
-        elif name == "human_distribution":
+        elif name in ("human_distribution", "emotion_concentration"):
             row[name] = None
         elif name in ("emotion_distribution", "true_distribution"):
-            row[name] = _mix_structs(first.get(name), second.get(name), ratio)
+            row[name] = mix_structs(first.get(name), second.get(name), ratio)
         elif name not in ("audio", *MIX_COLUMNS):
             # of columns that nobody knows here, what is true of both sources is true of the mixture
             value: Any = first.get(name)
@@ -50,9 +50,20 @@ def describe_mixed(
     return row
 
 
-def _mix_structs(
+def mix_structs(
     first: Mapping[str, float] | None, second: Mapping[str, float] | None, ratio: float
 ) -> dict[str, float] | None:
+    """The distribution of a mixed row from its sources' and λ, the share of the first; `None` where one has none.
+
+    Args:
+        first: Emotion to its share, over the same emotions as `second`.
+        second: Of the other source.
+        ratio: λ.
+
+    Example:
+        >>> mix_structs({"happy": 1.0, "sad": 0.0}, {"happy": 0.0, "sad": 1.0}, 0.75)
+        {'happy': 0.75, 'sad': 0.25}
+    """
     if first is None or second is None or any(value is None for value in (*first.values(), *second.values())):
         return None
     names = list(first)

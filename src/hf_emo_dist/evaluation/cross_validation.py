@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,16 @@ from ..votes import distributions_to_matrix
 from .baselines import SoftLogisticRegression, tower_features
 from .checkpoint import write_predictions
 from .plots import write_plots
+from .refitted_targets import (
+    TARGET,
+    Targets,
+    combiner_of,
+    combiner_settings,
+    refitted_targets,
+    remixed,
+    votes_digest,
+    with_targets,
+)
 from .resuming import (
     backbone_stamp,
     data_stamp,
@@ -31,6 +41,11 @@ from .resuming import (
     resumable,
 )
 from .scoring import Bootstrap, check_predictions, difference_words, jsonable, share_words
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ..combining.combiner import VoteCombiner
 
 logger = logging.getLogger(__name__)
 
@@ -202,21 +217,65 @@ class _Plan:
         validation_speakers: int,
         vote_source: str | None,
         overwrite: bool,
+        refit: bool,
     ) -> None:
         self.recipe, self.args, self.overwrite = recipe, args, overwrite
         self.opened = open_recipe(recipe, vote_source)
         self.emotions, self.rows = self.opened.emotions(args.target_column), self.opened.heard()
         self.ids, self.references = row_ids(self.rows), scored_matrix(self.rows, self.emotions, args.score_column)
-        self.targets = self._targets_of(self.rows)
+        # how the targets were fitted on votes, where they were and are what is trained on
+        self.fitted = combiner_settings(self.opened) if args.target_column == TARGET else None
+        self.refit = self.fitted is not None and refit
         self.folds, self.speakers = folds_with_speakers(
             self.rows, fold_column, num_folds, validation_speakers, args.seed
         )
-        tested = [fold.test for fold in self.folds]
-        self.stamp = data_stamp(self.ids, self.emotions, [self.targets, self.references], tested)
+        # of each fold, (N, K) with the targets of its other rows; what else is there must not be looked at
+        self.targets = self._targets_by_fold()
+        self.stamp = self._stamp()
         mixed, self.mixed_stamp = self.opened.mixed, dict[str, str]()
         if len(mixed.mixed):
             made = self._targets_of(self.opened.rows().select(mixed.mixed))
             self.mixed_stamp["mixed"] = data_stamp(mixed.ids, self.emotions, [made], [])["data"]
+
+    def _targets_by_fold(self) -> list[np.ndarray]:
+        if not self.refit:
+            return [self._targets_of(self.rows)] * len(self.folds)
+        found = []
+        for fold in self.folds:
+            made = self.refitted(fold.others)
+            targets = np.full((len(self.rows), len(self.emotions)), np.nan)
+            targets[fold.others] = made.matrix(self.emotions, [self.ids[place] for place in fold.others])
+            found.append(targets)
+        return found
+
+    def _stamp(self) -> dict[str, str]:
+        tested = [fold.test for fold in self.folds]
+        if not self.refit:
+            return data_stamp(self.ids, self.emotions, [self.targets[0], self.references], tested)
+        # not the targets themselves: they are made of the votes
+        stamp = data_stamp(self.ids, self.emotions, [self.references], tested)
+        return {**stamp, "votes": votes_digest(self._combiner(), self.rows)}
+
+    def _combiner(self) -> VoteCombiner:
+        assert self.fitted is not None
+        return combiner_of(self.emotions, self.fitted)
+
+    def refitted(self, places: np.ndarray) -> Targets:
+        """Targets of rows, in their order, fitted on these rows alone."""
+        return refitted_targets(self._combiner(), self.rows.select(places))
+
+    def training_rows(self, fold: SpeakerFold) -> Dataset:
+        """What the model learns from: the fold's rows, and the mixed ones whose sources are all among them."""
+        mixed = self.opened.mixed
+        rows = self.opened.rows().select(mixed.train(mixed.originals[fold.learnt]))
+        if not self.refit:
+            return rows
+        made = self.refitted(fold.learnt)
+        ids = [self.ids[place] for place in fold.learnt]
+        worth = dict(zip(ids, made.concentrations or [None] * len(ids), strict=True))
+        targets = remixed(rows, dict(zip(ids, made.distributions, strict=True)))
+        # nobody has heard a mixed row: it is worth no number of votes
+        return with_targets(rows, Targets(targets, [worth.get(name) for name in row_ids(rows)]), self.emotions)
 
     def _targets_of(self, rows: Any) -> np.ndarray:
         name = self.args.target_column
@@ -229,10 +288,11 @@ class _Plan:
     def out(self) -> Path:
         return Path(str(self.args.output_dir))
 
-    def by_fold(self, predict: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        result = np.empty_like(self.targets)
-        for fold in self.folds:
-            result[fold.test] = predict(fold.others, fold.test)
+    def by_fold(self, predict: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Predictions (N, K) by a function of a fold's targets (N, K), its rows to learn from and those to predict."""
+        result = np.empty_like(self.references)
+        for fold, targets in zip(self.folds, self.targets, strict=True):
+            result[fold.test] = predict(targets, fold.others, fold.test)
         return result
 
 
@@ -246,6 +306,7 @@ def cross_validate(
     ceiling_columns: Sequence[str] | None = None,
     vote_source: str | None = None,
     regression: bool = True,
+    refit: bool = True,
     overwrite: bool = False,
     keep_checkpoints: bool = False,
     num_resamples: int = 2000,
@@ -255,8 +316,10 @@ def cross_validate(
     All splits of the data set are put together. In each fold the model trains on the other folds without
     `validation_speakers` speakers, who choose its checkpoint; the simple predictors, which choose nothing by them, use
     all rows of the other folds. Rows that were mixed from others are trained on by the model where all of their sources
-    are, and never scored. A fold that has been predicted is not trained again, so that a stopped run goes on where it
-    was.
+    are, and never scored. Targets that a combiner was fitted for are made anew in every fold, by one that is fitted on
+    the fold's training rows alone, so that no vote of a scored speaker, or of one who chooses checkpoints, has shaped
+    them; mixed rows get theirs from their sources' new ones. A fold that has been predicted is not trained again, so
+    that a stopped run goes on where it was.
 
     Args:
         recipe: `hf_emo_dist.training.fine_tuning.RecipeArguments`, with backbone and dataset.
@@ -270,6 +333,8 @@ def cross_validate(
             `true_distribution` is the ceiling.
         vote_source: Where the votes come from; the default is what the data set's card says.
         regression: Also fit the regression on the frozen tower's features.
+        refit: Fit targets that were fitted on votes anew in every fold. Without it the targets have seen the votes that
+            a fold is scored against, which the report then says.
         overwrite: Train again what has been predicted.
         keep_checkpoints: Do not delete a fold's checkpoint once it has predicted.
         num_resamples: Bootstrap resamples, at least 1.
@@ -288,13 +353,13 @@ def cross_validate(
         >>> print(cross_validate(recipe, args, fold_column="fold").to_markdown())  # doctest: +SKIP
     """
     bootstrap = Bootstrap(num_resamples, args.seed)
-    plan = _Plan(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite)
+    plan = _Plan(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite, refit)
     ceiling_title, ceiling = _ceiling(plan, ceiling_columns or ())
     predictions: dict[str, np.ndarray] = {
-        "uniform": np.full(plan.targets.shape, 1.0 / len(plan.emotions)),
-        "mean_of_training_targets": plan.by_fold(lambda train, test: plan.targets[train].mean(axis=0)),
+        "uniform": np.full(plan.references.shape, 1.0 / len(plan.emotions)),
+        "mean_of_training_targets": plan.by_fold(lambda targets, train, test: targets[train].mean(axis=0)),
     }
-    model = np.empty_like(plan.targets)
+    model = np.empty_like(plan.references)
     fold_of = np.empty(len(plan.rows), dtype=np.int64)
     details: list[dict[str, Any]] = []
     with resumable(plan.out):
@@ -314,6 +379,12 @@ def cross_validate(
     if plan.mixed_stamp:
         notes.append(
             f"{len(plan.opened.mixed.mixed)} mixed rows are trained on where their sources are, and not scored"
+        )
+    if plan.fitted is not None and plan.refit:
+        notes.append(f"targets ({plan.fitted['method']}) fitted anew in every fold, on its training rows alone")
+    elif plan.fitted is not None:
+        notes.append(
+            f"the targets ({plan.fitted['method']}) were fitted on votes of all folds, also on those scored against"
         )
     report = compare_predictors(
         predictions,
@@ -407,8 +478,8 @@ def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str | None, np.ndarra
     cells = list(zip(*values, strict=True))
     unseen: set[Any] = set()
 
-    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        means, new = cell_means(plan.targets, cells, train, test)
+    def predict(targets: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        means, new = cell_means(targets, cells, train, test)
         unseen.update(new)
         return means
 
@@ -441,8 +512,8 @@ def _regression(plan: _Plan) -> np.ndarray:
     gc.collect()
     chosen: list[float | None] = []
 
-    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        fitted = SoftLogisticRegression(seed=args.seed).fit(features[train], plan.targets[train], plan.speakers[train])
+    def predict(targets: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        fitted = SoftLogisticRegression(seed=args.seed).fit(features[train], targets[train], plan.speakers[train])
         chosen.append(fitted.chosen_l2)
         return fitted.predict(features[test])
 
@@ -455,7 +526,7 @@ def _regression(plan: _Plan) -> np.ndarray:
 
 def _fold(plan: _Plan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:
     """Predictions of one fold's rows: read where they are there, else trained for."""
-    fold, mixed = plan.folds[index], plan.opened.mixed
+    fold = plan.folds[index]
     told = ", ".join(fold.validation_speakers)
     logger.info("fold %d of %d: %d rows to choose by (%s)", index + 1, len(plan.folds), len(fold.choosing), told)
     predicted, detail = predicted_by_training(
@@ -463,7 +534,7 @@ def _fold(plan: _Plan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, 
         plan.args,
         plan.out / f"fold-{index}",
         plan.emotions,
-        lambda: plan.opened.rows().select(mixed.train(mixed.originals[fold.learnt])),
+        lambda: plan.training_rows(fold),
         plan.rows.select(fold.choosing),
         plan.rows.select(fold.test),
         {**plan.stamp, **plan.mixed_stamp, "validation_speakers": fold.validation_speakers},

@@ -81,6 +81,7 @@ def distribution_loss(
     target: Tensor,
     loss_type: str = "js",
     entropy_weight: float = 0.0,
+    row_weight: Tensor | None = None,
 ) -> Tensor:
     """Return the mean over rows of the named loss, plus `entropy_weight` times the mean prediction entropy.
 
@@ -89,6 +90,8 @@ def distribution_loss(
         target: (N, K) Distributions, or vote counts for `dirichlet_multinomial`.
         loss_type: `js`, `kl`, `soft_cross_entropy` or `dirichlet_multinomial`.
         entropy_weight: 0.08 in the paper; a positive weight makes predictions sharper.
+        row_weight: (N,) What each row's loss, its entropy term too, is multiplied by. The sum is divided by N and not
+            by the weights' sum, so that the losses of parts of a batch add up to that of the whole.
 
     Returns:
         A scalar, float32, in nats.
@@ -108,5 +111,12 @@ def distribution_loss(
             f"logits {tuple(logits.shape)} and targets {tuple(target.shape)} differ in shape. Mend: pass a target a "
             "row, over the model's own emotions."
         )
+    if row_weight is not None:
+        if row_weight.shape != logits.shape[:1]:
+            raise ValueError(f"weights {tuple(row_weight.shape)} for {len(logits)} rows. Mend: pass one a row.")
+        rows = _LOSSES[loss_type](logits, target)
+        if entropy_weight:
+            rows = rows + entropy_weight * prediction_entropy(logits)
+        return (rows * row_weight.to(rows.dtype)).mean()
     loss = _LOSSES[loss_type](logits, target).mean()
     return loss + entropy_weight * prediction_entropy(logits).mean() if entropy_weight else loss

@@ -32,7 +32,7 @@ STUDIES = {
     "cross-corpus": ("cross_corpus:cross_corpus", "train on one corpus, score on another, with a label map"),
     "ablation": (
         "ablation.ablation:ablation",
-        "human, synthetic or combined votes, with and without DiME-Aug, over seeds",
+        "targets from human, synthetic, pooled votes or a posterior, with and without DiME-Aug, over seeds",
     ),
 }
 

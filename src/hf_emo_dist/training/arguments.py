@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,12 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
                     "max_audio_tokens_per_batch needs check_audio, which measures durations. Mend: leave check_audio "
                     "on."
                 )
+        kappa = self.concentration_weight
+        if kappa is not None and not (math.isfinite(kappa) and kappa > 0):
+            raise ValueError(
+                f"concentration_weight={kappa} is no number of votes. Mend: a number above 0, such as 5; without it all "
+                "rows weigh alike."
+            )
         if not 0 <= self.perturb_waveforms <= 1:
             raise ValueError(
                 f"perturb_waveforms={self.perturb_waveforms} is no share of the clips. Mend: give a number from 0 to 1."

@@ -16,6 +16,7 @@ from .._lazy import need
 from ..audio.decoding import MAX_SECONDS
 from ..votes import count_votes, distributions_to_matrix
 from .cached_tower import TowerCache, cached_inputs, transform_of
+from .row_weights import RowWeights
 
 COUNTED_ROWS = "counted_rows"  # key of a batch whose last rows are repeats, there to give every process as many
 
@@ -29,13 +30,15 @@ class EmotionDistributionCollator:
         emotions: The order of the labels; the processor's own by default.
         target_column: Distribution column that becomes `labels`; `None` makes inputs only.
         with_votes: Also make `vote_counts` from `human_votes`.
-        with_synthetic_votes: Count `synthetic_votes` among them.
+        with_synthetic_votes: Count `synthetic_votes` among them, one for one.
+        row_weights: Also make `loss_weight`, how much each row counts in the loss.
         tower_cache: Where the audio tower's outputs may be found, which then replace features; such batches go through
             `cached_tower.complete_inputs` before the model.
 
     Returns:
-        Of a call: the processor's inputs, and `labels` and `vote_counts` (batch, K) float32. A row without votes (a
-        mixed one) counts as one vote, split as its distribution.
+        Of a call: the processor's inputs, `labels` and `vote_counts` (batch, K) float32, and `loss_weight` (batch,)
+        float32. A row without a vote that counts (a mixed one, or one that only synthetic annotators voted on) counts
+        as one vote, split as its distribution, whatever that is worth.
 
     Raises:
         ValueError: A row has no distribution over just these emotions; the message names it.
@@ -51,6 +54,7 @@ class EmotionDistributionCollator:
     with_votes: bool = False
     with_synthetic_votes: bool = False
     tower_cache: TowerCache | None = None
+    row_weights: RowWeights | None = None
     _emotions: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +78,8 @@ class EmotionDistributionCollator:
             if self.with_votes:
                 counts = np.stack([self._counts(row) for row in rows]).astype(np.float32)
                 batch["vote_counts"] = torch.from_numpy(np.where(counts.sum(1, keepdims=True) > 0, counts, labels))
+            if self.row_weights is not None:
+                batch["loss_weight"] = torch.tensor([self.row_weights(row) for row in rows], dtype=torch.float32)
         return batch
 
     def _counts(self, row: Mapping[str, Any]) -> np.ndarray:

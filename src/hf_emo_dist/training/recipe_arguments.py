@@ -70,6 +70,16 @@ class TaskArguments:
     entropy_weight: float | None = option(
         None, "Weight of the mean prediction entropy in the loss (paper: 0.08). Default: the model's own (0)."
     )
+    count_synthetic_votes: bool = option(
+        False,
+        "dirichlet_multinomial counts synthetic votes like human ones, one for one (arXiv 2601.14620), where "
+        "emotion_distribution is trained on.",
+    )
+    concentration_weight: float | None = option(
+        None,
+        "kappa: a row whose target is worth A votes (emotion_concentration) weighs A / (A + kappa) in the loss, over "
+        "the mean weight. Default: all rows alike.",
+    )
     early_stopping_patience: int | None = option(
         8, "Evaluations without improvement before training stops; 0 switches it off."
     )

@@ -31,6 +31,7 @@ from .collator import (
     rows_that_count,
 )
 from .hub_trainer import HubTrainer
+from .row_weights import RowWeights
 from .sampler import (
     EmotionSampler,
     TokenBatchSampler,
@@ -192,8 +193,11 @@ class EmotionDistributionTrainer(HubTrainer):
             self.emotions,
             args.target_column,
             with_votes=counted,
-            with_synthetic_votes=args.target_column == "emotion_distribution",
+            with_synthetic_votes=args.count_synthetic_votes and args.target_column == "emotion_distribution",
             tower_cache=self._tower_cache,
+            row_weights=None
+            if args.concentration_weight is None
+            else RowWeights.of(dataset, args.concentration_weight),
         )
         if not hasattr(dataset, "__len__"):
             if args.max_audio_tokens_per_batch:
@@ -322,7 +326,8 @@ class EmotionDistributionTrainer(HubTrainer):
         """Return the mean loss of this batch's rows, weighted in training by the batch's share of the step's rows."""
         # Trainer divides by the number of accumulated batches and averages over processes, which is exact only if all
         # hold as many rows; the last step of an epoch does not. Rows that accelerate repeats at the end of an epoch
-        # have no share in the loss.
+        # have no share in the loss. Row weights have a mean of 1 over the data and are no part of these shares: a step
+        # of heavy rows is a larger step.
         rows = len(inputs["labels"])
         counted = inputs.pop(COUNTED_ROWS, rows) if model.training else rows_that_count(self.accelerator, rows)
         outputs = model(**inputs)
@@ -332,7 +337,14 @@ class EmotionDistributionTrainer(HubTrainer):
             target = inputs["vote_counts" if config.loss_type == "dirichlet_multinomial" else "labels"]
             # a batch without any row of its own still takes part in the backward pass, with weight 0
             keep = slice(max(counted, 1))
-            loss = distribution_loss(outputs.logits[keep], target[keep], config.loss_type, config.entropy_weight)
+            weight = inputs.get("loss_weight")
+            loss = distribution_loss(
+                outputs.logits[keep],
+                target[keep],
+                config.loss_type,
+                config.entropy_weight,
+                None if weight is None else weight[keep],
+            )
         if model.training and num_items_in_batch is not None:
             batches = self.current_gradient_accumulation_steps * self.args.world_size
             loss = loss * (counted * batches / num_items_in_batch)

@@ -106,6 +106,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         audio_embeddings: Tensor | None = None,
+        loss_weight: Tensor | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """Compute logits whose softmax is the distribution, and the loss when targets are given.
 
@@ -123,6 +124,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
             audio_embeddings: (audio tokens of all clips, tower's d_model) Outputs of the audio tower, clip after clip,
                 as its `encode` gives them; the tower does not run then. Instead of `input_features` and its mask, not
                 beside them.
+            loss_weight: (batch,) What each row's loss is multiplied by before the mean over rows is taken.
 
         Returns:
             `loss` (scalar, nats; only with targets) and `logits` (batch, K), float32.
@@ -156,7 +158,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         loss = None
         target = vote_counts if self.config.loss_type == "dirichlet_multinomial" else labels
         if target is not None:
-            loss = distribution_loss(logits, target, self.config.loss_type, self.config.entropy_weight)
+            loss = distribution_loss(logits, target, self.config.loss_type, self.config.entropy_weight, loss_weight)
         elif labels is not None:
             raise ValueError(
                 "loss_type='dirichlet_multinomial' needs vote_counts, and the data has no human_votes column. "

@@ -1,1 +1,1 @@
-"""Ablation: the same recipe on targets from human, synthetic and combined votes, with and without augmentation."""
+"""Ablation: one recipe on targets from human, synthetic, pooled votes or a posterior, with and without augmentation."""

@@ -1,10 +1,8 @@
-"""Human, synthetic or combined votes, with and without DiME-Aug, over seeds: resumable, one table with intervals."""
+"""Targets of human, synthetic, pooled votes or a posterior, with and without DiME-Aug: resumable, one table."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,23 +16,18 @@ from ...data.opened import OpenedDataset
 from ...data.rows import column_of, rough_intervals, row_ids, speaker_groups
 from ...data.targets import scored_matrix
 from ...evaluation.cross_validation import folds_with_speakers
+from ...evaluation.refitted_targets import Targets, with_targets
 from ...evaluation.resuming import data_stamp, open_recipe, parse_recipe, predicted_by_training, resumable
 from ...evaluation.scoring import Bootstrap
 from ...scores.floor import js_divergence_floor
-from ...votes import combine_votes, distribution_feature, vote_counts_matrix
+from ...votes import vote_counts_matrix
 from ..study import Plot, Study
 from ..vote_table import FloatArray
 from .cell_tables import ablation_plot, cell_scores, findings, honest_table, paper_table
+from .sources import DEFAULT_SOURCES, FITTED, PartTargets, check_source, fitted_facts, needs_synthetic, targets_of_parts
 
 #: Function of (training rows, emotions, seed) that gives the augmented rows.
 Augment = Callable[[Any, Sequence[str], int], Any]
-
-#: Source of the training target → weights of combine_votes.
-SOURCES: Mapping[str, dict[str, float]] = {
-    "human": {"synthetic_weight": 0.0, "distribution_weight": 0.0},
-    "synthetic": {"human_weight": 0.0},
-    "combined": {},
-}
 
 DIME_AUG = "DiME-Aug"
 
@@ -42,7 +35,7 @@ DIME_AUG = "DiME-Aug"
 def ablation(
     *recipe: str,
     output: str | Path,
-    sources: Sequence[str] = tuple(SOURCES),
+    sources: Sequence[str] = DEFAULT_SOURCES,
     augment: Literal["both", "on", "off"] = "both",
     augment_preset: str = "default",
     augment_with: str | Augment = DIME_AUG,
@@ -62,12 +55,16 @@ def ablation(
     A cell that has been predicted is not trained again, so that a stopped run goes on where it was. Beside the honest
     table, marked, stands the protocol of arXiv 2601.14620, which scores each source against its own labels, so that
     sources are not comparable. Rows that were mixed from others have no votes, of which the targets are made, and are
-    left out: the augmented cells make their own, from training rows alone.
+    left out: the augmented cells make their own, from training rows alone. Targets that are fitted are fitted on the
+    training rows of each part of the data alone: neither those that choose a checkpoint nor those that are scored have
+    any influence on them.
 
     Args:
         *recipe: How to train on what: any argument of `hf-emo-dist train`.
         output: Folder that receives a folder a cell.
-        sources: Training targets from human, synthetic, combined votes.
+        sources: Training targets: human votes; synthetic ones; both pooled, one for one; posterior, a synthetic vote
+            for what it was measured to be worth. Also weighted, one fitted weight for all synthetic votes; smoothed,
+            human votes towards the fitted prior; column:NAME, a distribution column.
         augment: Without augmentation, with it, or both.
         augment_preset: Preset of DiME-Aug: default or paper.
         augment_with: What augments: DiME-Aug, or module:function of (rows, emotions, seed).
@@ -101,11 +98,19 @@ def ablation(
     division = divide(opened, names, fold_column, num_folds, validation_speakers, seed)
     test, emotions = division.rows.select(division.scored), opened.emotions()
     references = scored_matrix(test, emotions)
-    targets = {source: source_targets(division.rows, emotions, source) for source in sources}
-    for source in sources:
-        if any(all(targets[source][place] is None for place in part.train) for part in division.parts):
+    for source in sources:  # before the first is fitted
+        check_source(division.rows, source)
+    places = [(part.train, part.test) for part in division.parts]
+    targets = {source: targets_of_parts(division.rows, emotions, source, places) for source in sources}
+    for source, parts in targets.items():
+        if any(all(target is None for target in part.learnt.distributions) for part in parts):
             raise ValueError(
                 f"No training row has votes for {source!r}. Mend: annotate the training split, or leave {source} out."
+            )
+        if args.concentration_weight is not None and any(part.learnt.concentrations is None for part in parts):
+            raise ValueError(
+                f"concentration_weight needs what each target is worth, which the source {source!r} does not say. "
+                f"Mend: --sources {','.join(FITTED)}, or leave concentration_weight out."
             )
     training = _Training(
         parsed, args, division, emotions, references, targets, make, named, overwrite, keep_checkpoints
@@ -122,13 +127,14 @@ def ablation(
 
     speakers, known = speaker_groups(test)
     notes = opened.notes(test) + _doubts(division, speakers if known else None, sources)
-    study = Study("ablation", f"Human, synthetic and combined votes, with and without {named}", {}, notes)
+    study = Study("ablation", f"What to train on: targets from votes, with and without {named}", {}, notes)
     votes = f". Votes: {opened.vote_source}" if opened.vote_source else ""
     study.facts = {
         "data": f"{Path(opened.name).name}{votes}",
         "split": f"{division.told}; {len(set(speakers))} speakers are scored",
         "emotions": ", ".join(emotions),
         "backbone": Path(str(parsed.backbone)).name,
+        **fitted_facts(targets),
         "protocol": "every cell is scored on the human votes of the same test rows; figures are means over seeds; 95 % "
         "bootstrap intervals over speakers where known, of the mean over seeds; p-values flip the signs of whole "
         "speakers",
@@ -140,11 +146,12 @@ def ablation(
         column_of(test, "human_votes"), emotions, column_of(test, "human_vote_weights"), outside="drop"
     )
     floor = None
-    # the floor is of whole votes, at least two of them
-    if (counts == np.round(counts)).all() and (counts.sum(axis=1) >= 2).any():
+    # the floor is of whole votes, at least two of them; and of those that are scored against, and no others
+    scored = np.allclose(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), references, atol=1e-6)
+    if scored and (counts == np.round(counts)).all() and (counts.sum(axis=1) >= 2).any():
         floor = float(np.nanmean(js_divergence_floor(counts)))
         study.results["js_divergence_floor"] = floor
-    own_labels = {source: [targets[source][place] for place in division.scored] for source in sources}
+    own_labels = {source: _own_labels(division, parts) for source, parts in targets.items()}
     told, study.results["paper_protocol"] = paper_table(predictions, own_labels, emotions)
     study.tables = [honest_table(cells, floor, named), told]
     study.findings = findings(cells)
@@ -216,7 +223,7 @@ class _Training:
     division: Division
     emotions: tuple[str, ...]
     references: FloatArray
-    targets: Mapping[str, Sequence[dict[str, float] | None]]
+    targets: Mapping[str, Sequence[PartTargets]]
     make: Augment | None
     augmentation: str
     overwrite: bool
@@ -228,12 +235,11 @@ class _Training:
         args.seed = seed
         rows, emotions = self.division.rows, self.emotions
         predicted, details = np.empty_like(self.references), []
-        for part in self.division.parts:
+        for part, made_here in zip(self.division.parts, self.targets[source], strict=True):
             test, train = rows.select(part.test), rows.select(part.train)
             here = np.searchsorted(self.division.scored, part.test)
-            learnt = [self.targets[source][place] for place in part.train]
 
-            def made(train: Any = train, learnt: Any = learnt) -> Any:
+            def made(train: Any = train, learnt: Targets = made_here.learnt) -> Any:
                 with_own = with_targets(train, learnt, emotions)
                 return self.make(with_own, emotions, seed) if augmented and self.make else with_own
 
@@ -242,14 +248,14 @@ class _Training:
                 args,
                 Path(str(args.output_dir))
                 / "cells"
-                / f"{source}{'-augmented' if augmented else ''}-seed{seed}{part.suffix}",
+                / f"{source.replace(':', '-')}{'-augmented' if augmented else ''}-seed{seed}{part.suffix}",
                 emotions,
                 made,
                 rows.select(part.validation),
                 test,
                 {
                     **data_stamp(row_ids(test), emotions, [self.references[here]], [part.train, part.validation]),
-                    "targets": hashlib.sha256(json.dumps(learnt, sort_keys=True).encode()).hexdigest(),
+                    "targets": made_here.digest,
                     "source": source,
                     "augmentation": self.augmentation if augmented else None,
                 },
@@ -269,46 +275,21 @@ def _doubts(division: Division, speakers: Any, sources: Sequence[str]) -> list[s
         if shared:
             found.append(f"{len(shared)} of the test speakers are also trained on")
     made = [column_of(division.rows, name) for name in ("synthetic_votes", "synthetic_annotations")]
-    if set(sources) - {"human"}:
+    if any(needs_synthetic(source) for source in sources):
         bare = sum(not any(values[place] for values in made if values) for place in train)
         if bare:
             found.append(f"{bare} of {len(train)} training rows have no synthetic votes")
     return found
 
 
-# --- the targets of a source, and the augmentation
-
-
-def source_targets(rows: Any, emotions: Sequence[str], source: str) -> list[dict[str, float] | None]:
-    """Distributions of the votes of one source, row by row; `None` where a row has none of them."""
-    if source not in SOURCES:
-        raise ValueError(f"The source {source!r} is not known. Mend: one of {', '.join(SOURCES)}.")
-    names = ("human_votes", "human_vote_weights", "synthetic_votes", "synthetic_annotations")
-    columns = {name: values for name in names if (values := column_of(rows, name)) is not None}
-    if "human_votes" not in columns:
-        raise ValueError("There is no column 'human_votes'. Mend: use a data set that hf-emo-dist read wrote.")
-    if source != "human" and not any(any(columns.get(name, ())) for name in names[2:]):
-        raise ValueError(
-            f"The source {source!r} needs synthetic votes. Mend: annotate the data set first, or --sources human."
-        )
-    columns |= {"human_votes": [votes or [] for votes in columns["human_votes"]], "id": row_ids(rows)}
-    return list(
-        combine_votes(columns, emotions, empty="drop", outside="drop", **SOURCES[source])["emotion_distribution"]
-    )
-
-
-def with_targets(dataset: Any, targets: Sequence[dict[str, float] | None], emotions: Sequence[str]) -> Any:
-    """The rows of a data set that have a target, with it in `emotion_distribution`; nothing else of them changes."""
-    from datasets import Dataset, Features, concatenate_datasets
-
-    column = "emotion_distribution"
-    kept = [place for place, target in enumerate(targets) if target is not None]
-    if not kept:
-        raise ValueError(f"No row has a target for {column!r}. Mend: annotate the rows first.")
-    rest = dataset.remove_columns([column]) if column in dataset.column_names else dataset
-    features = Features({column: distribution_feature(emotions)})
-    added = Dataset.from_dict({column: [targets[place] for place in kept]}, features=features)
-    return concatenate_datasets([rest.select(kept).flatten_indices() if len(kept) < len(rest) else rest, added], axis=1)
+def _own_labels(division: Division, parts: Sequence[PartTargets]) -> list[dict[str, float] | None]:
+    """A source's targets of the scored rows, in their order."""
+    by_place = {
+        int(place): target
+        for part, made in zip(division.parts, parts, strict=True)
+        for place, target in zip(part.test, made.own.distributions, strict=True)
+    }
+    return [by_place[int(place)] for place in division.scored]
 
 
 def augmenter_of(augmentation: str | Augment, preset: str, backbone: Any) -> tuple[Augment, str]:
