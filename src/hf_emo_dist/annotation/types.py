@@ -33,8 +33,12 @@ FAILURES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Part of every key. Raise it when audio is prepared otherwise than before, so that replies to other audio are not
-#: taken for these.
+#: Part of every key. Raise it when something else can be heard than before (louder, filtered, cut where the model would
+#: have heard on), so that replies to other audio are not taken for these; every clip is then paid for again. How a clip
+#: is packed is not part of it: that 48 kHz stereo goes out as 16 kHz mono FLAC since 0.2 changes what is sent and not
+#: what is heard. Gemini brings every file down to one channel at a low data rate itself
+#: (https://ai.google.dev/gemini-api/docs/audio), open models take 16 kHz mono, and a clip is only cut where the model
+#: stops listening. So replies that 0.1 paid for are found.
 AUDIO_PREPARATION_VERSION = 1
 _KEY_VERSION = 1
 
