@@ -20,6 +20,7 @@ from ..emotions import PAPER_EMOTIONS, validate_emotions
 from .annotation_columns import annotation_columns, annotation_features, split_keys, typed, with_columns
 from .backends import checked, make_backend
 from .ledger.ledger import Ledger
+from .ledger.plans import Plan
 from .model_data import described_old, old_facts
 from .panel import choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
@@ -78,7 +79,8 @@ class Annotator:
         emotions: The label set.
         preset: ``"default"``, or ``"paper"``: the panel, paper-like prompts and the way of reading replies of arXiv
             2601.14620.
-        panel: Your own annotators instead: `PanelMember` or dicts such as ``{"focus": "voice", "temperature": 0.7}``.
+        panel: Your own annotators instead: a YAML file (see `load_panel`), or `PanelMember` or dicts such as
+            ``{"focus": "voice", "temperature": 0.7}``.
         num_annotations: Annotators that give one label, where `panel` does not say who answers.
         num_distributions: Annotators that state the distribution that they expect, beside these.
         prompts: A YAML file (see `load_prompts`) or a `PromptSet` instead of the preset's prompts.
@@ -125,7 +127,7 @@ class Annotator:
         *,
         emotions: Sequence[str] = PAPER_EMOTIONS,
         preset: str = "default",
-        panel: Sequence[PanelMember | Mapping[str, Any]] | None = None,
+        panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None = None,
         num_annotations: int = 10,
         num_distributions: int = 0,
         prompts: str | Path | PromptSet | None = None,
@@ -374,6 +376,7 @@ class Annotator:
             len(self.emotions),
             capabilities,
             report.skipped,
+            getattr(self.backend, "long_audio", None),
         )
         found = measured(records, load.requests)
         tokens, latency = found or (load.tokens, None)
@@ -427,6 +430,7 @@ class Annotator:
         report, keys = RunReport(), []
         ledger = self.ledger
         self._tell_old_facts()
+        ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
 
         def groups() -> Iterator[list[Job]]:
             for utterance in utterances:

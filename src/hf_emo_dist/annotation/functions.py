@@ -62,7 +62,7 @@ class _AnnotateWithGemini:
         *,
         emotions: Sequence[str] = PAPER_EMOTIONS,
         preset: str = "default",
-        panel: Sequence[PanelMember | Mapping[str, Any]] | None = None,
+        panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None = None,
         num_annotations: int = 10,
         num_distributions: int = 0,
         prompts: str | Path | PromptSet | None = None,

@@ -43,6 +43,10 @@ AUDIO_PREPARATION_VERSION = 1
 _KEY_VERSION = 1
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class PanelMember:
     """One annotator: who answers, and how they are asked.
@@ -68,9 +72,11 @@ class PanelMember:
             raise ValueError(f"`mode` of an annotator is {self.mode!r}. Mend: one of {', '.join(map(repr, MODES))}.")
         if not self.focus or not isinstance(self.focus, str):
             raise ValueError(f"`focus` of an annotator is {self.focus!r}. Mend: a name of FOCI, or a sentence.")
-        if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise ValueError(f"`temperature` of an annotator is {self.temperature}. Mend: from 0 to 2.")
-        if self.replicate < 0 or self.wording < 0:
+        if self.temperature is not None and not (_is_number(self.temperature) and 0 <= self.temperature <= 2):
+            raise ValueError(f"`temperature` of an annotator is {self.temperature!r}. Mend: from 0 to 2.")
+        if self.persona is not None and not isinstance(self.persona, str):
+            raise ValueError(f"`persona` of an annotator is {self.persona!r}. Mend: words, or leave it out.")
+        if not all(_is_number(number) and number >= 0 and number % 1 == 0 for number in (self.replicate, self.wording)):
             raise ValueError(
                 f"`replicate`, `wording` of an annotator are {self.replicate}, {self.wording}. Mend: numbers from 0."
             )
