@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from annotation_setup import EMOTIONS, KEY, annotator, clip, dataset, gemini, generated, reset, votes
+from annotation_setup import EMOTIONS, KEY, TODAY, annotator, clip, dataset, gemini, generated, reset, votes
 from gemini_server import GeminiServer
 
 from hf_emo_dist.annotation.annotator import Annotator
@@ -402,7 +402,13 @@ def test_fail_retry_fail_retry_through_the_function(server, ledger, monkeypatch,
 
     def count(**options):
         before = len(generated(server))
-        arguments = {"ledger": str(ledger), "num_annotations": 3, "progress": False, "model": "gemini-2.5-flash"}
+        arguments = {
+            "ledger": str(ledger),
+            "num_annotations": 3,
+            "progress": False,
+            "model": "gemini-2.5-flash",
+            "today": TODAY,
+        }
         result = data.map(annotate_with_gemini, batched=True, fn_kwargs={**arguments, **options})
         return len(generated(server)) - before, sum(map(len, votes(result).values()))
 

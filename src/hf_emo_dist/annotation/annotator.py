@@ -246,6 +246,7 @@ class Annotator:
             "emotions": list(self.emotions),
             "panel": [asdict(member) for member in self.members],
             "plan": self.plan,
+            **({"answers_as": list(self.answers_as)} if self.answers_as else {}),
         }
 
     def __repr__(self) -> str:
