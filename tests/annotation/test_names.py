@@ -162,9 +162,10 @@ def test_a_retired_name_on_vertex_answers_404_and_that_is_said(monkeypatch):
         (found,) = ask(backend, backend.prepare(SERVICES["gemini"].clip()))
         assert isinstance(found, FatalError) and found.reason == "not_found"
         assert str(found) == (
-            "Vertex AI, where a retired name answers 404, has no gemini-2.5-pro, which is listed there as ending on "
-            "2026-10-16. Mend: pass model= with a current name, such as its successor gemini-3.8-flash; hf-emo-dist "
-            "models lists them."
+            "There is no model 'gemini-2.5-pro' here: 404 NOT_FOUND: models/gemini-2.5-pro is not found for API "
+            "version v1beta. It is listed as ending on 2026-10-16 on Vertex AI, where a retired name answers 404. "
+            "Mend: pass model= with a current name, such as its successor gemini-3.8-flash; hf-emo-dist models lists "
+            "them."
         )
 
 

@@ -41,8 +41,8 @@ def server(monkeypatch):
 def run(capsys, command, corpus, tmp_path, server, *words):
     place = [str(tmp_path / "out")] if command == "annotate" else []
     place += ["--backend", "openai", "--backend_options", f"{{base_url: '{server.url}/v1'}}", "--limit", "2"]
-    place += ["--model", "my-deployment", "--ledger", str(tmp_path / "votes.sqlite")]
-    status = main([command, str(corpus), *place, *words])
+    model = [] if "--model" in words else ["--model", "my-deployment"]
+    status = main([command, str(corpus), *place, *model, "--ledger", str(tmp_path / "votes.sqlite"), *words])
     shown = capsys.readouterr()
     return status, shown.out + shown.err
 
@@ -76,6 +76,20 @@ def test_a_panel_a_price_and_a_name_from_the_command_line(corpus, tmp_path, serv
     assert costs == {round((100 * 1 + 96 * 2 + 3 * 4) / 1e6, 9)}
     done = json.loads((tmp_path / "out" / "preparation.json").read_text())
     assert done["annotation"]["panel"][2]["persona"] == "a nurse"
+
+
+def test_a_second_model_votes_on_what_the_first_has_left(corpus, tmp_path, server, capsys):
+    """As the mend for a panel of several models says: one ledger, a run each, and all votes in the end."""
+    few = ["--num_annotations", "2"]
+    assert run(capsys, "annotate", corpus, tmp_path, server, *few)[0] == 0
+    (tmp_path / "out").rename(tmp_path / "first")
+    status, shown = run(capsys, "annotate", tmp_path / "first", tmp_path, server, *few, "--model", "another")
+    assert status == 0, shown
+    for row in load_emotion_dataset(tmp_path / "out", "train"):
+        assert [entry["model"] for entry in row["synthetic_annotations"]] == ["my-deployment"] * 2 + ["another"] * 2
+        total = row["human_votes"] + row["synthetic_votes"]
+        assert row["emotion_distribution"]["sad"] == pytest.approx(total.count("sad") / len(total))
+    assert {record.model for record in Ledger(tmp_path / "votes.sqlite").records()} == {"my-deployment", "another"}
 
 
 def test_an_estimate_says_that_no_vote_would_come(corpus, tmp_path, server, capsys):

@@ -165,7 +165,9 @@ class Backend(Protocol):
         capabilities: What the model takes and honours, see `annotation.capabilities.ModelCapabilities`.
         row_columns: Columns of the row that `render` reads.
 
-    A class may have `preset_models`, a preset's name to the model that is asked where none is named.
+    A class may have `preset_models`, a preset's name to the model that is asked where none is named; `answers_as`,
+    names by which its model may answer, so that the first request of a run goes alone; and `long_audio`, what it does
+    with clips that are longer than the model hears, ``"error"`` or ``"truncate"``.
     """
 
     name: str

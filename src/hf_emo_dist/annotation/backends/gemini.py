@@ -237,12 +237,12 @@ class GeminiBackend(RemoteBackend):
         has = self.capabilities
         if has.retired_on is None:
             return error
-        where = "Vertex AI, where a retired name answers 404," if self.vertex else "The Gemini API"
-        found = f"{where} has no {self.model}, which is listed there as ending on {has.retired_on}."
+        said = str(error).removesuffix(f" Mend: {error.mend}")
+        found = f"{said} It is listed as ending on {has.retired_on}"
+        found += " on Vertex AI, where a retired name answers 404." if self.vertex else "."
         successor = f", such as its successor {has.replaced_by}" if has.replaced_by else ""
-        return FatalError(
-            "not_found", found, f"pass model= with a current name{successor}; hf-emo-dist models lists them."
-        )
+        mend = f"pass model= with a current name{successor}; hf-emo-dist models lists them."
+        return FatalError("not_found", found, mend)
 
     def _open(self) -> _Connection:
         errors, types = need("google.genai.errors", "GeminiBackend"), need("google.genai.types", "GeminiBackend")
