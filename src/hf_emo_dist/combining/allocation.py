@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .combiner import VoteCombiner
 
 
-def allocate(alpha: FloatArray, budget: int, most: int | None = None) -> tuple[IndexArray, FloatArray]:
+def allocate(alpha: FloatArray, budget: int, most: int | IndexArray | None = None) -> tuple[IndexArray, FloatArray]:
     """Votes to ask of each row (N,), `budget` in all, and how much each row's expected squared error falls by them
     (N,).
 
@@ -27,7 +27,7 @@ def allocate(alpha: FloatArray, budget: int, most: int | None = None) -> tuple[I
     Args:
         alpha: Dirichlet parameters (N, K).
         budget: Votes.
-        most: Votes of a row at most.
+        most: Votes of a row at most, or of each row (N,).
 
     Example:
         >>> allocate(np.array([[1.0, 1.0], [9.0, 1.0]]), 3)[0]
@@ -40,14 +40,15 @@ def allocate(alpha: FloatArray, budget: int, most: int | None = None) -> tuple[I
         m = votes[row]
         return float(error[row] * total[row] * (1.0 / (total[row] + m) - 1.0 / (total[row] + m + 1)))
 
-    heap = [(-gain(row), row) for row in range(len(alpha))] if most is None or most > 0 else []
+    limit = np.broadcast_to(np.int64(budget) if most is None else np.asarray(most), len(alpha))
+    heap = [(-gain(row), row) for row in range(len(alpha)) if limit[row] > 0]
     heapq.heapify(heap)
     for _ in range(budget):
         if not heap:
             break
         _, row = heapq.heappop(heap)
         votes[row] += 1
-        if most is None or votes[row] < most:
+        if votes[row] < limit[row]:
             heapq.heappush(heap, (-gain(row), row))
     return votes, np.asarray(error * votes / (total + votes))
 
@@ -66,7 +67,7 @@ def next_votes(dataset: Any, combiner: VoteCombiner, budget: int, most_per_row: 
         row's target falls by them), most first; rows that get none are not in it.
 
     Raises:
-        ValueError: The combiner is not fitted or pools, or the budget is under 1.
+        ValueError: The combiner is not fitted or pools, or the budget or `most_per_row` is under 1.
 
     Example:
         >>> next_votes(dataset["train"], combiner, budget=500)  # doctest: +SKIP
@@ -75,6 +76,8 @@ def next_votes(dataset: Any, combiner: VoteCombiner, budget: int, most_per_row: 
 
     if budget < 1:
         raise ValueError(f"budget={budget} asks for no vote. Mend: a number from 1.")
+    if most_per_row is not None and most_per_row < 1:
+        raise ValueError(f"most_per_row={most_per_row} leaves no vote. Mend: a number from 1, or None for no bound.")
     if combiner.method == "pool":
         raise ValueError(
             "Pooled votes do not say how sure a target is. Mend: VoteCombiner(method='posterior').fit(rows)."

@@ -133,6 +133,12 @@ class VoteCombiner:
         """
         return self._fit(self._evidence(human, annotators, groups))
 
+    def fit_evidence(self, evidence: Evidence) -> VoteCombiner:
+        """As `fit`, of evidence in the form that the room has, in the order of `emotions`."""
+        if self.emotions is None:
+            raise ValueError("`emotions` is needed: arrays do not say it. Mend: VoteCombiner(emotions=[...]).")
+        return self._fit(evidence)
+
     def _fit(self, evidence: Evidence) -> VoteCombiner:
         voted = np.flatnonzero(evidence.human.sum(axis=1) > 0)
         heard = evidence.select(voted).in_order()
@@ -332,7 +338,8 @@ class VoteCombiner:
                     "are worth: they count nothing. Mend: fit on rows that have them."
                 )
                 continue
-            for version in sorted(set(answers.versions) - set(fitted.about["answers"][name]["versions"])):
+            known = fitted.about["answers"][name]["versions"]  # none where it was fitted on arrays
+            for version in sorted(set(answers.versions) - set(known)) if known else ():
                 self._warn_once(
                     f"{version} was not seen where the combiner was fitted; its votes count what those of {name} do. "
                     "Mend: fit on rows that have them, if it may answer otherwise."

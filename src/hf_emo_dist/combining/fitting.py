@@ -19,8 +19,8 @@ AGREEMENT_SPREAD = 0.3
 COST_OF_A_VOTE = 2.0
 #: The confusion map starts as if so many answers of each emotion had been seen, four out of five of them right.
 IDENTITY_VOTES, IDENTITY_SHARE = 2.0, 0.8
-#: Prior of the correlations rho and r (logit scale) and of c (log scale): means and standard deviations.
-REPEAT_PRIOR, SHARE_PRIOR = (np.log(0.3 / 0.7), 1.5), (0.0, 1.0)
+#: Prior of the correlations rho and r, and of c, on the logit scale: means (0.3 and 0.9) and standard deviations.
+REPEAT_PRIOR, SHARE_PRIOR = (np.log(0.3 / 0.7), 1.5), (np.log(0.9 / 0.1), 1.5)
 #: Rows that rho, r and c are fitted on at most.
 MOST_ROWS_FOR_SHAPE = 8000
 
@@ -80,7 +80,7 @@ class PosteriorFit:
 
     The parameters are, in this order: log `beside` (K); for each annotator the log of its weight at the reference
     number of answers, and the logits of its confusion maps (one, or one a focus and a common one that these lean on);
-    and, where `shape_is_free`, the logit of each rho, the logit of r, and log c.
+    and, where `shape_is_free`, the logits of each rho, of r and of c.
 
     Args:
         evidence: Rows with human votes.
@@ -133,7 +133,7 @@ class PosteriorFit:
                 parts.append(np.zeros(len(foci) * self.size**2))
         if self.free:
             parts.append(np.array([_logit(self.shape.repeat[name]) for name in self.names]))
-            parts.append(np.array([_logit(self.shape.across), np.log(self.shape.share)]))
+            parts.append(np.array([_logit(self.shape.across), _logit(self.shape.share)]))
         return np.concatenate(parts)
 
     def bounds(self) -> list[tuple[float, float]]:
@@ -141,7 +141,7 @@ class PosteriorFit:
         found = [(-12.0, 8.0)] * self.size
         for foci in self.focus_names:
             found += [(-9.0, 6.0)] + [(-15.0, 15.0)] * (self.size**2 * (1 + (len(foci) if len(foci) > 1 else 0)))
-        return found + ([(-6.0, 6.0)] * (len(self.names) + 1) + [(-5.0, 5.0)] if self.free else [])
+        return found + ([(-6.0, 6.0)] * (len(self.names) + 2) if self.free else [])
 
     def fit(self) -> PosteriorMap:
         """The map with the highest likelihood times prior."""
@@ -162,8 +162,9 @@ class PosteriorFit:
         shape = self.shape
         if self.free:
             number = len(self.names)
-            repeat = dict(zip(self.names, _sigmoid(x[at : at + number]).tolist(), strict=True))
-            shape = Shape(repeat, float(_sigmoid(x[at + number])), float(np.exp(x[at + number + 1])), shape.reference)
+            values = _sigmoid(x[at:]).tolist()
+            repeat = dict(zip(self.names, values[:number], strict=True))
+            shape = Shape(repeat, values[number], values[number + 1], shape.reference)
         return np.exp(x[:size]), logs, maps, deviations, shape
 
     def map_of(self, x: FloatArray) -> PosteriorMap:
@@ -193,7 +194,7 @@ class PosteriorFit:
             slopes[:, place] = (reference - 1.0) / (1.0 + (reference - 1.0) * rho) - more / (1.0 + more * rho)
         together, _, by_weight, by_across = across_annotators(weights, shape.across)
         total = weights.sum(axis=1)
-        share = shape.share * together * total
+        kept = np.exp(-shape.share * together * total / self.alone.sum())
         confusions = [
             _softmax(logits + deviation) if len(deviation) else _softmax(logits)[None]
             for logits, deviation in zip(maps, deviations, strict=True)
@@ -202,7 +203,7 @@ class PosteriorFit:
         summed = np.zeros((rows, size))
         for place in range(count):
             summed += weights[:, place, None] * heard[place]
-        alpha = (self.alone + share[:, None] * beside) / (1.0 + share)[:, None] + together[:, None] * summed
+        alpha = kept[:, None] * self.alone + (1.0 - kept)[:, None] * beside + together[:, None] * summed
 
         value, by_alpha = self.likelihood.value_and_gradient(alpha)
         if self.row_weights is not None:
@@ -212,10 +213,11 @@ class PosteriorFit:
         loss += penalty
         by_alpha[: self.complete] += gradient
 
-        # derivatives by u, by g with the weights held, and by each weight
-        by_share = (by_alpha @ (beside - self.alone)) / (1.0 + share) ** 2
-        by_together = row_products(by_alpha, summed) + by_share * shape.share * total
-        parts = [(share / (1.0 + share)) @ by_alpha * beside]
+        # derivatives by g * S, by g with the weights held, and by each weight
+        by_kept = (by_alpha @ (beside - self.alone)) * kept / self.alone.sum()
+        by_total = by_kept * shape.share
+        by_together = row_products(by_alpha, summed) + by_total * total
+        parts = [(1.0 - kept) @ by_alpha * beside]
         # log beside leans weakly on log alone
         lean = np.log(beside / self.alone)
         loss += 0.5 * float((lean**2).sum()) / 9.0
@@ -223,7 +225,7 @@ class PosteriorFit:
         by_repeat = []
         for place in range(count):
             gain = together * row_products(by_alpha, heard[place])
-            each = gain + by_together * by_weight[:, place] + by_share * shape.share * together
+            each = gain + by_together * by_weight[:, place] + by_total * together
             each = each * weights[:, place]
             cost = COST_OF_A_VOTE * np.exp(logs[place])
             loss += float(cost)
@@ -240,14 +242,13 @@ class PosteriorFit:
                 loss += 0.5 * self.foci * float((deviations[place] ** 2).sum())
                 parts.append((by_logits - by_logits.mean(axis=0) + self.foci * deviations[place]).ravel())
         if self.free:
-            found = np.array([*by_repeat, float((by_together * by_across).sum())])
-            correlations = np.array([*(shape.repeat[name] for name in self.names), shape.across])
-            away = (_logit(correlations) - REPEAT_PRIOR[0]) / REPEAT_PRIOR[1]
+            by_share = float((by_kept * together * total).sum())
+            found = np.array([*by_repeat, float((by_together * by_across).sum()), by_share])
+            correlations = np.array([*(shape.repeat[name] for name in self.names), shape.across, shape.share])
+            priors = np.array([REPEAT_PRIOR] * (len(self.names) + 1) + [SHARE_PRIOR])
+            away = (_logit(correlations) - priors[:, 0]) / priors[:, 1]
             loss += 0.5 * float((away**2).sum())
-            parts.append(found * correlations * (1.0 - correlations) + away / REPEAT_PRIOR[1])
-            off = (np.log(shape.share) - SHARE_PRIOR[0]) / SHARE_PRIOR[1]
-            loss += 0.5 * float(off**2)
-            parts.append(np.array([float((by_share * share).sum()) + off / SHARE_PRIOR[1]]))
+            parts.append(found * correlations * (1.0 - correlations) + away / priors[:, 1])
         return loss, np.concatenate(parts)
 
 
@@ -258,7 +259,9 @@ def assumed_shape(evidence: Evidence) -> Shape:
     for name, answers in evidence.annotators.items():
         spoke = answers.number[answers.number > 0]
         reference[name] = max(float(np.median(spoke)), 1.0) if len(spoke) else 1.0
-    return Shape(dict.fromkeys(evidence.annotators, repeat), repeat, float(np.exp(SHARE_PRIOR[0])), reference)
+    return Shape(
+        dict.fromkeys(evidence.annotators, repeat), repeat, float(_sigmoid(np.array(SHARE_PRIOR[0]))), reference
+    )
 
 
 def fit_shape(evidence: Evidence, alone: FloatArray, expected: float, seed: int) -> Shape:

@@ -5,11 +5,12 @@ For a row in which annotator a gave n answers with the mean m (a distribution ov
     w   = s * n / (1 + (n - 1) * rho)                   answers of one annotator repeat one another (rho)
     S   = sum of w;  J = S**2 / sum of w**2              J: as if so many annotators spoke with equal weight
     g   = 1 / (1 + (J - 1) * r)                         and annotators repeat one another (r)
-    u   = c * g * S
-    a   = (alone + u * beside) / (1 + u) + g * sum of w * (m @ confusion)
+    t   = 1 - exp(-c * g * S / sum(alone))              what they said takes the place of the general prior (c)
+    a   = (1 - t) * alone + t * beside + g * sum of w * (m @ confusion)
 
 `alone` is the prior of a clip that nobody but people has heard, of `sum(alone)` votes; `beside` is what is left of it
-beside much that annotators said. ``n / (1 + (n - 1) * rho)`` is the effective number of equally correlated answers
+beside much that annotators said. c is from 0 to 1: a vote of weight takes at most a vote of the prior away, so that no
+answer makes a target less sure. ``n / (1 + (n - 1) * rho)`` is the effective number of equally correlated answers
 (Kish 1965, "Survey Sampling", ch. 5). The human votes of the row are added to `a`.
 """
 
@@ -103,8 +104,8 @@ class PosteriorMap:
         """Dirichlet parameters of each row before its own human votes, (N, K)."""
         weights = self.weights(evidence)
         together, _, _, _ = across_annotators(weights, self.across)
-        share = (self.share * together * weights.sum(axis=1))[:, None]
-        result = (self.alone + share * self.beside) / (1.0 + share)
+        replaced = 1.0 - np.exp(-self.share * together * weights.sum(axis=1) / self.alone.sum())[:, None]
+        result = (1.0 - replaced) * self.alone + replaced * self.beside
         for place, (name, annotator) in enumerate(self.annotators.items()):
             result = result + (together * weights[:, place])[:, None] * annotator.heard(evidence.annotators[name])
         return np.asarray(result)

@@ -122,7 +122,16 @@ def recommend(
         limit = worth_in_votes(fitted, name, evidence.annotators[name], 1e9, seed)
         another = 2.0 * curves[name][max(number, 1) - 1]  # where errors are independent, what is known adds up
         found.append(
-            Recommendation(name, number, int(np.floor(low)), int(np.ceil(high)), curves[name], limit, another, least)
+            Recommendation(
+                name,
+                number,
+                min(number, int(np.floor(low))),
+                max(number, int(np.ceil(high))),
+                curves[name],
+                limit,
+                another,
+                least,
+            )
         )
     return found
 

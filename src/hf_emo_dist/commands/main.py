@@ -32,6 +32,7 @@ COMMANDS = {
     "annotate": "have a model vote on a data set, combine the votes, write Parquet",
     "models": "what is known of the models that can be asked: prices, dates, what they honour",
     "ledger": "what annotating has cost and why votes are missing; export, merge, read replies again",
+    "next-votes": "tell which utterances should get the next human votes",
     "augment": "balance a data set's training split by DiME-Aug",
     "backbone": "write a small backbone that trains on a CPU",
     "train": "fine-tune a backbone on a data set of votes",

@@ -60,6 +60,7 @@ class Estimate:
         prices: Where the prices stand and of what day they are.
         unusable: Row id to why its clip cannot be sent.
         no_vote: Why no vote would come, such as a model that is retired; "" where votes can come.
+        advice: How many answers an utterance are worth buying, or why that cannot be told; from whoever asked for this.
     """
 
     model: str
@@ -77,6 +78,7 @@ class Estimate:
     prices: str = ""
     unusable: dict[str, str] | None = None
     no_vote: str = ""
+    advice: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """The estimate in one line."""
@@ -113,6 +115,7 @@ class Estimate:
         if self.unusable:
             ids = list(self.unusable)
             lines.append(f"cannot be sent    {len(ids)} clips: {', '.join(ids[:10])}. {self.unusable[ids[0]]}")
+        lines += [f"answers to buy    {line}" for line in self.advice]
         return "\n".join(lines)
 
     def _warning(self) -> str:
