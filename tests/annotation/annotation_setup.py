@@ -1,27 +1,29 @@
 """Clips, data sets and annotators that the tests of annotation share."""
 
 import functools
+from datetime import date
 
 from tiny_data import tone
 
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
-from hf_emo_dist.audio.clips import encode_wav
+from hf_emo_dist.audio.clips import encode_flac
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 KEY = "AIzaNotARealKeyButASecret0123456789"
+TODAY = date(2026, 8, 1)  # no test depends on the day: MODEL is not retired then, and what is known of it not old
 MODEL = "gemini-2.5-flash"  # its prices are known, and it honours temperature
 
 
 @functools.cache
 def clip(number):
-    """The bytes of a WAV file of 0.05 s."""
-    return encode_wav(tone(150 + 10 * (number % 50), 0.05, amplitude=0.1 + 0.001 * (number % 500), seed=number))
+    """The bytes of a FLAC file of 0.05 s, 16 kHz mono, which goes to Gemini as it is."""
+    return encode_flac(tone(150 + 10 * (number % 50), 0.05, amplitude=0.1 + 0.001 * (number % 500), seed=number))
 
 
 def rows(count, transcript="Kids are talking."):
     return [
-        {"id": f"u{i:03d}", "audio": {"bytes": clip(i), "path": f"{i}.wav"}, "transcript": transcript}
+        {"id": f"u{i:03d}", "audio": {"bytes": clip(i), "path": f"{i}.flac"}, "transcript": transcript}
         for i in range(count)
     ]
 
@@ -57,7 +59,14 @@ def reset(server):
 
 def annotator(backend, ledger, **options):
     """With short waiting times, and no progress bar."""
-    options = {"num_annotations": 3, "progress": False, "first_backoff_s": 0.02, "last_backoff_s": 0.2, **options}
+    options = {
+        "today": TODAY,
+        "num_annotations": 3,
+        "progress": False,
+        "first_backoff_s": 0.02,
+        "last_backoff_s": 0.2,
+        **options,
+    }
     return Annotator(backend, ledger=ledger, **options)
 
 

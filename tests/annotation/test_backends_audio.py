@@ -11,6 +11,7 @@ from backend_setup import SERVICES, noise
 
 from hf_emo_dist.annotation.backends import _audio
 from hf_emo_dist.annotation.backends._audio import sniff
+from hf_emo_dist.annotation.backends.openai import OpenAIBackend
 from hf_emo_dist.annotation.backends.simulated import SimulatedBackend
 from hf_emo_dist.audio.clips import audio_hash, encode_flac, encode_wav, load_audio
 from hf_emo_dist.audio.decoding import AudioError
@@ -45,21 +46,61 @@ def test_formats_are_told_by_their_bytes(name):
     assert sniff(data) == kind
 
 
+#: The largest form that each backend sends: 16 kHz mono, 16 bit.
+ENCODE = {"gemini": (encode_flac, "audio/flac"), "openai": (encode_wav, "audio/wav")}
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", FILES)
-def test_files_go_as_they_are_where_the_service_takes_them(backend, name):
+def test_files_go_as_they_are_where_that_is_smaller_and_the_service_takes_them(backend, name):
     data, kind = FILES[name]
     accepted = {"gemini": {"wav", "flac", "ogg", "mp3"}, "openai": {"wav", "mp3"}}[backend]
     # the name of the file lies
     prepared = BACKENDS[backend].prepare({"bytes": data, "path": "clip.txt"}, "a")
     assert prepared.digest == audio_hash(data) == hashlib.sha256(data).hexdigest()
     assert prepared.seconds == pytest.approx(0.5, abs=0.05)
-    if kind in accepted:
+    encode, mime = ENCODE[backend]
+    encoded_anew = encode(load_audio(data))
+    plain = mime == f"audio/{kind}"  # 16 kHz mono already: its bits are left as they are
+    if kind in accepted and (plain or len(data) <= len(encoded_anew)):
         assert prepared.data == data and prepared.mime == f"audio/{kind}"
     else:
-        assert prepared.mime == {"gemini": "audio/flac", "openai": "audio/wav"}[backend]
-        assert sniff(prepared.data) == prepared.mime.partition("/")[2]
-        np.testing.assert_allclose(load_audio(prepared.data), load_audio(data), atol=1e-3)
+        assert prepared.data == encoded_anew and prepared.mime == mime
+    np.testing.assert_allclose(load_audio(prepared.data), load_audio(data), atol=1e-3)
+
+
+def test_what_is_recorded_at_48_khz_in_stereo_goes_out_as_16_khz_mono():
+    second = np.stack([noise(3.0, level=0.2)] * 2, axis=1)
+    data = encoded("WAV", "PCM_16", rate=48000, wave=second)  # 1 s
+    for backend, most in (("gemini", 1 / 6), ("openai", 1 / 6 + 0.001)):
+        prepared = BACKENDS[backend].prepare(data, "a")
+        info = soundfile.info(io.BytesIO(prepared.data))
+        assert (info.samplerate, info.channels, info.subtype, prepared.seconds) == (16000, 1, "PCM_16", 1.0)
+        assert len(prepared.data) <= most * len(data)
+        # the key is that of the clip, so that replies which 0.1 paid for are found
+        assert prepared.digest == hashlib.sha256(data).hexdigest()
+
+
+def test_a_clip_is_not_longer_than_what_the_model_hears():
+    wave = np.concatenate([noise(30.0, seed=1), noise(15.0, seed=2)])
+    arguments = {"model": "Qwen/Qwen2-Audio-7B-Instruct", "base_url": "http://localhost:8000/v1"}
+    with pytest.raises(AudioError, match=r"'a': 45.00 s, and Qwen/Qwen2-Audio-7B-Instruct hears 30 s.*truncate") as e:
+        OpenAIBackend(**arguments).prepare(encode_wav(wave), "a")
+    assert e.value.kind == "too_long"
+    cut = OpenAIBackend(**arguments, long_audio="truncate").prepare(encode_wav(wave), "a")
+    assert cut.seconds == 30.0
+    np.testing.assert_allclose(load_audio(cut.data), wave[: 30 * 16000], atol=1e-4)
+    whole = OpenAIBackend(**arguments).prepare(encode_wav(wave[: 30 * 16000]), "a")
+    assert whole.seconds == 30.0
+    # by whatever name a server calls it, and not where nothing is known
+    with pytest.raises(AudioError):
+        OpenAIBackend("qwen2-audio-7b-instruct", base_url="http://localhost:8000/v1").prepare(encode_wav(wave), "a")
+    assert OpenAIBackend("mine", base_url="http://localhost:8000/v1").prepare(encode_wav(wave), "a").seconds == 45.0
+    told = OpenAIBackend("mine", base_url="http://localhost:8000/v1", capabilities={"longest_clip_s": 40})
+    with pytest.raises(AudioError, match="hears 40 s"):
+        told.prepare(encode_wav(wave), "a")
+    with pytest.raises(ValueError, match="long_audio"):
+        OpenAIBackend(**arguments, long_audio="window")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

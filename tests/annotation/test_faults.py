@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from annotation_setup import EMOTIONS, KEY, annotator, clip, dataset, gemini, generated, reset, votes
+from annotation_setup import EMOTIONS, KEY, TODAY, annotator, clip, dataset, gemini, generated, reset, votes
 from gemini_server import GeminiServer
 
 from hf_emo_dist.annotation.annotator import Annotator
@@ -291,12 +291,12 @@ def test_what_every_request_would_meet_stops_at_once_with_the_mend(server, ledge
     server.fault(fault, **options)
     backend = gemini(server)
     result = annotator(backend, ledger, concurrency=4).annotate(data)
-    assert len(generated(server)) == 4  # what was in flight when the first answer came; nothing is retried
+    assert len(generated(server)) == 1  # the first goes alone; nothing is retried
     assert not result.report.complete and mend in result.report.stop_reason
     assert result.report.votes == 0 and len(Ledger(ledger)) == 0 and leases(ledger) == 0
     with pytest.raises(AnnotationIncomplete, match=re.escape(mend)):
         data.map(annotator(backend, ledger, concurrency=4), batched=True)
-    assert len(generated(server)) == 8
+    assert len(generated(server)) == 2
     server.script.clear()
     again = annotator(backend, ledger, concurrency=16).annotate(data)
     assert again.report.complete and again.report.votes == 90
@@ -308,16 +308,16 @@ def test_another_model_stops_the_run_is_stored_and_is_never_counted(server, ledg
     server.fault("other_model", model="gemini-3.8-flash")
     result = annotator(gemini(server), ledger, concurrency=4).annotate(data)
     assert "gemini-3.8-flash answered" in result.report.stop_reason and "present name" in result.report.mend
-    assert len(generated(server)) == 4 and not any(votes(result.dataset).values())
+    assert len(generated(server)) == 1 and not any(votes(result.dataset).values())
     records = list(Ledger(ledger).records())
-    assert [(record.outcome, record.model_version) for record in records] == [("other_model", "gemini-3.8-flash")] * 4
+    assert [(record.outcome, record.model_version) for record in records] == [("other_model", "gemini-3.8-flash")]
     assert all(record.text in EMOTIONS and record.cost_usd > 0 for record in records)
     # A version of the model that was asked is the same model.
     server.script.clear()
     server.fault("other_model", model="models/gemini-2.5-flash-002")
     again = annotator(gemini(server), ledger).annotate(data)
-    assert again.report.complete and again.report.votes == 26 and len(again.report.failures["other_model"]) == 4
-    assert sum(map(len, votes(again.dataset).values())) == 26
+    assert again.report.complete and again.report.votes == 29 and len(again.report.failures["other_model"]) == 1
+    assert sum(map(len, votes(again.dataset).values())) == 29
     whole = annotator(gemini(server), ledger, retry_failed=True).annotate(data)
     assert [len(found) for found in votes(whole.dataset).values()] == [3] * 10
 
@@ -402,7 +402,13 @@ def test_fail_retry_fail_retry_through_the_function(server, ledger, monkeypatch,
 
     def count(**options):
         before = len(generated(server))
-        arguments = {"ledger": str(ledger), "num_annotations": 3, "progress": False, "model": "gemini-2.5-flash"}
+        arguments = {
+            "ledger": str(ledger),
+            "num_annotations": 3,
+            "progress": False,
+            "model": "gemini-2.5-flash",
+            "today": TODAY,
+        }
         result = data.map(annotate_with_gemini, batched=True, fn_kwargs={**arguments, **options})
         return len(generated(server)) - before, sum(map(len, votes(result).values()))
 

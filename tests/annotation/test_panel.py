@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_emo_dist.annotation.panel import default_panel, panel_from, paper_panel, without_temperature
+from hf_emo_dist.annotation.panel import default_panel, load_panel, panel_from, paper_panel, without_temperature
 from hf_emo_dist.annotation.prompts import PAPER_FOCI, default_prompts, paper_prompts
 from hf_emo_dist.annotation.types import PanelMember
 
@@ -90,3 +90,39 @@ def test_a_wrong_number_of_annotators_is_refused(number):
     else:
         with pytest.raises(ValueError, match="at least one member"):
             default_panel(0, 0)
+
+
+def test_a_panel_from_a_file_is_the_same_panel(tmp_path):
+    path = tmp_path / "panel.yaml"
+    path.write_text(
+        "- focus: voice\n- {focus: words, temperature: 0.7, mode: distribution, persona: a nurse}\n- focus: voice\n"
+    )
+    members = [{"focus": "voice"}, {"focus": "words", "temperature": 0.7, "mode": "distribution", "persona": "a nurse"}]
+    assert load_panel(path) == load_panel(str(path)) == panel_from([*members, {"focus": "voice"}])
+
+
+FILES = {
+    "no list": ("focus: voice", "A panel is a list"),
+    "nothing": ("", "A panel is a list"),
+    "no YAML": ("- [", "not YAML"),
+    "no focus": ("- {temperature: 1}", "Annotator 0: it has no focus"),
+    "a word": ("- voice", "Annotator 0 is 'voice'"),
+    "an unknown field": (
+        "- focus: voice\n- {focus: voice, temprature: 1}",
+        "Annotator 1 has unknown fields: temprature",
+    ),
+    "a wrong value": ("- {focus: voice, mode: song}", "'song'"),
+    "a wrong type": ("- {focus: voice, temperature: warm}", "Annotator 0"),
+    "a model": ("- {focus: voice, model: gpt-audio}", "a run of its own with the same ledger"),
+}
+
+
+@pytest.mark.parametrize("text, problem", FILES.values(), ids=FILES)
+def test_a_wrong_file_is_named_with_its_member(tmp_path, text, problem):
+    path = tmp_path / "panel.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"(?s)panel\.yaml.*{problem}") as raised:
+        load_panel(path)
+    assert "Mend" in str(raised.value)
+    with pytest.raises(FileNotFoundError, match="Mend"):
+        load_panel(tmp_path / "none.yaml")

@@ -19,9 +19,11 @@ _NAMES = {
     "SimulatedBackend": "backends.simulated",
     "annotate_with_gemini": "functions",
     "default_panel": "panel",
+    "load_panel": "panel",
     "load_prompts": "prompts",
     "make_backend": "backends",
     "paper_panel": "panel",
+    "reread": "rereading",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazy_attributes(__name__, _NAMES)

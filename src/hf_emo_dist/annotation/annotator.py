@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,8 @@ from ..emotions import PAPER_EMOTIONS, validate_emotions
 from .annotation_columns import annotation_columns, annotation_features, split_keys, typed, with_columns
 from .backends import checked, make_backend
 from .ledger.ledger import Ledger
+from .ledger.plans import Plan
+from .model_data import described_old, old_facts
 from .panel import choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
@@ -77,7 +79,8 @@ class Annotator:
         emotions: The label set.
         preset: ``"default"``, or ``"paper"``: the panel, paper-like prompts and the way of reading replies of arXiv
             2601.14620.
-        panel: Your own annotators instead: `PanelMember` or dicts such as ``{"focus": "voice", "temperature": 0.7}``.
+        panel: Your own annotators instead: a YAML file (see `load_panel`), or `PanelMember` or dicts such as
+            ``{"focus": "voice", "temperature": 0.7}``.
         num_annotations: Annotators that give one label, where `panel` does not say who answers.
         num_distributions: Annotators that state the distribution that they expect, beside these.
         prompts: A YAML file (see `load_prompts`) or a `PromptSet` instead of the preset's prompts.
@@ -101,6 +104,9 @@ class Annotator:
             for.
         first_backoff_s: Least waiting time between tries, in seconds.
         last_backoff_s: Longest waiting time between tries, in seconds.
+        answers_as: Names under which the model may answer beside its own: an Azure deployment's, or what stands behind
+            a gateway. A reply by any other name is no vote.
+        today: The day by which prices, retirements and the age of facts are told; None for the day of each call.
 
     Raises:
         ValueError: An argument does not fit.
@@ -121,7 +127,7 @@ class Annotator:
         *,
         emotions: Sequence[str] = PAPER_EMOTIONS,
         preset: str = "default",
-        panel: Sequence[PanelMember | Mapping[str, Any]] | None = None,
+        panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None = None,
         num_annotations: int = 10,
         num_distributions: int = 0,
         prompts: str | Path | PromptSet | None = None,
@@ -142,6 +148,8 @@ class Annotator:
         retry_failed: bool | Collection[str] = RunSettings.retry_failed,
         first_backoff_s: float = RunSettings.first_backoff_s,
         last_backoff_s: float = RunSettings.last_backoff_s,
+        answers_as: str | Sequence[str] = (),
+        today: date | None = None,
     ) -> None:
         if preset not in ("default", "paper"):
             raise ValueError(f"`preset` is {preset!r}. Mend: 'default' or 'paper'.")
@@ -168,19 +176,20 @@ class Annotator:
         self.backend: Backend = make_backend(backend, preset=preset) if isinstance(backend, str) else checked(backend)
         self.prompts = choose_prompts(prompts, preset)
         self.members = choose_panel(self.backend, self.prompts, preset, panel, num_annotations, num_distributions, seed)
-        today, capabilities = datetime.now(UTC).date(), self.backend.capabilities
-        if capabilities.retired_on is not None and self.backend.destination is not None:
-            logger.warning(
-                "%s %s on %s; from then on %s may answer its name. Such a reply stops the run and is no vote.",
-                self.backend.model,
-                "was retired" if capabilities.is_retired(today) else "will be retired",
-                capabilities.retired_on,
-                capabilities.replaced_by or "another model",
-            )
+        names = [answers_as] if isinstance(answers_as, str) else answers_as
+        self.answers_as = tuple(dict.fromkeys((*names, *getattr(self.backend, "answers_as", ()))))
+        self.today = today
+        today, capabilities = self._today(), self.backend.capabilities
+        if capabilities.is_retired(today):
+            logger.warning("%s. It is not asked: votes that the ledger has are read.", capabilities.retirement())
+        elif capabilities.retired_on is not None and self.backend.destination is not None:
+            logger.warning("%s. A reply of another model is no vote, and stops the run.", capabilities.retirement())
         if max_cost_usd is not None and capabilities.prices_on(today) is None:
             raise ValueError(
                 f"max_cost_usd needs prices, and none are known for {self.backend.model!r}. "
-                "Mend: cap max_tokens instead, or give the backend capabilities={'prices': (Prices(...),)}."
+                "Mend: cap max_tokens instead, or give the backend capabilities={'prices': {'text_in': 1, 'audio_in': "
+                "1, 'output': 4}} in US dollars a million tokens, on the command line --prices '{text_in: 1, audio_in: "
+                "1, output: 4}'."
             )
         self._ledger_path = str(ledger.path if isinstance(ledger, Ledger) else ledger or default_ledger())
         self._ledger: Ledger | None = ledger if isinstance(ledger, Ledger) else None
@@ -190,8 +199,25 @@ class Annotator:
     def _start(self) -> None:
         self._loop, self._lock = LoopThread(), threading.RLock()
         self._told: set[str] = set()
+        self._answerer_known = False
         # Connections that nobody closed are closed when the annotator is gone, or the process ends.
         weakref.finalize(self, _finish, self._loop, self.backend)
+
+    def _today(self) -> date:
+        return self.today or datetime.now(UTC).date()
+
+    def _not_asked(self) -> tuple[str, str] | None:
+        """Why nobody is asked, where no reply would be a vote, and the mend."""
+        has = self.backend.capabilities
+        if not has.is_retired(self._today()):
+            return None
+        successor = f", such as {has.replaced_by}" if has.replaced_by else ""
+        return (
+            f"{has.retirement()}. Nothing was sent: no reply would be a vote.",
+            f"Mend: name a model of today{successor} (hf-emo-dist models lists them); where that date is wrong for the "
+            "server you ask, give the backend capabilities={'retired_on': None}, on the command line --capabilities "
+            "'{retired_on: null}'.",
+        )
 
     # --- what identifies an annotator
 
@@ -220,6 +246,7 @@ class Annotator:
             "emotions": list(self.emotions),
             "panel": [asdict(member) for member in self.members],
             "plan": self.plan,
+            **({"answers_as": list(self.answers_as)} if self.answers_as else {}),
         }
 
     def __repr__(self) -> str:
@@ -231,7 +258,7 @@ class Annotator:
     def __getstate__(self) -> dict[str, Any]:
         # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make
         # it another: `map` then reads the votes from the ledger again.
-        left_out = ("_ledger", "_given_ledger", "_loop", "_lock", "_told")
+        left_out = ("_ledger", "_given_ledger", "_loop", "_lock", "_told", "_answerer_known")
         state = {name: value for name, value in self.__dict__.items() if name not in left_out}
         failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
         return {**state, "_version": ANNOTATOR_VERSION, "_failures": failures}
@@ -325,6 +352,8 @@ class Annotator:
             ValueError: `pilot` is no number of clips, or the data set does not fit the backend.
         """
         records: list[Record] = []
+        self._tell_old_facts()
+        not_asked = self._not_asked()
         if pilot:
             if pilot < 0 or isinstance(pilot, bool):
                 raise ValueError(f"`pilot` must be a number of clips from 1, got {pilot!r}. Mend: 0 for no pilot.")
@@ -345,10 +374,11 @@ class Annotator:
             len(self.emotions),
             capabilities,
             report.skipped,
+            getattr(self.backend, "long_audio", None),
         )
         found = measured(records, load.requests)
         tokens, latency = found or (load.tokens, None)
-        today = datetime.now(UTC).date()
+        today = self._today()
         prices = capabilities.prices_on(today)
         return Estimate(
             model=self.backend.model,
@@ -367,8 +397,9 @@ class Annotator:
                 settings.tokens_per_minute,
             ),
             pilot=len(records) if found else 0,
-            prices="" if prices is None else f"list prices of {prices.as_of}, {prices.source}",
+            prices="" if prices is None else prices.described(),
             unusable=report.skipped,
+            no_vote=" ".join(not_asked) if not_asked and load.requests else "",
             advice=(),
         )
 
@@ -410,6 +441,8 @@ class Annotator:
             self._check_upload(utterances)
         report, keys = RunReport(), []
         ledger = self.ledger
+        self._tell_old_facts()
+        ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
 
         def groups() -> Iterator[list[Job]]:
             for utterance in utterances:
@@ -421,10 +454,23 @@ class Annotator:
         began = datetime.now(UTC)
         with Progress(total, self.progress and shown, leave) as progress:
             lenient = self.preset == "paper"
-            runner = Runner(
-                Run(self.backend, ledger, self.settings, self.plan, self.emotions, lenient, report, progress)
+            run = Run(
+                self.backend,
+                ledger,
+                self.settings,
+                self.plan,
+                self.emotions,
+                lenient,
+                report,
+                progress,
+                answers_as=self.answers_as,
+                not_asked=self._not_asked(),
+                # One that cannot be told of other names has none.
+                answerer_known=self._answerer_known or not hasattr(self.backend, "answers_as"),
             )
+            runner = Runner(run)
             self._loop.run(runner.run(groups()), on_interrupt=runner.request_stop)
+        self._answerer_known = run.answerer_known
         report.seconds = (datetime.now(UTC) - began).total_seconds()
         return report, keys
 
@@ -466,6 +512,16 @@ class Annotator:
                 f"{len(restricted)} utterances (first: {restricted[0]!r}) are of a corpus whose licence restricts "
                 f"passing audio on, and would be sent to {self.backend.destination}. Mend: use a model on this "
                 "machine, or, if your licence allows it, pass allow_upload=True."
+            )
+
+    def _tell_old_facts(self) -> None:
+        old = old_facts(self.backend.capabilities, self._today())
+        if old:
+            self._tell(
+                "old",
+                f"Older than two months is what is known of {self.backend.model}: {described_old(old)}. Mend: look it "
+                "up, and where it has changed give the backend capabilities={…}, on the command line --capabilities "
+                "and --prices.",
             )
 
     def _tell(self, what: str, message: str) -> None:

@@ -7,12 +7,14 @@ import inspect
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 from ..emotions import PAPER_EMOTIONS
 from .annotator import ANNOTATOR_VERSION, Annotator, default_ledger
 from .backends import make_backend
+from .backends._audio import AnnotatorAudio
 from .backends.gemini import GeminiBackend
 from .capabilities import ModelCapabilities
 from .ledger.ledger import Ledger
@@ -33,7 +35,7 @@ class _AnnotateWithGemini:
 
     Args:
         example_or_batch: A row or a batch with a column ``audio``, and ``id`` and ``transcript`` where there are any.
-        model, client, capabilities, thinking, max_output_tokens, safety: See `GeminiBackend`.
+        model, client, capabilities, thinking, max_output_tokens, safety, answers_as, long_audio: See `GeminiBackend`.
 
     All other arguments are those of `Annotator`.
 
@@ -60,7 +62,7 @@ class _AnnotateWithGemini:
         *,
         emotions: Sequence[str] = PAPER_EMOTIONS,
         preset: str = "default",
-        panel: Sequence[PanelMember | Mapping[str, Any]] | None = None,
+        panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None = None,
         num_annotations: int = 10,
         num_distributions: int = 0,
         prompts: str | Path | PromptSet | None = None,
@@ -87,6 +89,9 @@ class _AnnotateWithGemini:
         thinking: int | str | None = None,
         max_output_tokens: int | None = None,
         safety: Literal["none", "high", "default"] = "none",
+        answers_as: str | Sequence[str] = (),
+        long_audio: AnnotatorAudio = "error",
+        today: date | None = None,
     ) -> dict[str, Any]:
         """See the class."""
         arguments = {**locals()}  # before any other name is bound here

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,22 +95,61 @@ def panel_from(members: Sequence[PanelMember | Mapping[str, Any]]) -> tuple[Pane
     panel = []
     for position, given in enumerate(members):
         if isinstance(given, Mapping):
+            if "model" in given:
+                raise ValueError(
+                    f"Annotator {position} names a model, and a panel is asked of one. Mend: give each model a run of "
+                    "its own with the same ledger, the second on what the first wrote: earlier votes are kept."
+                )
             if set(given) - known:
                 raise ValueError(
                     f"Annotator {position} has unknown fields: {', '.join(sorted(set(given) - known))}. "
                     f"Mend: known are {', '.join(sorted(known))}."
                 )
+            if not given.get("focus"):
+                raise ValueError(
+                    f"Annotator {position}: it has no focus. Mend: one of {', '.join(PAPER_FOCI)}, or a sentence."
+                )
             try:
                 member = PanelMember(**given)
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 raise ValueError(f"Annotator {position}: {error}") from error
-        else:
+        elif isinstance(given, PanelMember):
             member = given
+        else:
+            raise ValueError(f"Annotator {position} is {given!r}. Mend: give fields, such as {{focus: voice}}.")
         while member in seen:
             member = PanelMember(**{**asdict(member), "replicate": member.replicate + 1})
         seen.add(member)
         panel.append(member)
     return tuple(panel)
+
+
+def load_panel(path: str | Path) -> tuple[PanelMember, ...]:
+    """Read a panel from a YAML file: a list of members, each with the fields of `PanelMember` that it needs.
+
+    Such as::
+
+        - focus: voice
+        - {focus: words, temperature: 0.7}
+        - {focus: Mind the pauses., mode: distribution, wording: 1, persona: a nurse}
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not such a list; the message names member and field.
+    """
+    import yaml
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"No panel file at {path}. Mend: check the path.")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"The panel file {path} is not YAML in UTF-8 ({error}). Mend: see load_panel.") from error
+    try:
+        return panel_from(content)
+    except ValueError as error:
+        raise ValueError(f"The panel file {path}: {error}") from error
 
 
 def without_temperature(panel: Sequence[PanelMember], prompts: PromptSet) -> tuple[PanelMember, ...]:
@@ -135,7 +175,7 @@ def choose_panel(
     backend: Backend,
     prompts: PromptSet,
     preset: str,
-    panel: Sequence[PanelMember | Mapping[str, Any]] | None,
+    panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None,
     num_annotations: int,
     num_distributions: int,
     seed: int,
@@ -152,7 +192,10 @@ def choose_panel(
                 describe_panel(members),
             )
     else:
-        members = paper_panel(num_annotations, seed) if panel is None else panel_from(panel)
+        if panel is None:
+            members = paper_panel(num_annotations, seed)
+        else:
+            members = load_panel(panel) if isinstance(panel, (str, Path)) else panel_from(panel)
         if not honours and any(member.temperature is not None for member in members):
             members = without_temperature(members, prompts)
             logger.warning(
@@ -161,6 +204,12 @@ def choose_panel(
                 ": this is not the paper's panel" if panel is None else "",
             )
     for member in members:
+        if member.mode not in backend.capabilities.modes:
+            raise ValueError(
+                f"{backend.model} cannot be asked in {member.mode} mode, and the panel has such annotators. "
+                f"Mend: ask in {' or '.join(backend.capabilities.modes)} mode, or give the backend "
+                "capabilities={'modes': [...]}."
+            )
         if not prompts.wordings(member.mode):
             raise ValueError(
                 f"The prompts ask no question in {member.mode} mode, and the panel has such annotators. "

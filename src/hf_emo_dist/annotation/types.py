@@ -33,10 +33,18 @@ FAILURES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Part of every key. Raise it when audio is prepared otherwise than before, so that replies to other audio are not
-#: taken for these.
+#: Part of every key. Raise it when something else can be heard than before (louder, filtered, cut where the model would
+#: have heard on), so that replies to other audio are not taken for these; every clip is then paid for again. How a clip
+#: is packed is not part of it: that 48 kHz stereo goes out as 16 kHz mono FLAC since 0.2 changes what is sent and not
+#: what is heard. Gemini brings every file down to one channel at a low data rate itself
+#: (https://ai.google.dev/gemini-api/docs/audio), open models take 16 kHz mono, and a clip is only cut where the model
+#: stops listening. So replies that 0.1 paid for are found.
 AUDIO_PREPARATION_VERSION = 1
 _KEY_VERSION = 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,11 @@ class PanelMember:
             raise ValueError(f"`mode` of an annotator is {self.mode!r}. Mend: one of {', '.join(map(repr, MODES))}.")
         if not self.focus or not isinstance(self.focus, str):
             raise ValueError(f"`focus` of an annotator is {self.focus!r}. Mend: a name of FOCI, or a sentence.")
-        if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise ValueError(f"`temperature` of an annotator is {self.temperature}. Mend: from 0 to 2.")
-        if self.replicate < 0 or self.wording < 0:
+        if self.temperature is not None and not (_is_number(self.temperature) and 0 <= self.temperature <= 2):
+            raise ValueError(f"`temperature` of an annotator is {self.temperature!r}. Mend: from 0 to 2.")
+        if self.persona is not None and not isinstance(self.persona, str):
+            raise ValueError(f"`persona` of an annotator is {self.persona!r}. Mend: words, or leave it out.")
+        if not all(_is_number(number) and number >= 0 and number % 1 == 0 for number in (self.replicate, self.wording)):
             raise ValueError(
                 f"`replicate`, `wording` of an annotator are {self.replicate}, {self.wording}. Mend: numbers from 0."
             )
@@ -155,7 +165,9 @@ class Backend(Protocol):
         capabilities: What the model takes and honours, see `annotation.capabilities.ModelCapabilities`.
         row_columns: Columns of the row that `render` reads.
 
-    A class may have `preset_models`, a preset's name to the model that is asked where none is named.
+    A class may have `preset_models`, a preset's name to the model that is asked where none is named; `answers_as`,
+    names by which its model may answer, so that the first request of a run goes alone; and `long_audio`, what it does
+    with clips that are longer than the model hears, ``"error"`` or ``"truncate"``.
     """
 
     name: str

@@ -12,6 +12,7 @@ from typing import Any
 from .._lazy import need
 from ..audio.clips import load_audio
 from ..audio.decoding import SAMPLING_RATE, AudioError, BadClip, source_bytes, whole_clip
+from .backends._audio import heard_seconds
 from .capabilities import ModelCapabilities
 from .ledger.ledger import Ledger
 from .reading import Utterance
@@ -41,8 +42,12 @@ def workload(
     num_emotions: int,
     capabilities: ModelCapabilities,
     unusable: dict[str, str],
+    long_audio: str | None = None,
 ) -> Workload:
-    """Count what is wanted; clips whose duration cannot be read are put into `unusable`, row id to reason."""
+    """Count what is wanted; clips that cannot be sent are put into `unusable`, row id to reason.
+
+    `long_audio` is what the backend does with clips that are longer than the model hears; None where it looks at none.
+    """
     found = Workload()
     seen: set[str] = set()  # rows may have the same clip
     pairs = iter(wanted)
@@ -63,6 +68,8 @@ def workload(
                 continue
             try:
                 seconds = duration_s(utterance.audio)
+                if long_audio is not None:
+                    seconds = heard_seconds(seconds, capabilities, long_audio, utterance.row_id)
             except (AudioError, BadClip) as error:
                 unusable[utterance.row_id] = str(error)
                 continue

@@ -30,6 +30,8 @@ COMMANDS = {
     "simulate": "write the simulated corpus, whose emotion distributions are known",
     "estimate": "tell what annotating a data set will cost, before anything is sent",
     "annotate": "have a model vote on a data set, combine the votes, write Parquet",
+    "models": "what is known of the models that can be asked: prices, dates, what they honour",
+    "ledger": "what annotating has cost and why votes are missing; export, merge, read replies again",
     "next-votes": "tell which utterances should get the next human votes",
     "augment": "balance a data set's training split by DiME-Aug",
     "backbone": "write a small backbone that trains on a CPU",

@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import __version__
 from .._fields import mirrored as _of
@@ -53,6 +53,10 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             none.
         model: Model to ask. Default: the backend's.
         backend_options: Further arguments of the backend, as YAML: '{base_url: http://localhost:8000/v1}'.
+        capabilities: What the model takes and honours, where `hf-emo-dist models` does not know it, as YAML:
+            '{structured: json_schema, temperature: false}'.
+        prices: What it costs in US dollars a million tokens, likewise: '{text_in: 1, audio_in: 1, output: 4}'.
+        long_audio: What to do with a clip that is longer than the model hears: error (it is not sent), or truncate.
         annotate_splits: Splits to annotate, or all; evaluation reads human votes.
         pilot: Clips to annotate first, to measure what a request takes.
         dry_run: Estimate and stop: nothing is sent, unless pilot is given.
@@ -68,9 +72,21 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     backend: str = _of(Annotator, "backend")
     model: str | None = None
     backend_options: dict[str, Any] | None = None
+    capabilities: dict[str, Any] | None = None
+    prices: dict[str, Any] | None = None
+    long_audio: Literal["error", "truncate"] = "error"
+    answers_as: Sequence[str] = _of(Annotator, "answers_as")
     preset: str = _of(Annotator, "preset")
     num_annotations: int = _of(Annotator, "num_annotations")
     num_distributions: int = _of(Annotator, "num_distributions")
+    panel: str | None = field(
+        default=None,
+        metadata={
+            "mirrors": Annotator,
+            "help": "YAML file of your own annotators: a list of members with focus (needed), temperature, mode "
+            "(label|distribution), wording, persona and replicate.",
+        },
+    )
     prompts: str | None = _of(Annotator, "prompts")
     use_transcript: bool = _of(Annotator, "use_transcript")
     annotate_splits: Sequence[str] = ("train",)
@@ -127,7 +143,13 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
                 f"retry_failed={retry!r} is not known. Mend: retry_failed must be true, false, or some of "
                 f"{', '.join(FAILURES)}."
             )
-        backend = make_backend(self.backend, self.model, self.preset, self.backend_options)
+        options = dict(self.backend_options or {})
+        if self.capabilities is not None or self.prices is not None:
+            given = {**(options.get("capabilities") or {}), **(self.capabilities or {})}
+            options["capabilities"] = given if self.prices is None else {**given, "prices": self.prices}
+        if self.long_audio != "error":
+            options["long_audio"] = self.long_audio
+        backend = make_backend(self.backend, self.model, self.preset, options)
         return Annotator(**{**self.arguments_of(Annotator), "backend": backend, "emotions": emotions})
 
 

@@ -1,14 +1,15 @@
-"""A clip as a service takes it: its own bytes where they will do, else decoded once and encoded anew."""
+"""A clip as a service takes it: 16 kHz mono, which is what models hear, or its own bytes where those are fewer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from ...audio.check import problem_of
 from ...audio.clips import audio_hash, encode_flac, encode_wav, load_audio
 from ...audio.decoding import (
     SAMPLING_RATE,
+    AudioError,
     BadClip,
     clip_error,
     decode,
@@ -17,7 +18,11 @@ from ...audio.decoding import (
     source_bytes,
     to_mono,
 )
+from ..capabilities import ModelCapabilities
 from ..types import PreparedAudio
+
+#: What is done with a clip that is longer than the model hears. Windows would be several clips with one vote each.
+AnnotatorAudio = Literal["error", "truncate"]
 
 MIME: Mapping[str, str] = {"wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg", "mp3": "audio/mp3"}
 _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {"flac": encode_flac, "wav": encode_wav}
@@ -42,8 +47,27 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
-def prepare_audio(value: Any, row_id: Any, formats: Collection[str], encode_as: str) -> PreparedAudio:
-    """A checked clip: as it is if its format is among `formats`, else 16 kHz mono 16 bit. Raises `AudioError`."""
+def prepare_audio(
+    value: Any,
+    row_id: Any,
+    has: ModelCapabilities,
+    encode_as: str | None,
+    long_audio: AnnotatorAudio = "error",
+) -> PreparedAudio:
+    """A checked clip as 16 kHz mono, 16 bit, or as it is where the model takes that and it is no larger.
+
+    Keys of replies do not depend on which of the two was sent (see `types.AUDIO_PREPARATION_VERSION`).
+
+    Args:
+        value: The clip, in any shape.
+        row_id: For messages.
+        has: What the model takes, and how much of a clip it hears.
+        encode_as: ``"flac"`` or ``"wav"``; None leaves a clip as it is, for annotators that are sent nothing.
+        long_audio: For a clip that is longer than the model hears.
+
+    Raises:
+        AudioError: The clip cannot be used, or is too long.
+    """
     # What an AudioDecoder was made from; audio_hash looks there too.
     encoded = getattr(value, "_hf_encoded", None)
     if isinstance(encoded, Mapping) and encoded.get("bytes"):
@@ -58,17 +82,38 @@ def prepare_audio(value: Any, row_id: Any, formats: Collection[str], encode_as: 
     except BadClip as bad:
         raise clip_error(bad.kind, bad.detail, row_id) from bad.__cause__
     decoded = {"array": mono, "sampling_rate": rate}
-    problem = problem_of(decoded, row_id, long_audio="truncate")  # services hear longer clips than the audio tower
+    problem = problem_of(decoded, row_id, long_audio="truncate")  # how much is heard is said below, by model
     if problem is not None:
         raise clip_error(problem.kind, problem.detail, row_id)
+    digest = audio_hash(value if data is None else data)
     kind = None if data is None else sniff(data)
-    if data is not None and kind is not None and kind in formats:
-        body, mime = data, MIME[kind]
-    else:
-        body, mime = _ENCODERS[encode_as](load_audio(decoded, row_id=row_id)), MIME[encode_as]
-    return PreparedAudio(
-        data=body,
-        mime=mime,
-        seconds=len(mono) / rate,
-        digest=audio_hash(value if data is None else data),
+    as_it_is = (data, MIME[kind]) if data is not None and kind is not None and kind in has.audio_formats else None
+    heard = heard_seconds(len(mono) / rate, has, long_audio, row_id)
+    if heard < len(mono) / rate:
+        mono, as_it_is = mono[: int(heard * rate)], None
+    seconds = len(mono) / rate
+    plain = rate == SAMPLING_RATE and samples.shape[1] == 1 and kind == encode_as
+    if as_it_is is not None and (plain or encode_as is None):
+        return PreparedAudio(*as_it_is, seconds, digest)
+    encode_as = encode_as or "flac"
+    wave = load_audio({"array": mono, "sampling_rate": rate}, row_id=row_id)
+    smaller = (_ENCODERS[encode_as](wave), MIME[encode_as])
+    if as_it_is is not None and len(as_it_is[0]) <= len(smaller[0]):
+        smaller = as_it_is
+    return PreparedAudio(*smaller, seconds, digest)
+
+
+def heard_seconds(seconds: float, has: ModelCapabilities, long_audio: str, row_id: Any = None) -> float:
+    """How much of a clip is sent: what the model hears of it. Raises `AudioError` where that is not all of it."""
+    longest = has.longest_clip_s
+    if longest is None or seconds <= longest:
+        return seconds
+    if long_audio == "truncate":
+        return longest
+    where = "" if row_id is None else f"Row {row_id!r}: "
+    error = AudioError(
+        f"{where}{seconds:.2f} s, and {has.model} hears {longest:g} s of a clip. Mend: cut the clip, or let its first "
+        f"{longest:g} s be heard: long_audio='truncate', on the command line --long_audio truncate."
     )
+    error.kind = "too_long"
+    raise error

@@ -8,11 +8,13 @@ import email.utils
 import importlib
 import ipaddress
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from ..capabilities import SERVICES
+from ...distributions import check_choice
+from ..model_data import service_data
+from ._audio import AnnotatorAudio
 
 
 class BrokenReply(ValueError):
@@ -30,7 +32,10 @@ class RemoteBackend:
     endpoint: str
     row_columns: tuple[str, ...] = ()
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, answers_as: str | Sequence[str], long_audio: AnnotatorAudio) -> None:
+        self.answers_as = (answers_as,) if isinstance(answers_as, str) else tuple(answers_as)
+        check_choice("long_audio", long_audio, get_args(AnnotatorAudio))
+        self.long_audio = long_audio
         self._given = client is not None  # stays True in a worker process, which does not get the client
         self._client = client
         self._connections: dict[asyncio.AbstractEventLoop, Any] = {}
@@ -40,7 +45,7 @@ class RemoteBackend:
 
     @property
     def _service(self) -> str | None:
-        """Of `SERVICES`; None where another server answers."""
+        """Of `model_data.SERVICES`; None where another server answers."""
         raise NotImplementedError
 
     @property
@@ -49,13 +54,13 @@ class RemoteBackend:
         if is_loopback(self.endpoint):
             return None
         if self._service is not None:
-            return SERVICES[self._service].destination
+            return service_data(self._service).destination
         return f"the server at {urlsplit(self.endpoint).hostname or self.endpoint}"
 
     @property
     def terms(self) -> str:
         """Under whose terms."""
-        return "those of whoever runs that server" if self._service is None else SERVICES[self._service].terms
+        return "those of whoever runs that server" if self._service is None else service_data(self._service).terms
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_connections")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 from ..._lazy import need
 from ...audio.decoding import clip_error
-from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, ModelCapabilities, resolve_capabilities
+from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, ModelCapabilities
+from ..model_data import resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
-from ._audio import prepare_audio
+from ._audio import AnnotatorAudio, prepare_audio
 from ._google_genai import Uploads, base_url, environment_identity, identity, judge, read, session
 from ._remote import (
     RemoteBackend,
@@ -67,6 +68,10 @@ class GeminiBackend(RemoteBackend):
         max_output_tokens: Thinking and reply together. Default: 4096.
         safety: Which replies Google's filter withholds: ``"none"`` (as far as that can be chosen; angry speech is what
             is asked about), ``"high"``, or ``"default"``, Google's own choice.
+        answers_as: Names under which the model answers beside its own: of an Azure deployment, or behind a gateway. Any
+            other name is another model, whose replies are no votes.
+        long_audio: What to do with a clip that is longer than the model hears, where its data says so: ``"error"``, it
+            is not sent; ``"truncate"``, its first seconds are.
 
     Raises:
         ValueError: An argument does not fit the model.
@@ -88,16 +93,18 @@ class GeminiBackend(RemoteBackend):
         thinking: int | str | None = None,
         max_output_tokens: int | None = None,
         safety: Literal["none", "high", "default"] = "none",
+        answers_as: str | Sequence[str] = (),
+        long_audio: AnnotatorAudio = "error",
     ) -> None:
         if safety not in _THRESHOLDS:
             raise ValueError(f"`safety` is {safety!r}. Mend: one of {', '.join(map(repr, _THRESHOLDS))}.")
         self.model = model
-        self.capabilities = resolve_capabilities("gemini", model, capabilities)
+        super().__init__(client, answers_as, long_audio)
+        self.endpoint, self.vertex = identity(client) if client is not None else environment_identity()
+        self.capabilities = resolve_capabilities("vertex" if self.vertex else "gemini", model, capabilities)
         self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
         self.safety = safety
         self._thinking = _thinking_config(self.capabilities, thinking)
-        super().__init__(client)
-        self.endpoint, self.vertex = identity(client) if client is not None else environment_identity()
 
     @property
     def _service(self) -> str | None:
@@ -139,8 +146,8 @@ class GeminiBackend(RemoteBackend):
         return {"model": self.model, "system": prompt.system, "text": prompt.text, "config": config}
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
-        """The clip as it is where Gemini takes its format, else as 16 kHz mono FLAC. Raises `AudioError`."""
-        prepared = prepare_audio(audio, row_id, self.capabilities.audio_formats, "flac")
+        """The clip as 16 kHz mono FLAC, or as it is where that is smaller. Raises `AudioError`."""
+        prepared = prepare_audio(audio, row_id, self.capabilities, "flac", self.long_audio)
         if self.vertex and not self._fits_inline(prepared):
             raise clip_error("too_long", "too large for one request, and Vertex AI has no Files API", row_id)
         return prepared
@@ -208,7 +215,10 @@ class GeminiBackend(RemoteBackend):
     def _judge(self, error: BaseException, sent_file: bool) -> Answer | TransientError | FatalError:
         secrets = self.secrets()
         if hasattr(error, "code") and hasattr(error, "details"):
-            return judge(error, self.model, sent_file, secrets)
+            outcome = judge(error, self.model, sent_file, secrets)
+            if isinstance(outcome, FatalError) and outcome.reason == "not_found":
+                return self._not_found(outcome)
+            return outcome
         text = scrub(f"{type(error).__name__}: {error}", secrets)
         if type(error).__module__.startswith("google.auth") and "Transport" not in type(error).__name__:
             return FatalError(
@@ -221,6 +231,18 @@ class GeminiBackend(RemoteBackend):
                 return TransientError("server", f"The server sent what is not a reply: {text}")
             return FatalError("setup", f"The request cannot be sent: {text}", "correct the backend's arguments.")
         return TransientError(transport_kind(error), text)
+
+    def _not_found(self, error: FatalError) -> FatalError:
+        """A 404 told with what is known of the model's end, where something is."""
+        has = self.capabilities
+        if has.retired_on is None:
+            return error
+        said = str(error).removesuffix(f" Mend: {error.mend}")
+        found = f"{said} It is listed as ending on {has.retired_on}"
+        found += " on Vertex AI, where a retired name answers 404." if self.vertex else "."
+        successor = f", such as its successor {has.replaced_by}" if has.replaced_by else ""
+        mend = f"pass model= with a current name{successor}; hf-emo-dist models lists them."
+        return FatalError("not_found", found, mend)
 
     def _open(self) -> _Connection:
         errors, types = need("google.genai.errors", "GeminiBackend"), need("google.genai.types", "GeminiBackend")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..._lazy import need
-from ..capabilities import ModelCapabilities, resolve_capabilities
+from ..capabilities import ModelCapabilities
+from ..model_data import resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, Usage
-from ._audio import MIME, prepare_audio
+from ._audio import MIME, AnnotatorAudio, prepare_audio
 from ._remote import (
     BrokenReply,
     RemoteBackend,
@@ -60,6 +61,10 @@ class OpenAIBackend(RemoteBackend):
         capabilities: Replaces what the table says, as a whole or, given a mapping, in part. A server that can hold
             replies to a JSON schema has ``{"structured": "json_schema"}``.
         max_output_tokens: Reasoning and reply together. Default: 512; a model that reasons needs more.
+        answers_as: Names under which the model answers beside its own: of an Azure deployment, or behind a gateway. Any
+            other name is another model, whose replies are no votes.
+        long_audio: What to do with a clip that is longer than the model hears, where its data says so: ``"error"``, it
+            is not sent; ``"truncate"``, its first seconds are.
 
     Raises:
         ValueError: `base_url` has a secret in it, or an argument does not fit.
@@ -78,6 +83,8 @@ class OpenAIBackend(RemoteBackend):
         base_url: str | None = None,
         capabilities: ModelCapabilities | Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
+        answers_as: str | Sequence[str] = (),
+        long_audio: AnnotatorAudio = "error",
     ) -> None:
         if client is not None and base_url is not None:
             raise ValueError("There are `client` and `base_url`. Mend: one of them; a client has its own server.")
@@ -85,7 +92,7 @@ class OpenAIBackend(RemoteBackend):
             raise ValueError("`base_url` has a password or query in it. Mend: set OPENAI_BASE_URL instead.")
         self.model = model
         self._base_url = base_url
-        super().__init__(client)
+        super().__init__(client, answers_as, long_audio)
         self.endpoint = endpoint_of(str(client.base_url)) if client is not None else self._planned_endpoint()
         self._own = (urlsplit(self.endpoint).hostname or "").endswith(".openai.com")
         self.capabilities = resolve_capabilities("openai" if self._own else "openai-compatible", model, capabilities)
@@ -122,10 +129,10 @@ class OpenAIBackend(RemoteBackend):
         return {"model": self.model, "system": prompt.system, "text": prompt.text, "config": config}
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
-        """The clip as it is if WAV (or MP3 where the model takes it), else as 16 kHz mono WAV. Raises `AudioError`."""
+        """The clip as 16 kHz mono WAV, or as it is where that is smaller. Raises `AudioError`."""
         # The protocol has no name for other formats.
-        formats = [name for name in self.capabilities.audio_formats if name in ("wav", "mp3")]
-        return prepare_audio(audio, row_id, formats, "wav")
+        formats = tuple(name for name in self.capabilities.audio_formats if name in ("wav", "mp3"))
+        return prepare_audio(audio, row_id, replace(self.capabilities, audio_formats=formats), "wav", self.long_audio)
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
         """Sends one request, once."""

@@ -156,7 +156,7 @@ class SimulatedBackend:
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
         """The clip, checked as for a real service. Raises `AudioError`."""
-        return prepare_audio(audio, row_id, tuple(MIME), "flac")
+        return prepare_audio(audio, row_id, self.capabilities, None)
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
         """Draws one reply."""

@@ -16,16 +16,18 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..types import OK, Record
 from . import exchange
 from . import limits as limiting
+from . import plans as planning
 from . import replies as rows
 from .limits import Claim, Limits, Owner, Reservation, Spending
 from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
+from .plans import Plan
 from .schema import LedgerError, new_id
 
 if TYPE_CHECKING:
@@ -112,6 +114,27 @@ class Ledger:
         query = f"SELECT {rows.COLUMNS} FROM replies WHERE plan = ? AND counts = 1 AND outcome <> 'ok' ORDER BY key"
         with self._reading() as connection:
             return [rows.record_of(row) for row in connection.execute(query, (plan,))]
+
+    def counting(self, outcomes: Collection[str]) -> Iterator[Record]:
+        """The records that count and have one of these outcomes, in the order in which they came into this file."""
+        for page in rows.pages(self._reading):
+            for row in page:
+                record = row[3:]
+                if row[2] and record[rows.OUTCOME] in outcomes:
+                    yield rows.record_of(record)
+
+    def remember_plan(self, name: str, plan: Plan) -> None:
+        """Write what a plan asks for, so that its replies can be read again."""
+        with self._reading() as connection:
+            if name in planning.known(connection, [name]):
+                return
+        with self._transaction() as connection:
+            planning.remember(connection, {name: plan})
+
+    def plans(self) -> dict[str, Plan]:
+        """What the plans asked for, by their hash; those of 0.1 are not there."""
+        with self._reading() as connection:
+            return planning.known(connection)
 
     @staticmethod
     def failures_digest_of(path: str | os.PathLike[str], plan: str | None = None) -> str:
@@ -292,6 +315,9 @@ class Ledger:
             return self._add(found)
         with contextlib.closing(open_to_read(path)) as connection:
             try:
+                if theirs := planning.known(connection):
+                    with self._transaction() as mine:
+                        planning.remember(mine, theirs)
                 pages = rows.pages(lambda: contextlib.nullcontext(connection))
                 return sum(self._add([(row[1], row[3:]) for row in page]) for page in pages)
             except sqlite3.Error as error:

@@ -18,7 +18,7 @@ from .schema import FIELDS, INTEGERS, REALS, new_id
 Row = tuple[Any, ...]
 
 COLUMNS = ", ".join(FIELDS)
-KEY, _OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
+KEY, OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
 _DISTRIBUTION, _SETTINGS = FIELDS.index("distribution"), FIELDS.index("settings")
 _COST = FIELDS.index("cost_usd")
 _TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens"))
@@ -137,7 +137,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
         if newest and entries and entries[-1][0] >= reply_id:
             reply_id = new_id(int(entries[-1][0][:16], 16) + 1)
         new[reply_id] = row
-        entries.append([reply_id, row[_OUTCOME], 0, 0])
+        entries.append([reply_id, row[OUTCOME], 0, 0])
     moved = []
     for entries in known.values():
         entries.sort()

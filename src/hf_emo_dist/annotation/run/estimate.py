@@ -59,6 +59,7 @@ class Estimate:
         pilot: Replies that the figures for one request come from; 0 where they are assumed.
         prices: Where the prices stand and of what day they are.
         unusable: Row id to why its clip cannot be sent.
+        no_vote: Why no vote would come, such as a model that is retired; "" where votes can come.
         advice: How many answers an utterance are worth buying, or why that cannot be told; from whoever asked for this.
     """
 
@@ -76,6 +77,7 @@ class Estimate:
     pilot: int = 0
     prices: str = ""
     unusable: dict[str, str] | None = None
+    no_vote: str = ""
     advice: tuple[str, ...] = ()
 
     def summary(self) -> str:
@@ -86,6 +88,7 @@ class Estimate:
         source = f"measured on {self.pilot} replies" if self.pilot else "assumed thinking and latency, not measured"
         minutes = (self.seconds * (1 / 60)).text(",.1f")
         return (
+            f"{self._warning()}"
             f"{self.requests:,} requests to {self.model} ({self.stored:,} replies are in the ledger), "
             f"{(self.prompt + self.thinking + self.output).text()} tokens, {cost}, {minutes} min ({source})."
         )
@@ -107,11 +110,16 @@ class Estimate:
             f"time              {(self.seconds * (1 / 60)).text(',.1f')} min",
             f"figures a request {source}",
         ]
+        if self.no_vote:
+            lines.insert(0, self._warning().rstrip())
         if self.unusable:
             ids = list(self.unusable)
             lines.append(f"cannot be sent    {len(ids)} clips: {', '.join(ids[:10])}. {self.unusable[ids[0]]}")
         lines += [f"answers to buy    {line}" for line in self.advice]
         return "\n".join(lines)
+
+    def _warning(self) -> str:
+        return f"NO VOTE WOULD COME: {self.no_vote} " if self.no_vote else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate as JSON has it."""

@@ -95,6 +95,9 @@ class Run:
     lenient: bool  # whether replies are read as arXiv 2601.14620 does
     report: RunReport
     progress: Progress
+    answers_as: Sequence[str] = ()  # names of models that may answer, beside the one that is asked
+    not_asked: tuple[str, str] | None = None  # why nobody is asked, and the mend: what is stored is all there will be
+    answerer_known: bool = True  # else the first request goes alone, until its reply tells who answers
 
     def __post_init__(self) -> None:
         self._secrets = tuple(secret for secret in self.backend.secrets() if secret)

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...audio.decoding import AudioError
+from ..rereading import read_again
 from ..types import OK, Record
 from .jobs import Job, Run
 from .keeping import Keeper
@@ -94,6 +95,7 @@ class Runner:
 
     async def _feed(self, groups: Iterator[Sequence[Job]]) -> None:
         loop, settings = asyncio.get_running_loop(), self._run.settings
+        unasked = False
         while not self._stop:
             jobs = await loop.run_in_executor(self._decoders, _take, groups)
             if not jobs:
@@ -102,10 +104,16 @@ class Runner:
             clips: dict[int, list[Job]] = {}
             for job in jobs:
                 record, first = stored.get(job.key), self._wanted.get(job.key)
+                if record is not None and record.outcome == "other_model":
+                    record = await self._read_again(record)
+                if record is not None and record.outcome == OK and record.model_version is not None:
+                    self._sender.knows_who_answers()
                 if first is not None:  # the same clip stands in another row
                     first.also.append(job.clip.row_id)
                 elif record is not None and (job.key in self._failed or not settings.asks_again(record.outcome)):
                     self._run.count(record, job.clip.row_id, fresh=False)
+                elif self._run.not_asked is not None:
+                    unasked = True
                 else:
                     job.retry = record is not None
                     self._wanted[job.key] = job
@@ -121,7 +129,17 @@ class Runner:
                 for job in of_one_clip:
                     if not await self._todo.put(job):
                         return
+        if unasked and self._run.not_asked is not None:
+            self._stop(*self._run.not_asked)
         self._todo.close()
+
+    async def _read_again(self, record: Record) -> Record:
+        """The reply as it reads with the names that may answer now; what was paid for is not asked for again."""
+        found = read_again(record, self._run.emotions, self._run.lenient, self._run.answers_as)
+        if found is None:
+            return record
+        await self._keeper.store(found)
+        return found
 
     def _skip(self, jobs: Sequence[Job], reason: str) -> None:
         for job in jobs:

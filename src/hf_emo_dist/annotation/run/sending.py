@@ -13,9 +13,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ..capabilities import cost_usd, same_family
-from ..parsing import Reading, read_reply
+from ..capabilities import cost_usd, may_answer
+from ..parsing import PARSER_VERSION, Reading, read_reply
 from ..types import Answer, FatalError, Record, TransientError
+from .first_reply import FirstReply
 from .jobs import Job, Run, RunSettings
 from .keeping import Keeper
 from .loop import Stop
@@ -153,9 +154,15 @@ class Sender:
         self.run = run
         self._keeper, self._stop = keeper, stop
         self._pacing = Pacing(run.settings)
-        stop.closes.append(self._pacing.close)
+        self._first = FirstReply(needed=not run.answerer_known)
+        stop.closes += [self._pacing.close, self._first.over]
         self._rejected: set[str] = set()  # clips
         self._any_taken = False
+
+    def knows_who_answers(self) -> None:
+        """Let the first request not go alone: a reply, or a vote in the ledger, has told that it is the model asked."""
+        self.run.answerer_known = True
+        self._first.over()
 
     async def record_for(self, job: Job) -> Record | None:
         """Ask until there is a reply or the request is given up; None where the run stops before."""
@@ -174,6 +181,7 @@ class Sender:
                 reading = self._read(job, outcome) if isinstance(outcome, Answer) else None
                 wait_s = self._note(outcome, sent, failures + 1)
             finally:
+                self._first.over()  # after a stop for its reply, which lets nobody in any more
                 self._pacing.leave()
             if reading is not None and isinstance(outcome, Answer):
                 return self._record(job, reading, outcome, latency_s, tries)
@@ -189,6 +197,7 @@ class Sender:
     async def _may_send(self, job: Job, repeated: bool) -> bool:
         """Wait until a request may be sent; False where nothing is sent any more."""
         run = self.run
+        await self._first.wait()
         # A first try was counted against the rates with its lease.
         if repeated and (run.settings.requests_per_minute or run.settings.tokens_per_minute):
             tokens = job.claim(run.backend.capabilities).tokens
@@ -262,11 +271,16 @@ class Sender:
         """What an answer says: a vote, or why it is none; stops the run where all further ones would be none either."""
         reading = self._reading(job, answer)
         if reading.outcome == "other_model":
+            name = self.run.clean(str(answer.model_version))
             self._stop(
                 f"{self.run.backend.model!r} was asked, and {reading.detail}. Its reply is in the ledger, but is no "
                 "vote.",
-                "Mend: ask for the model that you want by its present name.",
+                f"Mend: where that is the model you mean (a deployment or a gateway has names of its own), run again "
+                f"with answers_as={[name]!r}, on the command line --answers_as {name}, and the reply counts without "
+                "being paid for again; else ask for the model that you want by its present name.",
             )
+        elif answer.model_version is not None:
+            self.knows_who_answers()
         self._any_taken |= reading.outcome != "rejected"
         if not self._any_taken and job.clip.prepared is not None:
             self._rejected.add(job.clip.prepared.digest)
@@ -280,7 +294,7 @@ class Sender:
 
     def _reading(self, job: Job, answer: Answer) -> Reading:
         run = self.run
-        if answer.model_version is not None and not same_family(run.backend.model, answer.model_version):
+        if answer.model_version is not None and not may_answer(run.backend.model, answer.model_version, run.answers_as):
             return Reading("other_model", detail=run.clean(f"{answer.model_version} answered"))
         if answer.failure is not None:
             return Reading(answer.failure, detail=run.clean(answer.detail))
@@ -297,7 +311,7 @@ class Sender:
             replied = {
                 "text": None if answer.text is None else run.clean(answer.text),
                 "model_version": None if answer.model_version is None else run.clean(answer.model_version),
-                "settings": dict(answer.settings),
+                "settings": {**answer.settings, "parser": PARSER_VERSION},
                 "cost_usd": cost_usd(answer.usage, run.backend.capabilities, now.date()),
                 **asdict(answer.usage),
             }
