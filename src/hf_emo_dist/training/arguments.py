@@ -94,7 +94,7 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
         kappa = self.concentration_weight
         if kappa is not None and not (math.isfinite(kappa) and kappa > 0):
             raise ValueError(
-                f"concentration_weight={kappa} is no number of votes. Mend: a number above 0, such as 5; without it all "
+                f"concentration_weight={kappa} is no number of votes. Mend: a number above 0, say 5; without it all "
                 "rows weigh alike."
             )
         if not 0 <= self.perturb_waveforms <= 1:
