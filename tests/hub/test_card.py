@@ -12,6 +12,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK, RepoCard
 from tiny_data import tone
 
 from hf_emo_dist import push_model, write_model_card
+from hf_emo_dist.hub.cards.dataset_card import preparation_section
 from hf_emo_dist.hub.cards.model_card import model_card
 from hf_emo_dist.hub.cards.model_facts import ModelFacts, gather_model_facts
 from hf_emo_dist.hub.cards.rendering import is_edited, with_mark, write_card
@@ -48,7 +49,13 @@ PREPARATION = {
         ],
         "num_requests": 5280, "num_votes": 5201, "failures": {"blocked": 60, "empty": 19}, "cost_usd": 4.203,
     },
-    "combine": {"distribution_weight": 1.0},
+    "combine": {
+        "method": "posterior", "settings": {"agreement": 0.35},
+        "fitted_on": {"split": "train", "rows": 528, "speakers": 12, "votes": 4900.0, "left_out": 9},
+        "notes": ["9 rows were not fitted on."], "data": ["borrowed votes"],
+        "worth": {"gemini-x-pro": {"1": [0.42, 0.3, 0.55], "5": [1.2, None, None], "10": [1.5, 1.0, 2.0]}},
+        "gain_over_human": [0.05, 0.03, 0.07], "verdict": "The annotators help: +0.050 nats a vote [0.030, 0.070].",
+    },
     "dime_aug": {"preset": "paper", "target_ratio": 0.3, "num_mixed": 40},
     "source": {"license": "cc-by-4.0"},
 }  # fmt: skip
@@ -113,6 +120,12 @@ def test_it_says_what_is_known(trained):
         "| Prompts | version `3`, preset `paper` |",
         "2 annotators: `tone of voice, label, temperature 0.2`; `words, distribution`",
         "| Cost of annotating | 4.20 USD |",
+        "| How votes were combined | By a Dirichlet posterior: human votes, counted one by one",
+        "| Fitted on | 528 rows of split `train` (12 speakers) with 4,900 human votes |",
+        "| What answers are worth | `gemini-x-pro`, in human votes: 1 answer 0.42 [0.30, 0.55]; 5 answers 1.20; "
+        "10 answers 1.50 [1.00, 2.00] (borrowed votes) |",
+        r"| Do they help? | The annotators help: +0.050 nats a vote \[0.030, 0.070\]. (borrowed votes) |",
+        "| Mind | 9 rows were not fitted on. |",
         "| DiME-Aug | preset `paper`, target ratio `0.3`, num mixed `40` |",
         "40 of them mixed by DiME-Aug",
         "| **this model** | 0.213 [0.190, 0.240] | 0.810 | - | 0.500 | - |",
@@ -159,6 +172,29 @@ def test_simulated_and_borrowed_votes_are_said_so_in_the_first_lines(source, wor
     assert f"({word.split()[0].lower()} votes)" in name
 
 
+POOLED = "Pooled one for one, as in arXiv 2601.14620: on CREMA-D's votes this was measured to make worse targets than"
+#: What `preparation.json` says of combining, and what the card says then.
+COMBINED = [
+    ({"method": "pool", "settings": {"human_weight": 1.0, "synthetic_weight": 1.0}}, POOLED),
+    ({"human_weight": 1.0, "synthetic_weight": 1.0, "empty": "error"}, POOLED),  # before there were methods
+    ({"method": "pool", "settings": {"synthetic_weight": 0.5}}, "Pooled, not one for one: synthetic weight `0.5`"),
+    ({"synthetic_weight": 0.5}, "Pooled, not one for one: synthetic weight `0.5`"),
+    ({"method": "weighted", "weight": 0.1234, "weight_given": False}, "synthetic votes of one weight (0.123, fitted)."),
+    ({"method": "weighted", "weight": 0.25, "weight_given": True}, "synthetic votes of one weight (0.25, given)."),
+    ({"method": "human"}, "There are no synthetic votes: the target is the distribution of the human votes."),
+    ({"method": "tomorrow's"}, "method `tomorrow's`"),
+]
+
+
+@pytest.mark.parametrize(("about", "told"), COMBINED)
+def test_both_cards_say_how_votes_became_targets(about, told):
+    card = model_card(ModelFacts("m", ("angry", "sad"), preparation={"combine": about}))
+    section = preparation_section({}, {"combine": about})
+    for text in (card, section):
+        assert re.sub(r"\\(.)", r"\1", text).count(told) == 1 and text.count("How votes were combined") == 1
+    assert "How votes were combined" not in model_card(ModelFacts("m", ("angry", "sad")))
+
+
 EVIL = [
     "sad\n---\nlicense: mit\n---\n# Owned",
     "x: y\n- z",
@@ -191,7 +227,11 @@ def test_nobody_s_name_is_markup(evil):
                     "model": name, "backend": name, "model_versions": [name], "panel": [{"focus": name}],
                     "failures": {name: 1}, "num_requests": name,
                 },
-                "combine": {name: name}, "dime_aug": {"preset": name},
+                "combine": {
+                    "method": "posterior", "worth": {name: {name: [1.0, name, 2.0]}}, "verdict": name, "notes": [name],
+                    "data": [name], "fitted_on": {"split": name, "rows": name, "speakers": name, "votes": name},
+                },
+                "dime_aug": {"preset": name},
             },
             hyperparameters={name: name}, hardware=name, versions={name: name},
             scores={**SCORES, "notes": [name], "split": name},

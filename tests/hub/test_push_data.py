@@ -111,6 +111,7 @@ def prepared(tmp_path, tiny_emotions):
         "source": {"dataset": "/home/anna/raw"},
     }
     (folder / "preparation.json").write_text(json.dumps(preparation))
+    (folder / "combiner.json").write_text("{}")
     return folder
 
 
@@ -164,6 +165,7 @@ def test_a_whole_data_set_and_a_restricted_one(hub, prepared):
     push_dataset(prepared, "me/data")
     files = hub.repo("me/data", "dataset").files
     assert hub.repo("me/data", "dataset").private and b"anna" not in files["preparation.json"].data
+    assert files["combiner.json"].data == b"{}"
     assert (
         files["data/train-00000-of-00001.parquet"].data
         == (prepared / "data" / "train-00000-of-00001.parquet").read_bytes()

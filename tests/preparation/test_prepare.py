@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hf_emo_dist import VoteCombiner
 from hf_emo_dist.commands import annotate
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.corpora.simulated import simulate_corpus
@@ -38,18 +39,18 @@ def test_votes_are_added_combined_and_written(corpus, tmp_path):
         assert before[split]["id"][:] == after[split]["id"][:]
         assert before[split]["human_distribution"][:] == after[split]["human_distribution"][:]
         assert before[split][0]["audio"]["bytes"] == after[split][0]["audio"]["bytes"]
-        changed = before[split]["emotion_distribution"][:] != after[split]["emotion_distribution"][:]
-        assert changed == (split == "train")
         assert {len(votes) for votes in after[split]["synthetic_votes"]} == ({4} if split == "train" else {0})
-    row = after["train"][0]
-    votes = row["human_votes"] + row["synthetic_votes"]
-    assert row["emotion_distribution"]["sad"] == pytest.approx(votes.count("sad") / len(votes))
+    combiner = VoteCombiner.load(tmp_path / "out" / "combiner.json")  # the targets are what it makes of these votes
+    for rows in after.values():
+        made = combiner(rows[:])
+        assert rows["emotion_distribution"][:] == made["emotion_distribution"]
+        assert rows["emotion_concentration"][:] == pytest.approx(made["emotion_concentration"])
     source = folder_card(tmp_path / "out")["vote_source"]
     assert source.startswith("SIMULATED votes.") and "synthetic votes by a stated rater model, SIMULATED" in source
 
 
 def test_what_was_done_is_written_beside_it_without_paths(corpus, tmp_path):
-    prepare_dataset(settings(corpus, tmp_path, num_distributions=1, synthetic_weight=0.5))
+    prepare_dataset(settings(corpus, tmp_path, num_distributions=1, combine="pool", synthetic_weight=0.5))
     text = (tmp_path / "out" / "preparation.json").read_text()
     done = json.loads(text)
     rows = len(load_emotion_dataset(corpus, "train"))
@@ -57,7 +58,7 @@ def test_what_was_done_is_written_beside_it_without_paths(corpus, tmp_path):
     assert done["annotation"]["model_versions"] == {done["annotation"]["model"]: 5 * rows}
     counts = done["splits"]["train"]
     assert (counts["synthetic_votes"], counts["stated_distributions"]) == (4 * rows, rows)
-    assert done["combine"]["synthetic_weight"] == 0.5
+    assert done["combine"]["method"] == "pool" and done["combine"]["settings"]["synthetic_weight"] == 0.5
     assert str(tmp_path) not in text and str(corpus) not in text
 
 
@@ -71,6 +72,8 @@ def test_the_training_split_is_augmented_last_and_told_of(corpus, tmp_path):
     assert [len(after[split]) - len(before[split]) for split in ("train", "validation", "test")] == [6, 0, 0]
     mixed = after["train"].select(range(len(before["train"]), len(after["train"])))
     assert all(len(row["mixed_from"]) == 2 and not row["human_votes"] and not row["synthetic_votes"] for row in mixed)
+    assert mixed["emotion_concentration"][:] == [None] * 6
+    assert min(after["train"]["emotion_concentration"][: len(before["train"])]) > 3  # people's votes and more
     # What is mixed is the combined targets, not the human votes alone.
     targets = dict(zip(after["train"]["id"][:], after["train"]["emotion_distribution"][:], strict=True))
     row = mixed[0]
@@ -94,11 +97,17 @@ def test_a_second_run_asks_nothing_and_gives_the_same(corpus, tmp_path):
     assert history["num_requests"] == 0 and sum(history["model_versions"].values()) == first.votes
 
 
-def test_without_a_backend_votes_are_combined_only(corpus, tmp_path):
+def test_without_a_backend_targets_are_the_human_votes(corpus, tmp_path, caplog):
+    caplog.set_level("INFO")
     assert prepare_dataset(settings(corpus, tmp_path, backend="none")) == {}
     out = load_emotion_dataset(tmp_path / "out")
     assert "synthetic_votes" not in out["train"].column_names
     assert out["train"]["emotion_distribution"][:] == out["train"]["human_distribution"][:]
+    assert "emotion_concentration" not in out["train"].column_names
+    assert not (tmp_path / "out" / "combiner.json").exists()
+    assert "There are no synthetic votes" in caplog.text
+    done = json.loads((tmp_path / "out" / "preparation.json").read_text())
+    assert done["combine"]["method"] == "human" and done["combine"]["data"] == ["simulated data"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +116,6 @@ def test_without_a_backend_votes_are_combined_only(corpus, tmp_path):
         ({"annotate_splits": ["training"]}, "annotate_splits names training"),
         ({"annotate_splits": "train"}, "is one text. Mend: a list of names"),
         ({"retry_failed": ["sometimes"]}, "retry_failed must be"),
-        ({"empty": "maybe"}, "empty must be"),
         ({"backend": "gemeni"}, "Unknown backend 'gemeni'.*module:Name"),
         ({"backend_options": {"colour": "red"}}, "does not fit the backend"),
         ({"backend_options": {"column": "no_such_column"}}, "no_such_column"),

@@ -328,10 +328,7 @@ class Annotator:
         if pilot:
             if pilot < 0 or isinstance(pilot, bool):
                 raise ValueError(f"`pilot` must be a number of clips from 1, got {pilot!r}. Mend: 0 for no pilot.")
-            # Not the first ones: corpora are sorted by speaker. The choice depends on the number alone, so a repeated
-            # pilot costs nothing.
-            order = sorted(range(len(dataset)), key=lambda i: hashlib.sha256(f"pilot-{i}".encode()).digest())
-            chosen = dataset.select(sorted(order[:pilot]))
+            chosen = self.pilot(dataset, pilot)
             report, keys = self.run(self.utterances(chosen), total=len(chosen) * len(self.members))
             if not report.complete:
                 raise AnnotationIncomplete(report)
@@ -372,7 +369,21 @@ class Annotator:
             pilot=len(records) if found else 0,
             prices="" if prices is None else f"list prices of {prices.as_of}, {prices.source}",
             unusable=report.skipped,
+            advice=(),
         )
+
+    def pilot(self, dataset: Dataset, number: int) -> Dataset:
+        """The clips that a pilot of so many asks about."""
+        # Not the first ones: corpora are sorted by speaker. The choice depends on the number alone, so a repeated pilot
+        # costs nothing.
+        order = sorted(range(len(dataset)), key=lambda i: hashlib.sha256(f"pilot-{i}".encode()).digest())
+        return dataset.select(sorted(order[:number]))
+
+    def stored(self, dataset: Dataset) -> Dataset:
+        """The data set with the two columns, of the replies that are in the ledger: nothing is sent."""
+        jobs = (self.jobs(utterance, RunReport(), sends=False) for utterance in self.utterances(dataset))
+        keys = [b"".join(bytes.fromhex(job.key) for job in row) for row in jobs]
+        return with_columns(dataset, self.ledger, keys, self.emotions)
 
     def without_votes(self, dataset: Dataset) -> Dataset:
         """The data set with the two columns as it has them, or empty: for splits that are not annotated."""

@@ -67,7 +67,7 @@ def next_votes(dataset: Any, combiner: VoteCombiner, budget: int, most_per_row: 
         row's target falls by them), most first; rows that get none are not in it.
 
     Raises:
-        ValueError: The combiner is not fitted or pools, or the budget is under 1.
+        ValueError: The combiner is not fitted or pools, or the budget or `most_per_row` is under 1.
 
     Example:
         >>> next_votes(dataset["train"], combiner, budget=500)  # doctest: +SKIP
@@ -76,6 +76,8 @@ def next_votes(dataset: Any, combiner: VoteCombiner, budget: int, most_per_row: 
 
     if budget < 1:
         raise ValueError(f"budget={budget} asks for no vote. Mend: a number from 1.")
+    if most_per_row is not None and most_per_row < 1:
+        raise ValueError(f"most_per_row={most_per_row} leaves no vote. Mend: a number from 1, or None for no bound.")
     if combiner.method == "pool":
         raise ValueError(
             "Pooled votes do not say how sure a target is. Mend: VoteCombiner(method='posterior').fit(rows)."

@@ -123,7 +123,10 @@ class Fitted:
             "parts": [_richer_to_dict(part) for part in self.parts],
             "groups": {f"{key:016x}": fold for key, fold in self.groups.items()} if self.parts else {},
             "choice": None if self.choice is None else self.choice.to_dict(),
-            "worth": self.worth,
+            "worth": {
+                name: {number: _plain(found) for number, found in numbers.items()}
+                for name, numbers in self.worth.items()
+            },
             "notes": self.notes,
         }
 
@@ -163,3 +166,8 @@ def _richer_from_dict(values: Mapping[str, Any]) -> Richer:
 def _interval(values: Sequence[float | None]) -> tuple[float, float, float]:
     value, low, high = (float("nan") if number is None else float(number) for number in values)
     return value, low, high
+
+
+def _plain(found: Sequence[float]) -> list[float | None]:
+    """JSON has no NaN."""
+    return [float(number) if np.isfinite(number) else None for number in found]

@@ -69,7 +69,7 @@ def worths_of(
             if len(parts) > 1:
                 error = np.sqrt((len(parts) - 1) / len(parts) * ((left_out - left_out.mean()) ** 2).sum())
                 spread = float(error * t.ppf(0.975, len(parts) - 1))
-            found[name][str(number)] = (value, max(0.0, value - spread), value + spread)
+            found[name][str(number)] = (value, float(np.maximum(0.0, value - spread)), value + spread)
     return found
 
 

@@ -11,7 +11,10 @@ from .arguments import Options, Values
 from .augment import MOVED
 
 #: What an estimate does not need; the YAML file of an annotation may say it all the same.
-_WRITING = ("output", "overwrite", "human_weight", "synthetic_weight", "distribution_weight", "empty", "vote_source")
+_WRITING = (
+    *("output", "overwrite", "vote_source", "empty", "combine", "combine_weight", "combiner"),
+    *("human_weight", "synthetic_weight", "distribution_weight"),
+)
 
 
 def options() -> Options:

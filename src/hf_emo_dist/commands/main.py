@@ -30,6 +30,7 @@ COMMANDS = {
     "simulate": "write the simulated corpus, whose emotion distributions are known",
     "estimate": "tell what annotating a data set will cost, before anything is sent",
     "annotate": "have a model vote on a data set, combine the votes, write Parquet",
+    "next-votes": "tell which utterances should get the next human votes",
     "augment": "balance a data set's training split by DiME-Aug",
     "backbone": "write a small backbone that trains on a CPU",
     "train": "fine-tune a backbone on a data set of votes",

@@ -44,7 +44,7 @@ def quickstart(
         num_utterances: Clips of simulated speech.
         num_speakers: Simulated speakers.
         hidden_size: Width of the backbone.
-        num_train_epochs: Passes over the training data. Default: the ten of the configuration.
+        num_train_epochs: Passes over the training data. Default: the 16 of the configuration.
         overwrite: Replace what an earlier quickstart wrote into the folder.
     """
     folder = Path(output).expanduser()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 # A data set's folder: these, and the Parquet files in `data`, may be replaced. Everything else is somebody's work.
-_REPORTS = ("preparation.json", "preparation", "reading_report.json", "reading_report.txt")
+_REPORTS = ("preparation.json", "preparation", "combiner.json", "reading_report.json", "reading_report.txt")
 _OF_A_DATASET = ("README.md", "data", ".cache", *_REPORTS)
 _SHARD_NAME = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 

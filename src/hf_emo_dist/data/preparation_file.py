@@ -1,12 +1,19 @@
 """`preparation.json`: how a data set was prepared, for the cards. It lies in the folder of the data.
 
-Every part and every key may be missing; unknown keys are kept and not shown::
+Every part and every key may be missing; unknown keys are kept and not shown. `combine` has a `method`: ``posterior``;
+``weighted``, with its ``weight``; ``pool``, with the weights of `combine_votes` among its settings; or ``human``,
+where there was nothing to combine. Worth is in human votes and gain in nats a vote, each with its 95 % interval over
+speakers, null where it is not known::
 
     {
       "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1",
                      "preset": "default", "panel": [{"focus": "…", "temperature": 1.0, "mode": "label"}, …],
                      "num_requests": 0, "num_votes": 0, "failures": {"blocked": 0}, "cost_usd": 0.0},
-      "combine": {"distribution_weight": 1.0, "outside": "error", …},
+      "combine": {"method": "posterior", "settings": {"agreement": 0.35, "empty": "error", "seed": 0},
+                  "fitted_on": {"split": "train", "rows": 0, "speakers": 0, "votes": 0.0, "votes_a_row": {"3": 0},
+                                "answers": {"MODEL": {…}}, "left_out": 0},
+                  "notes": ["…"], "data": ["simulated data"], "worth": {"MODEL": {"1": [0.4, 0.3, 0.5], "5": […]}},
+                  "gain_over_human": [0.05, 0.03, 0.07], "verdict": "…"},
       "dime_aug": {"preset": "default", "num_mixed": 0, …},
       "source": {"dataset": "owner/name", "revision": "…", "license": "…", "vote_source": "…", "restricted": false}
     }
@@ -19,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 PREPARATION_NAME = "preparation.json"
+#: Beside it, the fitted `VoteCombiner` that made the targets.
+COMBINER_NAME = "combiner.json"
 PARTS = ("annotation", "combine", "dime_aug", "source")
 
 

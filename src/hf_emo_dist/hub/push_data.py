@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.preparation_file import PREPARATION_NAME, read_preparation
+from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME, read_preparation
 from ..data.rows import column_of, says_restricted
 from ._renamed import renamed
 from .cards.dataset_card import vote_card
@@ -168,6 +168,8 @@ def push_dataset(
     if (root / PREPARATION_NAME).is_file():
         preparation = clean_json(json.loads((root / PREPARATION_NAME).read_text(encoding="utf-8")))
         files.append(UploadFile(PREPARATION_NAME, (json.dumps(preparation, indent=2) + "\n").encode()))
+    if (root / COMBINER_NAME).is_file():
+        files.append(UploadFile(COMBINER_NAME, (root / COMBINER_NAME).read_bytes()))
     files += [UploadFile(f"data/{shard.name}", shard) for shard in shards]
     return commit_files(
         repo_id,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from .._fields import mirrored as _of
 from ..annotation.annotator import Annotator
 from ..annotation.backends import make_backend
 from ..annotation.run.run_report import AnnotationIncomplete, RunReport
@@ -22,11 +22,13 @@ from ..augmentation.augment_splits import AugmentationArguments, augment_splits,
 from ..data.data_facts import data_facts
 from ..data.opened import NOT_STATED, OpenedDataset, open_dataset
 from ..data.output import check_folder, write_json
-from ..data.preparation_file import PREPARATION_NAME
-from ..data.rows import SIMULATED_ANNOTATORS
+from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME
+from ..data.rows import SIMULATED_ANNOTATORS, notes_about
 from ..data.writing import write_dataset
 from ..hub.cards.dataset_card import write_dataset_card
-from ..votes import combine_votes
+from .combine_settings import CombineArguments
+from .combine_splits import check_combining, combine_splits, learning_split
+from .pilot import advice
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,16 +38,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def _of(source: Callable[..., Any], name: str) -> Any:
-    """A field with the default of an argument elsewhere; the command line takes its help from there, too."""
-    return field(default=inspect.signature(source).parameters[name].default, metadata={"mirrors": source})
-
-
 @dataclass
-class PrepareSettings(AugmentationArguments):
+class PrepareSettings(AugmentationArguments, CombineArguments):
     """What is prepared, who votes, how votes are combined, and how the training split is augmented.
 
-    Those that are not described here are arguments of `Annotator`, `combine_votes` and `AugmentationArguments`.
+    Those that are not described here are arguments of `Annotator`, `CombineArguments` and `AugmentationArguments`.
 
     Attributes:
         dataset: Data set to prepare: a local Parquet folder or a Hub id.
@@ -91,10 +88,6 @@ class PrepareSettings(AugmentationArguments):
     pilot: int = 0
     dry_run: bool = False
     limit: int | None = None
-    human_weight: float = _of(combine_votes, "human_weight")
-    synthetic_weight: float = _of(combine_votes, "synthetic_weight")
-    distribution_weight: float = _of(combine_votes, "distribution_weight")
-    empty: Literal["error", "drop", "uniform"] = _of(combine_votes, "empty")
     vote_source: str | None = None
     overwrite: bool = False
     seed: int = _of(Annotator, "seed")
@@ -104,8 +97,7 @@ class PrepareSettings(AugmentationArguments):
         for name in ("emotions", "annotate_splits", "retry_failed"):
             if isinstance(getattr(self, name), str):  # its letters would be taken for names
                 raise ValueError(f"{name}={getattr(self, name)!r} is one text. Mend: a list of names.")
-        if self.empty not in ("error", "drop", "uniform"):
-            raise ValueError(f"empty={self.empty!r} is not known. Mend: empty must be error, drop or uniform.")
+        self.settle(self.preset)
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit} leaves no rows. Mend: at least 1.")
 
@@ -142,6 +134,8 @@ class PrepareSettings(AugmentationArguments):
 def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
     """Estimate what annotating each split will take. Nothing is sent, except for a pilot.
 
+    From a pilot of training rows it is also learnt how many answers an utterance are worth buying.
+
     Raises:
         ValueError, OSError: A setting, the data or the ledger does not fit.
     """
@@ -150,17 +144,29 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
     annotator = settings.annotator(opened.emotions())
     if annotator is None:
         raise ValueError("With backend none nobody is asked. Mend: name a backend.")
+    if settings.pilot:
+        check_combining(settings, opened, splits)
+    found = {}
     try:
-        return {split: annotator.estimate(opened.rows(split), settings.pilot) for split in splits}
+        for split in splits:
+            rows = opened.rows(split)
+            found[split] = annotator.estimate(rows, settings.pilot)
+            if settings.pilot and split == learning_split(opened.splits):
+                pilot = annotator.stored(annotator.pilot(rows, settings.pilot))
+                notes = notes_about(rows, _vote_source(opened, annotator, splits))
+                told = advice(pilot, opened.emotions(), settings.agreement, notes)
+                found[split] = replace(found[split], advice=tuple(told))
     finally:
         annotator.close()
+    return found
 
 
 def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     """Check audio, annotate, combine, augment and write; returns the report of each split that was annotated.
 
-    In the data set's folder lie `preparation.json`, which says what was done, and, where training data was augmented, a
-    folder `preparation` with the plan, a table and a plot of the class mass, and a page to listen to.
+    In the data set's folder lie `preparation.json`, which says what was done; `combiner.json`, the fitted
+    `VoteCombiner`, where one made the targets; and, where training data was augmented, a folder `preparation` with the
+    plan, a table and a plot of the class mass, and a page to listen to.
 
     Raises:
         AnnotationIncomplete: A run had to stop. Replies are in the ledger; the same call goes on from there. Nothing is
@@ -187,6 +193,7 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
         raise ValueError(
             f"There is no split 'train' to augment (there are {', '.join(opened.splits)}). Mend: augment none."
         )
+    saved = check_combining(settings, opened, chosen if annotator is not None else [])
     for split, rows in opened.splits.items():
         logger.info("%s: checking %d clips", split, len(rows))
         check_audio(rows, long_audio="window").raise_if_any()
@@ -196,8 +203,7 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     dataset = dict(opened.splits)
     reports: dict[str, RunReport] = {}
     source = opened.vote_source or NOT_STATED
-    weights = settings.arguments_of(combine_votes)
-    preparation: dict[str, Any] = {"version": __version__, "source": {"vote_source": source}, "combine": weights}
+    preparation: dict[str, Any] = {"version": __version__, "source": {"vote_source": source}}
     if opened.restricted:  # a card is written anew, and must not lose it
         preparation["source"]["restricted"] = True
     if annotator is not None:
@@ -212,26 +218,15 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             preparation["annotation"] = _about_votes(annotator, dataset, reports)
         finally:
             annotator.close()
-        simulated = annotator.backend.name == "simulated"
-        who = SIMULATED_ANNOTATORS if simulated else f"{annotator.backend.model}, no person"
-        source += f" Beside them, synthetic votes by {who}, in {', '.join(chosen)}; human_distribution is without them."
-    for split, rows in dataset.items():
-        dataset[split] = rows.map(
-            combine_votes,
-            fn_kwargs={"emotions": list(emotions), **weights},
-            batched=True,
-            desc=f"Combining votes of {split}",
-        )
-        if settings.empty == "drop":
-            dataset[split] = dataset[split].filter(
-                lambda batch: [p is not None for p in batch], input_columns="emotion_distribution", batched=True
-            )
+        source = _vote_source(opened, annotator, chosen)
+    notes = notes_about(next(iter(dataset.values())), source)
+    combined = combine_splits(dataset, settings, emotions, saved, notes)
+    preparation["combine"] = combined.about
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-augmentation-") as work:
         about = Path(work) / "preparation"
-        notes = opened.notes(next(iter(dataset.values())))
-        augmented, plan = augment_splits(dataset, settings, about, emotions=emotions, notes=notes)
+        augmented, plan = augment_splits(combined.splits, settings, about, emotions=emotions, notes=notes)
         facts = data_facts(augmented)
         preparation["splits"] = facts["splits"]
         if plan is not None:
@@ -242,6 +237,8 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             if about.is_dir():
                 shutil.move(about, part / "preparation")
             write_json(part / PREPARATION_NAME, preparation)
+            if combined.combiner is not None:
+                combined.combiner.save(part / COMBINER_NAME)
             write_dataset_card(part, facts)
 
         write_dataset(
@@ -254,6 +251,17 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             describe=describe,
         )
     return reports
+
+
+def _vote_source(opened: OpenedDataset, annotator: Annotator, splits: Sequence[str]) -> str:
+    """Who gave the human votes, and who the synthetic ones in these splits."""
+    who = f"{annotator.backend.model}, no person"
+    if annotator.backend.name == "simulated":
+        who = SIMULATED_ANNOTATORS
+    return (
+        f"{opened.vote_source or NOT_STATED} Beside them, synthetic votes by {who}, in {', '.join(splits)}; "
+        "human_distribution is without them."
+    )
 
 
 def _about_votes(

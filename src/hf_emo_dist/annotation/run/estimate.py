@@ -59,6 +59,7 @@ class Estimate:
         pilot: Replies that the figures for one request come from; 0 where they are assumed.
         prices: Where the prices stand and of what day they are.
         unusable: Row id to why its clip cannot be sent.
+        advice: How many answers an utterance are worth buying, or why that cannot be told; from whoever asked for this.
     """
 
     model: str
@@ -75,6 +76,7 @@ class Estimate:
     pilot: int = 0
     prices: str = ""
     unusable: dict[str, str] | None = None
+    advice: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """The estimate in one line."""
@@ -108,6 +110,7 @@ class Estimate:
         if self.unusable:
             ids = list(self.unusable)
             lines.append(f"cannot be sent    {len(ids)} clips: {', '.join(ids[:10])}. {self.unusable[ids[0]]}")
+        lines += [f"answers to buy    {line}" for line in self.advice]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ...data.output import write_text
 from ...data.preparation_file import read_preparation
 from ...markdown import Safe, as_code, yaml_value
 from .rendering import render, with_mark
-from .tables import annotation_rows, count_text, settings_text
+from .tables import annotation_rows, combine_rows, count_text, settings_text
 
 TAGS = ("speech-emotion-recognition", "soft-labels", "hf-emo-dist")
 _START, _END = "<!-- hf-emo-dist: how this was prepared -->", "<!-- /hf-emo-dist -->"
@@ -63,7 +63,8 @@ def preparation_section(counts: Mapping[str, Any], preparation: Mapping[str, Map
         ]
         lines.append(f"| {as_code(name)} | {count_text(split.get('rows'))} | {' | '.join(cells)} |")
     about = [(title, str(text)) for title, text in annotation_rows(preparation.get("annotation", {}))]
-    for part, title in (("combine", "How votes were combined"), ("dime_aug", "DiME-Aug"), ("source", "Made from")):
+    about += [(title, str(text)) for title, text in combine_rows(preparation.get("combine", {}))]
+    for part, title in (("dime_aug", "DiME-Aug"), ("source", "Made from")):
         if preparation.get(part):
             about.append((title, str(settings_text(preparation[part]))))
     if about:

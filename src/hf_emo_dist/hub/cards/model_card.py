@@ -13,7 +13,7 @@ from ...markdown import Safe, as_code, as_text, one_line, yaml_value
 from .._renamed import renamed
 from .model_facts import ModelFacts, gather_model_facts
 from .rendering import render, with_mark, write_card
-from .tables import annotation_rows, count_text, link, number_text, settings_text
+from .tables import annotation_rows, combine_rows, count_text, link, number_text, settings_text
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def model_card(facts: ModelFacts) -> str:
             human_votes=count_text(facts.votes("human")),
             synthetic_votes=count_text(facts.votes("synthetic"), none="none"),
             annotation=annotation_rows(facts.preparation.get("annotation", {})),
-            combined=settings_text(facts.preparation.get("combine", {})),
+            combined=combine_rows(facts.preparation.get("combine", {})),
             mixing=settings_text(facts.preparation.get("dime_aug", {})),
             weights=Safe(WEIGHTS[facts.layout] + (f" ({settings_text(facts.lora)})" if facts.lora else "")),
             loss=settings_text({key: value for key, value in facts.model.items() if value is not None}),

@@ -42,6 +42,67 @@ def _member(member: Any) -> str:
     return as_code(", ".join(parts))
 
 
+#: What targets are, by the method that `preparation.json` names.
+_METHODS = {
+    "posterior": "By a Dirichlet posterior: human votes, counted one by one, beside a prior that the annotators' "
+    "answers make, for what these were measured to be worth",
+    "weighted": "Human votes, counted one by one, beside a prior and synthetic votes of one weight",
+    "human": "There are no synthetic votes: the target is the distribution of the human votes",
+}
+_POOLED = (
+    "Pooled one for one, as in arXiv 2601.14620: on CREMA-D's votes this was measured to make worse targets than the "
+    "human votes alone"
+)
+_POOL_WEIGHTS = ("human_weight", "synthetic_weight", "distribution_weight")
+
+
+def combine_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Rows (title, Markdown) about how votes became targets, from the part `combine` of `preparation.json`."""
+    title = "How votes were combined"
+    method = about.get("method")
+    if method == "pool" or (method is None and set(about) & set(_POOL_WEIGHTS)):  # of data before there were methods
+        values = about if method is None else about.get("settings") or {}
+        weights = {name: value for name, value in values.items() if name in _POOL_WEIGHTS and value != 1.0}
+        if weights:
+            return [(title, Safe(f"Pooled, not one for one: {settings_text(weights)}"))]
+        return [(title, Safe(f"{_POOLED}."))]
+    if method not in _METHODS:
+        return [(title, settings_text(about))] if about else []
+    told = _METHODS[method]
+    if method == "weighted":
+        told += f" ({_number(about.get('weight'))}, {'given' if about.get('weight_given') else 'fitted'})"
+    rows: list[tuple[str, Any]] = [(title, f"{told}.")]
+    learnt = about.get("fitted_on")
+    if isinstance(learnt, Mapping):
+        where = f" of split {as_code(learnt['split'])}" if learnt.get("split") else ""
+        speakers = f" ({as_text(learnt['speakers'])} speakers)" if learnt.get("speakers") else ""
+        number, votes = as_text(learnt.get("rows", "unknown")), _number(learnt.get("votes"), 6)
+        rows.append(("Fitted on", f"{number} rows{where}{speakers} with {votes} human votes"))
+    data = ", ".join(map(as_text, about.get("data") or ()))
+    aside = f" ({data})" if data else ""
+    for name, worth in (about.get("worth") or {}).items():
+        answers = "; ".join(
+            f"{as_text(number)} answer{'s' * (number != '1')} {_with_interval(found)}"
+            for number, found in worth.items()
+        )
+        rows.append(("What answers are worth", f"{as_code(name)}, in human votes: {answers}{aside}"))
+    if about.get("verdict"):
+        rows.append(("Do they help?", f"{as_text(about['verdict'])}{aside}"))
+    rows += [("Mind", as_text(note)) for note in about.get("notes") or ()]
+    return [(name, Safe(text)) for name, text in rows]
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    return f"{value:,.{digits}g}" if isinstance(value, int | float) and math.isfinite(value) else as_text(value)
+
+
+def _with_interval(found: Any) -> str:
+    values = [number for number in found if isinstance(number, int | float)] if isinstance(found, list | tuple) else []
+    if not values:
+        return "unknown"
+    return f"{values[0]:.2f}" + (f" [{values[1]:.2f}, {values[2]:.2f}]" if len(values) == 3 else "")
+
+
 def settings_text(values: Mapping[str, Any]) -> Safe:
     """Names and values in a row, such as `preset paper, weight 1`."""
     return Safe(
