@@ -137,7 +137,9 @@ def test_simple_predictors_have_the_fold_s_targets_too(backbone, tmp_path, monke
     ("combine", "columns", "expected"),
     [
         ({"method": "posterior", "settings": {"seed": 3}}, (), {"method": "posterior", "seed": 3}),
-        ({"method": "weighted"}, (), {"method": "weighted"}),
+        ({"method": "weighted", "weight": 0.3, "weight_given": False}, (), {"method": "weighted"}),
+        ({"method": "weighted", "weight": 0.3, "weight_given": True}, (), {"method": "weighted", "weight": 0.3}),
+        ({"method": "human", "settings": {"empty": "error"}}, ("emotion_concentration", "synthetic_votes"), None),
         ({"method": "pool", "settings": {}}, ("emotion_concentration", "synthetic_votes"), None),
         ({"outside": "drop"}, (), None),  # as 0.1 left it
         (None, ("emotion_concentration", "synthetic_votes"), {"method": "posterior"}),

@@ -52,19 +52,15 @@ def combiner_settings(opened: OpenedDataset) -> dict[str, Any] | None:
     """
     combine = opened.preparation.get("combine", {})
     if "method" in combine:
-        return (
-            {**(combine.get("settings") or {}), "method": combine["method"]} if is_fitted(combine["method"]) else None
-        )
+        if combine["method"] not in FITTED_METHODS:
+            return None
+        given = {"weight": combine.get("weight")} if combine.get("weight_given") else {}
+        return {**(combine.get("settings") or {}), **given, "method": combine["method"]}
     rows = next(iter(opened.splits.values()))
     known = CONCENTRATION in rows.column_names and any(
         any(column_of(part, name) or ()) for part in opened.splits.values() for name in SYNTHETIC
     )
     return {"method": "posterior"} if known else None
-
-
-def is_fitted(method: Any) -> bool:
-    """Whether targets by this method learn from the human votes of other rows."""
-    return method in FITTED_METHODS
 
 
 def combiner_of(emotions: Sequence[str], settings: Mapping[str, Any]) -> VoteCombiner:

@@ -275,9 +275,13 @@ def about_combiner(combiner: VoteCombiner, learnt: FittingRows | None) -> dict[s
             notes.append(_left_out(learnt))
         if learnt.split != "train":
             notes.append(f"There is one split, {learnt.split!r}, and it was fitted on.")
+    settings: dict[str, Any] = {"agreement": combiner.agreement, "empty": combiner.empty, "seed": combiner.seed}
+    # only a combiner that was fitted elsewhere can have these
+    settings |= {"predictions": list(combiner.predictions)} if combiner.predictions else {}
+    settings |= {"pilot": combiner.pilot} if combiner.pilot is not None else {}
     about: dict[str, Any] = {
         "method": fitted.method,
-        "settings": {"agreement": combiner.agreement, "empty": combiner.empty, "seed": combiner.seed},
+        "settings": settings,
         "fitted_on": learnt_on,
         "notes": notes,
     }
