@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from votes_of_models import EMOTIONS, K, columns_of, drawn, entry, labels_of
 
 from hf_emo_dist import VoteCombiner, combine_votes
@@ -93,8 +93,9 @@ def test_pooling_is_the_papers(rows):
         assert ours["emotion_concentration"] == len(row["human_votes"]) + len(row["synthetic_annotations"])
 
 
-def test_a_correction_is_cross_fitted():
+def test_a_correction_is_cross_fitted(monkeypatch):
     """Where a richer map is learnt, the votes of a speaker do not shape the map of that speaker's rows."""
+    monkeypatch.setattr("hf_emo_dist.combining.choosing.PRECISIONS", (100.0,))
     rng = np.random.default_rng(0)
     _, human, answers, groups = drawn(3000, human=4, seed=2, sharp=4.0)
     # heard as a mixture where the model is torn between two, which no confusion map says
@@ -159,6 +160,9 @@ def test_every_kind_of_answer_is_evidence_of_its_annotator():
         ("gpt-audio-1.5", "gpt-audio-1.5"),
         ("Qwen/Qwen2-Audio-7B-Instruct", "Qwen/Qwen2-Audio-7B-Instruct"),
         ("gemini-4-argon", "gemini-4-argon"),
+        ("gemini-2.5-flash-preview-09-2025", "gemini-2.5-flash"),
+        ("rater_101", "rater_101"),
+        ("model-100", "model-100"),
     ],
 )
 def test_versions_of_a_model_are_one_annotator(model, name):
@@ -218,6 +222,39 @@ def test_weighted_human_votes_count_by_their_weights(votes):
     np.testing.assert_allclose(
         one.concentration(human, {"model": answers}), two.concentration(human, {"model": answers}), rtol=2e-3
     )
+
+
+def test_raters_who_give_two_tags_do_not_look_like_agreement():
+    """Tags of weight 1/2 are votes, not averages of many: the prior is that of the raters' single votes."""
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet([0.5] * K, 1500)
+    single = np.array([rng.multinomial(3, shares) for shares in truth], dtype=float)
+    double = np.array([rng.multinomial(2, shares) + rng.multinomial(2, shares) / 2 for shares in truth])
+    one, two = (VoteCombiner(emotions=EMOTIONS).fit_counts(human, {}).fitted.alone for human in (single, double))
+    assert one.sum() == pytest.approx(2, rel=0.15)
+    assert two.sum() == pytest.approx(2, rel=0.4)
+    ints = {"human_votes": [["sad", "happy"]] * 3, "human_vote_weights": [[1, 1]] * 3}
+    assert VoteCombiner(emotions=EMOTIONS).fit(ints).fitted.about["votes"] == 6
+
+
+def test_votes_of_absurd_weight_take_no_memory():
+    combiner = VoteCombiner(emotions=EMOTIONS).fit_counts([[1e9, 0, 0, 0]] * 3, {"model": [[0, 1e9, 0, 0]] * 3})
+    assert np.isfinite(combiner.concentration([[1, 0, 0, 0]], {})).all()
+
+
+@pytest.mark.parametrize("rows", [5, 10, 20, 80])
+@pytest.mark.parametrize("human", [1, 3])
+def test_few_rows_and_noise_give_smoothed_human_votes(rows, human):
+    """Of answers that say nothing, nothing is learnt: no rich map, no weight to speak of."""
+    _, votes, _, groups = drawn(rows, human, seed=rows)
+    label = np.random.default_rng(rows).integers(0, K, rows)
+    noise = 10.0 * np.eye(K)[label]  # one random label, said ten times
+    combiner = VoteCombiner(emotions=EMOTIONS).fit_counts(votes, {"noise": noise}, groups=groups)
+    alpha = combiner.concentration(np.zeros((K, K)), {"noise": 10 * np.eye(K)})
+    alone = combiner.fitted.alone / combiner.fitted.alone.sum()
+    assert combiner.fitted.choice.recipe.correction is None
+    assert np.abs(alpha / alpha.sum(1, keepdims=True) - alone).max() < 0.35
+    assert "The annotators help: +" not in combiner.summary() or rows < 20
 
 
 def test_predictions_of_a_model_of_ones_own_are_an_annotator(votes, rows):
@@ -315,6 +352,8 @@ BAD_ROWS = [
     ({**ROW, "human_votes": [[3]]}, "Votes must be labels"),
     ({**ROW, "human_vote_weights": [[1.0, 2.0]]}, "Row 'x': 1 votes but 2 weights"),
     ({**ROW, "human_vote_weights": [[-1.0]]}, "Row 'x': vote weights must be finite"),
+    ({**ROW, "human_vote_weights": [["x"]]}, "must be lists of numbers"),
+    ({**ROW, "human_vote_weights": [1.0]}, "must be lists, one number a vote"),
     ({**ROW, "synthetic_votes": [["awe"]]}, "Row 'x': synthetic vote: Unknown emotion 'awe'"),
     ({**ROW, "synthetic_annotations": [[entry("awe")]]}, "Row 'x': synthetic vote: Unknown emotion 'awe'"),
     (
@@ -351,6 +390,11 @@ BAD_CALLS = [
     (lambda: VoteCombiner(EMOTIONS).fit_counts([[1, np.nan, 0, 0]], {}), "row 0: votes must be finite"),
     (lambda: VoteCombiner(EMOTIONS).fit_counts([[1, 2, 0, 0]], {}, groups=["a", "b"]), "1 rows but 2 groups"),
     (lambda: VoteCombiner(EMOTIONS, pilot="first").fit(ROW), "no column 'first'"),
+    (lambda: VoteCombiner(EMOTIONS, pilot="first").fit({**ROW, "first": [False]}), "true in none"),
+    (lambda: VoteCombiner(EMOTIONS, pilot="first").fit({**ROW, "first": ["no"]}), "a column of booleans"),
+    (lambda: VoteCombiner(EMOTIONS).to_dict(), "not fitted"),
+    (lambda: VoteCombiner(EMOTIONS).fit(DatasetDict(train=Dataset.from_dict(ROW))), "These are splits (train)"),
+    (lambda: VoteCombiner(EMOTIONS).fit(Dataset.from_dict(ROW).to_iterable_dataset()), "This is a stream"),
     (lambda: VoteCombiner(EMOTIONS, predictions=["mine"]).fit(ROW), "No column 'mine'"),
     (lambda: VoteCombiner(EMOTIONS, empty="error").fit(ROW)({"id": ["y"], "human_votes": [[]]}), "'y': nobody voted"),
 ]

@@ -20,6 +20,8 @@ from .posterior import PosteriorMap
 FOLDS = 5
 #: Precisions of the deviation of a focus from its annotator, in logits, that are tried.
 FOCUS_PRECISIONS = (30.0, 3.0)
+#: With fewer rows than this the map stays plain: what is richer could not be told from chance.
+FEW_ROWS = 400
 # Standard errors over groups that a richer map must gain: by foci (False), by a correction (True). Foci have many
 # parameters each, and in truth mostly say the same.
 _ERRORS = {False: 3.0, True: 1.0}
@@ -31,8 +33,11 @@ class Recipe:
 
     foci: float | None = None
     correction: float | None = None
+    silent: bool = False  # nobody but people is heard
 
     def __str__(self) -> str:
+        if self.silent:
+            return "human votes alone, smoothed: on speakers held out, the annotators did not help"
         parts = ["one confusion map an annotator" if self.foci is None else "maps of the foci, leaning on one"]
         return ", ".join(parts + ([] if self.correction is None else ["a smooth correction on top"]))
 
@@ -121,12 +126,13 @@ def without_fold(train: Evidence, tested: Evidence, expected: float, seed: int) 
     """Fit all candidates on the other folds' rows."""
     base = fit_posterior(train, expected, seed)
     full = full_numbers(train)
-    found = {Recipe(): Richer(base)}
-    if any(answers.row is not None and len(answers.foci) > 1 for answers in train.annotators.values()):
+    found = {Recipe(): Richer(base), Recipe(silent=True): Richer(base.silenced())}
+    many = len(train) >= FEW_ROWS
+    if many and any(answers.row is not None and len(answers.foci) > 1 for answers in train.annotators.values()):
         for precision in FOCUS_PRECISIONS:
             split = fit_posterior(train, expected, seed, precision, base.shape(full))
             found[Recipe(foci=precision)] = Richer(split)
-    for precision in PRECISIONS if train.annotators else ():
+    for precision in PRECISIONS if many and train.annotators else ():
         found[Recipe(correction=precision)] = Richer(base, fit_correction(train, base, full, precision))
     prior, weight = fit_weight(train, expected)
     human = np.broadcast_to(base.alone, tested.human.shape)
@@ -138,8 +144,9 @@ def choose(
 ) -> tuple[Choice, dict[int, Richer], list[PosteriorMap]]:
     """Compare the candidates on speakers that they were not fitted on, on rows with human votes.
 
-    A richer map takes over where it gains more than a standard error over speakers (with maps of the foci three); what
-    is reported of a fold is the candidate that the other folds would have chosen.
+    Where the plain map does no better than people alone, the annotators are silenced. A richer map takes over where it
+    gains more than a standard error over speakers (with maps of the foci three); what is reported of a fold is the
+    candidate that the other folds would have chosen.
 
     Returns:
         The choice; the chosen map of each fold, fitted without it; and the plain ones.
@@ -205,12 +212,16 @@ def _interval(values: FloatArray, votes: FloatArray, groups: NDArray[np.str_], s
 
 
 def _best(held: Mapping[Recipe, FloatArray], groups: NDArray[np.str_]) -> Recipe:
-    """The candidate of the highest likelihood among those that beat the plain one beyond chance, or the plain one."""
+    """The plain map, unless people alone do better; or the best of those that beat the plain one beyond chance."""
     plain = Recipe()
     _, place = np.unique(groups, return_inverse=True)
     place = place.reshape(-1)
+    if float(held[plain].sum()) <= float(held[Recipe(silent=True)].sum()):
+        return Recipe(silent=True)
     best, most = plain, 0.0
     for recipe, values in held.items():
+        if recipe.silent:
+            continue
         gains = np.bincount(place, values - held[plain])
         error = float(np.std(gains, ddof=1) * np.sqrt(len(gains))) if len(gains) > 1 else np.inf
         gain = float(gains.sum())
@@ -223,6 +234,8 @@ def fit_recipe(evidence: Evidence, recipe: Recipe, expected: float, seed: int) -
     """Fit a map as rich as the recipe says on the rows with human votes."""
     evidence = evidence.select(np.flatnonzero(evidence.human.sum(axis=1) > 0))
     posterior = fit_posterior(evidence, expected, seed, recipe.foci)
+    if recipe.silent:
+        return Richer(posterior.silenced())
     if recipe.correction is None:
         return Richer(posterior)
     return Richer(posterior, fit_correction(evidence, posterior, full_numbers(evidence), recipe.correction))

@@ -118,7 +118,13 @@ class VoteCombiner:
         if self.pilot is not None:
             if self.pilot not in columns:
                 raise ValueError(f"There is no column {self.pilot!r} that says which rows are of the pilot.")
-            kept &= np.array([bool(value) for value in columns[self.pilot].to_pylist()])
+            values = columns[self.pilot].to_pylist()
+            if not any(value is True for value in values) or any(value not in (True, False, None) for value in values):
+                raise ValueError(
+                    f"The column {self.pilot!r} must be true in the rows of the pilot, and it is "
+                    f"{'true in none' if set(values) <= {False, None} else values[0]!r}. Mend: a column of booleans."
+                )
+            kept &= np.array([bool(value) for value in values])
         return self._fit(evidence.select(np.flatnonzero(kept)))
 
     def fit_counts(
@@ -141,11 +147,12 @@ class VoteCombiner:
 
     def _fit(self, evidence: Evidence) -> VoteCombiner:
         voted = np.flatnonzero(evidence.human.sum(axis=1) > 0)
-        heard = evidence.select(voted).in_order()
+        heard = evidence.select(voted).in_order().with_whole_votes(self.seed)
+        heard = heard.select(np.flatnonzero(heard.human.sum(axis=1) > 0))
         if self.method == "pool":
             self.fitted = Fitted.described("pool", heard)
             return self
-        if len(voted) == 0:
+        if len(heard) == 0:
             return self._fit_nothing(evidence)
         if self.method == "weighted":
             alone, weight = fit_weight(heard, self.agreement)
@@ -276,10 +283,10 @@ class VoteCombiner:
 
     def to_dict(self) -> dict[str, Any]:
         """All that is needed to combine elsewhere, and what is known of it; for JSON."""
-        assert self.emotions is not None
+        fitted = self.needed()
         return {
             "format": 1,
-            "emotions": list(self.emotions),
+            "emotions": list(self.emotions or ()),
             "settings": {
                 "method": self.method,
                 "weight": self.weight,
@@ -290,7 +297,7 @@ class VoteCombiner:
                 "outside": self.outside,
                 "seed": self.seed,
             },
-            "fitted": self.needed().to_dict(),
+            "fitted": fitted.to_dict(),
         }
 
     @classmethod

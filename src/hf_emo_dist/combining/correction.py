@@ -2,7 +2,7 @@
 
 The prior ``a`` of a row becomes ``a * exp(x @ B)``, where x holds the mean answers of each annotator and their pairwise
 products (so that a mixed answer may mean another thing than the mixture of what its parts mean), standardised over the
-rows that were fitted on, and times the share of its full weight that the number of answers gives the annotator. B is
+rows that were fitted on, and times w / (w + 1), with w the weight that the number of answers gives the annotator. B is
 shrunk towards 0, at which nothing changes.
 """
 
@@ -25,6 +25,8 @@ PRECISIONS = (1000.0, 300.0, 100.0, 30.0)
 _PRODUCTS_UP_TO = 8
 # exp(3) = 20-fold: far beyond what is seen, so that an unseen answer cannot do more
 _MOST = 3.0
+# An annotator whose answers weigh so many votes has half of the say: of one that is worth nothing, nothing is learnt.
+_HALF = 1.0
 
 
 @dataclass
@@ -74,15 +76,15 @@ def features_of(evidence: Evidence) -> FloatArray:
 
 
 def _presence(evidence: Evidence, fitted: PosteriorMap, full: Mapping[str, float]) -> FloatArray:
-    """For each feature the share of its annotator's full weight that the row's number of answers gives, (N, D)."""
+    """For each feature how much its annotator's number of answers lets it say, from 0 to 1, (N, D)."""
     size = evidence.human.shape[1]
     each = size + (size * (size + 1) // 2 if size <= _PRODUCTS_UP_TO else size)
     parts = []
     for name, number in full.items():
         annotator = fitted.annotators[name]
         most = float(annotator.weight(np.array([number]))[0])
-        share = annotator.weight(evidence.annotators[name].number) / most if most > 0 else np.zeros(len(evidence))
-        parts.append(np.repeat(np.minimum(share, 1.0)[:, None], each, axis=1))
+        share = np.minimum(annotator.weight(evidence.annotators[name].number), most) / (most + _HALF)
+        parts.append(np.repeat(share[:, None], each, axis=1))
     return np.concatenate(parts, axis=1)
 
 

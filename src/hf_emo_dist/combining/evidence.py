@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .likelihood import MOST_ONE_BY_ONE
+
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 
@@ -40,7 +42,7 @@ class Answers:
         values = np.asarray(counts, dtype=np.float64)
         number = values.sum(axis=1)
         mean = values / np.where(number > 0, number, 1.0)[:, None]
-        if (values != np.round(values)).any():
+        if (values != np.round(values)).any() or values.max(initial=0.0) > MOST_ONE_BY_ONE:
             return cls(number, mean)
         row, label = np.nonzero(values)
         times = values[row, label].astype(np.int64)
@@ -150,6 +152,19 @@ class Evidence:
         for name in names:
             keys += [self.annotators[name].number, *self.annotators[name].mean.T]
         return self.select(np.lexsort(keys))
+
+    def with_whole_votes(self, seed: int) -> Evidence:
+        """The same with whole human votes, as many in expectation: for a likelihood of votes.
+
+        A rater who gives two tags, each of weight 1/2, has not agreed with anybody by that: as fractions, votes look
+        like averages of many, and listeners as if they were all alike. Each row's votes are drawn by systematic
+        sampling, which leaves whole ones as they are.
+        """
+        if (self.human == np.round(self.human)).all():
+            return self
+        start = np.random.default_rng([seed, 5]).random((len(self), 1))
+        steps = np.floor(np.cumsum(self.human, axis=1) + start + 1e-9)
+        return Evidence(np.diff(steps, axis=1, prepend=0.0), self.annotators, self.groups)
 
     def row_hashes(self) -> NDArray[np.uint64]:
         """A number for each row, (N,): that of its group, or of what annotators said where groups are not known."""

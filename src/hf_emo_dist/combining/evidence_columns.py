@@ -23,7 +23,9 @@ COLUMNS = (
     *("mixed_from", "human_distribution", "emotion_distribution"),
 )
 # what a service appends to a model's name to say which version of it answered
-_VERSION = re.compile(r"(?:[-@_](?:\d{2,4}-\d{2}(?:-\d{2})?|\d{3,8}|latest|preview|exp))+$")
+_VERSION = re.compile(
+    r"(?:[-@](?:\d{4}-\d{2}-\d{2}|\d{2}-\d{2}(?:\d{2})?|20\d{6}|2[3-9](?:0[1-9]|1[0-2])|0\d{3}|00\d|latest|preview|exp))+$"
+)
 _STATED = {"distribution": "stated", "stated": "stated", "readout": "read-out"}
 
 
@@ -47,6 +49,12 @@ def columns_as_arrow(rows: Any, names: Sequence[str]) -> dict[str, Any]:
     """
     import pyarrow as pa
 
+    if isinstance(rows, dict) and any(hasattr(part, "column_names") for part in rows.values()):
+        raise ValueError(f"These are splits ({', '.join(rows)}), not rows. Mend: give one, such as dataset['train'].")
+    if hasattr(rows, "column_names") and not hasattr(rows, "__len__"):
+        raise ValueError("This is a stream, and fitting needs all rows. Mend: load the data with streaming=False.")
+    if isinstance(rows, pa.Table):
+        return {name: _joined(rows[name]) for name in names if name in rows.column_names}
     table = getattr(rows, "pa_table", None)  # of the batches of `Dataset.map`: nothing has to pass through Python
     if hasattr(rows, "column_names"):  # a Dataset
         kept = [name for name in names if name in rows.column_names]
@@ -60,7 +68,8 @@ def columns_as_arrow(rows: Any, names: Sequence[str]) -> dict[str, Any]:
                 found[name] = _joined(pa.array(list(rows[name])))
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 raise ValueError(
-                    f"The column {name!r} cannot be read: {error}. Mend: one kind of value a column."
+                    f"The column {name!r} cannot be read: {error}. Mend: one kind of value a column; of a "
+                    "data set with a format, dataset.with_format(None)."
                 ) from error
     return found
 
@@ -130,6 +139,12 @@ def evidence_of(
     return Evidence(human, annotators, groups)
 
 
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return any(check(kind) for check in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+
+
 def _values(column: Any) -> tuple[IndexArray, Any]:
     """The entries of a list column and the row of each."""
     import pyarrow as pa
@@ -170,7 +185,7 @@ def _human_votes(
     import pyarrow.compute as pc
 
     column, rows = columns["human_votes"], len(columns["human_votes"])
-    if pa.types.is_string(column.type):
+    if not _is_list(column.type) and not pa.types.is_null(column.type):
         raise TypeError(
             f"'human_votes' must be lists of labels, one a vote, and {where(0)} has {column[0].as_py()!r}. Mend: "
             "split it first."
@@ -180,6 +195,10 @@ def _human_votes(
     amount = np.ones(len(label))
     weights = columns.get("human_vote_weights")
     if weights is not None and not pa.types.is_null(weights.type):
+        if not _is_list(weights.type):
+            raise ValueError(
+                f"'human_vote_weights' must be lists, one number a vote, and not {weights.type}. Mend: give lists."
+            )
         given, numbers = _values(weights)
         told = pc.is_valid(weights).to_numpy(zero_copy_only=False)
         counts = np.bincount(row, minlength=rows), np.bincount(given, minlength=rows)
@@ -189,7 +208,13 @@ def _human_votes(
                 f"{where(int(bad[0]))}: {counts[0][bad[0]]} votes but {counts[1][bad[0]]} weights. Mend: give one "
                 "weight a vote."
             )
-        values = numbers.fill_null(np.nan).to_numpy(zero_copy_only=False).astype(np.float64)
+        try:
+            values = numbers.cast("float64").fill_null(np.nan).to_numpy(zero_copy_only=False)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ValueError(
+                f"'human_vote_weights' must be lists of numbers, and not of {numbers.type}. Mend: give one number a "
+                "vote."
+            ) from error
         wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
         if len(wrong):
             raise ValueError(

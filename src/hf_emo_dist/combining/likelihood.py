@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+#: Votes of a row for one emotion that are still taken one by one; beyond it, memory would grow with them.
+MOST_ONE_BY_ONE = 1000
+
 
 class VoteLikelihood:
     """Log-likelihood of the rows' votes, as a function of each row's Dirichlet parameters.
@@ -23,7 +26,7 @@ class VoteLikelihood:
     def __init__(self, votes: FloatArray) -> None:
         self.shape = votes.shape
         self.number = votes.sum(axis=1)
-        self.whole = bool((votes == np.round(votes)).all())
+        self.whole = bool((votes == np.round(votes)).all() and votes.max(initial=0.0) <= MOST_ONE_BY_ONE)
         row, column = np.nonzero(votes)
         amount = votes[row, column]
         flat = row * votes.shape[1] + column

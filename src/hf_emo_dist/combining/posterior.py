@@ -17,7 +17,7 @@ answer makes a target less sure. ``n / (1 + (n - 1) * rho)`` is the effective nu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,11 @@ class PosteriorMap:
         """How evidence adds up in this map."""
         repeat = {name: annotator.repeat for name, annotator in self.annotators.items()}
         return Shape(repeat, self.across, self.share, dict(reference))
+
+    def silenced(self) -> PosteriorMap:
+        """The same with annotators that are worth nothing."""
+        silent = {name: replace(annotator, worth=0.0) for name, annotator in self.annotators.items()}
+        return replace(self, annotators=silent)
 
     def weights(self, evidence: Evidence) -> FloatArray:
         """Weight of each annotator in each row, in votes and before `across`, (N, A)."""

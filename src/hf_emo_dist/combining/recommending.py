@@ -94,6 +94,13 @@ def recommend(
     num_resamples: int = _RESAMPLES,
 ) -> list[Recommendation]:
     """As `recommend_n`, of evidence in the form that the room has."""
+    if most < 1:
+        raise ValueError(f"most={most} leaves nothing to look at. Mend: a number from 1.")
+    if not evidence.human.any():
+        raise ValueError(
+            "No row of the pilot has a human vote, so that nothing tells what its answers are worth. Mend: a pilot on "
+            "rows with human votes."
+        )
     names = [name for name in fitted.annotators if name in evidence.annotators and evidence.annotators[name].singly]
     if not names:
         raise ValueError(

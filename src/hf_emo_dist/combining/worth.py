@@ -16,6 +16,8 @@ NUMBERS = (1, 5, 10)
 MOST_ROWS = 3000
 # Under so many human votes an annotator says nothing, and what its answers mean cannot be told either.
 _NOTHING = 0.1
+# Nats a vote that are no loss to speak of.
+_TINY = 5e-4
 
 
 def expected_error(alpha: FloatArray) -> FloatArray:
@@ -133,7 +135,7 @@ def verdict(gain: tuple[float, float, float], spoken: bool = True) -> str:
         return "There are no annotators: the targets are human votes, smoothed."
     if low > 0:
         return f"The annotators help: {told} over human votes alone."
-    if high < 0:
+    if high < -_TINY:
         return f"The annotators do harm: {told} against human votes alone. Mend: leave them out."
     return f"Whether the annotators help cannot be told: {told} over human votes alone."
 

@@ -123,7 +123,7 @@ def check_combining(settings: CombineArguments, opened: OpenedDataset, annotated
             )
             if alone and settings.empty == "prior":
                 told += ", and there are no synthetic votes, so that no prior is fitted"
-            ids = np.array(row_ids(rows))[silent]
+            ids = [name for name, bare in zip(row_ids(rows), silent, strict=True) if bare]
             raise ValueError(f"{len(ids)} rows of {split!r} have {told} (first: {ids[0]!r}). Mend: {mend}.")
     if pooled or saved is not None or alone:
         return saved
