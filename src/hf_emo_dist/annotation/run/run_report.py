@@ -107,8 +107,9 @@ class RunReport:
             if self.assumed_tokens:
                 dollars = "" if self.cost_usd is None else f", ${self.assumed_usd:,.4f} of the cost"
                 lines.append(
-                    f"Not stated by the service, and charged as what requests can cost at most: "
-                    f"{self.assumed_tokens:,} tokens{dollars} ({self.charged_tries} of the tries got no reply and may have been billed)."
+                    "Not stated by the service, and charged as what requests can cost at most: "
+                    f"{self.assumed_tokens:,} tokens{dollars} ({self.charged_tries} tries got no reply and may have "
+                    "been billed)."
                 )
             versions = ", ".join(f"{name} ({n})" for name, n in self.model_versions.most_common()) or "not stated"
             lines.append(f"Answered by: {versions}.")

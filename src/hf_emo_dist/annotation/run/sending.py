@@ -61,9 +61,7 @@ class Sender:
                 # Before the next request is let in, which may wait for just this.
                 if isinstance(outcome, Answer):
                     reading = reading_of(self.run, job, outcome)
-                    kind = (
-                        kind_of(outcome, reading.outcome == OK) if reading.outcome != "other_model" else "other_model"
-                    )
+                    kind = kind_of(outcome, reading.outcome)
                     latency_s = outcome.latency_s or latency_s
                 else:
                     kind = kind_of(outcome)
