@@ -75,16 +75,12 @@ class Sender:
                     record = self._put_apart(job, kind, outcome, last)
             finally:
                 self.pacing.leave()
-            if meaning.clip in ("final", "apart", "unread") and record is not None:
-                await self.doubts.settle()
+            if record is None and charged(outcome, meaning) == "reserved":
+                if not await self._pay(job, kind, self._detail(outcome)):
+                    return None
+            await self.doubts.settle()
+            if record is not None or not isinstance(outcome, TransientError):
                 return record
-            if charged(outcome, meaning) == "reserved" and not await self._pay(job, kind, self._detail(outcome)):
-                return None
-            if meaning.clip in ("apart", "unread"):
-                await self.doubts.settle()
-                return None
-            if meaning.clip == "nothing" or not isinstance(outcome, TransientError):
-                return None
             failed_at = time.monotonic()
             first = first or failed_at
             failures += kind != "rate_limit"
@@ -179,7 +175,7 @@ class Sender:
         # A connection that fails for every request is no request's fault, and may be there again in a while.
         if kind == "connection" and not alive:
             return trouble_s <= settings.patience_s
-        if kind == "overloaded" and self.evidence.strained(job.audio_hash, first):
+        if kind == "overloaded" and self.evidence.ever and self.evidence.strained(job.audio_hash, first):
             return failures < _OVERLOADED_TRIES * settings.max_tries and trouble_s <= settings.patience_s
         return False
 
