@@ -75,9 +75,9 @@ def test_a_reply_without_a_vote_is_a_row_with_its_reason(server, ledger, fault, 
         "u003": 3,
     }
     # A refusal, and a body that nobody can read, are a clip's doing only where others are answered meanwhile: one that
-    # was answered is asked once more, and what was refused, too.
-    doubtful = {"rejected": 4, "unreadable": 1}.get(outcome, 0)
-    assert len(generated(server)) == 12 + doubtful
+    # was answered is asked once more where that is not known, and what was refused, too.
+    again, control = {"rejected": (3, 1), "unreadable": (0, 1)}.get(outcome, (0, 0))
+    assert 12 + again <= len(generated(server)) <= 12 + again + control
     server.requests.clear()
     records = [r for r in Ledger(ledger).records() if r.outcome != "ok" and r.final]
     assert len(records) == 3 and all(detail in record.detail and record.row_id == "u002" for record in records)

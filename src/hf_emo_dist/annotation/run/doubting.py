@@ -7,11 +7,13 @@ if not, it is nobody's clip, and nothing of it is final.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from ...audio.decoding import AudioError
 from ..types import Answer, FatalError, TransientError
 from .jobs import Job, Run
 from .judging import MEANINGS, Outcome, charged, kind_of
@@ -73,6 +75,11 @@ class Doubts:
         if job is None or self._stop:
             return None
         run, has = self._run, self._run.backend.capabilities
+        if job.clip.prepared is None:
+            try:
+                job.clip.prepared = await asyncio.get_running_loop().run_in_executor(None, job.clip.prepare)
+            except AudioError:  # it was read well when it was answered; whatever this is, it tells nothing
+                return None
         key = f"control {os.urandom(8).hex()}"
         claim = replace(job.claim(has), key=key, retry=False)
         while not (got := await self._keeper.reserve([claim])).granted:

@@ -40,6 +40,8 @@ class Evidence:
         self.tries: deque[bool] = deque(maxlen=WINDOW)  # whether each failed
         #: Clip to a job that was answered; two, so that one is another clip's.
         self.answered_jobs: OrderedDict[str, Job] = OrderedDict()
+        #: The same for jobs whose answers the ledger has of another day: to be asked where none of today is there.
+        self.stored_jobs: OrderedDict[str, Job] = OrderedDict()
         self._sent: OrderedDict[str, float] = OrderedDict()  # clip to when its last answered request was sent
         self._strained: OrderedDict[str, float] = OrderedDict()  # clip to when it met an overloaded service
         self.pace = Pace()
@@ -60,6 +62,11 @@ class Evidence:
                 found.popitem(last=False)
         if self.unanswered and sent > self._since:
             self.unanswered.clear()
+
+    def stored(self, job: Job) -> None:
+        """Note a job whose answer the ledger has."""
+        if job.audio_hash in self.stored_jobs or len(self.stored_jobs) < 2:
+            self.stored_jobs[job.audio_hash] = job
 
     def answered_elsewhere(self, clips: set[str]) -> None:
         """Note clips that another process has got answers to just now."""
@@ -100,7 +107,8 @@ class Evidence:
 
     def control(self, clips: set[str]) -> Job | None:
         """A job of none of these clips that was answered, to ask once more whether anybody is."""
-        return next((job for clip, job in reversed(self.answered_jobs.items()) if clip not in clips), None)
+        candidates = [*reversed(self.answered_jobs.items()), *self.stored_jobs.items()]
+        return next((job for clip, job in candidates if clip not in clips), None)
 
     def failure_rate(self) -> float:
         """The share of the last tries that failed; 0 until there are `WINDOW` of them."""

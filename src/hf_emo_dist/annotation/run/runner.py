@@ -113,6 +113,8 @@ class Runner:
                     first.also.append(job.clip.row_id)
                 elif record is not None and (job.key in self._failed or not settings.asks_again(record)):
                     self._run.count(record, job.clip.row_id, fresh=False)
+                    if record.outcome == OK:
+                        self._evidence.stored(job)
                 else:
                     job.retry = record is not None
                     self._wanted[job.key] = job
