@@ -178,7 +178,7 @@ def test_the_word_of_another_process_counts(google):
 
 def test_a_run_in_which_most_tries_bring_no_vote_stops(google):
     google.server.fault("text", lambda request: request.number % 3, text="It is hard to say, really.")
-    report = google(num_annotations=4).annotate(dataset(120)).report
+    report = google(num_annotations=4, concurrency=16).annotate(dataset(120)).report
     assert not report.complete and "brought no vote" in report.stop_reason and "hard to say" in report.stop_reason
     assert WINDOW <= report.requests < WINDOW + 40
     whole = google(num_annotations=4, max_failure_rate=1).annotate(dataset(120)).report
