@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from hf_emo_dist.annotation.run.evidence import Pace
 from hf_emo_dist.annotation.run.jobs import RunSettings
 from hf_emo_dist.annotation.run.loop import Channel, LoopThread
-from hf_emo_dist.annotation.run.pacing import Pace, Pacing
+from hf_emo_dist.annotation.run.pacing import Pacing
 
 
 class Clock:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
-from .pacing import Pace
-
-if TYPE_CHECKING:
-    from .jobs import Job
+#: A `jobs.Job`, of which only its clip is looked at here.
+Job = Any
 
 #: Tries of which the failure rate is taken.
 WINDOW = 200
@@ -26,6 +25,15 @@ DOUBTED_EARLY = 2
 #: Others that must have been answered meanwhile, before a job that stands apart is asked again in the midst of a run.
 OTHERS = 3
 _REMEMBERED = 64
+
+
+@dataclass
+class Pace:
+    """What was learnt of a service's speed. It outlives a batch."""
+
+    allowed: float = 0.0  # requests in flight; 0 before the first batch
+    climbing: bool = True  # until the first sign that the service has enough
+    fastest_s: float | None = None  # mean latency of the fastest round
 
 
 class Evidence:

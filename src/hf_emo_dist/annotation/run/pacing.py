@@ -7,8 +7,8 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from .evidence import Pace
 from .jobs import RunSettings
 
 #: Requests in flight at the start; from there they double for as long as replies come as fast as before.
@@ -22,15 +22,6 @@ _FORGETTING = 0.02
 # Beyond what the queue leaves room for, so that the service never waits for us.
 _ROOM = 1.2
 _LEAST_ROUND = 8
-
-
-@dataclass
-class Pace:
-    """What was learnt of a service's speed. It outlives a batch."""
-
-    allowed: float = 0.0  # requests in flight; 0 before the first batch
-    climbing: bool = True  # until the first sign that the service has enough
-    fastest_s: float | None = None  # mean latency of the fastest round
 
 
 class Pacing:
