@@ -1,10 +1,12 @@
 """Annotation against a local server that speaks Gemini's protocol, in a process of its own, through the real
 google-genai client.
 
-What to look at: the share of the ideal rate (concurrency ÷ latency) and the ratio to one call at a time; the CPU time
-of a request beside that of the client alone (the floor); votes a second over a full ledger; what the ledger adds to a
-vote.
+What to look at: the share of the ideal rate (concurrency, or the server's capacity, ÷ latency), over all and after the
+climb, and the ratio to one call at a time; that nothing was asked twice; the CPU time of a request beside that of the
+client alone (the floor); votes a second over a full ledger; what the ledger adds to a vote.
 
+    python benchmarks/annotation.py --count 2000 --latency 1.0                  # the default settings
+    python benchmarks/annotation.py --count 2000 --latency 1.0 --capacity 40    # a server that lets the others wait
     python benchmarks/annotation.py --count 2000 --concurrency 64 --latency 0.5
 """
 
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ import numpy as np
 from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
 from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
+from hf_emo_dist.annotation.run.jobs import RunSettings
 from hf_emo_dist.annotation.types import Record
 from hf_emo_dist.audio.clips import encode_wav
 
@@ -45,8 +49,9 @@ def make_dataset(clips: int, clip_bytes: int) -> Any:
 class ServerProcess:
     """The server, answering after `latency` seconds."""
 
-    def __init__(self, latency: float) -> None:
+    def __init__(self, latency: float, capacity: int | None = None) -> None:
         command = [sys.executable, str(SERVER), "--latency", str(latency), "--key", KEY]
+        command += ["--capacity", str(capacity)] if capacity else []
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
 
@@ -88,6 +93,14 @@ def one_at_a_time(backend: GeminiBackend, annotator: Annotator, dataset: Any, nu
     return asyncio.run(ask())
 
 
+def rate_after_climb(path: str) -> float:
+    """Replies a second in the second half of a run, without the last tenth, in which fewer and fewer are in flight."""
+    with Ledger(path) as ledger:
+        times = sorted(datetime.fromisoformat(record.created).timestamp() for record in ledger.records())
+    first, last = len(times) // 2, len(times) * 9 // 10
+    return (last - first) / (times[last] - times[first])
+
+
 def ledger_overhead(folder: str, number: int, bunch: int) -> float:
     """Seconds a vote for looking up, reserving and storing, in bunches as a run has them."""
     with Ledger(f"{folder}/overhead.sqlite") as ledger:
@@ -117,16 +130,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000, help="requests, ten a clip")
     parser.add_argument("--latency", type=float, default=0.5, help="seconds to a reply")
-    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--concurrency", type=int, default=RunSettings.concurrency, help="the ceiling")
+    parser.add_argument("--capacity", type=int, help="requests that the server works on at once")
+    parser.add_argument("--only_rate", action="store_true", help="leave out the ledger's figures")
     parser.add_argument("--clip_bytes", type=int, default=160_000)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--stored", type=int, default=20_000, help="votes of the full ledger")
     arguments = parser.parse_args()
     dataset = make_dataset(arguments.count // 10, arguments.clip_bytes)
-    ideal = arguments.concurrency / arguments.latency
+    ideal = min(arguments.concurrency, arguments.capacity or arguments.concurrency) / arguments.latency
     print(f"{arguments.count} requests, clips of {arguments.clip_bytes // 1000} kB, {arguments.latency} s latency")
 
-    with ServerProcess(arguments.latency) as server, tempfile.TemporaryDirectory() as folder:
+    with ServerProcess(arguments.latency, arguments.capacity) as server, tempfile.TemporaryDirectory() as folder:
         backend = backend_for(server.url)
         serial, client_cpu = one_at_a_time(backend, annotator_for(backend, f"{folder}/none.sqlite", 1), dataset, 10)
         for repeat in range(arguments.repeats):
@@ -137,15 +152,19 @@ def main() -> None:
             cpu = (time.process_time() - cpu) / arguments.count
             assert result.report.votes == arguments.count, result.report.summary()
             rate = arguments.count / result.report.seconds
+            assert result.report.requests == arguments.count, "something was asked twice"
+            climbed = rate_after_climb(path)
             load = os.getloadavg()[0]
             print(
                 f"concurrency {arguments.concurrency}: {rate:.1f} a second, {rate / ideal:.3f} of the ideal "
-                f"{ideal:.0f}, {rate * serial:.1f} × one call at a time ({1 / serial:.2f} a second); "
-                f"CPU {1e3 * cpu:.2f} ms a request, of which the client {1e3 * client_cpu:.2f} ms (load of the "
-                f"machine {load:.1f})"
+                f"{ideal:.0f}, after the climb {climbed:.1f} ({climbed / ideal:.3f}), {rate * serial:.1f} × one call "
+                f"at a time ({1 / serial:.2f} a second); CPU {1e3 * cpu:.2f} ms a request, of which the client "
+                f"{1e3 * client_cpu:.2f} ms (load of the machine {load:.1f})"
             )
             annotator.close()
 
+    if arguments.only_rate:
+        return
     with ServerProcess(0.0) as server, tempfile.TemporaryDirectory() as folder:
         clips = arguments.stored // 10
         small = make_dataset(clips, 2000)

@@ -125,6 +125,12 @@ class _Connection(asyncio.Protocol):
                     connection._send(*rest)
             return
         delay = server.latency if reply.delay is None else reply.delay
+        if server.capacity:
+            now = time.monotonic()
+            server.ends = sorted(end for end in server.ends if end > now)
+            starts = now if len(server.ends) < server.capacity else server.ends[-server.capacity]
+            server.ends.append(starts + delay)
+            delay = starts + delay - now
         if delay > 0:
             server.loop.call_later(delay, self._send, request, reply)
         else:
@@ -177,6 +183,8 @@ class Server(abc.ABC):
         self.loop = None
         # How many requests must have come before any is answered; proves that so many can be under way at once.
         self.gate, self.held = 0, []
+        # How many requests are worked on at once, each for `latency` seconds; the others wait. None: as many as come.
+        self.capacity, self.ends = None, []
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
@@ -300,11 +308,13 @@ def main(server_class):
     parser = argparse.ArgumentParser(description=server_class.__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--capacity", type=int)
     parser.add_argument("--key")
     parser.add_argument("--log")
     parser.add_argument("--fault", action="append", default=[], help='JSON: {"kind": ..., "when": [...], ...}')
     arguments = parser.parse_args()
     server = server_class(arguments.latency, arguments.key, arguments.log, keep=False, port=arguments.port)
+    server.capacity = arguments.capacity
     for text in arguments.fault:
         server.fault(**json.loads(text))
     parent = os.getppid()

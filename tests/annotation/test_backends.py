@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import gzip
 import hashlib
 import itertools
 import json
@@ -16,7 +17,14 @@ import pytest
 from backend_setup import EMOTIONS, KEY, KEY_NAMES, SERVICES, ask, everything_about, member, prompt
 from http_server import label_for, shares_for
 
-from hf_emo_dist.annotation.backends._remote import endpoint_of, is_loopback, retry_after, scrub, send_in_turn
+from hf_emo_dist.annotation.backends._remote import (
+    endpoint_of,
+    is_loopback,
+    retry_after,
+    scrub,
+    send_in_turn,
+    wait_in_words,
+)
 from hf_emo_dist.annotation.types import Answer, FatalError, TransientError, canonical_json
 
 
@@ -49,21 +57,48 @@ def fatal(reason, mend):
     return ("fatal", reason, mend)
 
 
+def said(code, message):
+    """An error in the body of a reply."""
+    return {"error": {"code": code, "message": message, "status": "X"}}
+
+
 HTML = {"content-type": "text/html"}
+BOMB = gzip.compress(bytes(200_000_000), 1)
 CASES = {
     "429 with a delay": ("rate_limit", {"retry_after": 7}, transient("rate_limit", 7.0)),
     "429 without": ("rate_limit", {}, transient("rate_limit")),
     "quota of the day": ("rate_limit", {"per_day": True}, fatal("quota", "ledger")),
     "500": ("status", {"code": 500}, transient("server")),
     "502, no JSON": ("body", {"code": 502, "body": b"<html>Bad gateway</html>", "headers": HTML}, transient("server")),
-    "503": ("status", {"code": 503, "headers": {"retry-after": "3"}}, transient("server", 3.0)),
+    "503": ("status", {"code": 503, "headers": {"retry-after": "3"}}, transient("overloaded", 3.0)),
+    "529": ("status", {"code": 529}, transient("overloaded")),
+    "429, the wait in words": ("status", {"code": 429, "body": said(429, "Please retry in 47.1s.")},
+                               transient("rate_limit", 47.1)),
+    "429, a date by a clock an hour off": (
+        "status", {"code": 429, "headers": {"retry-after": "Fri, 01 Jan 2027 11:00:20 GMT",
+                                            "date": "Fri, 01 Jan 2027 11:00:00 GMT"}}, transient("rate_limit", 20.0)),
+    "402": ("status", {"code": 402}, fatal("payment", "credit")),
+    "200 with an error inside": ("body", {"body": said(429, "Slow down, try again in 2 s")},
+                                 transient("rate_limit", 2.0)),
+    "200 with an overload inside": ("body", {"body": said(503, "Overloaded.")}, transient("overloaded")),
+    "200 with an error that has no code": ("body", {"body": {"error": "upstream"}}, transient("server")),
+    "200 with no credit inside": ("body", {"body": said(402, "Insufficient credits")}, fatal("payment", "credit")),
+    "an endless body": ("body", {"body": b"x" * 9_000_000}, answer("unreadable")),
+    "a body that unpacks to gigabytes": (
+        "body", {"body": BOMB, "headers": {"content-encoding": "gzip"}}, answer("unreadable")),
+    "an endless error": ("body", {"code": 500, "body": b"x" * 9_000_000}, answer("unreadable")),
+    "deep JSON": ("body", {"body": b"[" * 200_000}, answer("unreadable")),
+    "brackets in a text": ("text", {"text": "[" * 100_000}, answer(text="[" * 100_000)),
+    "sent on to another host": (
+        "status", {"code": 307, "headers": {"location": "http://elsewhere.example/v1?key=x"}},
+        fatal("setup", "server's address")),
     "504": ("status", {"code": 504}, transient("server")),
     "reset before": ("reset_before", {}, transient("connection")),
     "reset after": ("reset_after", {}, transient("connection")),
     "reset in the middle": ("reset_middle", {}, transient("connection")),
-    "truncated JSON": ("truncated_json", {}, transient("server")),
-    "JSON of another kind": ("body", {"body": b"[1, 2]"}, transient("server")),
-    "no JSON": ("body", {"body": b"OK", "headers": {"content-type": "text/plain"}}, transient("server")),
+    "truncated JSON": ("truncated_json", {}, answer("unreadable")),
+    "JSON of another kind": ("body", {"body": b"[1, 2]"}, answer("unreadable")),
+    "no JSON": ("body", {"body": b"OK", "headers": {"content-type": "text/plain"}}, answer("unreadable")),
     "empty candidates": ("no_candidates", {}, answer("empty")),
     "no text": ("no_text", {}, answer("empty")),
     "safety block": ("safety", {}, answer("blocked")),
@@ -98,6 +133,30 @@ def test_what_goes_wrong_is_told_apart(service, server, audio, case):
     assert server.count == 1  # the client retries nothing by itself
 
 
+def test_whether_a_try_may_have_been_billed(service, server, audio, monkeypatch):
+    """What was never sent was not; what was sent, and broke off or was late, may have been."""
+    billed = {}
+    for fault, options in {"never": {}, "reset_after": {}, "status": {"code": 500}}.items():
+        server.script.clear()
+        server.fault(fault, **options)
+        (found,) = ask(service.backend(), audio, timeout_s=0.3)
+        billed[fault] = found.billed
+    assert billed == {"never": True, "reset_after": True, "status": False}
+    monkeypatch.setenv(service.url_name, "http://127.0.0.1:9/v1")
+    (found,) = ask(service.backend(), audio)
+    assert (found.kind, found.billed) == ("connection", False)
+
+
+def test_a_server_that_sends_on_gets_no_second_request(service, server, audio):
+    with service.server_class() as elsewhere:
+        server.fault("status", code=307, headers={"location": elsewhere.url + "/v1/x"})
+        (found,) = ask(service.backend(), audio)
+        assert isinstance(found, FatalError) and elsewhere.count == 0 and "127.0.0.1" in str(found)
+        # a client that was given sends no key on either
+        (found,) = ask(service.backend(client=given_client(service, server)), audio)
+        assert isinstance(found, FatalError) and elsewhere.count == 0
+
+
 def test_the_next_request_after_a_fault_works(service, server, audio):
     backend = service.backend()
     for kind in ("reset_after", "truncated_json", "reset_middle", "safety"):
@@ -113,7 +172,7 @@ def test_the_next_request_after_a_fault_works(service, server, audio):
         await backend.close()
         return outcomes
 
-    assert asyncio.run(run()) == ["connection", "server", "connection", "blocked", None]
+    assert asyncio.run(run()) == ["connection", "unreadable", "connection", "blocked", None]
 
 
 def test_a_server_that_is_silent_or_gone_is_left_in_time(service, server, audio, monkeypatch):
@@ -267,7 +326,7 @@ def test_keys_are_nowhere(service, server, audio, caplog, monkeypatch):
     server.fault("bad_request", when=5)
     for _ in range(6):
         things += ask(backend, audio)
-    assert len([thing for thing in things if isinstance(thing, Exception)]) == 3
+    assert len([thing for thing in things if isinstance(thing, Exception)]) == 2
     monkeypatch.setenv(service.url_name, user)
     hidden = service.backend()
     assert set(hidden.secrets()) >= {KEY, "pass-word-1", "key=query-secret-1"}
@@ -361,6 +420,35 @@ def test_openai_servers_without_keys(monkeypatch):
         assert (found.text, found.failure) == (None, "refused") and "judge" in found.detail
 
 
+PARTS = {
+    "a list of parts": ({"content": [{"type": "text", "text": "sa"}, {"type": "text", "text": "d"}, 7]}, "sad"),
+    "a number": ({"content": 7}, None),
+    "no message": (None, None),
+}
+
+
+@pytest.mark.parametrize("message, text", PARTS.values(), ids=PARTS)
+def test_content_of_openai_in_other_forms(monkeypatch, message, text):
+    service = SERVICES["openai"]
+    with service.server_class(key=KEY) as server:
+        service.environment(monkeypatch, server)
+        audio = service.backend().prepare(service.clip())
+        body = {"object": "chat.completion", "model": "gpt-audio", "usage": {"prompt_tokens": "many"},
+                "choices": [{"message": message, "finish_reason": "stop"}]}  # fmt: skip
+        server.fault("body", body=body, times=1)
+        (found,) = ask(service.backend(), audio)
+        assert (found.text, found.failure) == (text, None if text else "empty")
+        assert found.usage.prompt_tokens is None  # what is no count is not stated
+        body["choices"] = [{"finish_reason": "error", "error": {"code": 429, "message": "slow down"}}]
+        server.fault("body", body=body, times=1)
+        (found,) = ask(service.backend(), audio)
+        assert isinstance(found, TransientError) and found.kind == "rate_limit"
+        body["choices"] = [{"finish_reason": "error", "message": {"content": "sad"}}]
+        server.fault("body", body=body, times=1)
+        (found,) = ask(service.backend(), audio)
+        assert isinstance(found, TransientError) and (found.kind, found.billed) == ("server", True)
+
+
 def test_openais_own_models_get_its_own_names(monkeypatch):
     service = SERVICES["openai"]
     for name in KEY_NAMES:
@@ -385,6 +473,18 @@ def test_openais_own_models_get_its_own_names(monkeypatch):
         (retry_after({"retry-after-ms": "1500", "Retry-After": "7"}), 1.5),
         (retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), 0.0),
         (retry_after({"Retry-After": "soon"}), None),
+        (retry_after({"Retry-After": "inf"}), None),
+        *(
+            (wait_in_words(text), seconds)
+            for text, seconds in {
+                "Please retry in 47 s": 47.0,
+                "try again in 1m30s.": 90.0,
+                "Please try again in 500ms": 0.5,
+                "Retry after 2 seconds": 2.0,
+                "retry in 1h2m": 3720.0,
+                "Please retry later; code 47 s": None,
+            }.items()
+        ),
         (endpoint_of("https://me:pass@Example.org/v1/?key=1"), "https://example.org/v1"),
         (endpoint_of("http://[::1]:8000/"), "http://[::1]:8000"),
         ([is_loopback(f"http://{host}:1/v1") for host in ("localhost", "127.0.0.9", "[::1]")], [True] * 3),
@@ -422,6 +522,9 @@ def test_the_loop_gets_a_turn_between_two_builds():
         ticker.cancel()
         return found
 
-    assert asyncio.run(main()) == list(range(8))
+    found = asyncio.run(main())
+    assert [name for name, _ in found] == list(range(8))
+    # from when each left: the first of them did not wait for the building of the others
+    assert all(0.02 <= seconds < 0.2 for _, seconds in found)
     builds = [i for i, event in enumerate(events) if event != "tick"]
     assert all(later - earlier > 1 for earlier, later in itertools.pairwise(builds)), events[:40]

@@ -114,7 +114,7 @@ def test_replies_and_errors_of_its_own(server):
     assert (
         isinstance(found[0], TransientError) and found[0].retry_after == 34.5
     )  # what Google says goes before the header
-    assert [entry.failure for entry in found[1:5]] == ["blocked", "blocked", "truncated", "blocked"]
+    assert [entry.failure for entry in found[1:5]] == ["blocked", "withheld", "truncated", "withheld"]
     assert "RECITATION" in found[2].detail and "4096" in found[3].detail and "SOMETHING_NEW" in found[4].detail
     assert found[3].usage.thinking_tokens == 4096
     assert isinstance(found[5], FatalError) and found[5].reason == "quota"
@@ -178,7 +178,7 @@ def test_an_upload_that_fails_is_tried_again_and_not_kept(server, small_inline):
     final = {"x-goog-upload-status": "final"}  # without it the client tries for seven seconds
     server.fault("status", when=lambda request: "/upload/" in request.path, times=1, code=503, headers=final)
     (found,) = ask(small_inline, AUDIO)
-    assert isinstance(found, TransientError) and found.kind == "server"
+    assert isinstance(found, TransientError) and found.kind == "overloaded"
     assert [entry.failure for entry in ask(small_inline, AUDIO, count=3)] == [None] * 3
 
 

@@ -48,7 +48,9 @@ NO_VOTE = {
     "a reply without text": ("no_text", {}, "empty", "no text"),
     "the prompt is blocked": ("blocked_prompt", {}, "blocked", "SAFETY"),
     "the reply is blocked": ("safety", {}, "blocked", "SAFETY"),
-    "recitation": ("safety", {"reason": "RECITATION"}, "blocked", "RECITATION"),
+    "recitation": ("safety", {"reason": "RECITATION"}, "withheld", "RECITATION"),
+    "no reply of the protocol": ("body", {"body": b"[1, 2]"}, "unreadable", "is not a reply"),
+    "brackets that no parser reads": ("text", {"text": "[" * 100_000}, "unparseable", "RecursionError"),
     "thinking used up the tokens": ("max_tokens", {}, "truncated", "4096 tokens of thinking"),
     "one bad clip": ("bad_request", {}, "rejected", "Unable to process the audio"),
     "a label outside the list": ("text", {"text": "furious"}, "outside", "'furious' is not among"),
@@ -72,22 +74,24 @@ def test_a_reply_without_a_vote_is_a_row_with_its_reason(server, ledger, fault, 
         "u002": 0,
         "u003": 3,
     }
-    assert len(generated(server)) == 12
-    records = [record for record in Ledger(ledger).records() if record.outcome != "ok"]
+    # A refusal, and a body that nobody can read, are a clip's doing only where others are answered meanwhile: one that
+    # was answered is asked once more where that is not known, and what was refused, too.
+    again, control = {"rejected": (3, 1), "unreadable": (0, 1)}.get(outcome, (0, 0))
+    assert 12 + again <= len(generated(server)) <= 12 + again + control
+    server.requests.clear()
+    records = [r for r in Ledger(ledger).records() if r.outcome != "ok" and r.final]
     assert len(records) == 3 and all(detail in record.detail and record.row_id == "u002" for record in records)
     assert outcome in first.report.summary() and "u002" in first.report.summary()
 
     # It is not asked for again, until that is wanted; then it is, once.
     assert annotator(backend, ledger).annotate(data).report.failures == {outcome: ["u002"] * 3}
-    assert len(generated(server)) == 12
     annotator(backend, ledger, retry_failed=("server",)).annotate(data)
-    assert len(generated(server)) == 12
+    assert len(generated(server)) == 0
     server.script.clear()
     again = annotator(backend, ledger, retry_failed=[outcome]).annotate(data)
-    assert len(generated(server)) == 15
+    assert len(generated(server)) == 3
     assert again.report.votes == 3 and not again.report.failures
     assert [len(found) for found in votes(again.dataset).values()] == [3] * 4
-    assert len(list(Ledger(ledger).records())) == 15
 
 
 READ_ALL_THE_SAME = {
@@ -136,16 +140,13 @@ def test_a_distribution_that_does_not_sum_to_one(server, ledger, shares, outcome
 
 PASSING = {
     "500": ("status", {"code": 500}, "server"),
-    "503": ("status", {"code": 503}, "server"),
+    "503": ("status", {"code": 503}, "overloaded"),
     "504": ("status", {"code": 504}, "server"),
     "reset before the body": ("reset_before", {}, "connection"),
     "reset after the body": ("reset_after", {}, "connection"),
     "reset in the reply": ("reset_middle", {}, "connection"),
     "no reply": ("never", {}, "timeout"),
-    "truncated JSON": ("truncated_json", {}, "server"),
-    "an empty body": ("body", {"body": b""}, "server"),
-    "no JSON": ("body", {"body": b"<html>Bad gateway</html>"}, "server"),
-    "brackets that the client cannot read": ("text", {"text": "[" * 100_000}, "server"),
+    "200 with an error inside": ("body", {"body": {"error": {"code": 502, "message": "upstream"}}}, "server"),
 }
 
 
@@ -172,20 +173,23 @@ def test_one_clip_that_fails_for_ever_is_given_up_and_the_others_are_not(server,
     assert result.report.votes == 33
     seen = [request for request in generated(server) if request.audio == BAD]
     if kind == "server":
-        assert len(seen) == 9  # max_tries a reply
-    assert all(record.tries >= 3 for record in Ledger(ledger).records() if record.outcome == kind)
+        assert 9 <= len(seen) <= 18  # max_tries a reply, and again once others are known to be answered
+    records = [record for record in Ledger(ledger).records() if record.outcome == kind]
+    assert sum(record.final for record in records) == 3
+    # what broke off may have been billed: each such try is a row of its own
+    assert sum(record.tries for record in records) == len(seen) or kind == "connection"
 
 
 def test_a_service_that_is_down_stops_the_run(server, ledger):
     server.fault("status", code=503)
     data = dataset(40)
     result = annotator(gemini(server), ledger, num_annotations=2, concurrency=4, max_tries=3).annotate(data)
-    assert "the service does not answer" in result.report.stop_reason and "503" in result.report.stop_reason
-    assert "retry_failed=('server',)" in result.report.mend
-    given_up = len(result.report.failures["server"])
-    assert 8 <= given_up <= 20 and result.report.votes == 0  # eight clips of two annotators, and what was in flight
+    assert "the service answers nobody" in result.report.stop_reason and "503" in result.report.stop_reason
+    # eight clips of two annotators, and what was in flight; none of it is final
+    assert 8 <= len(result.report.unfinished["overloaded"]) <= 20
+    assert result.report.votes == 0 and not result.report.failures
     server.script.clear()
-    again = annotator(gemini(server), ledger, num_annotations=2, retry_failed=("server",)).annotate(data)
+    again = annotator(gemini(server), ledger, num_annotations=2).annotate(data)
     assert again.report.complete and again.report.votes == 80
 
 
@@ -293,7 +297,8 @@ def test_what_every_request_would_meet_stops_at_once_with_the_mend(server, ledge
     result = annotator(backend, ledger, concurrency=4).annotate(data)
     assert len(generated(server)) == 1  # the first goes alone; nothing is retried
     assert not result.report.complete and mend in result.report.stop_reason
-    assert result.report.votes == 0 and len(Ledger(ledger)) == 0 and leases(ledger) == 0
+    assert result.report.votes == 0 and leases(ledger) == 0
+    assert not any(record.final for record in Ledger(ledger).records())
     with pytest.raises(AnnotationIncomplete, match=re.escape(mend)):
         data.map(annotator(backend, ledger, concurrency=4), batched=True)
     assert len(generated(server)) == 2

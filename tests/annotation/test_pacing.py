@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from hf_emo_dist.annotation.run.evidence import Pace
 from hf_emo_dist.annotation.run.jobs import RunSettings
 from hf_emo_dist.annotation.run.loop import Channel, LoopThread
-from hf_emo_dist.annotation.run.sending import Pacing
+from hf_emo_dist.annotation.run.pacing import Pacing
 
 
 class Clock:
@@ -17,61 +18,96 @@ class Clock:
         return self.now
 
 
+def pacing_of(concurrency, clock=None, allowed=None, **settings):
+    """Past its climb where `allowed` is given."""
+    pace = Pace() if allowed is None else Pace(allowed, climbing=False, fastest_s=1.0)
+    return Pacing(RunSettings(concurrency, **settings), clock or Clock(), pace)
+
+
+def rounds(pacing, number, latency):
+    """So many rounds of replies, of requests as many as are allowed; what is allowed after each."""
+    found = []
+    for _ in range(number):
+        together = int(pacing.allowed)
+        sent, seconds = pacing.clock.now, latency(together)
+        pacing.clock.now += seconds
+        for _ in range(together):
+            pacing.replied(sent, seconds)
+        found.append(pacing.allowed)
+    return found
+
+
 def test_what_was_in_flight_together_halves_once():
     clock = Clock()
-    pacing = Pacing(RunSettings(16), clock)
+    pacing = pacing_of(16, clock)
     sent = clock()
     clock.now += 5.0  # however long the replies take
     for _ in range(16):
         clock.now += 0.1
-        pacing.refused(1.0, sent)
+        pacing.strained(1.0, sent)
     assert pacing.allowed == 8
-    pacing.refused(1.0, sent=clock())
+    pacing.strained(1.0, sent=clock())
     assert pacing.allowed == 4
     for _ in range(20):
-        pacing.refused(1.0, sent=clock())
+        pacing.strained(1.0, sent=clock())
     assert pacing.allowed == 1
 
 
+def test_it_climbs_while_replies_come_as_fast_as_before():
+    assert rounds(pacing_of(128), 4, lambda n: 1.0) == [32, 64, 128, 128]
+    # one that works on 40 at once, and lets the others wait
+    found = rounds(pacing_of(128), 30, lambda n: max(1.0, n / 40))
+    assert max(found[6:]) <= 64 and min(found[6:]) >= 36
+    # one that a reply of 8 s is slow for is not one that has a queue
+    assert rounds(pacing_of(128), 3, lambda n: 8.0) == [32, 64, 128]
+
+
 def test_replies_let_one_more_in_for_each_round():
-    pacing = Pacing(RunSettings(8))
-    pacing.refused(1.0, pacing.clock())
-    for _ in range(5):
-        pacing.replied()
-    assert 4.9 < pacing.allowed < 5.3
-    for _ in range(100):
-        pacing.replied()
-    assert pacing.allowed == 8
+    pacing = pacing_of(8, allowed=4)
+    assert 4.9 < rounds(pacing, 1, lambda n: 1.0)[-1] < 5.1
+    assert rounds(pacing, 20, lambda n: 1.0)[-1] == 8
+    # the larger the number, the larger the step
+    assert 67 < rounds(pacing_of(128, allowed=64), 1, lambda n: 1.0)[-1] < 69
 
 
 def test_waiting_times():
     clock = Clock()
-    pacing = Pacing(RunSettings(4, first_backoff_s=1.0, last_backoff_s=10.0), clock)
-    assert pacing.refused(7.5, clock()) == 7.5 and pacing.pause_left() == 7.5
-    assert pacing.refused(2.0, clock()) == 2.0 and pacing.pause_left() == 7.5  # the longer one holds
+    pacing = pacing_of(4, clock, first_backoff_s=1.0, last_backoff_s=10.0)
+    assert pacing.strained(7.5, clock()) == 7.5 and pacing.pause_left() == 7.5
+    assert pacing.strained(2.0, clock()) == 2.0 and pacing.pause_left() == 7.5  # the longer one holds
     waits = [pacing.backoff(tries) for tries in range(1, 2000)]
     for tries, wait in enumerate(waits, start=1):
         assert 0.5 * min(10, 2.0 ** min(tries - 1, 9)) <= wait <= 10
     assert pacing.backoff(1, asked_s=0.0) >= 0.5  # a server that asks for no wait is not flooded
     # without a delay of the server's, each round of refusals doubles the pause
-    fresh = Pacing(RunSettings(64, first_backoff_s=1.0, last_backoff_s=100.0), clock)
+    fresh = pacing_of(64, clock, first_backoff_s=1.0, last_backoff_s=100.0)
     for number in range(1, 6):
-        assert 2.0 ** (number - 1) / 2 <= fresh.refused(None, clock()) <= 2.0 ** (number - 1)
+        assert 2.0 ** (number - 1) / 2 <= fresh.strained(None, clock(), pauses=True) <= 2.0 ** (number - 1)
         clock.now += 0.1
-    fresh.replied()
-    assert fresh.refused(None, clock()) <= 1.0
+    fresh.replied(clock(), 1.0)
+    assert fresh.strained(None, clock(), pauses=True) <= 1.0
+
+
+def test_an_overload_pauses_nobody_until_it_repeats_itself():
+    clock = Clock()
+    pacing = pacing_of(64, clock)
+    pacing.strained(None, clock())
+    assert pacing.pause_left() <= 0 and pacing.allowed == 8
+    clock.now += 1
+    pacing.strained(None, clock())
+    assert pacing.pause_left() > 0 and pacing.allowed == 4
 
 
 def test_trouble_is_counted_from_the_first_failure_after_a_reply():
     clock = Clock()
-    pacing = Pacing(RunSettings(4), clock)
+    pacing = pacing_of(4, clock)
     clock.now += 10_000  # nothing was sent for hours, such as for want of money
     assert pacing.trouble_s() == 0
-    pacing.refused(1.0, clock())
+    pacing.strained(1.0, clock())
     clock.now += 5
     pacing.failed()
     assert pacing.trouble_s() == 5
-    pacing.replied()
+    pacing.replied(clock(), 1.0)
     assert pacing.trouble_s() == 0
 
 
@@ -90,12 +126,20 @@ def test_the_gate_lets_in_as_many_as_are_allowed_and_nobody_in_a_pause():
         await asyncio.gather(*(request() for _ in range(50)))
         assert most == 4 and pacing.in_flight == 0
         began = pacing.clock()
-        pacing.refused(0.1, began)
+        pacing.strained(0.1, began)
         most = 0
         await asyncio.gather(*(request() for _ in range(10)))
         assert pacing.clock() - began >= 0.1 and most == 2 and pacing.in_flight == 0
+        # Nobody is let in while it is unclear whether anybody is answered.
+        pacing.hold(True)
+        held = asyncio.create_task(pacing.enter())
+        await asyncio.sleep(0.01)
+        assert not held.done()
+        pacing.hold(False)
+        assert await held
+        pacing.leave()
         # One who is cancelled while being let in gives the place back.
-        pacing.refused(0.05, pacing.clock())
+        pacing.strained(0.05, pacing.clock())
         waiters = [asyncio.create_task(pacing.enter()) for _ in range(3)]
         await asyncio.sleep(0)
         waiters[0].cancel()

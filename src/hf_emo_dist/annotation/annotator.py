@@ -26,6 +26,7 @@ from .panel import choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
 from .run.estimate import Estimate, measured, spans_cost, time_needed
+from .run.evidence import Evidence
 from .run.jobs import Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport
@@ -90,16 +91,20 @@ class Annotator:
         seed: Of the paper preset's temperatures.
         audio_column: Name of the audio's column.
         progress: Whether to show progress bars.
-        concurrency: Requests in flight at most.
+        concurrency: Requests in flight at most. A run starts with 16 and climbs for as long as replies come as fast as
+            before; any sign of overload brings it down.
         requests_per_minute: Bound on requests a minute, shared by all processes on the ledger; None for no bound.
         tokens_per_minute: Bound on tokens a minute, likewise.
         max_cost_usd: Cap on all that the ledger has cost since it exists, in US dollars; None for no cap.
         max_tokens: Cap on the ledger's tokens in all.
         timeout_s: Seconds to wait for one reply.
         max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
-            not count, nor does a connection that is down for all.
+            not count, nor does a connection that is down for all. Given up for good is only what fails while other
+            clips are answered.
         patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service
             asks for a longer wait, the run stops) or because the connection is down.
+        max_failure_rate: The run stops where more than this share of its last 200 tries brought no vote; 1 for no
+            bound. Answers 429 and 503 do not count.
         retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
             for.
         first_backoff_s: Least waiting time between tries, in seconds.
@@ -145,6 +150,7 @@ class Annotator:
         timeout_s: float = RunSettings.timeout_s,
         max_tries: int = RunSettings.max_tries,
         patience_s: float = RunSettings.patience_s,
+        max_failure_rate: float = RunSettings.max_failure_rate,
         retry_failed: bool | Collection[str] = RunSettings.retry_failed,
         first_backoff_s: float = RunSettings.first_backoff_s,
         last_backoff_s: float = RunSettings.last_backoff_s,
@@ -169,6 +175,7 @@ class Annotator:
             timeout_s=timeout_s,
             max_tries=max_tries,
             patience_s=patience_s,
+            max_failure_rate=max_failure_rate,
             retry_failed=retry_failed,
             first_backoff_s=first_backoff_s,
             last_backoff_s=last_backoff_s,
@@ -200,6 +207,7 @@ class Annotator:
         self._loop, self._lock = LoopThread(), threading.RLock()
         self._told: set[str] = set()
         self._answerer_known = False
+        self._evidence = Evidence()
         # Connections that nobody closed are closed when the annotator is gone, or the process ends.
         weakref.finalize(self, _finish, self._loop, self.backend)
 
@@ -258,7 +266,7 @@ class Annotator:
     def __getstate__(self) -> dict[str, Any]:
         # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make
         # it another: `map` then reads the votes from the ledger again.
-        left_out = ("_ledger", "_given_ledger", "_loop", "_lock", "_told", "_answerer_known")
+        left_out = ("_ledger", "_given_ledger", "_loop", "_lock", "_told", "_answerer_known", "_evidence")
         state = {name: value for name, value in self.__dict__.items() if name not in left_out}
         failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
         return {**state, "_version": ANNOTATOR_VERSION, "_failures": failures}
@@ -305,10 +313,11 @@ class Annotator:
                 "One utterance at a time has only its own requests in flight. Faster: dataset.map(annotator, "
                 "batched=True, batch_size=256), or annotator.annotate(dataset).",
             )
-        report, keys = self.run(utterances, total=len(utterances) * len(self.members), leave=False, shown=batched)
-        if not report.complete:
+        total = len(utterances) * len(self.members)
+        report, keys = self.run(utterances, total, leave=False, shown=batched, whole=False)
+        if report.stop_reason is not None:
             raise AnnotationIncomplete(report)
-        if report.failures or report.skipped:
+        if report.failures or report.unfinished or report.skipped:
             logger.warning("%s", report.summary())
         columns = annotation_columns(self.ledger, keys, [u.annotations for u in utterances], self.emotions)
         return typed(columns, self.emotions) if batched else {name: values[0] for name, values in columns.items()}
@@ -434,9 +443,14 @@ class Annotator:
         return read_dataset(dataset, self.audio_column, self.backend.row_columns)
 
     def run(
-        self, utterances: Iterable[Utterance], total: int | None, leave: bool = True, shown: bool = True
+        self,
+        utterances: Iterable[Utterance],
+        total: int | None,
+        leave: bool = True,
+        shown: bool = True,
+        whole: bool = True,
     ) -> tuple[RunReport, list[bytes]]:
-        """Gets all replies; returns the report and, for each utterance, its keys joined."""
+        """Gets all replies; returns the report and, for each utterance, its keys joined. `whole`: it is no batch."""
         if isinstance(utterances, list):
             self._check_upload(utterances)
         report, keys = RunReport(), []
@@ -463,6 +477,8 @@ class Annotator:
                 lenient,
                 report,
                 progress,
+                self._evidence,
+                whole,
                 answers_as=self.answers_as,
                 not_asked=self._not_asked(),
                 # One that cannot be told of other names has none.

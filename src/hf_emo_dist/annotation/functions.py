@@ -80,6 +80,7 @@ class _AnnotateWithGemini:
         timeout_s: float = RunSettings.timeout_s,
         max_tries: int = RunSettings.max_tries,
         patience_s: float = RunSettings.patience_s,
+        max_failure_rate: float = RunSettings.max_failure_rate,
         retry_failed: bool | Collection[str] = RunSettings.retry_failed,
         first_backoff_s: float = RunSettings.first_backoff_s,
         last_backoff_s: float = RunSettings.last_backoff_s,

@@ -19,14 +19,19 @@ FAILURES: Mapping[str, str] = MappingProxyType(
     {
         "empty": "the reply has no text",
         "blocked": "the service's safety filter withheld the reply",
+        "withheld": "the service withheld the reply, and not for safety (recitation, language, or unnamed)",
         "truncated": "the reply broke off, or thinking used up its tokens",
         "unparseable": "the reply is not in the form that was asked for",
+        "unreadable": "what came is no reply of the service's protocol",
         "outside": "the reply names something that is not among the emotions",
         "bad_sum": "the stated shares do not sum to 1",
         "other_model": "another model answered than the one that was asked",
         "rejected": "the service refused this clip or request",
         "refused": "the annotator declined to answer",
+        "error": "the backend raised an exception of its own",
+        "denied": "the service took no request: payment, permission, or no such model",
         "rate_limit": "the service's rate limit held until the attempts were used up",
+        "overloaded": "the service was overloaded until the attempts were used up",
         "server": "the service failed until the attempts were used up",
         "connection": "the connection failed until the attempts were used up",
         "timeout": "no reply came in time until the attempts were used up",
@@ -123,28 +128,32 @@ class Answer:
     """What a backend got back for one request, before the text is read."""
 
     text: str | None  # the reply as it came
-    failure: str | None = None  # or one of: empty, blocked, truncated, rejected, refused
+    failure: str | None = None  # or one of: empty, blocked, withheld, truncated, rejected, refused, unreadable
     detail: str = ""  # the service's own reason, without secrets
     model_version: str | None = None  # the model that says it answered
     usage: Usage = Usage()
     settings: Mapping[str, Any] = field(default_factory=dict)  # those that were in effect
+    latency_s: float | None = None  # from when the request left, where the backend knows better than who calls it
 
 
 class TransientError(Exception):
     """A request that may succeed when it is sent again, after `retry_after` seconds if the server says so.
 
-    Its `kind`: ``rate_limit``, ``server``, ``connection`` or ``timeout``.
+    Its `kind`: ``rate_limit``, ``overloaded``, ``server``, ``connection`` or ``timeout``. `billed`: whether the service
+    may have generated a reply, and charge for it; by default after a time-out and when a connection broke.
     """
 
-    def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, kind: str, message: str, retry_after: float | None = None, billed: bool | None = None) -> None:
         super().__init__(message)
         self.kind, self.retry_after = kind, retry_after
+        self.billed = kind in ("timeout", "connection") if billed is None else billed
 
 
 class FatalError(Exception):
-    """A problem that every further request would meet too: the run stops at once and nothing is sent again.
+    """A problem that every further request is likely to meet too.
 
-    Its `reason`: ``authentication``, ``permission``, ``not_found``, ``quota``, ``other_model`` or ``setup``.
+    Its `reason`: ``authentication``, ``quota``, ``other_model`` or ``setup`` stops the run at once. ``payment``,
+    ``permission`` and ``not_found`` stop it unless others are answered meanwhile: a gateway may deny one clip.
     """
 
     def __init__(self, reason: str, message: str, mend: str) -> None:
@@ -231,10 +240,13 @@ class Record:
     thinking_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None  # by the table of prices; None where there is no price
+    assumed_usd: float | None = None  # what of that the service did not state: the bound of the request was charged
+    assumed_tokens: int | None = None  # likewise, beside those that it stated
     latency_s: float | None = None  # from sending to the reply
     tries: int = 1  # requests that were sent for it, this one included
     created: str = ""  # UTC, ISO 8601
     attempt: int = 0  # 0 for the first reply that was stored under the key, 1 for the second, …; set by the ledger
+    final: bool = True  # False for what is nobody's clip, or not known to be: the next run asks again
 
     def __post_init__(self) -> None:
         if self.outcome != OK and self.outcome not in FAILURES:

@@ -58,7 +58,7 @@ def workload(
             missing = []
             for job in jobs:
                 record = there.get(job.key)
-                answered = record is not None and not settings.asks_again(record.outcome)
+                answered = record is not None and not settings.asks_again(record)
                 if answered or job.key in seen:
                     found.stored += 1
                 else:

@@ -99,6 +99,7 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     timeout_s: float = _of(Annotator, "timeout_s")
     max_tries: int = _of(Annotator, "max_tries")
     patience_s: float = _of(Annotator, "patience_s")
+    max_failure_rate: float = _of(Annotator, "max_failure_rate")
     retry_failed: bool | Sequence[str] = _of(Annotator, "retry_failed")
     allow_upload: bool = _of(Annotator, "allow_upload")
     pilot: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import io
 import json
 import logging
@@ -12,18 +13,32 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from urllib.request import getproxies
 
 from ..._lazy import need
 from ..types import Answer, FatalError, PreparedAudio, TransientError, Usage
-from ._remote import BrokenReply, endpoint_of, retry_after, scrub
+from ._http import PLAIN, bounded_aiohttp
+from ._remote import (
+    BrokenReply,
+    endpoint_of,
+    inner_status,
+    part_of,
+    retry_after,
+    scrub,
+    transient_status,
+    unreadable,
+    whole_number,
+)
 
 logger = logging.getLogger(__name__)
 
 _HOST = "https://generativelanguage.googleapis.com"
 _ENDED = ("STOP", "FINISH_REASON_UNSPECIFIED", "None")
 _CUT = ("MAX_TOKENS", "CONTINUATION")
+# What a safety filter gives as its reason; all others are something else.
+_SAFETY = ("SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "JAILBREAK", "MODEL_ARMOR")
 # Google keeps a file for 48 hours; an hour less, so that none runs out while a request is under way.
 _VALID_S = 47 * 3600.0
 # A project may hold 20 GB. Files that nobody waits for are deleted from this sum on.
@@ -36,7 +51,28 @@ def session() -> Any:
     aiohttp = need("aiohttp", "GeminiBackend")
     # The client's own session looks for proxies and for a netrc file before every request, a twentieth of its time.
     looks = bool(getproxies()) or "NETRC" in os.environ
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=looks)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), trust_env=looks, headers=PLAIN, middlewares=(bounded_aiohttp,)
+    )
+
+
+def guarded(client: Any) -> Any:
+    """A given client with connections of our own, which read no endless bodies and follow no redirects.
+
+    The client itself stays as it is. One that has connections of its user's own keeps them, and so does Vertex AI's,
+    which carries credentials.
+    """
+    inner = getattr(client, "_api_client", None)
+    options = getattr(inner, "_http_options", None)
+    if inner is None or options is None or getattr(inner, "vertexai", False):
+        return client
+    if any(getattr(options, name, None) for name in ("aiohttp_client", "httpx_async_client", "async_client_args")):
+        return client
+    from google.genai.client import AsyncClient
+
+    twin = copy.copy(inner)
+    twin._http_options = options.model_copy(update={"aiohttp_client": session()})
+    return SimpleNamespace(_api_client=twin, aio=AsyncClient(twin))
 
 
 def base_url(client: Any) -> str | None:
@@ -91,54 +127,77 @@ def word(value: Any) -> str:
     return str(getattr(value, "value", value))
 
 
-def read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> Answer:
-    """The answer in a `GenerateContentResponse`. Raises `BrokenReply` where it is none."""
+def read(
+    found: Mapping[str, Any],
+    headers: Mapping[str, str] | None,
+    settings: Mapping[str, Any],
+    secrets: Iterable[str],
+    model: str,
+    latency_s: float | None = None,
+) -> Answer | TransientError | FatalError:
+    """What a reply of generateContent says, however odd it is."""
+    if found.get("error"):  # gateways say so with status 200
+        error = found["error"] if isinstance(found["error"], Mapping) else {"message": found["error"]}
+        status = inner_status(error)
+        response = SimpleNamespace(headers=headers or {})
+        told = {"code": status, "status": str(error.get("status") or ""), "message": str(error.get("message") or error)}
+        outcome = judge(SimpleNamespace(**told, details={"error": error}, response=response), model, False, secrets)
+        if isinstance(outcome, TransientError) and outcome.kind == "server":
+            outcome.billed = True  # it had begun to answer
+        return outcome
+    version = found.get("modelVersion")
     facts: dict[str, Any] = {
-        "model_version": getattr(response, "model_version", None),
-        "usage": _usage(getattr(response, "usage_metadata", None)),
+        "model_version": version if isinstance(version, str) else None,
+        "usage": _usage(part_of(found, "usageMetadata")),
         "settings": settings,
+        "latency_s": latency_s,
     }
-    candidates = getattr(response, "candidates", None) or []
-    if not candidates:
-        feedback = getattr(response, "prompt_feedback", None)
-        reason = getattr(feedback, "block_reason", None)
+    candidates = found.get("candidates")
+    if not isinstance(candidates, list) or not candidates or not isinstance(candidates[0], Mapping):
+        feedback = part_of(found, "promptFeedback")
+        reason = feedback.get("blockReason")
         if reason is None and facts["usage"] == Usage() and facts["model_version"] is None:
-            raise BrokenReply("it has no candidates, no usage and no model version")
+            return unreadable("it has no candidates, no usage and no model version", secrets)
         if reason is None:
             return Answer(None, "empty", "the reply has no candidates", **facts)
-        message = getattr(feedback, "block_reason_message", None) or ""
-        return Answer(None, "blocked", scrub(f"prompt blocked: {word(reason)} {message}".strip(), secrets), **facts)
+        message = feedback.get("blockReasonMessage") or ""
+        return Answer(
+            None, _withheld(str(reason)), scrub(f"prompt blocked: {reason} {message}".strip(), secrets), **facts
+        )
     candidate = candidates[0]
-    parts = getattr(getattr(candidate, "content", None), "parts", None) or []
-    text = "".join(part.text for part in parts if getattr(part, "text", None) and not getattr(part, "thought", None))
-    text = scrub(text, secrets, longest=None)
-    reason = word(getattr(candidate, "finish_reason", None))
+    parts = part_of(candidate, "content").get("parts")
+    parts = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    texts = [part.get("text") for part in parts if not part.get("thought")]
+    text = scrub("".join(entry for entry in texts if isinstance(entry, str)), secrets, longest=None)
+    reason = str(candidate.get("finishReason"))
     if reason in _CUT:
         thought = facts["usage"].thinking_tokens
         spent = f", {thought} tokens of thinking" if thought else ""
         return Answer(text or None, "truncated", f"finish reason {reason}{spent}", **facts)
     if reason not in _ENDED:
-        failure = "empty" if reason.startswith("MALFORMED") else "blocked"
-        message = getattr(candidate, "finish_message", None) or ""
+        failure = "empty" if reason.startswith("MALFORMED") else _withheld(reason)
+        message = candidate.get("finishMessage") or ""
         return Answer(text or None, failure, scrub(f"finish reason {reason} {message}".strip(), secrets), **facts)
     if not text.strip():
         return Answer(None, "empty", "the reply has no text", **facts)
     return Answer(text, **facts)
 
 
-def _usage(found: Any) -> Usage:
-    if found is None:
-        return Usage()
-    details = getattr(found, "prompt_tokens_details", None)
+def _withheld(reason: str) -> str:
+    return "blocked" if reason in _SAFETY else "withheld"
+
+
+def _usage(found: Mapping[str, Any]) -> Usage:
+    details = found.get("promptTokensDetails")
     audio = None
-    if details:
-        audio = sum(entry.token_count or 0 for entry in details if word(entry.modality) == "AUDIO")
-    return Usage(
-        prompt_tokens=getattr(found, "prompt_token_count", None),
-        audio_tokens=audio,
-        thinking_tokens=getattr(found, "thoughts_token_count", None),
-        output_tokens=getattr(found, "candidates_token_count", None),
-    )
+    if isinstance(details, list) and details:
+        counts = [entry for entry in details if isinstance(entry, Mapping) and entry.get("modality") == "AUDIO"]
+        audio = sum(whole_number(entry.get("tokenCount")) or 0 for entry in counts)
+    prompt, thinking = whole_number(found.get("promptTokenCount")), whole_number(found.get("thoughtsTokenCount"))
+    output, total = whole_number(found.get("candidatesTokenCount")), whole_number(found.get("totalTokenCount"))
+    if output is None and total is not None and prompt is not None:  # a zero is left out
+        output = total - prompt - (thinking or 0)
+    return Usage(prompt_tokens=prompt, audio_tokens=audio, thinking_tokens=thinking, output_tokens=output)
 
 
 def _details(error: Any) -> list[Mapping[str, Any]]:
@@ -160,7 +219,8 @@ def _delay(error: Any, entries: list[Mapping[str, Any]]) -> float | None:
             return max(0.0, float(str(entry.get("retryDelay")).removesuffix("s")))
         except ValueError:
             pass
-    return retry_after(getattr(getattr(error, "response", None), "headers", None))
+    message = error.message if isinstance(error.message, str) else ""
+    return retry_after(getattr(getattr(error, "response", None), "headers", None), message)
 
 
 def judge(error: Any, model: str, sent_file: bool, secrets: Iterable[str]) -> Answer | TransientError | FatalError:
@@ -178,6 +238,8 @@ def judge(error: Any, model: str, sent_file: bool, secrets: Iterable[str]) -> An
         )
     if sent_file and code in (403, 404) and "file" in message.lower():
         return TransientError("server", f"the uploaded file is gone: {text}")
+    if code == 402:
+        return FatalError("payment", f"Google wants to be paid: {text}", "add credit, and run again.")
     if code == 403 or (code == 400 and status == "FAILED_PRECONDITION"):
         return FatalError(
             "permission",
@@ -199,12 +261,7 @@ def judge(error: Any, model: str, sent_file: bool, secrets: Iterable[str]) -> An
                 f"The quota is used up ({', '.join(sorted(quotas))}): {text}",
                 "go on tomorrow with the same ledger, or raise the quota.",
             )
-        return TransientError("rate_limit", text, _delay(error, entries))
-    if code in (408, 504):
-        return TransientError("timeout" if code == 408 else "server", text, _delay(error, entries))
-    if code >= 500 or code < 400:
-        return TransientError("server", text, _delay(error, entries))
-    return Answer(None, "rejected", text)
+    return transient_status(code, text, _delay(error, entries)) or Answer(None, "rejected", text)
 
 
 @dataclass

@@ -7,6 +7,9 @@ import contextlib
 import email.utils
 import importlib
 import ipaddress
+import json
+import math
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, get_args
@@ -14,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ...distributions import check_choice
 from ..model_data import service_data
+from ..types import Answer, TransientError
 from ._audio import AnnotatorAudio
 
 
@@ -83,10 +87,13 @@ class RemoteBackend:
         return self._connections[loop]
 
 
-async def send_in_turn(turn: asyncio.Lock, send: Callable[[], Coroutine[Any, Any, Any]], timeout_s: float) -> Any:
+async def send_in_turn(
+    turn: asyncio.Lock, send: Callable[[], Coroutine[Any, Any, Any]], timeout_s: float
+) -> tuple[Any, float]:
     """Run `send()`, whose first step builds a request, and wait up to `timeout_s` from the end of its turn.
 
-    `turn` is one for all requests of an event loop. Raises `TimeoutError`.
+    `turn` is one for all requests of an event loop. Returns what came, and the seconds from when the request left: the
+    wait for its turn is ours, and says nothing of the service. Raises `TimeoutError`.
     """
     # Replies come in bunches, and so do the requests that follow them. Without turns every request of a bunch is built
     # (milliseconds each, with its audio in base64) before the first of them leaves. Here the loop gets to send and to
@@ -99,8 +106,9 @@ async def send_in_turn(turn: asyncio.Lock, send: Callable[[], Coroutine[Any, Any
         except BaseException:
             task.cancel()
             raise
+    left = time.monotonic()
     async with asyncio.timeout(timeout_s):
-        return await task
+        return await task, time.monotonic() - left
 
 
 def scrub(text: str, secrets: Iterable[str], longest: int | None = 500) -> str:
@@ -111,22 +119,125 @@ def scrub(text: str, secrets: Iterable[str], longest: int | None = 500) -> str:
     return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
-def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Seconds that a server asks to wait, by its headers ``retry-after-ms`` and ``Retry-After`` (seconds or a date)."""
+_WAIT = re.compile(
+    r"(?:retry|try again|wait)\s+(?:your request\s+)?(?:(?:in|after|for|at least)\s+)?(?=\d)"
+    r"(?:(?P<h>\d+)\s*h(?:ours?)?)?\s*(?:(?P<m>\d+)\s*m(?!s)(?:in(?:ute)?s?)?)?"
+    r"\s*(?:(?P<n>\d+(?:\.\d+)?)\s*(?P<unit>ms|milliseconds?|s|secs?|seconds?)\b)?",
+    flags=re.IGNORECASE,
+)
+
+
+def wait_in_words(text: str) -> float | None:
+    """Seconds that a message asks to wait, such as "Please retry in 47.1s" or "try again in 1m30s"."""
+    for found in _WAIT.finditer(text):
+        hours, minutes, number, unit = found["h"], found["m"], found["n"], found["unit"]
+        if hours or minutes or number:
+            seconds = float(number or 0) * (1e-3 if (unit or "").lower().startswith("m") else 1.0)
+            return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + seconds
+    return None
+
+
+def retry_after(headers: Mapping[str, str] | None, text: str = "") -> float | None:
+    """Seconds that a server asks to wait: by ``retry-after-ms`` or ``Retry-After`` (seconds or a date), or in words.
+
+    A date is taken by the server's own clock, which the header ``Date`` tells.
+    """
     lower = {str(name).lower(): value for name, value in (headers or {}).items()}
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         value = lower.get(name)
         if value is None:
             continue
         try:
-            return max(0.0, float(value) * unit)
+            seconds = float(value) * unit
+            if math.isfinite(seconds):
+                return max(0.0, seconds)
+            continue
         except ValueError:
             pass
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-        except (TypeError, ValueError):
-            pass
+        until, now = _moment(value), _moment(lower.get("date"))
+        if until is not None:
+            return max(0.0, until - (time.time() if now is None else now))
+    return wait_in_words(text)
+
+
+def _moment(date: str | None) -> float | None:
+    try:
+        return None if date is None else email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def parsed(body: Any, secrets: Iterable[str]) -> Mapping[str, Any] | Answer:
+    """The JSON object that a body holds; an `Answer` that says so where it is none."""
+    try:
+        found = json.loads(body)
+    except (ValueError, TypeError, RecursionError) as error:
+        text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+        return unreadable(f"{type(error).__name__}; it begins {text[:100]!r}", secrets)
+    if not isinstance(found, dict):
+        return unreadable(f"a JSON {type(found).__name__} and no object", secrets)
+    return found
+
+
+def unreadable(why: str, secrets: Iterable[str]) -> Answer:
+    """What came is no reply of the protocol. It may have been paid for, and is not asked for again."""
+    return Answer(None, "unreadable", scrub(f"the server sent what is not a reply: {why}", secrets))
+
+
+def whole_number(value: Any) -> int | None:
+    """A count as a service states it; None for what is no whole number, which is then not stated."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def part_of(value: Any, name: str) -> Mapping[str, Any]:
+    """An object within an object; empty where it is none."""
+    found = value.get(name) if isinstance(value, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def inner_status(error: Any) -> int:
+    """The status that an error inside a reply stands for: its code, or 500 where that is no status."""
+    for name in ("code", "status", "status_code"):
+        value = error.get(name) if isinstance(error, Mapping) else None
+        if str(value).isdigit() and 400 <= int(str(value)) < 600:
+            return int(str(value))
+        if str(value) in _STATUS_WORDS:
+            return _STATUS_WORDS[str(value)]
+    return 500
+
+
+_STATUS_WORDS = {
+    "rate_limit_exceeded": 429, "RESOURCE_EXHAUSTED": 429, "insufficient_quota": 429, "INVALID_ARGUMENT": 400,
+    "invalid_request_error": 400, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "UNAUTHENTICATED": 401,
+    "invalid_api_key": 401, "UNAVAILABLE": 503, "overloaded": 503, "DEADLINE_EXCEEDED": 504,
+}  # fmt: skip
+
+
+def transient_status(status: int, text: str, delay: float | None) -> TransientError | None:
+    """What passes, by its status; None for the others."""
+    if status in (425, 429):
+        return TransientError("rate_limit", text, delay)
+    if status in (503, 529):
+        return TransientError("overloaded", text, delay)
+    if status == 408:
+        return TransientError("timeout", text, delay)
+    if status >= 500 or status == 409 or status < 400:
+        # One that waited in vain for the server behind it: that may have generated the reply all the same.
+        return TransientError("server", text, delay, billed=status in (504, 524))
     return None
+
+
+def lost_connection(error: BaseException, text: str) -> TransientError:
+    """What passes, of a connection. Where there was none, nothing was sent, and nothing can be billed."""
+    names = {cls.__name__ for entry in _causes(error) for cls in type(entry).__mro__}
+    unsent = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ClientConnectorError", "ConnectionRefusedError"}
+    return TransientError(transport_kind(error), text, billed=not names & unsent)
+
+
+def _causes(error: BaseException | None) -> Iterable[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def transport_errors() -> tuple[type[BaseException], ...]:

@@ -16,13 +16,16 @@ from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, ModelCapabi
 from ..model_data import resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
 from ._audio import AnnotatorAudio, prepare_audio
-from ._google_genai import Uploads, base_url, environment_identity, identity, judge, read, session
+from ._google_genai import Uploads, base_url, environment_identity, guarded, identity, judge, read, session
+from ._http import Redirected, TooLong, found_in
 from ._remote import (
     RemoteBackend,
+    lost_connection,
+    parsed,
     scrub,
     send_in_turn,
     transport_errors,
-    transport_kind,
+    unreadable,
     url_secrets,
 )
 
@@ -34,7 +37,14 @@ _THRESHOLDS = {"none": "BLOCK_NONE", "high": "BLOCK_ONLY_HIGH", "default": None}
 _MAX_OUTPUT_TOKENS = 4096
 _UPLOAD_TIMEOUT_S = 600.0
 # What json, pydantic and the client raise for a reply that is cut off or of another shape.
-_BROKEN_REPLY = ("JSONDecodeError", "ValidationError", "UnknownApiResponseError", "UnicodeDecodeError", "BrokenReply")
+_BROKEN_REPLY = (
+    "JSONDecodeError",
+    "ValidationError",
+    "UnknownApiResponseError",
+    "UnicodeDecodeError",
+    "BrokenReply",
+    "RecursionError",
+)
 
 
 @dataclass
@@ -161,6 +171,7 @@ class GeminiBackend(RemoteBackend):
         connection: _Connection = self._connect()
         config = self._config(connection, request)
         sent_file = False
+        outcome: Answer | TransientError | FatalError
         try:
             async with AsyncExitStack() as stack:
                 if self._fits_inline(audio):
@@ -172,7 +183,7 @@ class GeminiBackend(RemoteBackend):
                     part = {"file_data": {"file_uri": file.uri, "mime_type": audio.mime}}
                 types = connection.types
                 contents = [types.Content(role="user", parts=[types.Part(**part), types.Part(text=request["text"])])]
-                response = await send_in_turn(
+                response, latency_s = await send_in_turn(
                     connection.turn,
                     lambda: connection.client.aio.models.generate_content(
                         model=request["model"], contents=contents, config=config
@@ -182,7 +193,12 @@ class GeminiBackend(RemoteBackend):
             # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
             long = ("response_schema", "safety_settings")
             settings = {name: value for name, value in request["config"].items() if name not in long}
-            return read(response, {**settings, "safety": self.safety}, self.secrets())
+            settings["safety"] = self.safety
+            raw, secrets = response.sdk_http_response, self.secrets()
+            found = parsed(raw.body, secrets)
+            if isinstance(found, Answer):
+                return found
+            outcome = read(found, raw.headers, settings, secrets, self.model, latency_s)
         except connection.failures as error:
             outcome = self._judge(error, sent_file)
         if isinstance(outcome, TransientError) and sent_file and outcome.kind == "server":
@@ -199,7 +215,7 @@ class GeminiBackend(RemoteBackend):
         if key not in connection.configs:
             types = connection.types
             extra: dict[str, Any] = {}
-            if connection.client is self._client:  # the environment's has it among its own options
+            if self._client is not None:  # the environment's has it among its own options
                 extra["http_options"] = types.HttpOptions(retry_options=types.HttpRetryOptions(attempts=1))
             if "automatic_continuation" in types.GenerateContentConfig.model_fields:
                 # Newer clients would follow up a reply that breaks off with requests of their own.
@@ -207,6 +223,8 @@ class GeminiBackend(RemoteBackend):
             connection.configs[key] = types.GenerateContentConfig(
                 **request["config"],
                 system_instruction=request["system"] or None,
+                # The raw body: what is odd in it is for us to read, and no exception of a client's own model of it.
+                should_return_http_response=True,
                 automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
                 **extra,
             )
@@ -214,6 +232,11 @@ class GeminiBackend(RemoteBackend):
 
     def _judge(self, error: BaseException, sent_file: bool) -> Answer | TransientError | FatalError:
         secrets = self.secrets()
+        guard = found_in(error)
+        if isinstance(guard, Redirected):
+            return guard.outcome(self.endpoint)
+        if guard is not None:
+            return unreadable(str(guard), secrets)
         if hasattr(error, "code") and hasattr(error, "details"):
             outcome = judge(error, self.model, sent_file, secrets)
             if isinstance(outcome, FatalError) and outcome.reason == "not_found":
@@ -226,11 +249,11 @@ class GeminiBackend(RemoteBackend):
                 f"There are no Google Cloud credentials that work: {text}",
                 "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS.",
             )
-        if isinstance(error, ValueError):
+        if isinstance(error, (ValueError, RecursionError)):
             if type(error).__name__ in _BROKEN_REPLY:
-                return TransientError("server", f"The server sent what is not a reply: {text}")
+                return unreadable(text, secrets)
             return FatalError("setup", f"The request cannot be sent: {text}", "correct the backend's arguments.")
-        return TransientError(transport_kind(error), text)
+        return lost_connection(error, text)
 
     def _not_found(self, error: FatalError) -> FatalError:
         """A 404 told with what is known of the model's end, where something is."""
@@ -247,8 +270,9 @@ class GeminiBackend(RemoteBackend):
     def _open(self) -> _Connection:
         errors, types = need("google.genai.errors", "GeminiBackend"), need("google.genai.types", "GeminiBackend")
         auth = need("google.auth.exceptions", "GeminiBackend")
-        failures = (errors.APIError, ValueError, auth.GoogleAuthError, *transport_errors())
-        client = self._client or self._environment_client()
+        odd = (ValueError, RecursionError, TooLong, Redirected)
+        failures = (errors.APIError, auth.GoogleAuthError, *odd, *transport_errors())
+        client = self._environment_client() if self._client is None else guarded(self._client)
         return _Connection(client, types, failures, asyncio.Lock(), Uploads(client, failures))
 
     def _environment_client(self) -> Any:
@@ -277,12 +301,14 @@ class GeminiBackend(RemoteBackend):
         if connection is None:
             return
         await connection.uploads.close()
-        if connection.client is not self._client:
+        if connection.client is self._client:
+            return
+        given = connection.client._api_client._http_options.aiohttp_client
+        if self._client is None:
             await connection.client.aio.aclose()
             connection.client.close()
-            given = connection.client._api_client._http_options.aiohttp_client
-            if given is not None:  # ours: the client leaves what it was given open
-                await given.close()
+        if given is not None:  # ours: the client leaves what it was given open
+            await given.close()
 
 
 def _thinking_config(has: ModelCapabilities, thinking: int | str | None) -> dict[str, Any] | None:

@@ -15,16 +15,22 @@ from ..capabilities import ModelCapabilities
 from ..model_data import resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, Usage
 from ._audio import MIME, AnnotatorAudio, prepare_audio
+from ._http import PLAIN, Redirected, TooLong, bounded_httpx, found_in
 from ._remote import (
-    BrokenReply,
     RemoteBackend,
     endpoint_of,
+    inner_status,
+    lost_connection,
+    parsed,
+    part_of,
     retry_after,
     scrub,
     send_in_turn,
+    transient_status,
     transport_errors,
-    transport_kind,
+    unreadable,
     url_secrets,
+    whole_number,
 )
 
 _URL = "https://api.openai.com/v1"
@@ -138,18 +144,18 @@ class OpenAIBackend(RemoteBackend):
         """Sends one request, once."""
         connection: _Connection = self._connect()
         try:
-            response = await send_in_turn(
+            # The raw body: what is odd in it is for us to read, and no exception of a client's own model of it.
+            response, latency_s = await send_in_turn(
                 connection.turn,
-                lambda: connection.client.chat.completions.create(
+                lambda: connection.client.chat.completions.with_raw_response.create(
                     model=request["model"], messages=_messages(request, audio), **request["config"]
                 ),
                 timeout_s,
             )
-            if not getattr(response, "object", "").startswith("chat.completion"):
-                raise BrokenReply(f"no chat completion: {str(response)[:100]}")
             # Without the schema, which is long and the same in every row; the request's hash covers it.
             settings = {name: value for name, value in request["config"].items() if name != "response_format"}
-            return _read(response, {**settings, "structured": self.capabilities.structured}, self.secrets())
+            settings["structured"] = self.capabilities.structured
+            outcome = self._read(response.http_response, settings, latency_s)
         except connection.failures as error:
             outcome = self._judge(error)
         if isinstance(outcome, Answer):
@@ -162,15 +168,16 @@ class OpenAIBackend(RemoteBackend):
         openai = need("openai", "OpenAIBackend")
         client = self._client
         if client is None:
-            client = self._environment_client(openai)
+            client = self._environment_client(openai, _guarded(openai))
         elif hasattr(client, "copy"):
             # Without retries: who calls `ask` retries. The client's own connections would be tied to the first event
             # loop, so there are new ones for each; those that the user made are left as they are.
             own = type(getattr(client, "_client", None)).__name__ == "AsyncHttpxClientWrapper"
-            client = client.copy(max_retries=0, **({"http_client": openai.DefaultAsyncHttpxClient()} if own else {}))
-        return _Connection(client, (openai.OpenAIError, ValueError, *transport_errors()), asyncio.Lock())
+            client = client.copy(max_retries=0, **({"http_client": _guarded(openai)} if own else {}))
+        failures = (openai.OpenAIError, TooLong, Redirected, *transport_errors())
+        return _Connection(client, failures, asyncio.Lock())
 
-    def _environment_client(self, openai: Any) -> Any:
+    def _environment_client(self, openai: Any, http_client: Any) -> Any:
         if self._planned_endpoint() != self.endpoint:
             where = "The client that was given does not go to worker processes" if self._given else "It has changed"
             raise FatalError(
@@ -183,29 +190,38 @@ class OpenAIBackend(RemoteBackend):
         if not key:
             raise FatalError("authentication", "There is no key for OpenAI.", _MEND_KEY)
         url = self._base_url or os.environ.get("OPENAI_BASE_URL") or _URL
-        return openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0)
+        return openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=http_client)
 
-    def _judge(self, error: BaseException) -> Answer | TransientError | FatalError:
+    def _judge(self, error: Any) -> Answer | TransientError | FatalError:
         secrets = self.secrets()
+        guard = found_in(error)
+        if isinstance(guard, Redirected):
+            return guard.outcome(self.endpoint)
+        if guard is not None:
+            return unreadable(str(guard), secrets)
         status = getattr(error, "status_code", None)
         names = {cls.__name__ for cls in type(error).__mro__}
-        if status is None or "APIResponseValidationError" in names:
+        if status is None:
             # The client wraps what the connection raised; its own message says only that it failed.
             inner = error.__cause__ or error
             text = scrub(f"{type(inner).__name__}: {inner}", secrets)
-            if names & {"ValueError", "APIResponseValidationError"}:
-                return TransientError("server", f"The server sent what is not a reply: {text}")
             if "APIConnectionError" in names or not names & {"OpenAIError"}:
-                return TransientError(transport_kind(error), text)
+                return lost_connection(error, text)
             return FatalError("setup", f"The client cannot send: {text}", "correct the backend's arguments.")
-        return self._judge_status(error, int(status), secrets)
+        code, kind = (str(getattr(error, name, None) or "") for name in ("code", "type"))
+        return self._judge_status(
+            int(status), code, kind, str(getattr(error, "message", error)), error.response.headers
+        )
 
-    def _judge_status(self, error: Any, status: int, secrets: Iterable[str]) -> Answer | TransientError | FatalError:
-        code = str(getattr(error, "code", None) or getattr(error, "type", None) or "")
-        text = scrub(f"{status} {code}: {error.message}", secrets)
+    def _judge_status(
+        self, status: int, code: str, kind: str, message: str, headers: Mapping[str, str]
+    ) -> Answer | TransientError | FatalError:
+        text = scrub(f"{status} {code or kind}: {message}", self.secrets())
         where = "OpenAI" if self._own else "The server"
         if status == 401:
             return FatalError("authentication", f"{where} refused the key: {text}", _MEND_KEY)
+        if status == 402:
+            return FatalError("payment", f"{where} wants to be paid: {text}", "add credit, and run again.")
         if status == 403:
             return FatalError(
                 "permission", f"{where} refused the request: {text}", "use a key whose project may use this model."
@@ -216,16 +232,35 @@ class OpenAIBackend(RemoteBackend):
                 f"There is no model {self.model!r} at {self.endpoint}: {text}",
                 "correct model= or base_url=.",
             )
-        if "insufficient_quota" in (code, getattr(error, "type", None)):
+        if "insufficient_quota" in (code, kind):
             return FatalError("quota", f"The quota is used up: {text}", "add credit; the ledger keeps what there is.")
-        delay = retry_after(error.response.headers)
-        if status == 429:
-            return TransientError("rate_limit", text, delay)
-        if status == 408:
-            return TransientError("timeout", text, delay)
-        if status >= 500 or status == 409 or status < 400:
-            return TransientError("server", text, delay)
-        return Answer(None, "rejected", text)
+        return transient_status(status, text, retry_after(headers, message)) or Answer(None, "rejected", text)
+
+    def _read(
+        self, response: Any, settings: Mapping[str, Any], latency_s: float
+    ) -> Answer | TransientError | FatalError:
+        """What a reply says, however odd it is."""
+        secrets = self.secrets()
+        found = parsed(response.content, secrets)
+        if isinstance(found, Answer):
+            return found
+        choices = found.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        for error in (found.get("error"), choice.get("error")):
+            if error:  # gateways say so with status 200
+                inner = error if isinstance(error, dict) else {"message": error}
+                outcome = self._judge_status(
+                    inner_status(inner), str(inner.get("code") or ""), str(inner.get("type") or ""),
+                    str(inner.get("message") or inner), response.headers,
+                )  # fmt: skip
+                if isinstance(outcome, TransientError) and outcome.kind == "server":
+                    outcome.billed = True  # it had begun to answer
+                return outcome
+        if not str(found.get("object", "")).startswith("chat.completion"):
+            return unreadable(f"no chat completion: {str(found)[:100]}", secrets)
+        if choice.get("finish_reason") == "error":
+            return TransientError("server", "the reply ended with finish reason error", billed=True)
+        return _answer(found, choice, settings, secrets, latency_s)
 
     async def close(self) -> None:
         """Closes the connections of the running event loop; a given client stays open."""
@@ -260,23 +295,38 @@ def _response_format(prompt: Prompt) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "annotation", "strict": True, "schema": schema}}
 
 
-def _read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) -> Answer:
-    """The answer in a `ChatCompletion`."""
+def _guarded(openai: Any) -> Any:
+    """An HTTP client that reads no endless bodies and follows no redirects."""
+    return openai.DefaultAsyncHttpxClient(
+        follow_redirects=False, headers=PLAIN, event_hooks={"response": [bounded_httpx]}
+    )
+
+
+def _answer(
+    found: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    secrets: Iterable[str],
+    latency_s: float,
+) -> Answer:
+    """The answer in a chat completion."""
+    model = found.get("model")
     facts: dict[str, Any] = {
-        "model_version": getattr(response, "model", None),
-        "usage": _usage(getattr(response, "usage", None)),
+        "model_version": model if isinstance(model, str) else None,
+        "usage": _usage(part_of(found, "usage")),
         "settings": settings,
+        "latency_s": latency_s,
     }
-    if not getattr(response, "choices", None):
+    if not choice:
         return Answer(None, "empty", "the reply has no choices", **facts)
-    choice = response.choices[0]
-    text = scrub(getattr(choice.message, "content", None) or "", secrets, longest=None)
-    refusal = getattr(choice.message, "refusal", None)
+    message = part_of(choice, "message")
+    text = scrub(_text(message.get("content")), secrets, longest=None)
+    refusal, reason = message.get("refusal"), choice.get("finish_reason")
     if refusal:
-        return Answer(None, "refused", scrub(refusal, secrets), **facts)
-    if choice.finish_reason == "content_filter":
+        return Answer(None, "refused", scrub(str(refusal), secrets), **facts)
+    if reason == "content_filter":
         return Answer(text or None, "blocked", "finish reason content_filter", **facts)
-    if choice.finish_reason == "length":
+    if reason == "length":
         thought = facts["usage"].thinking_tokens
         spent = f", {thought} tokens of reasoning" if thought else ""
         return Answer(text or None, "truncated", f"finish reason length{spent}", **facts)
@@ -285,14 +335,21 @@ def _read(response: Any, settings: Mapping[str, Any], secrets: Iterable[str]) ->
     return Answer(text, **facts)
 
 
-def _usage(found: Any) -> Usage:
-    if found is None:
-        return Usage()
-    thinking = getattr(getattr(found, "completion_tokens_details", None), "reasoning_tokens", None)
-    output = found.completion_tokens
+def _text(content: Any) -> str:
+    """The words of a message, whose content may be a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part if isinstance(part, str) else part.get("text") for part in parts if isinstance(part, (str, dict))]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _usage(found: Mapping[str, Any]) -> Usage:
+    thinking = whole_number(part_of(found, "completion_tokens_details").get("reasoning_tokens"))
+    output = whole_number(found.get("completion_tokens"))
     return Usage(
-        prompt_tokens=found.prompt_tokens,
-        audio_tokens=getattr(getattr(found, "prompt_tokens_details", None), "audio_tokens", None),
+        prompt_tokens=whole_number(found.get("prompt_tokens")),
+        audio_tokens=whole_number(part_of(found, "prompt_tokens_details").get("audio_tokens")),
         thinking_tokens=thinking,
         output_tokens=None if output is None else output - (thinking or 0),
     )

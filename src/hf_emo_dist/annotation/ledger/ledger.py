@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..types import OK, Record
+from ..types import Record
 from . import exchange
 from . import limits as limiting
 from . import plans as planning
@@ -164,18 +164,51 @@ class Ledger:
         with self._reading() as connection:
             return limiting.spending(connection, self._clock())
 
+    def now(self) -> float:
+        """The time by the ledger's clock."""
+        return self._clock()
+
     def __len__(self) -> int:
         return self.spending().replies
+
+    def answered_since(self, moment: float, like: Record) -> set[str]:
+        """The clips to which whoever `like` asks has answered requests that were sent after `moment` (of `clock`).
+
+        By whatever process: what one run cannot know of a service, another may have seen.
+        """
+        found: set[str] = set()
+        query = f"""SELECT {rows.COLUMNS} FROM replies
+                    WHERE backend = ? AND endpoint = ? AND model = ? ORDER BY id DESC LIMIT 1000"""
+        with self._reading() as connection:
+            for row in connection.execute(query, (like.backend, like.endpoint, like.model)):
+                record = rows.record_of(row)
+                if rows.is_answer(record) and rows.sent_at(record) > moment:
+                    found.add(record.audio)
+        return found
+
+    def unanswered(self, like: Record) -> set[str]:
+        """The clips that the service of `like` has answered nothing to since it answered last, whoever asked."""
+        found: set[str] = set()
+        query = f"""SELECT {rows.COLUMNS} FROM replies
+                    WHERE backend = ? AND endpoint = ? AND model = ? ORDER BY id DESC LIMIT 1000"""
+        with self._reading() as connection:
+            for row in connection.execute(query, (like.backend, like.endpoint, like.model)):
+                record = rows.record_of(row)
+                if rows.is_answer(record):
+                    break
+                if not record.final:
+                    found.add(record.audio)
+        return found
 
     # ---- asking
     def reserve(self, claims: Sequence[Claim], limits: Limits | None = None, lease_s: float = 600.0) -> Reservation:
         """Ask, in one transaction, which of these requests the caller is to send.
 
-        In the order of the claims: what is stored is handed back (a failure too, unless `retry`); what is leased by
-        someone else, or by the caller already, is busy; when spending, reservations and the claim would pass the cap,
-        nothing more is granted; when the rate is used up, this and all later ones are deferred; else the caller gets
-        the lease. A lease of a process of this host that has died is void at once, one of another host when it has run
-        out.
+        In the order of the claims: what is stored is handed back (a final failure too, unless `retry`); what is leased
+        by someone else, or by the caller already, is busy; when spending, reservations and the claim would pass the
+        cap, nothing more is granted; when the rate is used up, this and all later ones are deferred; else the caller
+        gets the lease. A lease of a process of this host that has died is void at once, one of another host when it has
+        run out.
 
         Args:
             claims: What the caller would send. A key that stands there twice is dealt with once.
@@ -195,7 +228,7 @@ class Ledger:
         if self._all_stored:
             with self._reading() as connection:
                 found = rows.lookup(connection, [claim.key for claim in claims])
-            if all(claim.key in found and (found[claim.key].outcome == OK or not claim.retry) for claim in claims):
+            if all(claim.key in found and limiting.settles(found[claim.key], claim) for claim in claims):
                 return Reservation(stored=found)
         with self._transaction() as connection:
             result = limiting.reserve(connection, claims, limits, self._owner, self._clock(), lease_s)
@@ -211,6 +244,23 @@ class Ledger:
             LedgerError: The ledger did not take them. They are then in the error's `rescue_file` (or, if even that
                 could not be written, in its `records`).
         """
+        self._store(records, settle=True)
+
+    def charge(self, records: Sequence[Record], limits: Limits) -> bool:
+        """Write tries that got no reply and may have been billed; their leases stay, for the next try.
+
+        Returns:
+            Whether what was spent and what is reserved still keep within the cap. If not, nothing may be sent for these
+            leases.
+
+        Raises:
+            LedgerError: As for `store`.
+        """
+        self._store(records, settle=False)
+        with self._reading() as connection:
+            return not limiting.over_cap(connection, limits, self._clock())
+
+    def _store(self, records: Sequence[Record], settle: bool) -> None:
         replies = []
         for record in records:
             # ids are in the order of storing, also where the clock stands still or is set back
@@ -222,7 +272,9 @@ class Ledger:
         try:
             with self._transaction(durable=True) as connection:
                 rows.insert(connection, entries, newest=True)
-                limiting.settle(connection, self._owner, {row[rows.KEY]: rows.tokens_of(row) for _, row in entries})
+                used = {row[rows.KEY]: rows.tokens_of(row) for _, row in entries}
+                if settle:
+                    limiting.settle(connection, self._owner, used)
         except OSError as error:
             raise exchange.rescue(self.path, self._owner.token, replies, str(error).partition(" Mend:")[0]) from error
 
@@ -246,12 +298,7 @@ class Ledger:
     def pause(self, scope: str, seconds: float) -> None:
         """Grant nobody anything in this scope for so long: after the server said that the rate is too high."""
         with self._transaction() as connection:
-            now = self._clock()
-            connection.execute(  # an earlier pause that lasts longer stays
-                """INSERT INTO rates VALUES (?, NULL, NULL, ?, ?)
-                   ON CONFLICT (scope) DO UPDATE SET paused_until = MAX(paused_until, excluded.paused_until)""",
-                (scope, now, now + seconds),
-            )
+            limiting.pause(connection, scope, self._clock(), seconds)
 
     def admit(self, limits: Limits, tokens: int = 0) -> float:
         """Count one more request of a lease that is held, such as a repetition, against the rates.

@@ -16,6 +16,8 @@ from ..types import OK, Record
 from .replies import among, lookup
 
 POLL_SECONDS = 1.0
+#: No service that is waited for asks for more: a pause that has longer to go was written by a clock that is ahead.
+LONGEST_PAUSE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Reservation:
 class Spending:
     """What a ledger has cost since it exists, and what is reserved for requests in flight."""
 
-    cost_usd: float  # replies without a price count 0
+    # Replies without a price count 0; what a service did not state counts as what its request could cost at most.
+    cost_usd: float
     tokens: int
     replies: int
     reserved_cost_usd: float
@@ -162,7 +165,12 @@ class Rates:
             "SELECT requests, tokens, updated, paused_until FROM rates WHERE scope = ?", (limits.scope,)
         ).fetchone()
         requests, tokens, updated, paused_until = row or (None, None, now, 0.0)
-        self.paused_until: float = paused_until
+        if updated > now:  # written by a clock that is ahead, or ours was set back: what it meant is the duration
+            paused_until, updated = paused_until - (updated - now), now
+            connection.execute(
+                "UPDATE rates SET updated = ?, paused_until = ? WHERE scope = ?", (now, paused_until, limits.scope)
+            )
+        self.paused_until: float = min(paused_until, now + LONGEST_PAUSE_S)
         elapsed = max(0.0, now - updated)  # a clock that was set back gives nothing
         self.requests = _Bucket(limits.requests_per_minute, requests, elapsed, 1.0)
         self.tokens = _Bucket(limits.tokens_per_minute, tokens, elapsed, 0.0)
@@ -207,7 +215,7 @@ def reserve(
             continue
         taken.add(claim.key)
         record = stored.get(claim.key)
-        if record is not None and (record.outcome == OK or not claim.retry):
+        if record is not None and settles(record, claim):
             result.stored[claim.key] = record
             continue
         if not reaped and (claim.key in held or _over(limits, claim, spent.cost_usd + cost, spent.tokens + tokens)):
@@ -239,6 +247,29 @@ def reserve(
     elif result.over_budget and not result.exhausted and not result.deferred:
         result.wait_s = POLL_SECONDS
     return result
+
+
+def settles(record: Record, claim: Claim) -> bool:
+    """Whether what the ledger has makes a request needless: a vote, or a failure that is not to be tried again."""
+    return record.outcome == OK or (record.final and not claim.retry)
+
+
+def pause(connection: sqlite3.Connection, scope: str, now: float, seconds: float) -> None:
+    """Let nobody send in this scope for so long; an earlier pause that lasts longer stays."""
+    seconds = min(seconds, LONGEST_PAUSE_S)
+    rates = Rates(connection, Limits(scope=scope), now)  # which mends what a clock that is ahead has written
+    connection.execute(
+        """INSERT INTO rates VALUES (?, NULL, NULL, ?, ?)
+           ON CONFLICT (scope) DO UPDATE SET updated = excluded.updated, paused_until = excluded.paused_until""",
+        (scope, now, max(rates.paused_until, now + seconds)),
+    )
+
+
+def over_cap(connection: sqlite3.Connection, limits: Limits, now: float) -> bool:
+    """Whether what was spent and what is reserved pass the cap together."""
+    spent = spending(connection, now)
+    nothing = Claim("")
+    return _over(limits, nothing, spent.cost_usd + spent.reserved_cost_usd, spent.tokens + spent.reserved_tokens)
 
 
 def _held(connection: sqlite3.Connection, claims: Sequence[Claim]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from .schema import NEW_FILE, LedgerError, check_owner, damaged, explain
+from .schema import NEW_FILE, LedgerError, bring_up_to_date, check_owner, damaged, explain
 
 try:
     import fcntl
@@ -259,6 +259,8 @@ class Database:
                     if not check_owner(connection, self.path):
                         for statement in NEW_FILE:
                             connection.execute(statement)
+                    else:
+                        bring_up_to_date(connection)
                     connection.execute("UPDATE opened SET times = times + 1")
             except sqlite3.Error as problem:
                 connection.close()

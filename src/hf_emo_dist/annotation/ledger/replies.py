@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..types import OK, Record, canonical_json
-from .schema import FIELDS, INTEGERS, REALS, new_id
+from .schema import FIELDS, INTEGERS, REALS, columns_of, new_id
 
 #: The values of a record in the order of `FIELDS`, as SQLite takes them.
 Row = tuple[Any, ...]
@@ -20,8 +20,8 @@ Row = tuple[Any, ...]
 COLUMNS = ", ".join(FIELDS)
 KEY, OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
 _DISTRIBUTION, _SETTINGS = FIELDS.index("distribution"), FIELDS.index("settings")
-_COST = FIELDS.index("cost_usd")
-_TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens"))
+_COST, _FINAL = FIELDS.index("cost_usd"), FIELDS.index("final")
+_TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens", "assumed_tokens"))
 _INSERT = f"INSERT INTO replies (reply_id, counts, {COLUMNS}) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"
 
 
@@ -68,8 +68,22 @@ _CAST = {name: _integer if name in INTEGERS else float if name in REALS else _te
 
 
 def tokens_of(row: Row) -> int:
-    """All tokens of a reply."""
+    """All tokens of a reply, those that were charged without being stated too."""
     return sum(row[place] or 0 for place in _TOKENS)
+
+
+def is_answer(record: Record) -> bool:
+    """Whether a model answered, whatever it said; no refusal, nothing that was given up, and no text read again."""
+    said = record.outcome == OK or record.text is not None or record.prompt_tokens is not None
+    return said and record.tries > 0
+
+
+def sent_at(record: Record) -> float:
+    """When the request of a reply left, in seconds since 1970; minus infinity where that is not told."""
+    try:
+        return datetime.fromisoformat(record.created).timestamp() - (record.latency_s or 0.0)
+    except (ValueError, OverflowError):
+        return float("-inf")
 
 
 @functools.lru_cache(maxsize=1024)  # the settings of thousands of replies are the same
@@ -85,6 +99,7 @@ def record_of(row: Row) -> Record:
     if values[_DISTRIBUTION] is not None:
         values[_DISTRIBUTION] = json.loads(values[_DISTRIBUTION])
     values[_SETTINGS] = dict(_parsed(values[_SETTINGS]))
+    values[_FINAL] = bool(values[_FINAL])
     # what Record() does but for its check: these were checked when they were stored, and a full ledger is read at twice
     # the pace
     record = object.__new__(Record)
@@ -98,8 +113,10 @@ def content_id(record: Record) -> str:
         microseconds = max(0, int(datetime.fromisoformat(record.created).timestamp() * 1e6))
     except (ValueError, OverflowError):
         microseconds = 0
+    # only what a reply had from the first release on: one that was imported then has the same name now
+    late = {FIELDS.index(name) for name in ("assumed_usd", "assumed_tokens", "final")}
     row = row_of(record)
-    content = repr([value for place, value in enumerate(row) if place != _ATTEMPT])
+    content = repr([value for place, value in enumerate(row) if place != _ATTEMPT and place not in late])
     return f"{microseconds:016x}{hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
@@ -169,10 +186,11 @@ def pages(
     The connection is free for others between two pages.
     """
     where, values = ("", ()) if plan is None else ("AND plan = ?", (plan,))
-    query = f"SELECT id, reply_id, counts, {COLUMNS} FROM replies WHERE id > ? {where} ORDER BY id LIMIT ?"
     after = -1
     while True:
         with reading() as connection:
+            names = columns_of(connection)
+            query = f"SELECT id, reply_id, counts, {names} FROM replies WHERE id > ? {where} ORDER BY id LIMIT ?"
             page = connection.execute(query, (after, *values, size)).fetchall()
         if not page:
             return

@@ -12,18 +12,25 @@ from ..types import Record
 #: "HFED": the mark in the file's header by which a ledger is told from another program's SQLite file.
 APPLICATION_ID = 0x48464544
 #: Of the layout of the tables, in the file's header too.
-VERSION = 1
+VERSION = 2
 
 #: The fields of a record, each a column of the same name.
 FIELDS = tuple(field.name for field in fields(Record))
 INTEGERS = frozenset(
-    {"replicate", "wording", "prompt_tokens", "audio_tokens", "thinking_tokens", "output_tokens", "tries", "attempt"}
-)
-REALS = frozenset({"temperature", "cost_usd", "latency_s"})
+    {"replicate", "wording", "prompt_tokens", "audio_tokens", "thinking_tokens", "output_tokens", "assumed_tokens",
+     "tries", "attempt", "final"}
+)  # fmt: skip
+REALS = frozenset({"temperature", "cost_usd", "assumed_usd", "latency_s"})
+#: What a column holds in rows that were written before there was such a column; None where that is NULL.
+_BEFORE = {"final": "1"}
 
 
 def _kind(name: str) -> str:
     return "INTEGER" if name in INTEGERS else "REAL" if name in REALS else "TEXT"
+
+
+def _column(name: str) -> str:
+    return f"{name} {_kind(name)}" + (f" DEFAULT {_BEFORE[name]}" if name in _BEFORE else "")
 
 
 # reply_id names a reply wherever it is copied to: 16 hexadecimal digits of its time in microseconds, then 16 random
@@ -31,7 +38,7 @@ def _kind(name: str) -> str:
 NEW_FILE = (
     f"""CREATE TABLE replies (
         id INTEGER PRIMARY KEY, reply_id TEXT NOT NULL, counts INTEGER NOT NULL DEFAULT 0,
-        {", ".join(f"{name} {_kind(name)}" for name in FIELDS)})""",
+        {", ".join(map(_column, FIELDS))})""",
     """CREATE TABLE leases (
         key TEXT PRIMARY KEY, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL,
         expires REAL NOT NULL, cost_usd REAL NOT NULL, tokens INTEGER NOT NULL, scope TEXT NOT NULL) WITHOUT ROWID""",
@@ -123,6 +130,25 @@ def check_owner(connection: sqlite3.Connection, path: str | os.PathLike[str]) ->
             f"The ledger {path} was written by a newer hf_emo_dist (layout {version}; this one knows up to {VERSION}).",
             "pip install -U hf-emo-dist, or give another `ledger`.",
         )
-    if tables and version < VERSION:
+    if tables and not version:
         raise LedgerError(f"The ledger {path} has a layout that no release wrote.", "give another file as `ledger`.")
     return int(tables)
+
+
+def missing_columns(connection: sqlite3.Connection) -> list[str]:
+    """The fields of a record that the file has no column for, because an earlier release wrote it."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(replies)")}
+    return [name for name in FIELDS if name not in there]
+
+
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Add what an earlier release did not have. To be called inside a write transaction; nothing is rewritten."""
+    for name in missing_columns(connection):
+        connection.execute(f"ALTER TABLE replies ADD COLUMN {_column(name)}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def columns_of(connection: sqlite3.Connection) -> str:
+    """The fields of a record for a `SELECT`, also from a file of an earlier release that is only read."""
+    missing = missing_columns(connection)
+    return ", ".join(f"{_BEFORE.get(name, 'NULL')} AS {name}" if name in missing else name for name in FIELDS)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..capabilities import ModelCapabilities, cost_usd
+from ..capabilities import ModelCapabilities
 from ..ledger.limits import Claim, Limits
-from ..types import OK, Backend, PanelMember, PreparedAudio, Prompt, Record
+from ..types import OK, Backend, PanelMember, PreparedAudio, Prompt, Record, Usage
+from .charging import charge
 from .estimate import usage_at_most
 
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
+    from .evidence import Evidence
     from .run_report import Progress, RunReport
 
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class RunSettings:
     """How requests are sent, as `Annotator` describes it; none of it changes an answer."""
 
-    concurrency: int = 16
+    concurrency: int = 128
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     max_cost_usd: float | None = None
@@ -29,6 +30,7 @@ class RunSettings:
     timeout_s: float = 120.0
     max_tries: int = 8
     patience_s: float = 600.0
+    max_failure_rate: float = 0.5
     retry_failed: bool | tuple[str, ...] = False
     first_backoff_s: float = 1.0
     last_backoff_s: float = 60.0
@@ -46,10 +48,13 @@ class RunSettings:
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)!r}. Mend: seconds above 0.")
 
-    def asks_again(self, outcome: str) -> bool:
-        """Whether what the ledger has with this outcome is asked for again; a vote never is."""
-        again = self.retry_failed if isinstance(self.retry_failed, bool) else outcome in self.retry_failed
-        return again and outcome != OK
+        if not 0 < self.max_failure_rate <= 1:
+            raise ValueError(f"`max_failure_rate` is {self.max_failure_rate!r}. Mend: a share above 0; 1 for no bound.")
+
+    def asks_again(self, record: Record) -> bool:
+        """Whether what the ledger has is asked for again: what is not final is, a vote never."""
+        again = self.retry_failed if isinstance(self.retry_failed, bool) else record.outcome in self.retry_failed
+        return record.outcome != OK and (again or not record.final)
 
 
 @dataclass
@@ -74,13 +79,39 @@ class Job:
     audio_hash: str
     retry: bool = False  # the ledger has a failure under its key, which is to be tried again
     also: list[str] = field(default_factory=list)  # ids of further rows with the same clip
+    tries: int = 0  # requests that were sent and are not in the ledger yet
+    apart: Apart | None = None  # why it has no answer so far
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the clip."""
+        return self.clip.prepared.seconds if self.clip.prepared is not None else 0.0
+
+    def at_most(self, capabilities: ModelCapabilities) -> Usage:
+        """The tokens that the request can use at most."""
+        return usage_at_most(self.request, self.seconds, capabilities)
 
     def claim(self, capabilities: ModelCapabilities) -> Claim:
         """What the request can cost at most, so that a cap holds whatever comes back."""
-        seconds = self.clip.prepared.seconds if self.clip.prepared is not None else 0.0
-        used = usage_at_most(self.request, seconds, capabilities)
-        cost = cost_usd(used, capabilities, datetime.now(UTC).date())
-        return Claim(self.key, cost or 0.0, used.total, self.retry)
+        used = self.at_most(capabilities)
+        return Claim(self.key, charge(used, used, capabilities).cost_usd or 0.0, used.total, self.retry)
+
+
+@dataclass
+class Apart:
+    """A job without an answer, of which it is not known yet whether that is its clip's doing.
+
+    It stands apart until others are answered that were sent after `since`; then it is asked once more (or, where
+    `again` is False, is its clip's without that).
+    """
+
+    outcome: str
+    detail: str
+    since: float  # by the monotonic clock
+    at: float  # by the ledger's
+    again: bool = True
+    ours: bool = True  # whether its lease is still held
+    tried: bool = False  # whether it had its second chance
 
 
 @dataclass
@@ -95,6 +126,8 @@ class Run:
     lenient: bool  # whether replies are read as arXiv 2601.14620 does
     report: RunReport
     progress: Progress
+    evidence: Evidence
+    whole: bool = True  # False for a batch, after which others come: what it leaves open they may settle
     answers_as: Sequence[str] = ()  # names of models that may answer, beside the one that is asked
     not_asked: tuple[str, str] | None = None  # why nobody is asked, and the mend: what is stored is all there will be
     answerer_known: bool = True  # else the first request goes alone, until its reply tells who answers

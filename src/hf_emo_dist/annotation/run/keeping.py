@@ -49,6 +49,15 @@ class Keeper:
 
         return await self.call(reserve)
 
+    async def charge(self, record: Record) -> bool:
+        """Write a try that may have been billed; whether the cap still holds with what is reserved."""
+        return await self.call(self._ledger.charge, [record], self._limits)
+
+    async def release(self, keys: Sequence[str]) -> None:
+        """Give leases back without a reply."""
+        self._leased.difference_update(keys)
+        await self.call(self._ledger.release, keys)
+
     async def store(self, record: Record) -> None:
         """Return when the record is on disk, or raise why not. Records that wait together are written together."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -26,11 +26,15 @@ class RunReport:
         votes: Labels and distributions that came in this run.
         stored_votes: Those that the ledger had already.
         failures: Outcome to the ids of the rows concerned, one entry a reply; those that the ledger had already too.
+        unfinished: The same for what got no answer, and not through its clip: it is asked again by the next run.
         skipped: Row id to the reason why nothing was sent for it (its audio cannot be used).
         requests: Requests that were sent, repeated ones included.
         transport_errors: Kind of error (rate limit, server, connection, time-out) to how often it happened.
         tokens: Kind to number.
         cost_usd: Of this run, by the table of prices; None where a price is not known.
+        assumed_usd: What of that no reply stated, and was charged as what the requests could cost at most.
+        assumed_tokens: Tokens that were charged likewise, beside `tokens`.
+        charged_tries: Tries among them that got no reply and may have been billed.
         seconds: Wall-clock time.
         model_versions: Models that said they answered, to replies.
         stop_reason: Why the run stopped before its end; None if it did not.
@@ -42,11 +46,15 @@ class RunReport:
     votes: int = 0
     stored_votes: int = 0
     failures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    unfinished: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     skipped: dict[str, str] = field(default_factory=dict)
     requests: int = 0
     transport_errors: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     cost_usd: float | None = 0.0
+    assumed_usd: float = 0.0
+    assumed_tokens: int = 0
+    charged_tries: int = 0
     seconds: float = 0.0
     model_versions: Counter[str] = field(default_factory=Counter)
     stop_reason: str | None = None
@@ -55,28 +63,35 @@ class RunReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every annotator was asked about every usable clip, whatever it answered."""
-        return self.stop_reason is None
+        """Whether every annotator was asked about every usable clip and answered, whatever it said."""
+        return self.stop_reason is None and not self.unfinished
 
     def count(self, record: Record, row_id: str, fresh: bool) -> None:
         """Add one reply."""
         if record.outcome != OK:
-            self.failures[record.outcome].append(row_id)
+            (self.failures if record.final else self.unfinished)[record.outcome].append(row_id)
         elif fresh:
             self.votes += 1
         else:
             self.stored_votes += 1
-        if not fresh:
-            return
+        if fresh:
+            self._add_cost(record)
+
+    def charge(self, record: Record) -> None:
+        """Add what a try has cost, or may have cost, that is no row's reply."""
+        self.charged_tries += record.prompt_tokens is None and bool(record.assumed_tokens)
+        self._add_cost(record)
+
+    def _add_cost(self, record: Record) -> None:
+        self.assumed_usd += record.assumed_usd or 0.0
+        self.assumed_tokens += record.assumed_tokens or 0
         for kind in ("prompt", "audio", "thinking", "output"):
             self.tokens[kind] += getattr(record, f"{kind}_tokens") or 0
         if record.model_version:
             self.model_versions[record.model_version] += 1
-        # A request that got no reply, or was refused before the model saw it, costs nothing; any other without a price
-        # makes the sum unknown.
-        if record.outcome == OK or record.prompt_tokens is not None:
-            if self.cost_usd is not None:
-                self.cost_usd = None if record.cost_usd is None else self.cost_usd + record.cost_usd
+        # What no model saw costs nothing; anything else without a price makes the sum unknown.
+        if self.cost_usd is not None:
+            self.cost_usd = None if record.cost_usd is None else self.cost_usd + record.cost_usd
 
     def summary(self) -> str:
         """The report in a few lines."""
@@ -89,6 +104,13 @@ class RunReport:
             tokens = ", ".join(f"{self.tokens[kind]:,} {kind}" for kind in ("prompt", "audio", "thinking", "output"))
             cost = "unknown (no price for this model)" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
             lines.append(f"Tokens: {tokens} (audio is part of prompt). Cost: {cost}.")
+            if self.assumed_tokens:
+                dollars = "" if self.cost_usd is None else f", ${self.assumed_usd:,.4f} of the cost"
+                lines.append(
+                    "Not stated by the service, and charged as what requests can cost at most: "
+                    f"{self.assumed_tokens:,} tokens{dollars} ({self.charged_tries} tries got no reply and may have "
+                    "been billed)."
+                )
             versions = ", ".join(f"{name} ({n})" for name, n in self.model_versions.most_common()) or "not stated"
             lines.append(f"Answered by: {versions}.")
         if self.estimate is not None and self.requests:
@@ -98,6 +120,10 @@ class RunReport:
             lines.append(f"Repeated after errors in transport: {counts}.")
         for outcome, ids in sorted(self.failures.items()):
             lines.append(f"No vote, {len(ids)} × {outcome} ({FAILURES[outcome]}): {_first(ids)}.")
+        for outcome, ids in sorted(self.unfinished.items()):
+            lines.append(f"No answer yet, {len(ids)} × {outcome} ({FAILURES[outcome]}): {_first(ids)}.")
+        if self.unfinished:
+            lines.append("The next run asks for these again: it is not known to be their clips' doing.")
         if self.failures:
             lines.append("Failures are not asked again unless `retry_failed` says so.")
         if self.skipped:
@@ -156,7 +182,7 @@ class Progress:
 
 
 class AnnotationIncomplete(RuntimeError):
-    """A run stopped before its end: budget, Ctrl-C, a wrong key, another model. All that came is in the ledger.
+    """A run stopped before its end: budget, Ctrl-C, a wrong key, no credit. All that came is in the ledger.
 
     Attributes:
         report: What the run did; `report.stop_reason` says why it stopped.
@@ -164,7 +190,7 @@ class AnnotationIncomplete(RuntimeError):
 
     def __init__(self, report: RunReport) -> None:
         super().__init__(
-            f"The annotation is not complete: {report.stop_reason} {report.mend} "
+            f"The annotation is not complete: {report.stop_reason or 'some requests got no answer.'} {report.mend} "
             "Every reply that came is in the ledger; the same call goes on from there."
         )
         self.report = report

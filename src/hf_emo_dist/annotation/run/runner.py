@@ -2,7 +2,7 @@
 
 Three stages pass jobs on, with no barrier between rows: `_feed` asks the ledger what is there and prepares audio;
 `_grant` takes leases within budget and rates; workers send, read and store, as many requests at once as `Pacing` lets
-in.
+in. What got no answer, and it is not known whose doing that is, stands apart and is decided in the end by `_last_word`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from ...audio.decoding import AudioError
 from ..rereading import read_again
 from ..types import OK, Record
+from .evidence import OTHERS
 from .jobs import Job, Run
 from .keeping import Keeper
 from .loop import Channel, Stop
+from .recording import unanswered
 from .sending import Sender
 
 logger = logging.getLogger(__name__)
@@ -32,13 +35,15 @@ _CHUNK, _ROWS = 512, 64
 _POLL_S = 0.25
 #: Jobs of other processes that are held at most, each with its clip.
 _MOST_BUSY = 4096
+#: Clips without an answer in a row, over batches and processes, after which a batch stops its `map`.
+_UNANSWERED = 3
 
 
 class Runner:
     """Gets the replies of a sequence of jobs into the ledger. One instance a run."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._evidence = run, run.evidence
         self._wanted: dict[str, Job] = {}  # by key, what this run is asking for
         self._failed: set[str] = set()  # keys that it has asked for without getting a vote
         self._failure: BaseException | None = None
@@ -47,6 +52,7 @@ class Runner:
         self._todo: Channel[Job] = Channel(4 * number)
         # What is leased and prepared beyond the requests in flight, so that none waits for the ledger.
         self._ready: Channel[Job] = Channel(max(2, number))
+        self._apart: deque[Job] = deque()  # without an answer, and it is not known yet whose doing that is
         self._stop = Stop(self._todo.close, self._ready.close, self._settled.set)
         self._keeper = Keeper(run.ledger, run.limits)
         self._sender = Sender(run, self._keeper, self._stop)
@@ -73,6 +79,7 @@ class Runner:
         tasks = [asyncio.create_task(self._guarded(stage)) for stage in stages]
         try:
             await asyncio.gather(*tasks)
+            await self._guarded(self._last_word())
         finally:
             for task in tasks:
                 task.cancel()
@@ -110,8 +117,10 @@ class Runner:
                     self._sender.knows_who_answers()
                 if first is not None:  # the same clip stands in another row
                     first.also.append(job.clip.row_id)
-                elif record is not None and (job.key in self._failed or not settings.asks_again(record.outcome)):
+                elif record is not None and (job.key in self._failed or not settings.asks_again(record)):
                     self._run.count(record, job.clip.row_id, fresh=False)
+                    if record.outcome == OK:
+                        self._evidence.stored(job)
                 elif self._run.not_asked is not None:
                     unasked = True
                 else:
@@ -199,7 +208,7 @@ class Runner:
         for _ in range(len(busy)):
             job = busy.popleft()
             record = found.get(job.key)
-            if record is None or (job.retry and self._run.settings.asks_again(record.outcome)):
+            if record is None or (job.retry and self._run.settings.asks_again(record)):
                 busy.append(job)
             else:
                 self._settle(job, record, fresh=False)
@@ -220,20 +229,103 @@ class Runner:
     # --- what is sent, and what comes back
 
     async def _work(self) -> None:
-        while (job := await self._ready.get()) is not None and not self._stop:
-            try:
-                record = await self._sender.record_for(job)
-                if record is not None:
-                    await self._keeper.store(record)
-                    self._settle(job, record, fresh=True)
-            finally:
-                self._settled.set()
+        while (job := self._second_chance() or await self._ready.get()) is not None and not self._stop:
+            await self._get(job)
+
+    async def _get(self, job: Job, last: bool = False) -> None:
+        try:
+            record = await self._sender.record_for(job, last)
+            if record is not None:
+                await self._keeper.store(record)
+                self._settle(job, record, fresh=True)
+            elif job.apart is not None:
+                self._apart.append(job)
+        finally:
+            self._settled.set()
+
+    def _second_chance(self) -> Job | None:
+        """One that stands apart, where others have been answered meanwhile."""
+        for _ in range(len(self._apart)):
+            job = self._apart.popleft()
+            apart = job.apart
+            assert apart is not None
+            if apart.ours and not apart.tried and self._evidence.others(job.audio_hash, apart.since) >= OTHERS:
+                return job
+            self._apart.append(job)
+        return None
+
+    # --- what has no answer in the end
+
+    async def _last_word(self) -> None:
+        """Ask once more for what stands apart, where others are answered; what has no answer then is not final."""
+        if self._apart and not self._stop:
+            await self._ask_once_more()
+        left = [job for job in self._apart if job.apart is not None]
+        for job in left:
+            record = unanswered(self._run, job, job.apart.outcome, job.apart.detail, final=False)  # type: ignore[union-attr]
+            await self._keeper.store(record)
+            self._settle(job, record, fresh=True)
+        if not left or self._stop:
+            return
+        # In a batch of few clips those that come next may tell; whoever has seen as many in a row has seen enough.
+        clips = self._evidence.unanswered | await self._keeper.call(self._run.ledger.unanswered, record)
+        if self._run.whole or len(clips) >= _UNANSWERED:
+            self._stop(
+                f"{len(left)} requests about {len({job.audio_hash for job in left})} clips got no answer, and nobody "
+                f"else was answered meanwhile ({record.outcome}: {record.detail}).",
+                "Mend: see to what it names, and run again: what had no answer is asked again.",
+            )
+
+    async def _ask_once_more(self) -> None:
+        waiting, self._apart = list(self._apart), deque()
+        moment = min(job.apart.at for job in waiting if job.apart is not None)
+        like = unanswered(self._run, waiting[0], "error", "", final=False)
+        elsewhere = await self._keeper.call(self._run.ledger.answered_since, moment, like)
+        self._evidence.answered_elsewhere(elsewhere)
+        clips = {job.audio_hash for job in waiting}
+
+        def open_still() -> bool:
+            return any(
+                job.apart is not None and not self._evidence.others(job.audio_hash, job.apart.since) for job in waiting
+            )
+
+        if open_still() and await self._sender.doubts.anybody(clips) is False:
+            self._apart.extend(waiting)
+            self._sender.doubts.stop()
+            return
+        self._evidence.unanswered.clear()
+        self._sender.doubts.look()
+        todo: list[Job] = []
+        for job in waiting:
+            assert job.apart is not None
+            if not self._evidence.others(job.audio_hash, job.apart.since):  # asking again would tell nothing
+                self._apart.append(job)
+                self._evidence.unanswered.add(job.audio_hash)
+            elif job.apart.ours or await self._may_pay(job):
+                todo.append(job)
+            else:
+                self._apart.append(job)
+        await asyncio.gather(*(self._get(job, last=True) for job in todo))
+
+    async def _may_pay(self, job: Job) -> bool:
+        """Take the lease again of a job that gave it back for want of money."""
+        while not self._stop:
+            got = await self._keeper.reserve([replace(job.claim(self._run.backend.capabilities), retry=True)])
+            if got.granted:
+                return True
+            if got.over_budget:
+                await self._wait_for_money(got.exhausted)
+            else:
+                await self._stop.sleep(max(0.01, got.wait_s))
+        return False
 
     def _settle(self, job: Job, record: Record, fresh: bool) -> None:
         """Count a job whose reply is in the ledger, and the rows with the same clip."""
         del self._wanted[job.key]
         if record.outcome != OK:
             self._failed.add(job.key)
+        if record.final:
+            job.apart = None
         self._run.count(record, job.clip.row_id, fresh)
         for row_id in job.also:
             self._run.count(record, row_id, fresh=False)

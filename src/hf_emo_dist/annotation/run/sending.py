@@ -1,197 +1,110 @@
-"""Sending one request until there is a reply, it is given up, or the run stops; and what a reply says."""
+"""Sending one request until there is a reply, it is given up, or the run stops. What follows, `judging` says."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
 
-from ..capabilities import cost_usd, may_answer
-from ..parsing import PARSER_VERSION, Reading, read_reply
 from ..types import Answer, FatalError, Record, TransientError
+from .doubting import Doubts
+from .evidence import OTHERS, WINDOW
 from .first_reply import FirstReply
-from .jobs import Job, Run, RunSettings
+from .jobs import Apart, Job, Run
+from .judging import MEANINGS, Outcome, charged, kind_of
 from .keeping import Keeper
 from .loop import Stop
+from .pacing import Pacing
+from .recording import answered, reading_of, unanswered
 
 logger = logging.getLogger(__name__)
 
 _SLOWEST_UPLOAD = 100_000  # bytes a second
-#: Clips that were given up one after another, with no reply in between, after which the service is taken to be down.
-_DOWN = 8
-#: Clips that were refused, with nothing else answered in the run, after which it is the request that is wrong and not
-#: the clips.
-_WRONG = 16
-
-
-class Pacing:
-    """Additive increase, multiplicative decrease of the requests in flight (as in TCP), and exponential back-off.
-
-    Every request, repeated ones too, passes `enter` before it is sent and calls `leave` after.
-    """
-
-    def __init__(self, settings: RunSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self.settings, self.clock = settings, clock
-        self.allowed = float(settings.concurrency)
-        self.in_flight = 0
-        self.last_reply = float("-inf")
-        #: Clips that were given up since the last reply.
-        self.given_up: set[str] = set()
-        self._trouble_since: float | None = None
-        self._refusals = 0
-        self._resume_at = self._last_cut = float("-inf")
-        self._random = random.Random()  # only of waiting times: no result depends on it
-        self._waiters: deque[asyncio.Future[bool]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
-
-    # --- what happened
-
-    def replied(self) -> None:
-        """Note a reply."""
-        self.last_reply, self._trouble_since, self._refusals = self.clock(), None, 0
-        self.given_up.clear()
-        # one more request at once after as many replies as are allowed now
-        self.allowed = min(float(self.settings.concurrency), self.allowed + 1.0 / self.allowed)
-        self._wake()
-
-    def refused(self, asked_s: float | None, sent: float) -> float:
-        """Note an answer 429 to a request of `sent`; for so many seconds nobody sends, then half as many at once."""
-        self.failed()
-        # Requests that were in flight together are refused together: that is one sign, not many.
-        if sent >= self._last_cut:
-            self._last_cut, self._refusals = self.clock(), self._refusals + 1
-            self.allowed = max(1.0, self.allowed / 2)
-        wait_s = self.backoff(max(1, self._refusals), asked_s)
-        self._resume_at = max(self._resume_at, self.clock() + wait_s)
-        return wait_s
-
-    def failed(self) -> None:
-        """Note that a request got no reply."""
-        if self._trouble_since is None:
-            self._trouble_since = self.clock()
-
-    # --- what follows from it
-
-    def trouble_s(self) -> float:
-        """Seconds since the first request that failed or was refused after the last reply; 0 where none did."""
-        return 0.0 if self._trouble_since is None else self.clock() - self._trouble_since
-
-    def pause_left(self) -> float:
-        """Seconds until anybody may send; not above 0 where they may."""
-        return self._resume_at - self.clock()
-
-    def backoff(self, tries: int, asked_s: float | None = None) -> float:
-        """Seconds to wait after so many tries: what the server asks for, else doubling, between half and all of it."""
-        if asked_s:  # a server that asks for no wait at all would be flooded
-            return asked_s
-        longest = self.settings.first_backoff_s * 2.0 ** min(tries - 1, 30)
-        return min(self.settings.last_backoff_s, longest) * self._random.uniform(0.5, 1.0)
-
-    # --- the gate
-
-    async def enter(self) -> bool:
-        """Wait until one more request may be in flight; False where nothing may be sent any more."""
-        if self._closed:
-            return False
-        if not self._waiters and self._open():
-            self.in_flight += 1
-            return True
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        self._wake()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.result():
-                self.leave()
-            raise
-
-    def leave(self) -> None:
-        """Note that a request is not in flight any more."""
-        self.in_flight -= 1
-        self._wake()
-
-    def close(self) -> None:
-        """Let nobody in any more."""
-        self._closed = True
-        self._wake()
-
-    def _open(self) -> bool:
-        return self.in_flight + 1 <= self.allowed and self.pause_left() <= 0
-
-    def _wake(self) -> None:
-        while self._waiters and (self._closed or self._open()):
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(not self._closed)
-                self.in_flight += not self._closed
-        left = self.pause_left()
-        if self._waiters and left > 0 and self._timer is None:
-            # A little later than may be: several processes that pause together are not to start at the same moment.
-            late = self._random.uniform(0.0, min(0.1 * left, 1.0))
-            self._timer = asyncio.get_running_loop().call_later(left + late, self._pause_ends)
-        if self._closed and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _pause_ends(self) -> None:
-        self._timer = None
-        self._wake()
+# An overloaded service is asked so many times more often than one that fails.
+_OVERLOADED_TRIES = 4
 
 
 class Sender:
     """Gets the replies to the jobs of one run, each as a record that is still to be stored."""
 
     def __init__(self, run: Run, keeper: Keeper, stop: Stop) -> None:
-        self.run = run
+        self.run, self.evidence = run, run.evidence
         self._keeper, self._stop = keeper, stop
-        self._pacing = Pacing(run.settings)
+        self.pacing = Pacing(run.settings, pace=run.evidence.pace)
+        self.doubts = Doubts(run, keeper, stop, self.pacing, self.ask)
         self._first = FirstReply(needed=not run.answerer_known)
-        stop.closes += [self._pacing.close, self._first.over]
-        self._rejected: set[str] = set()  # clips
-        self._any_taken = False
+        stop.closes += [self.pacing.close, self._first.over]
 
     def knows_who_answers(self) -> None:
         """Let the first request not go alone: a reply, or a vote in the ledger, has told that it is the model asked."""
         self.run.answerer_known = True
         self._first.over()
 
-    async def record_for(self, job: Job) -> Record | None:
-        """Ask until there is a reply or the request is given up; None where the run stops before."""
-        tries = failures = 0
-        failed_at = time.monotonic()
-        while await self._may_send(job, repeated=tries > 0):
-            tries += 1
+    async def record_for(self, job: Job, last: bool = False) -> Record | None:
+        """Ask until there is a reply, or it is clear that there is none for this clip.
+
+        Args:
+            job: What is wanted. One that stands apart has its second chance.
+            last: Whether nobody else will be asked after it.
+
+        Returns:
+            What is to be stored; None where the run stops before, or the job stands apart from now on (`job.apart`).
+        """
+        if job.apart is not None and not job.apart.again:
+            others = self.evidence.others(job.audio_hash, job.apart.since) > 0
+            return unanswered(self.run, job, job.apart.outcome, job.apart.detail, final=True) if others else None
+        failures, first, failed_at = 0, None, time.monotonic()
+        while await self._may_send(job, repeated=job.tries > 0 or first is not None):
+            job.tries += 1
             self.run.report.requests += 1
             sent = time.monotonic()
             # Whether others got replies between the last failure of this request and now.
-            alive = self._pacing.last_reply > failed_at
+            alive = self.evidence.others(job.audio_hash, failed_at) > 0 or self.pacing.last_reply > failed_at
+            record: Record | None = None
             try:
-                outcome = await self._ask(job)
+                outcome = await self.ask(job)
                 latency_s = time.monotonic() - sent
                 # Before the next request is let in, which may wait for just this.
-                reading = self._read(job, outcome) if isinstance(outcome, Answer) else None
-                wait_s = self._note(outcome, sent, failures + 1)
+                if isinstance(outcome, Answer):
+                    reading = reading_of(self.run, job, outcome)
+                    kind = kind_of(outcome, reading.outcome)
+                    latency_s = outcome.latency_s or latency_s
+                else:
+                    kind = kind_of(outcome)
+                meaning = MEANINGS[kind]
+                wait_s = self._note(job, outcome, kind, sent, latency_s, failures + 1)
+                if meaning.clip == "final" and isinstance(outcome, Answer):
+                    record = answered(self.run, job, reading, outcome, latency_s)
+                    if kind == "other_model":
+                        self._other_model(record)
+                    elif record.model_version is not None:
+                        self.knows_who_answers()
+                elif meaning.clip in ("apart", "unread"):
+                    record = self._put_apart(job, kind, outcome, last)
             finally:
                 self._first.over()  # after a stop for its reply, which lets nobody in any more
-                self._pacing.leave()
-            if reading is not None and isinstance(outcome, Answer):
-                return self._record(job, reading, outcome, latency_s, tries)
-            if not isinstance(outcome, TransientError):  # the lease goes back in the end, and the next run asks
+                self.pacing.leave()
+            if record is None and charged(outcome, meaning) == "reserved":
+                if not await self._pay(job, kind, self._detail(outcome)):
+                    return None
+            await self.doubts.settle()
+            if record is not None or not isinstance(outcome, TransientError):
+                return record
+            failed_at = time.monotonic()
+            first = first or failed_at
+            failures += kind != "rate_limit"
+            if self._sends_again(job, kind, failures, first, alive, wait_s):
+                if kind == "rate_limit":  # for other processes; those of this one wait in `Pacing.enter`
+                    await self._keeper.call(self.run.ledger.pause, self.run.limits.scope, wait_s)
+                else:
+                    await self._stop.sleep(wait_s)
+                continue
+            if self._stop:
                 return None
-            if outcome.kind != "rate_limit":
-                failures, failed_at = failures + 1, time.monotonic()
-            if await self._gives_up(job, outcome, wait_s, alive, failures):
-                reading = Reading(outcome.kind, detail=self.run.clean(str(outcome)) or outcome.kind)
-                return self._record(job, reading, None, None, tries)
+            record = self._put_apart(job, kind, outcome, last, first)
+            await self.doubts.settle()
+            return record
         return None
 
     async def _may_send(self, job: Job, repeated: bool) -> bool:
@@ -205,11 +118,14 @@ class Sender:
                 await self._stop.sleep(wait_s)
                 if self._stop:
                     return False
-        return await self._pacing.enter()
+        return await self.pacing.enter()
 
-    async def _ask(self, job: Job) -> Answer | TransientError | FatalError:
+    async def ask(self, job: Job) -> Outcome:
+        """Send one request, once; whatever comes of it is returned."""
         clip, timeout_s = job.clip.prepared, self.run.settings.timeout_s
         assert clip is not None
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
         try:
             # The backend keeps the time-out itself; this holds where it does not. Large clips are uploaded first.
             async with asyncio.timeout(timeout_s + len(clip.data) / _SLOWEST_UPLOAD):
@@ -218,120 +134,128 @@ class Sender:
             return error
         except TimeoutError:
             return TransientError("timeout", f"no reply in {timeout_s:g} s")
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling() > cancelled:  # it is the run that ends
+                raise
+            return TransientError("connection", "the client gave the request up (it was cancelled from within)")
         except ImportError:
             raise
-        except Exception as error:  # noqa: BLE001 - such as a client that fails at one odd reply: not the end of the run
+        except Exception as error:  # noqa: BLE001 - the backend's own: said as what it is, and never paid for twice
             logger.debug("%s", self.run.clean("".join(traceback.format_exception(error))))
-            return TransientError("server", f"{type(error).__name__}: {error}")
+            return error
 
-    def _note(self, outcome: Answer | TransientError | FatalError, sent: float, failures: int) -> float:
+    # --- what a try means
+
+    def _note(self, job: Job, outcome: Outcome, kind: str, sent: float, latency_s: float, failures: int) -> float:
         """Draw the consequences for all requests; return the seconds until this one may be sent again."""
-        if isinstance(outcome, Answer):
-            self._pacing.replied()
+        meaning, run = MEANINGS[kind], self.run
+        if meaning.rate == "up":
+            self.pacing.replied(sent, latency_s)
+            self.evidence.answered(job, sent)
+            self.doubts.look()
+        if kind not in ("rate_limit", "overloaded", "connection"):
+            self.evidence.tries.append(meaning.fails)
+            if self.evidence.failure_rate() > run.settings.max_failure_rate:
+                self._too_many_failures(outcome)
+        if isinstance(outcome, FatalError) and meaning.run == "stop":
+            self._stop(run.clean(str(outcome)))
+        if not isinstance(outcome, TransientError):
             return 0.0
-        if isinstance(outcome, FatalError):
-            self._stop(self.run.clean(str(outcome)))
-            return 0.0
-        self.run.report.transport_errors[outcome.kind] += 1
-        self.run.progress.show(self.run.report, advance=0)
-        if outcome.kind == "rate_limit":
-            return self._pacing.refused(outcome.retry_after, sent)
-        self._pacing.failed()
-        return max(self._pacing.backoff(failures), min(outcome.retry_after or 0.0, self.run.settings.patience_s))
+        run.report.transport_errors[kind] += 1
+        run.progress.show(run.report, advance=0)
+        if meaning.rate in ("down", "pause"):
+            self.evidence.strain(job.audio_hash)
+            wait_s = self.pacing.strained(outcome.retry_after, sent, pauses=meaning.rate == "pause")
+            if meaning.rate == "pause":
+                return wait_s
+        self.pacing.failed()
+        return max(self.pacing.backoff(failures), min(outcome.retry_after or 0.0, run.settings.patience_s))
 
-    async def _gives_up(self, job: Job, problem: TransientError, wait_s: float, alive: bool, failures: int) -> bool:
-        """Wait until a request that got no reply may be sent again, or give it up."""
-        run = self.run
-        detail, patience_s = run.clean(str(problem)) or problem.kind, run.settings.patience_s
-        if problem.kind == "rate_limit":
-            if self._pacing.trouble_s() + wait_s > patience_s:
+    def _sends_again(self, job: Job, kind: str, failures: int, first: float, alive: bool, wait_s: float) -> bool:
+        """Whether a request that got no reply is sent again; stops the run where the service is gone for all."""
+        settings, trouble_s = self.run.settings, self.pacing.trouble_s()
+        if kind == "rate_limit":
+            if trouble_s + wait_s > settings.patience_s:
                 self._stop(
-                    f"the service refuses more requests ({detail}); it asks to wait {wait_s:.0f} s.",
+                    f"the service refuses more requests; it asks to wait {wait_s:.0f} s.",
                     "Mend: run again later, lower requests_per_minute, or raise patience_s.",
                 )
-            else:  # for other processes; those of this one wait in `Pacing.enter`
-                await self._keeper.call(run.ledger.pause, run.limits.scope, wait_s)
-            return False
+            return not self._stop
+        if failures < settings.max_tries and (alive or trouble_s <= settings.patience_s or kind != "connection"):
+            return True
         # A connection that fails for every request is no request's fault, and may be there again in a while.
-        waits = problem.kind == "connection" and not alive and self._pacing.trouble_s() <= patience_s
-        if failures < run.settings.max_tries or waits:
-            await self._stop.sleep(wait_s)
-            return False
-        assert job.clip.prepared is not None
-        self._pacing.given_up.add(job.clip.prepared.digest)
-        if len(self._pacing.given_up) >= _DOWN:
-            self._stop(
-                f"the service does not answer ({detail}).",
-                f"Mend: see to it, and run again; with retry_failed=({problem.kind!r},) what was given up is asked for "
-                "too.",
-            )
-        return True
+        if kind == "connection" and not alive:
+            return trouble_s <= settings.patience_s
+        if kind == "overloaded" and self.evidence.ever and self.evidence.strained(job.audio_hash, first):
+            return failures < _OVERLOADED_TRIES * settings.max_tries and trouble_s <= settings.patience_s
+        return False
 
-    def _read(self, job: Job, answer: Answer) -> Reading:
-        """What an answer says: a vote, or why it is none; stops the run where all further ones would be none either."""
-        reading = self._reading(job, answer)
-        if reading.outcome == "other_model":
-            name = self.run.clean(str(answer.model_version))
-            self._stop(
-                f"{self.run.backend.model!r} was asked, and {reading.detail}. Its reply is in the ledger, but is no "
-                "vote.",
-                f"Mend: where that is the model you mean (a deployment or a gateway has names of its own), run again "
-                f"with answers_as={[name]!r}, on the command line --answers_as {name}, and the reply counts without "
-                "being paid for again; else ask for the model that you want by its present name.",
-            )
-        elif answer.model_version is not None:
-            self.knows_who_answers()
-        self._any_taken |= reading.outcome != "rejected"
-        if not self._any_taken and job.clip.prepared is not None:
-            self._rejected.add(job.clip.prepared.digest)
-            if len(self._rejected) >= _WRONG:
-                self._stop(
-                    f"the service has refused the first {len(self._rejected)} clips and taken none ({reading.detail}).",
-                    "Mend: see to what it names, which is hardly the clips, and run again with "
-                    "retry_failed=('rejected',).",
-                )
-        return reading
+    def _put_apart(
+        self, job: Job, kind: str, outcome: Outcome, last: bool, first: float | None = None
+    ) -> Record | None:
+        """A job without a reply: its clip's record where others were answered meanwhile, else it stands apart."""
+        meaning, clip, before = MEANINGS[kind], job.audio_hash, job.apart
+        since, needed = (before.since, 1) if before is not None else (first or time.monotonic(), OTHERS)
+        others = self.evidence.others(clip, since)
+        # Of clips that came to nothing together with others, in an overloaded service, only the last word counts.
+        quiet = last or meaning.rate == "same" or not self.evidence.strained(clip, since)
+        asked_twice = before is not None or first is not None
+        if meaning.ever and meaning.clip != "unread" and asked_twice and others >= needed and quiet:
+            return unanswered(self.run, job, _own(kind), self._detail(outcome), final=True)
+        now = self.run.ledger.now()
+        job.apart = Apart(_general(kind), self._detail(outcome), since, now, again=meaning.clip != "unread")
+        job.apart.tried = before is not None
+        self.doubts.missed(job, kind, outcome)
+        return None
 
-    def _reading(self, job: Job, answer: Answer) -> Reading:
-        run = self.run
-        if answer.model_version is not None and not may_answer(run.backend.model, answer.model_version, run.answers_as):
-            return Reading("other_model", detail=run.clean(f"{answer.model_version} answered"))
-        if answer.failure is not None:
-            return Reading(answer.failure, detail=run.clean(answer.detail))
-        try:
-            return read_reply(answer.text, job.member.mode, run.emotions, run.lenient)
-        except Exception as error:  # noqa: BLE001 - whatever a model writes, it was paid for and is kept
-            return Reading("unparseable", detail=f"{type(error).__name__} in reading it")
+    async def _pay(self, job: Job, kind: str, detail: str) -> bool:
+        """Charge a try that may have been billed; False where the job must wait for money."""
+        record = unanswered(self.run, job, _general(kind), detail, final=False, reserved=True)
+        within = await self._keeper.charge(record)
+        self.run.report.charge(record)
+        if within:
+            return True
+        if job.apart is None:
+            job.apart = Apart(record.outcome, detail, time.monotonic(), self.run.ledger.now())
+        job.apart.ours = False
+        await self._keeper.release([job.key])
+        return False
 
-    def _record(self, job: Job, reading: Reading, answer: Answer | None, latency_s: float | None, tries: int) -> Record:
-        """The row of the ledger for one reply, or for one that was given up (`answer` is None then)."""
-        run, now = self.run, datetime.now(UTC)
-        replied: dict[str, Any] = {}
-        if answer is not None:
-            replied = {
-                "text": None if answer.text is None else run.clean(answer.text),
-                "model_version": None if answer.model_version is None else run.clean(answer.model_version),
-                "settings": {**answer.settings, "parser": PARSER_VERSION},
-                "cost_usd": cost_usd(answer.usage, run.backend.capabilities, now.date()),
-                **asdict(answer.usage),
-            }
-        return Record(
-            key=job.key,
-            outcome=reading.outcome,
-            label=reading.label,
-            distribution=reading.distribution,
-            detail=reading.detail,
-            backend=run.backend.name,
-            endpoint=run.backend.endpoint,
-            model=run.backend.model,
-            prompt_version=job.prompt.version,
-            plan=run.plan,
-            audio=job.audio_hash,
-            request=job.request_hash,
-            row_id=job.clip.row_id,
-            latency_s=latency_s,
-            tries=tries,
-            created=now.isoformat(timespec="milliseconds"),
-            **asdict(job.member),
-            **replied,
+    def _other_model(self, record: Record) -> None:
+        self._stop(
+            f"{self.run.backend.model!r} was asked, and {record.detail}. Its reply is in the ledger, but is no vote.",
+            f"Mend: where that is the model you mean (a deployment or a gateway has names of its own), run again with "
+            f"answers_as={[record.model_version]!r}, on the command line --answers_as {record.model_version}, and the "
+            "reply counts without being paid for again; else ask for the model that you want by its present name.",
         )
+
+    def _too_many_failures(self, outcome: Outcome) -> None:
+        rate = self.evidence.failure_rate()
+        self.evidence.tries.clear()  # the next run has its own
+        what = outcome.failure or outcome.text if isinstance(outcome, Answer) else self._detail(outcome)
+        what = self.run.clean(str(what)[:200])
+        self._stop(
+            f"{rate:.0%} of the last {WINDOW} tries brought no vote, the last one for: {what}.",
+            "Mend: see to what came instead, or go on with max_failure_rate=1.",
+        )
+
+    def _detail(self, outcome: Outcome) -> str:
+        return self.run.clean(reason_of(outcome))
+
+
+def reason_of(outcome: Outcome) -> str:
+    """Why there is no reply, in words."""
+    if isinstance(outcome, Answer):
+        return outcome.detail or str(outcome.failure)
+    text = str(outcome)
+    if isinstance(outcome, (TransientError, FatalError)):
+        return text or getattr(outcome, "kind", "") or getattr(outcome, "reason", "")
+    return f"{type(outcome).__name__}: {text}" if text else type(outcome).__name__
+
+
+def _general(kind: str) -> str:
+    return "denied" if kind == "payment" else kind
+
+
+def _own(kind: str) -> str:
+    return "rejected" if kind == "denied" else kind

@@ -1,0 +1,85 @@
+"""From what came of a try to a row of the ledger, with what it is charged."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ..capabilities import may_answer
+from ..parsing import PARSER_VERSION, Reading, read_reply
+from ..types import Answer, Record, Usage
+from .charging import Charge, charge
+from .jobs import Job, Run
+
+
+def reading_of(run: Run, job: Job, answer: Answer) -> Reading:
+    """What an answer says: a vote, or why it is none."""
+    version = answer.model_version
+    if version is not None and not may_answer(run.backend.model, version, run.answers_as):
+        return Reading("other_model", detail=run.clean(f"{answer.model_version} answered"))
+    if answer.failure is not None:
+        return Reading(answer.failure, detail=run.clean(answer.detail))
+    try:
+        return read_reply(answer.text, job.member.mode, run.emotions, run.lenient)
+    except Exception as error:  # noqa: BLE001 - whatever a model writes, it was paid for and is kept
+        return Reading("unparseable", detail=f"{type(error).__name__} in reading it")
+
+
+def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: float) -> Record:
+    """The row of a reply."""
+    found = Charge()
+    if answer.failure != "rejected":  # of which no model saw anything
+        found = _charge(run, job, answer.usage, answer.text)
+    if found.refused:
+        reading = replace(reading, detail="; ".join(filter(None, [reading.detail, f"no such usage: {found.refused}"])))
+    return _record(
+        run,
+        job,
+        reading,
+        found,
+        text=None if answer.text is None else run.clean(answer.text),
+        model_version=None if answer.model_version is None else run.clean(answer.model_version),
+        settings={**answer.settings, "parser": PARSER_VERSION},
+        latency_s=latency_s,
+        **asdict(found.usage),
+    )
+
+
+def unanswered(run: Run, job: Job, outcome: str, detail: str, *, final: bool, reserved: bool = False) -> Record:
+    """The row of a job that got no reply; `reserved`: the service may have generated one, and charge for it."""
+    found = _charge(run, job, Usage(), None) if reserved else Charge()
+    return _record(run, job, Reading(outcome, detail=detail), found, final=final)
+
+
+def _charge(run: Run, job: Job, usage: Usage, text: str | None) -> Charge:
+    has = run.backend.capabilities
+    if run.backend.endpoint == "local" and usage == Usage():  # nobody's bill
+        return Charge()
+    return charge(usage, job.at_most(has), has, job.seconds, text)
+
+
+def _record(run: Run, job: Job, reading: Reading, found: Charge, **reply: Any) -> Record:
+    tries, job.tries = job.tries, 0
+    return Record(
+        key=job.key,
+        outcome=reading.outcome,
+        label=reading.label,
+        distribution=reading.distribution,
+        detail=reading.detail,
+        backend=run.backend.name,
+        endpoint=run.backend.endpoint,
+        model=run.backend.model,
+        prompt_version=job.prompt.version,
+        plan=run.plan,
+        audio=job.audio_hash,
+        request=job.request_hash,
+        row_id=job.clip.row_id,
+        tries=tries,
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        cost_usd=found.cost_usd,
+        assumed_usd=found.assumed_usd or None,
+        assumed_tokens=found.assumed_tokens or None,
+        **asdict(job.member),
+        **reply,
+    )

@@ -1,0 +1,40 @@
+"""Servers that can only work on so much at once, and that keep a bill of what they generated."""
+
+import heapq
+import time
+
+
+class Capacity:
+    """Makes a server work on `number` requests at once; the others wait, or are refused with `code`.
+
+    `worked` counts what it has worked on, whether or not anybody still listened.
+    """
+
+    def __init__(self, server, number, seconds, code=None):
+        self.number, self.seconds, self.code = number, seconds, code
+        self.ends, self.worked, self.refused = [], 0, 0
+        self.respond = server.respond
+        server.respond = self
+        self.server = server
+
+    def __call__(self, request):
+        now = time.monotonic()
+        while self.ends and self.ends[0] <= now:
+            heapq.heappop(self.ends)
+        if self.code is not None and len(self.ends) >= self.number:
+            self.refused += 1
+            return self.server.fault_status(request, code=self.code)
+        starts = now
+        if len(self.ends) >= self.number:  # one after another, in the order in which they came
+            starts = sorted(self.ends)[-self.number]
+        heapq.heappush(self.ends, starts + self.seconds)
+        self.worked += 1
+        reply = self.respond(request)
+        reply.delay = starts + self.seconds - now
+        return reply
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.server.respond = self.respond
