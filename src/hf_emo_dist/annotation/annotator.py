@@ -19,13 +19,16 @@ from ..audio.decoding import AudioError
 from ..emotions import PAPER_EMOTIONS, validate_emotions
 from .annotation_columns import annotation_columns, annotation_features, split_keys, typed, with_columns
 from .backends import checked, make_backend
+from .hearing.asking import CLIPS
+from .hearing.hearing import hear, hearing_requests
+from .hearing.verdict import HearingTest
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
 from .model_data import described_old, old_facts
 from .panel import choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
-from .run.estimate import Estimate, measured, spans_cost, time_needed
+from .run.estimate import Estimate, Span, measured, share_of, spans_cost, time_needed
 from .run.evidence import Evidence
 from .run.jobs import Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
@@ -214,7 +217,7 @@ class Annotator:
     def _today(self) -> date:
         return self.today or datetime.now(UTC).date()
 
-    def _not_asked(self) -> tuple[str, str] | None:
+    def not_asked(self) -> tuple[str, str] | None:
         """Why nobody is asked, where no reply would be a vote, and the mend."""
         has = self.backend.capabilities
         if not has.is_retired(self._today()):
@@ -322,7 +325,7 @@ class Annotator:
         columns = annotation_columns(self.ledger, keys, [u.annotations for u in utterances], self.emotions)
         return typed(columns, self.emotions) if batched else {name: values[0] for name, values in columns.items()}
 
-    def annotate(self, dataset: Dataset, pilot: int = 0) -> AnnotationResult:
+    def annotate(self, dataset: Dataset, pilot: int = 0, hearing_test: bool | HearingTest = False) -> AnnotationResult:
         """Annotates a whole data set, with no barrier between batches.
 
         A run that must stop early (budget, Ctrl-C, a wrong key) returns what there is: look at ``report.complete``.
@@ -330,6 +333,8 @@ class Annotator:
         Args:
             dataset: One split.
             pilot: Estimate from so many clips first, and put the estimate into the report.
+            hearing_test: Test first whether the answers follow the audio (see :meth:`hearing_test`), or a test that was
+                made; the run stops before anything else is paid for where they do not.
 
         Returns:
             The data set with ``synthetic_annotations`` and ``synthetic_votes``, and the report.
@@ -339,19 +344,56 @@ class Annotator:
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
         utterances = self.utterances(dataset)
+        heard = hearing_test if isinstance(hearing_test, HearingTest) else None
+        if hearing_test is True:
+            heard, report = hear(self, dataset)
+            if report.stop_reason is not None:
+                report.hearing_test = heard
+                return AnnotationResult(self.stored(dataset), report)
+        if heard is not None and heard.stops:
+            report = RunReport(hearing_test=heard)
+            report.stop_reason, report.mend = heard.stop_reason()
+            return AnnotationResult(self.stored(dataset), report)
         estimate = self.estimate(dataset, pilot) if pilot else None
         report, keys = self.run(utterances, total=len(dataset) * len(self.members))
-        report.estimate = estimate
+        report.estimate, report.hearing_test = estimate, heard
         logger.info("%s", report.summary())
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
-    def estimate(self, dataset: Dataset, pilot: int = 0) -> Estimate:
+    def hearing_test(self, dataset: Dataset, clips: int = CLIPS, seed: int = 42) -> HearingTest:
+        """Tests whether the model's answers follow the audio: a server that drops it answers all the same.
+
+        Some clips are asked about with their own audio (which the run would do anyway), and again with another row's
+        and with silence, the words being the same. See `hearing.judging` for what is concluded; more answers are bought
+        only where the first ones do not tell. Whatever is in the ledger is not asked again, so that a repeated test
+        costs nothing; and where the ledger has all replies that a run would want, nothing is asked.
+
+        Args:
+            dataset: One split.
+            clips: Clips at most. Nobody is said not to hear by fewer than 16.
+            seed: Of their choice.
+
+        Returns:
+            The finding; print its ``summary()``.
+
+        Raises:
+            AnnotationIncomplete: The test had to stop (budget, Ctrl-C, a wrong key).
+            ValueError: Restricted data would be uploaded, or a row does not fit the backend.
+        """
+        found, report = hear(self, dataset, clips, seed)
+        if report.stop_reason is not None:
+            raise AnnotationIncomplete(report)
+        logger.info("%s", found.summary())
+        return found
+
+    def estimate(self, dataset: Dataset, pilot: int = 0, hearing_test: bool = False) -> Estimate:
         """Tells what :meth:`annotate` would take: requests, tokens, money, time. Nothing is sent, except for a pilot.
 
         Args:
             dataset: One split.
             pilot: Annotate so many clips, spread over the data set, to measure what a request takes. They are paid for,
                 and are in the ledger when the run comes to them.
+            hearing_test: Whether :meth:`annotate` is to test the hearing first.
 
         Returns:
             The estimate; print its ``table()``.
@@ -362,7 +404,7 @@ class Annotator:
         """
         records: list[Record] = []
         self._tell_old_facts()
-        not_asked = self._not_asked()
+        not_asked = self.not_asked()
         if pilot:
             if pilot < 0 or isinstance(pilot, bool):
                 raise ValueError(f"`pilot` must be a number of clips from 1, got {pilot!r}. Mend: 0 for no pilot.")
@@ -387,6 +429,8 @@ class Annotator:
         )
         found = measured(records, load.requests)
         tokens, latency = found or (load.tokens, None)
+        more = hearing_requests(self, dataset) if hearing_test and load.requests else Span(0, 0)
+        tokens = {kind: span + share_of(span, more, load.requests) for kind, span in tokens.items()}
         today = self._today()
         prices = capabilities.prices_on(today)
         return Estimate(
@@ -410,6 +454,7 @@ class Annotator:
             unusable=report.skipped,
             no_vote=" ".join(not_asked) if not_asked and load.requests else "",
             advice=(),
+            hearing_requests=more,
         )
 
     def pilot(self, dataset: Dataset, number: int) -> Dataset:
@@ -454,9 +499,6 @@ class Annotator:
         if isinstance(utterances, list):
             self._check_upload(utterances)
         report, keys = RunReport(), []
-        ledger = self.ledger
-        self._tell_old_facts()
-        ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
 
         def groups() -> Iterator[list[Job]]:
             for utterance in utterances:
@@ -465,6 +507,22 @@ class Annotator:
                 keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
                 yield jobs
 
+        self.send(groups(), report, total, leave, shown, whole)
+        return report, keys
+
+    def send(
+        self,
+        groups: Iterator[list[Job]],
+        report: RunReport,
+        total: int | None,
+        leave: bool = True,
+        shown: bool = True,
+        whole: bool = True,
+    ) -> None:
+        """Gets the replies of jobs into the ledger; `report` says in the end whether that had to stop."""
+        ledger = self.ledger
+        self._tell_old_facts()
+        ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
         began = datetime.now(UTC)
         with Progress(total, self.progress and shown, leave) as progress:
             lenient = self.preset == "paper"
@@ -480,17 +538,22 @@ class Annotator:
                 self._evidence,
                 whole,
                 answers_as=self.answers_as,
-                not_asked=self._not_asked(),
+                not_asked=self.not_asked(),
                 # One that cannot be told of other names has none.
                 answerer_known=self._answerer_known or not hasattr(self.backend, "answers_as"),
             )
             runner = Runner(run)
-            self._loop.run(runner.run(groups()), on_interrupt=runner.request_stop)
+            self._loop.run(runner.run(groups), on_interrupt=runner.request_stop)
         self._answerer_known = run.answerer_known
-        report.seconds = (datetime.now(UTC) - began).total_seconds()
-        return report, keys
+        report.seconds += (datetime.now(UTC) - began).total_seconds()
 
-    def jobs(self, utterance: Utterance, report: RunReport, sends: bool = True) -> list[Job]:
+    def jobs(
+        self,
+        utterance: Utterance,
+        report: RunReport,
+        sends: bool = True,
+        members: Sequence[PanelMember] | None = None,
+    ) -> list[Job]:
         """One reply a panel member; none for a mixed row or a clip that cannot be read, which goes into the report."""
         if utterance.mixed:
             return []
@@ -504,7 +567,7 @@ class Annotator:
             self._tell("upload", f"Audio is sent to {backend.destination}. Terms: {backend.terms}.")
         clip = Clip(row_id, lambda: backend.prepare(audio, row_id))
         jobs = []
-        for member in self.members:
+        for member in self.members if members is None else members:
             prompt = self.prompts.render(member, self.emotions, utterance.transcript if self.use_transcript else None)
             request = backend.render(prompt, member, utterance.row)
             hashed = request_hash(request)

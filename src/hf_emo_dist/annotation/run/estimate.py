@@ -61,6 +61,7 @@ class Estimate:
         unusable: Row id to why its clip cannot be sent.
         no_vote: Why no vote would come, such as a model that is retired; "" where votes can come.
         advice: How many answers an utterance are worth buying, or why that cannot be told; from whoever asked for this.
+        hearing_requests: Those that a hearing test takes beside `requests`; their tokens and cost are in the others'.
     """
 
     model: str
@@ -79,6 +80,7 @@ class Estimate:
     unusable: dict[str, str] | None = None
     no_vote: str = ""
     advice: tuple[str, ...] = ()
+    hearing_requests: Span = Span(0, 0)
 
     def summary(self) -> str:
         """The estimate in one line."""
@@ -89,7 +91,7 @@ class Estimate:
         minutes = (self.seconds * (1 / 60)).text(",.1f")
         return (
             f"{self._warning()}"
-            f"{self.requests:,} requests to {self.model} ({self.stored:,} replies are in the ledger), "
+            f"{self.requests:,} requests to {self.model}{self._hearing()} ({self.stored:,} replies are in the ledger), "
             f"{(self.prompt + self.thinking + self.output).text()} tokens, {cost}, {minutes} min ({source})."
         )
 
@@ -102,7 +104,7 @@ class Estimate:
         lines = [
             f"utterances        {self.rows:,} ({self.audio_hours:.2f} h of audio to send)",
             f"replies wanted    {self.requests + self.stored:,}, of which {self.stored:,} are in the ledger",
-            f"requests          {self.requests:,} to {self.model}",
+            f"requests          {self.requests:,} to {self.model}{self._hearing()}",
             f"prompt tokens     {self.prompt.text()}, of which audio {self.audio.text()}",
             f"thinking tokens   {self.thinking.text()}",
             f"output tokens     {self.output.text()}",
@@ -117,6 +119,9 @@ class Estimate:
             lines.append(f"cannot be sent    {len(ids)} clips: {', '.join(ids[:10])}. {self.unusable[ids[0]]}")
         lines += [f"answers to buy    {line}" for line in self.advice]
         return "\n".join(lines)
+
+    def _hearing(self) -> str:
+        return f", and {self.hearing_requests.text()} of the hearing test" if self.hearing_requests.high else ""
 
     def _warning(self) -> str:
         return f"NO VOTE WOULD COME: {self.no_vote} " if self.no_vote else ""
@@ -204,6 +209,11 @@ def measured(records: Sequence[Record], requests: int) -> tuple[dict[str, Span],
         for kind in ("prompt", "audio", "thinking", "output")
     }
     return tokens, span([record.latency_s or 0.0 for record in known])
+
+
+def share_of(span: Span, requests: Span, number: int) -> Span:
+    """What so many more requests use, where `number` of them use `span`."""
+    return Span(span.low * requests.low / number, span.high * requests.high / number) if number else Span(0.0, 0.0)
 
 
 def spans_cost(tokens: dict[str, Span], capabilities: ModelCapabilities, on_date: date) -> Span | None:

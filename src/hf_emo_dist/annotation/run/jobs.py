@@ -81,6 +81,7 @@ class Job:
     also: list[str] = field(default_factory=list)  # ids of further rows with the same clip
     tries: int = 0  # requests that were sent and are not in the ledger yet
     apart: Apart | None = None  # why it has no answer so far
+    plan: str | None = None  # of its reply, where that is not the run's
 
     @property
     def seconds(self) -> float:

@@ -71,7 +71,7 @@ def _record(run: Run, job: Job, reading: Reading, found: Charge, **reply: Any) -
         endpoint=run.backend.endpoint,
         model=run.backend.model,
         prompt_version=job.prompt.version,
-        plan=run.plan,
+        plan=job.plan or run.plan,
         audio=job.audio_hash,
         request=job.request_hash,
         row_id=job.clip.row_id,

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from ..types import FAILURES, OK, Record
 
 if TYPE_CHECKING:
+    from ..hearing.verdict import HearingTest
     from .estimate import Estimate
 
 _SHOWN_IDS = 10
@@ -40,6 +41,7 @@ class RunReport:
         stop_reason: Why the run stopped before its end; None if it did not.
         mend: What to do about that.
         estimate: What was expected, where it was asked for.
+        hearing_test: Whether the answers follow the audio, where that was tested before; what it took is in itself.
     """
 
     rows: int = 0
@@ -60,6 +62,7 @@ class RunReport:
     stop_reason: str | None = None
     mend: str = ""
     estimate: Estimate | None = None
+    hearing_test: HearingTest | None = None
 
     @property
     def complete(self) -> bool:
@@ -115,6 +118,8 @@ class RunReport:
             lines.append(f"Answered by: {versions}.")
         if self.estimate is not None and self.requests:
             lines.append(f"Expected: {self.estimate.summary()}")
+        if self.hearing_test is not None:
+            lines.append(self.hearing_test.summary())
         if self.transport_errors:
             counts = ", ".join(f"{n} {kind}" for kind, n in self.transport_errors.most_common())
             lines.append(f"Repeated after errors in transport: {counts}.")
@@ -138,6 +143,7 @@ class RunReport:
         # Not `asdict`, which cannot copy a defaultdict in Python 3.11.
         values = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
         values["estimate"] = None if self.estimate is None else self.estimate.to_dict()
+        values["hearing_test"] = None if self.hearing_test is None else self.hearing_test.to_dict()
         return values
 
 
