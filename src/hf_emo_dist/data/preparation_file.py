@@ -2,13 +2,16 @@
 
 Every part and every key may be missing; unknown keys are kept and not shown. `combine` has a `method`: ``posterior``;
 ``weighted``, with its ``weight``; ``pool``, with the weights of `combine_votes` among its settings; or ``human``,
-where there was nothing to combine. Worth is in human votes and gain in nats a vote, each with its 95 % interval over
-speakers, null where it is not known::
+where there was nothing to combine. `hearing_test` is null where none was made. Worth is in human votes and gain in nats
+a vote, each with its 95 % interval over speakers, null where it is not known::
 
     {
       "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1",
                      "preset": "default", "panel": [{"focus": "…", "temperature": 1.0, "mode": "label"}, …],
-                     "num_requests": 0, "num_votes": 0, "failures": {"blocked": 0}, "cost_usd": 0.0},
+                     "num_requests": 0, "num_votes": 0, "failures": {"blocked": 0}, "cost_usd": 0.0,
+                     "hearing_test": {"verdict": "hears", "p_value": 0.001, "clips": 20, "members": 1, "reason": "",
+                                      "agreement": {"own": 0.9, "other": 0.2, "silence": 0.1, "other clips": 0.2},
+                                      "answers": {"own": 60, "other": 20, "silence": 20}, "requests": 40, …}},
       "combine": {"method": "posterior", "settings": {"agreement": 0.35, "empty": "error", "seed": 0},
                   "fitted_on": {"split": "train", "rows": 0, "speakers": 0, "votes": 0.0, "votes_a_row": {"3": 0},
                                 "answers": {"MODEL": {…}}, "left_out": 0},

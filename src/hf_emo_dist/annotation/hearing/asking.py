@@ -132,7 +132,7 @@ class Questions:
             else:
                 job.plan = self._plan
             yield member, "other", job
-        quiet = replace(asked, audio=silence(trial.seconds), row_id=f"{asked.row_id} in silence")
+        quiet = replace(asked, audio=silence(trial.seconds, asked.row_id), row_id=f"{asked.row_id} in silence")
         for job, member in self._asked(quiet, members):
             job.plan = self._plan
             yield member, "silence", job

@@ -98,14 +98,14 @@ def majority(votes: Sequence[str] | None) -> str | None:
     return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
 
-def silence(seconds: float, sampling_rate: int = 16000) -> dict[str, Any]:
-    """So many seconds of nothing to hear: noise at -64 dB of full scale, the same on every machine.
+def silence(seconds: float, name: str, sampling_rate: int = 16000) -> dict[str, Any]:
+    """So many seconds of nothing to hear: noise at -64 dB of full scale, for each name another, alike everywhere.
 
-    >>> round(float(np.std(silence(2.0)["array"])), 5)
+    >>> round(float(np.std(silence(2.0, "u1")["array"])), 5)
     0.0006
     """
     count = max(1, round(seconds * sampling_rate))
-    noise = np.frombuffer(hashlib.shake_256(b"silence").digest(2 * count), dtype="<i2")
+    noise = np.frombuffer(hashlib.shake_256(f"silence {name}".encode()).digest(2 * count), dtype="<i2")
     # uniform noise of amplitude a has the RMS a / sqrt(3)
     steps = np.round(noise.astype(np.float64) / 32768 * _LEVEL * 3**0.5 * 32768)
     return {"array": (steps / 32768).astype(np.float32), "sampling_rate": sampling_rate}

@@ -37,8 +37,8 @@ ALPHA_NO = 0.01
 #: With fewer clips nobody is said not to hear: a change that one clip in four would show is missed by 16 in 1 of 100.
 LEAST_CLIPS = 16
 #: An annotator is said not to hear where the mean T is surely below this share of the mean B (of what the clip does for
-#: its answers the audio has no such part) …
-MARGIN_OF_CLIP = 0.2
+#: its answers the audio has no such part), where the clip does something at all …
+MARGIN_OF_CLIP, OF_CLIP = 0.2, 0.1
 #: … or surely below this, where its answers to one clip agree so far that more would have been seen.
 MARGIN, AGREE = 0.1, 0.75
 _DRAWS = 9_999
@@ -132,7 +132,7 @@ def judge(clips: Sequence[ClipAnswers], alpha: float = ALPHA, alpha_no: float = 
     if len(tested) >= LEAST_CLIPS:
         at_most = _upper(effects, alpha_no)
         alike = own >= AGREE and at_most < MARGIN
-        alike |= _upper(effects - MARGIN_OF_CLIP * of_clip, alpha_no) < 0
+        alike |= of_clip.mean() >= OF_CLIP and _upper(effects - MARGIN_OF_CLIP * of_clip, alpha_no) < 0
         if alike and missing <= _MOST_MISSING and p_value > alpha:
             verdict = "does not hear"
     if p_value <= alpha:

@@ -58,20 +58,20 @@ class HearingTest:
 
     def stop_reason(self) -> tuple[str, str]:
         """Why a run stops after it, and the mend."""
-        return f"{self.model} does not hear. {self._figures()}", _MEND
+        return f"{self.model} does not hear. {self._figures()} {self._cost()}", _MEND
 
     def summary(self) -> str:
         """The finding in one line."""
         if self.verdict == "skipped":
             return f"Hearing test: skipped ({self.reason})."
         told = {"hears": "hears", "does not hear": "DOES NOT HEAR"}.get(self.verdict, "undecided whether it hears")
-        cost = "cost unknown" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
-        more = f" {self.reason}" if self.reason else ""
         p_value = "" if self.p_value is None else f", p = {self.p_value:.2g}"
-        return (
-            f"Hearing test: {told} ({self.model}{p_value}). {self._figures()}{more} "
-            f"It took {self.requests} requests of its own, {cost}."
-        )
+        parts = [f"Hearing test: {told} ({self.model}{p_value}).", self._figures(), self.reason, self._cost()]
+        return " ".join(filter(None, parts))
+
+    def _cost(self) -> str:
+        cost = "cost unknown" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
+        return f"The test took {self.requests} requests of its own, {cost}."
 
     def _figures(self) -> str:
         if not self.agreement:

@@ -118,7 +118,7 @@ class RunReport:
             lines.append(f"Answered by: {versions}.")
         if self.estimate is not None and self.requests:
             lines.append(f"Expected: {self.estimate.summary()}")
-        if self.hearing_test is not None:
+        if self.hearing_test is not None and not self.hearing_test.stops:  # that is why it stopped
             lines.append(self.hearing_test.summary())
         if self.transport_errors:
             counts = ", ".join(f"{n} {kind}" for kind, n in self.transport_errors.most_common())

@@ -30,7 +30,26 @@ def annotation_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
         rows.append(("Requests", f"{asked}; votes: {voted}; failures: {failed}"))
     if isinstance(about.get("cost_usd"), int | float):
         rows.append(("Cost of annotating", f"{about['cost_usd']:.2f} USD"))
+    heard = about.get("hearing_test")
+    if isinstance(heard, Mapping) and heard.get("verdict"):
+        rows.append(("Does the model hear?", _heard(heard)))
     return [(title, Safe(text)) for title, text in rows]
+
+
+def _heard(test: Mapping[str, Any]) -> str:
+    """What a hearing test found, with its figures."""
+    verdict = str(as_text(test["verdict"]))
+    if test.get("reason"):
+        verdict += f" ({as_text(test['reason'])})"
+    shares = test.get("agreement")
+    if not isinstance(shares, Mapping) or not isinstance(shares.get("own"), int | float):
+        return verdict
+    told = {"own": "its own audio", "other": "another clip's", "silence": "silence"}
+    parts = [f"{_number(shares[name], 2)} with {words}" for name, words in told.items() if name in shares]
+    p_value = test.get("p_value")
+    p_text = f", p = {_number(p_value, 2)}" if isinstance(p_value, int | float) else ""
+    clips = as_text(test.get("clips", "unknown"))
+    return f"{verdict}{p_text}: agreement with other answers about a clip {', '.join(parts)} ({clips} clips)"
 
 
 def _member(member: Any) -> str:
