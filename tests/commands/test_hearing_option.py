@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from hf_emo_dist.commands.main import main
-from hf_emo_dist.data.writing import build_dataset, write_dataset
+from hf_emo_dist.data.writing import write_dataset
 
 sys.path.append(str(Path(__file__).parents[1] / "annotation"))
 from hearing_server import HearingServer, rows
+from tiny_data import as_dataset
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def corpus(tmp_path_factory):
     full = [{**row, "speaker": f"s{i}", "human_distribution": shares(row)} for i, row in enumerate(rows(30))]
     full = [{**row, "emotion_distribution": row["human_distribution"]} for row in full]
     folder = tmp_path_factory.mktemp("corpus") / "data"
-    splits = {"validation": build_dataset(full[:4]), "train": build_dataset(full[4:])}
+    splits = {"validation": as_dataset(full[:4]), "train": as_dataset(full[4:])}
     write_dataset(DatasetDict(splits), folder, description="tones", vote_source="SIMULATED votes.")
     return folder
 
