@@ -81,7 +81,7 @@ def annotator(
     return answer
 
 
-def one_test(asked: Annotator, panel: int, replies: int) -> tuple[str, int]:
+def one_test(asked: Annotator, panel: int, replies: int, margin: float) -> tuple[str, int]:
     """A test as it is run: look after look. The verdict, and the requests that it alone needed."""
     answers: dict[tuple[int, int, str], tuple[float, ...]] = {}
 
@@ -99,7 +99,7 @@ def one_test(asked: Annotator, panel: int, replies: int) -> tuple[str, int]:
             )
             for clip in range(look.clips)
         ]
-        found = judge(clips, look.alpha, look.alpha_no)
+        found = judge(clips, look.alpha, look.alpha_no, margin)
         if found.verdict != "undecided":
             break
     return found.verdict, sum(audio != "own" for *_, audio in answers)
@@ -123,6 +123,9 @@ CASES: Mapping[str, Mapping[str, object]] = {
     "hears 40 % of each answer": {"hears": True, "accuracy": 0.4, "fresh": True},
     "hears 80 %, by words 50 %": {"hears": True, "accuracy": 0.8, "by_words": 0.5, "noise": 0.1},
     "hears 80 %, by words 70 %": {"hears": True, "accuracy": 0.8, "by_words": 0.7},
+    "hears 80 %, by words 80 %": {"hears": True, "accuracy": 0.8, "by_words": 0.8},
+    "hears 80 %, by words 90 %": {"hears": True, "accuracy": 0.8, "by_words": 0.9},
+    "hears all, 90 % neutral": {"hears": True, "neutral": 0.9},
     "hears all, 80 % neutral": {"hears": True, "neutral": 0.8},
     "hears 70 %, 80 % neutral, noise 20 %": {"hears": True, "neutral": 0.8, "accuracy": 0.7, "noise": 0.2},
 }
@@ -134,16 +137,20 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=400)
     parser.add_argument("--draws", type=int, default=499, help="of the permutation test; 9,999 in a real one")
     parser.add_argument("--panels", default="10x100000,10x460,3x460", help="members x replies of the run, ...")
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
     arguments = parser.parse_args()
     judging._DRAWS = arguments.draws
     print(f"SIMULATED annotators, {arguments.runs} runs each")
     for panel, replies in (map(int, part.split("x")) for part in arguments.panels.split(",")):
         print(f"{panel} members, a run of {replies:,} replies")
         for name, options in CASES.items():
+            if arguments.only not in name:
+                continue
+            margin = judging.MARGIN_UNKNOWN if "neutral" in options else judging.MARGIN
             began, counts, requests = time.perf_counter(), Counter(), []
             for run in range(arguments.runs):
                 rng = np.random.default_rng([run, panel])
-                verdict, number = one_test(annotator(rng, **options), panel, replies)  # type: ignore[arg-type]
+                verdict, number = one_test(annotator(rng, **options), panel, replies, margin)  # type: ignore[arg-type]
                 counts[verdict] += 1
                 requests.append(number)
             shares = {verdict: 100 * counts[verdict] / arguments.runs for verdict in ("hears", "does not hear")}

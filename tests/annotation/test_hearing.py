@@ -180,6 +180,16 @@ def test_a_weak_hearer_is_not_stopped():
         assert runs(hears(0.4), 60, panel)["does not hear"] <= 0.02
 
 
+def test_where_emotions_are_not_known_more_must_be_alike():
+    """One clip that got another answer by another's audio: in a corpus that is mostly neutral, a sign of hearing."""
+    neutral, sad = tuple(LABELS[0]), tuple(LABELS[1])
+    alike = ClipAnswers({0: neutral, 1: neutral, 2: neutral}, {0: neutral}, {0: neutral})
+    found = [ClipAnswers(alike.own, {0: sad}, alike.silence), *[alike] * 19]
+    assert judge(found).verdict == "does not hear"
+    assert judge(found, margin=judging.MARGIN_UNKNOWN).verdict == "undecided"
+    assert judge([alike] * 20, margin=judging.MARGIN_UNKNOWN).verdict == "does not hear"
+
+
 def test_looks_ask_for_more_while_the_risks_stay():
     for panel in (2, 3, 10, 40):
         for replies in (40, 5_000, 1_000_000):

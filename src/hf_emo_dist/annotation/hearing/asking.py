@@ -16,7 +16,7 @@ from ..reading import Utterance
 from ..run.jobs import Job, RunSettings
 from ..types import OK, PanelMember, Record
 from .clips import silence
-from .judging import ALPHA, ALPHA_NO, ClipAnswers, Finding, Shares, judge
+from .judging import ALPHA, ALPHA_NO, MARGIN, ClipAnswers, Finding, Shares, judge
 
 #: Clips of a test, and with how many there is one at all.
 CLIPS, LEAST = 20, 8
@@ -148,6 +148,7 @@ def ask(
     settings: RunSettings,
     shares_of: Callable[[Record], Shares | None],
     send: Callable[[list[Job]], bool],
+    margin: float = MARGIN,
 ) -> tuple[Finding | None, Look, list[Record]]:
     """Ask, and look, until there is a finding.
 
@@ -158,6 +159,7 @@ def ask(
         settings: Of the run, which say what is asked for again.
         shares_of: What a reply says of the emotions.
         send: Gets replies into the ledger; False where that had to stop.
+        margin: Of `judge`.
 
     Returns:
         The finding, None where sending had to stop before there was one; the look that it is of; and the records of
@@ -182,7 +184,7 @@ def ask(
             votes[clip][audio][member] = None if record is None or record.outcome != OK else shares_of(record)
             if job.plan is not None and record is not None:
                 of_test[job.key] = record
-        found, done = judge([ClipAnswers(**clip) for clip in votes], look.alpha, look.alpha_no), look
+        found, done = judge([ClipAnswers(**clip) for clip in votes], look.alpha, look.alpha_no, margin), look
         if found.verdict != "undecided":
             break
     return found, done, list(of_test.values())

@@ -16,6 +16,7 @@ from ..types import OK, Backend, PanelMember, Record, request_hash
 from ..workload import heard_s
 from .asking import CLIPS, LEAST, Look, Questions, ask, askable, looks, trials_of
 from .clips import pairs_of
+from .judging import MARGIN, MARGIN_UNKNOWN
 from .verdict import HearingTest
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def hear(annotator: Asker, dataset: Dataset, clips: int = CLIPS, seed: int = 42)
     def shares_of(record: Record) -> list[float] | None:
         return _shares(record, annotator.emotions)
 
-    found, look, records = ask(questions, plan, annotator.ledger, annotator.settings, shares_of, send)
+    margin = MARGIN if "human_votes" in dataset.column_names else MARGIN_UNKNOWN
+    found, look, records = ask(questions, plan, annotator.ledger, annotator.settings, shares_of, send, margin)
     if found is None and report.stop_reason is None:
         return HearingTest("skipped", model, "the ledger has all replies that the run wants"), report
     costs = [record.cost_usd for record in records]

@@ -41,6 +41,8 @@ LEAST_CLIPS = 16
 MARGIN_OF_CLIP, OF_CLIP = 0.2, 0.1
 #: … or surely below this, where its answers to one clip agree so far that more would have been seen.
 MARGIN, AGREE = 0.1, 0.75
+#: The same where it is not known that the clips are of different emotions: then who hears may answer alike, too.
+MARGIN_UNKNOWN = 0.05
 _DRAWS = 9_999
 # A swapped question that brings no vote where the clip's own does may be a sign of hearing: silence can be refused.
 _MOST_MISSING = 0.2
@@ -89,13 +91,16 @@ class Finding:
         return {name: value for name, value in vars(self).items() if name != "verdict"}
 
 
-def judge(clips: Sequence[ClipAnswers], alpha: float = ALPHA, alpha_no: float = ALPHA_NO) -> Finding:
+def judge(
+    clips: Sequence[ClipAnswers], alpha: float = ALPHA, alpha_no: float = ALPHA_NO, margin: float = MARGIN
+) -> Finding:
     """Judge the answers of one look.
 
     Args:
         clips: At least 8, better 20.
         alpha: Risk of a false "hears" of this look.
         alpha_no: Risk of a false "does not hear" of this look.
+        margin: `MARGIN`, or `MARGIN_UNKNOWN`.
 
     Example:
         >>> label = {"angry": (1.0, 0.0), "sad": (0.0, 1.0)}
@@ -131,7 +136,7 @@ def judge(clips: Sequence[ClipAnswers], alpha: float = ALPHA, alpha_no: float = 
     at_most, verdict = None, "undecided"
     if len(tested) >= LEAST_CLIPS:
         at_most = _upper(effects, alpha_no)
-        alike = own >= AGREE and at_most < MARGIN
+        alike = own >= AGREE and at_most < margin
         alike |= of_clip.mean() >= OF_CLIP and _upper(effects - MARGIN_OF_CLIP * of_clip, alpha_no) < 0
         if alike and missing <= _MOST_MISSING and p_value > alpha:
             verdict = "does not hear"
