@@ -137,14 +137,15 @@ class ClipPage:
         rows = "".join(self._request(clip, request) for request in clip.requests[:MOST_REQUESTS])
         more = len(clip.requests) - MOST_REQUESTS
         told = f'<p class="note">and {more} more</p>' if more > 0 else ""
+        caption = f'<caption class="unseen">Answers to clip {_short(clip.id)}</caption>'
         return (
-            f'<table class="asked"><caption class="unseen">Answers to clip {_short(clip.id)}</caption>'
-            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{told}"
+            f'<div class="scroll"><table class="asked">{caption}'
+            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{told}"
         )
 
     def _request(self, clip: Clip, request: Request) -> str:
-        how = f" <small>{_short(request.how)}</small>" if request.how else ""
-        who = f"<b>{_short(request.focus)}</b>{how}<br><small>{_short(request.model)}</small>"
+        how = ", ".join(filter(None, [request.how, request.model]))
+        who = f"<b>{_short(request.focus)}</b><br><small>{_short(how)}</small>"
         cells = [who, self._answer(clip, request)]
         if self.with_ledger:
             if request.reply is None:
@@ -172,24 +173,23 @@ class ClipPage:
         return f'<br><span class="note" dir="auto">{_text(_cut(detail, 500))}</span>'
 
     def _reply(self, clip: Clip, reply: Record, earlier: Sequence[Record]) -> str:
-        about = [f"{reply.latency_s:.1f} s" if reply.latency_s is not None else ""]
-        about.append(f"{reply.tries} tries" if reply.tries > 1 else "")
-        about.append(f"prompt {reply.prompt_version}" if reply.prompt_version else "")
-        parts = [self._raw(clip, reply), f"<small>{_text(', '.join(filter(None, about)))}</small>"]
+        parts = [self._raw(clip, reply)]
         for record in earlier:
-            counted = f"<b>{_text(record.outcome)}</b>, {_cost(record)}, does not count"
-            parts.append(f"<br>{counted}{self._detail(clip, record.detail)} {self._raw(clip, record)}")
+            told = f"<b>{_text(record.outcome)}</b>, {_cost(record)}, does not count{self._detail(clip, record.detail)}"
+            parts.append(f'<div class="earlier">{told} {self._raw(clip, record)}</div>')
         return "".join(parts)
 
     def _raw(self, clip: Clip, reply: Record) -> str:
-        text = reply.text
-        if text is None:
-            return '<span class="note">no reply</span> '
-        if self._quotes(text, clip):
-            return f'<span class="note">{len(text):,} characters. {WITHHELD}</span> '
+        about = [f"{reply.latency_s:.1f} s"] if reply.latency_s is not None else []
+        about += [f"{reply.tries} tries"] if reply.tries > 1 else []
+        if reply.text is None:
+            return f'<span class="note">{", ".join(["no reply", *about])}</span>'
+        told = ", ".join([f"{len(reply.text):,} characters", *about])
+        if self._quotes(reply.text, clip):
+            return f'<span class="note">{told}. {WITHHELD}</span>'
         return (
-            f"<details><summary>reply, {len(text):,} characters</summary>"
-            f'<pre dir="auto" tabindex="0">{_text(_cut(text, MOST_CHARACTERS))}</pre></details>'
+            f"<details><summary>reply, {told}</summary>"
+            f'<pre dir="auto" tabindex="0">{_text(_cut(reply.text, MOST_CHARACTERS))}</pre></details>'
         )
 
     def _quotes(self, text: str, clip: Clip) -> bool:
@@ -267,7 +267,12 @@ def _how_far(clip: Clip) -> str:
 
 
 def _usd(cost: float) -> str:
-    return f"${cost:.6f}".rstrip("0").rstrip(".") if cost < 0.01 else f"${cost:.4f}"
+    """In dollars, with four digits that tell something.
+
+    >>> _usd(0.0), _usd(0.0034021), _usd(1.25)
+    ('$0', '$0.003402', '$1.2500')
+    """
+    return f"${cost:.4f}" if cost >= 0.1 else f"${cost:.4g}" if cost >= 1e-4 else f"${cost:.7f}".rstrip("0").rstrip(".")
 
 
 def _cost(record: Record) -> str:
@@ -279,13 +284,14 @@ def _cost(record: Record) -> str:
 
 STYLE = """
 body { max-width: 84rem; }
-#filters { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; gap: .5rem 1.1rem; align-items: end;
+#filters { display: flex; flex-wrap: wrap; gap: .5rem 1.1rem; align-items: end;
   background: var(--page); border-bottom: 1px solid var(--line); padding: .6rem 0; font-size: .85rem; }
 #filters[hidden], article[hidden] { display: none; }
 #filters input, #filters select, #filters button { font: inherit; color: inherit; background: var(--page);
   border: 1px solid var(--soft); border-radius: 4px; padding: .2rem .4rem; }
 #filters input[type=number] { width: 4.5rem; }
-#shown { margin: 0; color: var(--soft); flex-basis: 100%; }
+@media (min-width: 60rem) and (min-height: 40rem) { #filters { position: sticky; top: 0; z-index: 1; } }
+#shown { margin: 0; padding: .2rem 0; color: var(--soft); }
 :focus-visible { outline: 2px solid var(--mark); outline-offset: 2px; }
 article { border-top: 1px solid var(--line); padding: 1rem 0 1.2rem; scroll-margin-top: 8rem; }
 h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
@@ -305,8 +311,10 @@ svg.people { --kind: #0072b2; } svg.panel { --kind: #d55e00; } svg.target { --ki
 th.people { border-bottom: 3px solid #0072b2; } th.panel { border-bottom: 3px solid #d55e00; }
 th.target { border-bottom: 3px solid #8a8a8a; }
 .bars thead th { border-bottom-width: 3px; border-bottom-style: solid; }
-.asked { width: 100%; }
-.asked td { overflow-wrap: anywhere; min-width: 4rem; }
+.asked { width: 100%; min-width: 34rem; table-layout: fixed; }
+.asked td { overflow-wrap: anywhere; }
+.asked th:nth-child(1) { width: 26%; } .asked th:nth-child(3) { width: 13%; }
+.earlier { margin-top: .3rem; padding-top: .3rem; border-top: 1px dotted var(--line); }
 .asked small, .asked .note { color: var(--soft); font-size: .8rem; }
 .failed { background: var(--fault); }
 summary { cursor: pointer; }
