@@ -33,6 +33,7 @@ class Failed(NamedTuple):
 
     key: str
     audio: str  # `audio_hash` of its clip
+    row_id: str  # of the first row that it was asked for
     outcome: str
     model: str
     detail: str
@@ -93,7 +94,7 @@ def bill_of(path: str | Path, keys: Sequence[str]) -> Bill:
 def failed(path: str | Path, plans: Collection[str] = ()) -> list[Failed]:
     """The keys that have no vote, of these plans or, where none is named, of all; errors as for `attempts`."""
     where = f"AND plan IN ({', '.join('?' * len(plans))})" if plans else ""
-    query = f"""SELECT key, audio, outcome, model, detail FROM replies
+    query = f"""SELECT key, audio, row_id, outcome, model, detail FROM replies
                 WHERE counts = 1 AND outcome <> 'ok' {where} ORDER BY id"""
     with _reading(path) as connection:
         return [Failed(*map(_text, row)) for row in connection.execute(query, tuple(sorted(plans)))]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...annotation.ledger.looking import Attempt, Bill, attempts, bill_of, failed
+from ...annotation.ledger.looking import Attempt, Bill, Failed, attempts, bill_of, failed
 from ...annotation.types import OK, Record
 from ...audio.clips import audio_hash
 from ...audio.decoding import AudioError
@@ -172,12 +172,7 @@ def purchase(rows: Any, table: VoteTable, ledger: Path | None, plans: Sequence[s
     found.bill = bill_of(ledger, wanted)
     without = failed(ledger, {*found.bill.plans, *plans})
     if without:
-        # By the clip itself: ids are the data set's affair, and two rows may hold one clip.
-        clips: dict[str, list[int]] = {}
-        for row, digest in enumerate(_hashes(rows, table.places)):
-            clips.setdefault(digest, []).append(row)
-        for key, audio, outcome, model, detail in without:
-            found.missing += [Missing(row, key, outcome, model, detail) for row in clips.get(audio, ()) if audio]
+        found.missing = _missing(without, rows, table)
     if found.missing:
         found.bill = bill_of(ledger, sorted({*wanted, *(missing.key for missing in found.missing)}))
     if not found.bill.keys:
@@ -186,6 +181,25 @@ def purchase(rows: Any, table: VoteTable, ledger: Path | None, plans: Sequence[s
             "clips: it is another data set's. Mend: --ledger with the file that `hf-emo-dist annotate` wrote for it, "
             "or leave it out, and the page shows the votes alone."
         )
+    return found
+
+
+def _missing(without: Sequence[Failed], rows: Any, table: VoteTable) -> list[Missing]:
+    """Whose failures they are: by the clip itself, since ids are the data set's affair and two rows may hold one clip.
+
+    Of rows with one clip, those that are told the same words as the one that was asked about, as requests name them.
+    """
+    clips: dict[str, list[int]] = {}
+    for row, digest in enumerate(_hashes(rows, table.places)):
+        clips.setdefault(digest, []).append(row)
+    words = column_of(rows, "transcript")
+    said = [None if words is None else words[place] for place in table.places]
+    found = []
+    for one in without:
+        there = clips.get(one.audio, []) if one.audio else []
+        asked = {said[row] for row in there if table.ids[row] == one.row_id}
+        same = [row for row in there if not asked or said[row] in asked]
+        found += [Missing(row, one.key, one.outcome, one.model, one.detail) for row in same]
     return found
 
 
