@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -352,8 +353,15 @@ def test_a_clip_that_stands_there_twice_a_retry_and_a_failure_that_is_not_final(
     study = bought(Sources([str(path)]), ledger=ledger, num_resamples=10)
     shown = Page(study_page(study)).article("clip-5-01")
     assert shown.count("blocked") == 3 and shown.count("does not count") == 3 and "not this one" in shown
+    asked_again = {"final": False, "cost_usd": 0.003, "assumed_usd": 0.002, "text": None, "label": None}
     with Ledger(ledger) as opened:
         assert len(opened) == 15
+        vote = next(record for record in opened.records() if record.row_id == "clip-5-02")
+        opened.store([replace(vote, key="0" * 64, outcome="timeout", detail="late", **asked_again)])
+    study = bought(Sources([str(path)]), ledger=ledger, num_resamples=10)
+    shown = Page(study_page(study)).article("clip-5-02")
+    assert "timeout" in shown and "the next run asks again" in shown and "$0.003 $0.002 of it by bound" in shown
+    assert any("of which $0.0020 by bound" in line for line in study.findings)
 
 
 def test_the_ledger_of_another_data_set_is_told_of(purchase, tmp_path, capsys):

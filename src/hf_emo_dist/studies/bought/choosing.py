@@ -35,7 +35,7 @@ def choose(
         (Place, key of `REASONS`), the ones with failures first, then the most disagreed, then those by chance.
 
     Example:
-        >>> choose(["a", "b", "c", "d"], np.array([0.1, 0.9, np.nan, 0.2]), np.array([0, 0, 2, 0]), 3, seed=0)
+        >>> choose(["a", "b", "c", "d"], np.array([0.1, 0.9, np.nan, 0.2]), np.array([0, 0, 2, 0]), 3, seed=1)
         [(2, 'failures'), (1, 'disagreement'), (3, 'chance')]
     """
     drawn = [hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogatepass")).digest() for name in ids]

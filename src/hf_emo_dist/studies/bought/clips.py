@@ -172,7 +172,7 @@ def purchase(rows: Any, table: VoteTable, ledger: Path | None, plans: Sequence[s
     found.bill = bill_of(ledger, wanted)
     without = failed(ledger, {*found.bill.plans, *plans})
     if without:
-        found.missing = _missing(without, rows, table)
+        found.missing = [one for one in _missing(without, rows, table) if one.key not in keys[one.row]]
     if found.missing:
         found.bill = bill_of(ledger, sorted({*wanted, *(missing.key for missing in found.missing)}))
     if not found.bill.keys:
