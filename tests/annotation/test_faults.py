@@ -50,7 +50,7 @@ NO_VOTE = {
     "the reply is blocked": ("safety", {}, "blocked", "SAFETY"),
     "recitation": ("safety", {"reason": "RECITATION"}, "withheld", "RECITATION"),
     "no reply of the protocol": ("body", {"body": b"[1, 2]"}, "unreadable", "is not a reply"),
-    "brackets that no parser reads": ("text", {"text": "[" * 100_000}, "unparseable", "RecursionError"),
+    "brackets that no parser reads": ("text", {"text": "[" * 100_000}, "unparseable", "not JSON"),
     "thinking used up the tokens": ("max_tokens", {}, "truncated", "4096 tokens of thinking"),
     "one bad clip": ("bad_request", {}, "rejected", "Unable to process the audio"),
     "a label outside the list": ("text", {"text": "furious"}, "outside", "'furious' is not among"),
@@ -280,28 +280,29 @@ def test_repetitions_count_against_the_rate(server, ledger):
 # --- what stops a run -------------------------------------------------------------------------------------------------
 
 STOPPING = {
-    "401": ("unauthorized", {}, "set GEMINI_API_KEY to a valid key"),
-    "an invalid key": ("invalid_key", {}, "set GEMINI_API_KEY to a valid key"),
-    "403": ("forbidden", {}, "let the key's project use this API"),
-    "404": ("not_found", {}, "pass model= with a current name"),
-    "the day's quota": ("rate_limit", {"per_day": True, "retry_delay": 1}, "go on tomorrow with the same ledger"),
+    # The first request goes alone. What may be one clip's doing (all its three) is asked of one more clip.
+    "401": ("unauthorized", {}, "set GEMINI_API_KEY to a valid key", 1),
+    "an invalid key": ("invalid_key", {}, "set GEMINI_API_KEY to a valid key", 1),
+    "403": ("forbidden", {}, "let the key's project use this API", 4),
+    "404": ("not_found", {}, "pass model= with a current name", 4),
+    "the day's quota": ("rate_limit", {"per_day": True, "retry_delay": 1}, "go on tomorrow with the same ledger", 1),
 }
 
 
-@pytest.mark.parametrize("fault, options, mend", STOPPING.values(), ids=STOPPING)
-def test_what_every_request_would_meet_stops_at_once_with_the_mend(server, ledger, fault, options, mend):
+@pytest.mark.parametrize("fault, options, mend, requests", STOPPING.values(), ids=STOPPING)
+def test_what_every_request_would_meet_stops_at_once_with_the_mend(server, ledger, fault, options, mend, requests):
     data = dataset(30)
     server.latency = 0.1
     server.fault(fault, **options)
     backend = gemini(server)
     result = annotator(backend, ledger, concurrency=4).annotate(data)
-    assert len(generated(server)) == 1  # the first goes alone; nothing is retried
+    assert len(generated(server)) <= requests  # nothing is retried
     assert not result.report.complete and mend in result.report.stop_reason
     assert result.report.votes == 0 and leases(ledger) == 0
     assert not any(record.final for record in Ledger(ledger).records())
     with pytest.raises(AnnotationIncomplete, match=re.escape(mend)):
         data.map(annotator(backend, ledger, concurrency=4), batched=True)
-    assert len(generated(server)) == 2
+    assert len(generated(server)) <= 2 * requests
     server.script.clear()
     again = annotator(backend, ledger, concurrency=16).annotate(data)
     assert again.report.complete and again.report.votes == 90

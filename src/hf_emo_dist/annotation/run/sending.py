@@ -62,6 +62,7 @@ class Sender:
             # Whether others got replies between the last failure of this request and now.
             alive = self.evidence.others(job.audio_hash, failed_at) > 0 or self.pacing.last_reply > failed_at
             record: Record | None = None
+            denied = False
             try:
                 outcome = await self.ask(job)
                 latency_s = time.monotonic() - sent
@@ -73,6 +74,7 @@ class Sender:
                 else:
                     kind = kind_of(outcome)
                 meaning = MEANINGS[kind]
+                denied = meaning.run == "early" and not self.evidence.ever
                 wait_s = self._note(job, outcome, kind, sent, latency_s, failures + 1)
                 if meaning.clip == "final" and isinstance(outcome, Answer):
                     record = answered(self.run, job, reading, outcome, latency_s)
@@ -83,7 +85,8 @@ class Sender:
                 elif meaning.clip in ("apart", "unread"):
                     record = self._put_apart(job, kind, outcome, last)
             finally:
-                self._first.over()  # after a stop for its reply, which lets nobody in any more
+                # After a stop for its reply, which lets nobody in any more.
+                self._first.following() if denied else self._first.over()
                 self.pacing.leave()
             if record is None and charged(outcome, meaning) == "reserved":
                 if not await self._pay(job, kind, self._detail(outcome)):
