@@ -61,7 +61,7 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
         annotate_splits: Splits to annotate, or all; evaluation reads human votes.
         pilot: Clips to annotate first, to measure what a request takes.
         hearing_test: Test on 20 clips of the largest split that is annotated whether answers follow the audio, and stop
-            before more is paid for where they do not. It takes 16 to 80 requests of its own, of large runs up to 5 %.
+            before more is paid for where they do not. It takes 16 to 80 requests of its own, in large runs up to 320.
         dry_run: Estimate and stop: nothing is sent, unless pilot is given.
         limit: Only the first so many rows of each split.
         vote_source: Where the human votes come from. Default: what the data set's card says.

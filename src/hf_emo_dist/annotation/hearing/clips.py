@@ -13,7 +13,7 @@ from ...data.rows import column_of, row_ids
 
 #: Rows that are looked at for clips of different speakers and emotions.
 _POOL = 4096
-#: RMS of the "silence", of full scale: -64 dB. Digital silence is refused by services, and by us.
+#: RMS of the "silence", of full scale: -64 dB. Digital silence is refused as a broken clip (`audio.check`).
 _LEVEL = 6.0e-4
 
 
