@@ -17,11 +17,19 @@ from tqdm.auto import tqdm
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
 from ..emotions import PAPER_EMOTIONS, validate_emotions
-from .annotation_columns import annotation_columns, annotation_features, split_keys, typed, with_columns
+from .annotation_columns import (
+    annotation_columns,
+    annotation_features,
+    split_keys,
+    typed,
+    votes_by_row,
+    with_columns,
+)
 from .backends import checked, make_backend
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
 from .model_data import described_old, old_facts
+from .ordering import ClipStore, Rounds
 from .panel import choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
@@ -68,9 +76,10 @@ class Annotator:
     """Has an audio-language model vote on utterances, as a panel of annotators.
 
     Use it as a function for ``Dataset.map`` or ``IterableDataset.map`` (``batched=True`` is faster: the requests of a
-    batch are in flight together), or annotate a whole data set at once with :meth:`annotate`, which has no barrier
-    between batches. It adds ``synthetic_annotations`` and ``synthetic_votes``; `combine_votes` pools them with the
-    human votes. Annotations of other annotators that a row has already are kept.
+    batch are in flight together, and rows keep their order), or annotate a whole data set at once with
+    :meth:`annotate`, which has no barrier between batches and goes breadth first. It adds ``synthetic_annotations`` and
+    ``synthetic_votes``; `combine_votes` pools them with the human votes. Annotations of other annotators that a row has
+    already are kept.
 
     Every reply is in the ledger before it is used, and nothing that is there is asked for again: a run that was broken
     off goes on where it was, by the same call.
@@ -88,7 +97,7 @@ class Annotator:
         use_transcript: Whether the transcript, where there is one, is shown, as quoted data.
         ledger: The SQLite file of replies, or a `Ledger`. Default: :func:`default_ledger`.
         allow_upload: Whether data that is marked as restricted may be sent to a remote service.
-        seed: Of the paper preset's temperatures.
+        seed: Of the paper preset's temperatures, and of the order in which :meth:`annotate` goes through the clips.
         audio_column: Name of the audio's column.
         progress: Whether to show progress bars.
         concurrency: Requests in flight at most. A run starts with 16 and climbs for as long as replies come as fast as
@@ -161,7 +170,7 @@ class Annotator:
             raise ValueError(f"`preset` is {preset!r}. Mend: 'default' or 'paper'.")
         self.emotions = validate_emotions(emotions)
         self.preset, self.use_transcript, self.allow_upload = preset, use_transcript, allow_upload
-        self.audio_column, self.progress = audio_column, progress
+        self.audio_column, self.progress, self.seed = audio_column, progress, seed
         if isinstance(retry_failed, str):
             retry_failed = (retry_failed,)
         elif not isinstance(retry_failed, bool):  # in one order, since `Dataset.map` takes its fingerprint from it
@@ -322,10 +331,19 @@ class Annotator:
         columns = annotation_columns(self.ledger, keys, [u.annotations for u in utterances], self.emotions)
         return typed(columns, self.emotions) if batched else {name: values[0] for name, values in columns.items()}
 
-    def annotate(self, dataset: Dataset, pilot: int = 0) -> AnnotationResult:
-        """Annotates a whole data set, with no barrier between batches.
+    @property
+    def clip_by_clip(self) -> bool:
+        """Whether all members are asked about one clip before the next: where the backend answers them at once."""
+        return bool(getattr(self.backend, "whole_panel", False))
 
-        A run that must stop early (budget, Ctrl-C, a wrong key) returns what there is: look at ``report.complete``.
+    def annotate(self, dataset: Dataset, pilot: int = 0) -> AnnotationResult:
+        """Annotates a whole data set, with no barrier between batches, and breadth first.
+
+        Every clip is asked about once before any is asked about twice: the first member of the panel about all clips,
+        in an order drawn from (`seed`, row id), then the second, and so on. A run that must stop early (budget, Ctrl-C,
+        a wrong key) so is a smaller run of the same kind, and returns what there is, with all that the ledger has:
+        look at ``report.complete`` and ``report.votes_a_clip``. A backend that answers a whole panel at once
+        (``whole_panel``) is asked clip by clip in that order.
 
         Args:
             dataset: One split.
@@ -338,12 +356,18 @@ class Annotator:
             LedgerError: The ledger cannot be opened, or did not take a reply.
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
-        utterances = self.utterances(dataset)
+        self.utterances(dataset)  # looks at all of them
+        report = RunReport()
         estimate = self.estimate(dataset, pilot) if pilot else None
-        report, keys = self.run(utterances, total=len(dataset) * len(self.members))
+        rounds = Rounds(self, dataset, report, ClipStore())
+        self._get(rounds.groups(), report, total=len(dataset) * len(self.members))
         report.estimate = estimate
+        keys = rounds.keys if report.stop_reason is None else rounds.rest()
+        found = with_columns(dataset, self.ledger, keys, self.emotions)
+        if not report.complete:
+            report.note_votes(votes_by_row(found, keys), len(self.members))
         logger.info("%s", report.summary())
-        return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
+        return AnnotationResult(found, report)
 
     def estimate(self, dataset: Dataset, pilot: int = 0) -> Estimate:
         """Tells what :meth:`annotate` would take: requests, tokens, money, time. Nothing is sent, except for a pilot.
@@ -454,9 +478,6 @@ class Annotator:
         if isinstance(utterances, list):
             self._check_upload(utterances)
         report, keys = RunReport(), []
-        ledger = self.ledger
-        self._tell_old_facts()
-        ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
 
         def groups() -> Iterator[list[Job]]:
             for utterance in utterances:
@@ -465,6 +486,22 @@ class Annotator:
                 keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
                 yield jobs
 
+        self._get(groups(), report, total, leave, shown, whole)
+        return report, keys
+
+    def _get(
+        self,
+        groups: Iterator[list[Job]],
+        report: RunReport,
+        total: int | None,
+        leave: bool = True,
+        shown: bool = True,
+        whole: bool = True,
+    ) -> None:
+        """Gets the replies to all jobs into the ledger, or stops and says why in the report."""
+        ledger = self.ledger
+        self._tell_old_facts()
+        ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
         began = datetime.now(UTC)
         with Progress(total, self.progress and shown, leave) as progress:
             lenient = self.preset == "paper"
@@ -485,10 +522,9 @@ class Annotator:
                 answerer_known=self._answerer_known or not hasattr(self.backend, "answers_as"),
             )
             runner = Runner(run)
-            self._loop.run(runner.run(groups()), on_interrupt=runner.request_stop)
+            self._loop.run(runner.run(groups), on_interrupt=runner.request_stop)
         self._answerer_known = run.answerer_known
         report.seconds = (datetime.now(UTC) - began).total_seconds()
-        return report, keys
 
     def jobs(self, utterance: Utterance, report: RunReport, sends: bool = True) -> list[Job]:
         """One reply a panel member; none for a mixed row or a clip that cannot be read, which goes into the report."""
@@ -500,11 +536,18 @@ class Annotator:
             report.skipped[utterance.row_id] = str(error)
             return []
         backend, audio, row_id = self.backend, utterance.audio, utterance.row_id
+        clip = Clip(row_id, lambda: backend.prepare(audio, row_id))
+        return self.jobs_about(utterance, self.members, clip, digest, sends)
+
+    def jobs_about(
+        self, utterance: Utterance, members: Sequence[PanelMember], clip: Clip, digest: str, sends: bool = True
+    ) -> list[Job]:
+        """One reply for each of these members about a clip whose `audio_hash` is `digest`."""
+        backend = self.backend
         if sends and backend.destination is not None:
             self._tell("upload", f"Audio is sent to {backend.destination}. Terms: {backend.terms}.")
-        clip = Clip(row_id, lambda: backend.prepare(audio, row_id))
         jobs = []
-        for member in self.members:
+        for member in members:
             prompt = self.prompts.render(member, self.emotions, utterance.transcript if self.use_transcript else None)
             request = backend.render(prompt, member, utterance.row)
             hashed = request_hash(request)

@@ -37,6 +37,8 @@ class RunReport:
         charged_tries: Tries among them that got no reply and may have been billed.
         seconds: Wall-clock time.
         model_versions: Models that said they answered, to replies.
+        votes_a_clip: Of a run that is not complete: number of votes to how many clips have so many, those that the
+            ledger had too; the largest number is what was wanted.
         stop_reason: Why the run stopped before its end; None if it did not.
         mend: What to do about that.
         estimate: What was expected, where it was asked for.
@@ -57,6 +59,7 @@ class RunReport:
     charged_tries: int = 0
     seconds: float = 0.0
     model_versions: Counter[str] = field(default_factory=Counter)
+    votes_a_clip: dict[int, int] = field(default_factory=dict)
     stop_reason: str | None = None
     mend: str = ""
     estimate: Estimate | None = None
@@ -76,6 +79,10 @@ class RunReport:
             self.stored_votes += 1
         if fresh:
             self._add_cost(record)
+
+    def note_votes(self, numbers: Iterable[int], wanted: int) -> None:
+        """Note how many votes the clips have, of those that were wanted for each."""
+        self.votes_a_clip = dict(sorted({wanted: 0, **Counter(numbers)}.items()))
 
     def charge(self, record: Record) -> None:
         """Add what a try has cost, or may have cost, that is no row's reply."""
@@ -129,9 +136,16 @@ class RunReport:
         if self.skipped:
             first = next(iter(self.skipped))
             lines.append(f"Not sent, {len(self.skipped)} clips: {_first(self.skipped)}. {first}: {self.skipped[first]}")
+        if self.votes_a_clip:
+            lines.append(f"Votes a clip, of {max(self.votes_a_clip)} wanted: {self.votes_a_clip_in_words()}.")
         if self.stop_reason is not None:
             lines.append(f"STOPPED: {self.stop_reason} {self.mend}".rstrip())
         return "\n".join(lines)
+
+    def votes_a_clip_in_words(self) -> str:
+        """Such as "12 clips have 0, 80 have 3"."""
+        there = [(number, clips) for number, clips in self.votes_a_clip.items() if clips]
+        return ", ".join(f"{clips} {'clips ' * (not i)}have {number}" for i, (number, clips) in enumerate(there))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON has it."""
