@@ -39,7 +39,7 @@ from .run.jobs import Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport
 from .run.runner import Runner
-from .types import Backend, PanelMember, Record, ledger_key, request_hash
+from .types import Backend, FatalError, PanelMember, Record, ledger_key, request_hash
 from .workload import workload
 
 if TYPE_CHECKING:
@@ -435,6 +435,37 @@ class Annotator:
             no_vote=" ".join(not_asked) if not_asked and load.requests else "",
             advice=(),
         )
+
+    def check_ready(self, dataset: Dataset) -> None:
+        """Find what would end :meth:`annotate` at its first request: nothing is sent.
+
+        Args:
+            dataset: One split, or several in one.
+
+        Raises:
+            FatalError: There is no key, and the ledger has not all replies.
+            ValueError: Restricted data would be uploaded, or a row does not fit the backend.
+        """
+        for utterance in self.utterances(dataset):
+            self.jobs(utterance, RunReport(), sends=False)  # what does not fit a column's kind does so in its first row
+            break
+        try:
+            getattr(self.backend, "check_ready", lambda: None)()
+        except FatalError:
+            if self._not_asked() is None and self._lacks(dataset):
+                raise
+
+    def _lacks(self, dataset: Dataset) -> bool:
+        """Whether a reply is wanted that the ledger has not."""
+        if not Path(self._ledger_path).expanduser().exists():
+            return True
+        report = RunReport()
+        for utterance in self.utterances(dataset):
+            keys = [job.key for job in self.jobs(utterance, report, sends=False)]
+            there = self.ledger.lookup(keys)
+            if any(key not in there or self.settings.asks_again(there[key]) for key in keys):
+                return True
+        return False
 
     def pilot(self, dataset: Dataset, number: int) -> Dataset:
         """The clips that a pilot of so many asks about."""

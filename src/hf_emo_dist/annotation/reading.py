@@ -123,11 +123,16 @@ def _utterances(
 ) -> Iterator[Utterance]:
     for i, clip in enumerate(clips):
         values = {name: column[i] for name, column in read.items()}
-        row_id = values.get("id")
+        row_id, transcript = values.get("id"), values.get("transcript")
+        if transcript is not None and not isinstance(transcript, str):
+            raise ValueError(
+                f"Row {numbers[i] if row_id is None else row_id!r}: its transcript is {transcript!r}. Mend: text, or "
+                "null where there is none."
+            )
         yield Utterance(
             row_id=str(numbers[i] if row_id is None else row_id),
             audio=clip,
-            transcript=values.get("transcript"),
+            transcript=transcript,
             row={"id": row_id, **{name: values[name] for name in columns}},
             restricted=says_restricted([values.get("restricted")], [values.get("corpus")]),
             annotations=values.get("synthetic_annotations") or (),

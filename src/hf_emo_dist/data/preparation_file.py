@@ -1,14 +1,15 @@
 """`preparation.json`: how a data set was prepared, for the cards. It lies in the folder of the data.
 
 Every part and every key may be missing; unknown keys are kept and not shown. `combine` has a `method`: ``posterior``;
-``weighted``, with its ``weight``; ``pool``, with the weights of `combine_votes` among its settings; or ``human``,
-where there was nothing to combine. Worth is in human votes and gain in nats a vote, each with its 95 % interval over
-speakers, null where it is not known::
+``weighted``, with its ``weight``; ``pool``, with the weights of `combine_votes` among its settings; or ``human``, where
+there was nothing to combine. `partial` is there only where annotating was cut short. Worth is in human votes and gain
+in nats a vote, each with its 95 % interval over speakers, null where it is not known::
 
     {
       "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1",
                      "preset": "default", "panel": [{"focus": "…", "temperature": 1.0, "mode": "label"}, …],
-                     "num_requests": 0, "num_votes": 0, "failures": {"blocked": 0}, "cost_usd": 0.0},
+                     "num_requests": 0, "num_votes": 0, "failures": {"blocked": 0}, "cost_usd": 0.0,
+                     "partial": {"why": "…", "wanted_a_clip": 10, "clips_by_votes": {"3": 80, "4": 20}}},
       "combine": {"method": "posterior", "settings": {"agreement": 0.35, "empty": "error", "seed": 0},
                   "fitted_on": {"split": "train", "rows": 0, "speakers": 0, "votes": 0.0, "votes_a_row": {"3": 0},
                                 "answers": {"MODEL": {…}}, "left_out": 0},

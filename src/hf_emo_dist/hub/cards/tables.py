@@ -28,6 +28,12 @@ def annotation_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
         asked, voted = as_text(about["num_requests"]), as_text(about.get("num_votes", "unknown"))
         failed = settings_text(failures) if isinstance(failures, dict) and failures else as_text(failures or "none")
         rows.append(("Requests", f"{asked}; votes: {voted}; failures: {failed}"))
+    partial = about.get("partial")
+    if isinstance(partial, Mapping):
+        clips = partial.get("clips_by_votes") or {}
+        told = ", ".join(f"{as_text(number)} on {as_text(count)} clips" for number, count in clips.items())
+        wanted, why = as_text(partial.get("wanted_a_clip", "unknown")), as_text(str(partial.get("why") or "unknown"))
+        rows.insert(0, ("NOT COMPLETE", f"The run was cut short: {why} Votes, of {wanted} wanted: {told}."))
     if isinstance(about.get("cost_usd"), int | float):
         rows.append(("Cost of annotating", f"{about['cost_usd']:.2f} USD"))
     return [(title, Safe(text)) for title, text in rows]
