@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -92,14 +93,17 @@ def check_before_paying(
 
 
 @contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
+def _quietly() -> Iterator[None]:
+    """Without bars, and without the word that a data set was written: it is not the user's."""
     from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    shown = not are_progress_bars_disabled()
+    shown, told = not are_progress_bars_disabled(), logging.getLogger(write_dataset.__module__)
     disable_progress_bars()
+    told.disabled = True
     try:
         yield
     finally:
+        told.disabled = False
         if shown:
             enable_progress_bars()
 
@@ -109,9 +113,8 @@ def _rehearse(opened: OpenedDataset, emotions: Sequence[str], folder: Path) -> N
     from datasets import DatasetDict
 
     few = {split: rows.select(range(min(_REHEARSED, len(rows)))) for split, rows in opened.splits.items()}
-    with _no_bars():
+    with _quietly(), tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}-") as place:
         few = combine_splits(few, CombineArguments(combine="pool", empty="uniform"), emotions).splits
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}-") as place:
         write_dataset(
             DatasetDict(few),
             Path(place) / "rehearsal",
