@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import __version__
 from .._fields import mirrored as _of
 from ..annotation.annotator import Annotator
-from ..annotation.backends import make_backend
+from ..annotation.backends import BackendChoice
 from ..annotation.run.run_report import AnnotationIncomplete, RunReport
 from ..annotation.types import FAILURES
 from ..audio.check import check_audio
@@ -87,7 +87,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
         metadata={
             "mirrors": Annotator,
             "help": "YAML file of your own annotators: a list of members with focus (needed), temperature, mode "
-            "(label|distribution), wording, persona and replicate.",
+            "(label|distribution), wording, persona and replicate; one that asks another model has backend, model, "
+            "backend_options, capabilities, prices and answers_as of its own.",
         },
     )
     prompts: str | None = _of(Annotator, "prompts")
@@ -154,7 +155,7 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             options["capabilities"] = given if self.prices is None else {**given, "prices": self.prices}
         if self.long_audio != "error":
             options["long_audio"] = self.long_audio
-        backend = make_backend(self.backend, self.model, self.preset, options)
+        backend = BackendChoice(self.backend, self.model, options)
         return Annotator(**{**self.arguments_of(Annotator), "backend": backend, "emotions": emotions})
 
 
@@ -217,12 +218,13 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     emotions = opened.emotions()
     chosen = opened.chosen(settings.annotate_splits, "annotate_splits")
     annotator = settings.annotator(emotions)
-    if annotator is not None and annotator.backend.destination and opened.restricted and not settings.allow_upload:
-        raise ValueError(
-            f"{opened.name!r} is marked as restricted: its terms forbid passing the audio on, and "
-            f"{annotator.backend.name} would send it to {annotator.backend.destination}. Mend: where your licence "
-            "allows it, --allow_upload."
-        )
+    for one in annotator.asked if annotator is not None else ():
+        if one.backend.destination and opened.restricted and not settings.allow_upload:
+            raise ValueError(
+                f"{opened.name!r} is marked as restricted: its terms forbid passing the audio on, and "
+                f"{one.backend.name} would send it to {one.backend.destination}. Mend: where your licence allows it, "
+                "--allow_upload."
+            )
     saved = check_before_paying(settings, settings, opened, chosen if annotator is not None else [], folder)
     if annotator is not None:
         annotator.check_ready(_together(opened, chosen))
@@ -305,9 +307,11 @@ def _description(reports: Iterable[RunReport]) -> str:
 
 def _vote_source(opened: OpenedDataset, annotator: Annotator, splits: Sequence[str]) -> str:
     """Who gave the human votes, and who the synthetic ones in these splits."""
-    who = f"{annotator.backend.model}, no person"
-    if annotator.backend.name == "simulated":
-        who = SIMULATED_ANNOTATORS
+    asked = [one.backend for one in annotator.asked]
+    named = [backend.model for backend in asked if backend.name != "simulated"]
+    who = f"{' and '.join(named)}, no person" if named else SIMULATED_ANNOTATORS
+    if named and len(named) < len(asked):
+        who += f", and by {SIMULATED_ANNOTATORS}"
     return (
         f"{opened.vote_source or NOT_STATED} Beside them, synthetic votes by {who}, in {', '.join(splits)}; "
         "human_distribution is without them."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
@@ -27,8 +26,6 @@ from .keeping import Keeper
 from .loop import Channel, Stop
 from .recording import unanswered
 from .sending import Sender
-
-logger = logging.getLogger(__name__)
 
 #: Jobs, and utterances, that are looked up in the ledger together.
 _CHUNK, _ROWS = 512, 64
@@ -60,10 +57,9 @@ class Runner:
         self._keeper = Keeper(run.ledger, run.limits)
         self._sender = Sender(run, self._keeper, self._stop)
 
-    def request_stop(self) -> None:
-        """Send nothing new and finish what is in flight (Ctrl-C). To be called in the event loop."""
-        logger.warning("Stopping when the requests in flight are answered. Ctrl-C again drops them.")
-        self._stop("it was interrupted.")
+    def request_stop(self, reason: str = "it was interrupted.") -> None:
+        """Send nothing new and finish what is in flight. To be called in the event loop."""
+        self._stop(reason)
 
     async def run(self, groups: Iterator[Sequence[Job]]) -> None:
         """Go through the jobs, a group at a time, until all are in the ledger or the run must stop.
