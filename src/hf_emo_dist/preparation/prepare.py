@@ -82,11 +82,12 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     preset: str = _of(Annotator, "preset")
     num_annotations: int = _of(Annotator, "num_annotations")
     num_distributions: int = _of(Annotator, "num_distributions")
-    panel: str | None = field(
+    panel: str | Sequence[Mapping[str, Any]] | None = field(
         default=None,
         metadata={
             "mirrors": Annotator,
-            "help": "YAML file of your own annotators: a list of members with focus (needed), temperature, mode "
+            "help": "YAML file of your own annotators, or in a --config file they themselves: a list of members with "
+            "focus (needed), temperature, mode "
             "(label|distribution), wording, persona and replicate; one that asks another model has backend, model, "
             "backend_options, capabilities, prices and answers_as of its own.",
         },
