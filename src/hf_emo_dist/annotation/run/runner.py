@@ -297,7 +297,7 @@ class Runner:
     async def _ask_once_more(self) -> None:
         waiting, self._apart = list(self._apart), deque()
         moment = min(job.apart.at for job in waiting if job.apart is not None)
-        like = unanswered(self._run, waiting[0], "error", "", final=False)
+        like = unanswered(self._run, replace(waiting[0]), "error", "", final=False)  # of a copy: it takes the tries
         elsewhere = await self._keeper.call(self._run.ledger.answered_since, moment, like)
         self._evidence.answered_elsewhere(elsewhere)
         clips = {job.audio_hash for job in waiting}
