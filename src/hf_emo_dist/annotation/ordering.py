@@ -9,18 +9,17 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
 from .reading import Utterance, read_dataset, read_ids
 from .run.jobs import Clip, Job
-from .types import PreparedAudio
+from .types import Backend, PanelMember, PreparedAudio
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from .annotator import Annotator
     from .run.run_report import RunReport
 
 #: Memory for clips that are ready to be sent, from the first round to the last: some 5,000 clips of 5 s as FLAC. What
@@ -70,6 +69,24 @@ class ClipStore:
         return found
 
 
+class Asks(Protocol):
+    """What an `Annotator` is here."""
+
+    backend: Backend
+    members: tuple[PanelMember, ...]
+    audio_column: str
+    seed: int
+
+    @property
+    def clip_by_clip(self) -> bool:
+        """Whether all members are asked about one clip before the next."""
+
+    def jobs_about(
+        self, utterance: Utterance, members: Sequence[PanelMember], clip: Clip, digest: str, sends: bool = True
+    ) -> list[Job]:
+        """One reply for each of these members."""
+
+
 class Rounds:
     """The jobs of a whole data set for one model, a round a panel member; or clip by clip, where the backend answers a
     whole panel at once.
@@ -78,7 +95,7 @@ class Rounds:
         keys: For each row of the data set, the keys of its jobs so far, joined, in the order of the panel.
     """
 
-    def __init__(self, annotator: Annotator, dataset: Dataset, report: RunReport, store: ClipStore) -> None:
+    def __init__(self, annotator: Asks, dataset: Dataset, report: RunReport, store: ClipStore) -> None:
         self._annotator, self._dataset, self._report, self._store = annotator, dataset, report, store
         self._columns = annotator.backend.row_columns
         self._order = random_order(read_ids(dataset), annotator.seed)
