@@ -203,3 +203,26 @@ def test_the_report_is_json(ledger):
         report = annotator(backend(server), ledger).annotate(dataset(rows(20)), hearing_test=True).report
     told = json.loads(json.dumps(report.to_dict()))["hearing_test"]
     assert told["verdict"] == "hears" and told["agreement"]["own"] == 1 and told["answers"]["silence"] >= 8
+
+
+def test_each_model_of_a_panel_is_tested(ledger):
+    data = dataset(rows(46))
+    with HearingServer() as hearing, HearingServer("words") as deaf:
+
+        def members(server, model):
+            options = {"base_url": f"{server.url}/v1"}
+            return [
+                {"focus": focus, "backend": "openai", "model": model, "backend_options": options}
+                for focus in ("voice", "words")
+            ]
+
+        both = [*members(hearing, "good"), *members(deaf, "deaf")]
+        asked = annotator(backend(hearing), ledger, panel=both)
+        report = asked.annotate(data, hearing_test=True).report
+        assert not report.complete and "deaf does not hear" in report.stop_reason
+        assert deaf.count == 80 and hearing.count < 80
+        asked = annotator(backend(hearing), ledger, panel=[*members(hearing, "good"), *members(hearing, "better")])
+        report = asked.annotate(data, hearing_test=True).report
+        assert report.complete and {r.hearing_test.verdict for r in report.by_model.values()} == {"hears"}
+        assert "Hearing test: hears (better" in report.summary()
+        assert asked.estimate(data, hearing_test=True).hearing_requests.high == 0

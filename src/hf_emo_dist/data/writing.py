@@ -196,7 +196,12 @@ def _write_split(dataset: Dataset, split: str, folder: Path, max_shard_bytes: in
     return total, sum(path.stat().st_size for path in folder.glob(f"{split}-*.parquet"))
 
 
-def _check_dataset(splits: Mapping[str, Dataset]) -> None:
+def check_splits(splits: Mapping[str, Dataset]) -> None:
+    """Refuse splits that could not be written: without rows, with ids that repeat, of odd names.
+
+    Raises:
+        ValueError: The message names split and id.
+    """
     from datasets.splits import NamedSplit
 
     seen: dict[str, str] = {}
@@ -338,7 +343,7 @@ def write_dataset(
     if not vote_source.strip():
         raise ValueError("`vote_source` is empty. Mend: say who gave the votes, or that they are simulated.")
     splits = _ordered({"train": dataset} if isinstance(dataset, Dataset) else dataset)
-    _check_dataset(splits)
+    check_splits(splits)
     names = validate_emotions(emotions) if emotions is not None else emotions_of(dataset)
     target = Path(folder).expanduser().resolve()
     texts = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..ledger.ledger import Ledger
@@ -43,6 +42,9 @@ class Asker(Protocol):
     def not_asked(self) -> Any:
         """Why nobody is asked, or None."""
 
+    def lacks(self, dataset: Dataset) -> bool:
+        """Whether a reply is wanted that the ledger has not."""
+
     def utterances(self, dataset: Dataset) -> Iterator[Utterance]:
         """The rows, after a look at what would stop a run."""
 
@@ -71,7 +73,7 @@ def hear(annotator: Asker, dataset: Dataset, clips: int = CLIPS, seed: int = 42)
     def send(jobs: list[Job]) -> bool:
         nonlocal nothing_to_buy
         if nothing_to_buy is None:
-            nothing_to_buy = _all_stored(annotator, dataset)
+            nothing_to_buy = not annotator.lacks(dataset)
         if nothing_to_buy:
             return False
         annotator.ledger.remember_plan(_plan(annotator), Plan(tuple(annotator.emotions), annotator.preset == "paper"))
@@ -145,17 +147,6 @@ def _questions(
         Questions(trials, members, annotator.members, jobs_of, _plan(annotator)),
         looks(len(trials), len(members), len(dataset) * len(annotator.members)),
     )
-
-
-def _all_stored(annotator: Asker, dataset: Dataset) -> bool:
-    """Whether the ledger has all replies that a run would want; rows are read until one is missing."""
-    rows = annotator.utterances(dataset)
-    while some := list(islice(rows, 64)):
-        jobs = [job for utterance in some for job in annotator.jobs(utterance, RunReport(), sends=False)]
-        there = annotator.ledger.lookup([job.key for job in jobs])
-        if any(job.key not in there or annotator.settings.asks_again(there[job.key]) for job in jobs):
-            return False
-    return True
 
 
 def _shares(record: Record, emotions: Sequence[str]) -> list[float] | None:
