@@ -203,7 +203,7 @@ def test_a_missing_key_is_said_first_and_is_no_run_cut_short(corpus, tmp_path, m
 def test_a_full_ledger_needs_no_key(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-a-key")
     words = ["annotate", str(corpus), str(tmp_path / "out"), "--backend", "openai", "--model", "m", "--overwrite"]
-    words += ["--ledger", str(tmp_path / "v.sqlite"), "--num_annotations", "1"]
+    words += ["--ledger", str(tmp_path / "v.sqlite"), "--num_annotations", "1", "--no_hearing_test"]
     with OpenAIServer() as server:
         monkeypatch.setattr("hf_emo_dist.annotation.backends.openai._URL", f"{server.url}/v1")
         # as OpenAI's own server, which wants a key
