@@ -141,7 +141,7 @@ def test_a_run_whose_credits_end_is_incomplete_and_the_same_command_goes_on(tmp_
     wanted = 3 * len(load_emotion_dataset(source)["train"])
     fault, options = ("status", {"code": 402}) if "402" in words else ("bad_request", {})
     server.fault(fault, lambda asked: asked.number > good, **options)
-    call = ["--answers_as", "gpt-audio", "--limit", "40", "--num_annotations", "3"]
+    call = ["--answers_as", "gpt-audio", "--limit", "40", "--num_annotations", "3", "--no_hearing_test"]
     with pytest.raises(SystemExit) as stop:
         run(capsys, "annotate", source, tmp_path, server, *call)
     shown = capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_a_deaf_server_stops_it_with_status_3(annotate, tmp_path):
 def test_a_hearing_one_is_told_of_in_the_report_the_file_and_the_card(annotate, tmp_path):
     with HearingServer() as server:
         status, shown = annotate(server, command="estimate")
-        assert status == 0 and "and 16 to 80 of the hearing test" in shown
+        assert status == 0 and "and 16 to 40 of the hearing test" in shown
         status, shown = annotate(server)
         assert status == 0 and "Hearing test: hears (my-model, p = 0.00" in shown, shown
         assert server.count == 3 * 26 + 16

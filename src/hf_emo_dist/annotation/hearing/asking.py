@@ -22,7 +22,7 @@ from .judging import ALPHA, ALPHA_NO, MARGIN, ClipAnswers, Finding, Shares, judg
 CLIPS, LEAST = 20, 8
 #: Members that are asked with other audio too, look after look.
 _TESTED = (1, 2, 4, 8)
-#: Requests of its own that a test may take whatever the run's size, a clip; and of a large run, this share.
+#: Requests of its own that a test may take: so many a clip, but not more than the run; of a large run, this share.
 _A_CLIP, _SHARE = 4, 0.05
 # Of the risks, what earlier looks may take; the last one has the rest.
 _FIRST_ALPHA, _ALPHA, _ALPHA_NO = 0.005, 0.01, 0.0025
@@ -52,11 +52,11 @@ class Trial:
 
 
 def looks(clips: int, panel: int, replies: int) -> list[Look]:
-    """The looks at a test of so many clips by a panel of so many members, in a run of so many replies."""
-    most = max(_A_CLIP * clips, _SHARE * replies)
-    sizes = [(min(LEAST, clips), 1)]
-    sizes += [(clips, min(tested, panel)) for tested in _TESTED if tested == 1 or 2 * clips * tested <= most]
-    sizes = list(dict.fromkeys(sizes))
+    """The looks at a test of so many clips by a panel of so many members, in a run of so many replies; none where that
+    is smaller than the test would be."""
+    most = max(min(_A_CLIP * clips, replies), _SHARE * replies)
+    sizes = [(min(LEAST, clips), 1), *((clips, min(tested, panel)) for tested in _TESTED)]
+    sizes = [(number, tested) for number, tested in dict.fromkeys(sizes) if 2 * number * tested <= most]
     last = len(sizes) - 1
     spent = _FIRST_ALPHA + _ALPHA * (last - 1) if last else 0.0
     spent_no = _ALPHA_NO * (last - 1) if last else 0.0

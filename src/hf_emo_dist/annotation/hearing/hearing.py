@@ -137,14 +137,15 @@ def _questions(
     if len(trials) < LEAST:
         return f"{len(trials)} clips can be compared, and it takes {LEAST}"
     members = askable(annotator.members)
+    replies = len(dataset) * len(annotator.members)
+    plan = looks(len(trials), len(members), replies)
+    if not plan:
+        return f"a run of {replies} replies is smaller than the test"
 
     def jobs_of(utterance: Utterance, members: Sequence[PanelMember]) -> list[Job]:
         return annotator.jobs(utterance, report, sends, members)
 
-    return (
-        Questions(trials, members, annotator.members, jobs_of, _plan(annotator)),
-        looks(len(trials), len(members), len(dataset) * len(annotator.members)),
-    )
+    return Questions(trials, members, annotator.members, jobs_of, _plan(annotator)), plan
 
 
 def _all_stored(annotator: Asker, dataset: Dataset) -> bool:
