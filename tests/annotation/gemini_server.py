@@ -37,6 +37,7 @@ class GeminiServer(Server):
         body = camel(json.loads(request.body))
         request.config = body.get("generationConfig", {})
         request.safety = body.get("safetySettings")
+        request.tier = body.get("serviceTier", "standard")
         request.model = request.path.rpartition("/")[2].partition(":")[0]
         request.system = "".join(part["text"] for part in body.get("systemInstruction", {}).get("parts", ()))
         for part in body["contents"][0]["parts"]:
@@ -187,6 +188,16 @@ class GeminiServer(Server):
 
     def fault_other_model(self, request, model="gemini-3.8-flash"):
         return self.generated(request, model=model)
+
+    def fault_shed(self, request):
+        return Reply(503, error(503, "UNAVAILABLE", "The model is overloaded. Please try again later."))
+
+    def fault_served(self, request, header=None, **usage):
+        """Says at which tier it was served: by a header, or by a field of the usage."""
+        reply = self.generated(request)
+        body = json.loads(reply.body)
+        body["usageMetadata"].update(usage)
+        return Reply(body=body, headers={} if header is None else {"x-gemini-service-tier": header})
 
     def fault_text(self, request, text):
         return self.generated(request, text=text)

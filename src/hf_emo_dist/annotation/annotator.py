@@ -25,9 +25,9 @@ from .model_data import described_old, old_facts
 from .panel import choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
-from .run.estimate import Estimate, measured, spans_cost, time_needed
+from .run.estimate import Estimate, measured, spans_cost, tier_costs, time_needed
 from .run.evidence import Evidence
-from .run.jobs import Clip, Job, Run, RunSettings
+from .run.jobs import PATIENCE_S, TIMEOUT_S, Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport
 from .run.runner import Runner
@@ -97,12 +97,15 @@ class Annotator:
         tokens_per_minute: Bound on tokens a minute, likewise.
         max_cost_usd: Cap on all that the ledger has cost since it exists, in US dollars; None for no cap.
         max_tokens: Cap on the ledger's tokens in all.
-        timeout_s: Seconds to wait for one reply.
+        timeout_s: Seconds to wait for one reply. Default: 120, and 1200 at the flex tier.
         max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
             not count, nor does a connection that is down for all. Given up for good is only what fails while other
             clips are answered.
         patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service
-            asks for a longer wait, the run stops) or because the connection is down.
+            asks for a longer wait, the run stops) or because the connection is down. Default: 600, and 3600 at the flex
+            tier.
+        when_shed: What becomes of a request that the flex tier has no room for: ``"retry"``, it is sent again later;
+            ``"standard"``, it is sent at the standard tier at once, and charged so.
         max_failure_rate: The run stops where more than this share of its last 200 tries brought no vote; 1 for no
             bound. Answers 429 and 503 do not count.
         retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
@@ -147,9 +150,10 @@ class Annotator:
         tokens_per_minute: float | None = RunSettings.tokens_per_minute,
         max_cost_usd: float | None = RunSettings.max_cost_usd,
         max_tokens: int | None = RunSettings.max_tokens,
-        timeout_s: float = RunSettings.timeout_s,
+        timeout_s: float | None = None,
         max_tries: int = RunSettings.max_tries,
-        patience_s: float = RunSettings.patience_s,
+        patience_s: float | None = None,
+        when_shed: str = RunSettings.when_shed,
         max_failure_rate: float = RunSettings.max_failure_rate,
         retry_failed: bool | Collection[str] = RunSettings.retry_failed,
         first_backoff_s: float = RunSettings.first_backoff_s,
@@ -166,21 +170,23 @@ class Annotator:
             retry_failed = (retry_failed,)
         elif not isinstance(retry_failed, bool):  # in one order, since `Dataset.map` takes its fingerprint from it
             retry_failed = tuple(sorted(retry_failed))
+        self.backend: Backend = make_backend(backend, preset=preset) if isinstance(backend, str) else checked(backend)
+        tier = self._tier
         self.settings = RunSettings(
             concurrency=concurrency,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             max_cost_usd=max_cost_usd,
             max_tokens=max_tokens,
-            timeout_s=timeout_s,
+            timeout_s=TIMEOUT_S[tier] if timeout_s is None else timeout_s,
             max_tries=max_tries,
-            patience_s=patience_s,
+            patience_s=PATIENCE_S[tier] if patience_s is None else patience_s,
+            when_shed=when_shed,
             max_failure_rate=max_failure_rate,
             retry_failed=retry_failed,
             first_backoff_s=first_backoff_s,
             last_backoff_s=last_backoff_s,
         )
-        self.backend: Backend = make_backend(backend, preset=preset) if isinstance(backend, str) else checked(backend)
         self.prompts = choose_prompts(prompts, preset)
         self.members = choose_panel(self.backend, self.prompts, preset, panel, num_annotations, num_distributions, seed)
         names = [answers_as] if isinstance(answers_as, str) else answers_as
@@ -210,6 +216,10 @@ class Annotator:
         self._evidence = Evidence()
         # Connections that nobody closed are closed when the annotator is gone, or the process ends.
         weakref.finalize(self, _finish, self._loop, self.backend)
+
+    @property
+    def _tier(self) -> str:
+        return getattr(self.backend, "service_tier", "standard")
 
     def _today(self) -> date:
         return self.today or datetime.now(UTC).date()
@@ -255,6 +265,7 @@ class Annotator:
             "panel": [asdict(member) for member in self.members],
             "plan": self.plan,
             **({"answers_as": list(self.answers_as)} if self.answers_as else {}),
+            **({"service_tier": self._tier} if self._tier != "standard" else {}),
         }
 
     def __repr__(self) -> str:
@@ -345,13 +356,14 @@ class Annotator:
         logger.info("%s", report.summary())
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
-    def estimate(self, dataset: Dataset, pilot: int = 0) -> Estimate:
+    def estimate(self, dataset: Dataset, pilot: int = 0, batch: bool = False) -> Estimate:
         """Tells what :meth:`annotate` would take: requests, tokens, money, time. Nothing is sent, except for a pilot.
 
         Args:
             dataset: One split.
             pilot: Annotate so many clips, spread over the data set, to measure what a request takes. They are paid for,
                 and are in the ledger when the run comes to them.
+            batch: Of sending the rest as batch jobs.
 
         Returns:
             The estimate; print its ``table()``.
@@ -387,8 +399,8 @@ class Annotator:
         )
         found = measured(records, load.requests)
         tokens, latency = found or (load.tokens, None)
-        today = self._today()
-        prices = capabilities.prices_on(today)
+        today, tier = self._today(), "batch" if batch else self._tier
+        prices, cost = capabilities.prices_on(today), spans_cost(tokens, capabilities, today)
         return Estimate(
             model=self.backend.model,
             rows=load.rows,
@@ -396,7 +408,7 @@ class Annotator:
             stored=load.stored,
             audio_hours=load.seconds / 3600,
             **tokens,
-            cost_usd=spans_cost(tokens, capabilities, today),
+            cost_usd=None if cost is None else cost * capabilities.price_share(tier),
             seconds=time_needed(
                 load.requests,
                 tokens["prompt"] + tokens["thinking"] + tokens["output"],
@@ -404,7 +416,10 @@ class Annotator:
                 latency,
                 settings.requests_per_minute,
                 settings.tokens_per_minute,
+                tier,
             ),
+            tier=tier,
+            tiers=tier_costs(cost, capabilities),
             pilot=len(records) if found else 0,
             prices="" if prices is None else prices.described(),
             unusable=report.skipped,

@@ -57,6 +57,7 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             '{structured: json_schema, temperature: false}'.
         prices: What it costs in US dollars a million tokens, likewise: '{text_in: 1, audio_in: 1, output: 4}'.
         long_audio: What to do with a clip that is longer than the model hears: error (it is not sent), or truncate.
+        service_tier: standard, or flex: half the price, minutes an answer, and none when the service has no room.
         annotate_splits: Splits to annotate, or all; evaluation reads human votes.
         pilot: Clips to annotate first, to measure what a request takes.
         dry_run: Estimate and stop: nothing is sent, unless pilot is given.
@@ -75,6 +76,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     capabilities: dict[str, Any] | None = None
     prices: dict[str, Any] | None = None
     long_audio: Literal["error", "truncate"] = "error"
+    service_tier: Literal["standard", "flex"] = "standard"
+    when_shed: str = _of(Annotator, "when_shed")
     answers_as: Sequence[str] = _of(Annotator, "answers_as")
     preset: str = _of(Annotator, "preset")
     num_annotations: int = _of(Annotator, "num_annotations")
@@ -96,9 +99,9 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     tokens_per_minute: float | None = _of(Annotator, "tokens_per_minute")
     max_cost_usd: float | None = _of(Annotator, "max_cost_usd")
     max_tokens: int | None = _of(Annotator, "max_tokens")
-    timeout_s: float = _of(Annotator, "timeout_s")
+    timeout_s: float | None = _of(Annotator, "timeout_s")
     max_tries: int = _of(Annotator, "max_tries")
-    patience_s: float = _of(Annotator, "patience_s")
+    patience_s: float | None = _of(Annotator, "patience_s")
     max_failure_rate: float = _of(Annotator, "max_failure_rate")
     retry_failed: bool | Sequence[str] = _of(Annotator, "retry_failed")
     allow_upload: bool = _of(Annotator, "allow_upload")
@@ -150,6 +153,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             options["capabilities"] = given if self.prices is None else {**given, "prices": self.prices}
         if self.long_audio != "error":
             options["long_audio"] = self.long_audio
+        if self.service_tier != "standard":
+            options["service_tier"] = self.service_tier
         backend = make_backend(self.backend, self.model, self.preset, options)
         return Annotator(**{**self.arguments_of(Annotator), "backend": backend, "emotions": emotions})
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...distributions import check_choice
 from ..capabilities import ModelCapabilities
 from ..ledger.limits import Claim, Limits
 from ..types import OK, Backend, PanelMember, PreparedAudio, Prompt, Record, Usage
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from .run_report import Progress, RunReport
 
 
+#: What becomes of a request that the flex tier has no room for.
+WHEN_SHED = ("retry", "standard")
+#: Seconds to wait for one reply, and to go on while none comes, by the tier that is asked. Flex takes up to 15 minutes.
+TIMEOUT_S = {"standard": 120.0, "flex": 1200.0}
+PATIENCE_S = {"standard": 600.0, "flex": 3600.0}
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """How requests are sent, as `Annotator` describes it; none of it changes an answer."""
@@ -27,9 +35,10 @@ class RunSettings:
     tokens_per_minute: float | None = None
     max_cost_usd: float | None = None
     max_tokens: int | None = None
-    timeout_s: float = 120.0
+    timeout_s: float = TIMEOUT_S["standard"]
     max_tries: int = 8
-    patience_s: float = 600.0
+    patience_s: float = PATIENCE_S["standard"]
+    when_shed: str = "retry"
     max_failure_rate: float = 0.5
     retry_failed: bool | tuple[str, ...] = False
     first_backoff_s: float = 1.0
@@ -47,7 +56,7 @@ class RunSettings:
         for name in ("timeout_s", "patience_s", "first_backoff_s", "last_backoff_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)!r}. Mend: seconds above 0.")
-
+        check_choice("when_shed", self.when_shed, WHEN_SHED)
         if not 0 < self.max_failure_rate <= 1:
             raise ValueError(f"`max_failure_rate` is {self.max_failure_rate!r}. Mend: a share above 0; 1 for no bound.")
 
@@ -81,6 +90,7 @@ class Job:
     also: list[str] = field(default_factory=list)  # ids of further rows with the same clip
     tries: int = 0  # requests that were sent and are not in the ledger yet
     apart: Apart | None = None  # why it has no answer so far
+    tier: str | None = None  # at which it is asked, where that is not the run's
 
     @property
     def seconds(self) -> float:
@@ -91,10 +101,11 @@ class Job:
         """The tokens that the request can use at most."""
         return usage_at_most(self.request, self.seconds, capabilities)
 
-    def claim(self, capabilities: ModelCapabilities) -> Claim:
+    def claim(self, capabilities: ModelCapabilities, tier: str = "standard") -> Claim:
         """What the request can cost at most, so that a cap holds whatever comes back."""
+        # At the full price for flex, too: it may be served, and be sent again, at the standard tier.
         used = self.at_most(capabilities)
-        return Claim(self.key, charge(used, used, capabilities).cost_usd or 0.0, used.total, self.retry)
+        return Claim(self.key, charge(used, used, capabilities, tier=tier).cost_usd or 0.0, used.total, self.retry)
 
 
 @dataclass
@@ -141,6 +152,11 @@ class Run:
             tokens_per_minute=self.settings.tokens_per_minute,
             scope=f"{self.backend.name}|{self.backend.endpoint}|{self.backend.model}",
         )
+
+    @property
+    def tier(self) -> str:
+        """The tier that is asked."""
+        return getattr(self.backend, "service_tier", "standard")
 
     def clean(self, text: str) -> str:
         """The text without the backend's secrets: it goes to the ledger, logs or messages."""

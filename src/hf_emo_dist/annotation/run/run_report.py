@@ -37,6 +37,8 @@ class RunReport:
         charged_tries: Tries among them that got no reply and may have been billed.
         seconds: Wall-clock time.
         model_versions: Models that said they answered, to replies.
+        tiers: Service tiers to the replies that were served, and charged, at them; empty where only the standard one
+            was asked.
         stop_reason: Why the run stopped before its end; None if it did not.
         mend: What to do about that.
         estimate: What was expected, where it was asked for.
@@ -57,6 +59,7 @@ class RunReport:
     charged_tries: int = 0
     seconds: float = 0.0
     model_versions: Counter[str] = field(default_factory=Counter)
+    tiers: Counter[str] = field(default_factory=Counter)
     stop_reason: str | None = None
     mend: str = ""
     estimate: Estimate | None = None
@@ -89,6 +92,8 @@ class RunReport:
             self.tokens[kind] += getattr(record, f"{kind}_tokens") or 0
         if record.model_version:
             self.model_versions[record.model_version] += 1
+        if "service_tier" in record.settings:
+            self.tiers[record.settings["service_tier"]] += 1
         # What no model saw costs nothing; anything else without a price makes the sum unknown.
         if self.cost_usd is not None:
             self.cost_usd = None if record.cost_usd is None else self.cost_usd + record.cost_usd
@@ -113,6 +118,9 @@ class RunReport:
                 )
             versions = ", ".join(f"{name} ({n})" for name, n in self.model_versions.most_common()) or "not stated"
             lines.append(f"Answered by: {versions}.")
+            if self.tiers:
+                tiers = ", ".join(f"{name} ({n})" for name, n in self.tiers.most_common())
+                lines.append(f"Served, and charged, at the tier: {tiers}.")
         if self.estimate is not None and self.requests:
             lines.append(f"Expected: {self.estimate.summary()}")
         if self.transport_errors:
