@@ -34,17 +34,19 @@ class GeminiServer(Server):
     def understand(self, request):
         if "generateContent" not in request.path:
             return
-        body = camel(json.loads(request.body))
+        self.read_request(request, camel(json.loads(request.body)))
+        request.model = request.path.rpartition("/")[2].partition(":")[0]
+
+    def read_request(self, request, body):
         request.config = body.get("generationConfig", {})
         request.safety = body.get("safetySettings")
         request.tier = body.get("serviceTier", "standard")
-        request.model = request.path.rpartition("/")[2].partition(":")[0]
         request.system = "".join(part["text"] for part in body.get("systemInstruction", {}).get("parts", ()))
         for part in body["contents"][0]["parts"]:
             if "text" in part:
                 request.text = part["text"]
             elif "inlineData" in part:
-                data = base64.urlsafe_b64decode(part["inlineData"]["data"])
+                data = base64.b64decode(part["inlineData"]["data"].replace("-", "+").replace("_", "/"))
                 request.audio, request.mime = hashlib.sha256(data).hexdigest(), part["inlineData"]["mimeType"]
                 request.where = "inline"
             else:
@@ -120,7 +122,9 @@ class GeminiServer(Server):
         file["data"] = file.get("data", b"") + request.body
         if "finalize" not in command:
             return Reply(body={}, headers={"x-goog-upload-status": "active"})
-        file["audio"], file["size"] = hashlib.sha256(file["data"]).hexdigest(), len(file.pop("data"))
+        file["audio"], file["size"] = hashlib.sha256(file["data"]).hexdigest(), len(file["data"])
+        if not file["mime"].startswith("jsonl"):
+            del file["data"]
         file["state"] = "PROCESSING" if self.processing else "ACTIVE"
         return Reply(body={"file": self._described(name)}, headers={"x-goog-upload-status": "final"})
 

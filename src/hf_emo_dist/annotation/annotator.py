@@ -19,6 +19,7 @@ from ..audio.decoding import AudioError
 from ..emotions import PAPER_EMOTIONS, validate_emotions
 from .annotation_columns import annotation_columns, annotation_features, split_keys, typed, with_columns
 from .backends import checked, make_backend
+from .batch.batches import Batches
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
 from .model_data import described_old, old_facts
@@ -356,6 +357,38 @@ class Annotator:
         logger.info("%s", report.summary())
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
+    def annotate_batch(self, dataset: Dataset, wait: bool = False, poll_s: float = 60.0) -> AnnotationResult:
+        """Annotates a whole data set by batch jobs: half the price, done within a day.
+
+        The first call submits; every further one collects what is done and submits what is missing, in this process or
+        in any other that has the ledger. Nothing is paid for twice, whenever a process dies.
+
+        Args:
+            dataset: One split.
+            wait: Whether to stay until all is done.
+            poll_s: Seconds between two looks while waiting.
+
+        Returns:
+            The data set with the votes that are there, and the report: ``report.complete`` is False for as long as
+            requests are under way (``report.under_way``).
+
+        Raises:
+            LedgerError: The ledger cannot be opened or written.
+            ValueError: The backend has no batch jobs, restricted data would be uploaded, or a row does not fit.
+        """
+        report, keys = self._run_batches(dataset, collect=True, submit=True, wait=wait, poll_s=poll_s)
+        logger.info("%s", report.summary())
+        return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
+
+    def submit_batch(self, dataset: Dataset) -> RunReport:
+        """Submits what is wanted, and neither in the ledger nor in a job, as batch jobs; see :meth:`annotate_batch`."""
+        return self._run_batches(dataset, collect=False, submit=True)[0]
+
+    def collect_batch(self, dataset: Dataset) -> AnnotationResult:
+        """Collects the batch jobs that are done, of whatever data set; see :meth:`annotate_batch`."""
+        report, keys = self._run_batches(dataset, collect=True, submit=False)
+        return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
+
     def estimate(self, dataset: Dataset, pilot: int = 0, batch: bool = False) -> Estimate:
         """Tells what :meth:`annotate` would take: requests, tokens, money, time. Nothing is sent, except for a pilot.
 
@@ -496,12 +529,55 @@ class Annotator:
                 whole,
                 answers_as=self.answers_as,
                 not_asked=self._not_asked(),
+                tier=self._tier,
                 # One that cannot be told of other names has none.
                 answerer_known=self._answerer_known or not hasattr(self.backend, "answers_as"),
             )
             runner = Runner(run)
             self._loop.run(runner.run(groups()), on_interrupt=runner.request_stop)
         self._answerer_known = run.answerer_known
+        report.seconds = (datetime.now(UTC) - began).total_seconds()
+        return report, keys
+
+    def _run_batches(
+        self, dataset: Dataset, collect: bool, submit: bool, wait: bool = False, poll_s: float = 60.0
+    ) -> tuple[RunReport, list[bytes]]:
+        service = getattr(self.backend, "batches", None)
+        if service is None:
+            raise ValueError(
+                f"{self.backend!r} has no batch jobs here. Mend: leave --batch out, in Python call annotate(); or ask "
+                "a Gemini model through the Developer API (Vertex AI's jobs read from a bucket and are not known here)."
+            )
+        if self._tier != "standard":
+            raise ValueError(
+                f"A batch job has a price of its own, and service_tier={self._tier!r} is for single requests. Mend: "
+                "one of the two."
+            )
+        self._check_upload(read_dataset(dataset, self.audio_column, self.backend.row_columns, only_flags=True))
+        self._tell_old_facts()
+        report = RunReport()
+        keys: list[bytes] = []
+        self.ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
+
+        def groups() -> Iterator[list[Job]]:
+            report.rows = 0
+            keys.clear()
+            for utterance in read_dataset(dataset, self.audio_column, self.backend.row_columns):
+                report.rows += 1
+                jobs = self.jobs(utterance, report, sends=submit)
+                keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
+                yield jobs
+
+        began = datetime.now(UTC)
+        with Progress(None, False, False) as progress:
+            progress.shown = self.progress
+            run = Run(
+                self.backend, self.ledger, self.settings, self.plan, self.emotions, self.preset == "paper", report,
+                progress, self._evidence, answers_as=self.answers_as, not_asked=self._not_asked(), tier="batch",
+            )  # fmt: skip
+            batches = Batches(run, service, groups)
+            work = batches.run(collect, submit, wait, poll_s)
+            self._loop.run(work, on_interrupt=batches.request_stop)
         report.seconds = (datetime.now(UTC) - began).total_seconds()
         return report, keys
 

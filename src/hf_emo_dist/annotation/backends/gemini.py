@@ -17,6 +17,7 @@ from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, ModelCapabi
 from ..model_data import resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
 from ._audio import AnnotatorAudio, prepare_audio
+from ._google_batches import GoogleBatches
 from ._google_genai import Uploads, base_url, environment_identity, guarded, identity, judge, read, session
 from ._http import Redirected, TooLong, found_in
 from ._remote import (
@@ -205,10 +206,7 @@ class GeminiBackend(RemoteBackend):
                     ),
                     timeout_s,
                 )
-            # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
-            long = ("response_schema", "safety_settings")
-            settings = {name: value for name, value in request["config"].items() if name not in long}
-            settings["safety"] = self.safety
+            settings = self._settings(request)
             raw, secrets = response.sdk_http_response, self.secrets()
             found = parsed(raw.body, secrets)
             if isinstance(found, Answer):
@@ -223,6 +221,17 @@ class GeminiBackend(RemoteBackend):
         # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to
         # it.
         raise outcome
+
+    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
+        long = ("response_schema", "safety_settings")
+        settings = {name: value for name, value in request["config"].items() if name not in long}
+        return {**settings, "safety": self.safety}
+
+    @property
+    def batches(self) -> GoogleBatches | None:
+        """Its batch jobs, through the Files API; None for Vertex AI, which has none, and reads jobs from a bucket."""
+        return None if self.vertex else GoogleBatches(self)
 
     def _config(self, connection: _Connection, request: Mapping[str, Any], tier: str, timeout_s: float) -> Any:
         # A panel has few of them, and building one takes a tenth of the request's time.

@@ -91,6 +91,7 @@ class Job:
     tries: int = 0  # requests that were sent and are not in the ledger yet
     apart: Apart | None = None  # why it has no answer so far
     tier: str | None = None  # at which it is asked, where that is not the run's
+    bound: Usage | None = None  # the tokens that it can use at most, where the request itself is not at hand any more
 
     @property
     def seconds(self) -> float:
@@ -99,7 +100,7 @@ class Job:
 
     def at_most(self, capabilities: ModelCapabilities) -> Usage:
         """The tokens that the request can use at most."""
-        return usage_at_most(self.request, self.seconds, capabilities)
+        return self.bound or usage_at_most(self.request, self.seconds, capabilities)
 
     def claim(self, capabilities: ModelCapabilities, tier: str = "standard") -> Claim:
         """What the request can cost at most, so that a cap holds whatever comes back."""
@@ -141,6 +142,7 @@ class Run:
     whole: bool = True  # False for a batch, after which others come: what it leaves open they may settle
     answers_as: Sequence[str] = ()  # names of models that may answer, beside the one that is asked
     not_asked: tuple[str, str] | None = None  # why nobody is asked, and the mend: what is stored is all there will be
+    tier: str = "standard"  # that is asked: of the service, or "batch"
     answerer_known: bool = True  # else the first request goes alone, until its reply tells who answers
 
     def __post_init__(self) -> None:
@@ -152,11 +154,6 @@ class Run:
             tokens_per_minute=self.settings.tokens_per_minute,
             scope=f"{self.backend.name}|{self.backend.endpoint}|{self.backend.model}",
         )
-
-    @property
-    def tier(self) -> str:
-        """The tier that is asked."""
-        return getattr(self.backend, "service_tier", "standard")
 
     def clean(self, text: str) -> str:
         """The text without the backend's secrets: it goes to the ledger, logs or messages."""

@@ -26,7 +26,7 @@ def reading_of(run: Run, job: Job, answer: Answer) -> Reading:
         return Reading("unparseable", detail=f"{type(error).__name__} in reading it")
 
 
-def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: float) -> Record:
+def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: float | None) -> Record:
     """The row of a reply."""
     found = Charge()
     asked = job.tier or run.tier

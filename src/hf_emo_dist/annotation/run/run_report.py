@@ -39,6 +39,9 @@ class RunReport:
         model_versions: Models that said they answered, to replies.
         tiers: Service tiers to the replies that were served, and charged, at them; empty where only the standard one
             was asked.
+        under_way: Replies that are wanted and in a batch job, or asked for by another process.
+        jobs_running: Batch jobs at the service.
+        batch_jobs: Name of a batch job to what is to be said of it: that it failed, or was incomplete.
         stop_reason: Why the run stopped before its end; None if it did not.
         mend: What to do about that.
         estimate: What was expected, where it was asked for.
@@ -60,6 +63,9 @@ class RunReport:
     seconds: float = 0.0
     model_versions: Counter[str] = field(default_factory=Counter)
     tiers: Counter[str] = field(default_factory=Counter)
+    under_way: int = 0
+    jobs_running: int = 0
+    batch_jobs: dict[str, str] = field(default_factory=dict)
     stop_reason: str | None = None
     mend: str = ""
     estimate: Estimate | None = None
@@ -134,6 +140,10 @@ class RunReport:
             lines.append("The next run asks for these again: it is not known to be their clips' doing.")
         if self.failures:
             lines.append("Failures are not asked again unless `retry_failed` says so.")
+        for name, told in list(self.batch_jobs.items())[:_SHOWN_IDS]:
+            lines.append(f"Batch job {name}: {told}.")
+        if len(self.batch_jobs) > _SHOWN_IDS:
+            lines.append(f"And of {len(self.batch_jobs) - _SHOWN_IDS} further ones: hf-emo-dist ledger jobs shows all.")
         if self.skipped:
             first = next(iter(self.skipped))
             lines.append(f"Not sent, {len(self.skipped)} clips: {_first(self.skipped)}. {first}: {self.skipped[first]}")
@@ -158,6 +168,7 @@ class Progress:
     """A `tqdm` bar over votes, or nothing."""
 
     def __init__(self, total: int | None, shown: bool, leave: bool) -> None:
+        self.shown = shown
         self._bar = tqdm(
             total=total,
             desc="Annotating",
