@@ -96,9 +96,12 @@ class GoogleBatches:
     async def create(self, name: str, requests: StoredFile) -> str:
         """Begin a job."""
         model = self._backend.model
+        # A client that was given would send it a second time after a broken connection, and there would be two jobs.
+        once = {"retry_options": {"attempts": 1}}
 
         def call(client: Any) -> Coroutine[Any, Any, Any]:
-            return client.aio.batches.create(model=model, src=requests.name, config={"display_name": name})
+            config = {"display_name": name, "http_options": once}
+            return client.aio.batches.create(model=model, src=requests.name, config=config)
 
         found = (await self._called(call)).name
         if not found:  # it may be there all the same

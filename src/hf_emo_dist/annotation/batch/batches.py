@@ -61,10 +61,12 @@ class Batches:
         self._fresh: set[str] = set()  # keys of replies that this call has collected
         self._listed: list[RemoteJob] | None = None
         self._barren = 0
+        self._interrupted = False
         self._prefix = ""
 
     def request_stop(self) -> None:
         """Stop waiting (Ctrl-C). Jobs go on without us."""
+        self._interrupted = True
         self._stop("it was interrupted; jobs at the service go on.", "Mend: collect them later by the same call.")
 
     async def run(self, collect: bool, submit: bool, wait: bool = False, poll_s: float = 60.0) -> None:
@@ -126,7 +128,7 @@ class Batches:
         self._listed = None
         now = self._ledger.now()
         for job in await self._jobs((PLANNED, RUNNING, LOST, COLLECTED, FAILED)):
-            if self._stop:
+            if self._interrupted:
                 return
             if job.state in (COLLECTED, FAILED):
                 if job.files and now - job.updated < DEADLINE_S:  # whoever collected it has died before that
@@ -196,9 +198,11 @@ class Batches:
         if (await self._within(self._journal.state, job.name)) not in (PLANNED, RUNNING, LOST):
             return  # another process has collected it meanwhile, and deleted the file
         self._count(job, remote, found)
-        state = COLLECTED if found.answers or found.failures else FAILED
+        state = COLLECTED if found.answers or found.failures or found.lost else FAILED
+        files = (*job.files, *([remote.result] if remote.result else []))
+        await self._within(lambda: self._journal.update(job.name, files=files))
         await self._within(self._journal.end, job.name, state, remote.state)
-        await self._clean_up(job, (*job.files, *([remote.result] if remote.result else [])))
+        await self._clean_up(job, files)
 
     def _download(self, job: BatchJob, result: str, path: Path) -> Callable[[], Coroutine[Any, Any, None]]:
         return lambda: self._service.download(result, path, _MOST_LINE * job.requests)
@@ -214,6 +218,10 @@ class Batches:
             told.append(f"it ended as {remote.state}")
         if found.failures:
             told.append(f"{found.failures:,} of its requests failed, such as: {found.reason}")
+        if found.lost:
+            told.append(
+                f"{found.lost:,} of its replies cannot be read: they count as paid for, and are asked for again"
+            )
         if found.missing:
             told.append(f"{found.missing:,} of its requests have no reply, and are sent again")
         if told:
@@ -278,7 +286,7 @@ class Batches:
                         if chunk.size >= self._service.most_bytes or len(chunk.about) >= self._service.most_requests:
                             sent, chunk = chunk, None
                             missing += await self._send(sent)
-                    if self._stop.reason is not None and "interrupted" in self._stop.reason:
+                    if self._interrupted:
                         break
                 if chunk is not None and chunk.about and not self._stop:
                     sent, chunk = chunk, None

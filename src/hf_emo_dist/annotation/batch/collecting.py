@@ -36,6 +36,7 @@ class Collected:
     answers: int = 0  # lines in which somebody answered, those of an earlier look too
     failures: int = 0  # lines in which nobody did
     missing: int = 0  # requests without a line
+    lost: int = 0  # requests whose line cannot be read, or whose file is gone: they were paid for, as far as we know
     damaged: int = 0  # lines that cannot be read
     reason: str = ""  # of one failure
 
@@ -75,7 +76,7 @@ class Collector:
                 self._store(bunch)
         missing = [key for key in self._open if key not in seen]
         # Somebody's reply stood in a line that cannot be read, and was paid for: as many are charged.
-        lost = len(missing) if gone else self.found.damaged
+        self.found.lost = lost = len(missing) if gone else min(self.found.damaged, len(missing))
         for key in missing[:lost]:
             self._failed.append((job_of(key, self._open[key], tuple(self._run.emotions)), _UNREAD, ""))
         self.found.missing = len(missing[lost:])
@@ -116,7 +117,7 @@ class Collector:
         return None
 
     def _failures(self) -> list[Record]:
-        self.found.failures = len(self._failed)
+        self.found.failures = len(self._failed) - self.found.lost
         before = self._ledger.lookup([job.key for job, _, _ in self._failed])
         records = []
         for job, outcome, kind in self._failed:
