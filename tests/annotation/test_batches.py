@@ -417,7 +417,7 @@ def test_killed_when_the_job_is_made_and_not_said(direct, server, path):
     Killed(server, path).at("taken_and_not_said", KILLED["before the job is made"], how="never")
     assert len(server.jobs) == 1
     found, report = go(server, path, wait=True)  # at once: it is found by its name
-    assert report.complete and votes(found) == direct and paid_once(server) and len(server.jobs) == 3
+    assert report.complete and votes(found) == direct and paid_once(server) and len(server.jobs) == 1
 
 
 class Killed:

@@ -366,7 +366,7 @@ class Annotator:
         Args:
             dataset: One split.
             wait: Whether to stay until all is done.
-            poll_s: Seconds between two looks while waiting.
+            poll_s: Seconds between two looks while waiting, at most.
 
         Returns:
             The data set with the votes that are there, and the report: ``report.complete`` is False for as long as

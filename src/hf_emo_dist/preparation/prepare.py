@@ -57,6 +57,9 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             '{structured: json_schema, temperature: false}'.
         prices: What it costs in US dollars a million tokens, likewise: '{text_in: 1, audio_in: 1, output: 4}'.
         long_audio: What to do with a clip that is longer than the model hears: error (it is not sent), or truncate.
+        batch: Whether to send batch jobs: half the price, done within a day. The same command, run again, collects
+            what is done; it ends with status 3 until all is.
+        wait: Whether to wait for batch jobs.
         service_tier: standard, or flex: half the price, minutes an answer, and none when the service has no room.
         annotate_splits: Splits to annotate, or all; evaluation reads human votes.
         pilot: Clips to annotate first, to measure what a request takes.
@@ -78,6 +81,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     long_audio: Literal["error", "truncate"] = "error"
     service_tier: Literal["standard", "flex"] = "standard"
     when_shed: str = _of(Annotator, "when_shed")
+    batch: bool = False
+    wait: bool = False
     answers_as: Sequence[str] = _of(Annotator, "answers_as")
     preset: str = _of(Annotator, "preset")
     num_annotations: int = _of(Annotator, "num_annotations")
@@ -118,6 +123,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             if isinstance(getattr(self, name), str):  # its letters would be taken for names
                 raise ValueError(f"{name}={getattr(self, name)!r} is one text. Mend: a list of names.")
         self.settle(self.preset)
+        if self.wait and not self.batch:
+            raise ValueError("wait=True is for batch jobs. Mend: --batch --wait, or leave it out.")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit} leaves no rows. Mend: at least 1.")
 
@@ -178,7 +185,7 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
     try:
         for split in splits:
             rows = opened.rows(split)
-            found[split] = annotator.estimate(rows, settings.pilot)
+            found[split] = annotator.estimate(rows, settings.pilot, settings.batch)
             if settings.pilot and split == learning_split(opened.splits):
                 pilot = annotator.stored(annotator.pilot(rows, settings.pilot))
                 notes = notes_about(rows, _vote_source(opened, annotator, splits))
@@ -236,11 +243,16 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
         preparation["source"]["restricted"] = True
     if annotator is not None:
         try:
+            expected = _submitted(annotator, settings, opened, chosen) if settings.batch else {}
             for split, rows in opened.splits.items():
                 if split not in chosen:  # the splits of one data set have the same columns
                     dataset[split] = annotator.without_votes(rows)
                     continue
-                dataset[split], reports[split] = annotator.annotate(rows, settings.pilot)
+                if settings.batch:
+                    dataset[split], reports[split] = annotator.annotate_batch(rows, settings.wait)
+                    reports[split].estimate = expected.get(split)
+                else:
+                    dataset[split], reports[split] = annotator.annotate(rows, settings.pilot)
                 if not reports[split].complete:
                     raise AnnotationIncomplete(reports[split])
             preparation["annotation"] = _about_votes(annotator, dataset, reports)
@@ -279,6 +291,18 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             describe=describe,
         )
     return reports
+
+
+def _submitted(
+    annotator: Annotator, settings: PrepareSettings, opened: OpenedDataset, splits: Sequence[str]
+) -> dict[str, Estimate]:
+    """Submit the batch jobs of all splits, since one after the other would take days; their estimates after a pilot."""
+    found = {}
+    if settings.pilot:
+        found = {split: annotator.estimate(opened.rows(split), settings.pilot, batch=True) for split in splits}
+    for split in splits[1:]:
+        annotator.submit_batch(opened.rows(split))
+    return found
 
 
 def _vote_source(opened: OpenedDataset, annotator: Annotator, splits: Sequence[str]) -> str:

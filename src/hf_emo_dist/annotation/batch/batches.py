@@ -76,7 +76,7 @@ class Batches:
             collect: Whether to collect.
             submit: Whether to submit.
             wait: Whether to go on until all is done.
-            poll_s: Seconds between two looks while waiting.
+            poll_s: Seconds between two looks while waiting, at most.
 
         Raises:
             LedgerError: The ledger cannot be read or written.
@@ -450,9 +450,11 @@ class Batches:
         total = sum(job.requests - job.replies for job in running)
         names = {job.name for job in running}
         with tqdm(total=total, desc="Batch jobs", unit="vote", disable=not self._run.progress.shown) as bar:
+            wait_s = self._run.settings.first_backoff_s
             while names and not self._stop:
                 bar.set_postfix(running=len(names))
-                await self._stop.sleep(poll_s)
+                await self._stop.sleep(min(poll_s, wait_s))
+                wait_s *= 2  # what is small may be done soon
                 await self._collect()
                 left = [job for job in await self._running() if job.name in names]
                 names = {job.name for job in left}

@@ -111,7 +111,7 @@ class RunReport:
             f"{self.rows} utterances: {self.votes} new votes, {self.stored_votes} from the ledger "
             f"({self.requests} requests in {self.seconds:.1f} s{speed})."
         ]
-        if self.requests:
+        if self.requests or self.tokens or self.assumed_tokens:  # what is collected was sent by an earlier run
             tokens = ", ".join(f"{self.tokens[kind]:,} {kind}" for kind in ("prompt", "audio", "thinking", "output"))
             cost = "unknown (no price for this model)" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
             lines.append(f"Tokens: {tokens} (audio is part of prompt). Cost: {cost}.")
