@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import shutil
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from annotation_setup import KEY, annotator, dataset, gemini, generated, reset, votes
@@ -16,6 +19,8 @@ from hf_emo_dist.annotation.backends._google_batches import GoogleBatches
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
 from hf_emo_dist.annotation.batch import batches as cycle
 from hf_emo_dist.annotation.batch import collecting
+from hf_emo_dist.annotation.ledger.accounts import batch_jobs
+from hf_emo_dist.annotation.ledger.journal import Journal
 from hf_emo_dist.annotation.ledger.ledger import Ledger
 
 ROWS, MEMBERS = 6, 3
@@ -455,8 +460,6 @@ def test_killed_in_the_midst_of_storing(direct, server, path, monkeypatch):
         stored.append(take_in(self, records))
         return stored[-1]
 
-    from hf_emo_dist.annotation.ledger.journal import Journal
-
     take_in = Journal.take_in
     monkeypatch.setattr(Journal, "take_in", dies)
     with pytest.raises(BaseException):  # noqa: B017 - however the loop's thread hands it on
@@ -466,3 +469,32 @@ def test_killed_in_the_midst_of_storing(direct, server, path, monkeypatch):
     assert report.complete and votes(found) == direct and paid_once(server)
     records = list(Ledger(path).records())
     assert len(records) == ALL == len({record.key for record in records})
+
+
+# --- several at once, and ledgers of before ---------------------------------------------------------------------------
+
+
+def at_once(*calls):
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def test_two_that_submit_and_collect_at_once_do_it_once(direct, server, path):
+    Ledger(path).close()
+    both = [mine(server, path) for _ in range(2)]
+    at_once(*(lambda run=run: run.submit_batch(dataset(ROWS)) for run in both))
+    assert sum(len(job["lines"]) for job in server.jobs.values()) == ALL
+    server.latency = 0.02
+    at_once(*(lambda run=run: run.collect_batch(dataset(ROWS)) for run in both))
+    found, report = go(server, path)
+    assert report.complete and votes(found) == direct and paid_once(server)
+    assert len(list(Ledger(path).records())) == ALL and spending(path).cost_usd == pytest.approx(ALL * HALF)
+    assert {job.state for job in journal(path)} == {"collected"}
+
+
+def test_a_ledger_of_before_has_no_jobs_and_takes_some(server, path):
+    shutil.copy(Path(__file__).parent / "data" / "ledger_0_1_0.db", path)
+    assert batch_jobs(path) == [] == journal(path)
+    stored = len(Ledger(path))
+    assert go(server, path, wait=True).report.complete and len(Ledger(path)) == stored + ALL
+    assert len(batch_jobs(path)) == 3

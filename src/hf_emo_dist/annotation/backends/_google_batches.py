@@ -16,16 +16,13 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..batch.service import JobRefusedError, RemoteJob, StoredFile
 from ..types import Answer, FatalError, PreparedAudio, TransientError
 from ._google_genai import judge, read, word
 from ._http import MOST_BYTES, TooLong
 from ._remote import BrokenReply, part_of, scrub, unreadable
-
-if TYPE_CHECKING:
-    from .gemini import GeminiBackend
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +42,33 @@ _GRPC = {
 _NAMES_WITHIN = ("properties",)
 
 
+class Asker(Protocol):
+    """What is used here of the backend whose jobs these are."""
+
+    model: str
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+
+    def _connect(self) -> Any:
+        """The connection of the running event loop."""
+
+    def _judge(self, error: BaseException, sent_file: bool) -> Answer | TransientError | FatalError:
+        """What an error of the client means."""
+
+    def _fits_inline(self, audio: PreparedAudio) -> bool:
+        """Whether a clip may go inside its request."""
+
+    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that are stored with a reply."""
+
+
 class GoogleBatches:
     """The batch jobs of one backend; see `annotation.batch.service.BatchService`."""
 
     most_bytes, most_requests = _MOST_FILE_BYTES, _MOST_REQUESTS
 
-    def __init__(self, backend: GeminiBackend) -> None:
+    def __init__(self, backend: Asker) -> None:
         self._backend = backend
 
     # --- requests as lines
