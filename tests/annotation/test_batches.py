@@ -223,6 +223,18 @@ def test_what_failed_is_sent_again_alone(server, path, faults, final, again):
         assert report.charged_tries == len([1 for n in range(6) if faults[0][1](n, 1)])
 
 
+@pytest.mark.parametrize(
+    ("code", "final", "jobs"), [(13, {"server": 2}, 5), (4, {"server": 2}, 5), (7, {"rejected": 2}, 5), (8, {}, 6)]
+)
+def test_what_fails_while_others_are_answered_is_not_sent_for_ever(server, path, code, final, jobs):
+    server.lines = [(code, lambda number, job: number < 2 and (job == 1 or job > 3))]
+    report = go(server, path, wait=True).report
+    assert {outcome: len(ids) for outcome, ids in report.failures.items()} == final and report.votes == ALL - 2
+    assert len(server.jobs) == jobs and report.complete == bool(final) and spending(path).reserved_tokens == 0
+    assert report.charged_tries == (6 if code == 4 else 0)  # what took too long may have been billed
+    assert go(server, path, wait=True).report.requests == (0 if final else 2 * 3)
+
+
 @pytest.mark.parametrize("state", ["FAILED", "EXPIRED", "CANCELLED"])
 def test_a_job_that_fails_is_said_and_its_requests_are_sent_again(direct, server, path, state):
     server.states = {2: state}

@@ -227,7 +227,7 @@ class Batches:
         if told:
             self._said(job, "; ".join(told))
         self._barren = 0 if found.answers else self._barren + 1
-        if found.failures and not found.answers:
+        if found.failures and not found.answers and not found.others:
             self._stop(
                 f"the service answered none of the {job.requests:,} requests of a batch job ({found.reason}).",
                 "Mend: see to what it names, and run again: what had no answer is sent again.",

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _TOGETHER = 500
 #: Times that a request may fail in jobs in which others are answered, before that is its clip's doing.
 _FAILURES = 3
+#: Seconds for which it counts that others were answered: a job that failed ran within as many.
+_LATELY_S = 48 * 3600.0
 #: Of a request whose line was lost; which of those without a line it was is not known, so its kind is "" here.
 _UNREAD = Answer(None, "unreadable", "its line in the file of replies cannot be read")
 
@@ -38,6 +40,7 @@ class Collected:
     missing: int = 0  # requests without a line
     lost: int = 0  # requests whose line cannot be read, or whose file is gone: they were paid for, as far as we know
     damaged: int = 0  # lines that cannot be read
+    others: bool = False  # whether the service has answered others than those that failed, lately
     reason: str = ""  # of one failure
 
 
@@ -118,18 +121,25 @@ class Collector:
 
     def _failures(self) -> list[Record]:
         self.found.failures = len(self._failed) - self.found.lost
+        if not self._failed:
+            return []
         before = self._ledger.lookup([job.key for job, _, _ in self._failed])
+        like = unanswered(self._run, self._failed[0][0], "error", "", final=False)
+        lately = self._ledger.answered_since(self._ledger.now() - _LATELY_S, like)
+        self.found.others = bool(lately - {job.audio_hash for job, _, _ in self._failed})
         records = []
         for job, outcome, kind in self._failed:
             meaning, earlier = MEANINGS[kind or "unreadable"], before.get(job.key)
             self.found.reason = reason = self._run.clean(reason_of(outcome))
             failures = 1 + (0 if earlier is None else earlier.attempt + 1)
-            own = meaning.ever and bool(self._clips - {job.audio_hash})
-            own = own and bool(kind) and (kind in ("rejected", "unreadable") or failures >= _FAILURES)
+            here, there = bool(self._clips - {job.audio_hash}), bool(lately - {job.audio_hash})
+            needed = _FAILURES if kind not in ("rejected", "unreadable") else 1 if here else 2
+            own = meaning.ever and bool(kind) and (here or there) and failures >= needed
             name = {"payment": "denied", "denied": "rejected" if own else "denied"}.get(kind, kind or "unreadable")
             if name not in FAILURES:  # as if it had not been sent
                 continue
             reserved = charged(outcome, meaning) == "reserved"
+            job.tries = 1
             records.append(unanswered(self._run, job, name, reason, final=own, reserved=reserved))
         return records
 
