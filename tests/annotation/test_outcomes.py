@@ -32,7 +32,11 @@ class Asked:
     def __call__(self, ledger=None, **options):
         if not self.openai:
             return annotator(gemini(self.server), ledger or self.ledger, **options)
-        prices = {"text_in": 2.5, "audio_in": 32.0, "output": 10.0}  # of which nothing is known for an address of one's own
+        prices = {
+            "text_in": 2.5,
+            "audio_in": 32.0,
+            "output": 10.0,
+        }  # of which nothing is known for an address of one's own
         backend = OpenAIBackend("gpt-audio", base_url=self.server.url + "/v1", capabilities={"prices": prices})
         return annotator(backend, ledger or self.ledger, **options)
 

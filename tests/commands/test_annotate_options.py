@@ -129,3 +129,29 @@ WRONG = {
 def test_mistakes_are_named_before_anything_is_sent(corpus, tmp_path, server, capsys, words, message):
     status, shown = run(capsys, "estimate", corpus, tmp_path, server, *words)
     assert status == 2 and message in shown and server.count == 0
+
+
+OUT_OF_CREDITS = {"402": 30, "402 from the first request on": 0, "a gateway's 400": 30}
+
+
+@pytest.mark.parametrize("words, good", OUT_OF_CREDITS.items(), ids=OUT_OF_CREDITS)
+def test_a_run_whose_credits_end_is_incomplete_and_the_same_command_goes_on(tmp_path, server, capsys, words, good):
+    source = tmp_path / "data"
+    write_dataset(simulate_corpus(40, 4, seed=0), source, description="simulated", vote_source="SIMULATED votes.")
+    wanted = 3 * len(load_emotion_dataset(source)["train"])
+    fault, options = ("status", {"code": 402}) if "402" in words else ("bad_request", {})
+    server.fault(fault, lambda asked: asked.number > good, **options)
+    call = ["--answers_as", "gpt-audio", "--limit", "40", "--num_annotations", "3"]
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "annotate", source, tmp_path, server, *call)
+    shown = capsys.readouterr().err
+    assert stop.value.code == 3 and "the service answers nobody" in shown
+    assert "the same command goes on from there" in shown and not (tmp_path / "out").exists()
+    records = Ledger(tmp_path / "votes.sqlite").records()
+    assert not any(record.final for record in records if record.outcome != "ok")
+    server.script.clear()
+    asked = server.count
+    status, shown = run(capsys, "annotate", source, tmp_path, server, *call)
+    assert status == 0, shown
+    assert server.count - asked == wanted - good > 0
+    assert sum(map(len, load_emotion_dataset(tmp_path / "out")["train"]["synthetic_annotations"])) == wanted
