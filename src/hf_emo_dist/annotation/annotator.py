@@ -27,6 +27,7 @@ from .annotation_columns import (
     with_columns,
 )
 from .backends import BackendChoice
+from .batch.batches import Batches
 from .hearing.asking import CLIPS
 from .hearing.hearing import hear, hearing_requests
 from .hearing.verdict import HearingTest
@@ -37,9 +38,18 @@ from .ordering import ClipStore, Rounds
 from .panel import by_model, choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
-from .run.estimate import Estimate, Span, estimates_together, measured, share_of, spans_cost, time_needed
+from .run.estimate import (
+    Estimate,
+    Span,
+    estimates_together,
+    measured,
+    share_of,
+    spans_cost,
+    tier_costs,
+    time_needed,
+)
 from .run.evidence import Evidence
-from .run.jobs import Clip, Job, Run, RunSettings
+from .run.jobs import PATIENCE_S, TIMEOUT_S, Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport, together
 from .run.runner import Runner
@@ -123,12 +133,15 @@ class Annotator:
         tokens_per_minute: Bound on tokens a minute, likewise.
         max_cost_usd: Cap on all that the ledger has cost since it exists, in US dollars; None for no cap.
         max_tokens: Cap on the ledger's tokens in all.
-        timeout_s: Seconds to wait for one reply.
+        timeout_s: Seconds to wait for one reply. Default: 120, and 1200 at the flex tier.
         max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
             not count, nor does a connection that is down for all. Given up for good is only what fails while other
             clips are answered.
         patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service
-            asks for a longer wait, the run stops) or because the connection is down.
+            asks for a longer wait, the run stops) or because the connection is down. Default: 600, and 3600 at the flex
+            tier.
+        when_shed: What becomes of a request that the flex tier has no room for: ``"retry"``, it is sent again later;
+            ``"standard"``, it is sent at the standard tier at once, and charged so.
         max_failure_rate: The run stops where more than this share of its last 200 tries brought no vote; 1 for no
             bound. Answers 429 and 503 do not count.
         retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
@@ -173,9 +186,10 @@ class Annotator:
         tokens_per_minute: float | None = RunSettings.tokens_per_minute,
         max_cost_usd: float | None = RunSettings.max_cost_usd,
         max_tokens: int | None = RunSettings.max_tokens,
-        timeout_s: float = RunSettings.timeout_s,
+        timeout_s: float | None = None,
         max_tries: int = RunSettings.max_tries,
-        patience_s: float = RunSettings.patience_s,
+        patience_s: float | None = None,
+        when_shed: str = RunSettings.when_shed,
         max_failure_rate: float = RunSettings.max_failure_rate,
         retry_failed: bool | Collection[str] = RunSettings.retry_failed,
         first_backoff_s: float = RunSettings.first_backoff_s,
@@ -193,23 +207,25 @@ class Annotator:
             retry_failed = (retry_failed,)
         elif not isinstance(retry_failed, bool):  # in one order, since `Dataset.map` takes its fingerprint from it
             retry_failed = tuple(sorted(retry_failed))
+        main = BackendChoice(backend) if isinstance(backend, str) else backend
+        own, *others = by_model(main, panel, preset)
+        self.backend: Backend = own.backend
+        tier = self._tier
         self.settings = RunSettings(
             concurrency=concurrency,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             max_cost_usd=max_cost_usd,
             max_tokens=max_tokens,
-            timeout_s=timeout_s,
+            timeout_s=TIMEOUT_S[tier] if timeout_s is None else timeout_s,
             max_tries=max_tries,
-            patience_s=patience_s,
+            patience_s=PATIENCE_S[tier] if patience_s is None else patience_s,
+            when_shed=when_shed,
             max_failure_rate=max_failure_rate,
             retry_failed=retry_failed,
             first_backoff_s=first_backoff_s,
             last_backoff_s=last_backoff_s,
         )
-        main = BackendChoice(backend) if isinstance(backend, str) else backend
-        own, *others = by_model(main, panel, preset)
-        self.backend: Backend = own.backend
         self.prompts = choose_prompts(prompts, preset)
         self.members = choose_panel(
             self.backend, self.prompts, preset, own.members, num_annotations, num_distributions, seed
@@ -271,6 +287,10 @@ class Annotator:
         # Connections that nobody closed are closed when the annotator is gone, or the process ends.
         weakref.finalize(self, _finish, self._loop, [one.backend for one in self.asked])
 
+    @property
+    def _tier(self) -> str:
+        return getattr(self.backend, "service_tier", "standard")
+
     def _today(self) -> date:
         return self.today or datetime.now(UTC).date()
 
@@ -316,6 +336,7 @@ class Annotator:
             "plan": self.plan,
             **({"answers_as": list(self.answers_as)} if self.answers_as else {}),
             **({"others": [other.describe() for other in self.others]} if self.others else {}),
+            **({"service_tier": self._tier} if self._tier != "standard" else {}),
         }
 
     def __repr__(self) -> str:
@@ -480,13 +501,58 @@ class Annotator:
         logger.info("%s", found.summary())
         return found
 
-    def estimate(self, dataset: Dataset, pilot: int = 0, hearing_test: bool | Dataset = False) -> Estimate:
+    def annotate_batch(
+        self, dataset: Dataset, wait: bool = False, poll_s: float = 60.0, hearing_test: bool = False
+    ) -> AnnotationResult:
+        """Annotates a whole data set by batch jobs: half the price, done within a day.
+
+        The first call submits; every further one collects what is done and submits what is missing, in this process or
+        in any other that has the ledger. Nothing is paid for twice, whenever a process dies.
+
+        Args:
+            dataset: One split.
+            wait: Whether to stay until all is done.
+            poll_s: Seconds between two looks while waiting, at most.
+            hearing_test: Test first, by single requests, whether the answers follow the audio, see :meth:`annotate`.
+
+        Returns:
+            The data set with the votes that are there, and the report: ``report.complete`` is False for as long as
+            requests are under way (``report.under_way``).
+
+        Raises:
+            LedgerError: The ledger cannot be opened or written.
+            ValueError: The backend has no batch jobs, restricted data would be uploaded, or a row does not fit.
+        """
+        tested = {self.backend.model: RunReport()}
+        stopped = self._stopped_by_hearing(dataset, tested) if hearing_test and not self.others else None
+        if stopped is not None:
+            found = self.stored(dataset)
+            stopped.note_votes(map(len, found["synthetic_annotations"]), self.answers_a_clip)
+            return AnnotationResult(found, stopped)
+        report, keys = self._run_batches(dataset, collect=True, submit=True, wait=wait, poll_s=poll_s)
+        report.hearing_test = tested[self.backend.model].hearing_test
+        logger.info("%s", report.summary())
+        return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
+
+    def submit_batch(self, dataset: Dataset) -> RunReport:
+        """Submits what is wanted, and neither in the ledger nor in a job, as batch jobs; see :meth:`annotate_batch`."""
+        return self._run_batches(dataset, collect=False, submit=True)[0]
+
+    def collect_batch(self, dataset: Dataset) -> AnnotationResult:
+        """Collects the batch jobs that are done, of whatever data set; see :meth:`annotate_batch`."""
+        report, keys = self._run_batches(dataset, collect=True, submit=False)
+        return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
+
+    def estimate(
+        self, dataset: Dataset, pilot: int = 0, batch: bool = False, hearing_test: bool | Dataset = False
+    ) -> Estimate:
         """Tells what :meth:`annotate` would take: requests, tokens, money, time. Nothing is sent, except for a pilot.
 
         Args:
             dataset: One split.
             pilot: Annotate so many clips, spread over the data set, to measure what a request takes. They are paid for,
                 and are in the ledger when the run comes to them.
+            batch: Of sending the rest as batch jobs.
             hearing_test: Whether :meth:`annotate` is to test the hearing first, or the data set on which it will, where
                 it is given more than this one.
 
@@ -507,9 +573,11 @@ class Annotator:
                 raise AnnotationIncomplete(report)
         records = list(self.ledger.lookup([key for row in keys for key in split_keys(row)]).values())
         tested = dataset if hearing_test is True else hearing_test or None
-        return estimates_together({name: one._estimate(dataset, records, tested) for name, one in self.models.items()})
+        return estimates_together(
+            {name: one._estimate(dataset, records, batch, tested) for name, one in self.models.items()}
+        )
 
-    def _estimate(self, dataset: Dataset, pilot: Sequence[Record], tested: Dataset | None) -> Estimate:
+    def _estimate(self, dataset: Dataset, pilot: Sequence[Record], batch: bool, tested: Dataset | None) -> Estimate:
         """What this model alone would take, with those records of a pilot that are its own."""
         who = (self.backend.name, self.backend.endpoint, self.backend.model)
         records = [record for record in pilot if (record.backend, record.endpoint, record.model) == who]
@@ -531,9 +599,12 @@ class Annotator:
         found = measured(records, load.requests)
         tokens, latency = found or (load.tokens, None)
         more = hearing_requests(self, tested) if tested is not None and load.requests else Span(0, 0)
-        tokens = {kind: span + share_of(span, more, load.requests) for kind, span in tokens.items()}
-        today = self._today()
-        prices = capabilities.prices_on(today)
+        of_test = {kind: share_of(span, more, load.requests) for kind, span in tokens.items()}
+        today, tier = self._today(), "batch" if batch else self._tier
+        prices, cost = capabilities.prices_on(today), spans_cost(tokens, capabilities, today)
+        # The test is not sent by batch jobs: they would tell too late.
+        cost_of_test = spans_cost(of_test, capabilities, today)
+        tokens = {kind: span + of_test[kind] for kind, span in tokens.items()}
         return Estimate(
             model=self.backend.model,
             rows=load.rows,
@@ -544,7 +615,9 @@ class Annotator:
             audio=tokens["audio"],
             thinking=tokens["thinking"],
             output=tokens["output"],
-            cost_usd=spans_cost(tokens, capabilities, today),
+            cost_usd=None
+            if cost is None or cost_of_test is None
+            else cost * capabilities.price_share(tier) + cost_of_test * capabilities.price_share(self._tier),
             seconds=time_needed(
                 load.requests,
                 tokens["prompt"] + tokens["thinking"] + tokens["output"],
@@ -552,7 +625,10 @@ class Annotator:
                 latency,
                 settings.requests_per_minute,
                 settings.tokens_per_minute,
+                tier,
             ),
+            tier=tier,
+            tiers=tier_costs(cost, capabilities),
             pilot=len(records) if found else 0,
             prices="" if prices is None else prices.described(),
             unusable=report.skipped,
@@ -704,9 +780,58 @@ class Annotator:
             whole,
             answers_as=self.answers_as,
             not_asked=self.not_asked(),
+            tier=self._tier,
             # One that cannot be told of other names has none.
             answerer_known=self._answerer_known or not hasattr(self.backend, "answers_as"),
         )
+
+    def _run_batches(
+        self, dataset: Dataset, collect: bool, submit: bool, wait: bool = False, poll_s: float = 60.0
+    ) -> tuple[RunReport, list[bytes]]:
+        if self.others:
+            raise ValueError(
+                f"The panel asks {len(self.asked)} models ({', '.join(self.models)}), and batch jobs are of one. Mend: "
+                "one call a model with --batch, with a panel of its own members and the same ledger; then the whole "
+                "panel without --batch, which finds all replies in the ledger."
+            )
+        service = getattr(self.backend, "batches", None)
+        if service is None:
+            raise ValueError(
+                f"{self.backend!r} has no batch jobs here. Mend: leave --batch out, in Python call annotate(); or ask "
+                "a Gemini model through the Developer API (Vertex AI's jobs read from a bucket and are not known here)."
+            )
+        if self._tier != "standard":
+            raise ValueError(
+                f"A batch job has a price of its own, and service_tier={self._tier!r} is for single requests. Mend: "
+                "one of the two."
+            )
+        self._check_upload(read_dataset(dataset, self.audio_column, self.backend.row_columns, only_flags=True))
+        self._tell_old_facts()
+        report = RunReport()
+        keys: list[bytes] = []
+        self.ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
+
+        def groups() -> Iterator[list[Job]]:
+            report.rows = 0
+            keys.clear()
+            for utterance in read_dataset(dataset, self.audio_column, self.backend.row_columns):
+                report.rows += 1
+                jobs = self.jobs(utterance, report, sends=submit)
+                keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
+                yield jobs
+
+        began = datetime.now(UTC)
+        with Progress(None, False, False) as progress:
+            progress.shown = self.progress
+            run = Run(
+                self.backend, self.ledger, self.settings, self.plan, self.emotions, self.preset == "paper", report,
+                progress, self._evidence, answers_as=self.answers_as, not_asked=self.not_asked(), tier="batch",
+            )  # fmt: skip
+            batches = Batches(run, service, groups)
+            work = batches.run(collect, submit, wait, poll_s)
+            self._loop.run(work, on_interrupt=batches.request_stop)
+        report.seconds = (datetime.now(UTC) - began).total_seconds()
+        return report, keys
 
     def jobs(
         self,

@@ -77,9 +77,10 @@ class _AnnotateWithGemini:
         tokens_per_minute: float | None = RunSettings.tokens_per_minute,
         max_cost_usd: float | None = RunSettings.max_cost_usd,
         max_tokens: int | None = RunSettings.max_tokens,
-        timeout_s: float = RunSettings.timeout_s,
+        timeout_s: float | None = None,
         max_tries: int = RunSettings.max_tries,
-        patience_s: float = RunSettings.patience_s,
+        patience_s: float | None = None,
+        when_shed: str = RunSettings.when_shed,
         max_failure_rate: float = RunSettings.max_failure_rate,
         retry_failed: bool | Collection[str] = RunSettings.retry_failed,
         first_backoff_s: float = RunSettings.first_backoff_s,
@@ -92,6 +93,7 @@ class _AnnotateWithGemini:
         safety: Literal["none", "high", "default"] = "none",
         answers_as: str | Sequence[str] = (),
         long_audio: AnnotatorAudio = "error",
+        service_tier: Literal["standard", "flex"] = "standard",
         today: date | None = None,
     ) -> dict[str, Any]:
         """See the class."""

@@ -88,7 +88,7 @@ def read_dataset(
 
     def read() -> Iterator[Utterance]:
         first = 0
-        for table in arrow.iter(batch_size=64):
+        for table in arrow.iter(batch_size=64 if heard else 1024):  # few clips in memory
             clips = table.column(audio_column).to_pylist() if heard else [None] * len(table)
             values = {name: table.column(name).to_pylist() for name in names}
             yield from _utterances(clips, values, () if only_flags else columns, numbers[first : first + len(table)])

@@ -6,6 +6,7 @@ Arrow tables whose schema carries the features, which needs no audio library at 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -218,6 +219,15 @@ def check_splits(splits: Mapping[str, Dataset]) -> None:
             seen[row_id] = split
 
 
+def _digest(folder: Path) -> str:
+    """SHA-256 of the files of a folder, by name."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
 def _ordered(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
     known = [split for split in SPLIT_ORDER if split in splits]
     return {split: splits[split] for split in [*known, *(s for s in splits if s not in SPLIT_ORDER)]}
@@ -252,7 +262,11 @@ def _card(
         vote_source=one_line(texts["vote_source"]),
     )
     DatasetInfosDict({"default": info}).to_dataset_card_data(data)
-    front = yaml.safe_dump(data.to_dict(), sort_keys=False, allow_unicode=True)
+    # `load_dataset` takes a folder whose README names its files from its cache by the README alone (datasets 5.2):
+    # without this, other data of the same size and folder name would be read in its place.
+    about = data.to_dict()
+    about["dataset_info"] = {**about["dataset_info"], "download_checksums": {"data": texts["digest"]}}
+    front = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
     rows = []
     voted = "human_distribution" in next(iter(splits.values())).column_names
     for split, dataset in splits.items():
@@ -358,6 +372,7 @@ def write_dataset(
         sizes = {
             split: _write_split(data, split, part / "data", max_shard_bytes, progress) for split, data in splits.items()
         }
+        texts["digest"] = _digest(part / "data")
         (part / "README.md").write_text(_card(splits, names, sizes, texts), encoding="utf-8")
         if describe is not None:
             describe(part)

@@ -58,6 +58,10 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             '{structured: json_schema, temperature: false}'.
         prices: What it costs in US dollars a million tokens, likewise: '{text_in: 1, audio_in: 1, output: 4}'.
         long_audio: What to do with a clip that is longer than the model hears: error (it is not sent), or truncate.
+        batch: Whether to send batch jobs: half the price, done within a day. The same command, run again, collects
+            what is done; it ends with status 3 until all is.
+        wait: Whether to wait for batch jobs.
+        service_tier: standard, or flex: half the price, minutes an answer, and none when the service has no room.
         annotate_splits: Splits to annotate, or all; evaluation reads human votes.
         pilot: Clips to annotate first, to measure what a request takes.
         hearing_test: Test on 20 of the clips that are annotated whether answers follow the audio, and stop before more
@@ -80,6 +84,10 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     capabilities: dict[str, Any] | None = None
     prices: dict[str, Any] | None = None
     long_audio: Literal["error", "truncate"] = "error"
+    service_tier: Literal["standard", "flex"] = "standard"
+    when_shed: str = _of(Annotator, "when_shed")
+    batch: bool = False
+    wait: bool = False
     answers_as: Sequence[str] = _of(Annotator, "answers_as")
     preset: str = _of(Annotator, "preset")
     num_annotations: int = _of(Annotator, "num_annotations")
@@ -103,9 +111,9 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     tokens_per_minute: float | None = _of(Annotator, "tokens_per_minute")
     max_cost_usd: float | None = _of(Annotator, "max_cost_usd")
     max_tokens: int | None = _of(Annotator, "max_tokens")
-    timeout_s: float = _of(Annotator, "timeout_s")
+    timeout_s: float | None = _of(Annotator, "timeout_s")
     max_tries: int = _of(Annotator, "max_tries")
-    patience_s: float = _of(Annotator, "patience_s")
+    patience_s: float | None = _of(Annotator, "patience_s")
     max_failure_rate: float = _of(Annotator, "max_failure_rate")
     retry_failed: bool | Sequence[str] = _of(Annotator, "retry_failed")
     allow_upload: bool = _of(Annotator, "allow_upload")
@@ -124,6 +132,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             if isinstance(getattr(self, name), str):  # its letters would be taken for names
                 raise ValueError(f"{name}={getattr(self, name)!r} is one text. Mend: a list of names.")
         self.settle(self.preset)
+        if self.wait and not self.batch:
+            raise ValueError("wait=True is for batch jobs. Mend: --batch --wait, or leave it out.")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit} leaves no rows. Mend: at least 1.")
 
@@ -159,6 +169,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             options["capabilities"] = given if self.prices is None else {**given, "prices": self.prices}
         if self.long_audio != "error":
             options["long_audio"] = self.long_audio
+        if self.service_tier != "standard":
+            options["service_tier"] = self.service_tier
         backend = BackendChoice(self.backend, self.model, options)
         return Annotator(**{**self.arguments_of(Annotator), "backend": backend, "emotions": emotions})
 
@@ -183,7 +195,7 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
         for split in splits:
             rows = opened.rows(split)
             tested = _together(opened, splits) if settings.hearing_test and not found else False
-            found[split] = annotator.estimate(rows, settings.pilot, hearing_test=tested)
+            found[split] = annotator.estimate(rows, settings.pilot, settings.batch, hearing_test=tested)
             if settings.pilot and split == learning_split(opened.splits):
                 pilot = annotator.stored(annotator.pilot(rows, settings.pilot))
                 notes = notes_about(rows, _vote_source(opened, annotator, splits))
@@ -247,7 +259,11 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     if annotator is not None:
         try:
             # As one run over all of them: cut short, it is no run that has come to some of the splits.
-            voted, report = annotator.annotate(_together(opened, chosen), hearing_test=settings.hearing_test)
+            wanted, heard = _together(opened, chosen), settings.hearing_test
+            if settings.batch:
+                voted, report = annotator.annotate_batch(wanted, settings.wait, hearing_test=heard)
+            else:
+                voted, report = annotator.annotate(wanted, hearing_test=heard)
             if not report.complete and not (settings.write_partial and report.votes + report.stored_votes):
                 raise AnnotationIncomplete(report)
             first = 0

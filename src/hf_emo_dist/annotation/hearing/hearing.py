@@ -68,13 +68,15 @@ def hear(annotator: Asker, dataset: Dataset, clips: int = CLIPS, seed: int = 42)
     if isinstance(prepared, str):
         return HearingTest("skipped", model, prepared), report
     questions, plan = prepared
-    nothing_to_buy: bool | None = None
+    not_sent: str | None = None
 
     def send(jobs: list[Job]) -> bool:
-        nonlocal nothing_to_buy
-        if nothing_to_buy is None:
-            nothing_to_buy = not annotator.lacks(dataset)
-        if nothing_to_buy:
+        nonlocal not_sent
+        if not_sent is None:
+            not_sent = "" if annotator.lacks(dataset) else "the ledger has all replies that the run wants"
+        if not not_sent and annotator.ledger.journal.under_way([job.key for job in jobs]):
+            not_sent = "its questions are in batch jobs that are under way"
+        if not_sent:
             return False
         annotator.ledger.remember_plan(_plan(annotator), Plan(tuple(annotator.emotions), annotator.preset == "paper"))
         annotator.send(iter([jobs]), report, len(jobs), leave=False)
@@ -85,8 +87,8 @@ def hear(annotator: Asker, dataset: Dataset, clips: int = CLIPS, seed: int = 42)
 
     margin = MARGIN if "human_votes" in dataset.column_names else MARGIN_UNKNOWN
     found, look, records = ask(questions, plan, annotator.ledger, annotator.settings, shares_of, send, margin)
-    if found is None and report.stop_reason is None:
-        return HearingTest("skipped", model, "the ledger has all replies that the run wants"), report
+    if found is None and not_sent:
+        return HearingTest("skipped", model, not_sent), report
     costs = [record.cost_usd for record in records]
     test = HearingTest(
         "undecided" if found is None else found.verdict,

@@ -19,8 +19,16 @@ _LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 #: Hidden reasoning tokens that are assumed for one reply until a pilot measures them: not stated by any service.
 _THINKING: Mapping[str, tuple[int, int]] = {"none": (0, 0), "level": (30, 600), "budget": (60, 1000)}
-#: Seconds that are assumed for one reply until a pilot measures them.
-_LATENCY_S = (1.0, 8.0)
+#: Seconds that are assumed for one reply until a pilot measures them; of flex by its documentation.
+_LATENCY_S: Mapping[str, tuple[float, float]] = {"standard": (1.0, 8.0), "flex": (60.0, 900.0)}
+#: All of a batch job's requests are done within a day, by its documentation; nothing is said of how soon.
+_BATCH_S = 24 * 3600.0
+#: How each tier is asked for.
+_HOW: Mapping[str, str] = {
+    "standard": "at once",
+    "flex": "--service_tier flex: minutes an answer",
+    "batch": "--batch: within a day",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ class Estimate:
         prompt, audio, thinking, output: Tokens; audio is part of prompt.
         cost_usd: None where the model's prices are not known.
         seconds: Wall-clock time.
+        tier: At which it would be asked: standard, flex or batch.
+        tiers: What it would cost at each tier that the model is known to have; empty where no price is known.
         pilot: Replies that the figures for one request come from; 0 where they are assumed.
         prices: Where the prices stand and of what day they are.
         unusable: Row id to why its clip cannot be sent.
@@ -76,6 +86,8 @@ class Estimate:
     output: Span
     cost_usd: Span | None
     seconds: Span
+    tier: str = "standard"
+    tiers: Mapping[str, Span] = field(default_factory=dict)
     pilot: int = 0
     prices: str = ""
     unusable: dict[str, str] | None = None
@@ -94,7 +106,8 @@ class Estimate:
         return (
             f"{self._warning()}"
             f"{self.requests:,} requests to {self.model}{self._hearing()} ({self.stored:,} replies are in the ledger), "
-            f"{(self.prompt + self.thinking + self.output).text()} tokens, {cost}, {minutes} min ({source})."
+            f"{(self.prompt + self.thinking + self.output).text()} tokens, {cost}{self._at()}, "
+            f"{minutes} min ({source})."
         )
 
     def table(self) -> str:
@@ -103,7 +116,8 @@ class Estimate:
             return self._table_by_model()
         cost = "unknown: no price for this model"
         if self.cost_usd is not None:
-            cost = f"${self.cost_usd.text(',.4f')} ({self.prices})"
+            cost = f"${self.cost_usd.text(',.4f')} ({self.prices}{self._at()})"
+        others = [f"{n} ${span.text(',.4f')} ({_HOW[n]})" for n, span in self.tiers.items() if n != self.tier]
         source = f"measured on {self.pilot} replies" if self.pilot else "assumed; a pilot measures them"
         lines = [
             f"utterances        {self.rows:,} ({self.audio_hours:.2f} h of audio to send)",
@@ -116,6 +130,8 @@ class Estimate:
             f"time              {(self.seconds * (1 / 60)).text(',.1f')} min",
             f"figures a request {source}",
         ]
+        if others:
+            lines.insert(7, f"or by             {'; '.join(others)}")
         if self.no_vote:
             lines.insert(0, self._warning().rstrip())
         if self.unusable:
@@ -143,13 +159,17 @@ class Estimate:
         ]
         return "\n".join([*parts, *lines])
 
+    def _at(self) -> str:
+        return "" if self.tier == "standard" else f" at the {self.tier} tier"
+
     def _warning(self) -> str:
         return f"NO VOTE WOULD COME: {self.no_vote} " if self.no_vote else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate as JSON has it."""
         values = {n: [value.low, value.high] if isinstance(value, Span) else value for n, value in vars(self).items()}
-        return {**values, "by_model": {name: one.to_dict() for name, one in self.by_model.items()}}
+        tiers = {name: [span.low, span.high] for name, span in self.tiers.items()}
+        return {**values, "tiers": tiers, "by_model": {name: one.to_dict() for name, one in self.by_model.items()}}
 
 
 def estimates_together(estimates: Mapping[str, Estimate]) -> Estimate:
@@ -169,6 +189,12 @@ def estimates_together(estimates: Mapping[str, Estimate]) -> Estimate:
         thinking=sum((one.thinking for one in parts), Span(0, 0)),
         output=sum((one.output for one in parts), Span(0, 0)),
         cost_usd=None if None in costs else sum((cost for cost in costs if cost is not None), Span(0, 0)),
+        tier=", ".join(dict.fromkeys(one.tier for one in parts)),
+        tiers={
+            tier: sum((one.tiers[tier] for one in parts), Span(0, 0))
+            for tier in parts[0].tiers
+            if all(tier in one.tiers for one in parts)
+        },
         seconds=Span(max(one.seconds.low for one in parts), max(one.seconds.high for one in parts)),
         pilot=sum(one.pilot for one in parts),
         unusable={row_id: why for one in parts for row_id, why in (one.unusable or {}).items()},
@@ -272,6 +298,14 @@ def spans_cost(tokens: dict[str, Span], capabilities: ModelCapabilities, on_date
     return None if ends[0] is None or ends[1] is None else Span(ends[0], ends[1])
 
 
+def tier_costs(cost: Span | None, capabilities: ModelCapabilities) -> dict[str, Span]:
+    """What the same would cost at each tier that the model is known to have, by its cost at the standard tier."""
+    if cost is None:
+        return {}
+    shares = {"standard": 1.0, "flex": capabilities.flex_price, "batch": capabilities.batch_price}
+    return {tier: cost * share for tier, share in shares.items() if share is not None}
+
+
 def time_needed(
     requests: int,
     tokens: Span,
@@ -279,11 +313,14 @@ def time_needed(
     latency: Span | None,
     requests_per_minute: float | None,
     tokens_per_minute: float | None,
+    tier: str = "standard",
 ) -> Span:
     """Seconds for so many requests: by latency and concurrency, or by the rates where they are slower."""
     if not requests:
         return Span(0.0, 0.0)
-    one = latency or Span(*_LATENCY_S)
+    if tier == "batch":
+        return Span(0.0, _BATCH_S)
+    one = latency or Span(*_LATENCY_S[tier])
     rounds = max(1.0, requests / concurrency)
     floor = requests / requests_per_minute * 60 if requests_per_minute else 0.0
     by_tokens = tokens * (60 / tokens_per_minute) if tokens_per_minute else Span(0.0, 0.0)

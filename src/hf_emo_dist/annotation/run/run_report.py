@@ -40,6 +40,11 @@ class RunReport:
         model_versions: Models that said they answered, to replies.
         votes_a_clip: Of a run that is not complete: number of votes to how many clips have so many, those that the
             ledger had too; the largest number is what was wanted.
+        tiers: Service tiers to the replies that were served, and charged, at them; empty where only the standard one
+            was asked.
+        under_way: Replies that are wanted and in a batch job, or asked for by another process.
+        jobs_running: Batch jobs at the service.
+        batch_jobs: Name of a batch job to what is to be said of it: that it failed, or was incomplete.
         stop_reason: Why the run stopped before its end; None if it did not.
         mend: What to do about that.
         estimate: What was expected, where it was asked for.
@@ -63,6 +68,10 @@ class RunReport:
     seconds: float = 0.0
     model_versions: Counter[str] = field(default_factory=Counter)
     votes_a_clip: dict[int, int] = field(default_factory=dict)
+    tiers: Counter[str] = field(default_factory=Counter)
+    under_way: int = 0
+    jobs_running: int = 0
+    batch_jobs: dict[str, str] = field(default_factory=dict)
     stop_reason: str | None = None
     mend: str = ""
     estimate: Estimate | None = None
@@ -101,6 +110,8 @@ class RunReport:
             self.tokens[kind] += getattr(record, f"{kind}_tokens") or 0
         if record.model_version:
             self.model_versions[record.model_version] += 1
+        if "service_tier" in record.settings:
+            self.tiers[record.settings["service_tier"]] += 1
         # What no model saw costs nothing; anything else without a price makes the sum unknown.
         if self.cost_usd is not None:
             self.cost_usd = None if record.cost_usd is None else self.cost_usd + record.cost_usd
@@ -114,7 +125,7 @@ class RunReport:
             f"{self.rows} utterances: {self.votes} new votes, {self.stored_votes} from the ledger "
             f"({self.requests} requests in {self.seconds:.1f} s{speed})."
         ]
-        if self.requests:
+        if self.requests or self.tokens or self.assumed_tokens:  # what is collected was sent by an earlier run
             tokens = ", ".join(f"{self.tokens[kind]:,} {kind}" for kind in ("prompt", "audio", "thinking", "output"))
             cost = "unknown (no price for this model)" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
             lines.append(f"Tokens: {tokens} (audio is part of prompt). Cost: {cost}.")
@@ -127,6 +138,9 @@ class RunReport:
                 )
             versions = ", ".join(f"{name} ({n})" for name, n in self.model_versions.most_common()) or "not stated"
             lines.append(f"Answered by: {versions}.")
+            if self.tiers:
+                tiers = ", ".join(f"{name} ({n})" for name, n in self.tiers.most_common())
+                lines.append(f"Served, and charged, at the tier: {tiers}.")
         if self.estimate is not None and self.requests:
             lines.append(f"Expected: {self.estimate.summary()}")
         if self.hearing_test is not None and not self.hearing_test.stops:  # that is why it stopped
@@ -142,6 +156,10 @@ class RunReport:
             lines.append("The next run asks for these again: it is not known to be their clips' doing.")
         if self.failures:
             lines.append("Failures are not asked again unless `retry_failed` says so.")
+        for name, told in list(self.batch_jobs.items())[:_SHOWN_IDS]:
+            lines.append(f"Batch job {name}: {told}.")
+        if len(self.batch_jobs) > _SHOWN_IDS:
+            lines.append(f"And of {len(self.batch_jobs) - _SHOWN_IDS} further ones: hf-emo-dist ledger jobs shows all.")
         if self.skipped:
             first = next(iter(self.skipped))
             lines.append(f"Not sent, {len(self.skipped)} clips: {_first(self.skipped)}. {first}: {self.skipped[first]}")
@@ -183,12 +201,14 @@ def together(reports: Mapping[str, RunReport]) -> RunReport:
     whole = RunReport(by_model=dict(reports))
     parts = list(reports.values())
     whole.rows, whole.seconds = max(r.rows for r in parts), max(r.seconds for r in parts)
-    for name in ("votes", "stored_votes", "requests", "assumed_usd", "assumed_tokens", "charged_tries"):
+    summed = ("votes", "stored_votes", "requests", "assumed_usd", "assumed_tokens", "charged_tries", "under_way")
+    for name in (*summed, "jobs_running"):
         setattr(whole, name, sum(getattr(report, name) for report in parts))
     costs = [report.cost_usd for report in parts]
     whole.cost_usd = None if None in costs else sum(cost or 0.0 for cost in costs)
     for report in parts:
-        for name in ("transport_errors", "tokens", "model_versions"):
+        whole.batch_jobs.update(report.batch_jobs)
+        for name in ("transport_errors", "tokens", "model_versions", "tiers"):
             getattr(whole, name).update(getattr(report, name))
         for name in ("failures", "unfinished"):
             for outcome, ids in getattr(report, name).items():
@@ -214,6 +234,7 @@ class Progress:
 
     def __init__(self, total: int | None, shown: bool, leave: bool) -> None:
         self._reports: dict[int, RunReport] = {}  # of the models that are asked side by side
+        self.shown = shown
         self._bar = tqdm(
             total=total,
             desc="Annotating",

@@ -79,6 +79,12 @@ class Runner:
         try:
             await asyncio.gather(*tasks)
             await self._guarded(self._last_word())
+            if self._run.report.under_way and not self._stop:
+                self._stop(
+                    f"{self._run.report.under_way:,} of the replies that are wanted are in batch jobs under way.",
+                    "Mend: collect them, by annotate_batch or on the command line --batch; hf-emo-dist ledger jobs "
+                    "shows the jobs.",
+                )
         finally:
             for task in tasks:
                 task.cancel()
@@ -106,7 +112,9 @@ class Runner:
             jobs = await loop.run_in_executor(self._decoders, _take, groups)
             if not jobs:
                 break
-            stored = await self._keeper.call(self._run.ledger.lookup, [job.key for job in jobs])
+            keys = [job.key for job in jobs]
+            stored = await self._keeper.call(self._run.ledger.lookup, keys)
+            in_batches = await self._keeper.call(self._run.ledger.journal.under_way, keys)
             missing: list[Job] = []
             for job in jobs:
                 record, first = stored.get(job.key), self._wanted.get(job.key)
@@ -120,6 +128,8 @@ class Runner:
                     self._run.count(record, job.clip.row_id, fresh=False)
                     if record.outcome == OK:
                         self._evidence.stored(job)
+                elif job.key in in_batches:
+                    self._run.report.under_way += 1
                 elif self._run.not_asked is not None:
                     unasked = True
                 else:
@@ -222,11 +232,16 @@ class Runner:
 
     async def _look_at(self, busy: deque[Job]) -> None:
         """Take out those whose replies have come."""
-        found = await self._keeper.call(self._run.ledger.lookup, [job.key for job in busy])
+        keys = [job.key for job in busy]
+        found = await self._keeper.call(self._run.ledger.lookup, keys)
+        in_batches = await self._keeper.call(self._run.ledger.journal.under_way, keys)
         for _ in range(len(busy)):
             job = busy.popleft()
             record = found.get(job.key)
-            if record is None or (job.retry and self._run.settings.asks_again(record)):
+            if job.key in in_batches:  # which may take a day
+                del self._wanted[job.key]
+                self._run.report.under_way += 1 + len(job.also)
+            elif record is None or (job.retry and self._run.settings.asks_again(record)):
                 busy.append(job)
             else:
                 self._settle(job, record, fresh=False)
