@@ -59,8 +59,8 @@ def unanswered(run: Run, job: Job, outcome: str, detail: str, *, final: bool, re
 
 def _charge(run: Run, job: Job, usage: Usage, text: str | None, tier: str) -> Charge:
     has = run.backend.capabilities
-    if run.backend.endpoint == "local" and usage == Usage():  # nobody's bill
-        return Charge()
+    if run.backend.endpoint == "local" and not usage.total:  # nobody's bill
+        return Charge(usage)
     return charge(usage, job.at_most(has), has, job.seconds, text, tier)
 
 
