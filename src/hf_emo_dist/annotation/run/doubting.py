@@ -46,13 +46,14 @@ class Doubts:
         self._run, self._keeper, self._stop, self._pacing, self._ask = run, keeper, stop, pacing, ask
         self._evidence = run.evidence
         self._settling = False
-        self._last = ""  # why the last one had no vote
+        self._last, self._kept = "", False  # why the last one had no vote, and whether it had a reply
         self._of: dict[PanelMember, str] = {}  # the same by member
         self.open = False
 
     def missed(self, job: Job, kind: str, why: str) -> None:
         """Note a job without a vote; from a number of clips on nothing more is sent until it is clear why."""
         self._last = self._of[job.voice] = why
+        self._kept = MEANINGS[kind].clip == "kept"
         self._evidence.missed(job, MEANINGS[kind].first)
         if self._evidence.doubt:
             self._pacing.hold(True)
@@ -121,9 +122,10 @@ class Doubts:
     def stop(self) -> None:
         """Stop the run: nobody gets a vote."""
         clips, self.open = len(self._evidence.unanswered), True
+        before = ", nor one that it answered before" if self._evidence.ever else ""
         self._stop(
-            f"the service answers nobody: not {clips} {'clip' if clips == 1 else 'clips'} one after another"
-            f"{', nor one that it answered before' if self._evidence.ever else ''} ({self._last}).",
+            f"the service answers nobody{' with a vote' * self._kept}: not {clips} "
+            f"{'clip' if clips == 1 else 'clips'} one after another{before} ({self._last}).",
             _AGAIN,
         )
 
@@ -190,11 +192,12 @@ class Doubts:
                 if isinstance(outcome, Answer) and meaning.rate == "up":
                     reading = reading_of(run, job, outcome)
                     kind = kind_of(outcome, reading.outcome)
-                    record = answered(run, job, reading, outcome, time.monotonic() - sent)
+                    latency_s, final = time.monotonic() - sent, kind == "answer"
+                    record = answered(run, job, reading, outcome, latency_s, final=final)
                     await self._keeper.store(record)
                     run.report.charge(record)
                     self._pacing.replied(sent, time.monotonic() - sent)
-                    if kind == "answer":
+                    if final:
                         self._evidence.answered(job, sent)
                         return True
                     return "no vote" if kind == "no vote" else False

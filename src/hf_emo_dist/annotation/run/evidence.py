@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,7 +184,7 @@ class Evidence:
 
     def others(self, job: Job, since: float) -> int:
         """How many other clips got votes by requests like this one that were sent after `since`; up to 64."""
-        votes = self._votes.get(job.voice, {})
+        votes: Mapping[str, float] = self._votes.get(job.voice, {})
         return sum(sent > since for other, sent in votes.items() if other != job.audio_hash)
 
     def elsewhere(self, voice: Voice) -> bool:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -294,10 +294,8 @@ class Runner:
             elif record is not None:
                 await self._keeper.store(record)
                 self._settle(job, record, fresh=True)
-                if self._open and record.outcome == OK:
-                    await self._confirm(
-                        [key for key, one in self._open.items() if self._evidence.others(one.job, one.came)]
-                    )
+                if record.outcome == OK:
+                    await self._confirm({one.job.voice for one in self._open.values()})
             elif job.apart is not None:
                 self._apart.append(job)
         finally:
@@ -319,9 +317,9 @@ class Runner:
     async def _last_word(self) -> None:
         """Ask once more for what stands apart, where others are answered; what is not known to be its clip's doing then
         is not final."""
-        self._sender.doubts.judge_rate(at_end=True)
         if self._apart and not self._stop:
             await self._ask_once_more()
+        self._sender.doubts.judge_rate(at_end=True)
         if self._open:
             await self._word_on_open()
         left = [job for job in self._apart if job.apart is not None]
@@ -386,30 +384,32 @@ class Runner:
         """What brought no vote is its clip's doing, unless so much did since the last vote that it may be everybody's;
         then a control tells."""
         evidence, doubts = self._evidence, self._sender.doubts
-        voices: dict[PanelMember, set[str]] = {}
-        for one in self._open.values():
-            if not evidence.others(one.job, one.came):
-                voices.setdefault(one.job.voice, set()).add(one.job.audio_hash)
         many = len(evidence.unanswered) >= DOUBTED
-        for voice, clips in list(voices.items()):
+        voices = set()  # of which it is not known
+        for voice in dict.fromkeys(one.job.voice for one in self._open.values()):
+            clips = evidence.without_vote(voice)
             if voice in evidence.barred or doubts.open:
-                continue
-            if not many and len(clips) < DOUBTED:
-                del voices[voice]
-            elif not self._stop:
-                await doubts.whose(voice, clips)
-        await self._confirm(
-            [k for k, one in self._open.items() if one.job.voice not in voices or evidence.others(one.job, one.came)]
-        )
+                voices.add(voice)
+            elif (clips and many) or len(clips) >= DOUBTED:
+                if self._stop or await doubts.whose(voice, clips) != "clips":
+                    voices.add(voice)
+        await self._confirm(voices)
         for one in self._open.values():
             self._settle(one.job, one.record, fresh=True)
         self._open.clear()
 
-    async def _confirm(self, keys: Sequence[str]) -> None:
-        """Write that replies without a vote are their clips' doing, and count them."""
-        known = [self._open.pop(key) for key in keys]
+    async def _confirm(self, unknown: Collection[PanelMember]) -> None:
+        """Write of replies without a vote that they are their clips' doing, and count them: those after which other
+        clips got votes, and all of those members of whom nothing is unknown."""
+        known = [
+            one
+            for one in self._open.values()
+            if one.job.voice not in unknown or self._evidence.others(one.job, one.came)
+        ]
+        for one in known:
+            del self._open[one.job.key]
         if known:
-            await self._keeper.confirm(keys)
+            await self._keeper.confirm([one.job.key for one in known])
         for one in known:
             self._settle(one.job, replace(one.record, final=True), fresh=True)
 
