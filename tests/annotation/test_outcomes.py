@@ -254,7 +254,7 @@ def test_other_models_replies_are_won_back_unpaid(asked):
     assert again.complete and kept >= 1 and again.requests == 40 - kept
 
 
-MEMBERS = [{"focus": "voice"}, {"focus": "words"}, {"focus": "the pace"}]
+MEMBERS = [{"focus": "the melody"}, {"focus": "the loudness"}, {"focus": "the tempo"}]
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -287,7 +287,7 @@ def test_a_member_that_the_service_refuses_is_told_and_nothing_of_it_is_final(as
 
 
 def test_few_clips_that_a_member_is_refused_are_not_final_either(google):
-    google.server.fault("bad_request", lambda request: "words" in request.text)
+    google.server.fault("bad_request", lambda request: "the loudness" in request.text)
     report = google(panel=MEMBERS).annotate(dataset(4)).report
     assert not report.complete and report.votes == 8 and not google.final()
     assert report.unfinished == {"rejected": report.unfinished["rejected"]} and len(google.server.requests) < 20
