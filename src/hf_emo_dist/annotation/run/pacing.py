@@ -215,6 +215,10 @@ class Pacing:
         """Seconds since the first request that failed or was refused after the last reply; 0 where none did."""
         return 0.0 if self._trouble_since is None else self.clock() - self._trouble_since
 
+    def shed(self) -> bool:
+        """Whether a refusal now is the shedding of a tier that answers others: waiting longer would not help it."""
+        return self.sheds and self._refusals <= 1
+
     def pause_left(self) -> float:
         """Seconds until anybody may send; not above 0 where they may."""
         return self._resume_at - self.clock()

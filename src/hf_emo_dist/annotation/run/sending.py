@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _SLOWEST_UPLOAD = 100_000  # bytes a second
 # An overloaded service is asked so many times more often than one that fails.
 _OVERLOADED_TRIES = 4
+# A request that is shed while others are answered waits for a few seconds at most, however often it was.
+_SHED_DOUBLINGS = 3
 
 
 class Sender:
@@ -186,6 +188,8 @@ class Sender:
             wait_s = self.pacing.strained(outcome.retry_after, sent, meaning.rate == "pause", kind == "timeout")
             if meaning.rate == "pause":
                 return wait_s
+            if kind == "overloaded" and self.pacing.shed():
+                failures = min(failures, _SHED_DOUBLINGS)
         self.pacing.failed()
         if outcome.retry_after and outcome.retry_after > run.settings.patience_s:
             self._too_long_a_wait(outcome.retry_after, self._detail(outcome))
