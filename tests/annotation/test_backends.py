@@ -92,7 +92,7 @@ CASES = {
     "sent on to another host": (
         "status", {"code": 307, "headers": {"location": "http://elsewhere.example/v1?key=x"}},
         fatal("setup", "server's address")),
-    "504": ("status", {"code": 504}, transient("server")),
+    "504": ("status", {"code": 504}, transient("timeout")),
     "reset before": ("reset_before", {}, transient("connection")),
     "reset after": ("reset_after", {}, transient("connection")),
     "reset in the middle": ("reset_middle", {}, transient("connection")),

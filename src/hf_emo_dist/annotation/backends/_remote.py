@@ -219,11 +219,11 @@ def transient_status(status: int, text: str, delay: float | None) -> TransientEr
         return TransientError("rate_limit", text, delay)
     if status in (503, 529):
         return TransientError("overloaded", text, delay)
-    if status == 408:
+    if status in (408, 504, 524):
+        # A proxy has waited in vain for the server behind it, which may have generated the reply all the same.
         return TransientError("timeout", text, delay)
     if status >= 500 or status == 409 or status < 400:
-        # One that waited in vain for the server behind it: that may have generated the reply all the same.
-        return TransientError("server", text, delay, billed=status in (504, 524))
+        return TransientError("server", text, delay)
     return None
 
 

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _SLOWEST_UPLOAD = 100_000  # bytes a second
 # An overloaded service is asked so many times more often than one that fails.
 _OVERLOADED_TRIES = 4
+# A request that is shed while others are answered waits for a few seconds at most, however often it was.
+_SHED_DOUBLINGS = 3
 
 
 class Sender:
@@ -31,8 +33,7 @@ class Sender:
     def __init__(self, run: Run, keeper: Keeper, stop: Stop) -> None:
         self.run, self.evidence = run, run.evidence
         self._keeper, self._stop = keeper, stop
-        # At a tier that fills idle hours a slow reply says nothing of a queue.
-        self.pacing = Pacing(run.settings, pace=run.evidence.pace, by_latency=run.tier == "standard")
+        self.pacing = Pacing(run.settings, pace=run.evidence.pace, sheds=run.tier != "standard")
         self.doubts = Doubts(run, keeper, stop, self.pacing, self.ask)
         self._first = FirstReply(needed=not run.answerer_known)
         stop.closes += [self.pacing.close, self._first.over]
@@ -124,7 +125,7 @@ class Sender:
                 await self._stop.sleep(wait_s)
                 if self._stop:
                     return False
-        return await self.pacing.enter()
+        return await self.pacing.enter(repeated)
 
     async def ask(self, job: Job) -> Outcome:
         """Send one request, once; whatever comes of it is returned."""
@@ -184,10 +185,14 @@ class Sender:
         run.progress.show(run.report, advance=0)
         if meaning.rate in ("down", "pause"):
             self.evidence.strain(job.audio_hash)
-            wait_s = self.pacing.strained(outcome.retry_after, sent, pauses=meaning.rate == "pause")
+            wait_s = self.pacing.strained(outcome.retry_after, sent, meaning.rate == "pause", kind == "timeout")
             if meaning.rate == "pause":
                 return wait_s
+            if kind == "overloaded" and self.pacing.shed():
+                failures = min(failures, _SHED_DOUBLINGS)
         self.pacing.failed()
+        if outcome.retry_after and outcome.retry_after > run.settings.patience_s:
+            self._too_long_a_wait(outcome.retry_after, self._detail(outcome))
         return max(self.pacing.backoff(failures), min(outcome.retry_after or 0.0, run.settings.patience_s))
 
     def _sends_again(self, job: Job, kind: str, failures: int, first: float, alive: bool, wait_s: float) -> bool:
@@ -195,10 +200,7 @@ class Sender:
         settings, trouble_s = self.run.settings, self.pacing.trouble_s()
         if kind == "rate_limit":
             if trouble_s + wait_s > settings.patience_s:
-                self._stop(
-                    f"the service refuses more requests; it asks to wait {wait_s:.0f} s.",
-                    "Mend: run again later, lower requests_per_minute, or raise patience_s.",
-                )
+                self._too_long_a_wait(wait_s)
             return not self._stop
         if failures < settings.max_tries and (alive or trouble_s <= settings.patience_s or kind != "connection"):
             return True
@@ -246,6 +248,12 @@ class Sender:
             f"Mend: where that is the model you mean (a deployment or a gateway has names of its own), run again with "
             f"answers_as={[record.model_version]!r}, on the command line --answers_as {record.model_version}, and the "
             "reply counts without being paid for again; else ask for the model that you want by its present name.",
+        )
+
+    def _too_long_a_wait(self, wait_s: float, detail: str = "") -> None:
+        self._stop(
+            f"the service refuses more requests; it asks to wait {wait_s:.0f} s{f' ({detail})' * bool(detail)}.",
+            "Mend: run again later, lower requests_per_minute, or raise patience_s.",
         )
 
     def _too_many_failures(self, outcome: Outcome) -> None:
