@@ -49,6 +49,7 @@ class Trial:
     utterance: Utterance
     other: Utterance
     seconds: float
+    alike: bool = False  # whether people heard the same emotion in both
 
 
 def looks(clips: int, panel: int, replies: int) -> list[Look]:

@@ -12,11 +12,26 @@ Who does not hear answers alike whatever the audio: given the words, a member's 
 places. So the sum of T_i under all such permutations within clip and member gives an exact p-value, whatever the noise,
 however much members differ, and whichever rows lent their audio. Who hears nothing has a mean T of 0, also where B is
 large, because the words decide.
+
+That compares members with each other, and says nothing of a server whose members answer by their own prompts: the first
+emotion on the list, a hash, a cache that knows texts alone. So the answers of one member to the same words are compared
+too. The audio is heard in a clip where it changes answers; three ways to see that in no clip, each with the chance that
+this happens to who hears:
+
+- each answer to other audio and to silence is the very same as to the own audio (no noise to allow for);
+- where there is noise, which changes the answers of one member and not of others: with neither audio did most of the
+  members that were tested change theirs. These are the replicates that an answer's noise is told by;
+- where answers to one clip agree besides: with neither audio did most of the members agree on another answer than that
+  of the clip. Noise does that less often yet.
+
+Who hears, so that the audio changes the answers in a share r of the clips, shows it in each of them with a probability
+q; so in none of n with (1 - r q)^n.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -44,6 +59,15 @@ MARGIN, AGREE = 0.1, 0.75
 #: The same where it is not known that the clips are of different emotions: then who hears may answer alike, too.
 MARGIN_UNKNOWN = 0.05
 _DRAWS = 9_999
+#: Who hears changes its answers with the audio in one clip of four at least, where answers are without noise …
+CHANGES = 0.25
+#: … and in three of ten where there is noise. The very most that noise can hide of it is _SEEN, by whether both members
+#: that were tested must show it, or most of several.
+CHANGES_NOISY, _SEEN = 0.3, (0.75, 0.9)
+#: Answers to one clip agree as far as that where most members' answer is called that of the clip.
+AGREE_ON = 0.7
+#: Answers about different clips agree at most as far as this, or they may be alike because the clips are.
+VARIED = 0.6
 # A swapped question that brings no vote where the clip's own does may be a sign of hearing: silence can be refused.
 _MOST_MISSING = 0.2
 
@@ -55,6 +79,7 @@ class ClipAnswers:
     own: Mapping[int, Shares | None]
     other: Mapping[int, Shares | None] = field(default_factory=dict)  # with another row's audio
     silence: Mapping[int, Shares | None] = field(default_factory=dict)
+    alike: bool = False  # whether people heard the same emotion in both audios, so that who hears may answer alike
 
     def swapped(self, member: int) -> list[Shares]:
         """A member's answers to what is not the clip."""
@@ -138,6 +163,11 @@ def judge(
         at_most = _upper(effects, alpha_no)
         alike = own >= AGREE and at_most < margin
         alike |= of_clip.mean() >= OF_CLIP and _upper(effects - MARGIN_OF_CLIP * of_clip, alpha_no) < 0
+        varied = means["other clips"] <= VARIED
+        if varied or margin > MARGIN_UNKNOWN:
+            alike |= _unchanged(tested, own, alpha_no)
+        # Where all answers are alike, only clips can tell that are not.
+        alike &= varied or sum(not clip.alike for clip in tested) >= LEAST_CLIPS
         if alike and missing <= _MOST_MISSING and p_value > alpha:
             verdict = "does not hear"
     if p_value <= alpha:
@@ -167,6 +197,7 @@ class _Clip:
             self.votes[j] = np.stack([vote, *(np.asarray(getattr(clip, name)[j], dtype=np.float64) for name in names)])
             self.names[j] = ["own", *names]
         self.members = [j for j in own if len(self.votes[j]) > 1] if len(own) > 1 else []
+        self.alike = clip.alike
 
     def pairs(self) -> Iterator[tuple[int, int, FloatArray]]:
         """Tested member, another member, and the overlaps of all answers of the one with all of the other."""
@@ -185,6 +216,32 @@ class _Clip:
                 found.append(float(np.mean(with_others)))
         return float(np.mean(found)) if found else math.nan
 
+    def unchanged(self) -> bool:
+        """Whether each tested member's answers are the same, whatever the audio."""
+        return all(np.abs(self.votes[j] - self.votes[j][0]).max() < 1e-9 for j in self.members)
+
+    def most_changed(self) -> bool:
+        """Whether with one of the other audios most of the tested members gave another answer than to the own one."""
+        for name in ("other", "silence"):
+            told = [self._said(j, name) != self._said(j, "own") for j in self.members if name in self.names[j]]
+            if told and 2 * sum(told) > len(told):
+                return True
+        return False
+
+    def most_agree_on_another(self) -> bool:
+        """Whether with one of the other audios most of the tested members gave the same other answer than the clip's,
+        which is what most members answered to it."""
+        usual = Counter(int(votes[0].argmax()) for votes in self.votes.values()).most_common()
+        of_clip = {answer for answer, count in usual if count == usual[0][1]}
+        for name in ("other", "silence"):
+            told = Counter(self._said(j, name) for j in self.members if name in self.names[j])
+            if any(2 * count > told.total() and answer not in of_clip for answer, count in told.items()):
+                return True
+        return False
+
+    def _said(self, member: int, name: str) -> int:
+        return int(self.votes[member][self.names[member].index(name)].argmax())
+
     def effect(self) -> float:
         """T of this clip."""
         return float(self.effects(np.zeros((1, len(self.members)), dtype=np.intp))[0])
@@ -200,6 +257,28 @@ class _Clip:
             others = (of_k.sum(axis=0) - as_own) / (len(overlaps) - 1)
             total += as_own - others
         return total / (len(self.members) * (len(self.votes) - 1))
+
+
+def _unchanged(clips: Sequence[_Clip], own: float, alpha: float) -> bool:
+    """Whether answers change with the audio in no clip, which would happen to who hears at most in `alpha` of tests.
+
+    The first way needs no `alpha`: who is not found by it at one look is not at the next, which has the same answers
+    and more. So its risk is one, (1 - CHANGES)^n, 0.3 % of 20 clips, whatever the number of looks.
+    """
+    if all(clip.unchanged() for clip in clips):
+        return True
+    tested = min(len(clip.members) for clip in clips)
+    labels = all((votes.max(axis=1) > 1 - 1e-9).all() for clip in clips for votes in clip.votes.values())
+    if tested < 2 or not labels:
+        return False
+
+    def missed(seen: float) -> float:
+        return (1 - CHANGES_NOISY * seen) ** len(clips)
+
+    if missed(_SEEN[tested > 2]) <= alpha and not any(clip.most_changed() for clip in clips):
+        return True
+    seen = math.sqrt(own) if tested > 2 else own
+    return own >= AGREE_ON and missed(seen) <= alpha and not any(clip.most_agree_on_another() for clip in clips)
 
 
 def _overlap(p: FloatArray, q: FloatArray) -> FloatArray:
