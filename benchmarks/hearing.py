@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hf_emo_dist.annotation.hearing import judging
-from hf_emo_dist.annotation.hearing.asking import CLIPS, looks
+from hf_emo_dist.annotation.hearing.asking import CLIPS, looks, wants_again
 from hf_emo_dist.annotation.hearing.judging import ClipAnswers, judge
 
 NUM = 4
@@ -80,6 +80,7 @@ def annotator(
         return int(words[clip]) if rng.random() < by_words else found
 
     def answer(clip: int, member: int, audio: str) -> tuple[float, ...]:
+        audio = "own" if audio.startswith("again") else audio
         if (clip, audio) not in impressions:
             impressions[clip, audio] = impression(clip, audio)
         said = impressions[clip, audio]
@@ -106,18 +107,23 @@ def one_test(asked: Annotator, panel: int, replies: int, margin: float) -> tuple
             answers[clip, member, audio] = asked(clip, member, audio)
         return answers[clip, member, audio]
 
-    for look in looks(CLIPS, panel, replies):
+    left = looks(CLIPS, panel, replies)
+    while left:
+        look = left.pop(0)
         clips = [
             ClipAnswers(
                 {member: get(clip, member, "own") for member in range(look.own)},
                 {member: get(clip, member, "other") for member in range(look.tested)},
                 {member: get(clip, member, "silence") for member in range(look.tested)},
+                {member: [get(clip, member, f"again {i}") for i in range(look.again)] for member in range(look.tested)},
             )
             for clip in range(look.clips)
         ]
         found = judge(clips, look.alpha, look.alpha_no, margin)
         if found.verdict != "undecided":
             break
+        if wants_again(found, look, left):
+            left = [later for later in looks(CLIPS, panel, replies, again=True) if later.again]
     return found.verdict, sum(audio != "own" for *_, audio in answers)
 
 
