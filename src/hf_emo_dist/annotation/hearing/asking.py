@@ -76,7 +76,7 @@ def looks(clips: int, panel: int, replies: int, again: bool = False) -> list[Loo
         Look(
             number,
             tested,
-            min(panel, max(3, 2 * tested)),
+            min(panel, 3 * tested),
             ALPHA - spent if place == last else _ALPHA if place else _FIRST_ALPHA,
             ALPHA_NO - spent_no if place == last else _ALPHA_NO,
             repeats[place],

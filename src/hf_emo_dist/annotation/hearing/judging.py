@@ -62,7 +62,7 @@ _DRAWS = 9_999
 #: Who hears changes answers with the audio in three clips of ten at least, where noise may hide some of it …
 CHANGES = 0.3
 #: … and, where replicates tell the noise, one answer in five.
-CHANGES_AGAIN = 0.2
+CHANGES_AGAIN = 0.18
 #: Answers about one clip agree at least so far where that of most members is called the clip's.
 AGREE_ON = 0.7
 #: With other audio so many answers stay the same at least where replicates are worth their price.
