@@ -37,8 +37,8 @@ JobAgain = Callable[[Job, int], Job]
 
 @dataclass(frozen=True)
 class Look:
-    """What is known when answers are looked at: so many clips, `tested` members with other audio, `own` with theirs, and
-    `again` replicates of those of the tested members."""
+    """What is known when answers are looked at: so many clips, `tested` members with other audio, `own` with theirs; of
+    each of the tested ones' answers to the latter, `again` replicates."""
 
     clips: int
     tested: int
@@ -139,7 +139,7 @@ class Questions:
         self._jobs_of, self._plan, self._again = jobs_of, plan, again
 
     def of(self, look: Look) -> Iterator[tuple[int, int, str, Job]]:
-        """Those of a look: clip, member, which audio (``"own"``, ``"other"``, ``"silence"`` or ``"again"``), and the job."""
+        """Those of a look: clip, member, kind (``"own"``, ``"other"``, ``"silence"`` or ``"again"``), and the job."""
         for clip, trial in enumerate(self._trials[: look.clips]):
             for job, member in self._asked(trial.utterance, self._members[: look.own]):
                 if not self._wanted[member]:

@@ -91,7 +91,9 @@ def hear(annotator: Asker, dataset: Dataset, clips: int = CLIPS, seed: int = 42)
         return _shares(record, annotator.emotions)
 
     margin = MARGIN if "human_votes" in dataset.column_names else MARGIN_UNKNOWN
-    found, look, records = ask(questions, plan, plan_again, annotator.ledger, annotator.settings, shares_of, send, margin)
+    found, look, records = ask(
+        questions, plan, plan_again, annotator.ledger, annotator.settings, shares_of, send, margin
+    )
     if found is None and not_sent:
         return HearingTest("skipped", model, not_sent), report
     costs = [record.cost_usd for record in records]

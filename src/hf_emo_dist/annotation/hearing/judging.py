@@ -17,8 +17,8 @@ That compares members with each other, and says nothing of a server whose member
 emotion on the list, a hash, a cache that knows texts alone. So the answers of one member to the same words are compared
 too. The audio is heard in a clip where it changes answers; three ways to see that it does in none:
 
-- each answer to other audio and to silence is the very same as to the own audio. Of who hears, so that the audio changes
-  answers in a share r of the clips, n clips are like that with probability (1 - r)^n;
+- each answer to other audio and to silence is the very same as to the own audio. With who hears, so that the audio
+  changes answers in a share r of the clips, n clips are like that with probability (1 - r)^n;
 - where members agree about a clip but for some noise, in no clip most of those that were tested agree, with one of the
   other audios, on another answer than most gave to the own one. With a probability of q that a change shows like that,
   which the agreement about one clip tells, (1 - r q)^n;
