@@ -93,6 +93,8 @@ CASES = {
         "status", {"code": 307, "headers": {"location": "http://elsewhere.example/v1?key=x"}},
         fatal("setup", "server's address")),
     "504": ("status", {"code": 504}, transient("timeout")),
+    "524": ("status", {"code": 524}, transient("timeout")),
+    "408": ("status", {"code": 408}, transient("timeout")),
     "reset before": ("reset_before", {}, transient("connection")),
     "reset after": ("reset_after", {}, transient("connection")),
     "reset in the middle": ("reset_middle", {}, transient("connection")),

@@ -48,8 +48,10 @@ class _Round:
     latencies: list[float] = field(default_factory=list)
     refused: int = 0
     waited: bool = False  # whether a rate limit or a time-out is among them
+    strained: bool = False  # whether more were refused than usual
     lowered_at: float | None = None
     left: float = 1.0  # of the bound
+    share: float = 0.0  # refused, when it was lowered
 
     @property
     def outcomes(self) -> int:
@@ -125,15 +127,15 @@ class Pacing:
         if (now := self._round_of(sent)) is not None:
             now.refused += 1
             now.waited |= pauses or late
-            self._refusals += now.refused == 1
-            # Refusals come before replies do: those in flight are taken for answered until they are not.
-            excess = self._excess(now.outcomes + max(0, self.in_flight - 1))
+            excess = self._excess()
             if excess > 0:
+                self._refusals += not now.strained
+                now.strained = True
                 self._lower(excess)
             self._end_round()
         wait_s = self.backoff(max(1, self._refusals), asked_s)
         # Nobody sends where the server asks for it and means all, or nothing was answered since the last sign.
-        if (asked_s and excess > 0) or pauses or self._refusals > 1:
+        if pauses or (excess > 0 and (asked_s or self._refusals > 1)):
             self._resume_at = max(self._resume_at, self.clock() + wait_s)
         return wait_s
 
@@ -154,12 +156,16 @@ class Pacing:
         if last.lowered_at is not None:
             began, self._clean = last.lowered_at, 0
             # After a larger cut it may still be more than the service takes.
-            before = last.refused / last.outcomes if last.left > _LEAST_LEFT and not last.waited else 0.0
+            before = last.share if last.left > _LEAST_LEFT and not last.waited else 0.0
         self._round = _Round(began, self.allowed, before)
 
-    def _excess(self, number: int) -> float:
-        """The share refused of `number`, beyond what would be refused of fewer, too."""
-        now, usual = self._round, self.pace.usual
+    def _sent(self) -> int:
+        """Requests of this round. Refusals come before replies do: those in flight count until they are refused."""
+        return max(1, self._round.outcomes + max(0, self.in_flight - 1))
+
+    def _excess(self) -> float:
+        """The share that is refused, beyond what would be refused of fewer, too."""
+        now, usual, number = self._round, self.pace.usual, self._sent()
         if not now.waited:
             usual = max(usual, now.before, _USUAL_SHED * self.sheds)
         tolerated = _STRAY * number + usual * number + (usual * number) ** 0.5
@@ -167,7 +173,8 @@ class Pacing:
 
     def _lower(self, excess: float) -> None:
         now = self._round
-        now.left = min(now.left, max(_LEAST_LEFT, 1.0 - _BELOW * excess))
+        now.left = min(now.left, max(_LEAST_LEFT, 1.0 - _BELOW * (excess + _STRAY)))
+        now.share = now.refused / self._sent()
         if now.left * now.bound < self.allowed:
             now.lowered_at = self.clock()
             self._set(now.left * now.bound)
@@ -179,14 +186,15 @@ class Pacing:
 
     def _end_round(self) -> None:
         now, pace = self._round, self.pace
-        if now.outcomes < max(_LEAST_ROUND, int(now.bound)):
+        size = max(_LEAST_ROUND, int(now.bound))
+        if now.outcomes < size or 2 * len(now.latencies) < size:
             return
-        share = now.refused / now.outcomes
+        share = now.refused / self._sent()
         if now.before and not now.waited and now.refused > 1 and share >= now.before / 2:
             pace.usual = max(pace.usual, min(_MOST_USUAL, share))
         elif share < pace.usual:
             pace.usual += 0.25 * (share - pace.usual)
-        ratio = self._slowness() if now.latencies else 1.0
+        ratio = self._slowness()
         if ratio >= _QUEUE:
             pace.climbing = False
             self._set(self.allowed * min(0.9, _ROOM / ratio))
