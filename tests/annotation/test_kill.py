@@ -10,6 +10,7 @@ from gemini_server import GeminiServer
 from processes import Annotating, replies, sent, serving, wait_for
 
 from hf_emo_dist.annotation.ledger.ledger import Ledger
+from hf_emo_dist.annotation.types import IN_FLIGHT
 
 ROWS, MEMBERS, CONCURRENCY, KILLS = 80, 4, 4, 10
 
@@ -35,7 +36,7 @@ def test_ten_kills_lose_only_what_was_in_flight(tmp_path):
             killed += 1
             time.sleep(0.05)  # the server sends, and logs, what it was asked for before it sees that nobody listens
             with Ledger(path) as ledger:
-                there = {record.key for record in ledger.records()}
+                there = {record.key for record in ledger.records() if record.text is not None}
             assert set(stored) <= there
             stored = list(there)
             assert sent(log) - len(there) <= killed * CONCURRENCY
@@ -43,9 +44,16 @@ def test_ten_kills_lose_only_what_was_in_flight(tmp_path):
     assert killed == KILLS, "the run was over before: give it more rows"
     assert outcome["complete"]
     answered = replies(log)
-    records = list(Ledger(path).records())
+    rows = list(Ledger(path).records())
+    records = [record for record in rows if record.text is not None]
     # Every key once, and all of them.
     assert len(records) == ROWS * MEMBERS == len({record.key for record in records})
+    # What was in flight at a kill may have been billed: whatever the server generated is charged.
+    lost = [record for record in rows if record.text is None]
+    assert len(answered) <= len(rows) <= len(records) + KILLS * CONCURRENCY
+    assert {(record.outcome, record.final, record.detail) for record in lost} == {("connection", False, IN_FLIGHT)}
+    assert all(record.cost_usd == record.assumed_usd > 0.01 for record in lost)
+    assert Ledger(path).spending().cost_usd == pytest.approx(sum(record.cost_usd for record in rows))
     # The server sent each reply once, but for those that were in flight at a kill.
     assert len({asked(line) for line in answered}) == ROWS * MEMBERS
     assert len(answered) - len(records) <= KILLS * CONCURRENCY
@@ -66,6 +74,8 @@ def test_a_key_is_not_asked_for_again_once_its_reply_is_stored(tmp_path):
         stored, before = len(Ledger(path)), sent(log)
         outcome, _ = Annotating(url, path, 40, concurrency=4).outcome()
         after = sent(log) - before
+        charged = [record for record in Ledger(path).records() if record.detail == IN_FLIGHT]
+    assert len(charged) <= 4 and before <= stored + len(charged)
     assert outcome["complete"] and stored >= 26
     assert after == 120 - stored == outcome["report"]["requests"] and outcome["report"]["stored_votes"] == stored
 
@@ -104,4 +114,7 @@ def test_a_second_ctrl_c_drops_what_is_in_flight(tmp_path):
         assert "Traceback" not in err, err
         stored = Ledger(path)
         assert outcome["error"] == "KeyboardInterrupt"
-        assert len(stored) == sent(log) == 8 and stored.spending().reserved_tokens == 0
+        rows = list(stored.records())
+        assert sum(row.text is not None for row in rows) == sent(log) == 8 and stored.spending().reserved_tokens == 0
+        # What was dropped may be billed all the same.
+        assert [row.detail for row in rows if row.text is None] == [IN_FLIGHT] * 4

@@ -39,6 +39,12 @@ def line_of(reply_id: str, record: Record) -> str:
     return json.dumps({"reply_id": reply_id, **dict(zip(FIELDS, values, strict=True))})
 
 
+def row_of_line(line: str) -> Row:
+    """The row of such a line, whatever its name."""
+    values = json.loads(line)
+    return _reply({name: values[name] for name in FIELDS if name in values}, 0)[1]
+
+
 def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
     """Add replies to a file and wait until they are on the disk."""
     # the line break in front ends a line that a full disk cut off before
