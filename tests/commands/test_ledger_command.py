@@ -63,7 +63,17 @@ def test_export_merge_and_reread(path, tmp_path, capsys):
     assert len([json.loads(line) for line in lines.read_text().splitlines()]) == 6
     other = tmp_path / "other.sqlite"
     assert "6 new replies" in run(capsys, "merge", other, table)[1]
-    shown = run(capsys, "merge", other, path, table)[1]
+    for again in (table, lines):
+        before = again.read_bytes()
+        status, shown = run(capsys, "export", other, again)
+        assert status == 2 and "Mend: another name, or --overwrite" in shown and again.read_bytes() == before
+        assert "Wrote 6 replies" in run(capsys, "export", path, again, "--overwrite")[1]
+    third = tmp_path / "third.sqlite"
+    lines.write_text(lines.read_text().rstrip("\n"))  # as an editor leaves it
+    assert "6 new replies" in run(capsys, "merge", third, lines)[1]
+    with Ledger(third) as one, Ledger(path) as two:
+        assert list(one.records()) == list(two.records())
+    shown = run(capsys, "merge", other, path, table, lines)[1].replace(f"{lines}: 0 new replies\n", "", 1)
     assert shown.count("0 new replies") == 2 and "6 rows, which have cost $0.7500" in shown
 
     status, shown = run(capsys, "reread", other)
@@ -80,12 +90,14 @@ WRONG = {
     "no ledger to reread": (["reread", "{}/none.sqlite"], "There is no ledger"),
     "another format": (["export", "{}/votes.sqlite", "{}/a.txt"], "neither .parquet nor .jsonl"),
     "no such thing": (["spent", "{}/votes.sqlite"], "one of spending, failures, export, merge, reread"),
+    "lines of something else": (["merge", "{}/votes.sqlite", "{}/odd.jsonl"], "No line of"),
     "an outcome": (["reread", "{}/votes.sqlite", "--outcomes", "unread"], "unread are not known"),
 }
 
 
 @pytest.mark.parametrize("words, message", WRONG.values(), ids=WRONG)
 def test_mistakes_end_with_status_2_and_make_no_file(path, tmp_path, capsys, words, message):
+    (tmp_path / "odd.jsonl").write_text('{"a": 1}\n')
     status, shown = run(capsys, *[word.format(tmp_path) for word in words])
     assert status == 2 and message in shown and "Mend" in shown
     assert not (tmp_path / "none.sqlite").exists()

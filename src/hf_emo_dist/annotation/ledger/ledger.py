@@ -363,7 +363,7 @@ class Ledger:
         return sum(self._add(batch) for batch in exchange.rows_of_dataset(dataset))
 
     def merge(self, other: str | os.PathLike[str]) -> int:
-        """Add the replies of another ledger, or of a rescue file (``.part.jsonl``); how many were new.
+        """Add the replies of another ledger, or of lines of JSON (a rescue file, or an export); how many were new.
 
         The same rules hold as for `import_dataset`, so that no order of merging changes what counts.
 
@@ -375,8 +375,10 @@ class Ledger:
             raise LedgerError(f"There is no ledger {path} to merge.", "check the path.")
         if path == self.path:
             return 0
-        if ".part.jsonl" in path.name:
+        if ".part.jsonl" in path.name or path.suffix == ".jsonl":
             found, bad = exchange.read_lines(path)
+            if bad and not found:
+                raise LedgerError(f"No line of {path} is a reply.", "give a file that export wrote, or a rescue file.")
             if bad:
                 logger.warning("%s: %d lines cannot be read and are left out", path, bad)
             return self._add(found)

@@ -291,9 +291,7 @@ def _over(limits: Limits, claim: Claim, cost: float, tokens: int) -> bool:
     return over_cost or (limits.max_tokens is not None and tokens + claim.tokens > limits.max_tokens)
 
 
-def mark_sent(
-    connection: sqlite3.Connection, owner: Owner, records: Mapping[str, Record | None], now: float
-) -> None:
+def mark_sent(connection: sqlite3.Connection, owner: Owner, records: Mapping[str, Record | None], now: float) -> None:
     """Write which of the owner's leases have a request that may leave from now on; None: it is known to cost nothing.
 
     The record is what `let_go` writes where nothing is heard of the request any more. What was granted and is not
