@@ -1,7 +1,9 @@
 """`kill -9` and Ctrl-C at any moment: what was paid for is kept, and the data set is that of an unbroken run."""
 
+import contextlib
 import random
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -9,7 +11,7 @@ from annotation_setup import annotator, dataset, gemini, votes
 from gemini_server import GeminiServer
 from processes import Annotating, replies, sent, serving, wait_for
 
-from hf_emo_dist.annotation.ledger.ledger import Ledger
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger
 from hf_emo_dist.annotation.types import IN_FLIGHT
 
 ROWS, MEMBERS, CONCURRENCY, KILLS = 80, 4, 4, 10
@@ -78,6 +80,37 @@ def test_a_key_is_not_asked_for_again_once_its_reply_is_stored(tmp_path):
     assert len(charged) <= 4 and before <= stored + len(charged)
     assert outcome["complete"] and stored >= 26
     assert after == 120 - stored == outcome["report"]["requests"] and outcome["report"]["stored_votes"] == stored
+
+
+def test_what_the_service_refused_before_a_kill_costs_nothing(tmp_path):
+    log, path = tmp_path / "replies.jsonl", tmp_path / "votes.sqlite"
+    with serving(log, faults=[{"kind": "rate_limit", "retry_after": 60}]) as url:
+        process = Annotating(url, path, 40, concurrency=4)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (path.exists() and pauses(path)):
+            time.sleep(0.02)
+        while time.monotonic() < deadline and (left := in_flight(path)):  # others that were refused with the first one
+            time.sleep(0.02)
+        assert not left
+        process.kill()
+        with Ledger(path) as ledger:
+            assert ledger.reserve([Claim(key) for key in leased(path)]).granted
+            assert ledger.spending().cost_usd == 0 and not list(ledger.records())
+
+
+def pauses(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
+        return connection.execute("SELECT COUNT(*) FROM rates WHERE paused_until > updated").fetchone()[0]
+
+
+def in_flight(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT COUNT(*) FROM leases WHERE sent IS NOT NULL").fetchone()[0]
+
+
+def leased(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return [key for (key,) in connection.execute("SELECT key FROM leases")]
 
 
 def interrupted(url, path, log, waits, way="annotate"):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hf_emo_dist.annotation.ledger.ledger import Ledger
+from hf_emo_dist.annotation.ledger.journal import PLANNED, RUNNING, BatchJob
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger
+from hf_emo_dist.annotation.types import IN_FLIGHT
 from hf_emo_dist.commands.main import main
 
 sys.path.append(str(Path(__file__).parents[1] / "annotation"))
-from ledger_records import record
+from ledger_records import key, record
 
 
 @pytest.fixture
@@ -45,6 +47,31 @@ def test_spending_by_model_and_day(path, capsys):
     assert rows[2][:5] == ["2025-05-01", "gemini", "n", "1", "1"] and "1 without a price" in shown
     assert rows[3][:4] == ["2025-05-02", "gemini", "m", "1"]
     assert "In all $0.7500 and 1 replies of which no price is known for 3 votes" in shown
+
+
+def test_what_is_assumed_and_what_is_reserved_stands_apart(path, capsys):
+    shown = run(capsys, "spending", path)[1]
+    assert "no service stated" not in shown and "reserved" not in shown
+    with Ledger(path) as ledger:
+        assert ledger.reserve([Claim(key(7), 0.5), Claim(key(8), 0.25), Claim(key(9), 0.25)]).granted
+        ledger.sending({key(7): record(7, "connection", text=None, cost_usd=0.5, assumed_usd=0.5, detail=IN_FLIGHT)})
+        ledger.forfeit([key(7)])
+        shown = run(capsys, "spending", path)[1]
+    assert "Of that $0.5000 no service stated" in shown and "(1 requests were in flight when" in shown
+    assert "Beside that $0.5000 is reserved for 2 requests" in shown
+
+
+def test_jobs_that_the_service_may_not_have_are_told_from_those_under_way(path, capsys):
+    jobs = [
+        BatchJob(f"j{i}", None, state, "gemini", "e", "m", "p", 200, 0, 1e9, 1e9, (), "")
+        for i, state in enumerate((PLANNED, RUNNING))
+    ]
+    with Ledger(path) as ledger:
+        for job in jobs:
+            ledger.journal.begin(job, [Claim(job.name)], {}, "s")
+    shown = run(capsys, "jobs", path)[1]
+    assert "\n200 requests are under way" in shown and "1 planned with 200 requests" in shown
+    assert "not known whether the service has taken them" in shown
 
 
 def test_failures_with_reasons(path, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..annotation.batch.cancelling import cancel_jobs
-from ..annotation.ledger.accounts import batch_jobs, existing, failures_by_reason, spending_by_day
+from ..annotation.ledger.accounts import assumed, batch_jobs, existing, failures_by_reason, spending_by_day
 from ..annotation.ledger.journal import PLANNED, RUNNING
 from ..annotation.ledger.ledger import Ledger
 from ..annotation.rereading import READING_FAILURES
@@ -41,6 +41,12 @@ def spending(ledger: Path) -> None:
     unpriced = sum(row.unpriced for row in rows)
     told = f" and {unpriced:,} replies of which no price is known" if unpriced else ""
     _print(f"In all ${total:.4f}{told} for {sum(row.votes for row in rows):,} votes that count, by list prices.")
+    apart = assumed(ledger)
+    if apart.cost_usd:
+        lost = f" ({apart.lost:,} requests were in flight when their run was cut short)" if apart.lost else ""
+        _print(f"Of that ${apart.cost_usd:.4f} no service stated: what requests can cost at most{lost}.")
+    if apart.reserved:
+        _print(f"Beside that ${apart.reserved_usd:.4f} is reserved for {apart.reserved:,} requests.")
 
 
 def failures(ledger: Path, *, plan: str | None = None, reasons: int = 5) -> None:

@@ -226,8 +226,8 @@ class Batches:
             told.append(f"{found.failures:,} of its requests failed, such as: {found.reason}")
         if found.lost:
             told.append(
-                f"{found.lost:,} of its replies are not there, or cannot be read: they count as paid for, and are asked "
-                "for again"
+                f"{found.lost:,} of its replies are not there, or cannot be read: they count as paid for, and are "
+                "asked for again"
             )
         if found.missing:
             told.append(f"{found.missing:,} of its requests have no reply, and are sent again")

@@ -34,8 +34,8 @@ def _column(name: str) -> str:
 
 
 # reply_id names a reply wherever it is copied to: 16 hexadecimal digits of its time in microseconds, then 16 random
-# ones. Its order is the order of storing. counts is 1 for the one reply of each key that counts. sent is when the request
-# of a lease may have left, NULL before; about, the row that is written where nothing is ever heard of it.
+# ones. Its order is the order of storing. counts is 1 for the one reply of each key that counts. sent is when the
+# request of a lease may have left, NULL before; about, the row that is written where nothing is ever heard of it.
 NEW_FILE = (
     f"""CREATE TABLE replies (
         id INTEGER PRIMARY KEY, reply_id TEXT NOT NULL, counts INTEGER NOT NULL DEFAULT 0,
