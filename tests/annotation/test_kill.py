@@ -15,6 +15,8 @@ from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger
 from hf_emo_dist.annotation.types import IN_FLIGHT
 
 ROWS, MEMBERS, CONCURRENCY, KILLS = 80, 4, 4, 10
+# In flight at a kill at most, or answered and not stored yet: one a worker.
+OPEN = CONCURRENCY + CONCURRENCY // 4
 
 
 def asked(line):
@@ -52,7 +54,7 @@ def test_ten_kills_lose_only_what_was_in_flight(tmp_path):
     assert len(records) == ROWS * MEMBERS == len({record.key for record in records})
     # What was in flight at a kill may have been billed: whatever the server generated is charged.
     lost = [record for record in rows if record.text is None]
-    assert len(answered) <= len(rows) <= len(records) + KILLS * CONCURRENCY
+    assert len(answered) <= len(rows) <= len(records) + KILLS * OPEN
     assert {(record.outcome, record.final, record.detail) for record in lost} == {("connection", False, IN_FLIGHT)}
     assert all(record.cost_usd == record.assumed_usd > 0.01 for record in lost)
     assert Ledger(path).spending().cost_usd == pytest.approx(sum(record.cost_usd for record in rows))
@@ -77,7 +79,7 @@ def test_a_key_is_not_asked_for_again_once_its_reply_is_stored(tmp_path):
         outcome, _ = Annotating(url, path, 40, concurrency=4).outcome()
         after = sent(log) - before
         charged = [record for record in Ledger(path).records() if record.detail == IN_FLIGHT]
-    assert len(charged) <= 4 and before <= stored + len(charged)
+    assert len(charged) <= OPEN and before <= stored + len(charged)
     assert outcome["complete"] and stored >= 26
     assert after == 120 - stored == outcome["report"]["requests"] and outcome["report"]["stored_votes"] == stored
 

@@ -183,10 +183,9 @@ def test_what_ran_out_is_reserved_until_it_is_charged_and_a_living_process_is_wa
 
 
 def test_a_ledger_whose_leases_say_nothing_of_sending_is_brought_up_to_date(tmp_path):
-    with Ledger(tmp_path / "v") as ledger:
-        with ledger._database.transaction() as connection:
-            for name in ("sent", "about"):
-                connection.execute(f"ALTER TABLE leases DROP COLUMN {name}")
+    with Ledger(tmp_path / "v") as ledger, ledger._database.transaction() as connection:
+        for name in ("sent", "about"):
+            connection.execute(f"ALTER TABLE leases DROP COLUMN {name}")
     with Ledger(tmp_path / "v") as ledger:
         assert ledger.reserve([Claim(key(0), cost_usd=0.5)]).granted
         ledger.sending({key(0): lost(0)})
