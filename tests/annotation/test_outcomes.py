@@ -226,6 +226,8 @@ USAGES = {
     "negative thoughts": {"promptTokenCount": 196, "candidatesTokenCount": 3, "thoughtsTokenCount": -4096},
     "absurd": {"promptTokenCount": 10**12, "candidatesTokenCount": 10**12},
     "no output": {"promptTokenCount": 196},
+    "thoughts in the total alone": {"promptTokenCount": 196, "candidatesTokenCount": 3, "totalTokenCount": 196 + 4096},
+    "a total beyond the bound": {"promptTokenCount": 196, "candidatesTokenCount": 3, "totalTokenCount": 10**9},
     "thoughts alone": {"thoughtsTokenCount": 4000},
     "zero": {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0},
     "words": {"promptTokenCount": "many", "candidatesTokenCount": "3"},
@@ -254,6 +256,9 @@ def test_a_cap_holds_whatever_replies_say(google, usage, cap):
         assert replies * DEAREST <= 0.05 + 4 * DEAREST and 0.03 < spent.cost_usd <= 0.05
     else:
         assert replies * 4096 <= 20_000 + 4 * 4096 and 12_000 < spent.tokens <= 20_000
+    if usage is not None and usage.get("totalTokenCount") == 196 + 4096:  # it was stated, in its way
+        assert {record.thinking_tokens for record in Ledger(google.ledger).records()} == {4093}
+        return
     assert report.assumed_tokens > 0 and "Not stated by the service" in report.summary()
     assert all(record.assumed_usd > 0 for record in Ledger(google.ledger).records())
 

@@ -12,12 +12,13 @@ import math
 import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from ...distributions import check_choice
 from ..model_data import service_data
-from ..types import Answer, TransientError
+from ..types import Answer, TransientError, Usage
 from ._audio import AnnotatorAudio
 
 
@@ -187,6 +188,17 @@ def unreadable(why: str, secrets: Iterable[str]) -> Answer:
 def whole_number(value: Any) -> int | None:
     """A count as a service states it; None for what is no whole number, which is then not stated."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def with_total(usage: Usage, total: int | None) -> Usage:
+    """The usage with all that its total has beyond what is named: output where none is told, else hidden reasoning."""
+    if total is None or usage.prompt_tokens is None:
+        return usage
+    if usage.output_tokens is None:  # a zero is left out
+        return replace(usage, output_tokens=total - usage.prompt_tokens - (usage.thinking_tokens or 0))
+    if total > usage.total:
+        return replace(usage, thinking_tokens=(usage.thinking_tokens or 0) + total - usage.total)
+    return usage
 
 
 def part_of(value: Any, name: str) -> Mapping[str, Any]:

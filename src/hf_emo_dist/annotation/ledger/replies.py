@@ -72,6 +72,11 @@ def tokens_of(row: Row) -> int:
     return sum(row[place] or 0 for place in _TOKENS)
 
 
+def cost_of(row: Row) -> float:
+    """What a reply cost, as far as that is known."""
+    return row[_COST] or 0.0
+
+
 def is_answer(record: Record) -> bool:
     """Whether a model answered, whatever it said; no refusal, nothing that was given up, and no text read again."""
     said = record.outcome == OK or record.text is not None or record.prompt_tokens is not None

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from ...audio.decoding import AudioError
-from ..types import Answer, FatalError, TransientError
+from ..types import IN_FLIGHT, Answer, FatalError, TransientError
 from .jobs import Job, Run
 from .judging import MEANINGS, Outcome, charged, kind_of
 from .keeping import Keeper
@@ -88,6 +88,8 @@ class Doubts:
             await self._stop.sleep(got.wait_s)
         try:
             while not self._stop:
+                lost = unanswered(run, replace(job, tries=1), "connection", IN_FLIGHT, final=False, reserved=True)
+                await self._keeper.sending(key, lost)
                 sent = time.monotonic()
                 job.tries += 1
                 run.report.requests += 1
@@ -98,6 +100,7 @@ class Doubts:
                     reading = reading_of(run, job, outcome)
                     record = answered(run, job, reading, outcome, time.monotonic() - sent)
                     await self._keeper.store(record)
+                    self._keeper.not_billed(key)  # by this lease's own key: it is paid for by the reply's
                     run.report.charge(record)
                     self._pacing.replied(sent, time.monotonic() - sent)
                     self._evidence.answered(job, sent)
@@ -108,6 +111,7 @@ class Doubts:
                     run.report.charge(record)
                     if not await self._keeper.charge(record):
                         return None
+                self._keeper.not_billed(key)
                 if not isinstance(outcome, TransientError):
                     if isinstance(outcome, FatalError):
                         self._last = run.clean(str(outcome))

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 import traceback
+from dataclasses import replace
 
-from ..types import Answer, FatalError, Record, TransientError
+from ..types import IN_FLIGHT, Answer, FatalError, Record, TransientError
 from .doubting import Doubts
 from .evidence import OTHERS, WINDOW
 from .first_reply import FirstReply
@@ -69,6 +70,7 @@ class Sender:
                 outcome = await self.ask(job)
                 latency_s = time.monotonic() - sent
                 if self._falls_back(job, outcome):
+                    self._keeper.not_billed(job.key)
                     continue
                 # Before the next request is let in, which may wait for just this.
                 if isinstance(outcome, Answer):
@@ -92,9 +94,10 @@ class Sender:
                 # After a stop for its reply, which lets nobody in any more.
                 self._first.following() if denied else self._first.over()
                 self.pacing.leave()
-            if record is None and charged(outcome, meaning) == "reserved":
-                if not await self._pay(job, kind, self._detail(outcome)):
-                    return None
+            if record is None and charged(outcome, meaning) != "reserved":
+                self._keeper.not_billed(job.key)
+            elif record is None and not await self._pay(job, kind, self._detail(outcome)):
+                return None
             await self.doubts.settle()
             if record is not None or not isinstance(outcome, TransientError):
                 return record
@@ -125,7 +128,16 @@ class Sender:
                 await self._stop.sleep(wait_s)
                 if self._stop:
                     return False
-        return await self.pacing.enter(repeated)
+        if not await self.pacing.enter(repeated):
+            return False
+        if run.backend.endpoint != "local":  # nobody's bill
+            lost = unanswered(run, replace(job, tries=1), "connection", IN_FLIGHT, final=False, reserved=True)
+            await self._keeper.sending(job.key, lost)
+            if self._stop:
+                self._keeper.not_billed(job.key)
+                self.pacing.leave()
+                return False
+        return True
 
     async def ask(self, job: Job) -> Outcome:
         """Send one request, once; whatever comes of it is returned."""
@@ -148,6 +160,7 @@ class Sender:
                 raise
             return TransientError("connection", "the client gave the request up (it was cancelled from within)")
         except ImportError:
+            self._keeper.not_billed(job.key)
             raise
         except Exception as error:  # noqa: BLE001 - the backend's own: said as what it is, and never paid for twice
             logger.debug("%s", self.run.clean("".join(traceback.format_exception(error))))
