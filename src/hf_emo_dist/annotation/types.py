@@ -30,11 +30,11 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "refused": "the annotator declined to answer",
         "error": "the backend raised an exception of its own",
         "denied": "the service took no request: payment, permission, or no such model",
-        "rate_limit": "the service's rate limit held until the attempts were used up",
-        "overloaded": "the service was overloaded until the attempts were used up",
-        "server": "the service failed until the attempts were used up",
-        "connection": "the connection failed until the attempts were used up",
-        "timeout": "no reply came in time until the attempts were used up",
+        "rate_limit": "the service's rate limit held",
+        "overloaded": "the service was overloaded",
+        "server": "the service failed",
+        "connection": "the connection failed",
+        "timeout": "no reply came in time",
     }
 )
 #: The reason of what nobody waits for any more: it is charged as what it could cost at most, and is no sign of trouble.

@@ -14,7 +14,7 @@ from ..run.jobs import Job, Run
 from ..run.judging import MEANINGS, Outcome, charged, kind_of
 from ..run.recording import answered, reading_of, unanswered
 from ..run.sending import reason_of
-from ..types import FAILURES, Answer, Record
+from ..types import FAILURES, Answer, PanelMember, Record
 from .chunks import job_of
 from .service import BatchService
 
@@ -55,7 +55,7 @@ class Collector:
         self._run, self._ledger = run, run.ledger
         self._open = run.ledger.journal.requests(job.name)
         self._failed: list[tuple[Job, Outcome, str]] = []
-        self._clips: set[str] = set()  # that were answered; two, so that one is another clip's
+        self._clips: dict[PanelMember, set[str]] = {}  # that got votes; two, so that one is another clip's
         self.found = Collected()
 
     def take_in(self, path: Path | None, succeeded: bool = False) -> Collected:
@@ -111,11 +111,13 @@ class Collector:
         if isinstance(outcome, Answer):
             reading = reading_of(self._run, job, outcome)
             kind = kind_of(outcome, reading.outcome)
-            if MEANINGS[kind].clip == "final":
+            meaning = MEANINGS[kind]
+            if meaning.clip in ("final", "kept"):
                 self.found.answers += 1
-                if len(self._clips) < 2:
-                    self._clips.add(job.audio_hash)
-                return answered(self._run, job, reading, outcome, None)
+                clips = self._clips.setdefault(job.voice, set())
+                if kind == "answer" and len(clips) < 2:
+                    clips.add(job.audio_hash)
+                return answered(self._run, job, reading, outcome, None, final=meaning.ever)
         else:
             kind = kind_of(outcome)
         self._failed.append((job, outcome, kind))
@@ -126,15 +128,19 @@ class Collector:
         if not self._failed:
             return []
         before = self._ledger.lookup([job.key for job, _, _ in self._failed])
-        like = unanswered(self._run, self._failed[0][0], "error", "", final=False)
-        lately = self._ledger.answered_since(self._ledger.now() - _LATELY_S, like)
-        self.found.others = bool(lately - {job.audio_hash for job, _, _ in self._failed})
+        moment, lately = self._ledger.now() - _LATELY_S, dict[PanelMember, set[str]]()
+        for job, _, _ in self._failed:
+            if job.voice not in lately:
+                like = unanswered(self._run, replace(job), "error", "", final=False)
+                lately[job.voice] = self._ledger.answered_since(moment, like)
+        self.found.others = bool(set().union(*lately.values()) - {job.audio_hash for job, _, _ in self._failed})
         records = []
         for job, outcome, kind in self._failed:
             meaning, earlier = MEANINGS[kind or "unreadable"], before.get(job.key)
             self.found.reason = reason = self._run.clean(reason_of(outcome))
             failures = 1 + (0 if earlier is None else earlier.attempt + 1)
-            here, there = bool(self._clips - {job.audio_hash}), bool(lately - {job.audio_hash})
+            here = bool(self._clips.get(job.voice, set()) - {job.audio_hash})
+            there = bool(lately[job.voice] - {job.audio_hash})
             needed = _FAILURES if kind not in ("rejected", "unreadable") else 1 if here else 2
             own = meaning.ever and bool(kind) and (here or there) and failures >= needed
             name = {"payment": "denied", "denied": "rejected" if own else "denied"}.get(kind, kind or "unreadable")

@@ -178,33 +178,34 @@ class Ledger:
         return self.spending().replies
 
     def answered_since(self, moment: float, like: Record) -> set[str]:
-        """The clips to which whoever `like` asks has answered requests that were sent after `moment` (of `clock`).
+        """The clips to which whoever `like` asks has given votes, asked alike, after `moment` (of `clock`).
 
         By whatever process: what one run cannot know of a service, another may have seen.
         """
         found: set[str] = set()
-        query = f"""SELECT {rows.COLUMNS} FROM replies
-                    WHERE backend = ? AND endpoint = ? AND model = ? ORDER BY id DESC LIMIT 1000"""
-        with self._reading() as connection:
-            for row in connection.execute(query, (like.backend, like.endpoint, like.model)):
-                record = rows.record_of(row)
-                if rows.is_answer(record) and rows.sent_at(record) > moment:
-                    found.add(record.audio)
+        for record in self._alike(like):
+            if rows.is_vote(record) and rows.sent_at(record) > moment:
+                found.add(record.audio)
         return found
 
     def unanswered(self, like: Record) -> set[str]:
-        """The clips that the service of `like` has answered nothing to since it answered last, whoever asked."""
+        """The clips that whoever `like` asks has given no vote, asked alike, since the last one that it gave."""
         found: set[str] = set()
-        query = f"""SELECT {rows.COLUMNS} FROM replies
-                    WHERE backend = ? AND endpoint = ? AND model = ? ORDER BY id DESC LIMIT 1000"""
-        with self._reading() as connection:
-            for row in connection.execute(query, (like.backend, like.endpoint, like.model)):
-                record = rows.record_of(row)
-                if rows.is_answer(record):
-                    break
-                if not record.final and record.detail != IN_FLIGHT:
-                    found.add(record.audio)
+        for record in self._alike(like):
+            if rows.is_vote(record):
+                break
+            if not record.final and record.detail != IN_FLIGHT:
+                found.add(record.audio)
         return found
+
+    def _alike(self, like: Record) -> list[Record]:
+        """The last replies of whoever `like` asks to requests that differ from its own in their clip alone."""
+        names = ("backend", "endpoint", "model", "focus", "temperature", "mode", "wording", "persona")
+        query = f"""SELECT {rows.COLUMNS} FROM replies
+                    WHERE {" AND ".join(f"{name} IS ?" for name in names)} ORDER BY id DESC LIMIT 1000"""
+        with self._reading() as connection:
+            found = connection.execute(query, [getattr(like, name) for name in names]).fetchall()
+        return [rows.record_of(row) for row in found]
 
     # ---- asking
     def reserve(self, claims: Sequence[Claim], limits: Limits | None = None, lease_s: float = 600.0) -> Reservation:
@@ -277,6 +278,27 @@ class Ledger:
         self._store(records, settle=False)
         with self._reading() as connection:
             return not limiting.over_cap(connection, limits, self._clock())
+
+    def store_open(self, record: Record) -> None:
+        """Write a reply of which it is not known yet whether it is its clip's: `final` is False, as long as `confirm`
+        does not say otherwise. Its lease stays, and reserves nothing more, so that nobody asks again meanwhile.
+
+        Raises:
+            LedgerError: As for `store`.
+        """
+        self._store([record], settle=False)
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE leases SET cost_usd = 0, tokens = 0 WHERE owner = ? AND key = ?",
+                (self._owner.token, record.key),
+            )
+
+    def confirm(self, keys: Sequence[str]) -> None:
+        """Write that the replies which count under these keys are their clips' doing; drop their leases."""
+        condition, value = rows.among(keys)
+        with self._transaction(durable=True) as connection:
+            connection.execute(f"UPDATE replies SET final = 1 WHERE counts = 1 AND {condition}", (value,))
+            limiting.release(connection, self._owner, keys)
 
     def _store(self, records: Sequence[Record], settle: bool) -> None:
         replies = list(zip(self._new_ids(len(records)), records, strict=True))

@@ -77,10 +77,9 @@ def cost_of(row: Row) -> float:
     return row[_COST] or 0.0
 
 
-def is_answer(record: Record) -> bool:
-    """Whether a model answered, whatever it said; no refusal, nothing that was given up, and no text read again."""
-    said = record.outcome == OK or record.text is not None or record.prompt_tokens is not None
-    return said and record.tries > 0
+def is_vote(record: Record) -> bool:
+    """Whether a model was asked and gave a vote; no text that was read again."""
+    return record.outcome == OK and record.tries > 0
 
 
 def sent_at(record: Record) -> float:

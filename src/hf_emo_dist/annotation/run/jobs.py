@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...distributions import check_choice
@@ -90,11 +91,18 @@ class Job:
     audio_hash: str
     retry: bool = False  # the ledger has a failure under its key, which is to be tried again
     also: list[str] = field(default_factory=list)  # ids of further rows with the same clip
+    known: bool = False  # the ledger has it as unanswered, and not known to be its clip's doing
     tries: int = 0  # requests that were sent and are not in the ledger yet
+    sent: float = 0.0  # when the last one left, by the monotonic clock
     apart: Apart | None = None  # why it has no answer so far
     plan: str | None = None  # of its reply, where that is not the run's
     tier: str | None = None  # at which it is asked, where that is not the run's
     bound: Usage | None = None  # the tokens that it can use at most, where the request itself is not at hand any more
+
+    @cached_property
+    def voice(self) -> PanelMember:
+        """Who is asked, and how: alike for all requests that differ in their clip alone."""
+        return replace(self.member, replicate=0)
 
     @property
     def seconds(self) -> float:
@@ -120,7 +128,7 @@ class Apart:
     `again` is False, is its clip's without that).
     """
 
-    outcome: str
+    kind: str  # the row of `judging.MEANINGS`
     detail: str
     since: float  # by the monotonic clock
     at: float  # by the ledger's

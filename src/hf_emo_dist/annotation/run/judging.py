@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..types import OK, Answer, FatalError, TransientError
+from .evidence import DOUBTED
 
 
 @dataclass(frozen=True)
@@ -19,38 +20,41 @@ class Meaning:
     """What one kind of outcome means.
 
     Attributes:
-        clip: ``"final"``: the row of its job. ``"again"``: it is sent again, up to `max_tries` times. ``"waits"``: sent
-            again for as long as the service is not there for others either. ``"apart"``: not sent again until others
-            are answered. ``"unread"``: never sent again in this run; its clip's where others are answered.
-            ``"nothing"``: as if it had not been sent.
+        clip: ``"final"``: the row of its job. ``"kept"``: a row at once, and never sent again in this run: it was paid
+            for; its clip's where others get votes meanwhile. ``"again"``: it is sent again, up to `max_tries` times.
+            ``"waits"``: sent again for as long as the service is not there for others either. ``"apart"``: not sent
+            again until others are answered. ``"unread"``: never sent again in this run; its clip's where others are
+            answered. ``"nothing"``: as if it had not been sent.
         rate: ``"up"``, ``"down"``, ``"pause"`` (down, and nobody sends for a while) or ``"same"``.
         cap: What is charged: ``"stated"`` by the service, ``"reserved"`` (it may have generated a reply) or
             ``"nothing"``.
-        run: ``"on"``; ``"stop"`` at once; ``"doubt"``: stop where nobody is answered any more; ``"early"``: likewise,
-            doubted at the first one where nobody was answered before.
+        run: ``"on"``; ``"stop"`` at once; ``"doubt"``: stop where nobody gets a vote any more.
         fails: Whether it counts for the failure rate.
-        ever: Whether it may be its clip's doing at all.
+        ever: Whether it may be its clip's doing at all. What is not is never final.
+        first: From how many clips on, where nobody was ever answered, the run stops; where they are fewer than
+            elsewhere, one is asked after another.
     """
 
-    clip: Literal["final", "again", "waits", "apart", "unread", "nothing"]
+    clip: Literal["final", "kept", "again", "waits", "apart", "unread", "nothing"]
     rate: Literal["up", "down", "pause", "same"]
     cap: Literal["stated", "reserved", "nothing"]
-    run: Literal["on", "stop", "doubt", "early"]
+    run: Literal["on", "stop", "doubt"]
     fails: bool = False
     ever: bool = True
+    first: int = DOUBTED
 
 
 MEANINGS: Mapping[str, Meaning] = MappingProxyType(
     {
         # ------------------- clip ------ rate ---- cap -------- run
         "answer": Meaning("final", "up", "stated", "on"),
-        "no vote": Meaning("final", "up", "stated", "on", fails=True),  # empty, blocked, outside, …: paid for
-        "other_model": Meaning("final", "up", "stated", "stop", fails=True),
+        "no vote": Meaning("kept", "up", "stated", "doubt", fails=True),  # empty, blocked, outside, …
+        "other_model": Meaning("kept", "up", "stated", "stop", fails=True, ever=False),
         "unreadable": Meaning("unread", "same", "reserved", "doubt", fails=True),
         "error": Meaning("unread", "same", "reserved", "doubt", fails=True),  # ours, or the user's: never paid twice
         "rejected": Meaning("apart", "same", "nothing", "doubt", fails=True),
-        "denied": Meaning("apart", "same", "nothing", "early", fails=True),
-        "payment": Meaning("apart", "same", "nothing", "early", fails=True, ever=False),
+        "denied": Meaning("apart", "same", "nothing", "doubt", fails=True, first=4),
+        "payment": Meaning("apart", "same", "nothing", "doubt", fails=True, ever=False, first=2),
         "fatal": Meaning("nothing", "same", "nothing", "stop", fails=True, ever=False),
         "rate_limit": Meaning("waits", "pause", "nothing", "on", ever=False),
         "overloaded": Meaning("waits", "down", "nothing", "doubt"),

@@ -109,6 +109,15 @@ class Keeper:
         self._some.set()
         await done
 
+    async def store_open(self, record: Record) -> None:
+        """Write a reply of which it is not known yet whether it is its clip's, see `Ledger.store_open`."""
+        await self.call(self._ledger.store_open, record)
+
+    async def confirm(self, keys: Sequence[str]) -> None:
+        """Write that replies are their clips' doing."""
+        self._leased.difference_update(keys)
+        await self.call(self._ledger.confirm, keys)
+
     async def close(self) -> None:
         """Store what is left, give leases back and end the thread."""
         self._closing = True

@@ -26,7 +26,9 @@ def reading_of(run: Run, job: Job, answer: Answer) -> Reading:
         return Reading("unparseable", detail=f"{type(error).__name__} in reading it")
 
 
-def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: float | None) -> Record:
+def answered(
+    run: Run, job: Job, reading: Reading, answer: Answer, latency_s: float | None, *, final: bool = True
+) -> Record:
     """The row of a reply."""
     found = Charge()
     asked = job.tier or run.tier
@@ -47,6 +49,7 @@ def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: fl
         model_version=None if answer.model_version is None else run.clean(answer.model_version),
         settings={**answer.settings, **tiers, "parser": PARSER_VERSION},
         latency_s=latency_s,
+        final=final,
         **asdict(found.usage),
     )
 

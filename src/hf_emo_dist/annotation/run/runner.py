@@ -2,7 +2,8 @@
 
 Three stages pass jobs on, with no barrier between rows: `_feed` asks the ledger what is there and prepares audio;
 `_grant` takes leases within budget and rates; workers send, read and store, as many requests at once as `Pacing` lets
-in. What got no answer, and it is not known whose doing that is, stands apart and is decided in the end by `_last_word`.
+in. What got no answer stands apart, and what got a reply without a vote is open, as long as it is not known whose doing
+that is; what is left of both is decided in the end by `_last_word`.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from ...audio.decoding import AudioError
 from ..rereading import read_again
-from ..types import OK, Record
-from .evidence import OTHERS
-from .jobs import Job, Run
+from ..types import OK, PanelMember, Record
+from .evidence import DOUBTED, OTHERS
+from .jobs import Apart, Job, Run
 from .keeping import Keeper
 from .loop import Channel, Stop
 from .recording import unanswered
-from .sending import Sender
+from .sending import Sender, general
 
 #: Jobs, and utterances, that are looked up in the ledger together.
 _CHUNK, _ROWS = 512, 64
@@ -37,6 +38,17 @@ _MOST_BUSY = 1024
 _AHEAD = 4
 #: Clips without an answer in a row, over batches and processes, after which a batch stops its `map`.
 _UNANSWERED = 3
+#: Jobs without an answer of an earlier run that are held until others were asked, each with its clip.
+_MOST_LATER = 512
+
+
+@dataclass
+class _Open:
+    """A reply without a vote that is in the ledger, and not known to be its clip's doing."""
+
+    job: Job
+    record: Record
+    came: float
 
 
 class Runner:
@@ -53,6 +65,7 @@ class Runner:
         # What is leased and prepared beyond the requests in flight, so that none waits for the ledger.
         self._ready: Channel[Job] = Channel(max(2, number))
         self._apart: deque[Job] = deque()  # without an answer, and it is not known yet whose doing that is
+        self._open: dict[str, _Open] = {}  # by key
         self._stop = Stop(self._todo.close, self._ready.close, self._settled.set)
         self._keeper = Keeper(run.ledger, run.limits)
         self._sender = Sender(run, self._keeper, self._stop)
@@ -69,6 +82,7 @@ class Runner:
             Exception: Whatever reading a row raised; replies in flight are stored first.
         """
         number = self._run.settings.concurrency
+        self._evidence.begin(self._run.whole)
         # One thread reads rows while the other decodes a clip.
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="hf_emo_dist-audio")
         self._keeper.start()
@@ -79,6 +93,7 @@ class Runner:
         try:
             await asyncio.gather(*tasks)
             await self._guarded(self._last_word())
+            self._sender.doubts.tell_barred()
             if self._run.report.under_way and not self._stop:
                 self._stop(
                     f"{self._run.report.under_way:,} of the replies that are wanted are in batch jobs under way.",
@@ -108,6 +123,7 @@ class Runner:
     async def _feed(self, groups: Iterator[Sequence[Job]]) -> None:
         loop, settings = asyncio.get_running_loop(), self._run.settings
         unasked = False
+        later: list[Job] = []  # what had no answer the last time, so that others are asked before
         while not self._stop:
             jobs = await loop.run_in_executor(self._decoders, _take, groups)
             if not jobs:
@@ -132,13 +148,16 @@ class Runner:
                     self._run.report.under_way += 1
                 elif self._run.not_asked is not None:
                     unasked = True
-                else:
+                elif job.voice not in self._evidence.barred:
                     job.retry = record is not None
+                    job.known = record is not None and not record.final and not record.text
                     self._wanted[job.key] = job
-                    missing.append(job)
+                    (later if job.known and len(later) < _MOST_LATER else missing).append(job)
             del jobs, stored
             if not await self._prepare(missing):
                 return
+        if not await self._prepare(later):
+            return
         if unasked and self._run.not_asked is not None:
             self._stop(*self._run.not_asked)
         self._todo.close()
@@ -241,7 +260,7 @@ class Runner:
             if job.key in in_batches:  # which may take a day
                 del self._wanted[job.key]
                 self._run.report.under_way += 1 + len(job.also)
-            elif record is None or (job.retry and self._run.settings.asks_again(record)):
+            elif record is None or ((job.retry or not record.final) and self._run.settings.asks_again(record)):
                 busy.append(job)
             else:
                 self._settle(job, record, fresh=False)
@@ -268,9 +287,15 @@ class Runner:
     async def _get(self, job: Job, last: bool = False) -> None:
         try:
             record = await self._sender.record_for(job, last)
-            if record is not None:
+            if record is not None and not record.final and record.outcome != "other_model":
+                came = time.monotonic()
+                await self._keeper.store_open(record)
+                self._open[job.key] = _Open(job, record, came)
+            elif record is not None:
                 await self._keeper.store(record)
                 self._settle(job, record, fresh=True)
+                if record.outcome == OK:
+                    await self._confirm({one.job.voice for one in self._open.values()})
             elif job.apart is not None:
                 self._apart.append(job)
         finally:
@@ -282,7 +307,7 @@ class Runner:
             job = self._apart.popleft()
             apart = job.apart
             assert apart is not None
-            if apart.ours and not apart.tried and self._evidence.others(job.audio_hash, apart.since) >= OTHERS:
+            if apart.ours and not apart.tried and self._evidence.others(job, apart.since) >= OTHERS:
                 return job
             self._apart.append(job)
         return None
@@ -290,55 +315,103 @@ class Runner:
     # --- what has no answer in the end
 
     async def _last_word(self) -> None:
-        """Ask once more for what stands apart, where others are answered; what has no answer then is not final."""
+        """Ask once more for what stands apart, where others are answered; what is not known to be its clip's doing then
+        is not final."""
         if self._apart and not self._stop:
             await self._ask_once_more()
+        self._sender.doubts.judge_rate(at_end=True)
+        if self._open:
+            await self._word_on_open()
         left = [job for job in self._apart if job.apart is not None]
+        clips: set[str] = set()
         for job in left:
-            record = unanswered(self._run, job, job.apart.outcome, job.apart.detail, final=False)  # type: ignore[union-attr]
+            assert job.apart is not None
+            record = unanswered(self._run, job, general(job.apart.kind), job.apart.detail, final=False)
             await self._keeper.store(record)
             self._settle(job, record, fresh=True)
-        if not left or self._stop:
+        if not left or self._stop or self._evidence.barred:
             return
         # In a batch of few clips those that come next may tell; whoever has seen as many in a row has seen enough.
-        clips = self._evidence.unanswered | await self._keeper.call(self._run.ledger.unanswered, record)
+        for voice, job in {job.voice: job for job in left}.items():
+            like = unanswered(self._run, replace(job), "error", "", final=False)
+            stored = await self._keeper.call(self._run.ledger.unanswered, like)
+            clips = max(clips, self._evidence.without_vote(voice) | stored, key=len)
         if self._run.whole or len(clips) >= _UNANSWERED:
             self._stop(
                 f"{len(left)} requests about {len({job.audio_hash for job in left})} clips got no answer, and nobody "
-                f"else was answered meanwhile ({record.outcome}: {record.detail}).",
+                f"else was answered meanwhile who was asked alike ({record.outcome}: {record.detail}).",
                 "Mend: see to what it names, and run again: what had no answer is asked again.",
             )
 
     async def _ask_once_more(self) -> None:
         waiting, self._apart = list(self._apart), deque()
-        moment = min(job.apart.at for job in waiting if job.apart is not None)
-        like = unanswered(self._run, replace(waiting[0]), "error", "", final=False)  # of a copy: it takes the tries
-        elsewhere = await self._keeper.call(self._run.ledger.answered_since, moment, like)
-        self._evidence.answered_elsewhere(elsewhere)
-        clips = {job.audio_hash for job in waiting}
+        evidence, clips = self._evidence, {job.audio_hash for job in waiting}
+        todo: list[Job] = []
+        for voice in dict.fromkeys(job.voice for job in waiting):
+            those = [(job, job.apart) for job in waiting if job.voice == voice and job.apart is not None]
+            if voice not in evidence.barred and not self._stop:
+                await self._ask_about(voice, those, clips)
+            for job, apart in those:
+                if voice in evidence.barred or self._stop or not evidence.others(job, apart.since):
+                    self._apart.append(job)  # asking again would tell nothing
+                elif apart.ours or await self._may_pay(job):
+                    todo.append(job)
+                else:
+                    self._apart.append(job)
+        self._sender.doubts.look()
+        if not self._stop:
+            await asyncio.gather(*(self._get(job, last=True) for job in todo))
+        else:
+            self._apart.extend(todo)
+
+    async def _ask_about(self, voice: PanelMember, those: Sequence[tuple[Job, Apart]], clips: set[str]) -> None:
+        """See to it that others have votes of this member, if it gives any."""
 
         def open_still() -> bool:
-            return any(
-                job.apart is not None and not self._evidence.others(job.audio_hash, job.apart.since) for job in waiting
-            )
+            return any(not self._evidence.others(job, apart.since) for job, apart in those)
 
-        if open_still() and await self._sender.doubts.anybody(clips) is False:
-            self._apart.extend(waiting)
-            self._sender.doubts.stop()
-            return
-        self._evidence.unanswered.clear()
-        self._sender.doubts.look()
-        todo: list[Job] = []
-        for job in waiting:
-            assert job.apart is not None
-            if not self._evidence.others(job.audio_hash, job.apart.since):  # asking again would tell nothing
-                self._apart.append(job)
-                self._evidence.unanswered.add(job.audio_hash)
-            elif job.apart.ours or await self._may_pay(job):
-                todo.append(job)
-            else:
-                self._apart.append(job)
-        await asyncio.gather(*(self._get(job, last=True) for job in todo))
+        if open_still():
+            like = unanswered(
+                self._run, replace(those[0][0]), "error", "", final=False
+            )  # of a copy: it takes the tries
+            moment = min(apart.at for _, apart in those)
+            elsewhere = await self._keeper.call(self._run.ledger.answered_since, moment, like)
+            self._evidence.answered_elsewhere(voice, elsewhere)
+        if open_still():
+            await self._sender.doubts.whose(voice, clips)
+
+    async def _word_on_open(self) -> None:
+        """What brought no vote is its clip's doing, unless so much did since the last vote that it may be everybody's;
+        then a control tells."""
+        evidence, doubts = self._evidence, self._sender.doubts
+        many = len(evidence.unanswered) >= DOUBTED
+        voices = set()  # of which it is not known
+        for voice in dict.fromkeys(one.job.voice for one in self._open.values()):
+            clips = evidence.without_vote(voice)
+            if voice in evidence.barred or doubts.open:
+                voices.add(voice)
+            elif (clips and many) or len(clips) >= DOUBTED:
+                if self._stop or await doubts.whose(voice, clips) != "clips":
+                    voices.add(voice)
+        await self._confirm(voices)
+        for one in self._open.values():
+            self._settle(one.job, one.record, fresh=True)
+        self._open.clear()
+
+    async def _confirm(self, unknown: Collection[PanelMember]) -> None:
+        """Write of replies without a vote that they are their clips' doing, and count them: those after which other
+        clips got votes, and all of those members of whom nothing is unknown."""
+        known = [
+            one
+            for one in self._open.values()
+            if one.job.voice not in unknown or self._evidence.others(one.job, one.came)
+        ]
+        for one in known:
+            del self._open[one.job.key]
+        if known:
+            await self._keeper.confirm([one.job.key for one in known])
+        for one in known:
+            self._settle(one.job, replace(one.record, final=True), fresh=True)
 
     async def _may_pay(self, job: Job) -> bool:
         """Take the lease again of a job that gave it back for want of money."""

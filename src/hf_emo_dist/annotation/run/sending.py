@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..types import IN_FLIGHT, Answer, FatalError, Record, TransientError
 from .doubting import Doubts
-from .evidence import OTHERS, WINDOW
+from .evidence import DOUBTED, OTHERS, Try
 from .first_reply import FirstReply
 from .jobs import Apart, Job, Run
 from .judging import MEANINGS, Outcome, charged, kind_of
@@ -22,6 +22,8 @@ from .recording import answered, reading_of, unanswered
 logger = logging.getLogger(__name__)
 
 _SLOWEST_UPLOAD = 100_000  # bytes a second
+# Characters of a reply that are shown in a message.
+_SHOWN = 200
 # An overloaded service is asked so many times more often than one that fails.
 _OVERLOADED_TRIES = 4
 # A request that is shed while others are answered waits for a few seconds at most, however often it was.
@@ -52,18 +54,19 @@ class Sender:
             last: Whether nobody else will be asked after it.
 
         Returns:
-            What is to be stored; None where the run stops before, or the job stands apart from now on (`job.apart`).
+            What is to be stored, not final where that is not known yet; None where the run stops before, its member is
+            not asked any more, or the job stands apart from now on (`job.apart`).
         """
         if job.apart is not None and not job.apart.again:
-            others = self.evidence.others(job.audio_hash, job.apart.since) > 0
-            return unanswered(self.run, job, job.apart.outcome, job.apart.detail, final=True) if others else None
+            others = self.evidence.others(job, job.apart.since) > 0
+            return unanswered(self.run, job, _own(job.apart.kind), job.apart.detail, final=True) if others else None
         failures, first, failed_at = 0, None, time.monotonic()
         while await self._may_send(job, repeated=job.tries > 0 or first is not None):
             job.tries += 1
             self.run.report.requests += 1
-            sent = time.monotonic()
+            sent = job.sent = time.monotonic()
             # Whether others got replies between the last failure of this request and now.
-            alive = self.evidence.others(job.audio_hash, failed_at) > 0 or self.pacing.last_reply > failed_at
+            alive = self.evidence.others(job, failed_at) > 0 or self.pacing.last_reply > failed_at
             record: Record | None = None
             denied = False
             try:
@@ -80,10 +83,11 @@ class Sender:
                 else:
                     kind = kind_of(outcome)
                 meaning = MEANINGS[kind]
-                denied = meaning.run == "early" and not self.evidence.ever
+                denied = meaning.first < DOUBTED and not self.evidence.ever
                 wait_s = self._note(job, outcome, kind, sent, latency_s, failures + 1)
-                if meaning.clip == "final" and isinstance(outcome, Answer):
-                    record = answered(self.run, job, reading, outcome, latency_s)
+                if meaning.clip in ("final", "kept") and isinstance(outcome, Answer):
+                    final = meaning.clip == "final"
+                    record = answered(self.run, job, reading, outcome, latency_s, final=final)
                     if kind == "other_model":
                         self._other_model(record)
                     elif record.model_version is not None:
@@ -121,6 +125,11 @@ class Sender:
         """Wait until a request may be sent; False where nothing is sent any more."""
         run = self.run
         await self._first.wait()
+        if self.evidence.early and job.apart is None and job.audio_hash in self.evidence.unanswered:
+            # Its clip was denied just now, perhaps for good. Asking once more would tell nothing; another clip may.
+            job.apart = Apart("denied", "another request about its clip was denied", time.monotonic(), run.ledger.now())
+            self._first.following()
+            return False
         # A first try was counted against the rates with its lease.
         if repeated and (run.settings.requests_per_minute or run.settings.tokens_per_minute):
             tokens = job.claim(run.backend.capabilities).tokens
@@ -129,6 +138,11 @@ class Sender:
                 if self._stop:
                     return False
         if not await self.pacing.enter(repeated):
+            return False
+        if job.voice in self.evidence.barred:
+            self.pacing.leave()
+            if job.apart is None:
+                await self._keeper.release([job.key])
             return False
         if run.backend.endpoint != "local":  # nobody's bill
             lost = unanswered(run, replace(job, tries=1), "connection", IN_FLIGHT, final=False, reserved=True)
@@ -184,12 +198,19 @@ class Sender:
         meaning, run = MEANINGS[kind], self.run
         if meaning.rate == "up":
             self.pacing.replied(sent, latency_s)
+        if meaning.run == "on" and meaning.clip == "final":
             self.evidence.answered(job, sent)
             self.doubts.look()
-        if kind not in ("rate_limit", "overloaded", "connection"):
-            self.evidence.tries.append(meaning.fails)
-            if self.evidence.failure_rate() > run.settings.max_failure_rate:
-                self._too_many_failures(outcome)
+        elif meaning.clip == "kept" and meaning.ever:
+            self.doubts.missed(job, kind, self._what_came(outcome))
+        # What is known to have no answer is no news, and counts once.
+        news = meaning.clip in ("final", "kept") or not (job.known or job.apart is not None)
+        if news and kind not in ("rate_limit", "overloaded", "connection"):
+            if meaning.fails:
+                self.doubts.failed(self._what_came(outcome))
+            decided = not isinstance(outcome, TransientError)
+            self.evidence.tries.append(Try(job.key, job.audio_hash, meaning.fails, decided))
+            self.doubts.judge_rate()
         if isinstance(outcome, FatalError) and meaning.run == "stop":
             self._stop(run.clean(str(outcome)))
         if not isinstance(outcome, TransientError):
@@ -230,32 +251,34 @@ class Sender:
         """A job without a reply: its clip's record where others were answered meanwhile, else it stands apart."""
         meaning, clip, before = MEANINGS[kind], job.audio_hash, job.apart
         since, needed = (before.since, 1) if before is not None else (first or time.monotonic(), OTHERS)
-        others = self.evidence.others(clip, since)
+        others = self.evidence.others(job, since)
         # Of clips that came to nothing together with others, in an overloaded service, only the last word counts.
         quiet = last or meaning.rate == "same" or not self.evidence.strained(clip, since)
         asked_twice = before is not None or first is not None
         if meaning.ever and meaning.clip != "unread" and asked_twice and others >= needed and quiet:
             return unanswered(self.run, job, _own(kind), self._detail(outcome), final=True)
         now = self.run.ledger.now()
-        job.apart = Apart(_general(kind), self._detail(outcome), since, now, again=meaning.clip != "unread")
+        again = meaning.clip != "unread" and not (job.known and meaning.ever)  # it was asked before, in another run
+        job.apart = Apart(kind, self._detail(outcome), since, now, again=again)
         job.apart.tried = before is not None
-        self.doubts.missed(job, kind, outcome)
+        self.doubts.missed(job, kind, job.apart.detail)
         return None
 
     async def _pay(self, job: Job, kind: str, detail: str) -> bool:
         """Charge a try that may have been billed; False where the job must wait for money."""
-        record = unanswered(self.run, job, _general(kind), detail, final=False, reserved=True)
+        record = unanswered(self.run, job, general(kind), detail, final=False, reserved=True)
         within = await self._keeper.charge(record)
         self.run.report.charge(record)
         if within:
             return True
         if job.apart is None:
-            job.apart = Apart(record.outcome, detail, time.monotonic(), self.run.ledger.now())
+            job.apart = Apart(kind, detail, time.monotonic(), self.run.ledger.now())
         job.apart.ours = False
         await self._keeper.release([job.key])
         return False
 
     def _other_model(self, record: Record) -> None:
+        self.doubts.open = True
         self._stop(
             f"{self.run.backend.model!r} was asked, and {record.detail}. Its reply is in the ledger, but is no vote.",
             f"Mend: where that is the model you mean (a deployment or a gateway has names of its own), run again with "
@@ -269,15 +292,11 @@ class Sender:
             "Mend: run again later, lower requests_per_minute, or raise patience_s.",
         )
 
-    def _too_many_failures(self, outcome: Outcome) -> None:
-        rate = self.evidence.failure_rate()
-        self.evidence.tries.clear()  # the next run has its own
-        what = outcome.failure or outcome.text if isinstance(outcome, Answer) else self._detail(outcome)
-        what = self.run.clean(str(what)[:200]).rstrip(".")
-        self._stop(
-            f"{rate:.0%} of the last {WINDOW} tries brought no vote, the last one for: {what}.",
-            "Mend: see to what came instead, or go on with max_failure_rate=1.",
-        )
+    def _what_came(self, outcome: Outcome) -> str:
+        if isinstance(outcome, Answer):
+            what = outcome.detail or outcome.failure or outcome.text or "a reply without text"
+            return self.run.clean(what[:_SHOWN])
+        return self._detail(outcome)
 
     def _detail(self, outcome: Outcome) -> str:
         return self.run.clean(reason_of(outcome))
@@ -293,7 +312,8 @@ def reason_of(outcome: Outcome) -> str:
     return f"{type(outcome).__name__}: {text}" if text else type(outcome).__name__
 
 
-def _general(kind: str) -> str:
+def general(kind: str) -> str:
+    """The outcome of a row that is not known to be its clip's."""
     return "denied" if kind == "payment" else kind
 
 
