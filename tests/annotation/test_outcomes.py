@@ -178,7 +178,9 @@ def test_the_word_of_another_process_counts(google):
 
     alone, other = asyncio.run(both())
     assert other.complete and other.votes == 33
-    assert not google.final() or alone.complete
+    # What of it is final by the time depends on when the other one's answers came; nothing but that clip's ever is.
+    assert all((record.row_id, record.outcome) == ("u000", "rejected") for record in google.final())
+    assert not alone.votes
 
 
 def test_a_run_in_which_most_tries_bring_no_vote_stops(google):
