@@ -281,6 +281,11 @@ def test_looks_ask_for_more_while_the_risks_stay():
             assert all(2 <= look.own <= panel and look.tested <= panel for look in plan)
             requests = max(2 * look.clips * look.tested for look in plan)
             assert requests <= max(min(80, replies), 0.05 * replies)
+            again = looks(20, panel, replies, again=True)
+            assert all(look.alpha > 0 and look.alpha_no > 0 for look in again)
+            assert sum(look.alpha for look in again) == pytest.approx(judging.ALPHA)
+            assert sum(look.alpha_no for look in again if look.clips == 20) == pytest.approx(judging.ALPHA_NO)
+            assert again[: 2 if replies > 40 else 1] == plan[: 2 if replies > 40 else 1]
     assert [look.tested for look in looks(20, 10, 1_000_000)] == [1, 1, 2, 4, 8]
     assert [(look.clips, look.tested) for look in looks(8, 10, 1_000)] == [(8, 1), (8, 2)]
     assert looks(8, 1, 15) == [] and len(looks(8, 1, 16)) == 1  # a test is never larger than the run

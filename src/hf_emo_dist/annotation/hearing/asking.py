@@ -71,14 +71,16 @@ def looks(clips: int, panel: int, replies: int, again: bool = False) -> list[Loo
         sizes, repeats = first + second, [0] * len(first) + [AGAIN] * len(second)
     last = len(sizes) - 1
     spent = _FIRST_ALPHA + _ALPHA * (last - 1) if last else 0.0
-    spent_no = _ALPHA_NO * (last - 1) if last else 0.0
+    # Looks with replicates share what is left after the one at all clips without.
+    each_no = [(ALPHA_NO - _ALPHA_NO) / sum(map(bool, repeats)) if more else _ALPHA_NO for more in repeats]
+    spent_no = sum(each_no[1:last])
     return [
         Look(
             number,
             tested,
             min(panel, 3 * tested),
             ALPHA - spent if place == last else _ALPHA if place else _FIRST_ALPHA,
-            ALPHA_NO - spent_no if place == last else _ALPHA_NO,
+            ALPHA_NO - spent_no if place == last else each_no[place],
             repeats[place],
         )
         for place, (number, tested) in enumerate(sizes)
