@@ -8,6 +8,9 @@ whatever the noise; the rest is power. An annotator is drawn for each run:
   likewise, and silence as neutral; "by words 70 %": for so many pairs of words and audio it goes by the words instead;
 - "of each answer": every single answer is right with that probability, with no memory of the clip;
 - noise: so many of the answers are one of the three other emotions, at random;
+- "by the prompt": of clip and member, and nothing else, as a hash of the text or a cache by text answers; "first on the
+  list": the emotion that a member is shown first; "by position 70 %": it hears, but for so many pairs of clip and
+  member it answers what is first on the list, whatever the audio; "of each answer": for so many answers;
 - "shares": it states shares, drawn from a Dirichlet distribution of so many pseudo-counts around its answer.
 
 Emotions are balanced among the clips, as human votes let them be; "80 % neutral" is a corpus without human votes.
@@ -23,7 +26,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hf_emo_dist.annotation.hearing import judging
-from hf_emo_dist.annotation.hearing.asking import CLIPS, looks
+from hf_emo_dist.annotation.hearing.asking import CLIPS, looks, wants_again
 from hf_emo_dist.annotation.hearing.judging import ClipAnswers, judge
 
 NUM = 4
@@ -48,6 +51,9 @@ def annotator(
     fresh: bool = False,
     shares: float | None = None,
     neutral: float | None = None,
+    by_prompt: bool = False,
+    first: float = 0.0,
+    first_stays: bool = True,
 ) -> Annotator:
     """One annotator, with its corpus: answers by clip, member and audio."""
     if neutral is None:
@@ -58,6 +64,9 @@ def annotator(
         emotions, others = (rng.choice(NUM, size=CLIPS, p=frequencies) for _ in range(2))
     words = rng.integers(0, NUM, CLIPS)
     impressions: dict[tuple[int, str], int] = {}
+    prompts = np.random.default_rng(rng.bit_generator.random_raw()) if by_prompt or first else rng
+    by_position: dict[tuple[int, int], bool] = {}
+    tables: dict[tuple[int, int], int] = {}
 
     def impression(clip: int, audio: str) -> int:
         if not hears:
@@ -71,9 +80,17 @@ def annotator(
         return int(words[clip]) if rng.random() < by_words else found
 
     def answer(clip: int, member: int, audio: str) -> tuple[float, ...]:
+        audio = "own" if audio.startswith("again") else audio
         if (clip, audio) not in impressions:
             impressions[clip, audio] = impression(clip, audio)
-        expected = around(impressions[clip, audio], accuracy if fresh else 1 - noise)
+        said = impressions[clip, audio]
+        if by_prompt:
+            said = tables.setdefault((clip, member), int(prompts.integers(NUM)))
+        elif first:
+            drawn = bool(prompts.random() < first)
+            if by_position.setdefault((clip, member), drawn) if first_stays else drawn:
+                said = member % NUM
+        expected = around(said, accuracy if fresh else 1 - noise)
         if shares is not None:
             return tuple(rng.dirichlet(np.maximum(shares * expected, 0.02)))
         return LABELS[rng.choice(NUM, p=expected)]
@@ -90,18 +107,23 @@ def one_test(asked: Annotator, panel: int, replies: int, margin: float) -> tuple
             answers[clip, member, audio] = asked(clip, member, audio)
         return answers[clip, member, audio]
 
-    for look in looks(CLIPS, panel, replies):
+    left = looks(CLIPS, panel, replies)
+    while left:
+        look = left.pop(0)
         clips = [
             ClipAnswers(
                 {member: get(clip, member, "own") for member in range(look.own)},
                 {member: get(clip, member, "other") for member in range(look.tested)},
                 {member: get(clip, member, "silence") for member in range(look.tested)},
+                {member: [get(clip, member, f"again {i}") for i in range(look.again)] for member in range(look.tested)},
             )
             for clip in range(look.clips)
         ]
         found = judge(clips, look.alpha, look.alpha_no, margin)
         if found.verdict != "undecided":
             break
+        if wants_again(found, look, left):
+            left = [later for later in looks(CLIPS, panel, replies, again=True) if later.again]
     return found.verdict, sum(audio != "own" for *_, audio in answers)
 
 
@@ -115,6 +137,13 @@ CASES: Mapping[str, Mapping[str, object]] = {
     "deaf, by the words, noise 15 %": {"hears": False, "noise": 0.15},
     "deaf, by the words, noise 30 %": {"hears": False, "noise": 0.3},
     "deaf, by the words, shares 50": {"hears": False, "noise": 0.3, "shares": 50},
+    "deaf, one answer, noise 10 %": {"hears": False, "constant": True, "noise": 0.1},
+    "deaf, by the prompt": {"hears": False, "by_prompt": True},
+    "deaf, by the prompt, noise 5 %": {"hears": False, "by_prompt": True, "noise": 0.05},
+    "deaf, by the prompt, noise 10 %": {"hears": False, "by_prompt": True, "noise": 0.1},
+    "deaf, first on the list": {"hears": False, "first": 1.0},
+    "deaf, first on the list, noise 10 %": {"hears": False, "first": 1.0, "noise": 0.1},
+    "deaf, first on the list or the words": {"hears": False, "first": 0.5},
     "hears 80 %": {"hears": True, "accuracy": 0.8},
     "hears 70 %, noise 30 %": {"hears": True, "accuracy": 0.7, "noise": 0.3},
     "hears 60 %, noise 50 %": {"hears": True, "accuracy": 0.6, "noise": 0.5},
@@ -125,6 +154,11 @@ CASES: Mapping[str, Mapping[str, object]] = {
     "hears 80 %, by words 70 %": {"hears": True, "accuracy": 0.8, "by_words": 0.7},
     "hears 80 %, by words 80 %": {"hears": True, "accuracy": 0.8, "by_words": 0.8},
     "hears 80 %, by words 90 %": {"hears": True, "accuracy": 0.8, "by_words": 0.9},
+    "hears 80 %, by position 50 %": {"hears": True, "accuracy": 0.8, "first": 0.5},
+    "hears 80 %, by position 70 %": {"hears": True, "accuracy": 0.8, "first": 0.7},
+    "hears 80 %, by position 70 %, noise 10 %": {"hears": True, "accuracy": 0.8, "first": 0.7, "noise": 0.1},
+    "hears 80 %, by position 50 % of each": {"hears": True, "accuracy": 0.8, "first": 0.5, "first_stays": False},
+    "hears all, by position 30 %, 80 % neutral": {"hears": True, "first": 0.3, "neutral": 0.8},
     "hears all, 90 % neutral": {"hears": True, "neutral": 0.9},
     "hears all, 80 % neutral": {"hears": True, "neutral": 0.8},
     "hears 70 %, 80 % neutral, noise 20 %": {"hears": True, "neutral": 0.8, "accuracy": 0.7, "noise": 0.2},

@@ -67,7 +67,10 @@ def _count(
                 index = emotions.index(canonical_emotion(label, emotions))
             except ValueError as error:
                 if outside == "error" or not isinstance(label, str) or not label.strip():
-                    mend = "Mend: correct the label, add it to `emotions`, or pass outside='drop'."
+                    mend = (
+                        "Mend: correct the label, or add it to `emotions`, on the command line --emotions; in Python "
+                        "outside='drop' leaves such votes out."
+                    )
                     raise type(error)(f"{where}{error} {mend}") from None
                 index = -1
             seen[label] = index

@@ -34,7 +34,8 @@ def heard_in(data):
 
 
 class HearingServer(OpenAIServer):
-    """Answers by `kind`: ``hears``, ``constant``, ``words`` (of the transcript), or a function of both.
+    """Answers by `kind`: ``hears``, ``constant``, ``words`` (of the transcript), ``prompt`` (a hash of the
+    text), ``first`` (on the list of emotions), or a function of what is heard and the words.
 
     With probability `noise` it answers anything, decided by the request, so that runs agree; `seed` is the noise's.
     Asked for shares it puts 0.7 on its answer, give or take.
@@ -55,7 +56,11 @@ class HearingServer(OpenAIServer):
         quoted = request.text.partition(": ")[2].splitlines()[0]
         by_words = EMOTIONS[fingerprint(quoted) % len(EMOTIONS)]
         found = {"hears": request.heard, "constant": "neutral", "words": by_words}.get(self.kind)
-        if found is None:
+        if self.kind == "first":
+            found = min(EMOTIONS, key=request.text.rindex)
+        elif self.kind == "prompt":
+            found = EMOTIONS[fingerprint(request.text) % len(EMOTIONS)]
+        elif found is None:
             found = self.kind(request.heard, by_words)
         chance = fingerprint(self.seed, request.audio, request.text, request.system, json.dumps(request.config))
         if chance % 1000 < 1000 * self.noise:

@@ -7,10 +7,13 @@ import time
 class Capacity:
     """Makes a server work on `number` requests at once; the others wait, or are refused with `code`.
 
+    With `gives_up_s` they wait behind a proxy that says `code` after that time, and are worked on all the same.
+
     `worked` counts what it has worked on, whether or not anybody still listened.
     """
 
-    def __init__(self, server, number, seconds, code=None):
+    def __init__(self, server, number, seconds, code=None, gives_up_s=None):
+        self.gives_up_s = gives_up_s
         self.number, self.seconds, self.code = number, seconds, code
         self.ends, self.worked, self.refused = [], 0, 0
         self.respond = server.respond
@@ -21,7 +24,7 @@ class Capacity:
         now = time.monotonic()
         while self.ends and self.ends[0] <= now:
             heapq.heappop(self.ends)
-        if self.code is not None and len(self.ends) >= self.number:
+        if self.code is not None and self.gives_up_s is None and len(self.ends) >= self.number:
             self.refused += 1
             return self.server.fault_status(request, code=self.code)
         starts = now
@@ -29,8 +32,10 @@ class Capacity:
             starts = sorted(self.ends)[-self.number]
         heapq.heappush(self.ends, starts + self.seconds)
         self.worked += 1
-        reply = self.respond(request)
-        reply.delay = starts + self.seconds - now
+        reply, delay = self.respond(request), starts + self.seconds - now
+        if self.gives_up_s is not None and delay > self.gives_up_s:
+            reply, delay = self.server.fault_status(request, code=self.code), self.gives_up_s
+        reply.delay = delay
         return reply
 
     def __enter__(self):

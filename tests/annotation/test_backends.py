@@ -92,7 +92,9 @@ CASES = {
     "sent on to another host": (
         "status", {"code": 307, "headers": {"location": "http://elsewhere.example/v1?key=x"}},
         fatal("setup", "server's address")),
-    "504": ("status", {"code": 504}, transient("server")),
+    "504": ("status", {"code": 504}, transient("timeout")),
+    "524": ("status", {"code": 524}, transient("timeout")),
+    "408": ("status", {"code": 408}, transient("timeout")),
     "reset before": ("reset_before", {}, transient("connection")),
     "reset after": ("reset_after", {}, transient("connection")),
     "reset in the middle": ("reset_middle", {}, transient("connection")),
@@ -439,6 +441,14 @@ def test_content_of_openai_in_other_forms(monkeypatch, message, text):
         (found,) = ask(service.backend(), audio)
         assert (found.text, found.failure) == (text, None if text else "empty")
         assert found.usage.prompt_tokens is None  # what is no count is not stated
+        for usage, thinking in (
+            ({"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 213}, 200),  # reasoning, in the total alone
+            ({"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 5}, None),
+            ({"completion_tokens": 3, "total_tokens": 213}, None),
+        ):
+            server.fault("body", body={**body, "usage": usage}, times=1)
+            (found,) = ask(service.backend(), audio)
+            assert (found.usage.output_tokens, found.usage.thinking_tokens) == (3, thinking)
         body["choices"] = [{"finish_reason": "error", "error": {"code": 429, "message": "slow down"}}]
         server.fault("body", body=body, times=1)
         (found,) = ask(service.backend(), audio)

@@ -141,7 +141,7 @@ def test_a_distribution_that_does_not_sum_to_one(server, ledger, shares, outcome
 PASSING = {
     "500": ("status", {"code": 500}, "server"),
     "503": ("status", {"code": 503}, "overloaded"),
-    "504": ("status", {"code": 504}, "server"),
+    "504": ("status", {"code": 504}, "timeout"),
     "reset before the body": ("reset_before", {}, "connection"),
     "reset after the body": ("reset_after", {}, "connection"),
     "reset in the reply": ("reset_middle", {}, "connection"),

@@ -64,13 +64,27 @@ def test_half_the_price_and_the_same_votes(server, ledger, tmp_path):
         ({"serviceTier": "standard"}, 1, ("standard", "flex")),
         ({"trafficType": "ON_DEMAND_FLEX"}, 0.5, ("flex", None)),
         ({"trafficType": "ON_DEMAND"}, 1, ("standard", "flex")),
+        ({"header": "PRIORITY"}, None, ("priority", "flex")),  # dearer than the list prices, nobody knows how much
+        ({"trafficType": "ON_DEMAND_PRIORITY"}, None, ("priority", "flex")),
         ({"header": "paid"}, 0.5, ("flex", None)),  # no tier that is known: as it was asked
     ],
 )
 def test_the_tier_that_served_a_reply_decides_its_price(server, ledger, said, share, tier):
     server.fault("served", **said)
     report = flex(server, ledger).annotate(dataset(ROWS)).report
-    assert report.cost_usd == pytest.approx(12 * FULL * share) and tiers(ledger) == {tier}
+    assert tiers(ledger) == {tier}
+    if share is None:  # the bound: 4,096 tokens of output, and the prompt
+        assert report.cost_usd > 12 * 4096 * 2.5e-6 and report.assumed_usd == pytest.approx(report.cost_usd - 12 * FULL)
+        assert "Not stated by the service" in report.summary()
+    else:
+        assert report.cost_usd == pytest.approx(12 * FULL * share)
+
+
+def test_the_price_of_the_priority_tier_holds_where_it_is_given(server, ledger):
+    server.fault("served", header="priority")
+    backend = gemini(server, service_tier="flex", capabilities={"flex_price": 0.5, "priority_price": 1.8})
+    report = annotator(backend, ledger).annotate(dataset(ROWS)).report
+    assert report.cost_usd == pytest.approx(12 * FULL * 1.8) and not report.assumed_usd
 
 
 @pytest.mark.parametrize("fault", ["shed", "rate_limit"])
@@ -114,6 +128,20 @@ def test_the_estimate_shows_three_prices(server, ledger):
     assert "at the flex tier" in estimate.table() and "--batch: within a day" in estimate.table()
     assert estimate.seconds.high > annotator(gemini(server), ledger).estimate(dataset(ROWS)).seconds.high
     assert estimate.to_dict()["tiers"]["standard"] == [standard.low, standard.high]
+
+
+def test_the_hearing_test_is_in_all_three_prices(server, ledger):
+    plain, tested = (
+        annotator(gemini(server), ledger).estimate(dataset(20), hearing_test=test) for test in (False, True)
+    )
+    of_test = tested.cost_usd.high - plain.cost_usd.high
+    assert of_test > 0
+    # That of batch jobs is sent at once, at the full price.
+    for tier, share, share_of_test in (("standard", 1, 1), ("flex", 0.5, 0.5), ("batch", 0.5, 1)):
+        expected = plain.cost_usd.high * share + of_test * share_of_test
+        assert tested.tiers[tier].high == pytest.approx(expected)
+    batch = annotator(gemini(server), ledger).estimate(dataset(20), hearing_test=True, batch=True)
+    assert batch.cost_usd == batch.tiers["batch"]
 
 
 def test_where_nothing_is_known_of_the_tier_it_is_refused(monkeypatch):

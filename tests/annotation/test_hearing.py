@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_emo_dist.annotation.hearing import judging
-from hf_emo_dist.annotation.hearing.asking import askable, looks
+from hf_emo_dist.annotation.hearing.asking import askable, looks, wants_again
 from hf_emo_dist.annotation.hearing.clips import choose_pairs, pairs_of, silence
 from hf_emo_dist.annotation.hearing.judging import ClipAnswers, judge
 from hf_emo_dist.annotation.types import PanelMember
@@ -18,7 +18,7 @@ def few_draws(monkeypatch):
     monkeypatch.setattr(judging, "_DRAWS", 399)
 
 
-def answers(shares_of, clips=20, own=3, tested=1, seed=0, stated=None):
+def answers(shares_of, clips=20, own=3, tested=1, seed=0, stated=None, again=0, alike=False):
     """Answers drawn from `shares_of(clip, member, audio)`; as shares around them where `stated` says how closely."""
     rng = np.random.default_rng(seed)
 
@@ -33,6 +33,8 @@ def answers(shares_of, clips=20, own=3, tested=1, seed=0, stated=None):
             {member: one(clip, member, "own") for member in range(own)},
             {member: one(clip, member, "other") for member in range(tested)},
             {member: one(clip, member, "silence") for member in range(tested)},
+            {member: [one(clip, member, "own") for _ in range(again)] for member in range(tested)},
+            alike,
         )
         for clip in range(clips)
     ]
@@ -64,6 +66,24 @@ def neutral(clip, member, audio):
     return peak(emotion, 0.9)
 
 
+def by_prompt(share):
+    """Each member has an answer of its own to each clip's words, whatever the audio."""
+    return lambda clip, member, audio: peak((clip * 13 + member * 7) % 11 + clip * member, share)
+
+
+def first_listed(share):
+    return lambda clip, member, audio: peak(member, share)
+
+
+def by_position(share):
+    """Members hear, but for so many questions they answer what is first on their list."""
+
+    def shares(clip, member, audio):
+        return peak(member, 1) if (clip * 3 + member * 5) % 10 < 10 * share else hears(1.0)(clip, member, audio)
+
+    return shares
+
+
 CASES = {
     "hears": ("hears", hears(1.0), {}),
     "hears, modestly": ("hears", hears(0.6), {"own": 10, "tested": 8}),
@@ -74,6 +94,16 @@ CASES = {
     "deaf, by the words, a little noise": ("does not hear", words(0.95), {"own": 10, "tested": 4}),
     "deaf, one answer in shares that differ": ("does not hear", constant(0.7), {"stated": 100}),
     "deaf, by the words, in shares that differ": ("does not hear", words(0.7), {"stated": 100}),
+    "deaf, one answer, a little noise": ("does not hear", constant(0.92), {"own": 6, "tested": 2, "seed": 1}),
+    "deaf, by the prompt": ("does not hear", by_prompt(1.0), {}),
+    "deaf, first on the list": ("does not hear", first_listed(1.0), {}),
+    "deaf, first on the list, of two members": ("does not hear", first_listed(1.0), {"own": 2, "tested": 2}),
+    "deaf, by the prompt, a little noise": ("undecided", by_prompt(0.9), {}),
+    "deaf, by the prompt, a little noise that is known": ("does not hear", by_prompt(0.9), {"again": 2}),
+    "deaf, first on the list, a little noise that is known": ("does not hear", first_listed(0.95), {"again": 2}),
+    "deaf, by the prompt, in shares": ("does not hear", lambda *a: peak(0, 1), {"stated": 1e9}),
+    "hears, and answers by position half of the time": ("hears", by_position(0.5), {"own": 6, "tested": 2}),
+    "hears, and answers by position mostly": ("undecided", by_position(0.7), {"again": 2, "own": 2}),
     "deaf, and mostly noise": ("undecided", constant(0.4), {}),
     "hears, but mostly noise": ("undecided", hears(0.3), {}),
     "deaf, with few clips": ("undecided", words(1.0), {"clips": 15}),
@@ -85,6 +115,47 @@ def test_verdicts(verdict, shares_of, options):
     found = judge(answers(shares_of, **options))
     assert found.verdict == verdict, found
     assert 0 < found.p_value <= 1 and found.clips == options.get("clips", 20)
+
+
+def test_answers_that_stay_the_same_tell_nothing_where_the_clips_are_alike():
+    """In a corpus that is all neutral, all who hear answer "neutral"; but not each member another thing."""
+    alike = answers(constant(1.0), alike=True)
+    assert judge(alike).verdict == "undecided"
+    assert judge([*alike[:4], *answers(constant(1.0))[:16]]).verdict == "does not hear"
+    for shares_of in (by_prompt(1.0), first_listed(1.0)):
+        for clips in (answers(shares_of, alike=True), answers(shares_of, alike=False)):
+            for margin in (judging.MARGIN, judging.MARGIN_UNKNOWN):
+                found = judge(clips, margin=margin)
+                assert found.verdict == "does not hear" and found.stay == 1, found
+
+
+def test_one_change_that_no_noise_explains_keeps_from_a_no():
+    deaf = answers(first_listed(1.0))
+    changed = ClipAnswers(deaf[0].own, {0: tuple(LABELS[3])}, deaf[0].silence)
+    found = judge([changed, *deaf[1:]])
+    assert found.verdict == "undecided" and found.stay == pytest.approx(1 - 0.5 / 20)
+
+
+def test_replicates_never_show_that_anybody_hears():
+    """A cache answers the same question from memory, and another model's noise looks like hearing beside it."""
+    cached = [
+        ClipAnswers(clip.own, clip.other, clip.silence, {0: [clip.own[0]] * 2})
+        for clip in answers(first_listed(0.7), seed=5)
+    ]
+    found = judge(cached)
+    assert found.stay_again == 1 and found.stay < 0.8 and found.verdict == "undecided"
+
+
+def test_replicates_are_asked_for_where_they_tell_more_than_members():
+    plan = looks(20, 10, 460)
+    for shares_of, wanted in ((first_listed(0.95), True), (hears(0.9), False), (words(0.95), False)):
+        found = judge(answers(shares_of))
+        assert wants_again(found, plan[1], plan[2:]) is wanted, found
+        assert not wants_again(found, plan[0], plan[1:]) and not wants_again(found, plan[2], [])
+    for replies, tested in ((460, [1]), (3_200, [1, 2]), (100_000, [1, 2, 4, 8]), (40, [])):
+        repeated = [look for look in looks(20, 10, replies, again=True) if look.again]
+        assert [look.tested for look in repeated] == tested
+        assert all(4 * 20 * look.tested <= max(80, 0.05 * replies) for look in repeated)
 
 
 def test_no_answer_is_no_sign_of_anything_and_many_of_them_keep_from_a_no():
@@ -136,24 +207,28 @@ def test_who_hears_nothing_is_rarely_said_to_hear_however_members_differ(options
     assert 0.4 < np.mean(values) < 0.65
 
 
-def runs(shares_of, number=60, panel=10):
+def runs(shares_of, number=60, panel=10, replies=100_000):
     """The share of hearing tests that end in each verdict, look after look, as they are run."""
     ends = []
     for seed in range(number):
-        plan = looks(20, panel, 100_000)
-        all_answers = answers(shares_of, own=panel, tested=min(8, panel), seed=seed)
-        for look in plan:
+        plan = looks(20, panel, replies)
+        all_answers = answers(shares_of, own=panel, tested=min(8, panel), seed=seed, again=2)
+        while plan:
+            look = plan.pop(0)
             clips = [
                 ClipAnswers(
                     {k: clip.own[k] for k in range(look.own)},
                     {k: clip.other[k] for k in range(look.tested)},
                     {k: clip.silence[k] for k in range(look.tested)},
+                    {k: clip.again[k][: look.again] for k in range(look.tested)},
                 )
                 for clip in all_answers[: look.clips]
             ]
             found = judge(clips, look.alpha, look.alpha_no)
             if found.verdict != "undecided":
                 break
+            if wants_again(found, look, plan):
+                plan = [later for later in looks(20, panel, replies, again=True) if later.again]
         ends.append(found.verdict)
     return {verdict: ends.count(verdict) / number for verdict in ("hears", "does not hear", "undecided")}
 
@@ -180,6 +255,12 @@ def test_a_weak_hearer_is_not_stopped():
         assert runs(hears(0.4), 60, panel)["does not hear"] <= 0.02
 
 
+def test_noise_hides_little_of_who_does_not_hear():
+    for shares_of in (constant(0.9), by_prompt(0.95), first_listed(0.95)):
+        found = runs(shares_of, 40, replies=460)
+        assert found["does not hear"] >= 0.6 and found["hears"] <= 0.1, found
+
+
 def test_where_emotions_are_not_known_more_must_be_alike():
     """One clip that got another answer by another's audio: in a corpus that is mostly neutral, a sign of hearing."""
     neutral, sad = tuple(LABELS[0]), tuple(LABELS[1])
@@ -200,6 +281,11 @@ def test_looks_ask_for_more_while_the_risks_stay():
             assert all(2 <= look.own <= panel and look.tested <= panel for look in plan)
             requests = max(2 * look.clips * look.tested for look in plan)
             assert requests <= max(min(80, replies), 0.05 * replies)
+            again = looks(20, panel, replies, again=True)
+            assert all(look.alpha > 0 and look.alpha_no > 0 for look in again)
+            assert sum(look.alpha for look in again) == pytest.approx(judging.ALPHA)
+            assert sum(look.alpha_no for look in again if look.clips == 20) == pytest.approx(judging.ALPHA_NO)
+            assert again[: 2 if replies > 40 else 1] == plan[: 2 if replies > 40 else 1]
     assert [look.tested for look in looks(20, 10, 1_000_000)] == [1, 1, 2, 4, 8]
     assert [(look.clips, look.tested) for look in looks(8, 10, 1_000)] == [(8, 1), (8, 2)]
     assert looks(8, 1, 15) == [] and len(looks(8, 1, 16)) == 1  # a test is never larger than the run

@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 from annotation_setup import annotator, dataset
 from hearing_server import HearingServer, backend, rows
+from http_server import EMOTIONS, fingerprint
 
 from hf_emo_dist.annotation.backends.simulated import SimulatedBackend
 from hf_emo_dist.annotation.ledger.ledger import Ledger
@@ -47,6 +48,9 @@ SERVERS = {  # kind, noise, rows, options of the annotator, verdict
     "deaf, shares by the words": ("words", 0.0, {}, STATED, "does not hear"),
     "deaf, one annotator": ("words", 0.0, {}, {"num_annotations": 1}, "does not hear"),
     "deaf, no words": ("constant", 0.0, {"transcript": False}, {}, "does not hear"),
+    "deaf, first on the list": ("first", 0.0, {}, {}, "does not hear"),
+    "deaf, first on the list, not known what it is": ("first", 0.0, {"votes": False}, {}, "does not hear"),
+    "deaf, by a hash of the text": ("prompt", 0.0, {}, {}, "does not hear"),
     "deaf, and noisy": ("constant", 0.5, {}, {}, "undecided"),
 }
 
@@ -109,6 +113,28 @@ def test_a_deaf_server_is_left_before_the_cap_is_spent(ledger):
         assert Ledger(ledger).spending().cost_usd < 0.05
         # Whoever knows better goes on, and pays for nothing twice.
         assert asked.annotate(data).report.complete and server.count == 600 + 40
+
+
+def test_replicates_are_bought_where_only_they_tell_the_noise(ledger):
+    class Server(HearingServer):
+        """With noise of every single request, also of one that was made before."""
+
+        def answer(self, request):
+            chance = fingerprint("noise", request.number)
+            return EMOTIONS[chance // 20 % 4] if chance % 20 == 0 else super().answer(request)
+
+    data = dataset(rows(46))
+    with Server("first") as server:
+        asked = annotator(backend(server, capabilities=PRICES), ledger, num_annotations=10, concurrency=1)
+        high = asked.estimate(data, hearing_test=True).hearing_requests.high
+        found = asked.hearing_test(data)
+        assert found.verdict == "does not hear", found.summary()
+        assert found.requests == high == 80 and server.count == 140 and found.members == 1
+        assert 0.8 < found.stay_again < 1 and "asked the very same again" in found.summary()
+        bodies = [(request.audio, request.text, request.system) for request in server.requests]
+        assert len(set(bodies)) == 140 - 40  # the replicates, word for word
+        votes = asked.annotate(data).dataset["synthetic_annotations"]
+        assert {len(row) for row in votes} == {10} and server.count == 460 + 80  # and are nobody's votes
 
 
 def test_a_hearing_server_that_is_rate_limited(ledger):

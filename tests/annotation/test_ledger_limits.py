@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_records import Clock, key, record
 
+from hf_emo_dist.annotation.ledger import exchange
 from hf_emo_dist.annotation.ledger import limits as ledger_limits
 from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
+from hf_emo_dist.annotation.ledger.schema import new_id
+from hf_emo_dist.annotation.types import IN_FLIGHT
 
 
 @pytest.mark.parametrize("per_minute", [0.5, 1, 7, 60, 90, 1000])
@@ -101,6 +104,93 @@ def test_leases_of_another_host_run_out_and_those_of_the_dead_here_do_not_wait(t
         assert ledger.reserve([Claim(key(0), cost_usd=0.5)], limits).granted
     abroad.close()
     gone.close()
+
+
+def lost(number, cost=0.5):
+    """What is written of a request of which nothing is heard any more."""
+    fields = {"text": None, "prompt_tokens": None, "output_tokens": None, "model_version": None, "detail": IN_FLIGHT}
+    return record(number, "connection", cost_usd=cost, assumed_usd=cost, assumed_tokens=900, final=False, **fields)
+
+
+ENDS = {
+    # what its process did with the lease before it ended, and what is spent then
+    "granted": ([], 0.0),
+    "sent": (["send"], 0.5),
+    "sent, and known to cost nothing": (["send", "refused"], 0.0),
+    "refused, and sent again": (["send", "refused", "send"], 0.5),
+    "a try was charged": (["send", "charge"], 0.5),
+    "a try was charged, and it was sent again": (["send", "charge", "send"], 1.0),
+    "stored": (["send", "store"], 0.25),
+    "stored beside the ledger": (["send", "rescue"], 0.25),
+    "given back": (["send", "refused", "release"], 0.0),
+    "given up": (["send", "forfeit"], 0.5),
+}
+
+
+@pytest.mark.parametrize("there", ["here", "elsewhere"])
+@pytest.mark.parametrize("steps, spent", ENDS.values(), ids=ENDS)
+def test_what_a_process_had_in_flight_when_it_ended_is_spent(tmp_path, monkeypatch, caplog, steps, spent, there):
+    clock = Clock()
+    limits = Limits(max_cost_usd=1.6)
+    with monkeypatch.context() as its:
+        if there == "elsewhere":
+            its.setattr(ledger_limits, "this_host", lambda: "elsewhere")
+        else:
+            its.setattr(ledger_limits, "process_start", lambda pid: "a process that had this number before")
+        gone = Ledger(tmp_path / "v", clock=clock)
+    ways = {
+        "send": lambda: gone.sending({key(0): lost(0)}),
+        "refused": lambda: gone.sending({key(0): None}),
+        "charge": lambda: gone.charge([lost(0)], limits),
+        "store": lambda: gone.store([record(0)]),
+        "rescue": lambda: exchange.append_lines(
+            tmp_path / "v.host-1-ab.part.jsonl", [(new_id(int(clock.now * 1e6)), record(0))]
+        ),
+        "release": lambda: gone.release([key(0)]),
+        "forfeit": lambda: gone.forfeit([key(0)]),
+    }
+    assert gone.reserve([Claim(key(n), cost_usd=0.5) for n in range(2)], limits, lease_s=100).granted
+    for step in steps:
+        clock.now += 1
+        ways[step]()
+    clock.now += 1
+    with Ledger(tmp_path / "v", clock=clock) as ledger:
+        if there == "elsewhere":  # which may go on: nobody else asks, and what was sent stays reserved, until then
+            assert ledger.reserve([Claim(key(1), cost_usd=0.5)], limits).busy
+            clock.now += 200
+        ledger.reserve([Claim(key(1), cost_usd=0.5)], limits)
+        assert ledger.spending().cost_usd == spent and ledger.spending().reserved_cost_usd == 0.5
+        rows = [row for row in ledger.records() if row.detail == IN_FLIGHT]
+        assert sum(row.cost_usd for row in rows) == spent - 0.25 * bool(ledger.lookup([key(0)]) and not rows)
+        assert ("in flight" in caplog.text) == (steps[-1:] in (["send"], ["forfeit"]))
+        if rows:  # it is asked again
+            assert not rows[-1].final and rows[-1].assumed_tokens == 900
+            assert ledger.reserve([Claim(key(0), cost_usd=0.5)]).granted == [key(0)]
+            assert ledger.unanswered(rows[-1]) == set()
+    gone.close()
+
+
+def test_what_ran_out_is_reserved_until_it_is_charged_and_a_living_process_is_waited_for(tmp_path, monkeypatch):
+    clock = Clock()
+    with Ledger(tmp_path / "v", clock=clock) as one, Ledger(tmp_path / "v", clock=clock) as two:
+        assert one.reserve([Claim(key(0), cost_usd=0.5), Claim(key(1), cost_usd=0.5)], lease_s=100).granted
+        one.sending({key(0): lost(0)})
+        clock.now += 200
+        assert two.spending().reserved_cost_usd == 0.5  # what was not sent costs nothing
+        assert two.reserve([Claim(key(0), cost_usd=0.5)]).granted and two.spending().cost_usd == 0
+        one.store([record(0)])
+        assert two.spending().cost_usd == 0.25
+
+
+def test_a_ledger_whose_leases_say_nothing_of_sending_is_brought_up_to_date(tmp_path):
+    with Ledger(tmp_path / "v") as ledger, ledger._database.transaction() as connection:
+        for name in ("sent", "about"):
+            connection.execute(f"ALTER TABLE leases DROP COLUMN {name}")
+    with Ledger(tmp_path / "v") as ledger:
+        assert ledger.reserve([Claim(key(0), cost_usd=0.5)]).granted
+        ledger.sending({key(0): lost(0)})
+        ledger.forfeit([key(0)])
+        assert ledger.spending().cost_usd == 0.5
 
 
 KEYS = st.lists(st.integers(0, 5), min_size=1, max_size=4)

@@ -178,7 +178,9 @@ def test_the_word_of_another_process_counts(google):
 
     alone, other = asyncio.run(both())
     assert other.complete and other.votes == 33
-    assert not google.final() or alone.complete
+    # What of it is final by the time depends on when the other one's answers came; nothing but that clip's ever is.
+    assert all((record.row_id, record.outcome) == ("u000", "rejected") for record in google.final())
+    assert not alone.votes
 
 
 def test_a_run_in_which_most_tries_bring_no_vote_stops(google):
@@ -387,6 +389,8 @@ USAGES = {
     "negative thoughts": {"promptTokenCount": 196, "candidatesTokenCount": 3, "thoughtsTokenCount": -4096},
     "absurd": {"promptTokenCount": 10**12, "candidatesTokenCount": 10**12},
     "no output": {"promptTokenCount": 196},
+    "thoughts in the total alone": {"promptTokenCount": 196, "candidatesTokenCount": 3, "totalTokenCount": 196 + 4096},
+    "a total beyond the bound": {"promptTokenCount": 196, "candidatesTokenCount": 3, "totalTokenCount": 10**9},
     "thoughts alone": {"thoughtsTokenCount": 4000},
     "zero": {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0},
     "words": {"promptTokenCount": "many", "candidatesTokenCount": "3"},
@@ -415,6 +419,9 @@ def test_a_cap_holds_whatever_replies_say(google, usage, cap):
         assert replies * DEAREST <= 0.05 + 4 * DEAREST and 0.03 < spent.cost_usd <= 0.05
     else:
         assert replies * 4096 <= 20_000 + 4 * 4096 and 12_000 < spent.tokens <= 20_000
+    if usage is not None and usage.get("totalTokenCount") == 196 + 4096:  # it was stated, in its way
+        assert {record.thinking_tokens for record in Ledger(google.ledger).records()} == {4093}
+        return
     assert report.assumed_tokens > 0 and "Not stated by the service" in report.summary()
     assert all(record.assumed_usd > 0 for record in Ledger(google.ledger).records())
 
@@ -474,18 +481,31 @@ def test_prices_that_have_ended_still_hold_the_cap():
 
 # --- how fast ---------------------------------------------------------------------------------------------------------
 
-OVERLOADS = {"503": (503, 20.0), "529": (529, 20.0), "429": (429, 20.0), "a queue": (None, 0.4)}
+OVERLOADS = {
+    **{str(code): (code, 20.0, None) for code in (429, 500, 502, 503, 529)},
+    "a queue": (None, 0.4, None),
+    "a queue behind a proxy": (504, 20.0, 0.15),
+}
 
 
-@pytest.mark.parametrize("code, timeout_s", OVERLOADS.values(), ids=OVERLOADS)
-def test_an_overloaded_service_loses_nothing_and_is_not_hammered(google, code, timeout_s):
+@pytest.mark.parametrize("code, timeout_s, gives_up_s", OVERLOADS.values(), ids=OVERLOADS)
+def test_an_overloaded_service_loses_nothing_and_is_not_hammered(google, code, timeout_s, gives_up_s):
     """It works on 8 at once, and 64 may be in flight."""
-    with Capacity(google.server, 8, 0.05, code) as capacity:
+    with Capacity(google.server, 8, 0.05, code, gives_up_s) as capacity:
         run = google(concurrency=64, timeout_s=timeout_s, num_annotations=6)
         report = run.annotate(dataset(50)).report
     assert report.complete and report.votes == 300 and not report.failures, report.summary()
     assert len(generated(google.server)) < 1.5 * 300
     assert capacity.worked < 1.2 * 300
+
+
+@pytest.mark.parametrize("code", [429, 500, 503, 504])
+def test_no_wait_beyond_patience_hangs_a_run(google, code):
+    google.server.fault("status", lambda request: request.number == 10, code=code, headers={"retry-after": "100000"})
+    began = time.monotonic()
+    report = google(concurrency=4, patience_s=5.0).annotate(dataset(20)).report
+    assert "asks to wait 100000 s" in report.stop_reason and "patience_s" in report.mend
+    assert time.monotonic() - began < 5 and 9 <= report.votes < 20 and not google.final()
 
 
 def test_the_rate_climbs_to_what_the_service_takes(google):

@@ -1,10 +1,13 @@
-"""The gate that every request passes, and what answers 429 do to it."""
+"""The gate that every request passes, and what signs of overload do to it."""
 
 import asyncio
+import heapq
+import random
 
 import pytest
 
 from hf_emo_dist.annotation.run.evidence import Pace
+from hf_emo_dist.annotation.run.first_reply import FirstReply
 from hf_emo_dist.annotation.run.jobs import RunSettings
 from hf_emo_dist.annotation.run.loop import Channel, LoopThread
 from hf_emo_dist.annotation.run.pacing import Pacing
@@ -96,6 +99,146 @@ def test_an_overload_pauses_nobody_until_it_repeats_itself():
     clock.now += 1
     pacing.strained(None, clock())
     assert pacing.pause_left() > 0 and pacing.allowed == 4
+
+
+class Served:
+    """So many replies of a service of our own making, without a network: seconds it took, and what was sent."""
+
+    def __init__(self, service, wanted=2000, concurrency=128, sheds=False):
+        clock = Clock()
+        pacing = self.pacing = Pacing(RunSettings(concurrency), clock, sheds=sheds)
+        pacing._random = random.Random(5)
+        todo, again, events, got = [0] * wanted, [], [], 0
+        self.sent, began = 0, clock.now
+        while got < wanted:
+            while again and again[0][0] <= clock.now:
+                todo.append(heapq.heappop(again)[1])
+            free = pacing.in_flight + 1 <= pacing.allowed and pacing.pause_left() <= 0
+            if todo and free:
+                pacing.in_flight += 1
+                self.sent += 1
+                kind, seconds = service(clock.now)
+                heapq.heappush(events, (clock.now + seconds, self.sent, kind, seconds, clock.now, todo.pop()))
+                continue
+            soonest = [found[0][0] for found in (events, again) if found]
+            if todo and pacing.pause_left() > 0:
+                soonest.append(clock.now + pacing.pause_left() + 1e-6)
+            clock.now = min(soonest)
+            while events and events[0][0] <= clock.now:
+                _, _, kind, seconds, sent, failures = heapq.heappop(events)
+                if kind == "reply":
+                    pacing.replied(sent, seconds)
+                    got += 1
+                else:
+                    pacing.strained(None, sent, late=kind == "late")
+                    wait_s = pacing.backoff(min(failures, 2) + 1)
+                    heapq.heappush(again, (clock.now + wait_s, failures + 1))
+                pacing.leave()
+        self.seconds = clock.now - began
+
+
+def refuses_some(share):
+    """Whatever is in flight: the refusals of somebody else's load."""
+    drawn = random.Random(3)
+    return lambda now: ("refused", 0.01) if drawn.random() < share else ("reply", 0.5)
+
+
+def works_on(number, gives_up_s=None, seconds=0.5):
+    """At once; the others are refused, or wait and are given up by a proxy while they are worked on all the same."""
+    ends = []
+
+    def service(now):
+        while ends and ends[0] <= now:
+            heapq.heappop(ends)
+        if len(ends) >= number and gives_up_s is None:
+            return "refused", 0.01
+        starts = now if len(ends) < number else sorted(ends)[-number]
+        heapq.heappush(ends, starts + seconds)
+        took = starts + seconds - now
+        return ("late", gives_up_s) if gives_up_s is not None and took > gives_up_s else ("reply", took)
+
+    return service
+
+
+SERVICES = {  # least share of the rate of so many at once; most requests for a reply
+    "works on all": (lambda: refuses_some(0.0), 128, 0.8, 1.0),
+    "works on 1": (lambda: works_on(1), 1, 0.5, 1.5),
+    "works on 8": (lambda: works_on(8), 8, 0.8, 1.1),
+    "works on 40": (lambda: works_on(40), 40, 0.8, 1.1),
+    "8, behind a proxy": (lambda: works_on(8, gives_up_s=1.25), 8, 0.7, 1.2),
+    "40, behind a proxy": (lambda: works_on(40, gives_up_s=1.25), 40, 0.7, 1.2),
+}
+
+
+@pytest.mark.parametrize("service, at_once, least, most", SERVICES.values(), ids=SERVICES)
+def test_the_rate_is_what_the_service_takes(service, at_once, least, most):
+    wanted = 2000 if at_once > 1 else 200
+    found = Served(service(), wanted)
+    rate = (wanted * 0.5 / at_once) / found.seconds
+    assert rate >= least and found.sent <= most * wanted, (rate, found.sent / wanted)
+
+
+@pytest.mark.parametrize("share, sheds, least", [(0.05, False, 0.7), (0.2, False, 0.4), (0.5, True, 0.3)])
+def test_refusals_that_are_not_for_our_number_hardly_slow(share, sheds, least):
+    """Of the rate without them, waits before what was refused is sent again included; a tier may shed half."""
+    without, found = Served(refuses_some(0.0), sheds=sheds), Served(refuses_some(share), sheds=sheds)
+    assert without.seconds >= least * found.seconds and found.pacing.allowed > 64
+    assert found.sent < 1.1 * 2000 / (1 - share)
+
+
+def test_it_climbs_again_after_a_while_without_a_sign():
+    pacing = pacing_of(128)
+    rounds(pacing, 3, lambda n: 1.0)
+    sent = pacing.clock.now
+    pacing.clock.now += 0.5
+    for _ in range(128):
+        pacing.strained(None, sent)
+    assert pacing.allowed == 64 and not pacing.pace.climbing
+    for _ in range(5):  # a hiccup that goes on for a while
+        pacing.clock.now += 1
+        pacing.strained(None, pacing.clock.now)
+    assert pacing.allowed == 2
+    assert rounds(pacing, 20, lambda n: 1.0)[-1] == 128
+
+
+def test_the_first_reply_lets_them_go_in_their_order():
+    async def main():
+        gate, went = FirstReply(needed=True), []
+
+        async def go(number):
+            await gate.wait()
+            went.append(number)
+            if number == 0:
+                await asyncio.sleep(0.01)
+                gate.following()  # it was denied
+            if number == 1:
+                await asyncio.sleep(0.01)
+                assert went == [0, 1]
+                gate.over()
+                late.append(asyncio.create_task(go(99)))
+
+        late = []
+        await asyncio.gather(*map(go, range(40)))
+        await asyncio.gather(*late)
+        assert went == [*range(40), 99]
+
+    asyncio.run(main())
+
+
+def test_what_is_repeated_goes_first():
+    async def main():
+        pacing, went = Pacing(RunSettings(1)), []
+
+        async def go(name, repeated=False):
+            assert await pacing.enter(repeated)
+            went.append(name)
+            await asyncio.sleep(0)
+            pacing.leave()
+
+        await asyncio.gather(go("first"), go("second"), go("third"), go("again", True))
+        assert went == ["first", "again", "second", "third"]
+
+    asyncio.run(main())
 
 
 def test_trouble_is_counted_from_the_first_failure_after_a_reply():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.panel import default_panel, load_panel, panel_from, paper_panel, without_temperature
 from hf_emo_dist.annotation.prompts import PAPER_FOCI, default_prompts, paper_prompts
 from hf_emo_dist.annotation.types import PanelMember
@@ -124,5 +125,9 @@ def test_a_wrong_file_is_named_with_its_member(tmp_path, text, problem):
     with pytest.raises(ValueError, match=rf"(?s)panel\.yaml.*{problem}") as raised:
         load_panel(path)
     assert "Mend" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    if "names a model" not in problem:  # which an annotator takes
+        with pytest.raises(ValueError, match=rf"panel\.yaml.*{problem}"):
+            Annotator("simulated", panel=path, ledger=tmp_path / "v.sqlite")
     with pytest.raises(FileNotFoundError, match="Mend"):
         load_panel(tmp_path / "none.yaml")

@@ -54,6 +54,46 @@ LABELS = [
     ('Here is the JSON:\n```json\n{"emotion": "sad"}\n```', "ok", "sad"),
     ('{"emotion": "sad"} because the voice trembles', "ok", "sad"),
     ("Emotion: surprise", "outside", None),
+    ("The emotion is sad.", "ok", "sad"),
+    ("The speaker's emotion is: **sad**", "ok", "sad"),
+    ("My answer is sad", "ok", "sad"),
+    ("1. sad", "ok", "sad"),
+    ("2) Sad.", "ok", "sad"),
+    ("ＳＡＤ", "ok", "sad"),
+    ("Ｅｍｏｔｉｏｎ：ｓａｄ", "ok", "sad"),
+    ("sad\u200b", "ok", "sad"),
+    ("\ufeffs\u200dad", "ok", "sad"),
+    ("{'emotion': 'sad'}", "ok", "sad"),
+    ("{'emotion': 'sad', 'confidence': 0.9}", "ok", "sad"),
+    ("['sad']", "ok", "sad"),
+    ('"sad"\n\nExplanation: voice is low.', "ok", "sad"),
+    ("Emotion: sad\n\n**Reasoning:** The voice is low.\nIt trembles, too.", "ok", "sad"),
+    ("sad\nBecause of the sad voice", "ok", "sad"),
+    ("The emotion is not sad.", "unparseable", None),
+    ("The emotion is sad or angry", "unparseable", None),
+    ("The emotion is sad?", "unparseable", None),
+    ("The emotion is surprise", "outside", None),
+    ('He said: "The emotion is sad"', "unparseable", None),
+    ("1. sad\n2. angry", "unparseable", None),
+    ("1. sad 2. angry", "unparseable", None),
+    ("sad ＡＮＧＲＹ", "unparseable", None),
+    ("Emotion: sad\nReason: not ＡＮＧＲＹ", "unparseable", None),
+    ("{'emotion': 'sad', 'emotion': 'angry'}", "unparseable", None),
+    ("{'emotion': 'sad', 'second': 'angry'}", "unparseable", None),
+    ("{'transcript': 'Sad.'}", "unparseable", None),
+    ('"sad"\n\nExplanation: voice is low, or angry.', "unparseable", None),
+    ("sad\nThe voice is low.", "unparseable", None),
+    ("sad?\nExplanation: who knows.", "unparseable", None),
+    # a vote about nothing is none
+    ('{"emotion":"neutral","note":"no audio received"}', "refused", None),
+    ("neutral\nReason: No audio was provided.", "refused", None),
+    ("I'm sorry, but I cannot listen to audio. neutral", "refused", None),
+    ("The audio clip was not attached. Emotion: neutral", "refused", None),
+    ("I didn't receive any audio", "refused", None),
+    ('{"emotion": "neutral", "reason": "the audio file is missing"}', "refused", None),
+    ('{"emotion": "neutral", "reason": "there is no strong emotion in the audio provided"}', "ok", "neutral"),
+    ('{"emotion": "neutral", "reason": "a silent recording, no speech"}', "ok", "neutral"),
+    ('{"emotion": "sad", "reason": "the voice is not raised, no audible joy"}', "ok", "sad"),
     # two are named, or it is denied, asked, or what somebody said
     ("sad or angry", "unparseable", None),
     ("sad/angry", "unparseable", None),
@@ -114,6 +154,10 @@ DISTRIBUTIONS = [
     ('{"distribution": {"sad": 1}, "reason": "tears"}', "ok"),
     ('<think>{"angry": 1}</think>{"sad": 1}</s>', "ok"),
     ("Angry: 10%\nSad: 90%", "ok"),
+    ("{'angry': 0.1, 'sad': 0.9}", "ok"),
+    ('{"ａｎｇｒｙ": ０.1, "sad\u200b": 0.9}', "ok"),
+    ("{'sad': 0.5, 'sad': 0.5}", "unparseable"),
+    ('{"sad": 1.0, "note": "no audio was received"}', "refused"),
     ('{"angry": "50%", "sad": 0.6}', "bad_sum"),
     ('{"angry": "about 10%", "sad": "90%"}', "unparseable"),
     ('{"sad": 0.5, "sad": 0.5}', "unparseable"),
@@ -165,9 +209,14 @@ def test_no_reply_raises(text, mode, lenient):
     assert (reading.outcome == "ok") == (reading.label is not None or reading.distribution is not None)
 
 
+def test_names_that_are_full_width_themselves_are_read():
+    assert read_reply("ｓａｄ", "label", ("ｓａｄ", "happy")).label == "ｓａｄ"
+
+
 DRESSES = [
     "{}", "“{}”", "„{}“", "«{}»", "{}。", "{}.", "**{}**", "Emotion: {}", "Label: {}\nConfidence: 0.9", "- {}",
     "<think>hm</think>{}", "<answer>{}</answer>", "{}</s>", '{{"emotion": "{}"}}', '{{"emotion": "{}", "sure": 0.8}}',
+    "The emotion is {}.", "1. {}", "{{'emotion': '{}'}}", "{}\n\nExplanation: so it sounds.", "\u200b{}\ufeff",
     "```json\n{{\"emotion\": \"{}\"}}\n```", "Here: {{\"emotion\": \"{}\"}}",
 ]  # fmt: skip
 NAMES = st.sampled_from(EMOTIONS)

@@ -47,6 +47,35 @@ def run(capsys, command, corpus, tmp_path, server, *words):
     return status, shown.out + shown.err
 
 
+SIMULATED = ["--backend", "simulated", "--limit", "2"]
+WRONG = {
+    "a vote outside": (["--emotions", "happy,sad"], "on the command line --emotions"),
+    "a panel's field": (["--panel", "{}/wrong.yaml"], "The panel file {}/wrong.yaml: Annotator 0 has unknown fields"),
+    "a panel that is no YAML": (["--panel", "{}/broken.yaml"], "line 1, column 4: "),
+    "options that are no YAML": (["--backend_options", "{{a: ["], "is not YAML: line 1, column 6: "),
+    "a configuration that is no YAML": (["--config", "{}/broken.yaml"], "line 1, column 4: "),
+    "a prompt that is no YAML": (["--prompts", "{}/broken.yaml"], "line 1, column 4: "),
+}
+
+
+@pytest.mark.parametrize("words, told", WRONG.values(), ids=WRONG)
+def test_mistakes_are_told_in_one_line(corpus, tmp_path, capsys, words, told):
+    (tmp_path / "wrong.yaml").write_text("- {focus: voice, temprature: 1}")
+    (tmp_path / "broken.yaml").write_text("- [")
+    words = [word.format(tmp_path) for word in words]
+    status = main(["annotate", str(corpus), str(tmp_path / "out"), *SIMULATED, *words])
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert status == 2 and len(errors) == 1 and told.format(tmp_path) in errors[0]
+
+
+def test_what_a_run_did_is_told_once(corpus, tmp_path, capsys, caplog):
+    caplog.set_level("INFO", "hf_emo_dist")
+    words = [*SIMULATED, "--ledger", str(tmp_path / "v.sqlite")]
+    assert main(["annotate", str(corpus), str(tmp_path / "out"), *words]) == 0
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err + caplog.text).count("Answered by: ") == 1
+
+
 def test_a_panel_a_price_and_a_name_from_the_command_line(corpus, tmp_path, server, capsys):
     server.fault("other_model", model="gpt-audio-2025-08-28")
     (tmp_path / "panel.yaml").write_text(PANEL)

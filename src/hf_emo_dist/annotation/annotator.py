@@ -458,7 +458,7 @@ class Annotator:
         found = with_columns(dataset, self.ledger, keys, self.emotions)
         if not report.complete:
             report.note_votes(votes_by_row(found, keys), self.answers_a_clip)
-        logger.info("%s", report.summary())
+        logger.debug("%s", report.summary())  # who has the report prints it
         return AnnotationResult(found, report)
 
     def _stopped_by_hearing(self, dataset: Dataset, reports: Mapping[str, RunReport]) -> RunReport | None:
@@ -531,7 +531,7 @@ class Annotator:
             return AnnotationResult(found, stopped)
         report, keys = self._run_batches(dataset, collect=True, submit=True, wait=wait, poll_s=poll_s)
         report.hearing_test = tested[self.backend.model].hearing_test
-        logger.info("%s", report.summary())
+        logger.debug("%s", report.summary())  # who has the report prints it
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
     def submit_batch(self, dataset: Dataset) -> RunReport:
@@ -628,7 +628,7 @@ class Annotator:
                 tier,
             ),
             tier=tier,
-            tiers=tier_costs(cost, capabilities),
+            tiers=tier_costs(cost, cost_of_test, capabilities),
             pilot=len(records) if found else 0,
             prices="" if prices is None else prices.described(),
             unusable=report.skipped,

@@ -81,6 +81,7 @@ class ModelCapabilities:
         flex_price: What a request at the flex tier costs, as a share of `prices`; None where there is no such tier, or
             nothing is known of it.
         batch_price: The same for a request in a batch job.
+        priority_price: The same for one that is served at the priority tier, which costs more than the list prices.
         notes: What else is known.
         sources: Name of a fact to where it stands; not of what the user gave.
     """
@@ -105,6 +106,7 @@ class ModelCapabilities:
     prices: tuple[Prices, ...] = field(default=(), repr=False)
     flex_price: float | None = None
     batch_price: float | None = None
+    priority_price: float | None = None
     notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
     sources: tuple[tuple[str, Source], ...] = field(default=(), repr=False, compare=False)
 
@@ -113,17 +115,22 @@ class ModelCapabilities:
         return next((p for p in self.prices if p.until is None or on_date <= p.until), None)
 
     def price_share(self, tier: str) -> float:
-        """What a tier (``"standard"``, ``"flex"``, ``"batch"``) costs, as a share of the list prices.
+        """What a tier (``"standard"``, ``"flex"``, ``"batch"``, ``"priority"``) costs, as a share of the list prices.
 
-        All of them where no discount is known: a cap must hold.
+        All of them where no discount is known: a cap must hold. See `may_cost_more` as well.
 
         Example:
             >>> has = ModelCapabilities("m", flex_price=0.5)
             >>> has.price_share("flex"), has.price_share("batch"), has.price_share("standard")
             (0.5, 1.0, 1.0)
         """
-        share = {"flex": self.flex_price, "batch": self.batch_price}.get(tier)
+        shares = {"flex": self.flex_price, "batch": self.batch_price, "priority": self.priority_price}
+        share = shares.get(tier)
         return 1.0 if share is None else share
+
+    def may_cost_more(self, tier: str) -> bool:
+        """Whether a tier may cost more than the list prices, and nobody has told how much."""
+        return tier not in ("standard", "flex", "batch") and not (tier == "priority" and self.priority_price)
 
     def is_retired(self, on_date: date) -> bool:
         """Whether the model has been retired by that day."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .._yaml_errors import in_one_line
 from .capabilities import NOBODY, ModelCapabilities, Prices, Source, Thinking, bare_name, family
 from .types import MODES
 
@@ -26,7 +27,7 @@ SERVICES = ("gemini", "vertex", "openai", "openai-compatible")
 #: A fact that is older has to be looked up again: prices and last days change by the month.
 OLD_AFTER_DAYS = 61
 #: What a service with a `base` does not take from there.
-_OWN = ("since", "retired_on", "answered_by", "flex_price", "batch_price", "notes")
+_OWN = ("since", "retired_on", "answered_by", "flex_price", "batch_price", "priority_price", "notes")
 _FORMATS = ("wav", "flac", "ogg", "mp3")
 
 
@@ -139,6 +140,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "prices": _prices,
         "flex_price": _share,
         "batch_price": _share,
+        "priority_price": lambda value: float(_number(1, value)),
     }
 )
 #: Facts that may also be not known.
@@ -185,7 +187,7 @@ def read_service(path: Path) -> Service:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ModelDataError(f"{path.name} is not YAML: {error}. Mend: correct it.") from error
+        raise ModelDataError(f"{path.name} is not YAML: {in_one_line(error)}. Mend: correct it.") from error
     known = {"service", "base", "destination", "terms", "sources", "notes", "groups", "unlisted", "models"}
     if not isinstance(content, dict) or set(content) - known or "service" not in content:
         raise ModelDataError(f"{path.name} is no file of a service. Mend: give {', '.join(sorted(known))}.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._yaml_errors import in_one_line
 from .backends import BackendChoice, checked
 from .prompts import PAPER_FOCI, PromptSet
 from .types import MODES, Backend, Mode, PanelMember
@@ -162,7 +163,9 @@ def read_panel_file(path: str | Path) -> Any:
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"The panel file {path} is not YAML in UTF-8 ({error}). Mend: see load_panel.") from error
+        raise ValueError(
+            f"The panel file {path} is not YAML in UTF-8 ({in_one_line(error)}). Mend: see load_panel."
+        ) from error
 
 
 # --- several models in one panel
@@ -203,7 +206,8 @@ def by_model(
     """
     content: Any = read_panel_file(panel) if isinstance(panel, (str, Path)) else panel
     if not isinstance(content, (list, tuple)) or not any(map(_names_model, content)):
-        # What is wrong with it is said where it is read.
+        if isinstance(panel, (str, Path)):
+            content = _told_of(panel, panel_from, content)
         return [ModelPanel(_made(main, preset), content)]
     return _told_of(panel, _apart, main, content, preset)  # type: ignore[no-any-return]
 

@@ -2,7 +2,8 @@
 
 A reply counts where it can mean one thing only, in whatever dress: quotes of any script, JSON with a confidence beside
 the label, ``Emotion: sad``, reasoning in tags of its own, a token that ends a sequence. Nothing is guessed: a sentence
-is no label, since "not happy at all" holds one, and a reply that names two emotions names none.
+is no label, since "not happy at all" holds one, and a reply that names two emotions names none. One that says that
+there was no audio is no vote, whatever else it says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..emotions import UnknownEmotionError, canonical_emotion
 from .types import OK, Mode
 
 #: Of what is read out of a text. Raise it when a reply may be read otherwise: stored ones can then be read again.
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 #: How far the stated shares may sum from 1 and still be divided by their sum. Rounding to two decimals over ten
 #: emotions gives 0.05.
 SUM_TOLERANCE = 0.05
@@ -31,6 +32,27 @@ _OPEN_THOUGHT = re.compile(r"^<(think|thinking|thought|reasoning)>")
 _ELEMENT = re.compile(r"^<(answer|label|emotion|final|output|response)>(.*)</\1>$", re.DOTALL | re.IGNORECASE)
 _END = re.compile(r"(?:</s>|<\|(?:im_end|endoftext|eot_id|end|end_of_text|eos)\|>|<end_of_turn>|<eos>|<\|im_end>)\s*$")
 _LINE = re.compile(r"^\W{0,4}([^\W\d][\w ]{0,30}?)\W{0,3}[:：]\W{0,3}?\s*(\S.*)$")
+_NUMBERED = re.compile(r"^\d{1,2}[.)]\s+(\S.*)$")
+_SENTENCE = re.compile(
+    r"^(?:the|my)?\s*(?:speaker's\s+|final\s+|dominant\s+|primary\s+|perceived\s+|predicted\s+)?"
+    r"(?:emotion|label|answer|prediction)(?:\s+label)?\s+is\b[:\s]*(\S.*)$",
+    re.IGNORECASE,
+)
+#: What follows a label, and says why it is that one.
+_EXPLANATION = re.compile(r"^\W{0,4}(?:explanation|reason|reasoning|rationale|justification|because)\b", re.IGNORECASE)
+_SINGLE_QUOTED = re.compile(r"'([^'\"\\\n]*)'")
+_HEARD = r"(?:audio|sound|recording|clip|voice)(?:\s+(?:clip|file|input|data|recording|content|sample))?"
+_GIVEN = r"(?:received|provided|attached|supplied|uploaded|included|given|shared|sent|available|accessible)"
+#: A reply that says that there was nothing to hear. Silence is something.
+_NO_AUDIO = re.compile(
+    rf"\b(?:no|without\s+(?:an?\s+|any\s+)?)\s*(?:actual\s+)?{_HEARD}\s+(?:was\s+|is\s+|has\s+been\s+|were\s+)?{_GIVEN}\b"
+    rf"|\b{_HEARD}\s+(?:was|is|has|were)(?:\s+not|n['’]t)\s+(?:been\s+)?{_GIVEN}\b"
+    rf"|\b{_HEARD}\s+(?:is|was|seems\s+to\s+be|appears\s+to\s+be)\s+missing\b"
+    rf"|\b(?:did\s+not|didn['’]t|have\s+not|haven['’]t)\s+(?:receive|received|get)\s+(?:any|an|the)\s+{_HEARD}\b"
+    rf"|\b(?:cannot|can\s*not|can['’]t|could\s+not|couldn['’]t|(?:am\s+)?(?:unable|not\s+able)\s+to)\s+"
+    rf"(?:directly\s+)?(?:hear|listen\s+to|access|process|play|open)\s+(?:any\s+|the\s+|your\s+|an?\s+)?{_HEARD}\b",
+    re.IGNORECASE,
+)
 _SHARE = re.compile(r"^\s*(\d+(?:\.\d*)?|\.\d+)\s*([%％]?)\s*$")
 
 #: What a label is called in a reply, in lower case.
@@ -78,14 +100,29 @@ def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: b
     content = (text or "").strip()
     if not content:
         return Reading("empty", detail="the reply has no text")
-    content = _undressed(content)
+    content = _undressed(_plain(content, emotions))
     if not content:
         return Reading("empty", detail="the reply has no text beside its reasoning")
+    if _NO_AUDIO.search(content):
+        return Reading("refused", detail="the reply says that there was no audio")
     if _OPEN_THOUGHT.match(content) and not lenient:
         return Reading("unparseable", detail="the reply breaks off within its reasoning")
     if mode == "distribution":
         return _read_distribution(content, emotions)
     return _read_label(content, emotions, lenient)
+
+
+def _plain(content: str, emotions: Sequence[str]) -> str:
+    """The text in ordinary characters: full-width letters as such, and nothing between them that has no width."""
+    if content.isascii():
+        return content
+
+    def changed(text: str) -> str:
+        kept = unicodedata.normalize("NFKC", text)
+        return "".join(char for char in kept if unicodedata.category(char) != "Cf")
+
+    # Names that have such characters themselves are compared as they are.
+    return content if any(changed(name) != name for name in emotions) else changed(content).strip()
 
 
 def _undressed(content: str) -> str:
@@ -106,15 +143,21 @@ def _undressed(content: str) -> str:
 def _read_label(content: str, emotions: Sequence[str], lenient: bool) -> Reading:
     # A label may come in another case or form ("Anger."); a word of another language, or an emotion that was not asked
     # for, is outside the list.
+    first, _, rest = content.partition("\n")
+    if _EXPLANATION.match(rest.strip()):
+        reading = _read_label(first.strip(), emotions, False)
+        if reading.outcome == OK and not _named(rest, emotions) - {reading.label}:
+            return reading
     value, broken = _json_or_text(content)
     if isinstance(value, str):
         within = _of_json_within(value, emotions)
-        found = _within(within, emotions) if within else None if broken else _within(_of_lines(value), emotions, False)
-        value = value if found is None else found
+        label = _within(within, emotions) if within else None if broken else _within(_of_lines(value), emotions, False)
+        value = value if label is None else label
     else:
         value = _within(value, emotions)
     if isinstance(value, str):
-        word = _word(value)
+        found = _NUMBERED.match(value) or _SENTENCE.match(value)
+        word = _word(value if found is None or broken else found[1])
         try:
             return Reading(OK, label=canonical_emotion(word, emotions))
         except UnknownEmotionError:
@@ -135,10 +178,15 @@ def _json_or_text(content: str) -> tuple[Any, bool]:
     if content[:1] not in '{["':
         return content, False
     try:
-        return json.loads(content, object_pairs_hook=_once), False
+        return json.loads(_double_quoted(content), object_pairs_hook=_once), False
     except (ValueError, RecursionError):
         # '"Sad".' begins like JSON as well
         return content, content[:1] != '"' or '"' not in content[1:]
+
+
+def _double_quoted(content: str) -> str:
+    """JSON whose quotes are single ones throughout, as Python writes a dictionary, with those of JSON."""
+    return content if '"' in content or "'" not in content else _SINGLE_QUOTED.sub(r'"\1"', content)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -243,7 +291,7 @@ def _read_distribution(content: str, emotions: Sequence[str]) -> Reading:
     stated: Any = None
     try:
         text = content[start : end + 1] if 0 <= start < end else content
-        stated = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        stated = json.loads(_double_quoted(text), parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         lines = _of_lines(content)
         if lines is None or len(lines) < 2:

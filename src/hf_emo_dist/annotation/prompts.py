@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .._yaml_errors import in_one_line
 from ..emotions import validate_emotions
 from .types import MODES, Mode, PanelMember, Prompt
 
@@ -197,7 +198,9 @@ def load_prompts(path: str | Path) -> PromptSet:
     try:
         content = yaml.safe_load(data.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"The prompt file {path} is not YAML in UTF-8 ({error}). Mend: see load_prompts.") from error
+        raise ValueError(
+            f"The prompt file {path} is not YAML in UTF-8 ({in_one_line(error)}). Mend: see load_prompts."
+        ) from error
     known = {"system", "label", "distribution", "foci", "rotate"}
     if not isinstance(content, dict) or not isinstance(content.get("system"), str) or set(content) - known:
         raise ValueError(

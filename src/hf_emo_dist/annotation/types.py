@@ -37,6 +37,8 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "timeout": "no reply came in time",
     }
 )
+#: The reason of what nobody waits for any more: it is charged as what it could cost at most, and is no sign of trouble.
+IN_FLIGHT = "its process ended, or its run was cut short, while it was in flight"
 
 #: Part of every key. Raise it when something else can be heard than before (louder, filtered, cut where the model would
 #: have heard on), so that replies to other audio are not taken for these; every clip is then paid for again. How a clip

@@ -173,7 +173,10 @@ def _places(values: Any, names: tuple[str, ...], outside: str, where: Callable[[
         except ValueError as error:
             if outside == "error" or not label.strip():
                 first = int(np.flatnonzero(indices == place)[0])
-                mend = "Mend: correct the label, add it to `emotions`, or pass outside='drop'."
+                mend = (
+                    "Mend: correct the label, or add it to `emotions`, on the command line --emotions; in Python "
+                    "outside='drop' leaves such votes out."
+                )
                 raise type(error)(f"{where(first)}{error} {mend}") from None
     return table[indices]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..annotation.batch.cancelling import cancel_jobs
-from ..annotation.ledger.accounts import batch_jobs, existing, failures_by_reason, spending_by_day
+from ..annotation.ledger.accounts import assumed, batch_jobs, existing, failures_by_reason, spending_by_day
 from ..annotation.ledger.journal import PLANNED, RUNNING
 from ..annotation.ledger.ledger import Ledger
 from ..annotation.rereading import READING_FAILURES
@@ -41,6 +41,12 @@ def spending(ledger: Path) -> None:
     unpriced = sum(row.unpriced for row in rows)
     told = f" and {unpriced:,} replies of which no price is known" if unpriced else ""
     _print(f"In all ${total:.4f}{told} for {sum(row.votes for row in rows):,} votes that count, by list prices.")
+    apart = assumed(ledger)
+    if apart.cost_usd:
+        lost = f" ({apart.lost:,} requests were in flight when their run was cut short)" if apart.lost else ""
+        _print(f"Of that ${apart.cost_usd:.4f} no service stated: what requests can cost at most{lost}.")
+    if apart.reserved:
+        _print(f"Beside that ${apart.reserved_usd:.4f} is reserved for {apart.reserved:,} requests.")
 
 
 def failures(ledger: Path, *, plan: str | None = None, reasons: int = 5) -> None:
@@ -65,12 +71,13 @@ def failures(ledger: Path, *, plan: str | None = None, reasons: int = 5) -> None
         _print("Read what was not understood again, without paying: hf-emo-dist ledger reread")
 
 
-def export(ledger: Path, output: Path) -> None:
+def export(ledger: Path, output: Path, *, overwrite: bool = False) -> None:
     """All replies as a table, a row a reply.
 
     Args:
         ledger: The SQLite file.
         output: File to write: .parquet or .jsonl. For its owner alone, as the ledger is: replies may be private.
+        overwrite: Whether a file that is there may be replaced.
     """
     writers: Mapping[str, Callable[[Any, Path], Any]] = {
         ".parquet": lambda data, part: data.to_parquet(part),
@@ -78,6 +85,8 @@ def export(ledger: Path, output: Path) -> None:
     }
     if output.suffix not in writers:
         raise ValueError(f"{output} is neither .parquet nor .jsonl. Mend: name the file so.")
+    if output.expanduser().exists() and not overwrite:
+        raise FileExistsError(f"{output} is there already. Mend: another name, or --overwrite.")
     with Ledger(existing(ledger)) as opened:
         dataset = opened.to_dataset()
     with output_file(output) as part:
@@ -91,7 +100,7 @@ def merge(ledger: Path, others: Sequence[Path]) -> None:
 
     Args:
         ledger: The SQLite file that takes them; made if missing.
-        others: Ledgers (.sqlite), rescue files (.part.jsonl), or tables that `export` wrote (.parquet).
+        others: Ledgers (.sqlite), rescue files (.part.jsonl), or tables that `export` wrote (.parquet, .jsonl).
     """
     from datasets import Dataset
 
@@ -153,8 +162,15 @@ def jobs(ledger: Path, *, cancel: Sequence[str] = ()) -> None:
         _print("No batch job was ever submitted.")
         return
     _print_table(table)
-    left = sum(job.requests - job.replies for job in found if job.state in (PLANNED, RUNNING))
+    left = sum(job.requests - job.replies for job in found if job.state == RUNNING)
     _print(f"{left:,} requests are under way. Collect them: hf-emo-dist annotate … --batch")
+    planned = [job for job in found if job.state == PLANNED]
+    if planned:
+        _print(
+            f"{len(planned):,} planned with {sum(job.requests for job in planned):,} requests: written down, and it is "
+            "not known whether the service has taken them, as after an upload that was cut short. The same command "
+            "looks for them there, and submits again what the service does not have."
+        )
 
 
 _KINDS: Mapping[str, Callable[..., None]] = {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from .._name_list import name_list
+from .._yaml_errors import in_one_line
 
 NOTHING: Any = inspect.Parameter.empty
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -177,7 +178,7 @@ def _mapping(value: Any, kind: Any, where: str) -> dict[str, Any]:
         try:
             content = yaml.safe_load(value) if isinstance(value, str) else value
         except yaml.YAMLError as error:
-            raise ValueError(f"{where} is not YAML: {error}.") from error
+            raise ValueError(f"{where} is not YAML: {in_one_line(error)}.") from error
         if not isinstance(content, dict):
             raise ValueError(f"{where} must be a mapping such as '{{column: true_distribution}}', got {value!r}.")
         return content

@@ -30,6 +30,7 @@ from ._remote import (
     transient_status,
     unreadable,
     whole_number,
+    with_total,
 )
 
 logger = logging.getLogger(__name__)
@@ -206,10 +207,9 @@ def _usage(found: Mapping[str, Any]) -> Usage:
         counts = [entry for entry in details if isinstance(entry, Mapping) and entry.get("modality") == "AUDIO"]
         audio = sum(whole_number(entry.get("tokenCount")) or 0 for entry in counts)
     prompt, thinking = whole_number(found.get("promptTokenCount")), whole_number(found.get("thoughtsTokenCount"))
-    output, total = whole_number(found.get("candidatesTokenCount")), whole_number(found.get("totalTokenCount"))
-    if output is None and total is not None and prompt is not None:  # a zero is left out
-        output = total - prompt - (thinking or 0)
-    return Usage(prompt_tokens=prompt, audio_tokens=audio, thinking_tokens=thinking, output_tokens=output)
+    output = whole_number(found.get("candidatesTokenCount"))
+    usage = Usage(prompt_tokens=prompt, audio_tokens=audio, thinking_tokens=thinking, output_tokens=output)
+    return with_total(usage, whole_number(found.get("totalTokenCount")))
 
 
 def _details(error: Any) -> list[Mapping[str, Any]]:

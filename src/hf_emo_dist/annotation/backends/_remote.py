@@ -12,12 +12,13 @@ import math
 import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from ...distributions import check_choice
 from ..model_data import service_data
-from ..types import Answer, TransientError
+from ..types import Answer, TransientError, Usage
 from ._audio import AnnotatorAudio
 
 
@@ -189,6 +190,17 @@ def whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def with_total(usage: Usage, total: int | None) -> Usage:
+    """The usage with all that its total has beyond what is named: output where none is told, else hidden reasoning."""
+    if total is None or usage.prompt_tokens is None:
+        return usage
+    if usage.output_tokens is None:  # a zero is left out
+        return replace(usage, output_tokens=total - usage.prompt_tokens - (usage.thinking_tokens or 0))
+    if total > usage.total:
+        return replace(usage, thinking_tokens=(usage.thinking_tokens or 0) + total - usage.total)
+    return usage
+
+
 def part_of(value: Any, name: str) -> Mapping[str, Any]:
     """An object within an object; empty where it is none."""
     found = value.get(name) if isinstance(value, Mapping) else None
@@ -219,11 +231,11 @@ def transient_status(status: int, text: str, delay: float | None) -> TransientEr
         return TransientError("rate_limit", text, delay)
     if status in (503, 529):
         return TransientError("overloaded", text, delay)
-    if status == 408:
+    if status in (408, 504, 524):
+        # A proxy has waited in vain for the server behind it, which may have generated the reply all the same.
         return TransientError("timeout", text, delay)
     if status >= 500 or status == 409 or status < 400:
-        # One that waited in vain for the server behind it: that may have generated the reply all the same.
-        return TransientError("server", text, delay, billed=status in (504, 524))
+        return TransientError("server", text, delay)
     return None
 
 

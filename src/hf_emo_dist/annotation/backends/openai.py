@@ -31,6 +31,7 @@ from ._remote import (
     unreadable,
     url_secrets,
     whole_number,
+    with_total,
 )
 
 _URL = "https://api.openai.com/v1"
@@ -352,9 +353,10 @@ def _text(content: Any) -> str:
 def _usage(found: Mapping[str, Any]) -> Usage:
     thinking = whole_number(part_of(found, "completion_tokens_details").get("reasoning_tokens"))
     output = whole_number(found.get("completion_tokens"))
-    return Usage(
+    usage = Usage(
         prompt_tokens=whole_number(found.get("prompt_tokens")),
         audio_tokens=whole_number(part_of(found, "prompt_tokens_details").get("audio_tokens")),
         thinking_tokens=thinking,
         output_tokens=None if output is None else output - (thinking or 0),
     )
+    return with_total(usage, whole_number(found.get("total_tokens")))

@@ -110,6 +110,12 @@ class Batches:
         if report.under_way:
             held = sum(job.requests - job.replies for job in running)
             jobs = f"{len(running)} batch {'job' if len(running) == 1 else 'jobs'} with {held:,} requests under way."
+            planned = [job for job in running if job.state == PLANNED]
+            if planned:
+                jobs += (
+                    f" Of {len(planned)} of them, with {sum(job.requests for job in planned):,} requests, it is not "
+                    "known whether the service has it: its upload was cut short."
+                )
             more = f" {missing:,} further ones are not submitted yet: {reason}" if missing else ""
             report.stop_reason = f"incomplete: {jobs}{more}"
             report.mend = (
@@ -194,7 +200,7 @@ class Batches:
                     if error.reason != "not_found":
                         raise
                     path = None
-            found = await self._within(collector.take_in, path, path is None and _succeeded(remote))
+            found = await self._within(collector.take_in, path, _succeeded(remote))
         if (await self._within(self._journal.state, job.name)) not in (PLANNED, RUNNING, LOST):
             return  # another process has collected it meanwhile, and deleted the file
         self._count(job, remote, found)
@@ -220,7 +226,8 @@ class Batches:
             told.append(f"{found.failures:,} of its requests failed, such as: {found.reason}")
         if found.lost:
             told.append(
-                f"{found.lost:,} of its replies cannot be read: they count as paid for, and are asked for again"
+                f"{found.lost:,} of its replies are not there, or cannot be read: they count as paid for, and are "
+                "asked for again"
             )
         if found.missing:
             told.append(f"{found.missing:,} of its requests have no reply, and are sent again")

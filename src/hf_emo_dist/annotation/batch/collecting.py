@@ -27,7 +27,7 @@ _FAILURES = 3
 #: Seconds for which it counts that others were answered: a job that failed ran within as many.
 _LATELY_S = 48 * 3600.0
 #: Of a request whose line was lost; which of those without a line it was is not known, so its kind is "" here.
-_UNREAD = Answer(None, "unreadable", "its line in the file of replies cannot be read")
+_UNREAD = Answer(None, "unreadable", "its reply is not in the job's file, or in a line that cannot be read")
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Collected:
     records: list[Record] = field(default_factory=list)  # that were not in the ledger before; without their text
     answers: int = 0  # lines in which somebody answered, those of an earlier look too
     failures: int = 0  # lines in which nobody did
-    missing: int = 0  # requests without a line
-    lost: int = 0  # requests whose line cannot be read, or whose file is gone: they were paid for, as far as we know
+    missing: int = 0  # requests without a line, of a job that did not succeed: nothing was done for them
+    lost: int = 0  # requests whose reply cannot be read, or is not there: they were paid for, as far as we know
     damaged: int = 0  # lines that cannot be read
     others: bool = False  # whether the service has answered others than those that failed, lately
     reason: str = ""  # of one failure
@@ -58,8 +58,10 @@ class Collector:
         self._clips: dict[PanelMember, set[str]] = {}  # that got votes; two, so that one is another clip's
         self.found = Collected()
 
-    def take_in(self, path: Path | None, gone: bool = False) -> Collected:
-        """Take in the lines of a file; None where there is none, `gone` where there was one.
+    def take_in(self, path: Path | None, succeeded: bool = False) -> Collected:
+        """Take in the lines of a file; None where there is none, or none any more.
+
+        Of a job that `succeeded` every request was done, and what has no line all the same counts as paid for.
 
         Raises:
             LedgerError: They could not be written. What is not in the ledger is open still.
@@ -79,7 +81,7 @@ class Collector:
                 self._store(bunch)
         missing = [key for key in self._open if key not in seen]
         # Somebody's reply stood in a line that cannot be read, and was paid for: as many are charged.
-        self.found.lost = lost = len(missing) if gone else min(self.found.damaged, len(missing))
+        self.found.lost = lost = len(missing) if succeeded else min(self.found.damaged, len(missing))
         for key in missing[:lost]:
             self._failed.append((job_of(key, self._open[key], tuple(self._run.emotions)), _UNREAD, ""))
         self.found.missing = len(missing[lost:])

@@ -16,7 +16,7 @@ from ..reading import Utterance
 from ..run.jobs import Job, RunSettings
 from ..types import OK, PanelMember, Record
 from .clips import silence
-from .judging import ALPHA, ALPHA_NO, MARGIN, ClipAnswers, Finding, Shares, judge
+from .judging import AGREE_ON, ALPHA, ALPHA_NO, MARGIN, STAY, ClipAnswers, Finding, Shares, judge
 
 #: Clips of a test, and with how many there is one at all.
 CLIPS, LEAST = 20, 8
@@ -24,22 +24,28 @@ CLIPS, LEAST = 20, 8
 _TESTED = (1, 2, 4, 8)
 #: Requests of its own that a test may take: so many a clip, but not more than the run; of a large run, this share.
 _A_CLIP, _SHARE = 4, 0.05
+#: How often a member is asked the very same question again, where that is to tell its noise.
+AGAIN = 2
 # Of the risks, what earlier looks may take; the last one has the rest.
 _FIRST_ALPHA, _ALPHA, _ALPHA_NO = 0.005, 0.01, 0.0025
 
 #: The jobs of some members about an utterance.
 JobsOf = Callable[[Utterance, Sequence[PanelMember]], list[Job]]
+#: A job once more: the same question under a key of its own, numbered.
+JobAgain = Callable[[Job, int], Job]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is known when answers are looked at: so many clips, `tested` members with other audio, `own` with theirs."""
+    """What is known when answers are looked at: so many clips, `tested` members with other audio, `own` with theirs; of
+    each of the tested ones' answers to the latter, `again` replicates."""
 
     clips: int
     tested: int
     own: int
     alpha: float
     alpha_no: float
+    again: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,39 +55,51 @@ class Trial:
     utterance: Utterance
     other: Utterance
     seconds: float
+    alike: bool = False  # whether people heard the same emotion in both
 
 
-def looks(clips: int, panel: int, replies: int) -> list[Look]:
+def looks(clips: int, panel: int, replies: int, again: bool = False) -> list[Look]:
     """The looks at a test of so many clips by a panel of so many members, in a run of so many replies; none where that
-    is smaller than the test would be."""
+    is smaller than the test would be. `again`: with replicates once all clips were looked at."""
     most = max(min(_A_CLIP * clips, replies), _SHARE * replies)
     sizes = [(min(LEAST, clips), 1), *((clips, min(tested, panel)) for tested in _TESTED)]
     sizes = [(number, tested) for number, tested in dict.fromkeys(sizes) if 2 * number * tested <= most]
+    repeats = [0] * len(sizes)
+    if again:
+        first = [size for size in sizes if size[1] == 1]
+        second = [size for size in sizes if size[0] == clips and (2 + AGAIN) * size[0] * size[1] <= most]
+        sizes, repeats = first + second, [0] * len(first) + [AGAIN] * len(second)
     last = len(sizes) - 1
     spent = _FIRST_ALPHA + _ALPHA * (last - 1) if last else 0.0
-    spent_no = _ALPHA_NO * (last - 1) if last else 0.0
+    # Looks with replicates share what is left after the one at all clips without.
+    each_no = [(ALPHA_NO - _ALPHA_NO) / sum(map(bool, repeats)) if more else _ALPHA_NO for more in repeats]
+    spent_no = sum(each_no[1:last])
     return [
         Look(
             number,
             tested,
-            min(panel, max(3, 2 * tested)),
+            min(panel, 3 * tested),
             ALPHA - spent if place == last else _ALPHA if place else _FIRST_ALPHA,
-            ALPHA_NO - spent_no if place == last else _ALPHA_NO,
+            ALPHA_NO - spent_no if place == last else each_no[place],
+            repeats[place],
         )
         for place, (number, tested) in enumerate(sizes)
     ]
 
 
 def trials_of(
-    pairs: Sequence[tuple[Utterance, Utterance]], number: int, heard_s: Callable[[Utterance], float]
+    pairs: Sequence[tuple[Utterance, Utterance]],
+    alike: Sequence[bool],
+    number: int,
+    heard_s: Callable[[Utterance], float],
 ) -> list[Trial]:
     """The first `number` pairs whose clips can be sent and are not the same; `heard_s` tells how much would be."""
     trials: list[Trial] = []
-    for utterance, other in pairs:
+    for (utterance, other), is_alike in zip(pairs, alike, strict=True):
         try:
             heard_s(other)
             if len(trials) < number and audio_hash(utterance.audio) != audio_hash(other.audio):
-                trials.append(Trial(utterance, other, heard_s(utterance)))
+                trials.append(Trial(utterance, other, heard_s(utterance), is_alike))
         except (AudioError, BadClip):  # the run tells of it
             continue
     return trials
@@ -97,6 +115,14 @@ def askable(panel: Sequence[PanelMember]) -> list[PanelMember]:
     return members
 
 
+def wants_again(found: Finding, look: Look, left: Sequence[Look]) -> bool:
+    """Whether replicates tell more from here than further members: the answers mostly stay the same with other audio,
+    and members differ among themselves, so that these do not tell the noise."""
+    if not left or look.clips < left[-1].clips or look.tested > 1 or look.again or found.stay is None:
+        return False
+    return found.stay >= STAY and found.agreement["own"] < AGREE_ON
+
+
 class Questions:
     """The jobs of one test, by clip, member and audio."""
 
@@ -107,18 +133,24 @@ class Questions:
         panel: Sequence[PanelMember],  # whose answers the run wants
         jobs_of: JobsOf,
         plan: str,  # of replies that are no vote of the panel's
+        again: JobAgain,
     ) -> None:
         self._trials, self._members = trials, members
+        self.alike = [trial.alike for trial in trials]
         self._wanted = [member in panel for member in members]
-        self._jobs_of, self._plan = jobs_of, plan
+        self._jobs_of, self._plan, self._again = jobs_of, plan, again
 
     def of(self, look: Look) -> Iterator[tuple[int, int, str, Job]]:
-        """Those of a look: clip, member, which audio (``"own"``, ``"other"`` or ``"silence"``), and the job."""
+        """Those of a look: clip, member, kind (``"own"``, ``"other"``, ``"silence"`` or ``"again"``), and the job."""
         for clip, trial in enumerate(self._trials[: look.clips]):
             for job, member in self._asked(trial.utterance, self._members[: look.own]):
                 if not self._wanted[member]:
                     job.plan = self._plan
                 yield clip, member, "own", job
+                for number in range(look.again if member < look.tested else 0):
+                    repeated = self._again(job, number)
+                    repeated.plan = self._plan
+                    yield clip, member, "again", repeated
             yield from ((clip, *question) for question in self._swapped(trial, self._members[: look.tested]))
 
     def _swapped(self, trial: Trial, members: Sequence[PanelMember]) -> Iterator[tuple[int, str, Job]]:
@@ -144,6 +176,7 @@ class Questions:
 def ask(
     questions: Questions,
     plan: Sequence[Look],
+    plan_again: Sequence[Look],
     ledger: Ledger,
     settings: RunSettings,
     shares_of: Callable[[Record], Shares | None],
@@ -155,6 +188,7 @@ def ask(
     Args:
         questions: The jobs.
         plan: The looks.
+        plan_again: Those that follow where replicates are to tell the noise.
         ledger: Where replies are.
         settings: Of the run, which say what is asked for again.
         shares_of: What a reply says of the emotions.
@@ -168,7 +202,9 @@ def ask(
     found: Finding | None = None
     done = plan[0]
     of_test: dict[str, Record] = {}
-    for look in plan:
+    left = list(plan)
+    while left:
+        look = left.pop(0)
         asked = list(questions.of(look))
         keys = [job.key for *_, job in asked]
         there = ledger.lookup(keys)
@@ -179,12 +215,23 @@ def ask(
         votes: list[dict[str, dict[int, Shares | None]]] = [
             {"own": {}, "other": {}, "silence": {}} for _ in range(look.clips)
         ]
+        again: list[dict[int, list[Shares]]] = [{} for _ in range(look.clips)]
         for clip, member, audio, job in asked:
             record = there.get(job.key)
-            votes[clip][audio][member] = None if record is None or record.outcome != OK else shares_of(record)
+            shares = None if record is None or record.outcome != OK else shares_of(record)
+            if audio != "again":
+                votes[clip][audio][member] = shares
+            elif shares is not None:
+                again[clip].setdefault(member, []).append(shares)
             if job.plan is not None and record is not None:
                 of_test[job.key] = record
-        found, done = judge([ClipAnswers(**clip) for clip in votes], look.alpha, look.alpha_no, margin), look
+        clips = [
+            ClipAnswers(**one, again=more, alike=alike)
+            for one, more, alike in zip(votes, again, questions.alike, strict=False)
+        ]
+        found, done = judge(clips, look.alpha, look.alpha_no, margin), look
         if found.verdict != "undecided":
             break
+        if wants_again(found, look, left):
+            left = [later for later in plan_again if later.again]
     return found, done, list(of_test.values())

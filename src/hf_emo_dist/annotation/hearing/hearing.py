@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...data.rows import column_of
 from ..ledger.ledger import Ledger
 from ..ledger.plans import Plan
 from ..reading import Utterance
 from ..run.estimate import Span
 from ..run.jobs import Job, RunSettings
 from ..run.run_report import RunReport
-from ..types import OK, Backend, PanelMember, Record, request_hash
+from ..types import OK, Backend, PanelMember, Record, ledger_key, request_hash
 from ..workload import heard_s
-from .asking import CLIPS, LEAST, Look, Questions, ask, askable, looks, trials_of
-from .clips import pairs_of
+from .asking import AGAIN, CLIPS, LEAST, Look, Questions, ask, askable, looks, trials_of
+from .clips import majority, pairs_of
 from .judging import MARGIN, MARGIN_UNKNOWN
 from .verdict import HearingTest
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+# Numbers of replicates that are no members of a panel: the very same question again.
+_REPLICATES = 1_000_000
 
 
 class Asker(Protocol):
@@ -67,7 +72,7 @@ def hear(annotator: Asker, dataset: Dataset, clips: int = CLIPS, seed: int = 42)
     prepared = _questions(annotator, dataset, clips, seed, report, sends=True)
     if isinstance(prepared, str):
         return HearingTest("skipped", model, prepared), report
-    questions, plan = prepared
+    questions, plan, plan_again = prepared
     not_sent: str | None = None
 
     def send(jobs: list[Job]) -> bool:
@@ -86,7 +91,9 @@ def hear(annotator: Asker, dataset: Dataset, clips: int = CLIPS, seed: int = 42)
         return _shares(record, annotator.emotions)
 
     margin = MARGIN if "human_votes" in dataset.column_names else MARGIN_UNKNOWN
-    found, look, records = ask(questions, plan, annotator.ledger, annotator.settings, shares_of, send, margin)
+    found, look, records = ask(
+        questions, plan, plan_again, annotator.ledger, annotator.settings, shares_of, send, margin
+    )
     if found is None and not_sent:
         return HearingTest("skipped", model, not_sent), report
     costs = [record.cost_usd for record in records]
@@ -107,12 +114,12 @@ def hearing_requests(annotator: Asker, dataset: Dataset) -> Span:
     prepared = _questions(annotator, dataset, CLIPS, 42, RunReport(), sends=False)
     if isinstance(prepared, str):
         return Span(0, 0)
-    questions, plan = prepared
+    questions, plan, plan_again = prepared
     number = []
-    for look in (plan[0], plan[-1]):
+    for look in (plan[0], plan[-1], plan_again[-1]):
         keys = list(dict.fromkeys(job.key for *_, job in questions.of(look) if job.plan is not None))
         number.append(len(keys) - len(annotator.ledger.lookup(keys)))
-    return Span(*number)
+    return Span(number[0], max(number))
 
 
 def _plan(annotator: Asker) -> str:
@@ -122,8 +129,8 @@ def _plan(annotator: Asker) -> str:
 
 def _questions(
     annotator: Asker, dataset: Dataset, clips: int, seed: int, report: RunReport, sends: bool
-) -> tuple[Questions, list[Look]] | str:
-    """What is asked, look after look; or why nothing is."""
+) -> tuple[Questions, list[Look], list[Look]] | str:
+    """What is asked, look after look, without and with replicates; or why nothing is."""
     if not isinstance(clips, int) or isinstance(clips, bool) or clips < LEAST:
         raise ValueError(f"`clips` is {clips!r}. Mend: a number of clips from {LEAST}, such as {CLIPS}.")
     backend = annotator.backend
@@ -137,7 +144,10 @@ def _questions(
     read = iter(list(annotator.utterances(dataset.select([row for pair in pairs for row in pair]))))
     has, long_audio = backend.capabilities, getattr(backend, "long_audio", None)
     utterances = list(zip(read, read, strict=True))
-    trials = trials_of(utterances, clips, lambda utterance: heard_s(utterance, has, long_audio))
+    votes = column_of(dataset, "human_votes")
+    heard = [[None if votes is None else majority(votes[row]) for row in pair] for pair in pairs]
+    alike = [own is not None and own == other for own, other in heard]
+    trials = trials_of(utterances, alike, clips, lambda utterance: heard_s(utterance, has, long_audio))
     if len(trials) < LEAST:
         return f"{len(trials)} clips can be compared, and it takes {LEAST}"
     members = askable(annotator.members)
@@ -149,7 +159,20 @@ def _questions(
     def jobs_of(utterance: Utterance, members: Sequence[PanelMember]) -> list[Job]:
         return annotator.jobs(utterance, report, sends, members)
 
-    return Questions(trials, members, annotator.members, jobs_of, _plan(annotator)), plan
+    def again(job: Job, number: int) -> Job:
+        member = replace(job.member, replicate=_REPLICATES + AGAIN * job.member.replicate + number)
+        key = ledger_key(
+            audio=job.audio_hash,
+            request=job.request_hash,
+            backend=backend.name,
+            endpoint=backend.endpoint,
+            model=backend.model,
+            replicate=member.replicate,
+        )
+        return replace(job, key=key, member=member, also=[])
+
+    questions = Questions(trials, members, annotator.members, jobs_of, _plan(annotator), again)
+    return questions, plan, looks(len(trials), len(members), replies, again=True)
 
 
 def _shares(record: Record, emotions: Sequence[str]) -> list[float] | None:

@@ -12,11 +12,26 @@ Who does not hear answers alike whatever the audio: given the words, a member's 
 places. So the sum of T_i under all such permutations within clip and member gives an exact p-value, whatever the noise,
 however much members differ, and whichever rows lent their audio. Who hears nothing has a mean T of 0, also where B is
 large, because the words decide.
+
+That compares members with each other, and says nothing of a server whose members answer by their own prompts: the first
+emotion on the list, a hash, a cache that knows texts alone. So the answers of one member to the same words are compared
+too. The audio is heard in a clip where it changes answers; three ways to see that it does in none:
+
+- each answer to other audio and to silence is the very same as to the own audio. With who hears, so that the audio
+  changes answers in a share r of the clips, n clips are like that with probability (1 - r)^n;
+- where members agree about a clip but for some noise, in no clip most of those that were tested agree, with one of the
+  other audios, on another answer than most gave to the own one. With a probability of q that a change shows like that,
+  which the agreement about one clip tells, (1 - r q)^n;
+- where they do not agree, the tested members answer the very same question again (`ClipAnswers.again`), and these
+  replicates tell the noise: D_i = mean agreement of a member's answers to the own audio with each other, less that of
+  them with its answers to other audio, has an upper bound below `CHANGES_AGAIN`. Replicates never show that anybody
+  hears: a cache would answer them from memory.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -44,6 +59,16 @@ MARGIN, AGREE = 0.1, 0.75
 #: The same where it is not known that the clips are of different emotions: then who hears may answer alike, too.
 MARGIN_UNKNOWN = 0.05
 _DRAWS = 9_999
+#: Who hears changes answers with the audio in three clips of ten at least, where noise may hide some of it …
+CHANGES = 0.3
+#: … and, where replicates tell the noise, one answer in five.
+CHANGES_AGAIN = 0.18
+#: Answers about one clip agree at least so far where that of most members is called the clip's.
+AGREE_ON = 0.7
+#: With other audio so many answers stay the same at least where replicates are worth their price.
+STAY = 0.7
+#: Answers about different clips agree at most so far, or they may stay the same because the clips are alike.
+VARIED = 0.6
 # A swapped question that brings no vote where the clip's own does may be a sign of hearing: silence can be refused.
 _MOST_MISSING = 0.2
 
@@ -55,6 +80,8 @@ class ClipAnswers:
     own: Mapping[int, Shares | None]
     other: Mapping[int, Shares | None] = field(default_factory=dict)  # with another row's audio
     silence: Mapping[int, Shares | None] = field(default_factory=dict)
+    again: Mapping[int, Sequence[Shares]] = field(default_factory=dict)  # own audio, the very same question again
+    alike: bool = False  # whether people heard the same emotion in both audios, so that who hears may answer alike
 
     def swapped(self, member: int) -> list[Shares]:
         """A member's answers to what is not the clip."""
@@ -71,6 +98,8 @@ class Finding:
         effect: Mean T: by how much more answers agree where both heard the clip.
         of_clip: Mean B: what of the agreement is the clip's, its words included.
         at_most: Upper bound of the mean T, at the level of a verdict "does not hear"; None with few clips.
+        stay: Share of a member's own answers that stay the same when only the audio changes (their overlap).
+        stay_again: The same when nothing changes: of the very same question again; None where it was not asked.
         clips: That could be compared.
         agreement: ``"own"``, ``"other"``, ``"silence"``, ``"other clips"`` to the mean agreement with answers to the
             own audio.
@@ -82,6 +111,8 @@ class Finding:
     effect: float | None = None
     of_clip: float | None = None
     at_most: float | None = None
+    stay: float | None = None
+    stay_again: float | None = None
     clips: int = 0
     agreement: Mapping[str, float] = field(default_factory=dict)
     answers: Mapping[str, int] = field(default_factory=dict)
@@ -138,6 +169,11 @@ def judge(
         at_most = _upper(effects, alpha_no)
         alike = own >= AGREE and at_most < margin
         alike |= of_clip.mean() >= OF_CLIP and _upper(effects - MARGIN_OF_CLIP * of_clip, alpha_no) < 0
+        varied = means["other clips"] <= VARIED
+        if varied or margin > MARGIN_UNKNOWN:
+            alike |= _same_whatever_the_audio(tested, own, alpha_no)
+        # Where all answers are alike, only clips can tell that are not.
+        alike &= varied or sum(not clip.alike for clip in tested) >= LEAST_CLIPS
         if alike and missing <= _MOST_MISSING and p_value > alpha:
             verdict = "does not hear"
     if p_value <= alpha:
@@ -148,6 +184,8 @@ def judge(
         float(effects.mean()),
         float(of_clip.mean()) if len(tested) > 1 else None,
         at_most,
+        float(np.mean([clip.stay() for clip in tested])),
+        float(np.mean(again)) if (again := [v for clip in tested if not math.isnan(v := clip.stay_again())]) else None,
         len(tested),
         means,
         counted,
@@ -167,6 +205,8 @@ class _Clip:
             self.votes[j] = np.stack([vote, *(np.asarray(getattr(clip, name)[j], dtype=np.float64) for name in names)])
             self.names[j] = ["own", *names]
         self.members = [j for j in own if len(self.votes[j]) > 1] if len(own) > 1 else []
+        self.alike = clip.alike
+        self.again = {j: np.asarray(clip.again[j], dtype=np.float64) for j in self.members if clip.again.get(j)}
 
     def pairs(self) -> Iterator[tuple[int, int, FloatArray]]:
         """Tested member, another member, and the overlaps of all answers of the one with all of the other."""
@@ -185,6 +225,41 @@ class _Clip:
                 found.append(float(np.mean(with_others)))
         return float(np.mean(found)) if found else math.nan
 
+    def unchanged(self) -> bool:
+        """Whether each tested member's answers are the same, whatever the audio."""
+        return all(np.abs(self.votes[j] - self.votes[j][0]).max() < 1e-9 for j in self.members)
+
+    def stay(self) -> float:
+        """Mean agreement of the tested members' answers to other audio with their own to the own one."""
+        return float(np.mean([_overlap(self.votes[j][1:], self.votes[j][0]).mean() for j in self.members]))
+
+    def stay_again(self) -> float:
+        """The same of their answers to the same question again; NaN: none."""
+        found = [_pairs(np.concatenate([self.votes[j][:1], again])) for j, again in self.again.items()]
+        return float(np.mean(found)) if found else math.nan
+
+    def beyond_noise(self) -> float:
+        """D of this clip; NaN where nothing was asked again."""
+        found = []
+        for j, again in self.again.items():
+            same = np.concatenate([self.votes[j][:1], again])
+            found.append(_pairs(same) - float(_overlap(same[:, None], self.votes[j][None, 1:]).mean()))
+        return float(np.mean(found)) if found else math.nan
+
+    def most_agree_on_another(self) -> bool:
+        """Whether with one of the other audios most of the tested members gave the same other answer than the clip's,
+        which is what most members answered to it."""
+        usual = Counter(int(votes[0].argmax()) for votes in self.votes.values()).most_common()
+        of_clip = {answer for answer, count in usual if count == usual[0][1]}
+        for name in ("other", "silence"):
+            told = Counter(self._said(j, name) for j in self.members if name in self.names[j])
+            if any(2 * count > told.total() and answer not in of_clip for answer, count in told.items()):
+                return True
+        return False
+
+    def _said(self, member: int, name: str) -> int:
+        return int(self.votes[member][self.names[member].index(name)].argmax())
+
     def effect(self) -> float:
         """T of this clip."""
         return float(self.effects(np.zeros((1, len(self.members)), dtype=np.intp))[0])
@@ -202,8 +277,33 @@ class _Clip:
         return total / (len(self.members) * (len(self.votes) - 1))
 
 
+def _same_whatever_the_audio(clips: Sequence[_Clip], own: float, alpha: float) -> bool:
+    """Whether the audio changes answers in no clip, in one of the three ways.
+
+    The first needs no `alpha`: who is not found by it at one look is not at the next, which has the same answers and
+    more. So its risk is one whatever the number of looks, 0.3 % with 20 clips and a change in one of four.
+    """
+    if all(clip.unchanged() for clip in clips):
+        return True
+    if not all((votes.max(axis=1) > 1 - 1e-9).all() for clip in clips for votes in clip.votes.values()):
+        return False  # shares: by their overlap, as the mean T has it
+    tested = min(len(clip.members) for clip in clips)
+    if own >= AGREE_ON and tested > 1:
+        seen = own if tested == 2 else math.sqrt(own)  # both must agree, or most of several
+        if (1 - CHANGES * seen) ** len(clips) <= alpha and not any(clip.most_agree_on_another() for clip in clips):
+            return True
+    beyond_noise = np.array([value for clip in clips if not math.isnan(value := clip.beyond_noise())])
+    return len(beyond_noise) >= LEAST_CLIPS and _upper(beyond_noise, alpha) < CHANGES_AGAIN
+
+
 def _overlap(p: FloatArray, q: FloatArray) -> FloatArray:
     return np.minimum(p, q).sum(axis=-1)
+
+
+def _pairs(answers: FloatArray) -> float:
+    """Mean agreement of answers with each other."""
+    first, second = np.triu_indices(len(answers), 1)
+    return float(_overlap(answers[first], answers[second]).mean())
 
 
 def _by_chance(clips: Sequence[_Clip]) -> FloatArray:

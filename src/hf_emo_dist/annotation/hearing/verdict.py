@@ -28,12 +28,14 @@ class HearingTest:
         effect: By how much more answers agree with others to the clip where both heard it, from -1 to 1.
         of_clip: By how much more they agree there than with those about other clips: what the words do is in it.
         at_most: Upper bound of the effect, at the level at which "does not hear" is said; None with few clips.
+        stay: Share of answers that stay the same when only the audio changes: of the same member, to the same words.
+        stay_again: The same when nothing changes, which is what noise leaves; None where that was not asked.
         agreement: How far answers agree with others that heard the clip, 0 to 1: answers to the clip's ``"own"``
             audio, with the same words to an ``"other"`` row's audio, to ``"silence"``, and about ``"other clips"``.
         answers: How many answers of each kind these are.
         clips: Clips that could be compared.
         members: Members of the panel that were asked with other audio, too.
-        requests: Replies that only the test needed: those to other audio and to silence.
+        requests: Replies that only the test needed: those to other audio and to silence, and replicates.
         cost_usd: Of these, by list price; None where a price is not known.
     """
 
@@ -44,6 +46,8 @@ class HearingTest:
     effect: float | None = None
     of_clip: float | None = None
     at_most: float | None = None
+    stay: float | None = None
+    stay_again: float | None = None
     agreement: Mapping[str, float] = field(default_factory=dict)
     answers: Mapping[str, int] = field(default_factory=dict)
     clips: int = 0
@@ -84,7 +88,11 @@ class HearingTest:
         elsewhere = ""
         if "other clips" in self.agreement:
             elsewhere = f"; with those about other clips, {100 * self.agreement['other clips']:.0f} %"
-        return f"Its answers agree with others about the same of {self.clips} clips: {', '.join(parts)}{elsewhere}."
+        told = f"Its answers agree with others about the same of {self.clips} clips: {', '.join(parts)}{elsewhere}."
+        if self.stay is None:
+            return told
+        again = "" if self.stay_again is None else f" (asked the very same again, {100 * self.stay_again:.0f} %)"
+        return f"{told} The same member's stay as they are with other audio in {100 * self.stay:.0f} %{again}."
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as JSON has it."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..types import IN_FLIGHT
 from .journal import BatchJob, read_jobs
 from .opening import open_to_read
-from .schema import LedgerError
+from .schema import LedgerError, missing_columns
 
 _ROWS_SHOWN = 5
 
@@ -63,6 +64,29 @@ def spending_by_day(path: str | Path) -> list[Account]:
         FROM replies GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
     with contextlib.closing(open_to_read(existing(path))) as connection:
         return [Account(*map(_text, row)) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What no service has stated, and is counted as what requests can cost at most."""
+
+    cost_usd: float  # of what was spent
+    lost: int  # requests among that which were in flight when their process ended, or their run was cut short
+    reserved_usd: float  # for requests in flight now, or of processes that ended and were not noticed yet; not spent
+    reserved: int
+
+
+def assumed(path: str | Path) -> Assumed:
+    """What is assumed of a ledger's spending. Raises `LedgerError` where there is no ledger."""
+    with contextlib.closing(open_to_read(existing(path))) as connection:
+        cost, lost = 0.0, 0
+        if "assumed_usd" not in missing_columns(connection):  # of 0.1
+            cost, lost = connection.execute(
+                "SELECT COALESCE(SUM(assumed_usd), 0.0), COUNT(CASE WHEN detail = ? THEN 1 END) FROM replies",
+                (IN_FLIGHT,),
+            ).fetchone()
+        reserved = connection.execute("SELECT COALESCE(SUM(cost_usd), 0.0), COUNT(*) FROM leases").fetchone()
+        return Assumed(cost, lost, *reserved)
 
 
 def batch_jobs(path: str | Path) -> list[BatchJob]:

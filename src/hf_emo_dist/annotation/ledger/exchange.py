@@ -39,6 +39,12 @@ def line_of(reply_id: str, record: Record) -> str:
     return json.dumps({"reply_id": reply_id, **dict(zip(FIELDS, values, strict=True))})
 
 
+def row_of_line(line: str) -> Row:
+    """The row of such a line, whatever its name."""
+    values = json.loads(line)
+    return _reply({name: values[name] for name in FIELDS if name in values}, 0)[1]
+
+
 def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
     """Add replies to a file and wait until they are on the disk."""
     # the line break in front ends a line that a full disk cut off before
@@ -58,15 +64,15 @@ def read_lines(path: Path) -> tuple[list[tuple[str, Row]], int]:
     """The replies in such a file, and how many lines could not be read."""
     found: list[tuple[str, Row]] = []
     bad = 0
-    *lines, _ = path.read_bytes().split(b"\n")  # a last line that breaks off was never acknowledged
-    for line in lines:
+    *lines, last = path.read_bytes().split(b"\n")
+    for number, line in enumerate([*lines, last]):
         if not line.strip():
             continue
         try:
             values = json.loads(line)
             found.append(_reply({name: values[name] for name in (*FIELDS, "reply_id") if name in values}, len(found)))
         except (ValueError, TypeError):
-            bad += 1
+            bad += number < len(lines)  # a last line that breaks off was never acknowledged
     return found, bad
 
 

@@ -129,7 +129,8 @@ class Journal:
             )
             connection.execute(f"DELETE FROM leases WHERE owner = ? AND {condition}", (owner.token, value))
             connection.executemany(
-                "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, 0, '', ?, ?, ?, ?)",
+                """INSERT OR REPLACE INTO leases (key, owner, host, pid, started, expires, cost_usd, tokens, scope)
+                   VALUES (?, ?, ?, 0, '', ?, ?, ?, ?)""",
                 [
                     (claim.key, job.name, _HOST, now + _FOR_EVER_S, claim.cost_usd, claim.tokens, scope)
                     for claim in claims

@@ -16,11 +16,11 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..types import Record
+from ..types import IN_FLIGHT, Record
 from . import exchange
 from . import limits as limiting
 from . import plans as planning
@@ -194,7 +194,7 @@ class Ledger:
         for record in self._alike(like):
             if rows.is_vote(record):
                 break
-            if not record.final:
+            if not record.final and record.detail != IN_FLIGHT:
                 found.add(record.audio)
         return found
 
@@ -215,7 +215,7 @@ class Ledger:
         by someone else, or by the caller already, is busy; when spending, reservations and the claim would pass the
         cap, nothing more is granted; when the rate is used up, this and all later ones are deferred; else the caller
         gets the lease. A lease of a process of this host that has died is void at once, one of another host when it has
-        run out.
+        run out; where its request may have left (`sending`), what was reserved is charged.
 
         Args:
             claims: What the caller would send. A key that stands there twice is dealt with once.
@@ -243,6 +243,18 @@ class Ledger:
                 check_space(self.path, FREE_BYTES_TO_GRANT)
         self._all_stored = len(result.stored) == len(claims)
         return result
+
+    def sending(self, records: Mapping[str, Record | None]) -> None:
+        """Write that requests may leave from now on, before they do.
+
+        Should this process end before anything is known of one, its record is written where the lease is freed: what
+        was reserved is spent then.
+
+        Args:
+            records: Key of a lease to that record; None where the request is known to have cost nothing.
+        """
+        with self._transaction() as connection:
+            limiting.mark_sent(connection, self._owner, records, self._clock())
 
     def store(self, records: Sequence[Record]) -> None:
         """Write replies, in one transaction that is on the disk when this returns; drop their leases.
@@ -308,6 +320,12 @@ class Ledger:
             with self._transaction() as connection:
                 limiting.release(connection, self._owner, keys)
 
+    def forfeit(self, keys: Sequence[str]) -> None:
+        """Give leases back of whose requests nothing will be heard; those that may have left are charged."""
+        condition, value = rows.among(keys)
+        with self._transaction(durable=True) as connection:
+            limiting.let_go(connection, f"owner = ? AND {condition}", (self._owner.token, value), self._clock())
+
     def extend(self, keys: Sequence[str], lease_s: float) -> None:
         """Let the caller's leases on these keys run for `lease_s` seconds from now; those that ran out stay so."""
         if keys:
@@ -367,7 +385,7 @@ class Ledger:
         return sum(self._add(batch) for batch in exchange.rows_of_dataset(dataset))
 
     def merge(self, other: str | os.PathLike[str]) -> int:
-        """Add the replies of another ledger, or of a rescue file (``.part.jsonl``); how many were new.
+        """Add the replies of another ledger, or of lines of JSON (a rescue file, or an export); how many were new.
 
         The same rules hold as for `import_dataset`, so that no order of merging changes what counts.
 
@@ -379,8 +397,10 @@ class Ledger:
             raise LedgerError(f"There is no ledger {path} to merge.", "check the path.")
         if path == self.path:
             return 0
-        if ".part.jsonl" in path.name:
+        if ".part.jsonl" in path.name or path.suffix == ".jsonl":
             found, bad = exchange.read_lines(path)
+            if bad and not found:
+                raise LedgerError(f"No line of {path} is a reply.", "give a file that export wrote, or a rescue file.")
             if bad:
                 logger.warning("%s: %d lines cannot be read and are left out", path, bad)
             return self._add(found)
@@ -402,7 +422,7 @@ class Ledger:
         with contextlib.suppress(LedgerError):
             if self._owner.pid == os.getpid():
                 with self._transaction() as connection:
-                    connection.execute("DELETE FROM leases WHERE owner = ?", (self._owner.token,))
+                    limiting.let_go(connection, "owner = ?", (self._owner.token,), self._clock())
         self._closed = True
         self._database.disconnect()
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import socket
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from ..types import OK, Record
-from .replies import among, lookup
+from .exchange import line_of, row_of_line
+from .replies import KEY, among, cost_of, insert, lookup
+from .schema import new_id
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 #: No service that is waited for asks for more: a pause that has longer to go was written by a clock that is ahead.
@@ -202,7 +207,7 @@ def reserve(
     """Decide about claims, in their order, and write the leases. To be called inside a write transaction."""
     result = Reservation()
     stored = lookup(connection, [claim.key for claim in claims])
-    connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
+    _free_expired(connection, owner, now)
     rates = Rates(connection, limits, now)
     leases: list[tuple[object, ...]] = []
     reaped = False
@@ -221,11 +226,11 @@ def reserve(
         if not reaped and (claim.key in held or _over(limits, claim, spent.cost_usd + cost, spent.tokens + tokens)):
             # looking for dead processes costs system calls, so only where somebody is in the way
             reaped = True
-            if free_dead(connection, owner):
+            if free_dead(connection, owner, now):
                 held = _held(connection, claims)
-                left = spending(connection, now)
-                cost -= spent.reserved_cost_usd - left.reserved_cost_usd
-                tokens -= spent.reserved_tokens - left.reserved_tokens
+                before, spent = spent, spending(connection, now)
+                cost -= before.reserved_cost_usd - spent.reserved_cost_usd
+                tokens -= before.reserved_tokens - spent.reserved_tokens
         if claim.key in held:
             result.busy.append(claim.key)
         elif result.over_budget or _over(limits, claim, spent.cost_usd + cost, spent.tokens + tokens):
@@ -240,7 +245,11 @@ def reserve(
             leases.append((claim.key, owner.token, owner.host, owner.pid, owner.started, now + lease_s,
                            claim.cost_usd, claim.tokens, limits.scope))  # fmt: skip
             result.granted.append(claim.key)
-    connection.executemany("INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", leases)
+    connection.executemany(
+        """INSERT INTO leases (key, owner, host, pid, started, expires, cost_usd, tokens, scope)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        leases,
+    )
     rates.save()
     if result.busy and not result.deferred:
         result.wait_s = min(POLL_SECONDS, max(0.01, min(held[key] for key in result.busy) - now))
@@ -282,20 +291,67 @@ def _over(limits: Limits, claim: Claim, cost: float, tokens: int) -> bool:
     return over_cost or (limits.max_tokens is not None and tokens + claim.tokens > limits.max_tokens)
 
 
-def free_dead(connection: sqlite3.Connection, owner: Owner) -> bool:
+def mark_sent(connection: sqlite3.Connection, owner: Owner, records: Mapping[str, Record | None], now: float) -> None:
+    """Write which of the owner's leases have a request that may leave from now on; None: it is known to cost nothing.
+
+    The record is what `let_go` writes where nothing is heard of the request any more. What was granted and is not
+    marked, such as all that waits for its turn, has not left.
+    """
+    marks = [
+        (None, None, key, owner.token) if record is None else (now, line_of("", record), key, owner.token)
+        for key, record in records.items()
+    ]
+    connection.executemany("UPDATE leases SET sent = ?, about = ? WHERE key = ? AND owner = ?", marks)
+
+
+def let_go(connection: sqlite3.Connection, condition: str, values: Sequence[object], now: float) -> None:
+    """Drop the leases for which a condition of SQL holds. What was sent for them may be billed, and is charged."""
+    rows = []
+    for sent, about in connection.execute(
+        f"SELECT sent, about FROM leases WHERE sent IS NOT NULL AND {condition}", values
+    ).fetchall():
+        row = row_of_line(about)
+        # A reply, or a try that was charged, which a process wrote before it died, perhaps to a rescue file.
+        later = connection.execute(
+            "SELECT 1 FROM replies WHERE key = ? AND reply_id >= ?", (row[KEY], f"{int(sent * 1e6):016x}")
+        )
+        if later.fetchone() is None:
+            rows.append((new_id(int(now * 1e6)), row))
+    connection.execute(f"DELETE FROM leases WHERE {condition}", values)
+    if rows:
+        insert(connection, rows, newest=True)
+        logger.warning(
+            "%d requests of a process that ended, or of a run that was cut short, were in flight then. They may have "
+            "been billed, and are charged as what they could cost at most: $%.4f.",
+            len(rows),
+            sum(cost_of(row) for _, row in rows),
+        )
+
+
+def free_dead(connection: sqlite3.Connection, owner: Owner, now: float) -> bool:
     """Drop the leases of processes of this host that are no more; whether there were any."""
     processes = connection.execute("SELECT DISTINCT pid, started FROM leases WHERE host = ?", (owner.host,)).fetchall()
     dead = [(owner.host, pid, started) for pid, started in processes if process_start(pid) != started]
-    connection.executemany("DELETE FROM leases WHERE host = ? AND pid = ? AND started = ?", dead)
+    for process in dead:
+        let_go(connection, "host = ? AND pid = ? AND started = ?", process, now)
     return bool(dead)
 
 
+def _free_expired(connection: sqlite3.Connection, owner: Owner, now: float) -> None:
+    """Drop leases that ran out. A process that is known to live will tell itself what came of its requests."""
+    processes = connection.execute("SELECT DISTINCT host, pid, started FROM leases WHERE expires <= ?", (now,))
+    for host, pid, started in processes.fetchall():
+        if host != owner.host or process_start(pid) != started:
+            let_go(connection, "expires <= ? AND host = ? AND pid = ? AND started = ?", (now, host, pid, started), now)
+    connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
+
+
 def spending(connection: sqlite3.Connection, now: float) -> Spending:
-    """The ledger's totals, and the reservations that run."""
+    """The ledger's totals, and the reservations that run, or of which it is not known what became of their requests."""
     return Spending(
         *connection.execute(
             """SELECT t.cost_usd, t.tokens, t.replies, COALESCE(SUM(l.cost_usd), 0.0), COALESCE(SUM(l.tokens), 0)
-               FROM totals AS t LEFT JOIN leases AS l ON l.expires > ?""",
+               FROM totals AS t LEFT JOIN leases AS l ON l.expires > ? OR l.sent IS NOT NULL""",
             (now,),
         ).fetchone()
     )

@@ -72,6 +72,11 @@ def tokens_of(row: Row) -> int:
     return sum(row[place] or 0 for place in _TOKENS)
 
 
+def cost_of(row: Row) -> float:
+    """What a reply cost, as far as that is known."""
+    return row[_COST] or 0.0
+
+
 def is_vote(record: Record) -> bool:
     """Whether a model was asked and gave a vote; no text that was read again."""
     return record.outcome == OK and record.tries > 0

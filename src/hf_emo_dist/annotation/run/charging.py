@@ -47,7 +47,8 @@ def charge(
         capabilities: Of the model.
         seconds: Duration of the clip, of which a count of the prompt must have heard half at least.
         text: The reply.
-        tier: At which it was served; see `ModelCapabilities.price_share`.
+        tier: At which it was served; see `ModelCapabilities.price_share`. One that may cost more than the list prices,
+            nobody knows how much, is charged at the bound.
     """
     refused = _absurd(stated, at_most, capabilities, seconds, text)
     if refused:
@@ -61,6 +62,9 @@ def charge(
     cost = cost_usd(whole, capabilities, day)
     known = cost_usd(replace(stated, prompt_tokens=stated.prompt_tokens or 0), capabilities, day) or 0.0
     assumed = 0.0 if cost is None or whole == stated else max(0.0, cost - known)
+    if cost is not None and capabilities.may_cost_more(tier):
+        cost = max(cost, cost_usd(at_most, capabilities, day) or 0.0)
+        assumed = max(0.0, cost - known)
     share = capabilities.price_share(tier)
     cost = None if cost is None else share * cost
     return Charge(stated, cost, share * assumed, whole.total - stated.total, refused)

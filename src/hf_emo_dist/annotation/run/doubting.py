@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ...audio.decoding import AudioError
-from ..types import Answer, FatalError, PanelMember, TransientError
+from ..types import IN_FLIGHT, Answer, FatalError, PanelMember, TransientError
 from .evidence import DOUBTED, OTHERS, WINDOW
 from .jobs import Job, Run
 from .judging import MEANINGS, Outcome, charged, kind_of
@@ -183,6 +183,8 @@ class Doubts:
             await self._stop.sleep(got.wait_s)
         try:
             while not self._stop:
+                lost = unanswered(run, replace(job, tries=1), "connection", IN_FLIGHT, final=False, reserved=True)
+                await self._keeper.sending(key, lost)
                 sent = time.monotonic()
                 job.tries += 1
                 run.report.requests += 1
@@ -195,6 +197,7 @@ class Doubts:
                     latency_s, final = time.monotonic() - sent, kind == "answer"
                     record = answered(run, job, reading, outcome, latency_s, final=final)
                     await self._keeper.store(record)
+                    self._keeper.not_billed(key)  # by this lease's own key: it is paid for by the reply's
                     run.report.charge(record)
                     self._pacing.replied(sent, time.monotonic() - sent)
                     if final:
@@ -207,6 +210,7 @@ class Doubts:
                     run.report.charge(record)
                     if not await self._keeper.charge(record):
                         return None
+                self._keeper.not_billed(key)
                 if not isinstance(outcome, TransientError):
                     if isinstance(outcome, FatalError):
                         self._last = run.clean(str(outcome))

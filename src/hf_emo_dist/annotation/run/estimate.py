@@ -298,12 +298,19 @@ def spans_cost(tokens: dict[str, Span], capabilities: ModelCapabilities, on_date
     return None if ends[0] is None or ends[1] is None else Span(ends[0], ends[1])
 
 
-def tier_costs(cost: Span | None, capabilities: ModelCapabilities) -> dict[str, Span]:
-    """What the same would cost at each tier that the model is known to have, by its cost at the standard tier."""
-    if cost is None:
+def tier_costs(cost: Span | None, of_test: Span | None, capabilities: ModelCapabilities) -> dict[str, Span]:
+    """What a run, and the hearing test before it, would cost at each tier that the model is known to have.
+
+    By their costs at the standard tier, at which the test of batch jobs is sent: they would tell too late.
+    """
+    if cost is None or of_test is None:
         return {}
     shares = {"standard": 1.0, "flex": capabilities.flex_price, "batch": capabilities.batch_price}
-    return {tier: cost * share for tier, share in shares.items() if share is not None}
+    return {
+        tier: cost * share + of_test * (1.0 if tier == "batch" else share)
+        for tier, share in shares.items()
+        if share is not None
+    }
 
 
 def time_needed(

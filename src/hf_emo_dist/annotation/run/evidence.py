@@ -39,6 +39,7 @@ class Pace:
     allowed: float = 0.0  # requests in flight; 0 before the first batch
     climbing: bool = True  # until the first sign that the service has enough
     fastest_s: float | None = None  # mean latency of the fastest round
+    usual: float = 0.0  # the share that is refused however few are in flight
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 
 class FirstReply:
@@ -13,25 +14,37 @@ class FirstReply:
     """
 
     def __init__(self, needed: bool) -> None:
-        self._turn = asyncio.Semaphore(1)
-        self._over = asyncio.Event()
-        if not needed:
-            self.over()
+        self._over = not needed
+        self._free = 1  # so many may pass
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
-        """Return when it is this request's turn, or when everybody may go."""
-        if not self._over.is_set():
-            await self._turn.acquire()
-            if self._over.is_set():
-                self._turn.release()
+        """Return when it is this request's turn, or when everybody may go, in the order in which they came."""
+        if self._over:
+            return
+        if self._free:
+            self._free -= 1
+            return
+        self._waiters.append(asyncio.get_running_loop().create_future())
+        await self._waiters[-1]
 
     def following(self) -> None:
         """Let one more in."""
-        if not self._over.is_set():
-            self._turn.release()
+        if not self._wake():
+            self._free += 1
 
     def over(self) -> None:
         """Let everybody in."""
-        if not self._over.is_set():
-            self._over.set()
-            self._turn.release()
+        self._over = True
+        # All of them in one go: a request that comes now must not overtake those that wait.
+        while self._wake():
+            pass
+
+    def _wake(self) -> bool:
+        """Let in the one that waits longest; False where none does."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return True
+        return False

@@ -59,7 +59,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
         "rate_limit": Meaning("waits", "pause", "nothing", "on", ever=False),
         "overloaded": Meaning("waits", "down", "nothing", "doubt"),
         "timeout": Meaning("again", "down", "reserved", "doubt", fails=True),
-        "server": Meaning("again", "same", "nothing", "doubt", fails=True),
+        "server": Meaning("again", "down", "nothing", "doubt", fails=True),  # proxies say overload so, too
         "connection": Meaning("waits", "same", "nothing", "doubt"),
     }
 )

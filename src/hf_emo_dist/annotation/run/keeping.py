@@ -24,6 +24,10 @@ class Keeper:
     def __init__(self, ledger: Ledger, limits: Limits) -> None:
         self._ledger, self._limits = ledger, limits
         self._leased: set[str] = set()
+        self._sent: set[str] = set()  # of these, what may have left, and of what nothing is known yet
+        self._marks: dict[str, Record | None] = {}  # that are not written yet
+        self._marking = asyncio.Lock()
+        self._unmarking: set[asyncio.Task[None]] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hf_emo_dist-ledger")
         self._unsaved: list[tuple[Record, asyncio.Future[None]]] = []
         self._some = asyncio.Event()
@@ -49,13 +53,53 @@ class Keeper:
 
         return await self.call(reserve)
 
+    async def sending(self, key: str, record: Record) -> None:
+        """Return when it is written that the request of a lease may leave; see `Ledger.sending`."""
+        if key in self._sent:
+            return
+        self._marks[key] = record
+        await self._write_marks(key)
+        self._sent.add(key)
+
+    def not_billed(self, key: str) -> None:
+        """Note that what was sent for a lease has cost nothing."""
+        if key in self._sent:
+            self._sent.discard(key)
+            self._marks[key] = None
+            # Soon, and not only with the next request: a refused run may wait for long, and be killed then.
+            task = asyncio.create_task(self._write_marks(key))
+            self._unmarking.add(task)
+            task.add_done_callback(self._unmarked)
+
+    def _unmarked(self, task: asyncio.Task[None]) -> None:
+        self._unmarking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:  # the mark stays, and is written later
+            logger.debug("%s", error)
+
+    async def _write_marks(self, key: str) -> None:
+        """Write all marks that wait, in one transaction, unless somebody else has written this key's meanwhile."""
+        async with self._marking:
+            if key not in self._marks:
+                return
+            marks, self._marks = self._marks, {}
+            try:
+                await self.call(self._ledger.sending, marks)
+            except BaseException:
+                self._marks = marks | self._marks
+                raise
+
     async def charge(self, record: Record) -> bool:
         """Write a try that may have been billed; whether the cap still holds with what is reserved."""
+        self._sent.discard(record.key)
         return await self.call(self._ledger.charge, [record], self._limits)
 
     async def release(self, keys: Sequence[str]) -> None:
-        """Give leases back without a reply."""
+        """Give leases back without a reply; what may have been billed is charged."""
         self._leased.difference_update(keys)
+        sent = [key for key in keys if key in self._sent]
+        self._sent.difference_update(sent)
+        if sent:
+            await self.call(self._ledger.forfeit, sent)
         await self.call(self._ledger.release, keys)
 
     async def store(self, record: Record) -> None:
@@ -80,9 +124,9 @@ class Keeper:
         self._some.set()
         saver, prolonger = self._tasks
         prolonger.cancel()
-        await asyncio.gather(saver, prolonger, return_exceptions=True)
+        await asyncio.gather(saver, prolonger, *self._unmarking, return_exceptions=True)
         try:
-            await self.call(lambda: self._ledger.release(sorted(self._leased)))
+            await self.release(sorted(self._leased))
         except LedgerError as error:  # they run out by themselves, or with this process
             logger.warning("Leases could not be given back: %s", error)
         self._thread.shutdown(wait=False)
@@ -96,6 +140,7 @@ class Keeper:
             batch, self._unsaved = self._unsaved, []
             problems = await self.call(self._write, [record for record, _ in batch])
             for (record, done), problem in zip(batch, problems, strict=True):
+                self._sent.discard(record.key)  # where it was kept elsewhere, that is merged
                 if problem is None:
                     self._leased.discard(record.key)
                 if done.done():  # who waited was cancelled

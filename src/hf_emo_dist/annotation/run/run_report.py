@@ -129,7 +129,7 @@ class RunReport:
             tokens = ", ".join(f"{self.tokens[kind]:,} {kind}" for kind in ("prompt", "audio", "thinking", "output"))
             cost = "unknown (no price for this model)" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
             lines.append(f"Tokens: {tokens} (audio is part of prompt). Cost: {cost}.")
-            if self.assumed_tokens:
+            if self.assumed_tokens or self.assumed_usd:
                 dollars = "" if self.cost_usd is None else f", ${self.assumed_usd:,.4f} of the cost"
                 lines.append(
                     "Not stated by the service, and charged as what requests can cost at most: "

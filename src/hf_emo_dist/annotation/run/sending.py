@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 import traceback
+from dataclasses import replace
 
-from ..types import Answer, FatalError, Record, TransientError
+from ..types import IN_FLIGHT, Answer, FatalError, Record, TransientError
 from .doubting import Doubts
 from .evidence import DOUBTED, OTHERS, Try
 from .first_reply import FirstReply
@@ -25,6 +26,8 @@ _SLOWEST_UPLOAD = 100_000  # bytes a second
 _SHOWN = 200
 # An overloaded service is asked so many times more often than one that fails.
 _OVERLOADED_TRIES = 4
+# A request that is shed while others are answered waits for a few seconds at most, however often it was.
+_SHED_DOUBLINGS = 3
 
 
 class Sender:
@@ -33,8 +36,7 @@ class Sender:
     def __init__(self, run: Run, keeper: Keeper, stop: Stop) -> None:
         self.run, self.evidence = run, run.evidence
         self._keeper, self._stop = keeper, stop
-        # At a tier that fills idle hours a slow reply says nothing of a queue.
-        self.pacing = Pacing(run.settings, pace=run.evidence.pace, by_latency=run.tier == "standard")
+        self.pacing = Pacing(run.settings, pace=run.evidence.pace, sheds=run.tier != "standard")
         self.doubts = Doubts(run, keeper, stop, self.pacing, self.ask)
         self._first = FirstReply(needed=not run.answerer_known)
         stop.closes += [self.pacing.close, self._first.over]
@@ -71,6 +73,7 @@ class Sender:
                 outcome = await self.ask(job)
                 latency_s = time.monotonic() - sent
                 if self._falls_back(job, outcome):
+                    self._keeper.not_billed(job.key)
                     continue
                 # Before the next request is let in, which may wait for just this.
                 if isinstance(outcome, Answer):
@@ -95,9 +98,10 @@ class Sender:
                 # After a stop for its reply, which lets nobody in any more.
                 self._first.following() if denied else self._first.over()
                 self.pacing.leave()
-            if record is None and charged(outcome, meaning) == "reserved":
-                if not await self._pay(job, kind, self._detail(outcome)):
-                    return None
+            if record is None and charged(outcome, meaning) != "reserved":
+                self._keeper.not_billed(job.key)
+            elif record is None and not await self._pay(job, kind, self._detail(outcome)):
+                return None
             await self.doubts.settle()
             if record is not None or not isinstance(outcome, TransientError):
                 return record
@@ -133,14 +137,21 @@ class Sender:
                 await self._stop.sleep(wait_s)
                 if self._stop:
                     return False
-        if not await self.pacing.enter():
+        if not await self.pacing.enter(repeated):
             return False
-        if job.voice not in self.evidence.barred:
-            return True
-        self.pacing.leave()
-        if job.apart is None:
-            await self._keeper.release([job.key])
-        return False
+        if job.voice in self.evidence.barred:
+            self.pacing.leave()
+            if job.apart is None:
+                await self._keeper.release([job.key])
+            return False
+        if run.backend.endpoint != "local":  # nobody's bill
+            lost = unanswered(run, replace(job, tries=1), "connection", IN_FLIGHT, final=False, reserved=True)
+            await self._keeper.sending(job.key, lost)
+            if self._stop:
+                self._keeper.not_billed(job.key)
+                self.pacing.leave()
+                return False
+        return True
 
     async def ask(self, job: Job) -> Outcome:
         """Send one request, once; whatever comes of it is returned."""
@@ -163,6 +174,7 @@ class Sender:
                 raise
             return TransientError("connection", "the client gave the request up (it was cancelled from within)")
         except ImportError:
+            self._keeper.not_billed(job.key)
             raise
         except Exception as error:  # noqa: BLE001 - the backend's own: said as what it is, and never paid for twice
             logger.debug("%s", self.run.clean("".join(traceback.format_exception(error))))
@@ -207,10 +219,14 @@ class Sender:
         run.progress.show(run.report, advance=0)
         if meaning.rate in ("down", "pause"):
             self.evidence.strain(job.audio_hash)
-            wait_s = self.pacing.strained(outcome.retry_after, sent, pauses=meaning.rate == "pause")
+            wait_s = self.pacing.strained(outcome.retry_after, sent, meaning.rate == "pause", kind == "timeout")
             if meaning.rate == "pause":
                 return wait_s
+            if kind == "overloaded" and self.pacing.shed():
+                failures = min(failures, _SHED_DOUBLINGS)
         self.pacing.failed()
+        if outcome.retry_after and outcome.retry_after > run.settings.patience_s:
+            self._too_long_a_wait(outcome.retry_after, self._detail(outcome))
         return max(self.pacing.backoff(failures), min(outcome.retry_after or 0.0, run.settings.patience_s))
 
     def _sends_again(self, job: Job, kind: str, failures: int, first: float, alive: bool, wait_s: float) -> bool:
@@ -218,10 +234,7 @@ class Sender:
         settings, trouble_s = self.run.settings, self.pacing.trouble_s()
         if kind == "rate_limit":
             if trouble_s + wait_s > settings.patience_s:
-                self._stop(
-                    f"the service refuses more requests; it asks to wait {wait_s:.0f} s.",
-                    "Mend: run again later, lower requests_per_minute, or raise patience_s.",
-                )
+                self._too_long_a_wait(wait_s)
             return not self._stop
         if failures < settings.max_tries and (alive or trouble_s <= settings.patience_s or kind != "connection"):
             return True
@@ -271,6 +284,12 @@ class Sender:
             f"Mend: where that is the model you mean (a deployment or a gateway has names of its own), run again with "
             f"answers_as={[record.model_version]!r}, on the command line --answers_as {record.model_version}, and the "
             "reply counts without being paid for again; else ask for the model that you want by its present name.",
+        )
+
+    def _too_long_a_wait(self, wait_s: float, detail: str = "") -> None:
+        self._stop(
+            f"the service refuses more requests; it asks to wait {wait_s:.0f} s{f' ({detail})' * bool(detail)}.",
+            "Mend: run again later, lower requests_per_minute, or raise patience_s.",
         )
 
     def _what_came(self, outcome: Outcome) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..._yaml_errors import in_one_line
+
 CONFIGS = Path(__file__).parent
 ACCELERATE_CONFIGS = CONFIGS.parent / "accelerate_configs"
 
@@ -35,7 +37,9 @@ def read_config(name: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(config_file(name).read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} is not YAML in UTF-8 ({error}). Mend: the line that it names.") from error
+        raise ValueError(
+            f"{name} is not YAML in UTF-8 ({in_one_line(error)}). Mend: the line that it names."
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{name} is no mapping. Mend: write lines such as `seed: 0`.")
     return {str(key): value for key, value in content.items()}
