@@ -31,6 +31,7 @@ _BELOW = 1.25
 _LEAST_LEFT = 0.5
 # The most that is put down to the service and not to us: at the worst, four requests are sent for three replies.
 _MOST_USUAL = 0.25
+_FORGETTING_USUAL = 0.125
 # At a tier that sheds requests when others need the room, whoever sends them.
 _USUAL_SHED = 0.5
 # Beyond this share the climb is over; after so many rounds without a sign of overload it begins anew.
@@ -168,7 +169,8 @@ class Pacing:
         now, usual, number = self._round, self.pace.usual, self._sent()
         if not now.waited:
             usual = max(usual, now.before, _USUAL_SHED * self.sheds)
-        tolerated = _STRAY * number + usual * number + (usual * number) ** 0.5
+        # Of as many as usual there are by chance sometimes more: twice the standard deviation of a Poisson number.
+        tolerated = _STRAY * number + usual * number + 2 * (usual * number) ** 0.5
         return max(0.0, now.refused - tolerated) / number
 
     def _lower(self, excess: float) -> None:
@@ -192,8 +194,9 @@ class Pacing:
         share = now.refused / self._sent()
         if now.before and not now.waited and now.refused > 1 and share >= now.before / 2:
             pace.usual = max(pace.usual, min(_MOST_USUAL, share))
+            pace.climbing = True  # what ended the climb was not for our number
         elif share < pace.usual:
-            pace.usual += 0.25 * (share - pace.usual)
+            pace.usual += _FORGETTING_USUAL * (share - pace.usual)
         ratio = self._slowness()
         if ratio >= _QUEUE:
             pace.climbing = False
