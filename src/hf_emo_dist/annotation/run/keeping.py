@@ -112,6 +112,7 @@ class Keeper:
     async def store_open(self, record: Record) -> None:
         """Write a reply of which it is not known yet whether it is its clip's, see `Ledger.store_open`."""
         await self.call(self._ledger.store_open, record)
+        self._sent.discard(record.key)
 
     async def confirm(self, keys: Sequence[str]) -> None:
         """Write that replies are their clips' doing."""

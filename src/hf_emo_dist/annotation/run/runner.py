@@ -20,7 +20,7 @@ from typing import Any
 
 from ...audio.decoding import AudioError
 from ..rereading import read_again
-from ..types import OK, PanelMember, Record
+from ..types import IN_FLIGHT, OK, PanelMember, Record
 from .evidence import DOUBTED, OTHERS
 from .jobs import Apart, Job, Run
 from .keeping import Keeper
@@ -150,7 +150,7 @@ class Runner:
                     unasked = True
                 elif job.voice not in self._evidence.barred:
                     job.retry = record is not None
-                    job.known = record is not None and not record.final and not record.text
+                    job.known = record is not None and not (record.final or record.text or record.detail == IN_FLIGHT)
                     self._wanted[job.key] = job
                     (later if job.known and len(later) < _MOST_LATER else missing).append(job)
             del jobs, stored

@@ -143,6 +143,7 @@ class Sender:
             self.pacing.leave()
             if job.apart is None:
                 await self._keeper.release([job.key])
+            await self.doubts.settle()  # it may have been the last one in flight
             return False
         if run.backend.endpoint != "local":  # nobody's bill
             lost = unanswered(run, replace(job, tries=1), "connection", IN_FLIGHT, final=False, reserved=True)
