@@ -61,7 +61,7 @@ MARGIN_UNKNOWN = 0.05
 _DRAWS = 9_999
 #: Who hears changes answers with the audio in three clips of ten at least, where noise may hide some of it …
 CHANGES = 0.3
-#: … and, where replicates tell the noise, one answer in five.
+#: … and, where replicates tell the noise, about one answer in five; half of that with `MARGIN_UNKNOWN`.
 CHANGES_AGAIN = 0.18
 #: Answers about one clip agree at least so far where that of most members is called the clip's.
 AGREE_ON = 0.7
@@ -171,7 +171,7 @@ def judge(
         alike |= of_clip.mean() >= OF_CLIP and _upper(effects - MARGIN_OF_CLIP * of_clip, alpha_no) < 0
         varied = means["other clips"] <= VARIED
         if varied or margin > MARGIN_UNKNOWN:
-            alike |= _same_whatever_the_audio(tested, own, alpha_no)
+            alike |= _same_whatever_the_audio(tested, own, alpha_no, CHANGES_AGAIN * margin / MARGIN)
         # Where all answers are alike, only clips can tell that are not.
         alike &= varied or sum(not clip.alike for clip in tested) >= LEAST_CLIPS
         if alike and missing <= _MOST_MISSING and p_value > alpha:
@@ -277,8 +277,8 @@ class _Clip:
         return total / (len(self.members) * (len(self.votes) - 1))
 
 
-def _same_whatever_the_audio(clips: Sequence[_Clip], own: float, alpha: float) -> bool:
-    """Whether the audio changes answers in no clip, in one of the three ways.
+def _same_whatever_the_audio(clips: Sequence[_Clip], own: float, alpha: float, margin: float) -> bool:
+    """Whether the audio changes answers in no clip, in one of the three ways; `margin` is that of the third.
 
     The first needs no `alpha`: who is not found by it at one look is not at the next, which has the same answers and
     more. So its risk is one whatever the number of looks, 0.3 % with 20 clips and a change in one of four.
@@ -293,7 +293,7 @@ def _same_whatever_the_audio(clips: Sequence[_Clip], own: float, alpha: float) -
         if (1 - CHANGES * seen) ** len(clips) <= alpha and not any(clip.most_agree_on_another() for clip in clips):
             return True
     beyond_noise = np.array([value for clip in clips if not math.isnan(value := clip.beyond_noise())])
-    return len(beyond_noise) >= LEAST_CLIPS and _upper(beyond_noise, alpha) < CHANGES_AGAIN
+    return len(beyond_noise) >= LEAST_CLIPS and _upper(beyond_noise, alpha) < margin
 
 
 def _overlap(p: FloatArray, q: FloatArray) -> FloatArray:
