@@ -224,7 +224,7 @@ def test_what_failed_is_sent_again_alone(server, path, faults, final, again):
 
 
 @pytest.mark.parametrize(
-    ("code", "final", "jobs"), [(13, {"server": 2}, 5), (4, {"server": 2}, 5), (7, {"rejected": 2}, 5), (8, {}, 6)]
+    ("code", "final", "jobs"), [(13, {"server": 2}, 5), (4, {"timeout": 2}, 5), (7, {"rejected": 2}, 5), (8, {}, 6)]
 )
 def test_what_fails_while_others_are_answered_is_not_sent_for_ever(server, path, code, final, jobs):
     server.lines = [(code, lambda number, job: number < 2 and (job == 1 or job > 3))]

@@ -116,6 +116,8 @@ class Sender:
                 continue
             if self._stop:
                 return None
+            if kind == "server":  # not each try: a proxy before a service that has enough says it so
+                self._count_try(job, outcome, kind)
             record = self._put_apart(job, kind, outcome, last, first)
             await self.doubts.settle()
             return record
@@ -204,14 +206,8 @@ class Sender:
             self.doubts.look()
         elif meaning.clip == "kept" and meaning.ever:
             self.doubts.missed(job, kind, self._what_came(outcome))
-        # What is known to have no answer is no news, and counts once.
-        news = meaning.clip in ("final", "kept") or not (job.known or job.apart is not None)
-        if news and kind not in ("rate_limit", "overloaded", "connection"):
-            if meaning.fails:
-                self.doubts.failed(self._what_came(outcome))
-            decided = not isinstance(outcome, TransientError)
-            self.evidence.tries.append(Try(job.key, job.audio_hash, meaning.fails, decided))
-            self.doubts.judge_rate()
+        if kind not in ("rate_limit", "overloaded", "connection", "server"):
+            self._count_try(job, outcome, kind)
         if isinstance(outcome, FatalError) and meaning.run == "stop":
             self._stop(run.clean(str(outcome)))
         if not isinstance(outcome, TransientError):
@@ -229,6 +225,17 @@ class Sender:
         if outcome.retry_after and outcome.retry_after > run.settings.patience_s:
             self._too_long_a_wait(outcome.retry_after, self._detail(outcome))
         return max(self.pacing.backoff(failures), min(outcome.retry_after or 0.0, run.settings.patience_s))
+
+    def _count_try(self, job: Job, outcome: Outcome, kind: str) -> None:
+        """Count a try for the failure rate."""
+        meaning = MEANINGS[kind]
+        # What is known to have no answer is no news, and counts once.
+        if meaning.clip in ("final", "kept") or not (job.known or job.apart is not None):
+            if meaning.fails:
+                self.doubts.failed(self._what_came(outcome))
+            decided = not isinstance(outcome, TransientError)
+            self.evidence.tries.append(Try(job.key, job.audio_hash, meaning.fails, decided))
+            self.doubts.judge_rate()
 
     def _sends_again(self, job: Job, kind: str, failures: int, first: float, alive: bool, wait_s: float) -> bool:
         """Whether a request that got no reply is sent again; stops the run where the service is gone for all."""
