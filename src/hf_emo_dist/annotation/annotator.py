@@ -128,7 +128,7 @@ class Annotator:
         audio_column: Name of the audio's column.
         progress: Whether to show progress bars.
         concurrency: Requests in flight at most. A run starts with 16 and climbs for as long as replies come as fast as
-            before; any sign of overload brings it down.
+            before; signs of overload bring it down, by the share of requests that meet one.
         requests_per_minute: Bound on requests a minute, shared by all processes on the ledger; None for no bound.
         tokens_per_minute: Bound on tokens a minute, likewise.
         max_cost_usd: Cap on all that the ledger has cost since it exists, in US dollars; None for no cap.
@@ -137,9 +137,9 @@ class Annotator:
         max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
             not count, nor does a connection that is down for all. Given up for good is only what fails while other
             clips are answered.
-        patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service
-            asks for a longer wait, the run stops) or because the connection is down. Default: 600, and 3600 at the flex
-            tier.
+        patience_s: Seconds to go on while no request gets a reply because of answers 429 or because the connection is
+            down; then, or when the service asks for a longer wait with any answer, the run stops. Default: 600, and
+            3600 at the flex tier.
         when_shed: What becomes of a request that the flex tier has no room for: ``"retry"``, it is sent again later;
             ``"standard"``, it is sent at the standard tier at once, and charged so.
         max_failure_rate: The run stops where more than this share of its last 200 tries brought no vote; 1 for no
