@@ -32,6 +32,8 @@ _LEAST_LEFT = 0.5
 # The most that is put down to the service and not to us: at the worst, four requests are sent for three replies.
 _MOST_USUAL = 0.25
 _FORGETTING_USUAL = 0.125
+# Chance or not: with more refused than this, three requests would be sent for two replies.
+_MOST_TOLERATED = 0.3
 # At a tier that sheds requests when others need the room, whoever sends them.
 _USUAL_SHED = 0.5
 # Beyond this share the climb is over; after so many rounds without a sign of overload it begins anew.
@@ -171,6 +173,8 @@ class Pacing:
             usual = max(usual, now.before, _USUAL_SHED * self.sheds)
         # Of as many as usual there are by chance sometimes more: twice the standard deviation of a Poisson number.
         tolerated = _STRAY * number + usual * number + 2 * (usual * number) ** 0.5
+        if not self.sheds:
+            tolerated = min(tolerated, max(1.0, _MOST_TOLERATED * number))
         return max(0.0, now.refused - tolerated) / number
 
     def _lower(self, excess: float) -> None:
