@@ -191,7 +191,7 @@ def test_a_run_in_which_most_tries_bring_no_vote_stops(google):
     whole = google(num_annotations=4, max_failure_rate=1).annotate(dataset(120)).report
     # What came since the last vote is asked again: it is not known to be its clip's.
     again = sum(map(len, report.unfinished.values()))
-    assert whole.complete and again < 16 and whole.requests == 480 - report.requests + again
+    assert whole.complete and again < 40 and whole.requests == 480 - report.requests + again
 
 
 NO_VOTE = {
