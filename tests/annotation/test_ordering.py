@@ -129,7 +129,8 @@ def test_clips_are_kept_up_to_a_bound_of_memory(tmp_path, monkeypatch):
     backend = Counting()
     run(backend, tmp_path / "v.sqlite", dataset(ROWS))
     times = Counter(backend.prepared.values())
-    assert set(times) == {1, MEMBERS} and abs(times[1] - ROWS // 2) <= 2
+    # Where a round begins before the last one has ended, a clip may find room that its first round did not.
+    assert max(times) == MEMBERS and abs(times[1] - ROWS // 2) <= 2 and times[MEMBERS] >= times[2]
 
 
 def test_a_store_gives_back_memory_and_remembers_what_cannot_be_sent():
