@@ -96,7 +96,7 @@ def purchase(tmp_path_factory):
     rows[7]["transcript"] = HARM
     digests = [audio_hash(row["audio"]) for row in rows]
     path, ledger, report = annotate(tmp_path_factory.mktemp("bought"), rows, replies(digests), max_failure_rate=1)
-    assert report.complete
+    assert report.votes == 24  # the member that is to state shares is answered with labels: the run is not complete
     return path, ledger
 
 
