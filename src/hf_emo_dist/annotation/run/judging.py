@@ -29,7 +29,8 @@ class Meaning:
         cap: What is charged: ``"stated"`` by the service, ``"reserved"`` (it may have generated a reply) or
             ``"nothing"``.
         run: ``"on"``; ``"stop"`` at once; ``"doubt"``: stop where nobody gets a vote any more.
-        fails: Whether it counts for the failure rate; of "server" only the try with which a request is given up.
+        fails: Whether it counts for the failure rate; of "server" and "timeout" only the try by which a request is
+            given up.
         ever: Whether it may be its clip's doing at all. What is not is never final.
         first: From how many clips on, where nobody was ever answered, the run stops; where they are fewer than
             elsewhere, one is asked after another.

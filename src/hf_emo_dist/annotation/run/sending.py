@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 _SLOWEST_UPLOAD = 100_000  # bytes a second
 # Characters of a reply that are shown in a message.
 _SHOWN = 200
+# What counts for the failure rate when its request is given up, and not each time: a service that has enough, or a proxy
+# before it, says it so.
+_AGAIN = ("server", "timeout")
 # An overloaded service is asked so many times more often than one that fails.
 _OVERLOADED_TRIES = 4
 # A request that is shed while others are answered waits for a few seconds at most, however often it was.
@@ -116,7 +119,7 @@ class Sender:
                 continue
             if self._stop:
                 return None
-            if kind == "server":  # not each try: a proxy before a service that has enough says it so
+            if kind in _AGAIN:
                 self._count_try(job, outcome, kind)
             record = self._put_apart(job, kind, outcome, last, first)
             await self.doubts.settle()
@@ -206,7 +209,7 @@ class Sender:
             self.doubts.look()
         elif meaning.clip == "kept" and meaning.ever:
             self.doubts.missed(job, kind, self._what_came(outcome))
-        if kind not in ("rate_limit", "overloaded", "connection", "server"):
+        if kind not in ("rate_limit", "overloaded", "connection", *_AGAIN):
             self._count_try(job, outcome, kind)
         if isinstance(outcome, FatalError) and meaning.run == "stop":
             self._stop(run.clean(str(outcome)))
