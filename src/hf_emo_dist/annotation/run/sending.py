@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 _SLOWEST_UPLOAD = 100_000  # bytes a second
 # Characters of a reply that are shown in a message.
 _SHOWN = 200
-# What counts for the failure rate when its request is given up, and not each time: a service that has enough says it so,
-# or the proxy before it.
+# What counts for the failure rate when its request is given up, and not each time: a service that has enough, or the
+# proxy before it, says it so.
 _AGAIN = ("server", "timeout")
 # An overloaded service is asked so many times more often than one that fails.
 _OVERLOADED_TRIES = 4
