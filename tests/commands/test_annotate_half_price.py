@@ -7,20 +7,11 @@ from pathlib import Path
 import pytest
 
 from hf_emo_dist.commands.main import main
-from hf_emo_dist.corpora.simulated import simulate_corpus
 from hf_emo_dist.data.loading import load_emotion_dataset
-from hf_emo_dist.data.writing import write_dataset
 
 sys.path.append(str(Path(__file__).parents[1] / "annotation"))
 from backend_setup import KEY, KEY_NAMES
 from gemini_batches import BatchServer
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus") / "data"
-    write_dataset(simulate_corpus(8, 4, seed=0), folder, description="simulated", vote_source="SIMULATED votes.")
-    return folder
 
 
 @pytest.fixture

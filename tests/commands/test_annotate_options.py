@@ -23,13 +23,6 @@ PANEL = """
 """
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus") / "data"
-    write_dataset(simulate_corpus(8, 4, seed=0), folder, description="simulated", vote_source="SIMULATED votes.")
-    return folder
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
