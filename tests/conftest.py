@@ -134,3 +134,14 @@ def real_data():
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}: set HF_EMO_DIST_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A folder of eight simulated clips."""
+    from hf_emo_dist.corpora.simulated import simulate_corpus
+    from hf_emo_dist.data.writing import write_dataset
+
+    folder = tmp_path_factory.mktemp("corpus") / "data"
+    write_dataset(simulate_corpus(8, 4, seed=0), folder, description="simulated", vote_source="SIMULATED votes.")
+    return folder
