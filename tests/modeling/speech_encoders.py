@@ -72,8 +72,8 @@ CASES = {
     "wav2vec2-bert": Case(
         "wav2vec2-bert",
         "Wav2Vec2Bert",
-        {**LAYERS, "feature_projection_input_dim": 16, "conv_depthwise_kernel_size": 5, "left_max_position_embeddings": 8,
-         "right_max_position_embeddings": 4},
+        {**LAYERS, "feature_projection_input_dim": 16, "conv_depthwise_kernel_size": 5,
+         "left_max_position_embeddings": 8, "right_max_position_embeddings": 4},
     ),
     "whisper": Case("whisper", "Whisper", WHISPER, "ForAudioClassification"),
 }  # fmt: skip
