@@ -22,8 +22,8 @@ WEIGHTS_NAME = "model.safetensors"
 WEIGHTS_INDEX_NAME = "model.safetensors.index.json"
 #: What a configuration in memory says of this machine: where the backbone lay, how its weights were held, how it ran.
 MACHINE_SETTINGS = ("_name_or_path", "name_or_path", "_commit_hash", "quantization_config", "use_cache")
-#: What an adapter's file says beside the configuration.
-BESIDE_THE_CONFIG = ("base_content",)
+#: What an adapter's file says beside the configuration: which weights it is for, as `base_content` hashes them.
+BASE_CONTENT = "base_content"
 
 
 def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, Any]) -> str | None:
@@ -60,7 +60,7 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
             "Adapters saved by EmotionDistributionTrainer have it. Mend: copy it from the training's output folder."
         )
     values = json.loads(Path(file).read_text(encoding="utf-8"))
-    for key in (*MACHINE_SETTINGS, *BESIDE_THE_CONFIG):  # 0.1 wrote the quantisation of the training machine, too
+    for key in (*MACHINE_SETTINGS, BASE_CONTENT):  # 0.1 wrote the quantisation of the training machine, too
         values.pop(key, None)
     config = Qwen2AudioEmotionConfig.from_dict(values)
     adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
@@ -96,24 +96,22 @@ def _no_head(name_or_path: str | os.PathLike[str]) -> str:
     )
 
 
-def save_adapter_config(model: Any, folder: str | os.PathLike[str]) -> None:
+def save_adapter_config(config: Any, folder: str | os.PathLike[str], content: str | None = None) -> None:
     """Write what peft's own file does not hold beside an adapter: emotions, head, loss, and which weights it is for.
 
     Nothing of the machine that it was trained on goes in: neither paths nor how the backbone's weights were held there.
 
     Args:
-        model: The model with the adapter, or a `PeftModel` around it.
+        config: The model's configuration.
         folder: Where the adapter was saved.
+        content: What `base_content` says of the model.
     """
-    from .base_content import KEY, base_content
-
-    values = json.loads(model.config.to_json_string(use_diff=False))
+    values = json.loads(config.to_json_string(use_diff=False))
     for part in (values, *(value for value in values.values() if isinstance(value, dict))):
         for key in MACHINE_SETTINGS:
             part.pop(key, None)
-    content = base_content(model)
     if content is not None:
-        values[KEY] = content
+        values[BASE_CONTENT] = content
     write_text(Path(folder, ADAPTER_CONFIG_NAME), json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 

@@ -20,11 +20,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .adapters import ADAPTER_CONFIG_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME, find_file
+from .adapters import ADAPTER_CONFIG_NAME, BASE_CONTENT, WEIGHTS_INDEX_NAME, WEIGHTS_NAME, find_file
 
 logger = logging.getLogger(__name__)
 
-KEY = "base_content"  # in emotion_config.json
 _VERSION = "1"
 _VALUES = 32  # of the first and of the middle row of each weight
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -89,7 +88,7 @@ def check_base(adapter: str | os.PathLike[str], model: Any, hub: dict[str, Any])
         OtherBaseError: The backbone holds other weights.
     """
     file = find_file(adapter, ADAPTER_CONFIG_NAME, hub)
-    wanted = json.loads(Path(file).read_text(encoding="utf-8")).get(KEY) if file else None
+    wanted = json.loads(Path(file).read_text(encoding="utf-8")).get(BASE_CONTENT) if file else None
     if wanted is None:
         logger.info("'%s' does not say which weights it was trained on (written by hf_emo_dist 0.1)", adapter)
         return

@@ -24,8 +24,8 @@ from ..modeling.processing import EmotionDistributionProcessor
 from ..modeling.quantization import four_bits
 from .arguments import EmotionDistributionTrainingArguments, refuse_removed
 from .checkpoints import checkpoint_to_resume, checkpoints_in
-from .lora import TARGETS, emotion_lora_config
-from .recipe_arguments import RecipeArguments
+from .lora import emotion_lora_config
+from .recipe_arguments import NEEDS_AN_ADAPTER, RecipeArguments
 from .refusals import check_stays_frozen
 from .trainer import EmotionDistributionTrainer
 
@@ -104,9 +104,7 @@ def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, E
     is_adapter = find_file(recipe.backbone, PEFT_CONFIG_NAME, {}) is not None
     if recipe.load_in_4bit:
         if recipe.lora is None and not is_adapter:
-            raise ValueError(
-                f"load_in_4bit trains only through an adapter. Mend: set lora to one of {', '.join(TARGETS)}."
-            )
+            raise ValueError(NEEDS_AN_ADAPTER)
         options["quantization_config"] = four_bits()
     head = {name: getattr(recipe, name) for name in HEAD_OPTIONS if getattr(recipe, name) is not None}
     if is_adapter:

@@ -9,6 +9,7 @@ import torch
 from transformers.trainer_callback import ExportableState
 
 from ..modeling.base_content import check_base
+from ..modeling.prediction import ANSWERS_NAN
 from .checkpoints import check_same_training, checkpoint_to_resume, has_optimizer, metric_changed
 from .choosing import EarlyStoppingCallback
 from .finite import MAX_SKIPPED_STEPS, diverged, is_finite, not_finite_weights, refuse_half_weights
@@ -55,10 +56,7 @@ class GuardedTrainer(HubTrainer):
             if isinstance(value, torch.Tensor) and not is_finite(value):
                 if self.is_in_train:
                     raise self._diverged("the model answers NaN or infinity in evaluation")
-                raise ValueError(
-                    "the model answers NaN or infinity: its training diverged, or float16 is too narrow for it. Mend: "
-                    "load another checkpoint, or load it with dtype bfloat16 or float32."
-                )
+                raise ValueError(ANSWERS_NAN)
         return loss, logits, labels
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from .._fields import option
@@ -9,6 +10,7 @@ from .._name_list import name_list
 from .lora import TARGETS
 
 LORA_DEFAULTS = {"lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.2}
+NEEDS_AN_ADAPTER = f"load_in_4bit trains only through an adapter. Mend: set lora to one of {', '.join(TARGETS)}."
 
 
 @dataclass
@@ -59,6 +61,9 @@ class RecipeArguments:
             raise ValueError(
                 f"lora={self.lora!r} is not known. Mend: use one of {', '.join(TARGETS)}, or leave it out."
             )
+        # a Hub id may be an adapter's, which goes on being trained
+        if self.load_in_4bit and self.lora is None and not may_be_adapter(self.backbone):
+            raise ValueError(NEEDS_AN_ADAPTER)
         if self.lora is None:
             changed = [name for name, value in LORA_DEFAULTS.items() if getattr(self, name) != value]
             if changed:
@@ -71,6 +76,13 @@ class RecipeArguments:
     def label_set(self) -> list[str] | None:
         """The emotions that were given, in order; None for those of the data."""
         return self.emotions.split(",") if self.emotions else None
+
+
+def may_be_adapter(backbone: str | None) -> bool:
+    """Whether a backbone may be an adapter, as far as can be told without the Hub."""
+    if backbone is None:
+        return False
+    return not os.path.isdir(backbone) or os.path.isfile(os.path.join(backbone, "adapter_config.json"))
 
 
 @dataclass

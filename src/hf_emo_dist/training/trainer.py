@@ -16,7 +16,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, number_of
 
 from ..data.output import write_text
 from ..modeling.adapters import save_adapter_config
-from ..modeling.base_content import check_base_is_on_disk
+from ..modeling.base_content import base_content, check_base_is_on_disk
 from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
@@ -456,4 +456,4 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         (folder / "training_args.bin").unlink(missing_ok=True)
         model = self.accelerator.unwrap_model(self.model)
         if hasattr(model, "peft_config"):
-            save_adapter_config(model, folder)
+            save_adapter_config(model.config, folder, base_content(model))

@@ -27,7 +27,7 @@ from ..adapters import (
     save_adapter_config,
     with_own_quantization,
 )
-from ..base_content import check_base
+from ..base_content import base_content, check_base
 from ..configuration import Qwen2AudioEmotionConfig
 from ..head import EmotionDistributionHead, average_windows
 from ..losses import distribution_loss
@@ -297,7 +297,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         kwargs.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, **kwargs)
         if getattr(self, "_hf_peft_config_loaded", False):  # then only the adapter was saved
-            save_adapter_config(self, save_directory)
+            save_adapter_config(self.config, save_directory, base_content(self))
 
 
 @contextmanager
