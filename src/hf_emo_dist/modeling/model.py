@@ -80,6 +80,32 @@ class EmotionDistributionModel(PreTrainedModel):
         """Return the parts of the backbone that can be frozen by name."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its parts are.")
 
+    # --- what the trainer keeps of a part that is not trained
+
+    #: the model's inputs that `cached_outputs` takes
+    audio_input_names: ClassVar[tuple[str, ...]] = ()
+    #: whether `forward` takes `audio_counts` with `audio_embeddings`; an audio-language model's prompts say them
+    takes_counts: ClassVar[bool] = False
+    #: whether the part's dropout is on in training also while it is not trained, so that it must be 0
+    drops_out_when_frozen: ClassVar[bool] = True
+
+    @property
+    def cached_part(self) -> nn.Module:
+        """The module that hears the audio, whose outputs can be kept while it is not trained."""
+        raise NotImplementedError(f"{type(self).__name__} does not say whose outputs can be kept.")
+
+    def cached_outputs(self, audio: dict[str, Tensor]) -> tuple[Tensor, list[int]]:
+        """Return its outputs for all clips, one after the other, and how many each clip has."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what can be kept.")
+
+    def cache_settings(self) -> dict[str, Any]:
+        """Return what these outputs depend on beside the part's weights and configuration, and the features."""
+        return {}
+
+    def leaves_weights_unused(self) -> bool:
+        """Say whether a forward pass in training may leave trained weights out, which DDP must know."""
+        return False
+
     @classmethod
     def config_from_backbone(cls, backbone: Any, emotions: Sequence[str], changes: dict[str, Any]) -> Any:
         """Make the model's configuration from its backbone's, for a new head."""

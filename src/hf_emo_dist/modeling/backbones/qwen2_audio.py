@@ -18,7 +18,7 @@ from ..head import EmotionDistributionHead
 from ..lora_targets import AUDIO_LANGUAGE_TARGETS
 from ..model import EmotionDistributionModel
 from .qwen2_audio_processing import Qwen2AudioEmotionProcessor
-from .qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio
+from .qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio, num_audio_tokens
 
 
 class Qwen2AudioForEmotionDistribution(EmotionDistributionModel, Qwen2AudioPreTrainedModel):
@@ -64,6 +64,23 @@ class Qwen2AudioForEmotionDistribution(EmotionDistributionModel, Qwen2AudioPreTr
             "projector": self.model.multi_modal_projector,
             "language_model": self.model.language_model,
         }
+
+    audio_input_names = ("input_features", "feature_attention_mask")
+
+    @property
+    def cached_part(self) -> nn.Module:
+        """The audio tower."""
+        return self.model.audio_tower
+
+    def cached_outputs(self, audio: dict[str, Tensor]) -> tuple[Tensor, list[int]]:
+        """Return the tower's outputs for all clips, one after the other, and how many each clip has."""
+        mask = audio["feature_attention_mask"]
+        counts = [num_audio_tokens(frames) for frames in mask.sum(-1).tolist()]
+        return encode_audio(self.model.audio_tower, audio["input_features"], mask), counts
+
+    def leaves_weights_unused(self) -> bool:
+        """Say whether the tower drops layers."""
+        return bool(getattr(self.model.audio_tower.config, "encoder_layerdrop", 0.0) > 0)
 
     def embed(
         self,
