@@ -7,7 +7,7 @@ import torch
 import transformers
 
 CONV = {
-    "conv_dim": (8, 8), "conv_kernel": (10, 4), "conv_stride": (8, 4), "num_feat_extract_layers": 2,
+    "conv_dim": (8, 8, 8), "conv_kernel": (10, 8, 6), "conv_stride": (8, 5, 4), "num_feat_extract_layers": 3,
     "num_conv_pos_embeddings": 6, "num_conv_pos_embedding_groups": 2,
 }  # fmt: skip
 LAYERS = {

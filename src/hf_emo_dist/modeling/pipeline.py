@@ -14,6 +14,9 @@ from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipelin
 
 from ..audio.decoding import SAMPLING_RATE
 from ..audio.inputs import Clip, check_window, is_file, name_of, open_clip, rate_and_array
+from .adapters import find_file
+from .configuration import ADAPTER_CONFIG_NAME
+from .families import HUB_ARGUMENTS
 from .model import EmotionDistributionModel
 from .prediction import ANSWERS_NAN
 from .processing import EmotionDistributionProcessor
@@ -296,5 +299,24 @@ PIPELINE_REGISTRY.register_pipeline(
 )
 # it would make save_pretrained copy this module beside the model and ask for trust_remote_code when that is loaded
 del SpeechEmotionDistributionPipeline._registered_impl
+
+
+class _OurAdapters:
+    """Loads an adapter of this library, which transformers would put onto its backbone's own classifier."""
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
+        # of an adapter, pipeline() hands over the commit of the backbone's repository
+        asked = {**hub, "revision": getattr(hub.get("revision"), "initial", hub.get("revision"))}
+        if find_file(name_or_path, ADAPTER_CONFIG_NAME, asked) is None:
+            raise ValueError(f"'{name_or_path}' is no adapter of hf_emo_dist.")
+        return EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
+
+
 _stock = PIPELINE_REGISTRY.supported_tasks["audio-classification"]
-PIPELINE_REGISTRY.supported_tasks["audio-classification"] = {**_stock, "impl": _AudioClassification}
+PIPELINE_REGISTRY.supported_tasks["audio-classification"] = {
+    **_stock,
+    "impl": _AudioClassification,
+    "pt": (_OurAdapters, *_stock["pt"]),
+}

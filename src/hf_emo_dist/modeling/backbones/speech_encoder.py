@@ -134,6 +134,16 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
             rest = [key for key in rest if not key.startswith("text_encoder.") or key in gone]
         return rest
 
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """Save all weights, the text encoder's too; its folder on this machine is nobody else's matter."""
+        name = self.config.text_encoder
+        if name is not None and os.path.isdir(name) and not getattr(self, "_hf_peft_config_loaded", False):
+            self.config.text_encoder = None
+        try:
+            super().save_pretrained(save_directory, **kwargs)
+        finally:
+            self.config.text_encoder = name
+
     def train(self, mode: bool = True) -> Any:
         """Set the mode; what has no trained weight stays in evaluation mode."""
         super().train(mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,9 +35,9 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
         emotions, use_transcript, use_speaker, long_audio: As in `EmotionDistributionProcessor`; speakers' names are not
             used.
         family: The encoder's `model_type`.
-        text_encoder: Hub id or folder of the text encoder, whose tokenizer is taken.
+        text_encoder: Hub id or folder of the text encoder, for `from_pretrained`, which takes its tokenizer.
         geometry: What `num_tokens` needs to know of the encoder.
-        tokenizer: The text encoder's.
+        text_tokenizer: The text encoder's.
     """
 
     settings: ClassVar[tuple[str, ...]] = (*EmotionDistributionProcessor.settings, "text_encoder", "geometry")
@@ -50,16 +51,22 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
         use_speaker: bool = False,
         long_audio: LongAudio = "error",
         family: str | None = None,
-        text_encoder: str | None = None,
+        text_encoder: str | bool | None = None,
         geometry: dict[str, list[int]] | None = None,
-        tokenizer: Any = None,
+        text_tokenizer: Any = None,
     ) -> None:
         super().__init__(feature_extractor)
         self._set_up(emotions, use_transcript, use_speaker, long_audio)
         self.family = family
-        self.text_encoder = text_encoder
         self.geometry = geometry or {}
-        self.tokenizer = tokenizer
+        self.text_tokenizer = text_tokenizer
+        # saved; whose it was is a path of this machine, or a name that its checkpoint does not need
+        self.text_encoder = text_tokenizer is not None
+
+    @property
+    def tokenizer(self) -> Any:
+        """What Trainer takes special tokens from for the model: nothing; the text encoder has its own."""
+        return SimpleNamespace(eos_token_id=None, bos_token_id=None, pad_token_id=None)
 
     @classmethod
     def get_attributes(cls) -> list[str]:
@@ -99,27 +106,27 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
                 raise UnreadablePartError(str(error)) from error
             feature_extractor = cls.default_feature_extractor(encoder)
         tokenizer = None
-        if settings.get("text_encoder") is not None:
-            # a checkpoint has its own
-            settings["text_encoder"] = str(settings["text_encoder"])
-            source = name_or_path if saved else settings["text_encoder"]
-            others = {key: value for key, value in hub.items() if saved or key not in ("revision", "subfolder")}
+        named = settings.get("text_encoder")
+        if named:
+            own = named is True  # a checkpoint's lies with it
+            source = name_or_path if own else named
+            others = {key: value for key, value in hub.items() if own or key not in ("revision", "subfolder")}
             try:
                 tokenizer = AutoTokenizer.from_pretrained(source, **others)
             except ValueError as error:
                 raise UnreadablePartError(str(error)) from error
-        return cls(feature_extractor, **settings, family=family, tokenizer=tokenizer)
+        return cls(feature_extractor, **settings, family=family, text_tokenizer=tokenizer)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save the settings, the feature extractor and, where there is one, the tokenizer."""
         super().save_pretrained(save_directory, **kwargs)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(save_directory)
+        if self.text_tokenizer is not None:
+            self.text_tokenizer.save_pretrained(save_directory)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `processor_config.json` holds."""
         values = super().to_dict()
-        values.pop("tokenizer", None)
+        values.pop("text_tokenizer", None)
         return values
 
     def text_inputs(
@@ -131,12 +138,12 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
     ) -> dict[str, np.ndarray]:
         """Make `text_input_ids` and their mask (clips, words) where there is a text encoder; window inputs as ever."""
         data = window_inputs(counts, seconds)
-        if self.tokenizer is None:
+        if self.text_tokenizer is None:
             return data
         given = [text if self.use_transcript and text and text.strip() else "" for text in transcripts]
         texts = [text for text, row in zip(given, counts, strict=True) for _ in row]
-        longest = min(self.tokenizer.model_max_length, MAX_TEXT_TOKENS)
-        encoded = self.tokenizer(texts, truncation=True, max_length=longest, padding=True, return_tensors="np")
+        longest = min(self.text_tokenizer.model_max_length, MAX_TEXT_TOKENS)
+        encoded = self.text_tokenizer(texts, truncation=True, max_length=longest, padding=True, return_tensors="np")
         mask = np.asarray(encoded["attention_mask"], dtype=np.int64)
         # no words are not the special tokens around none
         mask = mask * np.array([bool(text) for text in texts])[:, None]
