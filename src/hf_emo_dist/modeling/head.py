@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-
-from .configuration import Qwen2AudioEmotionConfig
 
 
 class AttentionPooling(nn.Module):
@@ -50,9 +50,10 @@ class AttentionPooling(nn.Module):
 class EmotionDistributionHead(nn.Module):
     """Hidden states → one logit an emotion, as in the paper (arXiv 2601.14620)."""
 
-    def __init__(self, config: Qwen2AudioEmotionConfig) -> None:
+    def __init__(self, config: Any, size: int | None = None) -> None:
         super().__init__()
-        size = config.text_config.hidden_size
+        # a `PaperHeadConfig`; where the states are not its language model's, their size is given
+        size = size or int(config.text_config.hidden_size)
         width = config.head_hidden_size or size // 2
         self.pooling = AttentionPooling(size, config.head_num_attention_heads)
         self.residual = nn.Sequential(
@@ -67,14 +68,16 @@ class EmotionDistributionHead(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Turn hidden states (batch, L, d) of any floating dtype and their mask (batch, L) into logits (batch, K)."""
         # in the head's own dtype, float32 unless changed, whatever the backbone's
-        pooled = self.pooling(hidden.to(self.classifier.weight.dtype), mask)
+        weight = self.classifier.weight
+        pooled = self.pooling(hidden.to(weight.device, weight.dtype), mask.to(weight.device))
         pooled = pooled + self.residual(pooled)
         return self.classifier(self.norm(self.projection(pooled)))
 
 
 def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:
     """Return the log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K)."""
-    weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.dtype)
+    row_index = row_index.to(logits.device)
+    weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.device, logits.dtype)
     rows = int(row_index.max()) + 1
     total = torch.zeros(rows, dtype=logits.dtype, device=logits.device).index_add(0, row_index, weight)
     probabilities = logits.softmax(-1) * (weight / total[row_index])[:, None]

@@ -112,6 +112,7 @@ def model_card(facts: ModelFacts) -> str:
             combined=combine_rows(facts.preparation.get("combine", {})),
             mixing=settings_text(facts.preparation.get("dime_aug", {})),
             weights=Safe(WEIGHTS[facts.layout] + (f" ({settings_text(facts.lora)})" if facts.lora else "")),
+            head=settings_text(facts.head),
             loss=settings_text({key: value for key, value in facts.model.items() if value is not None}),
             duration=_duration(facts.train_seconds),
             scored_on=as_code(facts.dataset) if facts.dataset else "the data set",
