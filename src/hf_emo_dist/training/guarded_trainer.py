@@ -87,18 +87,32 @@ class GuardedTrainer(HubTrainer):
             ValueError: The checkpoint is not whole, or of another training.
             TrainingDivergedError: Loss, gradients or weights are no longer numbers.
         """
-        network = self.accelerator.unwrap_model(self.model)
-        check_trainable(network)
-        refuse_half_weights(network)
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
-        if checkpoint is not None:
-            check_same_training(checkpoint, network, self._processor, self._emotion_args)
-            if getattr(network, "peft_config", None):
-                check_base(checkpoint, network, {})
+        if checkpoint is not None and self.model_init is None:  # else there is no model yet
+            self._check_same_training(checkpoint)
         self._skipped_steps = 0
         result = super().train(checkpoint, trial, ignore_keys_for_eval)
         self._refuse_weights_that_are_no_numbers()  # the last step's, which no loss has seen
         return result
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.model_init is not None:
+            self._check_same_training(resume_from_checkpoint)
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _check_same_training(self, checkpoint: str) -> None:
+        network = self.accelerator.unwrap_model(self.model)
+        check_same_training(checkpoint, network, self._processor, self._emotion_args)
+        if getattr(network, "peft_config", None):
+            check_base(checkpoint, network, {})
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimizer as transformers does, of weights that can be trained."""
+        network = self.accelerator.unwrap_model(self.model if model is None else model)
+        check_trainable(network)
+        refuse_half_weights(network)
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        return optimizer
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> Any:
         result = super()._init_training_state(*args, **kwargs)
