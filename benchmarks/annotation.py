@@ -66,7 +66,7 @@ class ServerProcess:
 def backend_for(url: str) -> GeminiBackend:
     """The backend, pointed at the server by the environment."""
     os.environ.update(GEMINI_API_KEY=KEY, GOOGLE_GEMINI_BASE_URL=url)
-    return GeminiBackend("gemini-2.5-flash", capabilities={"retired_on": None})  # the server is our own
+    return GeminiBackend()
 
 
 def annotator_for(backend: GeminiBackend, ledger: str, concurrency: int) -> Annotator:

@@ -26,9 +26,8 @@ def run(study: str, values: Values) -> None:
     found = values.call(studies.study_of(study))
     page = found.save(values["output"])
     sys.stdout.write("\n".join([found.title, *found.notes, *(f"- {line}" for line in found.findings)]) + "\n")
-    sys.stdout.write(
-        f"written: {page}, and beside it {found.kind}.json, {found.kind}.md and the plots as PNG and PDF\n"
-    )
+    plots = " and the plots as PNG and PDF" if found.plots else ""
+    sys.stdout.write(f"written: {page}, and beside it {found.kind}.json, {found.kind}.md{plots}\n")
 
 
 def _place(*, output: str) -> None:

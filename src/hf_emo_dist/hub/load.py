@@ -10,8 +10,9 @@ import torch
 
 from .._lazy import need
 from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file, with_own_quantization
-from ..modeling.backbones.qwen2_audio import HUB_ARGUMENTS, Qwen2AudioForEmotionDistribution
 from ..modeling.base_content import check_base
+from ..modeling.families import HUB_ARGUMENTS
+from ..modeling.model import EmotionDistributionModel
 from ..modeling.processing import EmotionDistributionProcessor
 from ..modeling.quantization import four_bits
 
@@ -31,7 +32,7 @@ def load_emotion_model(
 
     Args:
         name_or_path: Hub id or local folder.
-        merge: Fold an adapter's LoRA weights into the backbone; the model is then a `Qwen2AudioForEmotionDistribution`.
+        merge: Fold an adapter's LoRA weights into the backbone; the model is then of its family's class, without peft.
         revision: Branch, tag or commit of the checkpoint. An adapter's backbone is loaded at the revision that the
             adapter names.
         dtype: `float32`, `bfloat16`, `float16`, `auto` or a torch dtype; the head always stays in float32. Default: as
@@ -70,7 +71,7 @@ def load_emotion_model(
         model = _load_adapter(name_or_path, hub, merge, trainable, kwargs)
     else:
         _check_config(name_or_path, hub)
-        model = Qwen2AudioForEmotionDistribution.from_pretrained(name_or_path, **kwargs)
+        model = EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
     processor = EmotionDistributionProcessor.from_pretrained(name_or_path, **hub)
     if tuple(processor.emotions) != model.config.emotions:
         raise ValueError(
@@ -92,9 +93,7 @@ def _load_adapter(
     config = with_own_quantization(config, base, {"revision": adapter.revision})
     own = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
     try:
-        backbone = Qwen2AudioForEmotionDistribution.from_pretrained(
-            base, config=config, revision=adapter.revision, **own
-        )
+        backbone = EmotionDistributionModel.from_pretrained(base, config=config, revision=adapter.revision, **own)
     except OSError as error:
         raise OSError(
             f"'{name_or_path}' is an adapter of the backbone '{base}', which could not be loaded: {error}"

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers.utils import cached_file
 
 from ..data.output import write_text
-from .configuration import ADAPTER_CONFIG_NAME, Qwen2AudioEmotionConfig
+from .configuration import ADAPTER_CONFIG_NAME, emotion_config
 
 PEFT_CONFIG_NAME = "adapter_config.json"
 PEFT_WEIGHTS_NAME = "adapter_model.safetensors"
@@ -44,7 +44,7 @@ def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, An
     return found
 
 
-def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Qwen2AudioEmotionConfig, Any]:
+def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Any, Any]:
     """Read what lies beside an adapter's weights: the model's configuration and peft's.
 
     Raises:
@@ -62,7 +62,7 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
     values = json.loads(Path(file).read_text(encoding="utf-8"))
     for key in (*MACHINE_SETTINGS, BASE_CONTENT):  # 0.1 wrote the quantisation of the training machine, too
         values.pop(key, None)
-    config = Qwen2AudioEmotionConfig.from_dict(values)
+    config = emotion_config(values, name_or_path)
     adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
     if "head" not in (getattr(adapter, "modules_to_save", None) or []):
         raise ValueError(_no_head(name_or_path))

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from .adapters import ADAPTER_CONFIG_NAME, BASE_CONTENT, WEIGHTS_INDEX_NAME, WEIGHTS_NAME, find_file
+from .bare_encoder import bare_encoder_files
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def _files(name_or_path: str, hub: dict[str, Any]) -> list[str]:
         return [single]
     index = find_file(name_or_path, WEIGHTS_INDEX_NAME, hub)
     if index is None:
-        return []
+        return bare_encoder_files(name_or_path, hub)
     shards = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
     return [file for shard in shards if (file := find_file(name_or_path, shard, hub)) is not None]
 

@@ -27,6 +27,10 @@ STUDIES = {
     ),
     "strata": ("strata:strata", "scores by ambiguity, or by any column, and skill over predictors that hear nothing"),
     "agreement": ("agreement:agreement", "listeners among themselves, and each synthetic annotator with them"),
+    "bought": (
+        "bought.bought:bought",
+        "hear the clips, see human and synthetic votes side by side, read raw replies and failures",
+    ),
     "worth": ("worth.worth:worth", "what synthetic votes are worth beside human ones: targets, annotators, next votes"),
     "diagnose": ("diagnose:diagnose", "signs of failure of annotations, augmentation and models, with advice"),
     "cross-corpus": ("cross_corpus:cross_corpus", "train on one corpus, score on another, with a label map"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import os
 import platform
 import re
 import sys
@@ -82,6 +84,10 @@ class Study:
         tables: Tables.
         plots: Plots.
         results: Every number, for JSON.
+        sections: HTML of the page's own, after the tables; whoever makes it escapes what it shows.
+        style: CSS for these, after the pages' own.
+        script: JavaScript for these; the page lets no other run.
+        private: Whether the page is for its owner alone, because it holds recordings or replies.
     """
 
     kind: str
@@ -92,6 +98,10 @@ class Study:
     tables: list[StudyTable] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
+    sections: list[str] = field(default_factory=list)
+    style: str = ""
+    script: str = ""
+    private: bool = False
 
     def all_facts(self) -> dict[str, str]:
         """The facts, with the versions of Python, of this package and of the packages that are loaded."""
@@ -135,10 +145,16 @@ class Study:
                     plot.figure.savefig(part, format=kind, **options)
         write_text(target / f"{self.kind}.md", self.to_markdown())
         write_json(target / f"{self.kind}.json", self.to_dict())
-        return write_text(target / f"{self.kind}.html", study_page(self))
+        if not self.private:
+            return write_text(target / f"{self.kind}.html", study_page(self))
+        with output_file(target / f"{self.kind}.html") as part:
+            part.write_text(study_page(self), encoding="utf-8")
+        page = target.expanduser() / f"{self.kind}.html"
+        os.chmod(page, 0o600)
+        return page
 
 
-# --- the page: one file without scripts and without anything fetched, that prints well
+# --- the page: one file without anything fetched, that prints well; no script but the study's own
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --mark: #0072b2; }
@@ -177,15 +193,26 @@ def study_page(study: Study) -> str:
         parts.append(f'<ul class="findings">{items}</ul>')
     parts += [_figure(plot) for plot in study.plots]
     parts += [_table(table) for table in study.tables]
+    parts += study.sections
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in study.all_facts().items())
     parts.append(f"<h2>Data, split, protocol</h2><dl>{facts}</dl>")
+    if study.script:
+        parts.append(f"<script>{study.script}</script>")
+    style = _STYLE + study.style
+    # nothing from elsewhere may be loaded or run, whatever the data holds
+    policy = f"default-src 'none'; img-src data:; media-src data:; style-src {_hash_of(style)}; "
+    policy += f"script-src {_hash_of(study.script)}; base-uri 'none'; form-action 'none'"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
+
+
+def _hash_of(code: str) -> str:
+    """The one style sheet or script that a Content-Security-Policy lets through."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
 def _figure(plot: Plot) -> str:

@@ -47,6 +47,12 @@ class VoteTable:
     in_order: bool = False  # whether the order of the votes is that of the data, not that of the emotions
     source: str = ""  # what the data is, in words
     notes: list[str] = field(default_factory=list)  # what must be said with every figure
+    place: NDArray[np.int64] | None = None  # (N,) rows of the data set that these are; None for all of them
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """The place of each row among those that somebody has listened to in the data set, (N,)."""
+        return np.arange(len(self.ids)) if self.place is None else self.place
 
     def counts(self, kind: str = "human") -> FloatArray:
         """Votes an emotion, (N, K), of a kind: ``human`` or ``synthetic``."""
@@ -96,6 +102,7 @@ class VoteTable:
             ids=[self.ids[row] for row in rows],
             votes=self.votes[rows],
             columns={name: [values[row] for row in rows] for name, values in self.columns.items()},
+            place=self.places[rows],
             synthetic=None if self.synthetic is None else self.synthetic[rows],
             annotations=annotations,
         )

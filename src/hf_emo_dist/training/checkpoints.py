@@ -222,11 +222,9 @@ def _differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str) 
 
 
 def _processor_differences(saved: Mapping[str, Any], processor: Any) -> list[str]:
-    from ..modeling.processing import SETTINGS
-
     return [
         f"{name}: {saved[name]!r} there, {getattr(processor, name)!r} now"
-        for name in SETTINGS
+        for name in processor.settings
         if name in saved and name != "emotions" and hasattr(processor, name) and saved[name] != getattr(processor, name)
     ]
 

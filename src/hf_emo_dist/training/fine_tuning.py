@@ -18,7 +18,7 @@ from ..data.loading import emotions_of
 from ..data.opened import open_dataset
 from ..data.output import write_json, write_text
 from ..modeling.adapters import PEFT_CONFIG_NAME, find_file
-from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from ..modeling.families import family_of, read_config
 from ..modeling.label_sets import change_emotions
 from ..modeling.processing import EmotionDistributionProcessor
 from ..modeling.quantization import four_bits
@@ -32,7 +32,10 @@ from .trainer import EmotionDistributionTrainer
 logger = logging.getLogger(__name__)
 
 #: What a recipe says of the head and of the rows, where it does not leave it to a checkpoint's own files.
-HEAD_OPTIONS = ("head_dropout", "head_projection_dropout")
+HEAD_OPTIONS = (
+    "head_dropout", "head_projection_dropout", "head_hidden_size", "pooling", "use_weighted_layer_sum",
+    "average_frames", "text_encoder",
+)  # fmt: skip
 ROW_OPTIONS = ("use_transcript", "use_speaker", "long_audio")
 
 
@@ -112,30 +115,45 @@ def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, E
         known: Sequence[str] | None = model.config.emotions
     else:
         known = known_emotions(recipe.backbone)
-        model = Qwen2AudioForEmotionDistribution.from_pretrained(
-            recipe.backbone, emotions=known or emotions, **options, **head
-        )
+        family = family_of(read_config(recipe.backbone, {}), recipe.backbone)
+        if foreign := [name for name in head if name not in family.config_class.own_fields()]:
+            raise ValueError(f"{', '.join(foreign)} is nothing that {family.family_name} has. Mend: leave it out.")
+        if recipe.lora:
+            emotion_lora_config(recipe.lora, model=family)  # a preset that it lacks, before anything is loaded
+        model = family.from_pretrained(recipe.backbone, emotions=known or emotions, **options, **head)
         change_emotions(model, emotions)
     processor = EmotionDistributionProcessor.from_pretrained(
         recipe.backbone,
         emotions=known or emotions,
         **{name: getattr(recipe, name) for name in ROW_OPTIONS if getattr(recipe, name) is not None},
+        **({"text_encoder": recipe.text_encoder} if recipe.text_encoder is not None else {}),
     )
     processor.emotions = list(model.config.emotions)
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if recipe.freeze is not None and not is_adapter:
+        for name in set(network.frozen_by_default) & set(network.backbone_parts()):
+            network.backbone_parts()[name].requires_grad_(True)
     for part in frozen_parts(recipe, network).values():
         part.requires_grad_(False)
     return model, processor
 
 
 def frozen_parts(recipe: RecipeArguments, model: Any) -> dict[str, Any]:
-    """The parts of a model that a recipe keeps as they are, by the options that say so."""
-    parts = {
-        "freeze_audio_tower": model.model.audio_tower,
-        "freeze_projector": model.model.multi_modal_projector,
-        "freeze_language_model": model.model.language_model,
-    }
-    return {option: part for option, part in parts.items() if getattr(recipe, option)}
+    """The parts of a model that a recipe keeps as they are, by the options that say so.
+
+    Raises:
+        ValueError: The model has no such part.
+    """
+    flags = ("audio_tower", "projector", "language_model")
+    wanted = {f"freeze_{name}": name for name in flags if getattr(recipe, f"freeze_{name}")}
+    named = [] if recipe.freeze in (None, "none") else str(recipe.freeze).split(",")
+    wanted |= {f"freeze={name}": name for name in named}
+    parts = model.backbone_parts()
+    if unknown := [option for option, name in wanted.items() if name not in parts]:
+        raise ValueError(
+            f"{unknown[0]}: {model.family_name} has no such part. Mend: name some of {', '.join(parts)} in freeze."
+        )
+    return {option: parts[name] for option, name in wanted.items()}
 
 
 def known_emotions(name_or_path: str) -> tuple[str, ...] | None:
@@ -199,8 +217,8 @@ def prepare_training(
         )
     if recipe.backbone is None:
         raise ValueError(
-            "no backbone. Mend: add --backbone, a Hub id such as Qwen/Qwen2-Audio-7B-Instruct or a folder that "
-            "`hf-emo-dist backbone` wrote."
+            "no backbone. Mend: add --backbone, a Hub id such as openai/whisper-base or Qwen/Qwen2-Audio-7B-Instruct, "
+            "or a folder that `hf-emo-dist backbone` wrote."
         )
     if recipe.num_threads is not None or (args.device.type == "cpu" and args.world_size == 1):
         # `accelerate launch` gives each process one thread
@@ -221,7 +239,11 @@ def prepare_training(
     peft_config = None
     if recipe.lora:
         peft_config = emotion_lora_config(
-            recipe.lora, r=recipe.lora_r, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout
+            recipe.lora,
+            model=model,
+            r=recipe.lora_r,
+            lora_alpha=recipe.lora_alpha,
+            lora_dropout=recipe.lora_dropout,
         )
     trainer = EmotionDistributionTrainer(
         model=model,

@@ -20,7 +20,8 @@ from ..modeling.base_content import base_content, check_base_is_on_disk
 from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
-from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, open_cache, tower_of
+from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, network_of, open_cache
+from .calibration import CalibrateHead
 from .choosing import EarlyStoppingCallback, check_metric
 from .choosing_trainer import ChoosingTrainer
 from .collator import (
@@ -52,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 class EmotionDistributionTrainer(ChoosingTrainer):
-    """Trains a `Qwen2AudioForEmotionDistribution` on `emotion_distribution` and scores it on `human_distribution`.
+    """Trains an `EmotionDistributionModel` on `emotion_distribution` and scores it on `human_distribution`.
 
     Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base
     2), `bhattacharyya_coefficient` and the other figures of `scores.compute_scores`; and the log-likelihood a vote
@@ -132,11 +133,11 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         if args.ddp_find_unused_parameters is None:
             # a forward pass uses every weight; looking for others takes time, and with adapters and reentrant
             # checkpointing it fails
-            args.ddp_find_unused_parameters = getattr(tower_of(model).config, "encoder_layerdrop", 0.0) > 0
+            args.ddp_find_unused_parameters = network_of(model).leaves_weights_unused()
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
         self._perturbation = perturbation_for(train_dataset, args.perturb_waveforms, args.seed)
-        callbacks = [AnnounceEpochs(train_dataset, self._perturbation), *(callbacks or [])]
+        callbacks = [AnnounceEpochs(train_dataset, self._perturbation), CalibrateHead(self), *(callbacks or [])]
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
             if args.save_strategy == SaveStrategy.BEST:
@@ -303,7 +304,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
             assert self._durations is not None
             rows = self.train_dataset.dataset
             durations = longest_durations(self._durations, self._perturbation, rows)
-            tokens = tokens_and_clips(durations, self._processor.long_audio)
+            tokens = tokens_and_clips(durations, self._processor.long_audio, self._processor.num_tokens)
             ids = rows["id"] if "id" in rows.column_names else range(len(rows))
             warn_about_large_rows(tokens, args.max_audio_tokens_per_batch, ids)
             batches = TokenBatchSampler(
