@@ -10,7 +10,8 @@ import torch
 
 from .._lazy import need
 from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file
-from ..modeling.backbones.qwen2_audio import HUB_ARGUMENTS, Qwen2AudioForEmotionDistribution
+from ..modeling.families import HUB_ARGUMENTS
+from ..modeling.model import EmotionDistributionModel
 from ..modeling.processing import EmotionDistributionProcessor
 
 
@@ -28,7 +29,7 @@ def load_emotion_model(
 
     Args:
         name_or_path: Hub id or local folder.
-        merge: Fold an adapter's LoRA weights into the backbone; the model is then a `Qwen2AudioForEmotionDistribution`.
+        merge: Fold an adapter's LoRA weights into the backbone; the model is then of its family's class, without peft.
         revision: Branch, tag or commit of the checkpoint. An adapter's backbone is loaded at the revision that the
             adapter names.
         dtype: `float32`, `bfloat16`, `float16`, `auto` or a torch dtype; the head always stays in float32. Default: as
@@ -65,7 +66,7 @@ def load_emotion_model(
         model = _load_adapter(name_or_path, hub, merge, kwargs)
     else:
         _check_config(name_or_path, hub)
-        model = Qwen2AudioForEmotionDistribution.from_pretrained(name_or_path, **kwargs)
+        model = EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
     processor = EmotionDistributionProcessor.from_pretrained(name_or_path, **hub)
     if tuple(processor.emotions) != model.config.emotions:
         raise ValueError(
@@ -86,9 +87,7 @@ def _load_adapter(
     base = adapter.base_model_name_or_path
     own = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
     try:
-        backbone = Qwen2AudioForEmotionDistribution.from_pretrained(
-            base, config=config, revision=adapter.revision, **own
-        )
+        backbone = EmotionDistributionModel.from_pretrained(base, config=config, revision=adapter.revision, **own)
     except OSError as error:
         raise OSError(
             f"'{name_or_path}' is an adapter of the backbone '{base}', which could not be loaded: {error}"

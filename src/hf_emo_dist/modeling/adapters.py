@@ -13,7 +13,7 @@ from safetensors import safe_open
 from transformers.utils import cached_file
 
 from ..data.output import write_text
-from .configuration import ADAPTER_CONFIG_NAME, Qwen2AudioEmotionConfig
+from .configuration import ADAPTER_CONFIG_NAME, emotion_config
 
 PEFT_CONFIG_NAME = "adapter_config.json"
 PEFT_WEIGHTS_NAME = "adapter_model.safetensors"
@@ -37,7 +37,7 @@ def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, An
     return found
 
 
-def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Qwen2AudioEmotionConfig, Any]:
+def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Any, Any]:
     """Read what lies beside an adapter's weights: the model's configuration and peft's.
 
     Raises:
@@ -52,7 +52,7 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
             f"'{name_or_path}' is an adapter without {ADAPTER_CONFIG_NAME}, so the order of its emotions is not known. "
             "Adapters saved by EmotionDistributionTrainer have it. Mend: copy it from the training's output folder."
         )
-    config = Qwen2AudioEmotionConfig.from_dict(json.loads(Path(file).read_text(encoding="utf-8")))
+    config = emotion_config(json.loads(Path(file).read_text(encoding="utf-8")), name_or_path)
     adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
     if "head" not in (getattr(adapter, "modules_to_save", None) or []):
         raise ValueError(_no_head(name_or_path))

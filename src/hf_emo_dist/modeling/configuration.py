@@ -1,8 +1,10 @@
-"""`Qwen2AudioEmotionConfig`: Qwen2-Audio's own configuration, plus the emotions, the head and the loss."""
+"""Configurations: a backbone's own, plus the emotions, the head and the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import get_annotations
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -13,36 +15,23 @@ from ..emotions import validate_emotions
 LOSSES = ("js", "kl", "soft_cross_entropy", "dirichlet_multinomial")
 # beside an adapter: a config.json would make transformers take its folder for a full model
 ADAPTER_CONFIG_NAME = "emotion_config.json"
+SUFFIX = "_emotion_distribution"
 
 
-@strict
-class Qwen2AudioEmotionConfig(Qwen2AudioConfig):
-    """Configuration of a Qwen2-Audio backbone with an emotion-distribution head.
+@dataclass(repr=False, kw_only=True)
+class EmotionConfig:
+    """What the configuration of every family has beside its backbone's: emotions and loss.
 
-    The emotions and their order live in `id2label`, where every Hugging Face tool looks for them; `emotions` reads
-    them back as a tuple.
+    A class of a family comes after this one and before transformers' own among the bases, and its `model_type` ends
+    with `_emotion_distribution`. The emotions and their order live in `id2label`, where every Hugging Face tool looks
+    for them; `emotions` reads them back as a tuple.
 
     Args:
         emotions: Labels in the order of the logits, of which `id2label` and `label2id` are made.
-        head_num_attention_heads: Heads of the attention pooling (8 in the paper); must divide the hidden size.
-        head_hidden_size: Width of the projection before the last layer; `None` is half the hidden size (the paper's).
-        head_dropout: Dropout of the residual block (0.15 in the paper).
-        head_projection_dropout: Dropout of the projection (0.1 in the paper).
         loss_type: One of `js`, `kl`, `soft_cross_entropy`, `dirichlet_multinomial`, see `modeling.losses`.
         entropy_weight: Weight of the mean prediction entropy that is added to the loss (0.08 in the paper, 0 here).
-
-    Example:
-        >>> config = Qwen2AudioEmotionConfig(emotions=["angry", "sad"])
-        >>> config.emotions, config.num_labels
-        (('angry', 'sad'), 2)
     """
 
-    model_type = "qwen2_audio_emotion_distribution"
-
-    head_num_attention_heads: int = 8
-    head_hidden_size: int | None = None
-    head_dropout: float | int = 0.15
-    head_projection_dropout: float | int = 0.1
     loss_type: str = "js"
     entropy_weight: float | int = 0.0
 
@@ -52,9 +41,25 @@ class Qwen2AudioEmotionConfig(Qwen2AudioConfig):
             names = validate_emotions(emotions)
             kwargs["id2label"] = dict(enumerate(names))
             kwargs["label2id"] = {name: index for index, name in enumerate(names)}
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[misc]  # transformers' configuration, see above
         if self.loss_type not in LOSSES:
             raise ValueError(f"loss_type={self.loss_type!r} is not known. Mend: use one of {', '.join(LOSSES)}.")
+
+    @classmethod
+    def own_fields(cls) -> set[str]:
+        """Return the names of the fields that the backbone's own configuration does not have."""
+        return {
+            name
+            for part in cls.__mro__
+            if issubclass(part, EmotionConfig)
+            for name, kind in get_annotations(part).items()
+            if "ClassVar" not in str(kind)
+        }
+
+    @property
+    def backbone_type(self) -> str:
+        """The `model_type` of the backbone, by which its family is found."""
+        return str(self.model_type).removesuffix(SUFFIX)  # type: ignore[attr-defined]
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -63,21 +68,73 @@ class Qwen2AudioEmotionConfig(Qwen2AudioConfig):
         Raises:
             ValueError: `id2label` is not numbered 0 to K − 1, or `label2id` is not its inverse.
         """
-        id2label = {int(index): label for index, label in (self.id2label or {}).items()}
+        own: Any = self
+        id2label = {int(index): label for index, label in (own.id2label or {}).items()}
         if sorted(id2label) != list(range(len(id2label))):
             raise ValueError(
                 f"id2label must number the emotions 0 to K-1, found {sorted(id2label)}. Mend: restore config.json from "
                 "the original checkpoint."
             )
         # one of the two edited by hand: predictions would carry wrong names
-        if {label: int(index) for label, index in (self.label2id or {}).items()} != {
+        if {label: int(index) for label, index in (own.label2id or {}).items()} != {
             label: index for index, label in id2label.items()
         }:
             raise ValueError(
-                f"id2label ({id2label}) and label2id ({self.label2id}) of this checkpoint disagree, so the order of "
+                f"id2label ({id2label}) and label2id ({own.label2id}) of this checkpoint disagree, so the order of "
                 "the emotions is not known. Mend: restore config.json from the original checkpoint."
             )
         return tuple(id2label[index] for index in range(len(id2label)))
 
 
-AutoConfig.register(Qwen2AudioEmotionConfig.model_type, Qwen2AudioEmotionConfig, exist_ok=True)
+@dataclass(repr=False, kw_only=True)
+class PaperHeadConfig(EmotionConfig):
+    """`EmotionConfig` with the settings of the paper's head, `head.EmotionDistributionHead`.
+
+    Args:
+        head_num_attention_heads: Heads of the attention pooling (8 in the paper); must divide the hidden size.
+        head_hidden_size: Width of the projection before the last layer; `None` is half the hidden size (the paper's).
+        head_dropout: Dropout of the residual block (0.15 in the paper).
+        head_projection_dropout: Dropout of the projection (0.1 in the paper).
+    """
+
+    head_num_attention_heads: int = 8
+    head_hidden_size: int | None = None
+    head_dropout: float | int = 0.15
+    head_projection_dropout: float | int = 0.1
+
+
+@strict
+class Qwen2AudioEmotionConfig(PaperHeadConfig, Qwen2AudioConfig):
+    """Configuration of a Qwen2-Audio backbone with an emotion-distribution head.
+
+    The arguments are those of `EmotionConfig`, `PaperHeadConfig` and `Qwen2AudioConfig`.
+
+    Example:
+        >>> config = Qwen2AudioEmotionConfig(emotions=["angry", "sad"])
+        >>> config.emotions, config.num_labels
+        (('angry', 'sad'), 2)
+    """
+
+    model_type = "qwen2_audio_emotion_distribution"
+
+
+#: The configurations of this library. What loads them looks here; `_registration` hands them to transformers.
+CONFIGS: tuple[Any, ...] = (Qwen2AudioEmotionConfig,)
+
+for _config in CONFIGS:
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+
+
+def emotion_config(values: dict[str, Any], where: object) -> Any:
+    """Make the configuration that a `config.json` or an adapter's `emotion_config.json` of this library holds.
+
+    Raises:
+        ValueError: It is another model's.
+    """
+    for known in CONFIGS:
+        if known.model_type == values.get("model_type"):
+            return known.from_dict(values)
+    raise ValueError(
+        f"'{where}' holds a {values.get('model_type')} model, not one of this library. "
+        "Mend: name the output folder of hf-emo-dist train."
+    )

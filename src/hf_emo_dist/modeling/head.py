@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-
-from .configuration import Qwen2AudioEmotionConfig
 
 
 class AttentionPooling(nn.Module):
@@ -50,9 +50,10 @@ class AttentionPooling(nn.Module):
 class EmotionDistributionHead(nn.Module):
     """Hidden states → one logit an emotion, as in the paper (arXiv 2601.14620)."""
 
-    def __init__(self, config: Qwen2AudioEmotionConfig) -> None:
+    def __init__(self, config: Any, size: int | None = None) -> None:
         super().__init__()
-        size = config.text_config.hidden_size
+        # a `PaperHeadConfig`; where the states are not its language model's, their size is given
+        size = size or int(config.text_config.hidden_size)
         width = config.head_hidden_size or size // 2
         self.pooling = AttentionPooling(size, config.head_num_attention_heads)
         self.residual = nn.Sequential(

@@ -14,7 +14,7 @@ from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipelin
 
 from ..audio.decoding import SAMPLING_RATE
 from ..audio.inputs import Clip, check_window, name_of, open_clip
-from .backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from .model import EmotionDistributionModel
 from .processing import EmotionDistributionProcessor
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
     named in a warning. A single one raises.
 
     Args:
-        model: A `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one.
+        model: An `EmotionDistributionModel`, or a `PeftModel` around one.
         processor: Its `EmotionDistributionProcessor`; by default the one beside the checkpoint that the model was
             loaded from.
         kwargs: Those of `transformers.Pipeline` (`device`, `batch_size`, …) and defaults for those of a call.
@@ -52,9 +52,9 @@ class SpeechEmotionDistributionPipeline(Pipeline):
 
     def __init__(self, model: Any, processor: Any = None, **kwargs: Any) -> None:
         network = model.get_base_model() if hasattr(model, "get_base_model") else model
-        if not isinstance(network, Qwen2AudioForEmotionDistribution):
+        if not isinstance(network, EmotionDistributionModel):
             raise ValueError(
-                f"the {TASK} pipeline needs a Qwen2AudioForEmotionDistribution, and what was loaded is a "
+                f"the {TASK} pipeline needs an EmotionDistributionModel, and what was loaded is a "
                 f"{type(network).__name__}. Mend: name a checkpoint of this library; where it is one, "
                 "hf_emo_dist.load_emotion_model(name) says what is wrong with it."
             )
@@ -231,7 +231,7 @@ class _AudioClassification(AudioClassificationPipeline):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         model: Any = kwargs.get("model", args[0] if args else None)
         network = model.get_base_model() if hasattr(model, "get_base_model") else model
-        if not isinstance(network, Qwen2AudioForEmotionDistribution):
+        if not isinstance(network, EmotionDistributionModel):
             return AudioClassificationPipeline(*args, **kwargs)
         kwargs.setdefault("top_k", 5)  # as there
         kwargs.pop("function_to_apply", None)
@@ -263,7 +263,7 @@ def _one_each(value: Any, inputs: Any, name: str, single: bool) -> Any:
 
 
 PIPELINE_REGISTRY.register_pipeline(
-    TASK, SpeechEmotionDistributionPipeline, pt_model=Qwen2AudioForEmotionDistribution, type="audio"
+    TASK, SpeechEmotionDistributionPipeline, pt_model=EmotionDistributionModel, type="audio"
 )
 # it would make save_pretrained copy this module beside the model and ask for trust_remote_code when that is loaded
 del SpeechEmotionDistributionPipeline._registered_impl

@@ -15,7 +15,7 @@ def predict_distributions(
     """Predict the distributions of rows, one each, in their order.
 
     Args:
-        model: A `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one; its training mode is restored.
+        model: An `EmotionDistributionModel`, or a `PeftModel` around one; its training mode is restored.
         processor: Its `EmotionDistributionProcessor`.
         rows: A `Dataset` or a sequence of mappings with `audio` and, where known, `transcript`, `speaker` and `id`.
         batch_size: Rows a forward pass.

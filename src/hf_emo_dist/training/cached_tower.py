@@ -25,7 +25,6 @@ from torch import Tensor
 
 from ..audio.clips import audio_hash, load_audio
 from ..modeling.backbones.qwen2_audio_tower import add_weights, encode_audio
-from ..modeling.processing import clip_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -271,7 +270,7 @@ def cached_inputs(processor: Any, cache: TowerCache, rows: Sequence[Mapping[str,
             continue
         clips = processor.cut(load_audio(row["audio"], row_id=name), name=name)
         new_clips += clips
-        (counts,), (seconds,) = clip_sizes([clips])
+        (counts,), (seconds,) = processor.clip_sizes([clips])
         about.append((key, counts, seconds))
     batch: dict[str, Any] = processor.text_inputs(
         [counts for _, counts, _ in about],

@@ -18,7 +18,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from ..data.loading import emotions_of
 from ..data.opened import open_dataset
 from ..data.output import write_json, write_text
-from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from ..modeling.model import EmotionDistributionModel
 from ..modeling.processing import EmotionDistributionProcessor
 from .arguments import EmotionDistributionTrainingArguments, refuse_removed
 from .lora import emotion_lora_config
@@ -102,7 +102,7 @@ def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, E
             bnb_4bit_compute_dtype=torch.bfloat16,
             llm_int8_skip_modules=["head"],
         )
-    model = Qwen2AudioForEmotionDistribution.from_pretrained(
+    model = EmotionDistributionModel.from_pretrained(
         recipe.backbone,
         emotions=emotions,
         head_dropout=recipe.head_dropout,

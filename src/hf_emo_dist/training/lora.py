@@ -6,17 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._lazy import need
+from ..modeling.lora_targets import AUDIO_LANGUAGE_TARGETS
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-TARGETS: dict[str, list[str] | str] = {
-    # As in the paper's code: by name. In Qwen2-Audio this also reaches q, k and v of the audio tower.
-    "paper": list(ATTENTION),
-    "language_model": rf".*language_model\..*\.({'|'.join(ATTENTION)})",
-    "all": (
-        r".*(language_model|audio_tower|multi_modal_projector)\..*"
-        r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2|linear)"
-    ),
-}
+TARGETS = AUDIO_LANGUAGE_TARGETS
 
 
 def emotion_lora_config(

@@ -129,16 +129,11 @@ def gather_model_facts(
             "emotion_config.json. Mend: name the output folder of a training."
         )
     try:
-        from ...modeling.configuration import Qwen2AudioEmotionConfig
+        from ...modeling.configuration import emotion_config
     except ModuleNotFoundError as error:
         raise missing_extra("a model card", error) from error
 
-    if config.get("model_type") != Qwen2AudioEmotionConfig.model_type:
-        raise ValueError(
-            f"'{checkpoint}' holds a {config.get('model_type')} model, not one of this library. "
-            "Mend: name the output folder of hf-emo-dist train."
-        )
-    emotions = Qwen2AudioEmotionConfig.from_dict(config).emotions
+    emotions = emotion_config(config, checkpoint).emotions
     recipe, arguments = _read(folder / "recipe.json"), _read(folder / "training_args.json")
     recorded, results = _read(folder / "training_facts.json"), _read(folder / "train_results.json")
     if scores is not None and not Path(scores).is_file():

@@ -1,1 +1,28 @@
-"""One file a family of backbones."""
+"""The families of backbones, one file each: how audio (and words) become hidden states, and what goes with that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._tables import resolve
+
+#: `model_type` of a backbone's configuration → its model class. Imported when it is used.
+FAMILIES: dict[str, str] = {
+    "qwen2_audio": "qwen2_audio:Qwen2AudioForEmotionDistribution",
+}
+
+
+def family_class(name: str) -> Any:
+    """Return the model class of a family.
+
+    Args:
+        name: A key of `FAMILIES`; or `module:Name`, a subclass of `EmotionDistributionModel` in the user's own code.
+
+    Raises:
+        ValueError: There is no such family.
+
+    Example:
+        >>> family_class("qwen2_audio").__name__
+        'Qwen2AudioForEmotionDistribution'
+    """
+    return resolve(name, FAMILIES, "backbone", __name__)

@@ -1,0 +1,16 @@
+"""LoRA presets of each kind of backbone: name → `target_modules`. Without torch: a command's help needs the names."""
+
+from __future__ import annotations
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+#: An audio tower, a projector and a language model under these names.
+AUDIO_LANGUAGE_TARGETS: dict[str, list[str] | str] = {
+    # As in the paper's code: by name. In Qwen2-Audio this also reaches q, k and v of the audio tower.
+    "paper": list(ATTENTION),
+    "language_model": rf".*language_model\..*\.({'|'.join(ATTENTION)})",
+    "all": (
+        r".*(language_model|audio_tower|multi_modal_projector)\..*"
+        r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2|linear)"
+    ),
+}
