@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import get_annotations
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, Qwen2AudioConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, Qwen2AudioConfig
+from transformers.configuration_utils import SubConfigSpec
 
 from ..emotions import validate_emotions
+from .backbones import FAMILIES, family_class
 
 LOSSES = ("js", "kl", "soft_cross_entropy", "dirichlet_multinomial")
 # beside an adapter: a config.json would make transformers take its folder for a full model
@@ -118,8 +120,66 @@ class Qwen2AudioEmotionConfig(PaperHeadConfig, Qwen2AudioConfig):
     model_type = "qwen2_audio_emotion_distribution"
 
 
+POOLINGS = ("statistics", "mean")
+
+
+@strict
+class SpeechEncoderEmotionConfig(EmotionConfig, PreTrainedConfig):
+    """Configuration of a speech encoder with an emotion-distribution head, see `speech_head.SpeechHead`.
+
+    Args:
+        encoder_config: The encoder's own; its `model_type` says the family.
+        text_encoder_config: That of the model that reads transcripts, where there is one.
+        text_encoder: Hub id or folder that this model's weights come from when they are not in the checkpoint.
+        pooling: `statistics` (attentive statistics) or `mean` (the head of `*ForSequenceClassification`).
+        use_weighted_layer_sum: Learn weights over the encoder's layers; otherwise its last layer alone is heard.
+        average_frames: Frames of 20 ms that are averaged to one before `statistics`; fewer make a finer head and a
+            slower one, and what is kept of a frozen encoder larger.
+        head_hidden_size: Width before the last layer; `None` is 256, or with `mean` the encoder's
+            `classifier_proj_size`.
+        head_dropout: Dropout of the pooled states (`statistics`).
+        head_projection_dropout: Dropout before the last layer (`statistics`).
+
+    Example:
+        >>> config = SpeechEncoderEmotionConfig(encoder_config={"model_type": "wavlm"}, emotions=["angry", "sad"])
+        >>> config.emotions, config.backbone_type, config.encoder_config.num_hidden_layers
+        (('angry', 'sad'), 'wavlm', 12)
+    """
+
+    model_type = "speech_encoder_emotion_distribution"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="wav2vec2"),
+        "text_encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
+    }
+
+    encoder_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_encoder_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_encoder: str | None = None
+    pooling: str = "statistics"
+    use_weighted_layer_sum: bool = True
+    average_frames: int = 4
+    head_hidden_size: int | None = None
+    head_dropout: float | int = 0.15
+    head_projection_dropout: float | int = 0.1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        own = self.encoder_config
+        if isinstance(own, dict) and own.get("model_type") not in CONFIG_MAPPING and own.get("model_type") in FAMILIES:
+            family_class(own["model_type"])  # whose module makes the encoder's configuration known
+        super().__post_init__(**kwargs)
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling={self.pooling!r} is not known. Mend: use one of {', '.join(POOLINGS)}.")
+        if self.average_frames < 1:
+            raise ValueError(f"average_frames={self.average_frames} is too small. Mend: at least 1.")
+
+    @property
+    def backbone_type(self) -> str:
+        """The `model_type` of the encoder, by which its family is found."""
+        return str(self.encoder_config.model_type)  # type: ignore[union-attr]
+
+
 #: The configurations of this library. What loads them looks here; `_registration` hands them to transformers.
-CONFIGS: tuple[Any, ...] = (Qwen2AudioEmotionConfig,)
+CONFIGS: tuple[Any, ...] = (Qwen2AudioEmotionConfig, SpeechEncoderEmotionConfig)
 
 for _config in CONFIGS:
     AutoConfig.register(_config.model_type, _config, exist_ok=True)

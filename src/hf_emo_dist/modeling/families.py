@@ -11,6 +11,7 @@ from transformers import AutoConfig
 
 from .adapters import find_file
 from .backbones import FAMILIES, family_class
+from .bare_encoder import bare_encoder_config
 from .configuration import ADAPTER_CONFIG_NAME, EmotionConfig, emotion_config
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
@@ -28,6 +29,9 @@ def read_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> An
     try:
         return AutoConfig.from_pretrained(name_or_path, **hub)
     except (OSError, ValueError) as error:
+        bare = bare_encoder_config(name_or_path, hub)
+        if bare is not None:
+            return bare
         raise OSError(
             f"No model could be loaded from '{name_or_path}': it is neither a local folder with a config.json nor a "
             "model on the Hub that can be reached from here. Mend: check the spelling, the connection, and for a "

@@ -14,3 +14,13 @@ AUDIO_LANGUAGE_TARGETS: dict[str, list[str] | str] = {
         r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2|linear)"
     ),
 }
+
+
+def speech_encoder_targets(attention: str | None, feed_forward: str) -> dict[str, list[str] | str]:
+    """Make a speech encoder's presets from its layers' names; `attention` is None where LoRA cannot reach it."""
+    targets: dict[str, list[str] | str] = {}
+    if attention is not None:
+        targets["attention"] = rf"encoder\..*\.({attention})"
+    targets["feed_forward"] = rf"encoder\..*\.({feed_forward})"
+    targets["all"] = rf"encoder\..*\.({'|'.join(filter(None, (attention, feed_forward)))})"
+    return targets

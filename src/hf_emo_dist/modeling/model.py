@@ -47,7 +47,7 @@ class EmotionDistributionModel(PreTrainedModel):
     family_example: ClassVar[str] = ""
     #: `module:Class` of the processor, relative to `modeling`; the user's own classes give the class
     processor_class: ClassVar[Any] = None
-    #: names of `backbone_parts` that stay as they are unless training says otherwise
+    #: names of `backbone_parts`, where there are such, that stay as they are unless training says otherwise
     frozen_by_default: ClassVar[tuple[str, ...]] = ()
     #: LoRA presets: name → `target_modules`
     lora_targets: ClassVar[dict[str, list[str] | str]] = {}
@@ -81,10 +81,15 @@ class EmotionDistributionModel(PreTrainedModel):
         """Return the weights of a folder without config.json, under this class's names; None for any other."""
         return None
 
+    def fill_missing(self, missing: list[str], hub: dict[str, Any]) -> list[str]:
+        """Load weights that come from elsewhere than the checkpoint, and return the names of what is still missing."""
+        return missing
+
     def answer(
         self,
         hidden: Any,
-        mask: Tensor | None,
+        mask: Tensor,
+        text: Tensor | None = None,
         labels: Tensor | None = None,
         vote_counts: Tensor | None = None,
         row_index: Tensor | None = None,
@@ -98,6 +103,7 @@ class EmotionDistributionModel(PreTrainedModel):
         Args:
             hidden: (clips, L, d) What the head takes.
             mask: (clips, L) 1 for valid positions.
+            text: (clips, d_text) What a text encoder read, for heads that take it.
             labels: (batch, K) Target distributions.
             vote_counts: (batch, K) Vote counts; what `loss_type="dirichlet_multinomial"` is computed from.
             row_index: (clips,) The row that each clip belongs to, where long recordings were cut into windows.
@@ -112,7 +118,7 @@ class EmotionDistributionModel(PreTrainedModel):
         Raises:
             ValueError: Votes are missing that the loss needs.
         """
-        logits = self.head(hidden, mask)
+        logits = self.head(hidden, mask) if text is None else self.head(hidden, mask, text)
         if row_index is not None:
             logits = average_windows(logits, row_index, row_weight)
         loss = None
@@ -240,6 +246,7 @@ class EmotionDistributionModel(PreTrainedModel):
                 source, *model_args, config=config, output_loading_info=True, **kwargs
             )
         missing = sorted(key for key in info["missing_keys"] if not (new_head and key.startswith("head.")))
+        missing = model.fill_missing(missing, hub)
         mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
         if missing or mismatched:
             raise IncompleteWeightsError(
@@ -253,7 +260,7 @@ class EmotionDistributionModel(PreTrainedModel):
             model.head.float()
             logger.info("the head for %s is new; all other weights were found", ", ".join(config.emotions))
         model.loaded_from = (str(pretrained_model_name_or_path), hub)
-        model.freeze(cls.frozen_by_default)
+        model.freeze([part for part in cls.frozen_by_default if part in model.backbone_parts()])
         return (model, info) if output_loading_info else model
 
     @classmethod

@@ -8,7 +8,14 @@ from ..._tables import resolve
 
 #: `model_type` of a backbone's configuration → its model class. Imported when it is used.
 FAMILIES: dict[str, str] = {
+    "data2vec-audio": "data2vec_audio:Data2VecAudioForEmotionDistribution",
+    "hubert": "hubert:HubertForEmotionDistribution",
     "qwen2_audio": "qwen2_audio:Qwen2AudioForEmotionDistribution",
+    "unispeech-sat": "unispeech_sat:UniSpeechSatForEmotionDistribution",
+    "wav2vec2": "wav2vec2:Wav2Vec2ForEmotionDistribution",
+    "wav2vec2-bert": "wav2vec2_bert:Wav2Vec2BertForEmotionDistribution",
+    "wavlm": "wavlm:WavLMForEmotionDistribution",
+    "whisper": "whisper:WhisperForEmotionDistribution",
 }
 
 
