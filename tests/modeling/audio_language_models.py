@@ -1,7 +1,7 @@
 """A tiny random audio-language model of each family, in transformers' own class and with its own files."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,9 +51,6 @@ class Case:
     mask_name: str | None = None
     #: whether transformers' class gives a clip in a batch what it gives it alone
     stock_batches: bool = True
-    #: where the tower stands in `model`
-    tower: str = "audio_tower"
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def tokenizer(self):
         return byte_level_tokenizer(self.special_tokens)
@@ -68,6 +65,19 @@ class Case:
                 if "norm" not in name and "layer_scalar" not in name:
                     torch.nn.init.normal_(parameter, std=0.15)
         return model
+
+    def stock_inputs(self, inputs):
+        """What transformers' class takes, of what our processor makes."""
+        taken = {name: inputs[name] for name in ("input_ids", "attention_mask", "input_features")}
+        features, mask = inputs["input_features"], inputs["feature_attention_mask"]
+        if self.family in ("qwen2_audio", "audioflamingo3"):  # which insist on 30 s
+            missing = 3000 - features.shape[-1]
+            silence = (features.amax((1, 2), keepdim=True) - 2).clamp_min(-1.5)
+            taken["input_features"] = torch.cat([features, silence.expand(*features.shape[:2], missing)], -1)
+            mask = torch.nn.functional.pad(mask, (0, missing))
+        if self.mask_name is not None:
+            taken[self.mask_name] = mask.bool() if self.family == "gemma4" else mask
+        return taken
 
     def backbone(self, folder):
         """The folder of a backbone, as transformers saves it."""
@@ -107,6 +117,7 @@ def _thinker(token):
         "audio_token_index": token("<|AUDIO|>"),
         "audio_start_token_id": token("<|audio_bos|>"),
         "audio_end_token_id": token("<|audio_eos|>"),
+        "vision_start_token_id": VOCABULARY - 3,
     }
 
 
@@ -158,7 +169,7 @@ CASES = {
     "granite_speech": Case(
         "granite_speech", "GraniteSpeechForConditionalGeneration", _granite_config,
         ("<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>", "<|audio|>"), feature_extractor=_granite,
-        stock_batches=False, tower="encoder",
+        stock_batches=False,
     ),
     "gemma4": Case(
         "gemma4", "Gemma4ForConditionalGeneration", _gemma,
