@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -42,6 +43,9 @@ class AudioLanguageForEmotionDistribution(EmotionDistributionModel):
         "projector": "multi_modal_projector",
         "language_model": "language_model",
     }
+    #: what of the stock model is neither built nor loaded, in words; and the prefix of its weights' names on the Hub
+    not_built: ClassVar[str] = ""
+    hub_prefix: ClassVar[str] = ""
     #: prefixes of weights in checkpoints, regular expressions, → where they stand in this class. In this order.
     renamings: ClassVar[dict[str, str]] = {}
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^lm_head", r"^language_model\.lm_head"]
@@ -70,6 +74,18 @@ class AudioLanguageForEmotionDistribution(EmotionDistributionModel):
             own.pop(name, None)
         config_class: Any = cls.config_class
         return config_class(backbone_config=own, emotions=emotions, **changes)
+
+    def stock_config(self) -> Any:
+        """Return the configuration of `stock_class`."""
+        return copy.deepcopy(self.config.backbone_config)
+
+    def hub_config(self, stock_config: Any) -> Any:
+        """Return the configuration that the family's checkpoints have on the Hub, around the stock one."""
+        return stock_config
+
+    def hub_architecture(self) -> str:
+        """Return what the family's checkpoints on the Hub call their class."""
+        return self.stock_class.__name__
 
     @property
     def filler_id(self) -> int:

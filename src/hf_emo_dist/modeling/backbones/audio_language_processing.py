@@ -109,13 +109,20 @@ class AudioLanguageProcessor(EmotionDistributionProcessor):
             about.append(f"Speaker: {self.clean(speaker)}\n")
         if self.use_transcript and transcript:
             about.append(f"Words: {self.clean(transcript)}\n")
-        question = f"What do listeners hear: {', '.join(self.emotions)}?"
         before, after = self.frame()
-        return before, after.replace("{question}", f"{''.join(about)}{question}")
+        return before, after.replace("{question}", f"{''.join(about)}{self.question()}")
+
+    def question(self) -> str:
+        """Return what the prompt asks."""
+        return f"What do listeners hear: {', '.join(self.emotions)}?"
 
     def frame(self) -> tuple[str, str]:
         """Return `before` and `after`."""
         return self.before, self.after
+
+    def served_frame(self) -> tuple[str, str]:
+        """Return `before` and `after` as a server takes them that puts the placeholders between them."""
+        return self.frame()
 
     def encode(self, text: str) -> list[int]:
         """Tokenize a part of the prompt."""

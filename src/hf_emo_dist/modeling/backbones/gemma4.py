@@ -26,6 +26,11 @@ class Gemma4EmotionProcessor(AudioLanguageProcessor):
     after = "<audio|>{question}<turn|>\n<|turn>model\n"
     prompt_tokens: ClassVar[tuple[str, ...]] = ("<bos>", "<|turn>", "<turn|>", "<|audio>", "<audio|>")
 
+    def served_frame(self) -> tuple[str, str]:
+        """Return it without the tokens around the audio, which transformers' own processor writes."""
+        before, after = self.frame()
+        return before.removesuffix("<|audio>"), after.removeprefix("<audio|>")
+
     def num_tokens(self, num_samples: int) -> int:
         """Return the audio placeholders of a clip at 16 kHz: two convolutions of stride 2 on its mel frames."""
         extractor = self.feature_extractor
@@ -58,6 +63,7 @@ class Gemma4ForEmotionDistribution(AudioLanguageForEmotionDistribution, Gemma4Pr
         "projector": "embed_audio",
         "language_model": "language_model",
     }
+    not_built = "vision tower"
     # the tower's linear layers lie in a wrapper of the same names, which LoRA does not take
     lora_targets: ClassVar[dict[str, list[str] | str]] = {
         "paper": rf".*language_model\..*\.({'|'.join(ATTENTION)})|.*audio_tower\..*\.(q_proj|k_proj|v_proj)\.linear",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+from transformers import Qwen2_5OmniConfig, Qwen2_5OmniThinkerForConditionalGeneration
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniPreTrainedModelForConditionalGeneration,
     Qwen2_5OmniThinkerModel,
@@ -42,6 +42,8 @@ class Qwen2_5OmniForEmotionDistribution(
     backbone_class = Qwen2_5OmniThinkerModel
     stock_class = Qwen2_5OmniThinkerForConditionalGeneration
     processor_class = Qwen2_5OmniEmotionProcessor
+    not_built = "vision tower"
+    hub_prefix = "thinker."
     # what brings the audio to the language model's width is the tower's own last layer
     parts: ClassVar[dict[str, str]] = {
         "audio_tower": "audio_tower",
@@ -74,6 +76,14 @@ class Qwen2_5OmniForEmotionDistribution(
         """Make the model's configuration around the thinker's, also out of the whole model's."""
         thinker = getattr(backbone, "thinker_config", backbone)
         return super().config_from_backbone(thinker, emotions, changes)
+
+    def hub_config(self, stock_config: Any) -> Any:
+        """Return the whole model's configuration around the thinker's."""
+        return Qwen2_5OmniConfig(thinker_config=stock_config.to_dict(), enable_audio_output=False)
+
+    def hub_architecture(self) -> str:
+        """Return the whole model's class, of which others serve the thinker."""
+        return "Qwen2_5OmniForConditionalGeneration"
 
     def encode(self, input_features: Tensor, feature_attention_mask: Tensor) -> Tensor:
         """Return the tower's outputs, (audio tokens of all clips, d)."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioModel
+from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration, Qwen2AudioModel
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioPreTrainedModel
 
 from ..configuration import Qwen2AudioEmotionConfig
@@ -56,6 +56,11 @@ class Qwen2AudioForEmotionDistribution(AudioLanguageForEmotionDistribution, Qwen
     def config_from_backbone(cls, backbone: Any, emotions: Sequence[str], changes: dict[str, Any]) -> Any:
         """Make the model's configuration, a subclass of its backbone's, for a new head."""
         return EmotionDistributionModel.config_from_backbone.__func__(cls, backbone, emotions, changes)  # type: ignore[attr-defined]
+
+    def stock_config(self) -> Any:
+        """Return the configuration of `stock_class`: this one's, without what is this library's."""
+        own = Qwen2AudioEmotionConfig.own_fields() | {"model_type", "architectures", "id2label", "label2id"}
+        return Qwen2AudioConfig(**{key: value for key, value in self.config.to_dict().items() if key not in own})
 
     def encode(self, input_features: Tensor, feature_attention_mask: Tensor) -> Tensor:
         """Return the audio tower's outputs, (audio tokens of all clips, d_model)."""
