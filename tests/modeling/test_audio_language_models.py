@@ -344,3 +344,26 @@ def test_heads_ignore_padding_and_come_back(folder, head, tmp_path):
         again = EmotionDistributionModel.from_pretrained(tmp_path).eval()
         torch.testing.assert_close(again(**inputs).logits, batch, atol=1e-5, rtol=1e-5)
         assert again.config.head == head
+
+
+def test_granite_s_own_adapter_is_merged_into_its_backbone(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    case = CASES["granite_speech"]
+    case.backbone(tmp_path)
+    # as on the Hub: an adapter for audio, of the language model, beside the weights
+    lora = LoraConfig(r=2, lora_alpha=6, target_modules=r".*language_model\..*\.(q_proj|v_proj)", init_lora_weights=False)
+    stock = get_peft_model(case.stock(), lora).eval()
+    stock.save_pretrained(tmp_path)
+    model, processor = load(tmp_path)
+    inputs = processor(audio=[CLIPS[2]])
+    with torch.no_grad():
+        hidden = model(**inputs, output_hidden_states=True).hidden_states[-1]
+        expected = stock.base_model.model.model(**case.stock_inputs(inputs)).last_hidden_state
+        plain = case.stock().model(**case.stock_inputs(inputs)).last_hidden_state
+    torch.testing.assert_close(hidden, expected, atol=2e-5, rtol=1e-4)
+    assert (expected - plain).abs().max() > 1e-2
+    # what is trained on it, in full or as an adapter, is not taken for it
+    model.save_pretrained(tmp_path / "full")
+    again = EmotionDistributionModel.from_pretrained(tmp_path / "full").eval()
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())

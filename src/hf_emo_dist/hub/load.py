@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .._lazy import need
-from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file
+from ..modeling.adapters import adapter_settings, is_adapter
 from ..modeling.families import HUB_ARGUMENTS
 from ..modeling.model import EmotionDistributionModel
 from ..modeling.processing import EmotionDistributionProcessor
@@ -62,7 +62,7 @@ def load_emotion_model(
         kwargs["quantization_config"] = _four_bits()
         kwargs.setdefault("device_map", {"": str(device or "cuda")})
     hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
-    if find_file(name_or_path, PEFT_CONFIG_NAME, hub) is not None:
+    if is_adapter(name_or_path, hub):
         model = _load_adapter(name_or_path, hub, merge, kwargs)
     else:
         _check_config(name_or_path, hub)

@@ -110,9 +110,9 @@ def chat_template(processor: Any) -> str:
 
 
 def _is_adapter(checkpoint: str | os.PathLike[str], revision: str | None) -> bool:
-    from ..modeling.adapters import PEFT_CONFIG_NAME, find_file
+    from ..modeling.adapters import is_adapter
 
-    return find_file(checkpoint, PEFT_CONFIG_NAME, {"revision": revision} if revision else {}) is not None
+    return is_adapter(checkpoint, {"revision": revision} if revision else {})
 
 
 def _write_config(folder: Path, model: Any, config: Any) -> None:

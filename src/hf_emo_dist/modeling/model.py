@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, AutoModelForAudioClassification, PreTra
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..emotions import validate_emotions
-from .adapters import PEFT_CONFIG_NAME, adapter_settings, check_safetensors, find_file, save_adapter_config
+from .adapters import adapter_settings, check_safetensors, is_adapter, save_adapter_config
 from .backbones import FAMILIES
 from .configuration import CONFIGS, EmotionConfig
 from .families import HUB_ARGUMENTS, family_of, read_config
@@ -207,7 +207,7 @@ class EmotionDistributionModel(PreTrainedModel):
         # `initial` is what the user asked for
         asked = {**hub, "revision": getattr(hub.get("revision"), "initial", hub.get("revision"))}
         if adapter is None and config is None:
-            if find_file(pretrained_model_name_or_path, PEFT_CONFIG_NAME, asked):
+            if is_adapter(pretrained_model_name_or_path, asked):
                 adapter, given = pretrained_model_name_or_path, asked
         if cls.family is None:
             if adapter is not None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import FeatureExtractionMixin, GraniteSpeechForConditionalGeneration, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.granite_speech.modeling_granite_speech import GraniteSpeechModel, GraniteSpeechPreTrainedModel
 
 from ...audio.decoding import SAMPLING_RATE
-from ..lora_targets import ATTENTION, FEED_FORWARD, AUDIO_LANGUAGE_TARGETS
+from ..adapters import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME, find_file, load_all
+from ..lora_targets import ATTENTION, AUDIO_LANGUAGE_TARGETS, FEED_FORWARD
 from .audio_language import AudioLanguageForEmotionDistribution
 from .audio_language_processing import AudioLanguageProcessor
+
+
+LAYER = re.compile(r"layers\.\d+\..*weight$")
 
 
 class GraniteSpeechFeatures(SequenceFeatureExtractor):
@@ -165,6 +173,34 @@ class GraniteSpeechForEmotionDistribution(AudioLanguageForEmotionDistribution, G
         """Make the model's configuration around the backbone's, for a new head."""
         config = super().config_from_backbone(backbone, emotions, changes)
         config.backbone_config.encoder_config.dropout = 0.0
+        return config
+
+    @classmethod
+    def bare_weights(cls, name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> dict[str, Tensor] | None:
+        """Return the weights of a backbone with an adapter for audio beside them, with the adapter merged."""
+        adapter = find_file(name_or_path, PEFT_WEIGHTS_NAME, hub)
+        settings = find_file(name_or_path, PEFT_CONFIG_NAME, hub)
+        if adapter is None or settings is None or not find_file(name_or_path, "config.json", hub):
+            return None
+        weights = load_all(name_or_path, hub)
+        values = json.loads(Path(settings).read_text(encoding="utf-8"))
+        scale = values["lora_alpha"] / (values["r"] ** 0.5 if values.get("use_rslora") else values["r"])
+        places = {
+            found[0]: name for name in weights if "language_model" in name and (found := LAYER.search(name)) is not None
+        }
+        parts = load_file(adapter)
+        for name, down in parts.items():
+            if ".lora_A" in name:
+                up = parts[name.replace(".lora_A", ".lora_B")]
+                place = places[LAYER.search(name.replace(".lora_A.default", "").replace(".lora_A", ""))[0]]  # type: ignore[index]
+                weight = weights[place]
+                weights[place] = (weight.float() + scale * up.float() @ down.float()).to(weight.dtype)
+        return weights
+
+    def stock_config(self) -> Any:
+        """Return the configuration of `stock_class`; what its adapter said is in the weights."""
+        config = super().stock_config()
+        config.has_lora_adapter = False
         return config
 
     def train(self, mode: bool = True) -> Any:
