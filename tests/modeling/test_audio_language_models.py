@@ -141,6 +141,7 @@ def test_placeholders_are_those_of_the_stock_processor_and_of_the_model(case, lo
         with torch.no_grad():
             encoded = model.encode(**{name: torch.from_numpy(value) for name, value in features.items()})
         assert len(encoded) == len(model.project(encoded)) == processor.num_tokens(length) >= 1
+        assert model.rows_of(int(features["feature_attention_mask"].sum())) == len(encoded)
 
 
 def test_granite_s_features_are_transformers_own_around_torchaudio_s_definition(monkeypatch):

@@ -83,7 +83,9 @@ def predict(
             windows = [
                 {**window, "distribution": ordered(window["distribution"], emotions)} for window in result["track"]
             ]
-            yield {"file": file, "distribution": ordered(result["distribution"], emotions), "track": windows}
+            shares = ordered(result["distribution"], emotions)
+            flag = {"silent": True} if "silent" in result else {}
+            yield {"file": file, **flag, "distribution": shares, "track": windows}
 
     found = answers()
     first = next(found)  # whatever is wrong with the model shows before a file is opened for writing
@@ -157,6 +159,8 @@ def _write_table(answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | No
         if "error" in answer:
             out.write(f"  not predicted: {answer['error']}\n")
         else:
+            if "silent" in answer:
+                out.write("  silent: what follows is not heard in it\n")
             width = max(map(len, answer["distribution"]))
             for emotion, share in _top(answer["distribution"], top_k):
                 out.write(f"  {emotion:<{width}} {share:6.1%}  {block * round(share * BAR_WIDTH)}\n")
@@ -182,13 +186,14 @@ def _write_csv(
     emotions: Sequence[str], answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool
 ) -> None:
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["file", *(["start", "end"] if track else []), *emotions, "error"])
+    writer.writerow(["file", *(["start", "end"] if track else []), *emotions, "error", "silent"])
     for answer in answers:
         if "error" in answer:
-            writer.writerow([answer["file"], *([""] * (2 * track + len(emotions))), answer["error"]])
+            writer.writerow([answer["file"], *([""] * (2 * track + len(emotions))), answer["error"], ""])
             continue
         for part in answer["track"] if track else [answer]:
             kept = dict(_top(part["distribution"], top_k))
             times = [f"{part['start']:.2f}", f"{part['end']:.2f}"] if track else []
             shares = [f"{kept[name]:.6f}" if name in kept else "" for name in emotions]
-            writer.writerow([answer["file"], *times, *shares, ""])
+            silent = "yes" if "silent" in part else ""
+            writer.writerow([answer["file"], *times, *shares, "", silent])

@@ -50,13 +50,17 @@ def bare_encoder_weights(name_or_path: str | os.PathLike[str], hub: dict[str, An
     """
     if bare_encoder_config(name_or_path, hub) is None:
         return None
-    if os.path.isdir(name_or_path):
-        files = sorted(map(str, Path(name_or_path, hub.get("subfolder") or "").glob("*.safetensors")))
-    else:
-        files = [found for name in BARE_WEIGHTS_NAMES if (found := find_file(name_or_path, name, hub))][:1]
+    files = bare_encoder_files(name_or_path, hub)
     if not files:
         raise OSError(
             f"'{name_or_path}' has an {BARE_CONFIG_NAME} but no .safetensors file. Mend: put the encoder's weights "
             "beside it."
         )
     return {key: value.float() for file in files for key, value in load_file(file).items()}
+
+
+def bare_encoder_files(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> list[str]:
+    """Find the files with a bare encoder's weights."""
+    if os.path.isdir(name_or_path):
+        return sorted(map(str, Path(name_or_path, hub.get("subfolder") or "").glob("*.safetensors")))
+    return [found for name in BARE_WEIGHTS_NAMES if (found := find_file(name_or_path, name, hub))][:1]

@@ -68,7 +68,8 @@ class EmotionDistributionHead(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Turn hidden states (batch, L, d) of any floating dtype and their mask (batch, L) into logits (batch, K)."""
         # in the head's own dtype, float32 unless changed, whatever the backbone's
-        pooled = self.pooling(hidden.to(self.classifier.weight.dtype), mask)
+        weight = self.classifier.weight
+        pooled = self.pooling(hidden.to(weight.device, weight.dtype), mask.to(weight.device))
         pooled = pooled + self.residual(pooled)
         return self.classifier(self.norm(self.projection(pooled)))
 
@@ -123,7 +124,8 @@ HEADS: dict[str, type[nn.Module]] = {
 
 def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:
     """Return the log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K)."""
-    weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.dtype)
+    row_index = row_index.to(logits.device)
+    weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.device, logits.dtype)
     rows = int(row_index.max()) + 1
     total = torch.zeros(rows, dtype=logits.dtype, device=logits.device).index_add(0, row_index, weight)
     probabilities = logits.softmax(-1) * (weight / total[row_index])[:, None]

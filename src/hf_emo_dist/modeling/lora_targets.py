@@ -39,3 +39,7 @@ def speech_encoder_targets(attention: str | None, feed_forward: str) -> dict[str
     targets["feed_forward"] = rf"encoder\..*\.({feed_forward})"
     targets["all"] = rf"encoder\..*\.({'|'.join(filter(None, (attention, feed_forward)))})"
     return targets
+
+
+#: All names of presets; which of them a family has, its model class says.
+PRESETS = (*AUDIO_LANGUAGE_TARGETS, "attention", "feed_forward")

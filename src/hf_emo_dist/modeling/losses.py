@@ -111,7 +111,10 @@ def distribution_loss(
             f"logits {tuple(logits.shape)} and targets {tuple(target.shape)} differ in shape. Mend: pass a target a "
             "row, over the model's own emotions."
         )
+    # of a model that is spread over devices, the logits are where its head is
+    target = target.to(logits.device)
     if row_weight is not None:
+        row_weight = row_weight.to(logits.device)
         if row_weight.shape != logits.shape[:1]:
             raise ValueError(f"weights {tuple(row_weight.shape)} for {len(logits)} rows. Mend: pass one a row.")
         rows = _LOSSES[loss_type](logits, target)

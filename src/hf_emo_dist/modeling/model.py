@@ -13,12 +13,21 @@ from transformers import CONFIG_MAPPING, AutoModelForAudioClassification, PreTra
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..emotions import validate_emotions
-from .adapters import adapter_settings, check_safetensors, is_adapter, save_adapter_config
+from .adapters import (
+    adapter_settings,
+    check_safetensors,
+    is_adapter,
+    load_adapter_weights,
+    save_adapter_config,
+    with_own_quantization,
+)
+from .base_content import base_content, check_base
 from .backbones import FAMILIES
 from .configuration import CONFIGS, EmotionConfig
 from .families import HUB_ARGUMENTS, family_of, read_config
 from .head import average_windows
 from .losses import distribution_loss
+from .quantization import check_head_is_whole, keep_head_whole
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +67,8 @@ class EmotionDistributionModel(PreTrainedModel):
     max_seconds: ClassVar[float] = 30.0
     #: name and Hub arguments of the checkpoint that this model was loaded from, beside which its processor lies
     loaded_from: tuple[str, dict[str, Any]] | None = None
+    #: the same of the files that all weights but an adapter's came from
+    base_from: tuple[str, dict[str, Any]] | None = None
     # Trainer must divide by the accumulation steps itself, also when a wrapper's forward takes **kwargs
     accepts_loss_kwargs = False
     # half-precision heads on small losses do not train; it is tiny next to the backbone
@@ -70,6 +81,32 @@ class EmotionDistributionModel(PreTrainedModel):
     def backbone_parts(self) -> dict[str, nn.Module]:
         """Return the parts of the backbone that can be frozen by name."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its parts are.")
+
+    # --- what the trainer keeps of a part that is not trained
+
+    #: the model's inputs that `cached_outputs` takes
+    audio_input_names: ClassVar[tuple[str, ...]] = ()
+    #: whether `forward` takes `audio_counts` with `audio_embeddings`; an audio-language model's prompts say them
+    takes_counts: ClassVar[bool] = False
+    #: whether the part's dropout is on in training also while it is not trained, so that it must be 0
+    drops_out_when_frozen: ClassVar[bool] = True
+
+    @property
+    def cached_part(self) -> nn.Module:
+        """The module that hears the audio, whose outputs can be kept while it is not trained."""
+        raise NotImplementedError(f"{type(self).__name__} does not say whose outputs can be kept.")
+
+    def cached_outputs(self, audio: dict[str, Tensor]) -> tuple[Tensor, list[int]]:
+        """Return its outputs for all clips, one after the other, and how many each clip has."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what can be kept.")
+
+    def cache_settings(self) -> dict[str, Any]:
+        """Return what these outputs depend on beside the part's weights and configuration, and the features."""
+        return {}
+
+    def leaves_weights_unused(self) -> bool:
+        """Say whether a forward pass in training may leave trained weights out, which DDP must know."""
+        return False
 
     @classmethod
     def config_from_backbone(cls, backbone: Any, emotions: Sequence[str], changes: dict[str, Any]) -> Any:
@@ -242,6 +279,8 @@ class EmotionDistributionModel(PreTrainedModel):
             source, kwargs = None, {**kwargs, "state_dict": weights}
         elif "variant" not in kwargs:
             check_safetensors(pretrained_model_name_or_path, hub)
+        if kwargs.get("quantization_config") is not None:
+            kwargs["quantization_config"] = keep_head_whole(kwargs["quantization_config"])
         # weights of another shape are refused below, by name; transformers' own error only points at a log
         kwargs["ignore_mismatched_sizes"] = True
         with _without_load_report():
@@ -262,7 +301,8 @@ class EmotionDistributionModel(PreTrainedModel):
             # transformers keeps modules in float32 that it loads, but makes new ones in the backbone's dtype
             model.head.float()
             logger.info("the head for %s is new; all other weights were found", ", ".join(config.emotions))
-        model.loaded_from = (str(pretrained_model_name_or_path), hub)
+        check_head_is_whole(model)
+        model.loaded_from = model.base_from = (str(pretrained_model_name_or_path), hub)
         model.freeze([part for part in cls.frozen_by_default if part in model.backbone_parts()])
         return (model, info) if output_loading_info else model
 
@@ -278,11 +318,12 @@ class EmotionDistributionModel(PreTrainedModel):
         config, peft_config = adapter_settings(adapter, hub)
         check_emotions(adapter, config, emotions)
         kwargs["revision"] = peft_config.revision
-        model, info = cls.from_pretrained(
-            peft_config.base_model_name_or_path, config=config, output_loading_info=True, **kwargs
-        )
+        base = peft_config.base_model_name_or_path
+        config = with_own_quantization(config, base, {"revision": peft_config.revision})
+        model, info = cls.from_pretrained(base, config=config, output_loading_info=True, **kwargs)
+        check_base(adapter, model, hub)
         with _without_load_report():
-            loaded = model.load_adapter(str(adapter), adapter_kwargs=hub)
+            loaded = load_adapter_weights(model, adapter, peft_config, hub)
         if getattr(loaded, "missing_keys", None):
             raise IncompleteWeightsError(
                 f"the adapter in '{adapter}' lacks weights, first: {sorted(loaded.missing_keys)[:3]}. "
@@ -334,7 +375,7 @@ class EmotionDistributionModel(PreTrainedModel):
         kwargs.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, **kwargs)
         if getattr(self, "_hf_peft_config_loaded", False):  # then only the adapter was saved
-            save_adapter_config(self.config, save_directory)
+            save_adapter_config(self.config, save_directory, base_content(self))
 
 
 def check_emotions(name_or_path: str | os.PathLike[str], config: Any, emotions: Sequence[str] | None) -> None:

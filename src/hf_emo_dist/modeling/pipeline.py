@@ -13,8 +13,9 @@ import torch
 from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipeline, Pipeline
 
 from ..audio.decoding import SAMPLING_RATE
-from ..audio.inputs import Clip, check_window, name_of, open_clip
+from ..audio.inputs import Clip, check_window, is_file, name_of, open_clip, rate_and_array
 from .model import EmotionDistributionModel
+from .prediction import ANSWERS_NAN
 from .processing import EmotionDistributionProcessor
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class SpeechEmotionDistributionPipeline(Pipeline):
 
     A recording over 30 s is cut into equal windows; its distribution is the windows' mean, weighted by duration. Of
     several inputs, one that cannot be read does not stop the others: its result is ``{"error": message}``, and it is
-    named in a warning. A single one raises.
+    named in a warning. A single one raises. Of a silent one, nothing that the model answers is heard in it: its result
+    says ``"silent": True`` in every entry, and a warning names it.
 
     Args:
         model: An `EmotionDistributionModel`, or a `PeftModel` around one.
@@ -103,9 +105,10 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         """Predict the distributions of one recording or of many.
 
         Args:
-            inputs: A path; an http(s) URL; the bytes of a file; an array or tensor (T,) or (C, T) at `sampling_rate`;
-                ``{"array", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; a data set row with `audio`
-                and, where known, `transcript`, `speaker` and `id`; or a list, a `Dataset` or a generator of these.
+            inputs: A path; an http(s) URL; the bytes of a file, or an open file; an array or tensor (T,) or (C, T) at
+                `sampling_rate`; ``(rate, array)``; ``{"array", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec
+                decoder; a data set row with `audio` and, where known, `transcript`, `speaker` and `id`; or a list, a
+                `Dataset` or a generator of these.
             batch_size: Windows a forward pass (default: 1, or what the pipeline was made with).
             num_workers: Accepted for transformers' sake, and not used.
             transcript: The words, for a model that reads them; for a list of inputs one each, None where unknown.
@@ -121,17 +124,20 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         Returns:
             For each input a list of ``{"label", "score"}``, most probable first; without `top_k` the scores sum to 1.
             With `return_track`, ``{"distribution": that list, "track": [{"start", "end", "distribution"}, …]}``, times
-            in seconds. A list for a list, an iterator for a `Dataset` or a generator.
+            in seconds. A list for a list, an iterator for a `Dataset` or a generator. Where a recording, or a window of
+            the track, is silent, it says ``"silent": True``.
 
         Raises:
             AudioError: The recording cannot be used; the message names it.
             TypeError: An argument is not known.
-            ValueError: An argument is out of range, or there are not as many transcripts as inputs.
+            ValueError: An argument is out of range, there are not as many transcripts as inputs, or the model answers
+                NaN.
         """
         before, _, after = self._sanitize_parameters(**kwargs)
         before, after = {**self._preprocess_params, **before}, {**self._postprocess_params, **after}
         size = batch_size or self._batch_size or 1
-        if isinstance(inputs, list | tuple) and not (inputs and isinstance(inputs[0], int | float)):
+        numbers = isinstance(inputs, list | tuple) and inputs and isinstance(inputs[0], int | float | np.number)
+        if isinstance(inputs, list | tuple) and not numbers and rate_and_array(inputs) is None:
             return list(self._answers(inputs, size, before, after))
         if _is_many(inputs):
             return self._answers(inputs, size, before, after)
@@ -150,7 +156,15 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         words = {name: _one_each(options.pop(name, None), inputs, name, single) for name in ("transcript", "speaker")}
         clips: deque[Clip] = deque()
         waiting: deque[tuple[Clip, int]] = deque()
-        failed = []
+        failed: list[str] = []
+
+        def predict(windows: Sequence[tuple[Clip, int]]) -> None:
+            for clip in self._predict(windows):
+                if on_error == "raise":
+                    raise clip.error  # type: ignore[misc]
+                failed.append(clip.name)
+                logger.warning("%s", clip.error)
+
         for number, value in enumerate(inputs):
             name = name_of(value, number)
             try:
@@ -161,21 +175,24 @@ class SpeechEmotionDistributionPipeline(Pipeline):
                 failed.append(name)
                 logger.warning("%s", error)
                 clip = Clip(name, error=error)
+            if clip.silent and all(clip.silent):
+                logger.warning("%s is silent: what the model answers says nothing about it", name)
             clips.append(clip)
             waiting.extend((clip, i) for i in range(len(clip.windows)))
             while len(waiting) >= batch_size:
-                self._predict([waiting.popleft() for _ in range(batch_size)])
+                predict([waiting.popleft() for _ in range(batch_size)])
             while clips and clips[0].done:
                 yield self.postprocess(clips.popleft(), **after)
         while waiting:
-            self._predict([waiting.popleft() for _ in range(min(batch_size, len(waiting)))])
+            predict([waiting.popleft() for _ in range(min(batch_size, len(waiting)))])
         while clips:
             yield self.postprocess(clips.popleft(), **after)
         if failed:
             shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
             logger.warning("%d inputs could not be read: %s", len(failed), shown)
 
-    def _predict(self, windows: Sequence[tuple[Clip, int]]) -> None:
+    def _predict(self, windows: Sequence[tuple[Clip, int]]) -> list[Clip]:
+        """Predict windows, and return the recordings whose answers are no numbers, with that as their error."""
         inputs = self.processor(
             audio=[clip.windows[i] for clip, i in windows],
             transcript=[clip.transcript for clip, _ in windows],
@@ -184,6 +201,10 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         )
         for (clip, i), distribution in zip(windows, self.forward(dict(inputs)), strict=True):
             clip.distributions[i] = distribution.numpy()
+        bad = {id(clip): clip for clip, i in windows if not np.isfinite(clip.distributions[i]).all()}  # type: ignore[arg-type]
+        for clip in bad.values():
+            clip.error = ValueError(f"{clip.name}: {ANSWERS_NAN}")
+        return list(bad.values())
 
     def preprocess(self, input_: Any, **parameters: Any) -> Clip:
         """Read one input; a step of transformers' pipelines, see `__call__` for what it takes."""
@@ -204,15 +225,22 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             return {"error": str(clip.error)}
         seconds = np.array([len(window) for window in clip.windows]) / SAMPLING_RATE
         matrix = np.stack([value for value in clip.distributions if value is not None])
+        silent = all(clip.silent)
+        flag = {"silent": True} if silent else {}
         scores = self._scores((seconds[:, None] * matrix).sum(0) / seconds.sum(), top_k)
         if not return_track:
-            return scores
+            return [{**entry, **flag} for entry in scores]
         ends = seconds.cumsum()
         track = [
-            {"start": float(end - length), "end": float(end), "distribution": self._scores(row, top_k)}
-            for end, length, row in zip(ends, seconds, matrix, strict=True)
+            {
+                "start": float(end - length),
+                "end": float(end),
+                "distribution": self._scores(row, top_k),
+                **({"silent": True} if unheard else {}),
+            }
+            for end, length, row, unheard in zip(ends, seconds, matrix, clip.silent, strict=True)
         ]
-        return {"distribution": scores, "track": track}
+        return {"distribution": scores, "track": track, **flag}
 
     def _scores(self, distribution: np.ndarray, top_k: int | None) -> list[dict[str, Any]]:
         order = np.argsort(-distribution, kind="stable")[:top_k]
@@ -239,8 +267,9 @@ class _AudioClassification(AudioClassificationPipeline):
 
 
 def _is_many(inputs: Any) -> bool:
-    # a `Dataset`, a generator or the like: anything that gives inputs one by one and is none itself
-    if isinstance(
+    # a `Dataset`, a generator or the like: anything that gives inputs one by one and is none itself; an open file gives
+    # lines
+    if is_file(inputs) or isinstance(
         inputs, str | bytes | bytearray | memoryview | os.PathLike | Mapping | np.ndarray | torch.Tensor | list | tuple
     ):
         return False

@@ -8,6 +8,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+#: What is said instead of handing NaN on.
+ANSWERS_NAN = (
+    "the model answers NaN: its training diverged, or float16 is too narrow for it. Mend: load another checkpoint, or "
+    "load it with dtype bfloat16 or float32."
+)
+
 
 def predict_distributions(
     model: Any, processor: Any, rows: Any, batch_size: int = 8, progress: bool = True
@@ -26,6 +32,7 @@ def predict_distributions(
 
     Raises:
         AudioError: A clip cannot be used; the message names it.
+        ValueError: The model answers NaN.
 
     Example:
         >>> predict_distributions(model, processor, dataset["test"])  # doctest: +SKIP
@@ -38,7 +45,12 @@ def predict_distributions(
             for start in range(0, len(rows), batch_size):
                 batch = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
                 inputs = processor.from_rows(batch).to(model.device)
-                parts.append(model(**inputs).logits.double().softmax(-1).cpu().numpy())
+                part = model(**inputs).logits.double().softmax(-1).cpu().numpy()
+                bad = np.flatnonzero(~np.isfinite(part).all(1))
+                if len(bad):
+                    name = batch[bad[0]].get("id", start + bad[0])
+                    raise ValueError(f"row {name!r}: {ANSWERS_NAN}")
+                parts.append(part)
                 bar.update(len(batch))
     finally:
         model.train(was_training)

@@ -33,13 +33,14 @@ from .divergences import (
 )
 from .floor import fit_dirichlet_prior, js_divergence_above_floor, js_divergence_floor
 from .likelihood import log_likelihood_per_vote, unbiased_brier_score
-from .summary import SCORES, Score, compute_scores
+from .summary import SCORES, VOTE_SCORES, Score, compute_scores, greater_is_better
 from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance
 
 __all__ = [
     "EPSILON",
     "PLEASURE_AROUSAL",
     "SCORES",
+    "VOTE_SCORES",
     "Score",
     "accuracy",
     "bhattacharyya_coefficient",
@@ -58,6 +59,7 @@ __all__ = [
     "expected_calibration_error",
     "fit_dirichlet_prior",
     "fleiss_kappa",
+    "greater_is_better",
     "intersection_similarity",
     "jensen_shannon_distance",
     "jensen_shannon_divergence",

@@ -18,6 +18,7 @@ from ..configuration import AudioLanguageEmotionConfig
 from ..head import HEADS
 from ..lora_targets import AUDIO_LANGUAGE_TARGETS
 from ..model import EmotionDistributionModel
+from .qwen2_audio_tower import num_audio_tokens
 
 
 class AudioLanguageForEmotionDistribution(EmotionDistributionModel):
@@ -34,6 +35,8 @@ class AudioLanguageForEmotionDistribution(EmotionDistributionModel):
     config_class = AudioLanguageEmotionConfig
     lora_targets = AUDIO_LANGUAGE_TARGETS
     base_model_prefix = "model"
+    audio_input_names = ("input_features", "feature_attention_mask")
+    drops_out_when_frozen = False
     #: transformers' class without a language-modelling head, and the one with it, whose checkpoints are loaded
     backbone_class: ClassVar[type[PreTrainedModel]]
     stock_class: ClassVar[type[PreTrainedModel]]
@@ -74,6 +77,23 @@ class AudioLanguageForEmotionDistribution(EmotionDistributionModel):
             own.pop(name, None)
         config_class: Any = cls.config_class
         return config_class(backbone_config=own, emotions=emotions, **changes)
+
+    @property
+    def cached_part(self) -> Any:
+        """The audio tower."""
+        return self.part("audio_tower")
+
+    def rows_of(self, frames: int) -> int:
+        """Return the audio tokens of a clip of so many frames."""
+        return num_audio_tokens(frames)
+
+    def cached_outputs(self, audio: dict[str, Tensor]) -> tuple[Tensor, list[int]]:
+        """Return what `encode` gives for all clips, one after the other, and how many rows each clip has."""
+        return self.encode(**audio), [self.rows_of(n) for n in audio["feature_attention_mask"].sum(-1).tolist()]
+
+    def leaves_weights_unused(self) -> bool:
+        """Say whether the tower drops layers."""
+        return bool(getattr(self.cached_part.config, "encoder_layerdrop", 0.0) > 0)
 
     def stock_config(self) -> Any:
         """Return the configuration of `stock_class`."""

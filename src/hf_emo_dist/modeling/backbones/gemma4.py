@@ -35,7 +35,7 @@ class Gemma4EmotionProcessor(AudioLanguageProcessor):
         """Return the audio placeholders of a clip at 16 kHz: two convolutions of stride 2 on its mel frames."""
         extractor = self.feature_extractor
         frames = (num_samples + extractor.frame_length // 2 - extractor.frame_length - 1) // extractor.hop_length + 1
-        return -(-(-(-frames // 2)) // 2)
+        return halved_twice(frames)
 
     def audio_features(self, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Compute `input_features` (clips, frames, mel bins) and their mask (clips, frames) of clips at 16 kHz."""
@@ -101,6 +101,10 @@ class Gemma4ForEmotionDistribution(AudioLanguageForEmotionDistribution, Gemma4Pr
         """The padding token, whose per-layer embeddings the audio has."""
         return int(self.config.text_config.pad_token_id or 0)
 
+    def rows_of(self, frames: int) -> int:
+        """Return the audio tokens of a clip of so many frames."""
+        return halved_twice(frames)
+
     def encode(self, input_features: Tensor, feature_attention_mask: Tensor) -> Tensor:
         """Return the tower's outputs, (audio tokens of all clips, d)."""
         tower = self.part("audio_tower")
@@ -114,3 +118,8 @@ class Gemma4ForEmotionDistribution(AudioLanguageForEmotionDistribution, Gemma4Pr
         if not self.config.text_config.hidden_size_per_layer_input:
             return {}
         return {"per_layer_inputs": language_model.get_per_layer_inputs(input_ids)}
+
+
+def halved_twice(frames: int) -> int:
+    """Return what two convolutions of stride 2 make of so many frames."""
+    return -(-frames // 4)

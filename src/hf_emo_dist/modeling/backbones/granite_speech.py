@@ -211,6 +211,11 @@ class GraniteSpeechForEmotionDistribution(AudioLanguageForEmotionDistribution, G
                 module.eval()
         return self
 
+    def rows_of(self, frames: int) -> int:
+        """Return the audio tokens of a clip of so many frames."""
+        projector = self.part("projector")
+        return -(-frames // projector.window_size) * int(projector.num_queries)
+
     def encode(self, input_features: Tensor, feature_attention_mask: Tensor) -> Tensor:
         """Return the tower's outputs in windows, filled up with zeros: (audio tokens of all clips, frames a token · d)."""
         tower, projector = self.part("audio_tower"), self.part("projector")

@@ -180,7 +180,15 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
         """The module whose outputs can be kept while it is not trained."""
         return self.encoder
 
+    audio_input_names: ClassVar[tuple[str, ...]] = ("input_features", "attention_mask")
     drops_out_when_frozen = False
+    takes_counts = True
+
+    def leaves_weights_unused(self) -> bool:
+        """Say whether more of the encoder is trained than adapters in it."""
+        # SpecAugment's vector is used where a draw says so, and a final norm that no layer's states have been through
+        # not at all where these are weighed
+        return any(value.requires_grad and "lora_" not in name for name, value in self.encoder.named_parameters())
 
     @torch.no_grad()
     def cached_outputs(self, audio: dict[str, Tensor]) -> tuple[Tensor, list[int]]:
@@ -194,6 +202,11 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
         """Return what `cached_outputs` depends on beside the encoder."""
         names = ("pooling", "use_weighted_layer_sum", "average_frames")
         return {name: getattr(self.config, name) for name in names}
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the head knows the scale of what it sees, or does not need to."""
+        return self.config.pooling != "statistics" or bool(self.head.calibrated)
 
     @torch.no_grad()
     def calibrate(self, audio: Sequence[dict[str, Tensor]]) -> None:

@@ -52,6 +52,11 @@ class VoxtralForEmotionDistribution(AudioLanguageForEmotionDistribution, Voxtral
     _no_split_modules: ClassVar[list[str]] = ["VoxtralEncoderLayer", "LlamaDecoderLayer"]
     _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["head", "embed_positions"]
 
+    def rows_of(self, frames: int) -> int:
+        """Return the audio tokens of 30 s: the encoder's states of all of it, four at a time."""
+        config = self.part("audio_tower").config
+        return int(config.max_source_positions * config.hidden_size // config.intermediate_size)
+
     def encode(self, input_features: Tensor, feature_attention_mask: Tensor) -> Tensor:
         """Return the tower's outputs, (audio tokens of all clips, 4 frames' d_model)."""
         tower = self.part("audio_tower")

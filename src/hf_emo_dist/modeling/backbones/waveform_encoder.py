@@ -21,6 +21,7 @@ class WaveformEncoderForEmotionDistribution(SpeechEncoderForEmotionDistribution)
     """A `SpeechEncoderForEmotionDistribution` on waveforms."""
 
     main_input_name = "input_values"
+    audio_input_names: ClassVar[tuple[str, ...]] = ("input_values", "attention_mask")
     # as in transformers' recipes, and in all that is published on these models
     frozen_by_default: ClassVar[tuple[str, ...]] = ("feature_encoder", "text_encoder")
     #: classes of the encoder that padding leaks through → those that keep it out, with the same parameters
