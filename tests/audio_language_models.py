@@ -60,7 +60,11 @@ class Case:
         tokenizer = self.tokenizer()
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = getattr(transformers, self.stock_class)(self.config(tokenizer.convert_tokens_to_ids)).eval()
+            config = self.config(tokenizer.convert_tokens_to_ids)
+            # as the tokenizer has them: transformers' trainer writes these into the configuration
+            config.get_text_config().pad_token_id = tokenizer.pad_token_id
+            config.get_text_config().eos_token_id = tokenizer.eos_token_id
+            model = getattr(transformers, self.stock_class)(config).eval()
             for name, parameter in model.named_parameters():
                 if "norm" not in name and "layer_scalar" not in name:
                     torch.nn.init.normal_(parameter, std=0.15)
@@ -98,7 +102,9 @@ def _qwen2_audio(token):
 
 def _voxtral(token):
     return transformers.VoxtralConfig(
-        audio_config=WHISPER, text_config={"model_type": "llama", **TEXT, "head_dim": 8},
+        # on windows of 2 s instead of 30: its encoder hears the silence after a clip
+        audio_config={**WHISPER, "max_source_positions": 100},
+        text_config={"model_type": "llama", **TEXT, "head_dim": 8},
         audio_token_id=token("[AUDIO]"),
     )  # fmt: skip
 
@@ -156,6 +162,7 @@ CASES = {
     "voxtral": Case(
         "voxtral", "VoxtralForConditionalGeneration", _voxtral,
         ("<pad>", "<s>", "</s>", "[INST]", "[/INST]", "[BEGIN_AUDIO]", "[AUDIO]"),
+        feature_extractor=lambda: transformers.WhisperFeatureExtractor(feature_size=MEL_BINS, chunk_length=2),
     ),
     "audioflamingo3": Case(
         "audioflamingo3", "AudioFlamingo3ForConditionalGeneration", _audio_flamingo, (*CHAT, "<sound>"),

@@ -50,6 +50,8 @@ def test_the_layout(trained):
     for part in (read, read.get_text_config()):
         assert part.num_labels == 3 and part.id2label == dict(enumerate(TINY_EMOTIONS))
     assert "backbone" not in (folder / "served" / "config.json").read_text()  # no path of this machine
+    extractor = json.loads((folder / "served" / "preprocessor_config.json").read_text())["feature_extractor_type"]
+    assert hasattr(transformers, extractor)
     # read back by transformers' own class, with the matrix on its last token, it answers as the checkpoint does
     own = read.thinker_config if model.hub_prefix else read
     again = getattr(transformers, case.stock_class).from_pretrained(folder / "served", config=own).eval()

@@ -107,8 +107,8 @@ def stock_counts(case, lengths):
     noise = np.random.default_rng(0)
     tokenizer, extractor = case.tokenizer(), case.feature_extractor()
     waves = [noise.standard_normal(length).astype(np.float32) for length in lengths]
-    if case.family == "voxtral":  # mistral-common writes them: 12.5 a second of audio padded to 30 s
-        return [375] * len(lengths)
+    if case.family == "voxtral":  # mistral-common writes them: 12.5 a second of padded audio
+        return [25] * len(lengths)
     if case.family == "granite_speech":  # which needs torchaudio for anything but counting
         kind = transformers.models.granite_speech.feature_extraction_granite_speech.GraniteSpeechFeatureExtractor
         settings = {"melspec_kwargs": {"hop_length": 160}, "projector_window_size": 15, "projector_downsample_rate": 5}
@@ -173,6 +173,14 @@ def test_granite_s_features_are_transformers_own_around_torchaudio_s_definition(
         assert own.num_frames(len(clip)) == expected["input_features"].shape[1]
     again = GraniteSpeechFeatures.from_dict(json.loads(json.dumps({**stock.to_dict(), "n_mels": 80}, default=str)))
     np.testing.assert_array_equal(again(CLIPS[2]), own(CLIPS[2]))
+
+
+def test_voxtral_has_as_many_placeholders_as_mistral_common_writes():
+    case = CASES["voxtral"]
+    kind = family_class("voxtral").processor_class
+    processor = kind(transformers.WhisperFeatureExtractor(feature_size=128), case.tokenizer(), emotions=TINY_EMOTIONS)
+    assert processor.num_tokens(1000) == processor.num_tokens(480_000) == 375  # 12.5 a second of 30 s
+    assert processor.audio_features(CLIPS[:1])["input_features"].shape == (1, 128, 3000)
 
 
 def test_special_tokens_in_a_transcript_are_not_special(case, loaded):

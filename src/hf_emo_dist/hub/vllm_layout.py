@@ -94,6 +94,7 @@ def export_vllm(
         _add_prefix(folder, model.hub_prefix)
     _write_config(folder, model, model.hub_config(stock_config))
     processor.feature_extractor.save_pretrained(folder)
+    _write_stock_type(folder / "preprocessor_config.json", processor.feature_extractor)
     processor.tokenizer.chat_template = chat_template(processor)
     processor.tokenizer.save_pretrained(folder)
     return folder
@@ -130,6 +131,13 @@ def _write_config(folder: Path, model: Any, config: Any) -> None:
         part.update(labels)
     values["architectures"] = [model.hub_architecture()]
     write_text(folder / "config.json", json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def _write_stock_type(file: Path, feature_extractor: Any) -> None:
+    kind = getattr(feature_extractor, "stock_type", None)
+    if kind is not None:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        write_text(file, json.dumps({**values, "feature_extractor_type": kind}, indent=2, sort_keys=True) + "\n")
 
 
 def _text_configs(values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -416,5 +416,5 @@ def _without_load_report() -> Iterator[None]:
 # AutoModelForAudioClassification looks up its backbone's configuration.
 _mapping: Any = AutoModelForAudioClassification._model_mapping
 for _config in (*CONFIGS, *(CONFIG_MAPPING[name] for name in FAMILIES if name in CONFIG_MAPPING)):
-    if _config not in _mapping:
-        _mapping.register(_config, EmotionDistributionModel)
+    if _config not in _mapping:  # a speech encoder's stands for transformers' own class
+        _mapping.register(_config, EmotionDistributionModel, exist_ok=True)

@@ -13,12 +13,18 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import FeatureExtractionMixin, GraniteSpeechForConditionalGeneration, SequenceFeatureExtractor
+from transformers import (
+    AutoFeatureExtractor,
+    FeatureExtractionMixin,
+    GraniteSpeechForConditionalGeneration,
+    SequenceFeatureExtractor,
+)
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.granite_speech.modeling_granite_speech import GraniteSpeechModel, GraniteSpeechPreTrainedModel
 
 from ...audio.decoding import SAMPLING_RATE
 from ..adapters import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME, find_file, load_all
+from ..configuration import AudioLanguageEmotionConfig
 from ..lora_targets import ATTENTION, AUDIO_LANGUAGE_TARGETS, FEED_FORWARD
 from .audio_language import AudioLanguageForEmotionDistribution
 from .audio_language_processing import AudioLanguageProcessor
@@ -39,6 +45,8 @@ class GraniteSpeechFeatures(SequenceFeatureExtractor):
     """
 
     model_input_names: ClassVar[list[str]] = ["input_features"]
+    #: transformers' own, which reads the same file
+    stock_type: ClassVar[str] = "GraniteSpeechFeatureExtractor"
 
     def __init__(
         self,
@@ -99,6 +107,10 @@ class GraniteSpeechFeatures(SequenceFeatureExtractor):
         frames = len(logarithm) // 2
         features: np.ndarray = logarithm[: 2 * frames].reshape(frames, -1).numpy()
         return features
+
+
+# transformers' pipelines look the class up by its name in a checkpoint's file
+AutoFeatureExtractor.register(AudioLanguageEmotionConfig, GraniteSpeechFeatures, exist_ok=True)
 
 
 class GraniteSpeechEmotionProcessor(AudioLanguageProcessor):

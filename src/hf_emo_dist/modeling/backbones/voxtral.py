@@ -13,7 +13,7 @@ from .audio_language import WHISPER_AND_LANGUAGE_MODEL, AudioLanguageForEmotionD
 from .audio_language_processing import AudioLanguageProcessor
 from .qwen2_audio_tower import HOP_LENGTH
 
-TOKENS_OF_30_SECONDS = 375
+FRAMES_A_TOKEN = 8
 
 
 class VoxtralEmotionProcessor(AudioLanguageProcessor):
@@ -31,7 +31,7 @@ class VoxtralEmotionProcessor(AudioLanguageProcessor):
 
     def num_tokens(self, num_samples: int) -> int:
         """Return the audio placeholders of a clip, the same for all."""
-        return TOKENS_OF_30_SECONDS
+        return int(self.feature_extractor.nb_max_frames) // FRAMES_A_TOKEN
 
     def padded_samples(self, num_samples: int) -> int:
         """Return the samples of 30 s."""
