@@ -83,10 +83,13 @@ class TrimmedTower:
         # forward again and backward
         trained = input_features.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
-            features = input_features.to(dtype=self.conv1.weight.dtype, device=self.conv1.weight.device)
+            weight = self.conv1.weight
+            # weights on disk or in another memory come to the features, layer by layer
+            where = input_features.device if weight.device.type == "meta" else weight.device
+            features = input_features.to(dtype=weight.dtype, device=where)
             hidden = nn.functional.gelu(self.conv1(features))
             hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
-            hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+            hidden = hidden + self.embed_positions(torch.arange(hidden.shape[1], device=where))
             hidden = nn.functional.dropout(hidden, p=self.dropout, training=self.training)
             for layer in self.layers:
                 if self.training and self.layerdrop > 0.0 and torch.rand([]) < self.layerdrop:
@@ -136,7 +139,7 @@ def encode_audio_padded(
     weight = tower.conv1.weight
     mask = create_bidirectional_mask(
         config=tower.config,
-        inputs_embeds=torch.zeros((*valid.shape, 1), dtype=weight.dtype, device=weight.device),
+        inputs_embeds=torch.zeros((*valid.shape, 1), dtype=weight.dtype, device=valid.device),
         attention_mask=valid.long(),
     )
     return tower(input_features, attention_mask=mask).last_hidden_state, token_lengths
