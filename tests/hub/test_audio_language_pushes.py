@@ -1,7 +1,5 @@
 """Audio-language models: what is trained, pushed and pulled answers as before, in both pipelines, with a card."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch

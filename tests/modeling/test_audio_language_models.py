@@ -1,4 +1,4 @@
-"""Audio-language models: what they compute is what transformers' own classes compute, whatever the batch around a clip."""
+"""Audio-language models: what transformers' own classes compute, whatever the batch around a clip."""
 
 import json
 import types
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from audio_language_models import CASES, MEL_BINS, VOCABULARY, _thinker
-from safetensors import safe_open
+from audio_language_models import CASES, _thinker
 from safetensors.torch import load_file, save_file
 from tiny_data import TINY_EMOTIONS, tone
 
@@ -67,7 +66,8 @@ def test_hidden_states_are_those_of_the_stock_class(case, loaded, stock):
     own, theirs = model.model.state_dict(), stock.model.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in own.items())
     assert not any("lm_head" in name or "vis" in name for name in own)
-    batches = [(CLIPS, WORDS)] if case.stock_batches else [([clip], [word]) for clip, word in zip(CLIPS, WORDS)]
+    alone = [([clip], [word]) for clip, word in zip(CLIPS, WORDS, strict=True)]
+    batches = [(CLIPS, WORDS)] if case.stock_batches else alone
     for clips, words in batches:
         inputs = processor(audio=clips, transcript=words)
         hidden = model(**inputs, output_hidden_states=True).hidden_states[-1]
@@ -125,9 +125,7 @@ def stock_counts(case, lengths):
         "qwen2_audio": transformers.Qwen2AudioProcessor, "audioflamingo3": transformers.AudioFlamingo3Processor,
     }[case.family](extractor, tokenizer)  # fmt: skip
     token = processor.audio_token
-    inputs = processor(
-        text=[token] * len(waves), audio=waves, return_tensors="pt", padding=True, sampling_rate=16000
-    )
+    inputs = processor(text=[token] * len(waves), audio=waves, return_tensors="pt", padding=True, sampling_rate=16000)
     return (inputs["input_ids"] == tokenizer.convert_tokens_to_ids(token)).sum(1).tolist()
 
 
@@ -224,7 +222,11 @@ def test_only_the_head_may_be_missing(case, folder, tmp_path):
     lost = next(name for name in weights if "layers.1" in name and "language" not in name and "vis" not in name)
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    save_file({name: value for name, value in weights.items() if name != lost}, tmp_path / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: value for name, value in weights.items() if name != lost},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
     with pytest.raises(IncompleteWeightsError, match="lacks 1 weights"):
         EmotionDistributionModel.from_pretrained(tmp_path, emotions=TINY_EMOTIONS)
 
@@ -303,7 +305,9 @@ def test_lora_presets_reach_what_they_name_and_merge(case, folder, preset, tmp_p
         model, LoraConfig(r=2, target_modules=targets, modules_to_save=["head"], init_lora_weights=False)
     ).eval()
     adapted = {name.split(".lora_A")[0] for name, _ in wrapped.named_parameters() if ".lora_A." in name}
-    reached = {part for part in model.backbone_parts() for name in adapted if f".{type(model).parts[part]}." in f"{name}."}
+    reached = {
+        part for part in model.backbone_parts() for name in adapted if f".{type(model).parts[part]}." in f"{name}."
+    }
     assert "language_model" in reached
     assert not any(".head." in name for name in adapted)
     if preset == "language_model":
@@ -332,7 +336,9 @@ def test_what_the_tower_gives_can_be_kept(loaded):
     torch.testing.assert_close(model(**inputs, audio_embeddings=kept).logits, expected, atol=1e-6, rtol=1e-6)
     # rows of a clip are the same whatever the batch it came in
     sizes = [processor.num_tokens(len(clip)) for clip in CLIPS[:4]]
-    alone = [model.encode(**{k: torch.from_numpy(v) for k, v in processor.audio_features([c]).items()}) for c in CLIPS[:4]]
+    alone = [
+        model.encode(**{k: torch.from_numpy(v) for k, v in processor.audio_features([c]).items()}) for c in CLIPS[:4]
+    ]
     for part, one in zip(kept.split(sizes), alone, strict=True):
         torch.testing.assert_close(part, one, atol=2e-5, rtol=1e-5)
 
@@ -361,7 +367,9 @@ def test_granite_s_own_adapter_is_merged_into_its_backbone(tmp_path):
     case = CASES["granite_speech"]
     case.backbone(tmp_path)
     # as on the Hub: an adapter for audio, of the language model, beside the weights
-    lora = LoraConfig(r=2, lora_alpha=6, target_modules=r".*language_model\..*\.(q_proj|v_proj)", init_lora_weights=False)
+    lora = LoraConfig(
+        r=2, lora_alpha=6, target_modules=r".*language_model\..*\.(q_proj|v_proj)", init_lora_weights=False
+    )
     stock = get_peft_model(case.stock(), lora).eval()
     stock.save_pretrained(tmp_path)
     model, processor = load(tmp_path)

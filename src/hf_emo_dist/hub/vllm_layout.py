@@ -1,4 +1,4 @@
-"""`export_vllm`: a checkpoint with a head on the last token, in the layout that `vllm serve --convert classify` reads."""
+"""`export_vllm`: a checkpoint with a head on the last token, in the layout that vLLM serves as a classifier."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def export_vllm(
     """Write a checkpoint of an audio-language model in the layout that vLLM serves as a classifier.
 
     The folder is its backbone's, under the names that transformers gives its weights, without a language-modelling head
-    and with `score.weight`, the head's matrix; its `config.json` names the emotions in `id2label`. An adapter is merged.
+    and with `score.weight`, the head's matrix; its `config.json` names the emotions in `id2label`. An adapter is
+    merged.
     `vllm serve FOLDER --runner pooling --convert classify` answers `/classify` with the distribution.
 
     Args:
@@ -58,7 +59,9 @@ def export_vllm(
     """
     from ..modeling.backbones.audio_language import AudioLanguageForEmotionDistribution
 
-    model, processor = load_emotion_model(checkpoint, merge=_is_adapter(checkpoint, revision), revision=revision, dtype=dtype)
+    model, processor = load_emotion_model(
+        checkpoint, merge=_is_adapter(checkpoint, revision), revision=revision, dtype=dtype
+    )
     if not isinstance(model, AudioLanguageForEmotionDistribution):
         raise ValueError(
             f"'{checkpoint}' is a {model.family_name}, which vLLM does not serve with a head. Mend: name a checkpoint "
@@ -66,8 +69,8 @@ def export_vllm(
         )
     if model.config.head != "last_token":
         raise ValueError(
-            f"'{checkpoint}' has the head {model.config.head!r}, and vLLM puts one matrix on the last token. Mend: train "
-            "with head=last_token."
+            f"'{checkpoint}' has the head {model.config.head!r}, and vLLM puts one matrix on the last token. Mend: "
+            "train with head=last_token."
         )
     if model.not_built and backbone is None:
         raise ValueError(

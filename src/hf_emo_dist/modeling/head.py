@@ -84,7 +84,9 @@ class SmallHead(nn.Module):
         super().__init__()
         size = size or int(config.text_config.hidden_size)
         width = config.head_hidden_size or 256
-        self.reduce = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width), nn.GELU(), nn.Dropout(config.head_dropout))
+        self.reduce = nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, width), nn.GELU(), nn.Dropout(config.head_dropout)
+        )
         self.attention = nn.Linear(width, 1)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.head_projection_dropout)

@@ -21,8 +21,8 @@ from .adapters import (
     save_adapter_config,
     with_own_quantization,
 )
-from .base_content import base_content, check_base
 from .backbones import FAMILIES
+from .base_content import base_content, check_base
 from .configuration import CONFIGS, EmotionConfig
 from .families import HUB_ARGUMENTS, family_of, read_config
 from .head import average_windows

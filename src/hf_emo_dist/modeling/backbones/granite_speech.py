@@ -29,7 +29,6 @@ from ..lora_targets import ATTENTION, AUDIO_LANGUAGE_TARGETS, FEED_FORWARD
 from .audio_language import AudioLanguageForEmotionDistribution
 from .audio_language_processing import AudioLanguageProcessor
 
-
 LAYER = re.compile(r"layers\.\d+\..*weight$")
 
 
@@ -229,7 +228,7 @@ class GraniteSpeechForEmotionDistribution(AudioLanguageForEmotionDistribution, G
         return -(-frames // projector.window_size) * int(projector.num_queries)
 
     def encode(self, input_features: Tensor, feature_attention_mask: Tensor) -> Tensor:
-        """Return the tower's outputs in windows, filled up with zeros: (audio tokens of all clips, frames a token · d)."""
+        """Return the tower's outputs, each clip's filled up to windows: (audio tokens, frames a token · d)."""
         tower, projector = self.part("audio_tower"), self.part("projector")
         window, together = projector.window_size, projector.downsample_rate
         lengths = feature_attention_mask.sum(-1).tolist()
