@@ -131,7 +131,8 @@ def _granite_config(token):
     return transformers.GraniteSpeechConfig(
         text_config={"model_type": "granite", **TEXT, "embedding_multiplier": 2.0},
         encoder_config={"input_dim": 2 * MEL_BINS, "num_layers": 2, "hidden_dim": 16, "num_heads": 2,
-                        "context_size": 20, "max_pos_emb": 32, "output_dim": 8, "feedforward_mult": 2, "conv_kernel_size": 5},
+                        "context_size": 20, "max_pos_emb": 32, "output_dim": 8, "feedforward_mult": 2,
+                        "conv_kernel_size": 5},
         projector_config={"model_type": "blip_2_qformer", "hidden_size": 16, "encoder_hidden_size": 16,
                           "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
                           "cross_attention_frequency": 1},
