@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..data.output import write_text
-from .load import load_emotion_model
 
 SCORE = "score.weight"
 # one turn of a user, of whose parts the audio is written by its placeholder and the text is what was said
@@ -57,7 +54,10 @@ def export_vllm(
     Example:
         >>> export_vllm("you/checkpoint", "served")  # doctest: +SKIP
     """
+    import torch
+
     from ..modeling.backbones.audio_language import AudioLanguageForEmotionDistribution
+    from .load import load_emotion_model
 
     model, processor = load_emotion_model(
         checkpoint, merge=_is_adapter(checkpoint, revision), revision=revision, dtype=dtype
