@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .._lazy import need
-from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file, with_own_quantization
+from ..modeling.adapters import adapter_settings, is_adapter, with_own_quantization
 from ..modeling.base_content import check_base
 from ..modeling.families import HUB_ARGUMENTS
 from ..modeling.model import EmotionDistributionModel
@@ -67,7 +67,7 @@ def load_emotion_model(
         kwargs["quantization_config"] = _four_bits()
         kwargs.setdefault("device_map", {"": str(device or "cuda")})
     hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
-    if find_file(name_or_path, PEFT_CONFIG_NAME, hub) is not None:
+    if is_adapter(name_or_path, hub):
         model = _load_adapter(name_or_path, hub, merge, trainable, kwargs)
     else:
         _check_config(name_or_path, hub)

@@ -44,6 +44,13 @@ def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, An
     return found
 
 
+def is_adapter(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> bool:
+    """Say whether an adapter lies there, and not a backbone with an adapter of its own (Granite Speech's)."""
+    if find_file(name_or_path, PEFT_CONFIG_NAME, hub) is None:
+        return False
+    return bool(find_file(name_or_path, ADAPTER_CONFIG_NAME, hub)) or not find_file(name_or_path, "config.json", hub)
+
+
 def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Any, Any]:
     """Read what lies beside an adapter's weights: the model's configuration and peft's.
 
@@ -86,6 +93,23 @@ def check_safetensors(name_or_path: str | os.PathLike[str], hub: dict[str, Any])
             f"'{name_or_path}' has no weights in safetensors (model.safetensors, or shards with their index); other "
             "formats are not read. Mend: load it where it was made, and save it again with save_pretrained."
         )
+
+
+def load_all(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> dict[str, Any]:
+    """Load all weights of a full checkpoint, in one file or in shards, under the names that they have there."""
+    from safetensors.torch import load_file
+
+    index = find_file(name_or_path, "model.safetensors.index.json", hub)
+    files = ["model.safetensors"]
+    if index is not None:
+        files = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
+    weights: dict[str, Any] = {}
+    for name in files:
+        file = find_file(name_or_path, name, hub)
+        if file is None:
+            raise OSError(f"'{name_or_path}' has no {name}. Mend: copy or download the checkpoint again.")
+        weights.update(load_file(file))
+    return weights
 
 
 def _no_head(name_or_path: str | os.PathLike[str]) -> str:

@@ -14,6 +14,7 @@ from transformers.configuration_utils import SubConfigSpec
 from ..emotions import validate_emotions
 from .backbones import FAMILIES, family_class
 
+LANGUAGE_MODEL_HEADS = ("paper", "small", "last_token")
 LOSSES = ("js", "kl", "soft_cross_entropy", "dirichlet_multinomial")
 # beside an adapter: a config.json would make transformers take its folder for a full model
 ADAPTER_CONFIG_NAME = "emotion_config.json"
@@ -90,19 +91,27 @@ class EmotionConfig:
 
 @dataclass(repr=False, kw_only=True)
 class PaperHeadConfig(EmotionConfig):
-    """`EmotionConfig` with the settings of the paper's head, `head.EmotionDistributionHead`.
+    """`EmotionConfig` with the settings of a head on a language model's states, see `head.HEADS`.
 
     Args:
-        head_num_attention_heads: Heads of the attention pooling (8 in the paper); must divide the hidden size.
-        head_hidden_size: Width of the projection before the last layer; `None` is half the hidden size (the paper's).
+        head: `paper` (the paper's), `small` (pooled in few dimensions) or `last_token` (one linear layer on the last
+            token's state, which vLLM serves).
+        head_num_attention_heads: Heads of the paper's attention pooling (8); must divide the hidden size.
+        head_hidden_size: Width before the last layer; `None` is half the hidden size (the paper's), or 256 (`small`).
         head_dropout: Dropout of the residual block (0.15 in the paper).
         head_projection_dropout: Dropout of the projection (0.1 in the paper).
     """
 
+    head: str = "paper"
     head_num_attention_heads: int = 8
     head_hidden_size: int | None = None
     head_dropout: float | int = 0.15
     head_projection_dropout: float | int = 0.1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.head not in LANGUAGE_MODEL_HEADS:
+            raise ValueError(f"head={self.head!r} is not known. Mend: use one of {', '.join(LANGUAGE_MODEL_HEADS)}.")
 
 
 @strict
@@ -118,6 +127,42 @@ class Qwen2AudioEmotionConfig(PaperHeadConfig, Qwen2AudioConfig):
     """
 
     model_type = "qwen2_audio_emotion_distribution"
+
+
+@strict
+class AudioLanguageEmotionConfig(PaperHeadConfig, PreTrainedConfig):
+    """Configuration of an audio-language model other than Qwen2-Audio with an emotion-distribution head.
+
+    Args:
+        backbone_config: The backbone's own; its `model_type` says the family.
+
+    Example:
+        >>> config = AudioLanguageEmotionConfig(backbone_config={"model_type": "voxtral"}, emotions=["angry", "sad"])
+        >>> config.emotions, config.backbone_type, config.text_config.hidden_size
+        (('angry', 'sad'), 'voxtral', 3072)
+    """
+
+    model_type = "audio_language_emotion_distribution"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="voxtral"),
+    }
+
+    backbone_config: dict[str, Any] | PreTrainedConfig | None = None
+
+    @property
+    def backbone_type(self) -> str:
+        """The `model_type` of the backbone, by which its family is found."""
+        return str(self.backbone_config.model_type)  # type: ignore[union-attr]
+
+    @property
+    def text_config(self) -> Any:
+        """The language model's configuration."""
+        return self.backbone_config.get_text_config()  # type: ignore[union-attr]
+
+    @property
+    def audio_token_id(self) -> int:
+        """The token in whose places the audio's embeddings go."""
+        return int(self.backbone_config.audio_token_id)  # type: ignore[union-attr]
 
 
 POOLINGS = ("statistics", "mean")
@@ -179,7 +224,7 @@ class SpeechEncoderEmotionConfig(EmotionConfig, PreTrainedConfig):
 
 
 #: The configurations of this library. What loads them looks here; `_registration` hands them to transformers.
-CONFIGS: tuple[Any, ...] = (Qwen2AudioEmotionConfig, SpeechEncoderEmotionConfig)
+CONFIGS: tuple[Any, ...] = (Qwen2AudioEmotionConfig, AudioLanguageEmotionConfig, SpeechEncoderEmotionConfig)
 
 for _config in CONFIGS:
     AutoConfig.register(_config.model_type, _config, exist_ok=True)

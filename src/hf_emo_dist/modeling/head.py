@@ -1,4 +1,4 @@
-"""The paper's head: attention pooling, a residual block and a projection to one logit an emotion."""
+"""Heads on a language model's states: the paper's, a small one, and one that vLLM serves."""
 
 from __future__ import annotations
 
@@ -72,6 +72,56 @@ class EmotionDistributionHead(nn.Module):
         pooled = self.pooling(hidden.to(weight.device, weight.dtype), mask.to(weight.device))
         pooled = pooled + self.residual(pooled)
         return self.classifier(self.norm(self.projection(pooled)))
+
+
+class SmallHead(nn.Module):
+    """Hidden states → one logit an emotion, pooled after they were brought to few dimensions."""
+
+    # The paper's head is four d × d matrices for the pooling and one and a half behind it: at d = 4,096 it has 92
+    # million parameters, and this one a million. The query of the pooling, a constant in the paper's, is learned.
+
+    def __init__(self, config: Any, size: int | None = None) -> None:
+        super().__init__()
+        size = size or int(config.text_config.hidden_size)
+        width = config.head_hidden_size or 256
+        self.reduce = nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, width), nn.GELU(), nn.Dropout(config.head_dropout)
+        )
+        self.attention = nn.Linear(width, 1)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.head_projection_dropout)
+        self.classifier = nn.Linear(width, config.num_labels)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Turn hidden states (batch, L, d) of any floating dtype and their mask (batch, L) into logits (batch, K)."""
+        states = self.reduce(hidden.to(self.classifier.weight.dtype))
+        scores = self.attention(states).squeeze(-1).masked_fill(mask == 0, torch.finfo(states.dtype).min)
+        pooled = (scores.softmax(-1)[..., None] * states).sum(1)
+        return self.classifier(self.dropout(self.norm(pooled)))
+
+
+class LastTokenHead(nn.Module):
+    """The last token's hidden state → one logit an emotion, by one matrix without a bias."""
+
+    # transformers' `*ForSequenceClassification` and what vLLM's `--convert classify` puts on a language model
+
+    def __init__(self, config: Any, size: int | None = None) -> None:
+        super().__init__()
+        self.score = nn.Linear(size or int(config.text_config.hidden_size), config.num_labels, bias=False)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Turn hidden states (batch, L, d) of any floating dtype and their mask (batch, L) into logits (batch, K)."""
+        last = (mask.long() * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
+        state = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return self.score(state.to(self.score.weight.dtype))
+
+
+#: name in the configuration → class
+HEADS: dict[str, type[nn.Module]] = {
+    "paper": EmotionDistributionHead,
+    "small": SmallHead,
+    "last_token": LastTokenHead,
+}
 
 
 def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 
 #: An audio tower, a projector and a language model under these names.
 AUDIO_LANGUAGE_TARGETS: dict[str, list[str] | str] = {
@@ -14,6 +15,20 @@ AUDIO_LANGUAGE_TARGETS: dict[str, list[str] | str] = {
         r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2|linear)"
     ),
 }
+
+
+def audio_language_targets(
+    projector: str = "multi_modal_projector", projector_layers: tuple[str, ...] = ("linear",)
+) -> dict[str, list[str] | str]:
+    """Make the presets of an audio-language model whose tower is Whisper's, by its projector's names."""
+    return {
+        **AUDIO_LANGUAGE_TARGETS,
+        "all": (
+            rf".*language_model\..*\.({'|'.join((*ATTENTION, *FEED_FORWARD))})"
+            r"|.*audio_tower\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+            rf"|.*{projector}\.({'|'.join(projector_layers)})"
+        ),
+    }
 
 
 def speech_encoder_targets(attention: str | None, feed_forward: str) -> dict[str, list[str] | str]:

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from transformers import AutoModelForAudioClassification, PreTrainedModel, Qwen2AudioConfig
+from transformers import CONFIG_MAPPING, AutoModelForAudioClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..emotions import validate_emotions
 from .adapters import (
-    PEFT_CONFIG_NAME,
     adapter_settings,
     check_safetensors,
-    find_file,
+    is_adapter,
     load_adapter_weights,
     save_adapter_config,
     with_own_quantization,
 )
+from .backbones import FAMILIES
 from .base_content import base_content, check_base
 from .configuration import CONFIGS, EmotionConfig
 from .families import HUB_ARGUMENTS, family_of, read_config
@@ -52,6 +52,8 @@ class EmotionDistributionModel(PreTrainedModel):
 
     #: key of `backbones.FAMILIES`; None for what several families share, which is no model by itself
     family: ClassVar[str | None] = None
+    #: further model types whose checkpoints this family loads
+    other_types: ClassVar[tuple[str, ...]] = ()
     #: what messages call the family, and a checkpoint that fits
     family_name: ClassVar[str] = ""
     family_example: ClassVar[str] = ""
@@ -242,7 +244,7 @@ class EmotionDistributionModel(PreTrainedModel):
         # `initial` is what the user asked for
         asked = {**hub, "revision": getattr(hub.get("revision"), "initial", hub.get("revision"))}
         if adapter is None and config is None:
-            if find_file(pretrained_model_name_or_path, PEFT_CONFIG_NAME, asked):
+            if is_adapter(pretrained_model_name_or_path, asked):
                 adapter, given = pretrained_model_name_or_path, asked
         if cls.family is None:
             if adapter is not None:
@@ -344,7 +346,7 @@ class EmotionDistributionModel(PreTrainedModel):
             if changes:  # built anew, so that they are checked
                 found = cls.config_class.from_dict({**found.to_dict(), **changes})
             return found, False, kwargs
-        if found.model_type != cls.family:
+        if found.model_type not in (cls.family, *cls.other_types):
             raise ValueError(
                 f"'{name_or_path}' is a {found.model_type} model; a {cls.family_name} one is needed. Mend: name one, "
                 f"such as {cls.family_example}."
@@ -412,5 +414,7 @@ def _without_load_report() -> Iterator[None]:
 
 # `register` wants one class a configuration; ours finds the family's itself. Of an adapter,
 # AutoModelForAudioClassification looks up its backbone's configuration.
-for _config in (*CONFIGS, Qwen2AudioConfig):
-    AutoModelForAudioClassification._model_mapping.register(_config, EmotionDistributionModel, exist_ok=True)
+_mapping: Any = AutoModelForAudioClassification._model_mapping
+for _config in (*CONFIGS, *(CONFIG_MAPPING[name] for name in FAMILIES if name in CONFIG_MAPPING)):
+    if _config not in _mapping:  # a speech encoder's stands for transformers' own class
+        _mapping.register(_config, EmotionDistributionModel, exist_ok=True)

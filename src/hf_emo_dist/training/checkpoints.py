@@ -29,7 +29,9 @@ LEARNT = ("target_column", "concentration_weight", "count_synthetic_votes")
 # What a configuration says of the machine, of memory or of what is shown, and not of what the weights mean.
 _NOT_OF_THE_WEIGHTS = re.compile(
     r"^_|dropout|layerdrop|^(architectures|dtype|torch_dtype|transformers_version|use_cache|return_dict|output_.*|"
-    r"quantization_config|name_or_path|apply_spec_augment|mask_(time|feature)_.*|base_content)$"
+    r"quantization_config|name_or_path|apply_spec_augment|mask_(time|feature)_.*|base_content|"
+    # transformers' trainer writes the tokenizer's into the configuration
+    r"(pad|bos|eos)_token_id)$"
 )
 _NOT_OF_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "lora_dropout", "task_type",
                        "peft_version", "auto_mapping", "init_lora_weights", "loftq_config")  # fmt: skip

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 #: What a recipe says of the head and of the rows, where it does not leave it to a checkpoint's own files.
 HEAD_OPTIONS = (
-    "head_dropout", "head_projection_dropout", "head_hidden_size", "pooling", "use_weighted_layer_sum",
+    "head", "head_dropout", "head_projection_dropout", "head_hidden_size", "pooling", "use_weighted_layer_sum",
     "average_frames", "text_encoder",
 )  # fmt: skip
 ROW_OPTIONS = ("use_transcript", "use_speaker", "long_audio")

@@ -43,6 +43,11 @@ class RecipeArguments:
     load_in_4bit: bool = option(False, "4-bit backbone (needs bitsandbytes and a GPU).")
     model_dtype: str = option("auto", "auto, float32, bfloat16 or float16.")
     attn_implementation: str | None = option(None, "sdpa, eager or flash_attention_2.")
+    head: str | None = option(
+        None,
+        "Of an audio-language model: paper (attention pooling, residual block, projection), small (pooled in few "
+        "dimensions) or last_token (one matrix, which vLLM serves). Default: the checkpoint's own; paper in a new one.",
+    )
     pooling: str | None = option(
         None,
         "How a speech encoder's states are pooled: statistics (learned attention, mean and deviation) or mean (as in "

@@ -8,10 +8,16 @@ from ..._tables import resolve
 
 #: `model_type` of a backbone's configuration → its model class. Imported when it is used.
 FAMILIES: dict[str, str] = {
+    "audioflamingo3": "audioflamingo3:AudioFlamingo3ForEmotionDistribution",
     "data2vec-audio": "data2vec_audio:Data2VecAudioForEmotionDistribution",
+    "gemma4": "gemma4:Gemma4ForEmotionDistribution",
+    "granite_speech": "granite_speech:GraniteSpeechForEmotionDistribution",
     "hubert": "hubert:HubertForEmotionDistribution",
+    "qwen2_5_omni": "qwen2_5_omni:Qwen2_5OmniForEmotionDistribution",
+    "qwen2_5_omni_thinker": "qwen2_5_omni:Qwen2_5OmniForEmotionDistribution",
     "qwen2_audio": "qwen2_audio:Qwen2AudioForEmotionDistribution",
     "unispeech-sat": "unispeech_sat:UniSpeechSatForEmotionDistribution",
+    "voxtral": "voxtral:VoxtralForEmotionDistribution",
     "wav2vec2": "wav2vec2:Wav2Vec2ForEmotionDistribution",
     "wav2vec2-bert": "wav2vec2_bert:Wav2Vec2BertForEmotionDistribution",
     "wavlm": "wavlm:WavLMForEmotionDistribution",
