@@ -29,6 +29,7 @@ class Clip:
     speaker: str | None = None
     error: Exception | None = None  # why it cannot be predicted; there are no windows then
     distributions: list[np.ndarray | None] = field(default_factory=list)  # of each window, when it has been predicted
+    log_concentrations: dict[int, float] = field(default_factory=dict)  # of each window, of a model that is sure or not
 
     @property
     def done(self) -> bool:

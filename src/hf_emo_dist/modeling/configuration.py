@@ -11,6 +11,8 @@ from transformers import AutoConfig, Qwen2AudioConfig
 from ..emotions import validate_emotions
 
 LOSSES = ("js", "kl", "soft_cross_entropy", "dirichlet_multinomial")
+#: those whose logits say how sure the model is, see `losses.concentration`
+SURE_LOSSES = ("dirichlet_multinomial",)
 # beside an adapter: a config.json would make transformers take its folder for a full model
 ADAPTER_CONFIG_NAME = "emotion_config.json"
 
@@ -30,6 +32,7 @@ class Qwen2AudioEmotionConfig(Qwen2AudioConfig):
         head_projection_dropout: Dropout of the projection (0.1 in the paper).
         loss_type: One of `js`, `kl`, `soft_cross_entropy`, `dirichlet_multinomial`, see `modeling.losses`.
         entropy_weight: Weight of the mean prediction entropy that is added to the loss (0.08 in the paper, 0 here).
+        calibration: A temperature and what it was fitted on, see `modeling.calibration`; None where none was.
 
     Example:
         >>> config = Qwen2AudioEmotionConfig(emotions=["angry", "sad"])
@@ -45,6 +48,8 @@ class Qwen2AudioEmotionConfig(Qwen2AudioConfig):
     head_projection_dropout: float | int = 0.1
     loss_type: str = "js"
     entropy_weight: float | int = 0.0
+    # not called temperature: transformers takes that for a setting of text generation
+    calibration: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         emotions: Sequence[str] | None = kwargs.pop("emotions", None)

@@ -14,7 +14,11 @@ from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipelin
 
 from ..audio.decoding import SAMPLING_RATE
 from ..audio.inputs import Clip, check_window, name_of, open_clip
+from ..scores.temperature import at_temperature
 from .backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from .calibration import check_sure, temperature_of
+from .configuration import SURE_LOSSES
+from .losses import concentration
 from .processing import EmotionDistributionProcessor
 
 logger = logging.getLogger(__name__)
@@ -80,7 +84,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         known = {
             "transcript": 0, "speaker": 0, "sampling_rate": 0, "window_seconds": 0, "on_error": 0,
-            "top_k": 2, "return_track": 2,
+            "top_k": 2, "return_track": 2, "apply_temperature": 2, "return_concentration": 2,
         }  # fmt: skip
         parts: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
         for name, value in parameters.items():
@@ -95,6 +99,10 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             raise ValueError(
                 f"on_error={parameters['on_error']!r} is not known. Mend: use one of {', '.join(ON_ERROR)}."
             )
+        if parameters.get("apply_temperature"):
+            temperature_of(self.model)
+        if parameters.get("return_concentration"):
+            check_sure(self.model)
         return parts
 
     def __call__(
@@ -115,18 +123,24 @@ class SpeechEmotionDistributionPipeline(Pipeline):
                 the mean of what is heard in each of them alone.
             top_k: Only the k most probable emotions; None (the default) is the whole distribution.
             return_track: Also how the distribution changes over time.
+            apply_temperature: Give distributions at the temperature that was fitted on validation votes and is kept
+                with the checkpoint (default: not). It acts on the distribution of the whole recording, and on each
+                window's of a track by itself.
+            return_concentration: Also how sure the model is, in votes, for one trained with `dirichlet_multinomial`.
             on_error: ``"return"`` an unreadable input's message in its place (the default for many), or ``"raise"``
                 (for one).
 
         Returns:
             For each input a list of ``{"label", "score"}``, most probable first; without `top_k` the scores sum to 1.
             With `return_track`, ``{"distribution": that list, "track": [{"start", "end", "distribution"}, …]}``, times
-            in seconds. A list for a list, an iterator for a `Dataset` or a generator.
+            in seconds; with `return_concentration`, ``{"distribution": that list, "concentration": …}``, and one for
+            each window of a track. A list for a list, an iterator for a `Dataset` or a generator.
 
         Raises:
             AudioError: The recording cannot be used; the message names it.
             TypeError: An argument is not known.
-            ValueError: An argument is out of range, or there are not as many transcripts as inputs.
+            ValueError: An argument is out of range, there are not as many transcripts as inputs, or the checkpoint has
+                no temperature or no concentration.
         """
         before, _, after = self._sanitize_parameters(**kwargs)
         before, after = {**self._preprocess_params, **before}, {**self._postprocess_params, **after}
@@ -182,8 +196,11 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             speaker=[clip.speaker for clip, _ in windows],
             row_ids=[clip.name for clip, _ in windows],
         )
-        for (clip, i), distribution in zip(windows, self.forward(dict(inputs)), strict=True):
-            clip.distributions[i] = distribution.numpy()
+        logits = self.forward(dict(inputs))
+        sure = self.model.config.loss_type in SURE_LOSSES
+        levels = concentration(logits).log().tolist() if sure else [0.0] * len(windows)
+        for (clip, i), distribution, level in zip(windows, logits.double().softmax(-1).numpy(), levels, strict=True):
+            clip.distributions[i], clip.log_concentrations[i] = distribution, level
 
     def preprocess(self, input_: Any, **parameters: Any) -> Clip:
         """Read one input; a step of transformers' pipelines, see `__call__` for what it takes."""
@@ -191,28 +208,45 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         return open_clip(input_, name_of(input_, 0), **parameters)
 
     def _forward(self, input_tensors: dict[str, Any], **parameters: Any) -> torch.Tensor:
-        return self.model(**input_tensors).logits.double().softmax(-1)
+        return self.model(**input_tensors).logits
 
     def get_inference_context(self) -> Any:
         """Keep nothing for a backward pass."""
         return torch.inference_mode
 
-    def postprocess(self, model_outputs: Clip, top_k: int | None = None, return_track: bool = False) -> Any:
+    def postprocess(
+        self,
+        model_outputs: Clip,
+        top_k: int | None = None,
+        return_track: bool = False,
+        apply_temperature: bool = False,
+        return_concentration: bool = False,
+    ) -> Any:
         """Make what a user gets for one recording."""
         clip = model_outputs
         if clip.error is not None:
             return {"error": str(clip.error)}
         seconds = np.array([len(window) for window in clip.windows]) / SAMPLING_RATE
         matrix = np.stack([value for value in clip.distributions if value is not None])
-        scores = self._scores((seconds[:, None] * matrix).sum(0) / seconds.sum(), top_k)
+        levels = np.array([clip.log_concentrations[i] for i in range(len(matrix))])
+        temperature = temperature_of(self.model) if apply_temperature else 1.0
+
+        def answer(distribution: np.ndarray, level: float) -> dict[str, Any]:
+            tempered = distribution if temperature == 1.0 else at_temperature(distribution, temperature)
+            found: dict[str, Any] = {"distribution": self._scores(tempered, top_k)}
+            return {**found, "concentration": float(np.exp(level))} if return_concentration else found
+
+        shares = seconds / seconds.sum()
+        # of several windows as in the model's forward: the mean of the distributions, and of the log concentrations
+        whole = answer((seconds[:, None] * matrix).sum(0) / seconds.sum(), float((shares * levels).sum()))
         if not return_track:
-            return scores
+            return whole if return_concentration else whole["distribution"]
         ends = seconds.cumsum()
         track = [
-            {"start": float(end - length), "end": float(end), "distribution": self._scores(row, top_k)}
-            for end, length, row in zip(ends, seconds, matrix, strict=True)
+            {"start": float(end - length), "end": float(end), **answer(row, level)}
+            for end, length, row, level in zip(ends, seconds, matrix, levels, strict=True)
         ]
-        return {"distribution": scores, "track": track}
+        return {**whole, "track": track}
 
     def _scores(self, distribution: np.ndarray, top_k: int | None) -> list[dict[str, Any]]:
         order = np.argsort(-distribution, kind="stable")[:top_k]

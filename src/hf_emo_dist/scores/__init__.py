@@ -34,14 +34,19 @@ from .divergences import (
 from .floor import fit_dirichlet_prior, js_divergence_above_floor, js_divergence_floor
 from .likelihood import log_likelihood_per_vote, unbiased_brier_score
 from .summary import SCORES, Score, compute_scores
+from .temperature import MIN_ROWS, TEMPERATURE_RANGE, TemperatureFit, at_temperature, fit_temperature
 from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance
 
 __all__ = [
     "EPSILON",
+    "MIN_ROWS",
     "PLEASURE_AROUSAL",
     "SCORES",
+    "TEMPERATURE_RANGE",
     "Score",
+    "TemperatureFit",
     "accuracy",
+    "at_temperature",
     "bhattacharyya_coefficient",
     "bootstrap_interval",
     "bootstrap_score",
@@ -57,6 +62,7 @@ __all__ = [
     "entropy_error",
     "expected_calibration_error",
     "fit_dirichlet_prior",
+    "fit_temperature",
     "fleiss_kappa",
     "intersection_similarity",
     "jensen_shannon_distance",

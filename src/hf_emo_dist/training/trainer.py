@@ -14,7 +14,9 @@ from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..data.output import write_text
+from ..data.rows import notes_about
 from ..modeling.adapters import save_adapter_config
+from ..modeling.calibration import fit_calibration
 from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
@@ -97,6 +99,8 @@ class EmotionDistributionTrainer(HubTrainer):
             model.config.loss_type = args.loss_type
         if args.entropy_weight is not None:
             model.config.entropy_weight = args.entropy_weight
+        if train_dataset is not None:
+            model.config.calibration = None  # of the weights as they are now, not as they will be
         if (args.target_column, args.score_column) != ("emotion_distribution", "human_distribution"):
             logger.warning(
                 "training on `%s`, scoring and choosing on `%s`; the defaults are emotion_distribution and "
@@ -349,6 +353,47 @@ class EmotionDistributionTrainer(HubTrainer):
             batches = self.current_gradient_accumulation_steps * self.args.world_size
             loss = loss * (counted * batches / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """The model's temperature and what it was fitted on, see `modeling.calibration`; None where there is none."""
+        found: dict[str, Any] | None = self.accelerator.unwrap_model(self.model).config.calibration
+        return found
+
+    def evaluate_and_calibrate(self) -> dict[str, float]:
+        """Return the scores on the evaluation data, `eval_…`, after fitting a temperature on its human votes.
+
+        The temperature, `temperature` among the figures, goes into the model's configuration and is saved with it; the
+        scores are those without it. Where it cannot be fitted (too few rows with votes, several evaluation data sets),
+        a warning says so.
+        """
+        if not isinstance(self.eval_dataset, Rows):
+            logger.warning(
+                "no temperature was fitted: the evaluation data is not one data set. Mend: hf-emo-dist temperature "
+                "MODEL DATASET --split validation"
+            )
+            return dict(self.evaluate())
+        found = self.predict(self.eval_dataset, metric_key_prefix="eval")
+        metrics = dict(found.metrics)
+        rows = self.eval_dataset.dataset
+        logits = torch.as_tensor(np.asarray(found.predictions), dtype=torch.float64)
+        recipe, card = self.recipe, {} if self.opened is None else self.opened.card
+        try:
+            calibration = fit_calibration(
+                logits.softmax(-1).numpy(),
+                rows,
+                self.emotions,
+                dataset=getattr(recipe, "dataset", None),
+                split=getattr(recipe, "validation_split", None),
+                notes=notes_about(rows, card.get("vote_source")),
+            )
+        except ValueError as error:
+            logger.warning("no temperature was fitted: %s", error)
+        else:
+            self.accelerator.unwrap_model(self.model).config.calibration = calibration
+            metrics["temperature"] = calibration["temperature"]
+        self.log(metrics)
+        return metrics
 
     def _score(self, prediction: EvalPrediction) -> dict[str, float]:
         labels, counts = prediction.label_ids

@@ -19,7 +19,7 @@ from transformers.utils import torch_compilable_check
 
 from ...emotions import validate_emotions
 from ..adapters import PEFT_CONFIG_NAME, adapter_settings, check_safetensors, find_file, save_adapter_config
-from ..configuration import Qwen2AudioEmotionConfig
+from ..configuration import SURE_LOSSES, Qwen2AudioEmotionConfig
 from ..head import EmotionDistributionHead, average_windows
 from ..losses import distribution_loss
 from .qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio
@@ -154,7 +154,7 @@ class Qwen2AudioForEmotionDistribution(Qwen2AudioPreTrainedModel):
         )
         logits = self.head(outputs.last_hidden_state, attention_mask)
         if row_index is not None:
-            logits = average_windows(logits, row_index, row_weight)
+            logits = average_windows(logits, row_index, row_weight, self.config.loss_type in SURE_LOSSES)
         loss = None
         target = vote_counts if self.config.loss_type == "dirichlet_multinomial" else labels
         if target is not None:
