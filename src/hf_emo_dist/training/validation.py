@@ -61,7 +61,7 @@ def check_votes(dataset: Any, use: str) -> None:
             "column. Mend: add it, or use js, kl or soft_cross_entropy."
         )
     if use == "training" and names is not None and hasattr(dataset, "__len__"):
-        if all(len(votes or ()) < 2 for votes in dataset["human_votes"]):
+        if "synthetic_votes" not in names and all(len(votes or ()) < 2 for votes in dataset["human_votes"]):
             logger.warning(
                 "no training row has 2 votes: loss_type='dirichlet_multinomial' then determines distributions, but not "
                 "how sure they are, and the model's concentration means nothing"
