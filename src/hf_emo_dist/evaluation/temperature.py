@@ -120,8 +120,8 @@ def temperature_markdown(report: Mapping[str, Any] | None) -> str:
     ]
     if report["shared_speakers"]:
         lines.append(
-            f"It was fitted on {report['shared_speakers']} of the speakers that are scored here, so there are no scores "
-            "with it."
+            f"It was fitted on {report['shared_speakers']} of the speakers that are scored here, so that there are no "
+            "scores with it."
         )
         return "\n".join(lines) + "\n"
     shown = [name for name in SHOWN if name in report["before"]]

@@ -23,7 +23,6 @@ from ..markdown import last_part
 from ..scores.classes import expected_calibration_error
 from ..scores.temperature import at_temperature, fit_temperature
 from ..votes import vote_counts_matrix
-from .configuration import ADAPTER_CONFIG_NAME, SURE_LOSSES
 
 _FITTED_ON = "fitted_on"  # the key of the digests of those whose votes it was fitted on
 
@@ -154,6 +153,8 @@ def temperature_of(model: Any) -> float:
 
 def check_sure(model: Any) -> None:
     """Refuse a model whose loss does not determine a concentration."""
+    from .configuration import SURE_LOSSES
+
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     loss = network.config.loss_type
     if loss not in SURE_LOSSES:
@@ -169,6 +170,8 @@ def store_calibration(folder: str | Path, calibration: dict[str, Any] | None) ->
     Raises:
         OSError: The folder is no checkpoint.
     """
+    from .configuration import ADAPTER_CONFIG_NAME  # loads transformers
+
     root = Path(folder)
     is_adapter = (root / "adapter_config.json").is_file()  # a full model of an earlier run may lie in the same folder
     file = root / (ADAPTER_CONFIG_NAME if is_adapter else "config.json")
