@@ -8,7 +8,7 @@ import pytest
 
 from hf_emo_dist.evaluation.groups import check_groups, groups_markdown, recovered, scores_by_group
 from hf_emo_dist.evaluation.plots import group_plot
-from hf_emo_dist.evaluation.scoring import jsonable
+from hf_emo_dist.evaluation.scoring import Bootstrap, jsonable
 from hf_emo_dist.scores import SCORES, compute_scores
 
 EMOTIONS = ("angry", "happy", "sad")
@@ -73,8 +73,6 @@ def test_the_gap_is_from_best_to_worst_by_each_score_s_direction(unequal):
 
 def test_common_speakers_are_resampled_together():
     """Every speaker is in both groups and is worse in one by as much: the difference is known to the last digit."""
-    rng = np.random.default_rng(0)
-    human = rng.dirichlet(np.ones(3), 20)
     rows, predicted = [], []
     for i, far in enumerate(np.linspace(0.1, 0.9, 20)):  # speakers differ much
         for take in (0, 1):
@@ -86,7 +84,7 @@ def test_common_speakers_are_resampled_together():
     gap = found["gap"]["chebyshev_distance"]
     spread = [g["scores"]["chebyshev_distance"] for g in found["groups"].values()]
     assert gap["value"] == pytest.approx(0.05) and gap["high"] - gap["low"] < 1e-9
-    assert all(score["high"] - score["low"] > 0.1 for score in spread) and len(human)
+    assert all(score["high"] - score["low"] > 0.1 for score in spread)
 
 
 def test_recovered_intervals_hold_what_they_promise():
@@ -96,8 +94,6 @@ def test_recovered_intervals_hold_what_they_promise():
         rng = np.random.default_rng(seed)
         estimates = []
         for speakers in (8, 6):
-            from hf_emo_dist.evaluation.scoring import Bootstrap
-
             means = rng.normal(size=speakers)
             values = np.repeat(means, 4) + 0.5 * rng.normal(size=4 * speakers)
             estimates.append(Bootstrap(200, seed).interval(values, np.repeat(np.arange(speakers), 4)))

@@ -172,10 +172,7 @@ def test_simulated_and_borrowed_votes_are_said_so_in_the_first_lines(source, wor
     assert f"({word.split()[0].lower()} votes)" in name
 
 
-HEARD = {
-    "js_divergence": {"value": 0.2, "low": 0.15, "high": 0.25},
-    "accuracy": {"value": 0.6, "low": None, "high": None},
-}
+HEARD = {"js_divergence": {"value": 0.2, "low": 0.15, "high": 0.25}}
 BY = {
     "gender": {
         "groups": {
@@ -215,16 +212,14 @@ def test_it_says_how_sure_the_model_is_and_for_whom(trained):
         "| female | 40 | 4 | 0.200 [0.150, 0.250] | - | - | - | 0.350 |",
         r"| x\|y | 3 | - | 0.200 [0.150, 0.250] | - | - | - | - |",
         r"| **gap** |  |  | 0.040 [-0.010, 0.090] (female best, x\|y worst) | - | - | - |  |",
-        "- few speakers, rough intervals: female (4)",
+        r"- few speakers, rough intervals: female \(4\)",
         "(by_group.png)",
     ):
         assert line in card, line
     markdown = pytest.importorskip("markdown_it").MarkdownIt("gfm-like", {"linkify": False}).enable("table")
     tables = [token for token in markdown.parse(card[card.index("## Scores") :]) if token.type == "table_open"]
     assert len(tables) == 3
-    plain = (
-        model_card(gather_model_facts(trained.parent / "full")) if False else model_card(ModelFacts("m", ("a", "b")))
-    )
+    plain = model_card(ModelFacts("m", ("a", "b")))
     assert "Fairness" not in plain and "emperature" not in plain
 
 
