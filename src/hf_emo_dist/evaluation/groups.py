@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from ..data.rows import FEW_SPEAKERS, column_of, row_ids, speaker_groups
 from ..data.targets import scored_matrix
 from ..emotions import validate_emotions
-from ..markdown import as_code, as_text
+from ..markdown import as_code, as_text, one_line
 from ..scores.divergences import jensen_shannon_divergence
 from ..scores.likelihood import log_likelihood
 from ..scores.summary import SCORES
@@ -322,7 +322,7 @@ def groups_markdown(report: Mapping[str, Any]) -> str:
                 for score in shown
             ]
             lines.append(f"| **gap**, best to worst | | | {' | '.join(cells)} | |")
-        lines += ["", *(f"- {as_text(note)}" for note in found["notes"])]
+        lines += ["", *(f"- {one_line(note)}" for note in found["notes"])]
     if any(found["gap"] for found in report.values()):
         lines += [
             "",

@@ -206,7 +206,7 @@ def group_plot(
             for label in axis.get_xticklabels():
                 label.set(rotation=35, ha="right", rotation_mode="anchor")
         axis.set(title=column, xlim=(-0.6, len(names) - 0.4))
-        axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
+        axis.set_ylim(0, min(1.0, 1.15 * axis.get_ylim()[1]))
         axis.set_ylabel("JS divergence (grey: mean predictor)")
     return _saved(figure, path)
 

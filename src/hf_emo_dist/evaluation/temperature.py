@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ..data.rows import column_of, row_ids, speaker_groups
 from ..data.targets import scored_matrix
 from ..emotions import validate_emotions
-from ..markdown import as_code, as_text
+from ..markdown import as_code, one_line
 from ..modeling.calibration import fitted_on, without_speakers
 from ..scores.divergences import jensen_shannon_divergence
 from ..scores.likelihood import log_likelihood
@@ -113,7 +113,7 @@ def temperature_markdown(report: Mapping[str, Any] | None) -> str:
         speakers = f" and {about['speakers']} speakers" if about.get("speakers") else ""
         where = f"on the {about['votes']:g} human votes of {about['rows']} rows{speakers}{split}"
         where += f" of {as_code(about['dataset'])}" if about.get("dataset") else ""
-    notes = f" ({as_text('; '.join(about['notes']))})" if about.get("notes") else ""
+    notes = f" ({one_line('; '.join(about['notes']))})" if about.get("notes") else ""
     lines = [
         f"Temperature {report['temperature']:.3f}, fitted {where}{notes}; "
         f"{'applied' if report['applied'] else 'not applied'} in the tables above.",

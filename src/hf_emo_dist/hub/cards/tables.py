@@ -124,7 +124,7 @@ def temperature_text(calibration: Mapping[str, Any]) -> Safe | None:
     for key in ("split", "dataset"):
         if calibration.get(key):
             parts.append(f"{'data set' if key == 'dataset' else key} {as_code(calibration[key])}")
-    notes = [as_text(note) for note in calibration.get("notes") or ()]
+    notes: list[str] = [as_text(note) for note in calibration.get("notes") or ()]
     likelihood = calibration.get("log_likelihood_per_vote") or {}
     if likelihood:
         before, after = (number_text(likelihood.get(key)) for key in ("before", "after"))
