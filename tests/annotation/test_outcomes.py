@@ -274,7 +274,8 @@ def test_a_cap_holds_for_replies_that_nobody_received(asked, fault, options):
     assert len(asked.server.requests) * dearest <= cap + 4 * dearest
     spent = Ledger(asked.ledger).spending()
     assert spent.cost_usd <= cap and report.cost_usd == pytest.approx(spent.cost_usd) == report.assumed_usd
-    assert report.charged_tries == len(asked.server.requests) and spent.reserved_cost_usd == 0
+    # On a busy machine one may be given up before the server has read it.
+    assert report.charged_tries >= len(asked.server.requests) and spent.reserved_cost_usd == 0
     assert not asked.final()
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..emotions import PAPER_EMOTIONS
 from .annotator import ANNOTATOR_VERSION, Annotator, default_ledger
-from .backends import make_backend
+from .backends import BackendChoice
 from .backends._audio import AnnotatorAudio
 from .backends.gemini import GeminiBackend
 from .capabilities import ModelCapabilities
@@ -102,8 +102,7 @@ class _AnnotateWithGemini:
         if name not in self._made:
             own = inspect.signature(GeminiBackend).parameters
             options = {key: arguments.pop(key) for key in own}
-            backend = make_backend("gemini", options.pop("model"), preset, options)
-            self._made[name] = Annotator(backend, **arguments)
+            self._made[name] = Annotator(BackendChoice("gemini", options.pop("model"), options), **arguments)
             _remember(self._made[name].ledger)
         return self._made[name](example_or_batch)
 

@@ -175,8 +175,11 @@ class Backend(Protocol):
         row_columns: Columns of the row that `render` reads.
 
     A class may have `preset_models`, a preset's name to the model that is asked where none is named; `answers_as`,
-    names by which its model may answer, so that the first request of a run goes alone; and `long_audio`, what it does
-    with clips that are longer than the model hears, ``"error"`` or ``"truncate"``.
+    names by which its model may answer, so that the first request of a run goes alone; `long_audio`, what it does with
+    clips that are longer than the model hears, ``"error"`` or ``"truncate"``; and `whole_panel`, true where all members
+    cost little more than one (as of one pass through a model): then a data set is gone through clip by clip, and not
+    member by member. A method `check_ready` raises a `FatalError` where no request can be sent at all, for want of a
+    key, so that it is said before anything else is done.
     """
 
     name: str

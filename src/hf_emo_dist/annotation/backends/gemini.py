@@ -132,6 +132,11 @@ class GeminiBackend(RemoteBackend):
             found += url_secrets(base_url(self._client))
         return tuple(dict.fromkeys(value.strip() for value in found if isinstance(value, str) and value.strip()))
 
+    def check_ready(self) -> None:
+        """Raise a `FatalError` where there is no key; Vertex AI's credentials are looked for when it is asked."""
+        if self._client is None and not self.vertex and not self.secrets():
+            raise FatalError("authentication", "There is no key for Gemini.", _MEND_KEY)
+
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
         """The request without audio, as it is sent; settings that the model does not honour are not in it."""
         has = self.capabilities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -61,6 +61,7 @@ class Estimate:
         unusable: Row id to why its clip cannot be sent.
         no_vote: Why no vote would come, such as a model that is retired; "" where votes can come.
         advice: How many answers an utterance are worth buying, or why that cannot be told; from whoever asked for this.
+        by_model: The estimate of each model, where a panel names several; all else is of them together.
     """
 
     model: str
@@ -79,6 +80,7 @@ class Estimate:
     unusable: dict[str, str] | None = None
     no_vote: str = ""
     advice: tuple[str, ...] = ()
+    by_model: Mapping[str, Estimate] = field(default_factory=dict)
 
     def summary(self) -> str:
         """The estimate in one line."""
@@ -95,6 +97,8 @@ class Estimate:
 
     def table(self) -> str:
         """The estimate in lines, for the terminal."""
+        if self.by_model:
+            return self._table_by_model()
         cost = "unknown: no price for this model"
         if self.cost_usd is not None:
             cost = f"${self.cost_usd.text(',.4f')} ({self.prices})"
@@ -118,12 +122,54 @@ class Estimate:
         lines += [f"answers to buy    {line}" for line in self.advice]
         return "\n".join(lines)
 
+    def _table_by_model(self) -> str:
+        """One table a model, and what they come to together."""
+        parts = [f"{name}:\n{one.table()}" for name, one in self.by_model.items()]
+        cost = "unknown: no price for one of the models"
+        if self.cost_usd is not None:
+            cost = f"${self.cost_usd.text(',.4f')}"
+        minutes = (self.seconds * (1 / 60)).text(",.1f")
+        lines = [
+            "all models, side by side:",
+            f"requests          {self.requests:,}",
+            f"cost              {cost}",
+            f"time              {minutes} min, that of the slowest",
+            *(f"answers to buy    {line}" for line in self.advice),
+        ]
+        return "\n".join([*parts, *lines])
+
     def _warning(self) -> str:
         return f"NO VOTE WOULD COME: {self.no_vote} " if self.no_vote else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate as JSON has it."""
-        return {n: [value.low, value.high] if isinstance(value, Span) else value for n, value in vars(self).items()}
+        values = {n: [value.low, value.high] if isinstance(value, Span) else value for n, value in vars(self).items()}
+        return {**values, "by_model": {name: one.to_dict() for name, one in self.by_model.items()}}
+
+
+def estimates_together(estimates: Mapping[str, Estimate]) -> Estimate:
+    """The estimates of several models that are asked side by side, as one; that of a single model is it."""
+    parts = list(estimates.values())
+    if len(parts) == 1:
+        return parts[0]
+    costs = [one.cost_usd for one in parts]
+    return Estimate(
+        model=", ".join(estimates),
+        rows=max(one.rows for one in parts),
+        requests=sum(one.requests for one in parts),
+        stored=sum(one.stored for one in parts),
+        audio_hours=sum(one.audio_hours for one in parts),
+        prompt=sum((one.prompt for one in parts), Span(0, 0)),
+        audio=sum((one.audio for one in parts), Span(0, 0)),
+        thinking=sum((one.thinking for one in parts), Span(0, 0)),
+        output=sum((one.output for one in parts), Span(0, 0)),
+        cost_usd=None if None in costs else sum((cost for cost in costs if cost is not None), Span(0, 0)),
+        seconds=Span(max(one.seconds.low for one in parts), max(one.seconds.high for one in parts)),
+        pilot=sum(one.pilot for one in parts),
+        unusable={row_id: why for one in parts for row_id, why in (one.unusable or {}).items()},
+        no_vote=" ".join(one.no_vote for one in parts if one.no_vote),
+        by_model=dict(estimates),
+    )
 
 
 # ---- one request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ class Clip:
     row_id: str
     prepare: Callable[[], PreparedAudio]
     prepared: PreparedAudio | None = None
+    coming: asyncio.Future[PreparedAudio] | None = None  # while it is prepared, in a thread
 
 
 @dataclass

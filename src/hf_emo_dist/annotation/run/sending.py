@@ -236,7 +236,7 @@ class Sender:
         rate = self.evidence.failure_rate()
         self.evidence.tries.clear()  # the next run has its own
         what = outcome.failure or outcome.text if isinstance(outcome, Answer) else self._detail(outcome)
-        what = self.run.clean(str(what)[:200])
+        what = self.run.clean(str(what)[:200]).rstrip(".")
         self._stop(
             f"{rate:.0%} of the last {WINDOW} tries brought no vote, the last one for: {what}.",
             "Mend: see to what came instead, or go on with max_failure_rate=1.",
