@@ -36,6 +36,7 @@ class Clip:
     error: Exception | None = None  # why it cannot be predicted; there are no windows then
     distributions: list[np.ndarray | None] = field(default_factory=list)  # of each window, when it has been predicted
     silent: list[bool] = field(default_factory=list)  # whether each window holds nothing that anybody could hear
+    log_concentrations: dict[int, float] = field(default_factory=dict)  # of each window, of a model that is sure or not
 
     @property
     def done(self) -> bool:

@@ -37,6 +37,7 @@ COMMANDS = {
     "backbone": "write a small backbone that trains on a CPU",
     "train": "fine-tune a backbone on a data set of votes",
     "evaluate": "score a checkpoint on a split, next to predictors that hear nothing",
+    "temperature": "fit a checkpoint's temperature on the human votes of a split",
     "cross-validate": "score a training recipe on speaker-disjoint folds",
     "report": "studies of votes and models: tables, plots and one HTML page",
     "predict": "predict the distribution of perceived emotions for audio files",

@@ -16,6 +16,8 @@ from .backbones import FAMILIES, family_class
 
 LANGUAGE_MODEL_HEADS = ("paper", "small", "last_token")
 LOSSES = ("js", "kl", "soft_cross_entropy", "dirichlet_multinomial")
+#: those whose logits say how sure the model is, see `losses.concentration`
+SURE_LOSSES = ("dirichlet_multinomial",)
 # beside an adapter: a config.json would make transformers take its folder for a full model
 ADAPTER_CONFIG_NAME = "emotion_config.json"
 SUFFIX = "_emotion_distribution"
@@ -33,10 +35,13 @@ class EmotionConfig:
         emotions: Labels in the order of the logits, of which `id2label` and `label2id` are made.
         loss_type: One of `js`, `kl`, `soft_cross_entropy`, `dirichlet_multinomial`, see `modeling.losses`.
         entropy_weight: Weight of the mean prediction entropy that is added to the loss (0.08 in the paper, 0 here).
+        calibration: A temperature and what it was fitted on, see `modeling.calibration`; None where none was.
     """
 
     loss_type: str = "js"
     entropy_weight: float | int = 0.0
+    # not called temperature: transformers takes that for a setting of text generation
+    calibration: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         emotions: Sequence[str] | None = kwargs.pop("emotions", None)

@@ -124,13 +124,21 @@ HEADS: dict[str, type[nn.Module]] = {
 }
 
 
-def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:
-    """Return the log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K)."""
+def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None, keep_level: bool = False) -> Tensor:
+    """Return the log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K).
+
+    `keep_level` adds the weighted mean of the windows' log-sum-exp, which under a Dirichlet-multinomial is the
+    logarithm of the concentration, so that a row is as sure as its windows are; without it every row's is 0.
+    """
     rows = int(row_index.max()) + 1
     row_index = row_index.to(logits.device)
     weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.device, logits.dtype)
     total = torch.zeros(rows, dtype=logits.dtype, device=logits.device).index_add(0, row_index, weight)
-    probabilities = logits.softmax(-1) * (weight / total[row_index])[:, None]
+    share = weight / total[row_index]
+    probabilities = logits.softmax(-1) * share[:, None]
     mean = torch.zeros(rows, logits.shape[1], dtype=logits.dtype, device=logits.device)
     # a probability that underflows to 0 has no finite logarithm
-    return mean.index_add(0, row_index, probabilities).clamp_min(torch.finfo(logits.dtype).tiny).log()
+    log_mean = mean.index_add(0, row_index, probabilities).clamp_min(torch.finfo(logits.dtype).tiny).log()
+    if not keep_level:
+        return log_mean
+    return log_mean + torch.zeros_like(total).index_add(0, row_index, logits.logsumexp(-1) * share)[:, None]

@@ -62,6 +62,7 @@ def change_emotions(model: Any, emotions: Sequence[str]) -> list[str]:
     model.head.classifier = new
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: index for index, name in enumerate(names)}
+    model.config.calibration = None  # a temperature for the emotions that there were
     if hasattr(model, "num_labels"):
         model.num_labels = len(names)
     fresh = [name for name in names if name not in before]

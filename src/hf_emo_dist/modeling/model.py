@@ -23,7 +23,7 @@ from .adapters import (
 )
 from .backbones import FAMILIES
 from .base_content import base_content, check_base
-from .configuration import CONFIGS, EmotionConfig
+from .configuration import CONFIGS, SURE_LOSSES, EmotionConfig
 from .families import HUB_ARGUMENTS, family_of, read_config
 from .head import average_windows
 from .losses import distribution_loss
@@ -160,7 +160,7 @@ class EmotionDistributionModel(PreTrainedModel):
         """
         logits = self.head(hidden, mask) if text is None else self.head(hidden, mask, text)
         if row_index is not None:
-            logits = average_windows(logits, row_index, row_weight)
+            logits = average_windows(logits, row_index, row_weight, self.config.loss_type in SURE_LOSSES)
         loss = None
         target = vote_counts if self.config.loss_type == "dirichlet_multinomial" else labels
         if target is not None:

@@ -14,9 +14,12 @@ from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipelin
 
 from ..audio.decoding import SAMPLING_RATE
 from ..audio.inputs import Clip, check_window, is_file, name_of, open_clip, rate_and_array
+from ..scores.temperature import at_temperature
 from .adapters import find_file
-from .configuration import ADAPTER_CONFIG_NAME
+from .calibration import check_sure, temperature_of
+from .configuration import ADAPTER_CONFIG_NAME, SURE_LOSSES
 from .families import HUB_ARGUMENTS
+from .losses import concentration
 from .model import EmotionDistributionModel
 from .prediction import ANSWERS_NAN
 from .processing import EmotionDistributionProcessor
@@ -85,7 +88,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         known = {
             "transcript": 0, "speaker": 0, "sampling_rate": 0, "window_seconds": 0, "on_error": 0,
-            "top_k": 2, "return_track": 2,
+            "top_k": 2, "return_track": 2, "apply_temperature": 2, "return_concentration": 2,
         }  # fmt: skip
         parts: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
         for name, value in parameters.items():
@@ -100,6 +103,10 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             raise ValueError(
                 f"on_error={parameters['on_error']!r} is not known. Mend: use one of {', '.join(ON_ERROR)}."
             )
+        if parameters.get("apply_temperature"):
+            temperature_of(self.model)
+        if parameters.get("return_concentration"):
+            check_sure(self.model)
         return parts
 
     def __call__(
@@ -121,20 +128,25 @@ class SpeechEmotionDistributionPipeline(Pipeline):
                 the mean of what is heard in each of them alone.
             top_k: Only the k most probable emotions; None (the default) is the whole distribution.
             return_track: Also how the distribution changes over time.
+            apply_temperature: Give distributions at the temperature that was fitted on validation votes and is kept
+                with the checkpoint (default: not). It acts on the distribution of the whole recording, and on each
+                window's of a track by itself.
+            return_concentration: Also how sure the model is, in votes, for one trained with `dirichlet_multinomial`.
             on_error: ``"return"`` an unreadable input's message in its place (the default for many), or ``"raise"``
                 (for one).
 
         Returns:
             For each input a list of ``{"label", "score"}``, most probable first; without `top_k` the scores sum to 1.
             With `return_track`, ``{"distribution": that list, "track": [{"start", "end", "distribution"}, …]}``, times
-            in seconds. A list for a list, an iterator for a `Dataset` or a generator. Where a recording, or a window of
-            the track, is silent, it says ``"silent": True``.
+            in seconds; with `return_concentration`, ``{"distribution": that list, "concentration": …}``, and one for
+            each window of a track. Where a recording, or a window of the track, is silent, it says ``"silent": True``.
+            A list for a list, an iterator for a `Dataset` or a generator.
 
         Raises:
             AudioError: The recording cannot be used; the message names it.
             TypeError: An argument is not known.
-            ValueError: An argument is out of range, there are not as many transcripts as inputs, or the model answers
-                NaN.
+            ValueError: An argument is out of range, there are not as many transcripts as inputs, the checkpoint has no
+                temperature or no concentration, or the model answers NaN.
         """
         before, _, after = self._sanitize_parameters(**kwargs)
         before, after = {**self._preprocess_params, **before}, {**self._postprocess_params, **after}
@@ -202,8 +214,11 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             speaker=[clip.speaker for clip, _ in windows],
             row_ids=[clip.name for clip, _ in windows],
         )
-        for (clip, i), distribution in zip(windows, self.forward(dict(inputs)), strict=True):
-            clip.distributions[i] = distribution.numpy()
+        logits = self.forward(dict(inputs))
+        sure = self.model.config.loss_type in SURE_LOSSES
+        levels = concentration(logits).log().tolist() if sure else [0.0] * len(windows)
+        for (clip, i), distribution, level in zip(windows, logits.double().softmax(-1).numpy(), levels, strict=True):
+            clip.distributions[i], clip.log_concentrations[i] = distribution, level
         bad = {id(clip): clip for clip, i in windows if not np.isfinite(clip.distributions[i]).all()}  # type: ignore[arg-type]
         for clip in bad.values():
             clip.error = ValueError(f"{clip.name}: {ANSWERS_NAN}")
@@ -215,35 +230,49 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         return open_clip(input_, name_of(input_, 0), **parameters)
 
     def _forward(self, input_tensors: dict[str, Any], **parameters: Any) -> torch.Tensor:
-        return self.model(**input_tensors).logits.double().softmax(-1)
+        return self.model(**input_tensors).logits
 
     def get_inference_context(self) -> Any:
         """Keep nothing for a backward pass."""
         return torch.inference_mode
 
-    def postprocess(self, model_outputs: Clip, top_k: int | None = None, return_track: bool = False) -> Any:
+    def postprocess(
+        self,
+        model_outputs: Clip,
+        top_k: int | None = None,
+        return_track: bool = False,
+        apply_temperature: bool = False,
+        return_concentration: bool = False,
+    ) -> Any:
         """Make what a user gets for one recording."""
         clip = model_outputs
         if clip.error is not None:
             return {"error": str(clip.error)}
         seconds = np.array([len(window) for window in clip.windows]) / SAMPLING_RATE
         matrix = np.stack([value for value in clip.distributions if value is not None])
-        silent = all(clip.silent)
-        flag = {"silent": True} if silent else {}
-        scores = self._scores((seconds[:, None] * matrix).sum(0) / seconds.sum(), top_k)
+        levels = np.array([clip.log_concentrations[i] for i in range(len(matrix))])
+        temperature = temperature_of(self.model) if apply_temperature else 1.0
+
+        def answer(distribution: np.ndarray, level: float, silent: bool) -> dict[str, Any]:
+            tempered = distribution if temperature == 1.0 else at_temperature(distribution, temperature)
+            found: dict[str, Any] = {"distribution": self._scores(tempered, top_k)}
+            if return_concentration:
+                found["concentration"] = float(np.exp(level))
+            return {**found, "silent": True} if silent else found
+
+        shares, silent = seconds / seconds.sum(), all(clip.silent)
+        # of several windows as in the model's forward: the mean of the distributions, and of the log concentrations
+        whole = answer((seconds[:, None] * matrix).sum(0) / seconds.sum(), float((shares * levels).sum()), silent)
         if not return_track:
-            return [{**entry, **flag} for entry in scores]
+            if return_concentration:
+                return whole
+            return [{**entry, "silent": True} if silent else entry for entry in whole["distribution"]]
         ends = seconds.cumsum()
         track = [
-            {
-                "start": float(end - length),
-                "end": float(end),
-                "distribution": self._scores(row, top_k),
-                **({"silent": True} if unheard else {}),
-            }
-            for end, length, row, unheard in zip(ends, seconds, matrix, clip.silent, strict=True)
+            {"start": float(end - length), "end": float(end), **answer(row, level, unheard)}
+            for end, length, row, level, unheard in zip(ends, seconds, matrix, levels, clip.silent, strict=True)
         ]
-        return {"distribution": scores, "track": track, **flag}
+        return {**whole, "track": track}
 
     def _scores(self, distribution: np.ndarray, top_k: int | None) -> list[dict[str, Any]]:
         order = np.argsort(-distribution, kind="stable")[:top_k]

@@ -30,6 +30,8 @@ LEARNT = ("target_column", "concentration_weight", "count_synthetic_votes")
 _NOT_OF_THE_WEIGHTS = re.compile(
     r"^_|dropout|layerdrop|^(architectures|dtype|torch_dtype|transformers_version|use_cache|return_dict|output_.*|"
     r"quantization_config|name_or_path|apply_spec_augment|mask_(time|feature)_.*|base_content|"
+    # fitted after training
+    r"calibration|"
     # transformers' trainer writes the tokenizer's into the configuration
     r"(pad|bos|eos)_token_id)$"
 )

@@ -18,6 +18,7 @@ from ..data.loading import emotions_of
 from ..data.opened import open_dataset
 from ..data.output import write_json, write_text
 from ..modeling.adapters import PEFT_CONFIG_NAME, find_file
+from ..modeling.calibration import store_calibration
 from ..modeling.families import family_of, read_config
 from ..modeling.label_sets import change_emotions
 from ..modeling.processing import EmotionDistributionProcessor
@@ -275,7 +276,7 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
         recipe: The same recipe.
 
     Returns:
-        Figures of the training, and the scores on the validation data, `eval_…`.
+        Figures of the training, and the scores on the validation data, `eval_…`; `temperature` where one was fitted.
     """
     args = trainer.args
     resume: str | None = None
@@ -291,9 +292,11 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
     scores = dict(trainer.train(resume_from_checkpoint=resume).metrics)
     trainer.save_model(_internal_call=True)  # pushed below, with all that is known then
     if trainer.eval_dataset is not None:
-        scores.update(trainer.evaluate())
+        scores.update(trainer.evaluate_and_calibrate() if args.fit_temperature else trainer.evaluate())
     if trainer.is_world_process_zero():
         folder = Path(str(args.output_dir))
+        if trainer.calibration is not None:
+            store_calibration(folder, trainer.calibration)
         trainer.save_state()
         # not write_json: a training that went wrong ends with NaN, which must not cost its other figures
         write_text(folder / "train_results.json", json.dumps(scores, indent=2) + "\n")

@@ -173,6 +173,11 @@ class TaskArguments:
         "Share of the training clips that get another pitch (up to a semitone) or tempo (0.95 to 1.05), "
         "drawn anew each epoch (paper: 0.3). Needs the extra augment.",
     )
+    fit_temperature: bool = option(
+        True,
+        "Fit a temperature on the validation data's human votes at the end and keep it with the checkpoint. It is "
+        "reported, and applied only where apply_temperature asks.",
+    )
     check_audio: bool = option(
         True, "Read every clip before training and stop with a list of those that cannot be used."
     )

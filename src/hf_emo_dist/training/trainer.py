@@ -15,8 +15,10 @@ from transformers import EvalPrediction, PreTrainedModel, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, number_of_arguments
 
 from ..data.output import write_text
+from ..data.rows import notes_about
 from ..modeling.adapters import save_adapter_config
 from ..modeling.base_content import base_content, check_base_is_on_disk
+from ..modeling.calibration import fit_calibration
 from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
@@ -109,6 +111,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         self._processor = processing_class
         self._emotion_args = args
         self._peft_config = peft_config
+        self._trains = train_dataset is not None
         self._durations: np.ndarray | None = None
         self._targets: np.ndarray | None = None
         self._tower_cache: TowerCache | None = None
@@ -186,6 +189,8 @@ class EmotionDistributionTrainer(ChoosingTrainer):
                 f"{list(model.config.emotions)}. Mend: load both with the same emotions in the same order."
             )
         self._set_loss(model)
+        if self._trains:
+            model.config.calibration = None  # of the weights as they are now, not as they will be
         if self._peft_config is not None:
             from peft import get_peft_model
 
@@ -441,6 +446,47 @@ class EmotionDistributionTrainer(ChoosingTrainer):
             )
         split_groups(optimizer, learning_rates(self.accelerator.unwrap_model(model or self.model), args))
         return optimizer
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """The model's temperature and what it was fitted on, see `modeling.calibration`; None where there is none."""
+        found: dict[str, Any] | None = self.accelerator.unwrap_model(self.model).config.calibration
+        return found
+
+    def evaluate_and_calibrate(self) -> dict[str, float]:
+        """Return the scores on the evaluation data, `eval_…`, after fitting a temperature on its human votes.
+
+        The temperature, `temperature` among the figures, goes into the model's configuration and is saved with it; the
+        scores are those without it. Where it cannot be fitted (too few rows with votes, several evaluation data sets),
+        a warning says so.
+        """
+        if not isinstance(self.eval_dataset, Rows):
+            logger.warning(
+                "no temperature was fitted: the evaluation data is not one data set. Mend: hf-emo-dist temperature "
+                "MODEL DATASET --split validation"
+            )
+            return dict(self.evaluate())
+        found = self.predict(self.eval_dataset, metric_key_prefix="eval")
+        metrics = dict(found.metrics)
+        rows = self.eval_dataset.dataset
+        logits = torch.as_tensor(np.asarray(found.predictions), dtype=torch.float64)
+        recipe, card = self.recipe, {} if self.opened is None else self.opened.card
+        try:
+            calibration = fit_calibration(
+                logits.softmax(-1).numpy(),
+                rows,
+                self.emotions,
+                dataset=getattr(recipe, "dataset", None),
+                split=getattr(recipe, "validation_split", None),
+                notes=notes_about(rows, card.get("vote_source")),
+            )
+        except ValueError as error:
+            logger.warning("no temperature was fitted: %s", error)
+        else:
+            self.accelerator.unwrap_model(self.model).config.calibration = calibration
+            metrics["temperature"] = calibration["temperature"]
+        self.log(metrics)
+        return metrics
 
     def _score(self, prediction: EvalPrediction) -> dict[str, float]:
         labels, counts = prediction.label_ids

@@ -69,6 +69,7 @@ class ModelFacts:
     processor: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] = field(default_factory=dict)
     hyperparameters: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)  # a temperature and what it was fitted on
     scores: dict[str, Any] = field(default_factory=dict)
     plots: list[str] = field(default_factory=list)
     train_seconds: float | None = None
@@ -185,6 +186,7 @@ def gather_model_facts(
             key: config.get(key) for key in ("loss_type", "entropy_weight", "head_dropout", "head_projection_dropout")
         },
         head={key: config[key] for key in HEAD if config.get(key) is not None},
+        calibration=config.get("calibration") or {},
         processor=_read(folder / "processor_config.json"),
         lora={
             key: adapter[key]
