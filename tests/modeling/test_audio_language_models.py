@@ -11,6 +11,8 @@ from audio_language_models import CASES, _thinker
 from safetensors.torch import load_file, save_file
 from tiny_data import TINY_EMOTIONS, tone
 
+from hf_emo_dist.augmentation.backbone_features import BackboneFeatures
+from hf_emo_dist.evaluation.baselines import tower_features
 from hf_emo_dist.modeling.backbones import FAMILIES, family_class
 from hf_emo_dist.modeling.backbones.audio_language import AudioLanguageForEmotionDistribution
 from hf_emo_dist.modeling.backbones.granite_speech import GraniteSpeechFeatures
@@ -341,6 +343,13 @@ def test_what_the_tower_gives_can_be_kept(loaded):
     ]
     for part, one in zip(kept.split(sizes), alone, strict=True):
         torch.testing.assert_close(part, one, atol=2e-5, rtol=1e-5)
+    # and their means are the features of the regression and of DiME-Aug
+    rows = [{"id": str(i), "audio": {"array": clip, "sampling_rate": 16000}} for i, clip in enumerate(CLIPS[:4])]
+    means = tower_features(model, processor, rows, 3, progress=False)
+    one_by_one = np.stack([BackboneFeatures((model, processor)).features(row) for row in rows])
+    np.testing.assert_allclose(one_by_one[1], alone[1].mean(0).numpy(), atol=1e-4)
+    if model.family != "qwen2_audio":  # of which the regression takes the states before pairs of frames are averaged
+        np.testing.assert_allclose(means, one_by_one, atol=1e-4)
 
 
 @pytest.mark.parametrize("head", LANGUAGE_MODEL_HEADS)

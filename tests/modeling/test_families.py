@@ -13,6 +13,8 @@ from tiny_data import TINY_EMOTIONS, tone
 from transformers import AutoConfig, AutoModelForAudioClassification, AutoProcessor, TrainerCallback, pipeline
 
 from hf_emo_dist import load_emotion_model, predict_distributions, push_model
+from hf_emo_dist.augmentation.features import column_matrix, compute_features
+from hf_emo_dist.evaluation.baselines import tower_features
 from hf_emo_dist.hub.cards.model_card import model_card
 from hf_emo_dist.hub.cards.model_facts import gather_model_facts
 from hf_emo_dist.modeling.backbones import family_class
@@ -293,6 +295,19 @@ def test_predictions_are_the_model_s(loaded, tiny_validation):
     with torch.no_grad():
         expected = model(**processor.from_rows([tiny_validation[1]])).logits.double().softmax(-1)[0]
     np.testing.assert_allclose(found[1], expected.numpy(), atol=1e-5)
+
+
+def test_features_of_what_is_heard(loaded, folder, tiny_validation):
+    model, processor = loaded
+    together, alone = (tower_features(model, processor, tiny_validation, n, progress=False) for n in (4, 1))
+    np.testing.assert_allclose(together, alone, atol=2e-3)  # a frozen encoder's states are kept in half precision
+    rows = tiny_validation.select(range(3))
+    by_folder, by_model = (
+        column_matrix(compute_features(rows, "backbone", source), "dime_features_backbone")
+        for source in (str(folder), (model, processor))
+    )
+    assert np.array_equal(by_folder, by_model) and by_folder.shape == (3, together.shape[1])
+    assert np.isfinite(by_folder).all() and np.ptp(by_folder, axis=0).max() > 1e-3
 
 
 # --- Hub, pipelines, card

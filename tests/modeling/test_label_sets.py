@@ -23,6 +23,7 @@ CASES = {
 @pytest.mark.parametrize("emotions", CASES.values(), ids=CASES.keys())
 def test_rows_are_copied_by_name_and_all_else_stays(tiny_model, tiny_processor, tmp_path, emotions, caplog):
     before = {name: value.clone() for name, value in tiny_model.state_dict().items()}
+    tiny_model.config.calibration = {"temperature": 1.5}
     with torch.no_grad():
         inputs = tiny_processor(audio=[tone(220, 0.4)])
         old = dict(zip(TINY_EMOTIONS, tiny_model(**inputs).logits[0].tolist(), strict=True))
@@ -37,6 +38,7 @@ def test_rows_are_copied_by_name_and_all_else_stays(tiny_model, tiny_processor, 
     assert all(name in caplog.text for name in (*fresh, *common))
     tiny_model.save_pretrained(tmp_path)
     again = Qwen2AudioForEmotionDistribution.from_pretrained(tmp_path, emotions=emotions)
+    assert again.config.calibration is None
     assert again.config.emotions == tuple(emotions) and again.config.num_labels == len(emotions)
     assert torch.equal(again.head.classifier.weight, tiny_model.head.classifier.weight)
 

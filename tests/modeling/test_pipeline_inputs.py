@@ -1,8 +1,11 @@
 """What people hand to the pipeline: open files, rates beside arrays, silence, addresses of slow and broken servers."""
 
+import csv
 import http.server
 import io
+import json
 import logging
+import shutil
 import threading
 import time
 
@@ -11,7 +14,9 @@ import pytest
 import soundfile
 import torch
 from test_pipeline import WAVES, by_name, pipe  # noqa: F401 - a fixture
+from transformers import pipeline
 
+from hf_emo_dist import load_emotion_model
 from hf_emo_dist.audio import inputs
 from hf_emo_dist.audio.clips import encode_flac
 from hf_emo_dist.audio.decoding import AudioError
@@ -67,6 +72,55 @@ def test_silence_is_said(pipe, caplog, level):  # noqa: F811
     assert pipe(silence, return_track=True)["silent"] is True
     half = pipe(np.concatenate([silence, np.tile(WAVES[0], 5)[:16000]]), window_seconds=1.0, return_track=True)
     assert "silent" not in half and ["silent" in window for window in half["track"]] == [True, False]
+
+
+@pytest.fixture
+def sure_checkpoint(tmp_path, tones_checkpoint):
+    """The same weights, said to be trained by the Dirichlet-multinomial, and with a temperature."""
+    folder = shutil.copytree(tones_checkpoint, tmp_path / "sure")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"loss_type": "dirichlet_multinomial", "calibration": {"temperature": 2.0}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_silence_beside_concentration_and_temperature(sure_checkpoint):
+    model, processor = load_emotion_model(sure_checkpoint)
+    sure = pipeline("speech-emotion-distribution", model=model, processor=processor)
+    still = np.zeros(16000, dtype=np.float32)
+    both = np.concatenate([still, np.tile(WAVES[0], 5)[:16000]])
+    asked = {"return_concentration": True, "apply_temperature": True}
+    answer = sure(still, **asked)
+    assert answer["silent"] is True and answer["concentration"] > 0
+    assert not any("silent" in entry for entry in answer["distribution"])
+    found = sure(both, window_seconds=1.0, return_track=True, **asked)
+    assert "silent" not in found and ["silent" in window for window in found["track"]] == [True, False]
+    assert all(window["concentration"] > 0 for window in found["track"])
+    assert all(entry["silent"] is True for entry in sure(still, apply_temperature=True))
+
+    def spoil(module, args, output):
+        output.logits[:] = float("nan")
+        return output
+
+    model.register_forward_hook(spoil)
+    with pytest.raises(ValueError, match="the model answers NaN"):
+        sure(WAVES[0], **asked)
+
+
+def test_a_table_of_both(tmp_path, sure_checkpoint, capsys):
+    from hf_emo_dist.commands.main import main
+
+    soundfile.write(tmp_path / "loud.wav", WAVES[0], 16000)
+    soundfile.write(tmp_path / "still.wav", np.zeros(8000, dtype=np.float32), 16000)
+    (tmp_path / "broken.wav").write_bytes(b"junk")
+    names = [str(tmp_path / f"{name}.wav") for name in ("loud", "still", "broken")]
+    words = ["predict", *names, "--model", str(sure_checkpoint), "--device", "cpu", "--concentration"]
+    for more in ([], ["--track"]):
+        assert main([*words, *more, "--format", "csv"]) != 0  # one is broken
+        rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+        assert list(rows[0])[-3:] == ["concentration", "error", "silent"]
+        assert [row["silent"] for row in rows] == ["", "yes", ""] and rows[2]["error"] and not rows[2]["concentration"]
+        assert all(float(row["concentration"]) > 0 and not row["error"] for row in rows[:2])
 
 
 def test_the_command_says_so_too(tmp_path, tones_checkpoint, capsys):

@@ -119,6 +119,9 @@ def test_an_adapter_goes_on_with_the_backbone_it_was_trained_on(tmp_path, tiny_b
 
 
 def test_what_does_not_is_not_asked_for(tiny_backbone, tiny_train, output):
+    for kind, name in (("full", "config.json"), ("adapter", "emotion_config.json")):
+        store = output[kind] / "checkpoint-2" / name  # a temperature that somebody fitted for it
+        store.write_text(json.dumps({**json.loads(store.read_text()), "calibration": {"temperature": 1.5}}))
     resumed = resume(tiny_backbone, tiny_train, output["full"], head={"head_dropout": 0.3})
     assert resumed.state.global_step == 4
     lora = emotion_lora_config("all", lora_dropout=0.0)

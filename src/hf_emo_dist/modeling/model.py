@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForAudioClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -99,6 +100,13 @@ class EmotionDistributionModel(PreTrainedModel):
     def cached_outputs(self, audio: dict[str, Tensor]) -> tuple[Tensor, list[int]]:
         """Return its outputs for all clips, one after the other, and how many each clip has."""
         raise NotImplementedError(f"{type(self).__name__} does not say what can be kept.")
+
+    @torch.no_grad()
+    def mean_states(self, audio: dict[str, Tensor]) -> Tensor:
+        """Return the means over time, and over layers, of `cached_outputs`: one vector a clip, (clips, d) float64."""
+        outputs, counts = self.cached_outputs(audio)
+        means = torch.stack([part.double().mean(0) for part in outputs.split(counts)])
+        return means if means.ndim == 2 else means.mean(1)
 
     def cache_settings(self) -> dict[str, Any]:
         """Return what these outputs depend on beside the part's weights and configuration, and the features."""
