@@ -76,9 +76,9 @@ class EmotionDistributionHead(nn.Module):
 
 def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:
     """Return the log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K)."""
+    rows = int(row_index.max()) + 1
     row_index = row_index.to(logits.device)
     weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.device, logits.dtype)
-    rows = int(row_index.max()) + 1
     total = torch.zeros(rows, dtype=logits.dtype, device=logits.device).index_add(0, row_index, weight)
     probabilities = logits.softmax(-1) * (weight / total[row_index])[:, None]
     mean = torch.zeros(rows, logits.shape[1], dtype=logits.dtype, device=logits.device)

@@ -30,7 +30,7 @@ class GuardedTrainer(HubTrainer):
         """Do the forward and backward pass of a batch, and stop where its loss is no number."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         if not is_finite(loss):
-            raise self._diverged(f"the loss is {float(loss)}")
+            raise self._diverged(f"the loss is {float(loss)}", self.state.global_step + 1)
         return loss
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
@@ -39,15 +39,15 @@ class GuardedTrainer(HubTrainer):
             self._skipped_steps = 0
             return norm
         if getattr(self.accelerator, "scaler", None) is None:
-            raise self._diverged(f"the norm of the gradients is {float(norm)}")
+            raise self._diverged(f"the norm of the gradients is {float(norm)}", self.state.global_step + 1)
         self._skipped_steps += 1  # mixed precision with a loss scale skips the step and halves the scale
         if self._skipped_steps >= MAX_SKIPPED_STEPS:
             raise self._diverged(f"the gradients of {MAX_SKIPPED_STEPS} steps on end were not finite in fp16")
         return norm
 
-    def _diverged(self, what: str) -> Exception:
+    def _diverged(self, what: str, step: int | None = None) -> Exception:
         folder = self._get_output_dir(trial=getattr(self, "_trial", None))
-        return diverged(what, self.state.global_step + 1, self.args, folder)
+        return diverged(what, self.state.global_step if step is None else step, self.args, folder)
 
     def prediction_step(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """Evaluate a batch, and stop where the model's answer is no number."""
@@ -61,10 +61,13 @@ class GuardedTrainer(HubTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model and processor, unless weights are no numbers."""
+        self._refuse_weights_that_are_no_numbers()
+        super().save_model(output_dir, _internal_call)
+
+    def _refuse_weights_that_are_no_numbers(self) -> None:
         bad = not_finite_weights(self.accelerator.unwrap_model(self.model))
         if bad:
             raise self._diverged(f"{len(bad)} weights are NaN or infinite (first: {bad[0]}) and were not saved")
-        super().save_model(output_dir, _internal_call)
 
     def train(
         self,
@@ -84,16 +87,32 @@ class GuardedTrainer(HubTrainer):
             ValueError: The checkpoint is not whole, or of another training.
             TrainingDivergedError: Loss, gradients or weights are no longer numbers.
         """
+        checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
+        if checkpoint is not None and self.model_init is None:  # else there is no model yet
+            self._check_same_training(checkpoint)
+        self._skipped_steps = 0
+        result = super().train(checkpoint, trial, ignore_keys_for_eval)
+        self._refuse_weights_that_are_no_numbers()  # the last step's, which no loss has seen
+        return result
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.model_init is not None:
+            self._check_same_training(resume_from_checkpoint)
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _check_same_training(self, checkpoint: str) -> None:
         network = self.accelerator.unwrap_model(self.model)
+        check_same_training(checkpoint, network, self._processor, self._emotion_args)
+        if getattr(network, "peft_config", None):
+            check_base(checkpoint, network, {})
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimizer as transformers does, of weights that can be trained."""
+        network = self.accelerator.unwrap_model(self.model if model is None else model)
         check_trainable(network)
         refuse_half_weights(network)
-        checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
-        if checkpoint is not None:
-            check_same_training(checkpoint, network, self._processor, self._emotion_args)
-            if getattr(network, "peft_config", None):
-                check_base(checkpoint, network, {})
-        self._skipped_steps = 0
-        return super().train(checkpoint, trial, ignore_keys_for_eval)
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        return optimizer
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> Any:
         result = super()._init_training_state(*args, **kwargs)

@@ -78,7 +78,10 @@ def _exponents(network: Any) -> Iterator[tuple[str, int]]:
     stacks = {
         name: len(module)
         for name, module in network.named_modules()
-        if isinstance(module, nn.ModuleList) and name.rpartition(".")[2] in STACKS and len(module) > 1
+        if isinstance(module, nn.ModuleList)
+        and name.rpartition(".")[2] in STACKS
+        # convolutions of positions, as data2vec-audio has them, are no layers
+        and any(isinstance(part, nn.Linear) for part in module.modules())
     }
     # a list of layers inside a layer of another is a part of that layer
     stacks = {name: n for name, n in stacks.items() if not any(name.startswith(f"{other}.") for other in stacks)}

@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 # What of the training arguments a reader needs to repeat a training
 HYPERPARAMETERS = (
-    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "num_train_epochs",
-    "max_steps", "per_device_train_batch_size", "max_audio_tokens_per_batch", "gradient_accumulation_steps", "bf16",
-    "fp16", "balanced_sampling", "perturb_waveforms", "early_stopping_patience", "metric_for_best_model",
-    "target_column", "score_column", "seed",
+    "learning_rate", "head_learning_rate", "layer_decay", "lr_scheduler_type", "warmup_steps", "weight_decay",
+    "max_grad_norm", "optim", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+    "max_audio_tokens_per_batch", "gradient_accumulation_steps", "bf16", "fp16", "balanced_sampling",
+    "perturb_waveforms", "early_stopping_patience", "metric_for_best_model", "target_column", "score_column", "seed",
 )  # fmt: skip
 RECIPE = ("freeze", "freeze_audio_tower", "freeze_projector", "freeze_language_model", "load_in_4bit")
 HEAD = ("pooling", "use_weighted_layer_sum", "average_frames", "head_hidden_size")
