@@ -12,7 +12,7 @@ CONV = {
 }  # fmt: skip
 LAYERS = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
-    "classifier_proj_size": 12, "layerdrop": 0.1,
+    "classifier_proj_size": 12, "layerdrop": 0.1, "vocab_size": 32,
 }  # fmt: skip
 WHISPER = {
     "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 24, "num_mel_bins": 16,

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-ATTENTION_SIZE = 128
+WIDTH = 128
 EPSILON = 1e-5
 
 
 class SpeechHead(nn.Module):
     """States of an encoder's layers → one logit an emotion.
 
-    With `pooling="statistics"` the states are standardised (`calibrate`), weighted over the layers, and pooled by
-    attentive statistics: mean and deviation over time under weights that are learned (Okabe et al. 2018,
+    With `pooling="statistics"` the states are standardised (`calibrate`), weighted over the layers, projected, and
+    pooled by attentive statistics: mean and deviation over time under weights that are learned (Okabe et al. 2018,
     arXiv 1803.10963). With `pooling="mean"` it is the head of transformers' `*ForSequenceClassification`, under the
     same parameter names.
     """
@@ -27,22 +27,24 @@ class SpeechHead(nn.Module):
         self.text_size = text_size
         self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if num_layers > 1 else None
         if self.statistics:
-            width = config.head_hidden_size or 256
+            width = config.head_hidden_size or WIDTH
             # of the states of each layer, over the training data
             self.register_buffer("center", torch.zeros(num_layers, size))
             self.register_buffer("scale", torch.ones(num_layers, size))
             self.register_buffer("calibrated", torch.zeros((), dtype=torch.long))
-            self.attention = nn.Sequential(nn.Linear(size, ATTENTION_SIZE), nn.Tanh(), nn.Linear(ATTENTION_SIZE, 1))
-            self.projector = nn.Sequential(
+            # before pooling, so that mean and deviation are of few things that matter, and the head stays small
+            self.projector = nn.Sequential(nn.Linear(size, width), nn.GELU())
+            self.attention = nn.Sequential(nn.Linear(width, width // 2), nn.Tanh(), nn.Linear(width // 2, 1))
+            self.mixing = nn.Sequential(
                 nn.Dropout(config.head_dropout),
-                nn.Linear(2 * size + text_size, width),
+                nn.Linear(2 * width + text_size, width),
                 nn.GELU(),
                 nn.Dropout(config.head_projection_dropout),
             )
         else:
             width = config.head_hidden_size or config.encoder_config.classifier_proj_size
             self.projector = nn.Linear(size, width)
-            self.attention = None
+            self.attention = self.mixing = None
         self.classifier = nn.Linear(width + (0 if self.statistics else text_size), config.num_labels)
 
     @torch.no_grad()
@@ -60,8 +62,10 @@ class SpeechHead(nn.Module):
         """Standardise states from now on by the mean and deviation of these (frames, layers, d)."""
         values = states.float()
         self.center.copy_(values.mean(0))
-        # over time as well as over clips; a dimension that never changes stays out
-        self.scale.copy_(values.std(0).clamp_min(1e-3).reciprocal())
+        # over time as well as over clips; a dimension that hardly changes stays small, which half precision would
+        # round to noise
+        least = (0.01 * self.center.abs()).clamp_min(1e-3)
+        self.scale.copy_(torch.maximum(values.std(0), least).reciprocal())
         self.calibrated.fill_(1)
 
     def weigh(self, states: Tensor) -> Tensor:
@@ -90,14 +94,15 @@ class SpeechHead(nn.Module):
             hidden, mask = _unpacked(hidden, mask)
         valid = mask.bool()
         if self.statistics:
-            assert self.attention is not None
+            assert self.attention is not None and self.mixing is not None
+            hidden = self.projector(hidden)
             scores = self.attention(hidden)[..., 0].masked_fill(~valid, torch.finfo(hidden.dtype).min)
             weights = scores.softmax(-1)[..., None]
             mean = (weights * hidden).sum(1)
             # about the mean and not as a difference of squares, which cancels
             variance = (weights * (hidden - mean[:, None]).square()).sum(1)
             pooled = torch.cat([mean, (variance + EPSILON).sqrt()], -1)
-            return self.classifier(self.projector(self._with(pooled, text)))
+            return self.classifier(self.mixing(self._with(pooled, text)))
         pooled = self.projector(hidden).masked_fill(~valid[..., None], 0.0).sum(1) / valid.sum(1)[:, None]
         return self.classifier(self._with(pooled, text))
 

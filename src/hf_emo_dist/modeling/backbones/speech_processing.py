@@ -59,7 +59,7 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
         self._set_up(emotions, use_transcript, use_speaker, long_audio)
         self.family = family
         self.geometry = geometry or {}
-        self.text_tokenizer = text_tokenizer
+        self._text_tokenizer = text_tokenizer
         # saved; whose it was is a path of this machine, or a name that its checkpoint does not need
         self.text_encoder = text_tokenizer is not None
 
@@ -120,14 +120,8 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save the settings, the feature extractor and, where there is one, the tokenizer."""
         super().save_pretrained(save_directory, **kwargs)
-        if self.text_tokenizer is not None:
-            self.text_tokenizer.save_pretrained(save_directory)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what `processor_config.json` holds."""
-        values = super().to_dict()
-        values.pop("text_tokenizer", None)
-        return values
+        if self._text_tokenizer is not None:
+            self._text_tokenizer.save_pretrained(save_directory)
 
     def text_inputs(
         self,
@@ -138,12 +132,12 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
     ) -> dict[str, np.ndarray]:
         """Make `text_input_ids` and their mask (clips, words) where there is a text encoder; window inputs as ever."""
         data = window_inputs(counts, seconds)
-        if self.text_tokenizer is None:
+        if self._text_tokenizer is None:
             return data
         given = [text if self.use_transcript and text and text.strip() else "" for text in transcripts]
         texts = [text for text, row in zip(given, counts, strict=True) for _ in row]
-        longest = min(self.text_tokenizer.model_max_length, MAX_TEXT_TOKENS)
-        encoded = self.text_tokenizer(texts, truncation=True, max_length=longest, padding=True, return_tensors="np")
+        longest = min(self._text_tokenizer.model_max_length, MAX_TEXT_TOKENS)
+        encoded = self._text_tokenizer(texts, truncation=True, max_length=longest, padding=True, return_tensors="np")
         mask = np.asarray(encoded["attention_mask"], dtype=np.int64)
         # no words are not the special tokens around none
         mask = mask * np.array([bool(text) for text in texts])[:, None]
