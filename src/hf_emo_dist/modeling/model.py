@@ -106,7 +106,10 @@ class EmotionDistributionModel(PreTrainedModel):
         """Return the means over time, and over layers, of `cached_outputs`: one vector a clip, (clips, d) float64."""
         outputs, counts = self.cached_outputs(audio)
         means = torch.stack([part.double().mean(0) for part in outputs.split(counts)])
-        return means if means.ndim == 2 else means.mean(1)
+        if means.ndim == 2:
+            return means
+        # each layer standardised, so that none drowns the others
+        return nn.functional.layer_norm(means, means.shape[-1:]).mean(1)
 
     def cache_settings(self) -> dict[str, Any]:
         """Return what these outputs depend on beside the part's weights and configuration, and the features."""
