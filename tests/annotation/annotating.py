@@ -26,7 +26,7 @@ def annotate(backend, ledger, data, way, options):
     try:
         if way == "map":
             return {"votes": votes(data.map(run, batched=True, batch_size=20))}
-        found, report = run.annotate(data)
+        found, report = run.annotate_batch(data) if way == "batch" else run.annotate(data)
         return {"report": report.to_dict(), "complete": report.complete, "votes": votes(found)}
     except (AnnotationIncomplete, KeyboardInterrupt) as error:
         return {"error": type(error).__name__, "text": str(error)}

@@ -34,16 +34,19 @@ class GeminiServer(Server):
     def understand(self, request):
         if "generateContent" not in request.path:
             return
-        body = camel(json.loads(request.body))
+        self.read_request(request, camel(json.loads(request.body)))
+        request.model = request.path.rpartition("/")[2].partition(":")[0]
+
+    def read_request(self, request, body):
         request.config = body.get("generationConfig", {})
         request.safety = body.get("safetySettings")
-        request.model = request.path.rpartition("/")[2].partition(":")[0]
+        request.tier = body.get("serviceTier", "standard")
         request.system = "".join(part["text"] for part in body.get("systemInstruction", {}).get("parts", ()))
         for part in body["contents"][0]["parts"]:
             if "text" in part:
                 request.text = part["text"]
             elif "inlineData" in part:
-                data = base64.urlsafe_b64decode(part["inlineData"]["data"])
+                data = base64.b64decode(part["inlineData"]["data"].replace("-", "+").replace("_", "/"))
                 request.audio, request.mime = hashlib.sha256(data).hexdigest(), part["inlineData"]["mimeType"]
                 request.where = "inline"
             else:
@@ -119,7 +122,9 @@ class GeminiServer(Server):
         file["data"] = file.get("data", b"") + request.body
         if "finalize" not in command:
             return Reply(body={}, headers={"x-goog-upload-status": "active"})
-        file["audio"], file["size"] = hashlib.sha256(file["data"]).hexdigest(), len(file.pop("data"))
+        file["audio"], file["size"] = hashlib.sha256(file["data"]).hexdigest(), len(file["data"])
+        if not file["mime"].startswith("jsonl"):
+            del file["data"]
         file["state"] = "PROCESSING" if self.processing else "ACTIVE"
         return Reply(body={"file": self._described(name)}, headers={"x-goog-upload-status": "final"})
 
@@ -187,6 +192,16 @@ class GeminiServer(Server):
 
     def fault_other_model(self, request, model="gemini-3.8-flash"):
         return self.generated(request, model=model)
+
+    def fault_shed(self, request):
+        return Reply(503, error(503, "UNAVAILABLE", "The model is overloaded. Please try again later."))
+
+    def fault_served(self, request, header=None, **usage):
+        """Says at which tier it was served: by a header, or by a field of the usage."""
+        reply = self.generated(request)
+        body = json.loads(reply.body)
+        body["usageMetadata"].update(usage)
+        return Reply(body=body, headers={} if header is None else {"x-gemini-service-tier": header})
 
     def fault_text(self, request, text):
         return self.generated(request, text=text)

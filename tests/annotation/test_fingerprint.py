@@ -105,7 +105,8 @@ def test_every_argument_is_seen_and_has_the_default_of_where_it_belongs(function
     for place in (RunSettings, Annotator, GeminiBackend)[: 1 if function is Annotator else 3]:
         for name, parameter in inspect.signature(place).parameters.items():
             if (place, name) != (Annotator, "backend"):
-                default = None if name == "model" else parameter.default  # the model is the preset's
+                # The model is the preset's, and how long to wait the service tier's.
+                default = None if name in ("model", "timeout_s", "patience_s") else parameter.default
                 assert shown.pop(name, parameter).default == default, name
     assert function is Annotator or list(shown) == ["example_or_batch"]
     with pytest.raises(TypeError, match="concurency"):

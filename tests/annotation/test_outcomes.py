@@ -274,7 +274,8 @@ def test_a_cap_holds_for_replies_that_nobody_received(asked, fault, options):
     assert len(asked.server.requests) * dearest <= cap + 4 * dearest
     spent = Ledger(asked.ledger).spending()
     assert spent.cost_usd <= cap and report.cost_usd == pytest.approx(spent.cost_usd) == report.assumed_usd
-    assert report.charged_tries == len(asked.server.requests) and spent.reserved_cost_usd == 0
+    # On a busy machine one may be given up before the server has read it.
+    assert report.charged_tries >= len(asked.server.requests) and spent.reserved_cost_usd == 0
     assert not asked.final()
 
 
@@ -401,3 +402,11 @@ def test_an_outage_in_the_midst_of_a_run_is_waited_for(google):
     google.server.latency = 0.02
     report = google(concurrency=8, max_tries=2, num_annotations=2, max_failure_rate=1).annotate(dataset(60)).report
     assert report.complete and report.votes == 120 and not report.failures, report.summary()
+
+
+def test_what_is_computed_here_is_nobodys_bill(ledger):
+    """A local model that counts no tokens: nothing is assumed of it, and no cap on tokens is used up."""
+    backend = ScriptedBackend(lambda *_: Answer("happy", usage=Usage(0, 0, 0, 0)))
+    report = annotator(backend, ledger, max_tokens=5_000).annotate(dataset(10)).report
+    assert report.complete and report.assumed_tokens == 0 and report.cost_usd == 0
+    assert "Not stated" not in report.summary()

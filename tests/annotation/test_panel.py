@@ -113,7 +113,7 @@ FILES = {
     ),
     "a wrong value": ("- {focus: voice, mode: song}", "'song'"),
     "a wrong type": ("- {focus: voice, temperature: warm}", "Annotator 0"),
-    "a model": ("- {focus: voice, model: gpt-audio}", "a run of its own with the same ledger"),
+    "a model": ("- {focus: voice, model: gpt-audio}", "Annotator 0 names a model of its own"),
 }
 
 

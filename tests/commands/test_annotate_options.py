@@ -91,6 +91,49 @@ def test_a_second_model_votes_on_what_the_first_has_left(corpus, tmp_path, serve
     assert {record.model for record in Ledger(tmp_path / "votes.sqlite").records()} == {"my-deployment", "another"}
 
 
+SEVERAL = """
+- focus: voice
+- {focus: words}
+- &other {focus: voice, model: another, prices: {text_in: 1, audio_in: 1, output: 1}, answers_as: another-2026}
+- {<<: *other, focus: words}
+"""
+
+
+def test_a_panel_of_several_models_from_the_command_line(corpus, tmp_path, server, capsys):
+    server.fault("other_model", lambda request: request.model == "another", model="another-2026")
+    (tmp_path / "panel.yaml").write_text(SEVERAL)
+    words = ["--panel", str(tmp_path / "panel.yaml"), "--max_cost_usd", "1"]
+    status, shown = run(capsys, "estimate", corpus, tmp_path, server, *words)
+    assert status == 2 and "none are known for 'my-deployment'" in shown and server.count == 0
+    words += ["--prices", "{text_in: 1, audio_in: 2, output: 4}"]
+    status, shown = run(capsys, "estimate", corpus, tmp_path, server, *words)
+    assert status == 0 and "4 to my-deployment" in shown and "4 to another" in shown and "all models" in shown
+    status, shown = run(capsys, "annotate", corpus, tmp_path, server, *words)
+    assert status == 0 and server.count == 8, shown
+    rows = load_emotion_dataset(tmp_path / "out", "train")
+    for row in rows:
+        found = [(entry["model"], entry["focus"]) for entry in row["synthetic_annotations"]]
+        models = ("my-deployment", "another-2026")
+        assert found == [(model, focus) for model in models for focus in ("voice", "words")]
+    done = json.loads((tmp_path / "out" / "preparation.json").read_text())["annotation"]
+    assert done["model"] == "my-deployment" and [one["model"] for one in done["others"]] == ["another"]
+    assert done["model_versions"] == {"my-deployment": 4, "another-2026": 4}
+    rates = {"my-deployment": (1, 2, 4), "another": (1, 1, 1)}
+    paid = sum(2 * 2 * (100 * text + 96 * audio + 3 * out) / 1e6 for text, audio, out in rates.values())
+    assert done["cost_usd"] == pytest.approx(paid)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "synthetic votes by my-deployment and another, no person" in card
+    assert "Panel of `my-deployment`" in card and "Panel of `another`" in card
+    # One is down: the other's votes are written where that is asked for, and the status says that some are missing.
+    server.script.insert(0, ["status", lambda request: request.model == "another", None, {"code": 402}])
+    words += ["--ledger", str(tmp_path / "new.sqlite"), "--overwrite"]
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "annotate", corpus, tmp_path, server, *words, "--write_partial")
+    assert stop.value.code == 3
+    done = json.loads((tmp_path / "out" / "preparation.json").read_text())["annotation"]
+    assert done["partial"]["clips_by_votes"] == {"2": 2} and done["partial"]["why"].startswith("another: ")
+
+
 def test_an_estimate_says_that_no_vote_would_come(corpus, tmp_path, server, capsys):
     status, shown = run(
         capsys,
@@ -141,7 +184,7 @@ def test_a_run_whose_credits_end_is_incomplete_and_the_same_command_goes_on(tmp_
     wanted = 3 * len(load_emotion_dataset(source)["train"])
     fault, options = ("status", {"code": 402}) if "402" in words else ("bad_request", {})
     server.fault(fault, lambda asked: asked.number > good, **options)
-    call = ["--answers_as", "gpt-audio", "--limit", "40", "--num_annotations", "3"]
+    call = ["--answers_as", "gpt-audio", "--limit", "40", "--num_annotations", "3", "--no_hearing_test"]
     with pytest.raises(SystemExit) as stop:
         run(capsys, "annotate", source, tmp_path, server, *call)
     shown = capsys.readouterr().err

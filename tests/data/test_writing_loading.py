@@ -180,3 +180,17 @@ def test_the_card_takes_no_name_for_markup(tmp_path):
     text = (tmp_path / "d" / "README.md").read_text(encoding="utf-8")
     assert text.count("\n---\n") == 1 and "\nlicense: mit" not in text and "<b>" not in text.partition("\n---\n")[2]
     assert "sad --- license: mit" in folder_card(tmp_path / "d")["vote_source"]
+
+
+def test_what_was_written_anew_is_read_and_not_the_cache_of_what_was_there(tmp_path):
+    """`load_dataset` finds a cache by a folder's README: that must differ though all its numbers are the same."""
+    for votes in (["sad", "angry"], ["angry", "sad"]):
+        for place in (tmp_path / "data", tmp_path / "other" / "data"):
+            content = [
+                {"id": str(i), "audio": {"bytes": b"RIFF", "path": "a"}, "human_votes": [vote]}
+                for i, vote in enumerate(votes)
+            ]
+            made = build_dataset(content, row_features(["angry", "sad"]))
+            write_dataset(made, place, description="x", vote_source="y", overwrite=True)
+            assert load_emotion_dataset(place, "train")["human_votes"][:] == [[vote] for vote in votes]
+            assert load_dataset(str(place))["train"]["human_votes"][:] == [[vote] for vote in votes]

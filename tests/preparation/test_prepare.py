@@ -203,7 +203,8 @@ def test_every_configuration_makes_an_annotator(name, tmp_path, monkeypatch):
     words = ["d", "o", "--config", f"prepare/{name}", "--ledger", str(tmp_path / "v.sqlite")]
     read = annotate.options().parse(words, "annotate").call(PrepareSettings)
     annotator = read.annotator(("angry", "sad"))
-    assert len(annotator.members) == values["num_annotations"] and annotator.backend.name == values["backend"]
+    number = values["num_annotations"] if "panel" not in values else len(values["panel"])
+    assert annotator.answers_a_clip == number and annotator.backend.name == values["backend"]
 
 
 def test_a_card_that_says_restricted_is_obeyed_and_handed_on(corpus, tmp_path, monkeypatch):

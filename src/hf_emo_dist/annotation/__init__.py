@@ -8,6 +8,7 @@ _NAMES = {
     "Annotator": "annotator",
     "Estimate": "run.estimate",
     "GeminiBackend": "backends.gemini",
+    "HearingTest": "hearing.verdict",
     "Ledger": "ledger.ledger",
     "LedgerError": "ledger.ledger",
     "ModelCapabilities": "capabilities",

@@ -99,6 +99,17 @@ def typed(columns: Mapping[str, list[Any]], emotions: Sequence[str]) -> dict[str
     return result
 
 
+def votes_by_row(dataset: Dataset, keys: Sequence[bytes]) -> list[int]:
+    """How many votes each row that has keys got under them: labels and distributions."""
+    numbers = []
+    rows = zip(dataset.select_columns(["synthetic_annotations"]), keys, strict=True)
+    for row, joined in rows:
+        if joined:
+            mine = set(split_keys(joined))
+            numbers.append(sum(entry["key"] in mine for entry in row["synthetic_annotations"]))
+    return numbers
+
+
 def with_columns(dataset: Dataset, ledger: Ledger, keys: Sequence[bytes], emotions: Sequence[str]) -> Dataset:
     """The data set with its two columns; rows that the run did not come to have none in them."""
     import pyarrow as pa

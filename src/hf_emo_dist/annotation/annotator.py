@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,21 +18,43 @@ from tqdm.auto import tqdm
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
 from ..emotions import PAPER_EMOTIONS, validate_emotions
-from .annotation_columns import annotation_columns, annotation_features, split_keys, typed, with_columns
-from .backends import checked, make_backend
+from .annotation_columns import (
+    annotation_columns,
+    annotation_features,
+    split_keys,
+    typed,
+    votes_by_row,
+    with_columns,
+)
+from .backends import BackendChoice
+from .batch.batches import Batches
+from .hearing.asking import CLIPS
+from .hearing.hearing import hear, hearing_requests
+from .hearing.verdict import HearingTest
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
 from .model_data import described_old, old_facts
-from .panel import choose_panel, describe_panel
+from .ordering import ClipStore, Rounds
+from .panel import by_model, choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
-from .run.estimate import Estimate, measured, spans_cost, time_needed
+from .run.estimate import (
+    Estimate,
+    Span,
+    estimates_together,
+    measured,
+    share_of,
+    spans_cost,
+    tier_costs,
+    time_needed,
+)
 from .run.evidence import Evidence
-from .run.jobs import Clip, Job, Run, RunSettings
+from .run.jobs import PATIENCE_S, TIMEOUT_S, Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
-from .run.run_report import AnnotationIncomplete, Progress, RunReport
+from .run.run_report import AnnotationIncomplete, Progress, RunReport, together
 from .run.runner import Runner
-from .types import Backend, PanelMember, Record, ledger_key, request_hash
+from .run.side_by_side import SideBySide
+from .types import Backend, FatalError, PanelMember, Record, ledger_key, request_hash
 from .workload import workload
 
 if TYPE_CHECKING:
@@ -43,11 +66,21 @@ logger = logging.getLogger(__name__)
 ANNOTATOR_VERSION = 1
 
 
-def _finish(loop: LoopThread, backend: Backend) -> None:
+def _finish(loop: LoopThread, backends: Sequence[Backend]) -> None:
     try:
-        loop.close(backend.close, timeout_s=5.0)
+        loop.close(lambda: _close_all(backends), timeout_s=5.0)
     except Exception as error:  # noqa: BLE001 - at the end of a process, or in the midst of something else
-        logger.debug("%s was not closed: %s", backend.name, type(error).__name__)
+        logger.debug("%s was not closed: %s", backends[0].name, type(error).__name__)
+
+
+async def _close_all(backends: Sequence[Backend]) -> None:
+    for backend in backends:
+        await backend.close()
+
+
+def _joined(keys: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """The keys of each row, those of several models one after the other."""
+    return [b"".join(row) for row in zip(*keys, strict=False)]
 
 
 class AnnotationResult(NamedTuple):
@@ -68,27 +101,30 @@ class Annotator:
     """Has an audio-language model vote on utterances, as a panel of annotators.
 
     Use it as a function for ``Dataset.map`` or ``IterableDataset.map`` (``batched=True`` is faster: the requests of a
-    batch are in flight together), or annotate a whole data set at once with :meth:`annotate`, which has no barrier
-    between batches. It adds ``synthetic_annotations`` and ``synthetic_votes``; `combine_votes` pools them with the
-    human votes. Annotations of other annotators that a row has already are kept.
+    batch are in flight together, and rows keep their order), or annotate a whole data set at once with
+    :meth:`annotate`, which has no barrier between batches and goes breadth first. It adds ``synthetic_annotations`` and
+    ``synthetic_votes``; `combine_votes` pools them with the human votes. Annotations of other annotators that a row has
+    already are kept.
 
     Every reply is in the ledger before it is used, and nothing that is there is asked for again: a run that was broken
     off goes on where it was, by the same call.
 
     Args:
-        backend: ``"gemini"``, ``"openai"``, ``"simulated"``, ``module:Name`` of a class of your own, or an instance.
+        backend: ``"gemini"``, ``"openai"``, ``"simulated"``, ``module:Name`` of a class of your own, an instance, or a
+            `BackendChoice`: who is asked, unless a member of the panel names its own model.
         emotions: The label set.
         preset: ``"default"``, or ``"paper"``: the panel, paper-like prompts and the way of reading replies of arXiv
             2601.14620.
         panel: Your own annotators instead: a YAML file (see `load_panel`), or `PanelMember` or dicts such as
-            ``{"focus": "voice", "temperature": 0.7}``.
+            ``{"focus": "voice", "temperature": 0.7}``. A member may name its own model: ``{"focus": "voice", "backend":
+            "openai", "model": "gpt-audio"}``, see `panel.by_model`.
         num_annotations: Annotators that give one label, where `panel` does not say who answers.
         num_distributions: Annotators that state the distribution that they expect, beside these.
         prompts: A YAML file (see `load_prompts`) or a `PromptSet` instead of the preset's prompts.
         use_transcript: Whether the transcript, where there is one, is shown, as quoted data.
         ledger: The SQLite file of replies, or a `Ledger`. Default: :func:`default_ledger`.
         allow_upload: Whether data that is marked as restricted may be sent to a remote service.
-        seed: Of the paper preset's temperatures.
+        seed: Of the paper preset's temperatures, and of the order in which :meth:`annotate` goes through the clips.
         audio_column: Name of the audio's column.
         progress: Whether to show progress bars.
         concurrency: Requests in flight at most. A run starts with 16 and climbs for as long as replies come as fast as
@@ -97,12 +133,15 @@ class Annotator:
         tokens_per_minute: Bound on tokens a minute, likewise.
         max_cost_usd: Cap on all that the ledger has cost since it exists, in US dollars; None for no cap.
         max_tokens: Cap on the ledger's tokens in all.
-        timeout_s: Seconds to wait for one reply.
+        timeout_s: Seconds to wait for one reply. Default: 120, and 1200 at the flex tier.
         max_tries: Requests for one reply that the service or the connection fails before it is given up; answers 429 do
             not count, nor does a connection that is down for all. Given up for good is only what fails while other
             clips are answered.
         patience_s: Seconds to go on while no request gets a reply because of answers 429 (then, or when the service
-            asks for a longer wait, the run stops) or because the connection is down.
+            asks for a longer wait, the run stops) or because the connection is down. Default: 600, and 3600 at the flex
+            tier.
+        when_shed: What becomes of a request that the flex tier has no room for: ``"retry"``, it is sent again later;
+            ``"standard"``, it is sent at the standard tier at once, and charged so.
         max_failure_rate: The run stops where more than this share of its last 200 tries brought no vote; 1 for no
             bound. Answers 429 and 503 do not count.
         retry_failed: Whether to ask again where the ledger has a failure: True for all, or the outcomes to ask again
@@ -128,7 +167,7 @@ class Annotator:
 
     def __init__(
         self,
-        backend: str | Backend = "gemini",
+        backend: str | Backend | BackendChoice = "gemini",
         *,
         emotions: Sequence[str] = PAPER_EMOTIONS,
         preset: str = "default",
@@ -147,9 +186,10 @@ class Annotator:
         tokens_per_minute: float | None = RunSettings.tokens_per_minute,
         max_cost_usd: float | None = RunSettings.max_cost_usd,
         max_tokens: int | None = RunSettings.max_tokens,
-        timeout_s: float = RunSettings.timeout_s,
+        timeout_s: float | None = None,
         max_tries: int = RunSettings.max_tries,
-        patience_s: float = RunSettings.patience_s,
+        patience_s: float | None = None,
+        when_shed: str = RunSettings.when_shed,
         max_failure_rate: float = RunSettings.max_failure_rate,
         retry_failed: bool | Collection[str] = RunSettings.retry_failed,
         first_backoff_s: float = RunSettings.first_backoff_s,
@@ -157,33 +197,42 @@ class Annotator:
         answers_as: str | Sequence[str] = (),
         today: date | None = None,
     ) -> None:
+        arguments = {**locals()}  # before any other name is bound here
         if preset not in ("default", "paper"):
             raise ValueError(f"`preset` is {preset!r}. Mend: 'default' or 'paper'.")
         self.emotions = validate_emotions(emotions)
         self.preset, self.use_transcript, self.allow_upload = preset, use_transcript, allow_upload
-        self.audio_column, self.progress = audio_column, progress
+        self.audio_column, self.progress, self.seed = audio_column, progress, seed
         if isinstance(retry_failed, str):
             retry_failed = (retry_failed,)
         elif not isinstance(retry_failed, bool):  # in one order, since `Dataset.map` takes its fingerprint from it
             retry_failed = tuple(sorted(retry_failed))
+        main = BackendChoice(backend) if isinstance(backend, str) else backend
+        own, *others = by_model(main, panel, preset)
+        self.backend: Backend = own.backend
+        tier = self._tier
         self.settings = RunSettings(
             concurrency=concurrency,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             max_cost_usd=max_cost_usd,
             max_tokens=max_tokens,
-            timeout_s=timeout_s,
+            timeout_s=TIMEOUT_S[tier] if timeout_s is None else timeout_s,
             max_tries=max_tries,
-            patience_s=patience_s,
+            patience_s=PATIENCE_S[tier] if patience_s is None else patience_s,
+            when_shed=when_shed,
             max_failure_rate=max_failure_rate,
             retry_failed=retry_failed,
             first_backoff_s=first_backoff_s,
             last_backoff_s=last_backoff_s,
         )
-        self.backend: Backend = make_backend(backend, preset=preset) if isinstance(backend, str) else checked(backend)
         self.prompts = choose_prompts(prompts, preset)
-        self.members = choose_panel(self.backend, self.prompts, preset, panel, num_annotations, num_distributions, seed)
+        self.members = choose_panel(
+            self.backend, self.prompts, preset, own.members, num_annotations, num_distributions, seed
+        )
         names = [answers_as] if isinstance(answers_as, str) else answers_as
+        if own.named and names:  # of the model that `backend` says, which others ask, or nobody
+            names = ()
         self.answers_as = tuple(dict.fromkeys((*names, *getattr(self.backend, "answers_as", ()))))
         self.today = today
         today, capabilities = self._today(), self.backend.capabilities
@@ -201,7 +250,34 @@ class Annotator:
         self._ledger_path = str(ledger.path if isinstance(ledger, Ledger) else ledger or default_ledger())
         self._ledger: Ledger | None = ledger if isinstance(ledger, Ledger) else None
         self._given_ledger = self._ledger  # stays its owner's
+        del arguments["self"]
+        #: Of the panel's other models: each an annotator as if it was asked alone, with those members who ask it.
+        self.others: tuple[Annotator, ...] = tuple(
+            Annotator(
+                **{
+                    **arguments,
+                    "backend": part.backend,
+                    "panel": part.members,
+                    "answers_as": () if part.named else answers_as,
+                }
+            )
+            for part in others
+        )
         self._start()
+
+    @property
+    def asked(self) -> tuple[Annotator, ...]:
+        """An annotator for each model of the panel, this one first: `backend`, `members`, `plan`, … are its own."""
+        return (self, *self.others)
+
+    @property
+    def models(self) -> dict[str, Annotator]:
+        """The same by the models' names, with their servers' where two are alike."""
+        names = [one.backend.model for one in self.asked]
+        return {
+            name if names.count(name) == 1 else f"{name} at {one.backend.endpoint}": one
+            for name, one in zip(names, self.asked, strict=True)
+        }
 
     def _start(self) -> None:
         self._loop, self._lock = LoopThread(), threading.RLock()
@@ -209,12 +285,16 @@ class Annotator:
         self._answerer_known = False
         self._evidence = Evidence()
         # Connections that nobody closed are closed when the annotator is gone, or the process ends.
-        weakref.finalize(self, _finish, self._loop, self.backend)
+        weakref.finalize(self, _finish, self._loop, [one.backend for one in self.asked])
+
+    @property
+    def _tier(self) -> str:
+        return getattr(self.backend, "service_tier", "standard")
 
     def _today(self) -> date:
         return self.today or datetime.now(UTC).date()
 
-    def _not_asked(self) -> tuple[str, str] | None:
+    def not_asked(self) -> tuple[str, str] | None:
         """Why nobody is asked, where no reply would be a vote, and the mend."""
         has = self.backend.capabilities
         if not has.is_retired(self._today()):
@@ -255,12 +335,15 @@ class Annotator:
             "panel": [asdict(member) for member in self.members],
             "plan": self.plan,
             **({"answers_as": list(self.answers_as)} if self.answers_as else {}),
+            **({"others": [other.describe() for other in self.others]} if self.others else {}),
+            **({"service_tier": self._tier} if self._tier != "standard" else {}),
         }
 
     def __repr__(self) -> str:
+        more = "".join(f", {one.backend.model!r}: {describe_panel(one.members)!r}" for one in self.others)
         return (
             f"Annotator({self.backend.name!r}, model={self.backend.model!r}, preset={self.preset!r}, "
-            f"panel={describe_panel(self.members)!r}, ledger={self._ledger_path!r})"
+            f"panel={describe_panel(self.members)!r}{more}, ledger={self._ledger_path!r})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -291,7 +374,9 @@ class Annotator:
 
     def close(self) -> None:
         """Closes the connections and the ledger, unless that was given as an object. The next use opens them again."""
-        self._loop.close(self.backend.close)
+        self._loop.close(lambda: _close_all([one.backend for one in self.asked]))
+        for other in self.others:
+            other.close()
         with self._lock:
             if self._ledger is not None and self._ledger is not self._given_ledger:
                 self._ledger.close()
@@ -306,14 +391,14 @@ class Annotator:
             AnnotationIncomplete: The run had to stop. What came is in the ledger; the same call goes on from there.
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
-        utterances, batched = read_batch(example_or_batch, self.audio_column, self.backend.row_columns)
+        utterances, batched = read_batch(example_or_batch, self.audio_column, self._row_columns)
         if not batched:
             self._tell(
                 "unbatched",
                 "One utterance at a time has only its own requests in flight. Faster: dataset.map(annotator, "
                 "batched=True, batch_size=256), or annotator.annotate(dataset).",
             )
-        total = len(utterances) * len(self.members)
+        total = len(utterances) * self.answers_a_clip
         report, keys = self.run(utterances, total, leave=False, shown=batched, whole=False)
         if report.stop_reason is not None:
             raise AnnotationIncomplete(report)
@@ -322,14 +407,35 @@ class Annotator:
         columns = annotation_columns(self.ledger, keys, [u.annotations for u in utterances], self.emotions)
         return typed(columns, self.emotions) if batched else {name: values[0] for name, values in columns.items()}
 
-    def annotate(self, dataset: Dataset, pilot: int = 0) -> AnnotationResult:
-        """Annotates a whole data set, with no barrier between batches.
+    @property
+    def answers_a_clip(self) -> int:
+        """Members of the panel, whatever model they ask."""
+        return sum(len(one.members) for one in self.asked)
 
-        A run that must stop early (budget, Ctrl-C, a wrong key) returns what there is: look at ``report.complete``.
+    @property
+    def _row_columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for one in self.asked for name in one.backend.row_columns))
+
+    @property
+    def clip_by_clip(self) -> bool:
+        """Whether all members are asked about one clip before the next: where the backend answers them at once."""
+        return bool(getattr(self.backend, "whole_panel", False))
+
+    def annotate(self, dataset: Dataset, pilot: int = 0, hearing_test: bool = False) -> AnnotationResult:
+        """Annotates a whole data set, with no barrier between batches, and breadth first.
+
+        Every clip is asked about once before any is asked about twice: the first member of the panel about all clips,
+        in an order drawn from (`seed`, row id), then the second, and so on. A run that must stop early (budget, Ctrl-C,
+        a wrong key) so is a smaller run of the same kind, and returns what there is, with all that the ledger has:
+        look at ``report.complete`` and ``report.votes_a_clip``. A backend that answers a whole panel at once
+        (``whole_panel``) is asked clip by clip in that order. Where a panel names several models, they are asked side
+        by side, each at its own speed; where one must stop, the others go on, and ``report.by_model`` tells of each.
 
         Args:
             dataset: One split.
             pilot: Estimate from so many clips first, and put the estimate into the report.
+            hearing_test: Test first whether the answers of each model follow the audio, see :meth:`hearing_test`. Where
+                one's do not, the run stops before anything else is paid for.
 
         Returns:
             The data set with ``synthetic_annotations`` and ``synthetic_votes``, and the report.
@@ -338,20 +444,117 @@ class Annotator:
             LedgerError: The ledger cannot be opened, or did not take a reply.
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
-        utterances = self.utterances(dataset)
-        estimate = self.estimate(dataset, pilot) if pilot else None
-        report, keys = self.run(utterances, total=len(dataset) * len(self.members))
+        self.utterances(dataset)  # looks at all of them
+        store, reports = ClipStore(), {name: RunReport() for name in self.models}
+        stopped = self._stopped_by_hearing(dataset, reports) if hearing_test else None
+        estimate = self.estimate(dataset, pilot) if pilot and stopped is None else None
+        rounds = [Rounds(one, dataset, reports[name], store) for name, one in self.models.items()]
+        if stopped is None:
+            wanted = zip(self.asked, (one.groups() for one in rounds), reports.values(), strict=True)
+            self._send_together(list(wanted), total=len(dataset) * self.answers_a_clip)
+        report = stopped or together(reports)
         report.estimate = estimate
+        keys = _joined([one.rest() for one in rounds])
+        found = with_columns(dataset, self.ledger, keys, self.emotions)
+        if not report.complete:
+            report.note_votes(votes_by_row(found, keys), self.answers_a_clip)
+        logger.info("%s", report.summary())
+        return AnnotationResult(found, report)
+
+    def _stopped_by_hearing(self, dataset: Dataset, reports: Mapping[str, RunReport]) -> RunReport | None:
+        """Test each model; the report of a run that ends with that, or None."""
+        for name, one in self.models.items():
+            found, asked = hear(one, dataset)
+            reports[name].hearing_test = asked.hearing_test = found
+            if asked.stop_reason is not None:
+                return asked
+            if found.stops:
+                stopped = RunReport(hearing_test=found)
+                stopped.stop_reason, stopped.mend = found.stop_reason()
+                return stopped
+        return None
+
+    def hearing_test(self, dataset: Dataset, clips: int = CLIPS, seed: int = 42) -> HearingTest:
+        """Tests whether the model's answers follow the audio: a server that drops it answers all the same.
+
+        Some clips are asked about with their own audio (which the run would do anyway), and again with another row's
+        and with silence, the words being the same. See `hearing.judging` for what is concluded; more answers are bought
+        only where the first ones do not tell. Whatever is in the ledger is not asked again, so that a repeated test
+        costs nothing; and where the ledger has all replies that a run would want, nothing is asked. Where a panel names
+        several models, this tests the first; all of them are in `models`.
+
+        Args:
+            dataset: One split.
+            clips: Clips at most. Nobody is said not to hear by fewer than 16.
+            seed: Of their choice.
+
+        Returns:
+            The finding; print its ``summary()``.
+
+        Raises:
+            AnnotationIncomplete: The test had to stop (budget, Ctrl-C, a wrong key).
+            ValueError: Restricted data would be uploaded, or a row does not fit the backend.
+        """
+        found, report = hear(self, dataset, clips, seed)
+        if report.stop_reason is not None:
+            raise AnnotationIncomplete(report)
+        logger.info("%s", found.summary())
+        return found
+
+    def annotate_batch(
+        self, dataset: Dataset, wait: bool = False, poll_s: float = 60.0, hearing_test: bool = False
+    ) -> AnnotationResult:
+        """Annotates a whole data set by batch jobs: half the price, done within a day.
+
+        The first call submits; every further one collects what is done and submits what is missing, in this process or
+        in any other that has the ledger. Nothing is paid for twice, whenever a process dies.
+
+        Args:
+            dataset: One split.
+            wait: Whether to stay until all is done.
+            poll_s: Seconds between two looks while waiting, at most.
+            hearing_test: Test first, by single requests, whether the answers follow the audio, see :meth:`annotate`.
+
+        Returns:
+            The data set with the votes that are there, and the report: ``report.complete`` is False for as long as
+            requests are under way (``report.under_way``).
+
+        Raises:
+            LedgerError: The ledger cannot be opened or written.
+            ValueError: The backend has no batch jobs, restricted data would be uploaded, or a row does not fit.
+        """
+        tested = {self.backend.model: RunReport()}
+        stopped = self._stopped_by_hearing(dataset, tested) if hearing_test and not self.others else None
+        if stopped is not None:
+            found = self.stored(dataset)
+            stopped.note_votes(map(len, found["synthetic_annotations"]), self.answers_a_clip)
+            return AnnotationResult(found, stopped)
+        report, keys = self._run_batches(dataset, collect=True, submit=True, wait=wait, poll_s=poll_s)
+        report.hearing_test = tested[self.backend.model].hearing_test
         logger.info("%s", report.summary())
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
-    def estimate(self, dataset: Dataset, pilot: int = 0) -> Estimate:
+    def submit_batch(self, dataset: Dataset) -> RunReport:
+        """Submits what is wanted, and neither in the ledger nor in a job, as batch jobs; see :meth:`annotate_batch`."""
+        return self._run_batches(dataset, collect=False, submit=True)[0]
+
+    def collect_batch(self, dataset: Dataset) -> AnnotationResult:
+        """Collects the batch jobs that are done, of whatever data set; see :meth:`annotate_batch`."""
+        report, keys = self._run_batches(dataset, collect=True, submit=False)
+        return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
+
+    def estimate(
+        self, dataset: Dataset, pilot: int = 0, batch: bool = False, hearing_test: bool | Dataset = False
+    ) -> Estimate:
         """Tells what :meth:`annotate` would take: requests, tokens, money, time. Nothing is sent, except for a pilot.
 
         Args:
             dataset: One split.
             pilot: Annotate so many clips, spread over the data set, to measure what a request takes. They are paid for,
                 and are in the ledger when the run comes to them.
+            batch: Of sending the rest as batch jobs.
+            hearing_test: Whether :meth:`annotate` is to test the hearing first, or the data set on which it will, where
+                it is given more than this one.
 
         Returns:
             The estimate; print its ``table()``.
@@ -360,18 +563,26 @@ class Annotator:
             AnnotationIncomplete: The pilot had to stop.
             ValueError: `pilot` is no number of clips, or the data set does not fit the backend.
         """
-        records: list[Record] = []
-        self._tell_old_facts()
-        not_asked = self._not_asked()
+        if pilot < 0 or isinstance(pilot, bool):
+            raise ValueError(f"`pilot` must be a number of clips from 1, got {pilot!r}. Mend: 0 for no pilot.")
+        keys: list[bytes] = []
         if pilot:
-            if pilot < 0 or isinstance(pilot, bool):
-                raise ValueError(f"`pilot` must be a number of clips from 1, got {pilot!r}. Mend: 0 for no pilot.")
             chosen = self.pilot(dataset, pilot)
-            report, keys = self.run(self.utterances(chosen), total=len(chosen) * len(self.members))
+            report, keys = self.run(self.utterances(chosen), total=len(chosen) * self.answers_a_clip)
             if not report.complete:
                 raise AnnotationIncomplete(report)
-            wanted = [key for row in keys for key in split_keys(row)]
-            records = list(self.ledger.lookup(wanted).values())
+        records = list(self.ledger.lookup([key for row in keys for key in split_keys(row)]).values())
+        tested = dataset if hearing_test is True else hearing_test or None
+        return estimates_together(
+            {name: one._estimate(dataset, records, batch, tested) for name, one in self.models.items()}
+        )
+
+    def _estimate(self, dataset: Dataset, pilot: Sequence[Record], batch: bool, tested: Dataset | None) -> Estimate:
+        """What this model alone would take, with those records of a pilot that are its own."""
+        who = (self.backend.name, self.backend.endpoint, self.backend.model)
+        records = [record for record in pilot if (record.backend, record.endpoint, record.model) == who]
+        self._tell_old_facts()
+        not_asked = self.not_asked()
         report, settings, capabilities = RunReport(), self.settings, self.backend.capabilities
         clips = tqdm(
             self.utterances(dataset), total=len(dataset), desc="Estimating", unit="clip", disable=not self.progress
@@ -387,16 +598,26 @@ class Annotator:
         )
         found = measured(records, load.requests)
         tokens, latency = found or (load.tokens, None)
-        today = self._today()
-        prices = capabilities.prices_on(today)
+        more = hearing_requests(self, tested) if tested is not None and load.requests else Span(0, 0)
+        of_test = {kind: share_of(span, more, load.requests) for kind, span in tokens.items()}
+        today, tier = self._today(), "batch" if batch else self._tier
+        prices, cost = capabilities.prices_on(today), spans_cost(tokens, capabilities, today)
+        # The test is not sent by batch jobs: they would tell too late.
+        cost_of_test = spans_cost(of_test, capabilities, today)
+        tokens = {kind: span + of_test[kind] for kind, span in tokens.items()}
         return Estimate(
             model=self.backend.model,
             rows=load.rows,
             requests=load.requests,
             stored=load.stored,
             audio_hours=load.seconds / 3600,
-            **tokens,
-            cost_usd=spans_cost(tokens, capabilities, today),
+            prompt=tokens["prompt"],
+            audio=tokens["audio"],
+            thinking=tokens["thinking"],
+            output=tokens["output"],
+            cost_usd=None
+            if cost is None or cost_of_test is None
+            else cost * capabilities.price_share(tier) + cost_of_test * capabilities.price_share(self._tier),
             seconds=time_needed(
                 load.requests,
                 tokens["prompt"] + tokens["thinking"] + tokens["output"],
@@ -404,13 +625,49 @@ class Annotator:
                 latency,
                 settings.requests_per_minute,
                 settings.tokens_per_minute,
+                tier,
             ),
+            tier=tier,
+            tiers=tier_costs(cost, capabilities),
             pilot=len(records) if found else 0,
             prices="" if prices is None else prices.described(),
             unusable=report.skipped,
             no_vote=" ".join(not_asked) if not_asked and load.requests else "",
             advice=(),
+            hearing_requests=more,
         )
+
+    def check_ready(self, dataset: Dataset) -> None:
+        """Find what would end :meth:`annotate` at its first request: nothing is sent.
+
+        Args:
+            dataset: One split, or several in one.
+
+        Raises:
+            FatalError: There is no key, and the ledger has not all replies.
+            ValueError: Restricted data would be uploaded, or a row does not fit the backend.
+        """
+        for one in self.asked:
+            for utterance in one.utterances(dataset):
+                one.jobs(utterance, RunReport(), sends=False)  # what does not fit a column does so in its first row
+                break
+            try:
+                getattr(one.backend, "check_ready", lambda: None)()
+            except FatalError:
+                if one.not_asked() is None and one.lacks(dataset):
+                    raise
+
+    def lacks(self, dataset: Dataset) -> bool:
+        """Whether a reply of this model is wanted that the ledger has not; rows are read until one is found."""
+        if not Path(self._ledger_path).expanduser().exists():
+            return True
+        rows, report = self.utterances(dataset), RunReport()
+        while some := list(islice(rows, 64)):
+            keys = [job.key for utterance in some for job in self.jobs(utterance, report, sends=False)]
+            there = self.ledger.lookup(keys)
+            if any(key not in there or self.settings.asks_again(there[key]) for key in keys):
+                return True
+        return False
 
     def pilot(self, dataset: Dataset, number: int) -> Dataset:
         """The clips that a pilot of so many asks about."""
@@ -421,9 +678,11 @@ class Annotator:
 
     def stored(self, dataset: Dataset) -> Dataset:
         """The data set with the two columns, of the replies that are in the ledger: nothing is sent."""
-        jobs = (self.jobs(utterance, RunReport(), sends=False) for utterance in self.utterances(dataset))
-        keys = [b"".join(bytes.fromhex(job.key) for job in row) for row in jobs]
-        return with_columns(dataset, self.ledger, keys, self.emotions)
+        keys = []
+        for one in self.asked:
+            jobs = (one.jobs(utterance, RunReport(), sends=False) for utterance in one.utterances(dataset))
+            keys.append([b"".join(bytes.fromhex(job.key) for job in row) for row in jobs])
+        return with_columns(dataset, self.ledger, _joined(keys), self.emotions)
 
     def without_votes(self, dataset: Dataset) -> Dataset:
         """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
@@ -439,8 +698,9 @@ class Annotator:
 
     def utterances(self, dataset: Dataset) -> Iterator[Utterance]:
         """The utterances of a data set, after a look at all of them for what would stop the run."""
-        self._check_upload(read_dataset(dataset, self.audio_column, self.backend.row_columns, only_flags=True))
-        return read_dataset(dataset, self.audio_column, self.backend.row_columns)
+        for one in self.asked:
+            one._check_upload(read_dataset(dataset, self.audio_column, self._row_columns, only_flags=True))
+        return read_dataset(dataset, self.audio_column, self._row_columns)
 
     def run(
         self,
@@ -451,47 +711,139 @@ class Annotator:
         whole: bool = True,
     ) -> tuple[RunReport, list[bytes]]:
         """Gets all replies; returns the report and, for each utterance, its keys joined. `whole`: it is no batch."""
+        if self.others:  # each goes through them for itself
+            utterances = list(utterances)
         if isinstance(utterances, list):
-            self._check_upload(utterances)
-        report, keys = RunReport(), []
-        ledger = self.ledger
+            for one in self.asked:
+                one._check_upload(utterances)
+        reports = {name: RunReport() for name in self.models}
+        keys: list[list[bytes]] = []
+        wanted = []
+        for one, report in zip(self.asked, reports.values(), strict=True):
+            keys.append([])
+            wanted.append((one, one._groups(utterances, report, keys[-1]), report))
+        self._send_together(wanted, total, leave, shown, whole)
+        return together(reports), _joined(keys)
+
+    def _groups(self, utterances: Iterable[Utterance], report: RunReport, keys: list[bytes]) -> Iterator[list[Job]]:
+        """The jobs of this model, clip by clip; `keys` gets theirs."""
+        for utterance in utterances:
+            report.rows += 1
+            jobs = self.jobs(utterance, report)
+            keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
+            yield jobs
+
+    def send(
+        self,
+        groups: Iterator[list[Job]],
+        report: RunReport,
+        total: int | None,
+        leave: bool = True,
+        shown: bool = True,
+        whole: bool = True,
+    ) -> None:
+        """Gets the replies of jobs into the ledger; `report` says in the end whether that had to stop."""
+        self._send_together([(self, groups, report)], total, leave, shown, whole)
+
+    def _send_together(
+        self,
+        wanted: Sequence[tuple[Annotator, Iterator[list[Job]], RunReport]],
+        total: int | None,
+        leave: bool = True,
+        shown: bool = True,
+        whole: bool = True,
+    ) -> None:
+        """The same for several models at once, side by side."""
+        began = datetime.now(UTC)
+        with Progress(total, self.progress and shown, leave) as progress:
+            runs = [one._run_of(self.ledger, report, progress, whole) for one, _, report in wanted]
+            runners = SideBySide([Runner(run) for run in runs])
+            jobs = [groups for _, groups, _ in wanted]
+            self._loop.run(runners.run(jobs), on_interrupt=runners.request_stop)
+        for run, (one, _, report) in zip(runs, wanted, strict=True):
+            one._answerer_known = run.answerer_known
+            report.seconds += (datetime.now(UTC) - began).total_seconds()
+
+    def _run_of(self, ledger: Ledger, report: RunReport, progress: Progress, whole: bool) -> Run:
         self._tell_old_facts()
         ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
+        return Run(
+            self.backend,
+            ledger,
+            self.settings,
+            self.plan,
+            self.emotions,
+            self.preset == "paper",
+            report,
+            progress,
+            self._evidence,
+            whole,
+            answers_as=self.answers_as,
+            not_asked=self.not_asked(),
+            tier=self._tier,
+            # One that cannot be told of other names has none.
+            answerer_known=self._answerer_known or not hasattr(self.backend, "answers_as"),
+        )
+
+    def _run_batches(
+        self, dataset: Dataset, collect: bool, submit: bool, wait: bool = False, poll_s: float = 60.0
+    ) -> tuple[RunReport, list[bytes]]:
+        if self.others:
+            raise ValueError(
+                f"The panel asks {len(self.asked)} models ({', '.join(self.models)}), and batch jobs are of one. Mend: "
+                "one call a model with --batch, with a panel of its own members and the same ledger; then the whole "
+                "panel without --batch, which finds all replies in the ledger."
+            )
+        service = getattr(self.backend, "batches", None)
+        if service is None:
+            raise ValueError(
+                f"{self.backend!r} has no batch jobs here. Mend: leave --batch out, in Python call annotate(); or ask "
+                "a Gemini model through the Developer API (Vertex AI's jobs read from a bucket and are not known here)."
+            )
+        if self._tier != "standard":
+            raise ValueError(
+                f"A batch job has a price of its own, and service_tier={self._tier!r} is for single requests. Mend: "
+                "one of the two."
+            )
+        self._check_upload(read_dataset(dataset, self.audio_column, self.backend.row_columns, only_flags=True))
+        self._tell_old_facts()
+        report = RunReport()
+        keys: list[bytes] = []
+        self.ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
 
         def groups() -> Iterator[list[Job]]:
-            for utterance in utterances:
+            report.rows = 0
+            keys.clear()
+            for utterance in read_dataset(dataset, self.audio_column, self.backend.row_columns):
                 report.rows += 1
-                jobs = self.jobs(utterance, report)
+                jobs = self.jobs(utterance, report, sends=submit)
                 keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
                 yield jobs
 
         began = datetime.now(UTC)
-        with Progress(total, self.progress and shown, leave) as progress:
-            lenient = self.preset == "paper"
+        with Progress(None, False, False) as progress:
+            progress.shown = self.progress
             run = Run(
-                self.backend,
-                ledger,
-                self.settings,
-                self.plan,
-                self.emotions,
-                lenient,
-                report,
-                progress,
-                self._evidence,
-                whole,
-                answers_as=self.answers_as,
-                not_asked=self._not_asked(),
-                # One that cannot be told of other names has none.
-                answerer_known=self._answerer_known or not hasattr(self.backend, "answers_as"),
-            )
-            runner = Runner(run)
-            self._loop.run(runner.run(groups()), on_interrupt=runner.request_stop)
-        self._answerer_known = run.answerer_known
+                self.backend, self.ledger, self.settings, self.plan, self.emotions, self.preset == "paper", report,
+                progress, self._evidence, answers_as=self.answers_as, not_asked=self.not_asked(), tier="batch",
+            )  # fmt: skip
+            batches = Batches(run, service, groups)
+            work = batches.run(collect, submit, wait, poll_s)
+            self._loop.run(work, on_interrupt=batches.request_stop)
         report.seconds = (datetime.now(UTC) - began).total_seconds()
         return report, keys
 
-    def jobs(self, utterance: Utterance, report: RunReport, sends: bool = True) -> list[Job]:
-        """One reply a panel member; none for a mixed row or a clip that cannot be read, which goes into the report."""
+    def jobs(
+        self,
+        utterance: Utterance,
+        report: RunReport,
+        sends: bool = True,
+        members: Sequence[PanelMember] | None = None,
+    ) -> list[Job]:
+        """One reply for each of these members, or of the panel.
+
+        None for a mixed row, and for a clip that cannot be read, which goes into the report.
+        """
         if utterance.mixed:
             return []
         try:
@@ -500,11 +852,18 @@ class Annotator:
             report.skipped[utterance.row_id] = str(error)
             return []
         backend, audio, row_id = self.backend, utterance.audio, utterance.row_id
+        clip = Clip(row_id, lambda: backend.prepare(audio, row_id))
+        return self.jobs_about(utterance, self.members if members is None else members, clip, digest, sends)
+
+    def jobs_about(
+        self, utterance: Utterance, members: Sequence[PanelMember], clip: Clip, digest: str, sends: bool = True
+    ) -> list[Job]:
+        """One reply for each of these members about a clip whose `audio_hash` is `digest`."""
+        backend = self.backend
         if sends and backend.destination is not None:
             self._tell("upload", f"Audio is sent to {backend.destination}. Terms: {backend.terms}.")
-        clip = Clip(row_id, lambda: backend.prepare(audio, row_id))
         jobs = []
-        for member in self.members:
+        for member in members:
             prompt = self.prompts.render(member, self.emotions, utterance.transcript if self.use_transcript else None)
             request = backend.render(prompt, member, utterance.row)
             hashed = request_hash(request)

@@ -78,6 +78,9 @@ class ModelCapabilities:
         replaced_by: The service's successor.
         answered_by: Who answers its name from then on: a model, or ``"nobody"``; None where that is not known.
         prices: In the order of their dates.
+        flex_price: What a request at the flex tier costs, as a share of `prices`; None where there is no such tier, or
+            nothing is known of it.
+        batch_price: The same for a request in a batch job.
         notes: What else is known.
         sources: Name of a fact to where it stands; not of what the user gave.
     """
@@ -100,12 +103,27 @@ class ModelCapabilities:
     replaced_by: str | None = None
     answered_by: str | None = None
     prices: tuple[Prices, ...] = field(default=(), repr=False)
+    flex_price: float | None = None
+    batch_price: float | None = None
     notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
     sources: tuple[tuple[str, Source], ...] = field(default=(), repr=False, compare=False)
 
     def prices_on(self, on_date: date) -> Prices | None:
         """The prices of a day; None where there are none, or the last known ones have ended."""
         return next((p for p in self.prices if p.until is None or on_date <= p.until), None)
+
+    def price_share(self, tier: str) -> float:
+        """What a tier (``"standard"``, ``"flex"``, ``"batch"``) costs, as a share of the list prices.
+
+        All of them where no discount is known: a cap must hold.
+
+        Example:
+            >>> has = ModelCapabilities("m", flex_price=0.5)
+            >>> has.price_share("flex"), has.price_share("batch"), has.price_share("standard")
+            (0.5, 1.0, 1.0)
+        """
+        share = {"flex": self.flex_price, "batch": self.batch_price}.get(tier)
+        return 1.0 if share is None else share
 
     def is_retired(self, on_date: date) -> bool:
         """Whether the model has been retired by that day."""

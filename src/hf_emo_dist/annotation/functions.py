@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..emotions import PAPER_EMOTIONS
 from .annotator import ANNOTATOR_VERSION, Annotator, default_ledger
-from .backends import make_backend
+from .backends import BackendChoice
 from .backends._audio import AnnotatorAudio
 from .backends.gemini import GeminiBackend
 from .capabilities import ModelCapabilities
@@ -77,9 +77,10 @@ class _AnnotateWithGemini:
         tokens_per_minute: float | None = RunSettings.tokens_per_minute,
         max_cost_usd: float | None = RunSettings.max_cost_usd,
         max_tokens: int | None = RunSettings.max_tokens,
-        timeout_s: float = RunSettings.timeout_s,
+        timeout_s: float | None = None,
         max_tries: int = RunSettings.max_tries,
-        patience_s: float = RunSettings.patience_s,
+        patience_s: float | None = None,
+        when_shed: str = RunSettings.when_shed,
         max_failure_rate: float = RunSettings.max_failure_rate,
         retry_failed: bool | Collection[str] = RunSettings.retry_failed,
         first_backoff_s: float = RunSettings.first_backoff_s,
@@ -92,6 +93,7 @@ class _AnnotateWithGemini:
         safety: Literal["none", "high", "default"] = "none",
         answers_as: str | Sequence[str] = (),
         long_audio: AnnotatorAudio = "error",
+        service_tier: Literal["standard", "flex"] = "standard",
         today: date | None = None,
     ) -> dict[str, Any]:
         """See the class."""
@@ -102,8 +104,7 @@ class _AnnotateWithGemini:
         if name not in self._made:
             own = inspect.signature(GeminiBackend).parameters
             options = {key: arguments.pop(key) for key in own}
-            backend = make_backend("gemini", options.pop("model"), preset, options)
-            self._made[name] = Annotator(backend, **arguments)
+            self._made[name] = Annotator(BackendChoice("gemini", options.pop("model"), options), **arguments)
             _remember(self._made[name].ledger)
         return self._made[name](example_or_batch)
 

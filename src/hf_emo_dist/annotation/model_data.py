@@ -26,7 +26,7 @@ SERVICES = ("gemini", "vertex", "openai", "openai-compatible")
 #: A fact that is older has to be looked up again: prices and last days change by the month.
 OLD_AFTER_DAYS = 61
 #: What a service with a `base` does not take from there.
-_OWN = ("since", "retired_on", "answered_by", "notes")
+_OWN = ("since", "retired_on", "answered_by", "flex_price", "batch_price", "notes")
 _FORMATS = ("wav", "flac", "ogg", "mp3")
 
 
@@ -51,6 +51,12 @@ def _number(least: float, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
         raise ValueError(f"a number from {least:g}")
     return value
+
+
+def _share(value: Any) -> float:
+    if _number(0, value) > 1:
+        raise ValueError("a share of the list price, such as 0.5")
+    return float(value)
 
 
 def _of_type(kind: type, what: str, value: Any) -> Any:
@@ -131,6 +137,8 @@ _READ: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "replaced_by": functools.partial(_of_type, str, "the name of a model"),
         "answered_by": functools.partial(_of_type, str, f"the name of a model, or {NOBODY}"),
         "prices": _prices,
+        "flex_price": _share,
+        "batch_price": _share,
     }
 )
 #: Facts that may also be not known.
@@ -300,8 +308,8 @@ def described_old(facts: Mapping[str, Source]) -> str:
 
 # --- as a table
 _COLUMNS = (
-    "model", "USD in, audio in, out", "audio tokens/s", "longest clip", "modes", "temperature", "log-probabilities",
-    "ends on", "then answers", "oldest fact",
+    "model", "USD in, audio in, out", "flex", "batch", "audio tokens/s", "longest clip", "modes", "temperature",
+    "log-probabilities", "ends on", "then answers", "oldest fact",
 )  # fmt: skip
 
 
@@ -337,6 +345,8 @@ def _row(has: ModelCapabilities, today: date) -> tuple[str, ...]:
     return (
         has.model,
         "not known" if price is None else _dollars(price),
+        _shown(has.flex_price, "× {:g}"),
+        _shown(has.batch_price, "× {:g}"),
         _shown(has.audio_tokens_per_second, "{:g}"),
         _shown(has.longest_clip_s, "{:g} s"),
         ", ".join(has.modes),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .backends import BackendChoice, checked
 from .prompts import PAPER_FOCI, PromptSet
 from .types import MODES, Backend, Mode, PanelMember
 
@@ -90,33 +91,10 @@ def panel_from(members: Sequence[PanelMember | Mapping[str, Any]]) -> tuple[Pane
             f"A panel is a list of annotators, each with at least a focus; got {members!r}. "
             "Mend: such as panel=[{'focus': 'voice'}, {'focus': 'words', 'temperature': 0.7}]."
         )
-    known = {entry.name for entry in fields(PanelMember)}
     seen: set[PanelMember] = set()
     panel = []
     for position, given in enumerate(members):
-        if isinstance(given, Mapping):
-            if "model" in given:
-                raise ValueError(
-                    f"Annotator {position} names a model, and a panel is asked of one. Mend: give each model a run of "
-                    "its own with the same ledger, the second on what the first wrote: earlier votes are kept."
-                )
-            if set(given) - known:
-                raise ValueError(
-                    f"Annotator {position} has unknown fields: {', '.join(sorted(set(given) - known))}. "
-                    f"Mend: known are {', '.join(sorted(known))}."
-                )
-            if not given.get("focus"):
-                raise ValueError(
-                    f"Annotator {position}: it has no focus. Mend: one of {', '.join(PAPER_FOCI)}, or a sentence."
-                )
-            try:
-                member = PanelMember(**given)
-            except ValueError as error:
-                raise ValueError(f"Annotator {position}: {error}") from error
-        elif isinstance(given, PanelMember):
-            member = given
-        else:
-            raise ValueError(f"Annotator {position} is {given!r}. Mend: give fields, such as {{focus: voice}}.")
+        member = _member(position, given)
         while member in seen:
             member = PanelMember(**{**asdict(member), "replicate": member.replicate + 1})
         seen.add(member)
@@ -124,8 +102,32 @@ def panel_from(members: Sequence[PanelMember | Mapping[str, Any]]) -> tuple[Pane
     return tuple(panel)
 
 
+def _member(position: int, given: Any) -> PanelMember:
+    known = {entry.name for entry in fields(PanelMember)}
+    if isinstance(given, PanelMember):
+        return given
+    if not isinstance(given, Mapping):
+        raise ValueError(f"Annotator {position} is {given!r}. Mend: give fields, such as {{focus: voice}}.")
+    if set(given) & set(MODEL_FIELDS):
+        raise ValueError(
+            f"Annotator {position} names a model of its own. Mend: give such a panel to Annotator(panel=…), or to "
+            "hf-emo-dist annotate --panel FILE."
+        )
+    if set(given) - known:
+        raise ValueError(
+            f"Annotator {position} has unknown fields: {', '.join(sorted(set(given) - known))}. "
+            f"Mend: known are {', '.join(sorted(known))}; to ask another model, {', '.join(MODEL_FIELDS)}."
+        )
+    if not given.get("focus"):
+        raise ValueError(f"Annotator {position}: it has no focus. Mend: one of {', '.join(PAPER_FOCI)}, or a sentence.")
+    try:
+        return PanelMember(**given)
+    except ValueError as error:
+        raise ValueError(f"Annotator {position}: {error}") from error
+
+
 def load_panel(path: str | Path) -> tuple[PanelMember, ...]:
-    """Read a panel from a YAML file: a list of members, each with the fields of `PanelMember` that it needs.
+    """Read a panel of one model from a YAML file: a list of members, with the fields of `PanelMember` that each needs.
 
     Such as::
 
@@ -135,21 +137,161 @@ def load_panel(path: str | Path) -> tuple[PanelMember, ...]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not such a list; the message names member and field.
+        ValueError: It is not such a list, or a member names a model; the message names member and field.
     """
+    return _told_of(path, panel_from, read_panel_file(path))
+
+
+def _told_of(path: Any, function: Any, *arguments: Any) -> Any:
+    """The same, with the file's name in the message."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        if not isinstance(path, (str, Path)):
+            raise
+        raise ValueError(f"The panel file {path}: {error}") from error
+
+
+def read_panel_file(path: str | Path) -> Any:
+    """What a YAML file of a panel holds, still to be checked."""
     import yaml
 
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"No panel file at {path}. Mend: check the path.")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"The panel file {path} is not YAML in UTF-8 ({error}). Mend: see load_panel.") from error
+
+
+# --- several models in one panel
+
+#: Fields by which a member names its own model.
+MODEL_FIELDS = ("backend", "model", "backend_options", "capabilities", "prices", "answers_as")
+
+
+@dataclass(frozen=True)
+class ModelPanel:
+    """Those members of a panel who are asked of one model.
+
+    Attributes:
+        backend: Whom they ask.
+        members: As the user gave them, without the fields that name the model; None for the preset's panel.
+        named: Whether the members name it themselves, and not `backend` and `model` of the annotator.
+    """
+
+    backend: Backend
+    members: Sequence[PanelMember | Mapping[str, Any]] | None
+    named: bool = False
+
+
+def by_model(
+    main: BackendChoice | Backend,
+    panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None,
+    preset: str,
+) -> list[ModelPanel]:
+    """Take a panel apart by the models that its members ask, in the order in which these are first named.
+
+    A member asks `main` unless it has fields of `MODEL_FIELDS`. With ``model`` alone it asks `main`'s service for that
+    model; with ``backend`` that one, by its own ``backend_options``. What `main` was told of its own model
+    (capabilities, prices, names by which it answers) holds for that model alone.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A member does not fit; the message names it.
+    """
+    content: Any = read_panel_file(panel) if isinstance(panel, (str, Path)) else panel
+    if not isinstance(content, (list, tuple)) or not any(map(_names_model, content)):
+        # What is wrong with it is said where it is read.
+        return [ModelPanel(_made(main, preset), content)]
+    return _told_of(panel, _apart, main, content, preset)  # type: ignore[no-any-return]
+
+
+def _names_model(given: Any) -> bool:
+    return isinstance(given, Mapping) and any(name in given for name in MODEL_FIELDS)
+
+
+def _made(choice: BackendChoice | Backend, preset: str) -> Backend:
+    return choice.make(preset) if isinstance(choice, BackendChoice) else checked(choice)
+
+
+def _apart(
+    main: BackendChoice | Backend, panel: Sequence[PanelMember | Mapping[str, Any]], preset: str
+) -> list[ModelPanel]:
+    backends: dict[str, Backend] = {}  # by what they are made of
+    groups: dict[tuple[str, str, str], tuple[str, list[PanelMember], bool]] = {}
+    for position, given in enumerate(panel):
+        fields_of = {name: given[name] for name in MODEL_FIELDS if name in given} if isinstance(given, Mapping) else {}
+        try:
+            choice = _choice(main, fields_of, preset)
+            made_of = "main" if choice is main else repr(choice)
+            if made_of not in backends:
+                backends[made_of] = _made(choice, preset)
+        except ValueError as error:
+            raise ValueError(f"Annotator {position}: {error}") from error
+        backend = backends[made_of]
+        who = (backend.name, backend.endpoint, backend.model)
+        others, members, _ = groups.setdefault(who, (made_of, [], choice is not main))
+        if others != made_of:
+            raise ValueError(
+                f"Annotator {position} asks {backend.model} in another way than an annotator before it does. Mend: say "
+                "the same of one model each time (a YAML anchor does), or make two runs on one ledger."
+            )
+        rest = {k: v for k, v in given.items() if k not in MODEL_FIELDS} if isinstance(given, Mapping) else given
+        members.append(_member(position, rest))
+    return [ModelPanel(backends[made_of], members, named) for made_of, members, named in groups.values()]
+
+
+def _choice(main: BackendChoice | Backend, named: Mapping[str, Any], preset: str) -> BackendChoice | Backend:
+    """Whom a member asks."""
+    if not named:
+        return main
+    backend, model = named.get("backend"), named.get("model")
+    if backend is not None and not isinstance(backend, str):
+        return checked(backend)
+    if backend is None and not isinstance(main, BackendChoice):
+        if model == main.model and set(named) == {"model"}:
+            return main
+        raise ValueError(
+            "it names a model and no backend. Mend: name that too, such as {backend: gemini, model: "
+            f"{model or 'gemini-3.8-flash'}}}."
+        )
+    same = isinstance(main, BackendChoice) and backend in (None, main.name)
+    if isinstance(main, BackendChoice) and same:
+        choice = main.asking(main.model if model is None else model)
+    else:
+        choice = BackendChoice(str(backend), model)
+    options = {**choice.options, **_mapping(named, "backend_options")}
+    facts = {**_mapping(options, "capabilities"), **_mapping(named, "capabilities")}
+    if named.get("prices") is not None:
+        facts["prices"] = named["prices"]
+    if facts:
+        options["capabilities"] = facts
+    if named.get("answers_as") is not None:
+        options["answers_as"] = named["answers_as"]
+    choice = replace(choice, options=options)
+    # It may be the one that all are asked of, said once more.
+    if same and set(named) <= {"backend", "model"} and model in (None, _model_of(main, preset)):
+        return main
+    return choice
+
+
+def _model_of(main: BackendChoice | Backend, preset: str) -> str | None:
+    """The model that is asked where a member names none; None where there must be one and none is given."""
+    if main.model is not None:
+        return main.model
     try:
-        return panel_from(content)
-    except ValueError as error:
-        raise ValueError(f"The panel file {path}: {error}") from error
+        return _made(main, preset).model
+    except ValueError:
+        return None
+
+
+def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = values.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise ValueError(f"`{name}` is {found!r}. Mend: names and values, such as {{base_url: http://host:8000/v1}}.")
+    return found
 
 
 def without_temperature(panel: Sequence[PanelMember], prompts: PromptSet) -> tuple[PanelMember, ...]:
@@ -175,7 +317,7 @@ def choose_panel(
     backend: Backend,
     prompts: PromptSet,
     preset: str,
-    panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None,
+    panel: Sequence[PanelMember | Mapping[str, Any]] | None,
     num_annotations: int,
     num_distributions: int,
     seed: int,
@@ -195,7 +337,7 @@ def choose_panel(
         if panel is None:
             members = paper_panel(num_annotations, seed)
         else:
-            members = load_panel(panel) if isinstance(panel, (str, Path)) else panel_from(panel)
+            members = panel_from(panel)
         if not honours and any(member.temperature is not None for member in members):
             members = without_temperature(members, prompts)
             logger.warning(

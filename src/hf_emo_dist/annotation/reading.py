@@ -51,15 +51,26 @@ def read_batch(
         audio = table.column(audio_column).to_pylist()
     else:
         audio = list(example_or_batch[audio_column]) if batched else [example_or_batch[audio_column]]
-    return list(_utterances(audio, read, columns)), batched
+    return list(_utterances(audio, read, columns, range(len(audio)))), batched
 
 
 def read_dataset(
-    dataset: Any, audio_column: str, columns: Sequence[str] = (), only_flags: bool = False
+    dataset: Any,
+    audio_column: str,
+    columns: Sequence[str] = (),
+    only_flags: bool = False,
+    order: Sequence[int] | None = None,
+    with_audio: bool = True,
 ) -> Iterator[Utterance]:
     """Go through the utterances of a `datasets.Dataset`; audio is not decoded, and a few rows at a time are in memory.
 
-    With `only_flags` neither audio nor `columns` are read: what is left tells which rows are restricted or mixed.
+    Args:
+        dataset: One split.
+        audio_column: Name of the audio's column.
+        columns: Further columns that are wanted.
+        only_flags: Whether to read neither audio nor `columns`: what is left tells which rows are restricted or mixed.
+        order: Numbers of the rows to read, in their order; None for all.
+        with_audio: Whether to read the audio.
     """
     if isinstance(dataset, Mapping):
         raise TypeError(f"This holds several splits ({', '.join(dataset)}). Mend: annotate one, dataset[split].")
@@ -69,17 +80,27 @@ def read_dataset(
     _check_columns(there, audio_column, columns)
     wanted = _FLAGS if only_flags else (*_KNOWN, *columns)
     names = [name for name in dict.fromkeys(wanted) if name in there]
-    arrow = dataset.select_columns(names if only_flags and names else [audio_column, *names]).with_format("arrow")
+    heard = with_audio and not only_flags
+    arrow = dataset.select_columns(names if names and not heard else [audio_column, *names]).with_format("arrow")
+    numbers: Sequence[int] = range(len(dataset)) if order is None else order
+    if order is not None:
+        arrow = arrow.select(order)
 
     def read() -> Iterator[Utterance]:
         first = 0
-        for table in arrow.iter(batch_size=64):
-            clips = [None] * len(table) if only_flags else table.column(audio_column).to_pylist()
+        for table in arrow.iter(batch_size=64 if heard else 1024):  # few clips in memory
+            clips = table.column(audio_column).to_pylist() if heard else [None] * len(table)
             values = {name: table.column(name).to_pylist() for name in names}
-            yield from _utterances(clips, values, () if only_flags else columns, first)
+            yield from _utterances(clips, values, () if only_flags else columns, numbers[first : first + len(table)])
             first += len(table)
 
     return read()  # so that what is wrong with the columns is raised at once
+
+
+def read_ids(dataset: Any) -> list[str]:
+    """The ids of all rows, or their numbers where they have none."""
+    ids = dataset["id"][:] if "id" in dataset.column_names else [None] * len(dataset)
+    return [str(number if row_id is None else row_id) for number, row_id in enumerate(ids)]
 
 
 def _check_columns(there: Collection[str], audio_column: str, columns: Sequence[str]) -> None:
@@ -98,15 +119,20 @@ def _check_columns(there: Collection[str], audio_column: str, columns: Sequence[
 
 
 def _utterances(
-    clips: Sequence[Any], read: Mapping[str, Sequence[Any]], columns: Sequence[str], first: int = 0
+    clips: Sequence[Any], read: Mapping[str, Sequence[Any]], columns: Sequence[str], numbers: Sequence[int]
 ) -> Iterator[Utterance]:
     for i, clip in enumerate(clips):
         values = {name: column[i] for name, column in read.items()}
-        row_id = values.get("id")
+        row_id, transcript = values.get("id"), values.get("transcript")
+        if transcript is not None and not isinstance(transcript, str):
+            raise ValueError(
+                f"Row {numbers[i] if row_id is None else row_id!r}: its transcript is {transcript!r}. Mend: text, or "
+                "null where there is none."
+            )
         yield Utterance(
-            row_id=str(first + i if row_id is None else row_id),
+            row_id=str(numbers[i] if row_id is None else row_id),
             audio=clip,
-            transcript=values.get("transcript"),
+            transcript=transcript,
             row={"id": row_id, **{name: values[name] for name in columns}},
             restricted=says_restricted([values.get("restricted")], [values.get("corpus")]),
             annotations=values.get("synthetic_annotations") or (),

@@ -134,6 +134,7 @@ class Answer:
     usage: Usage = Usage()
     settings: Mapping[str, Any] = field(default_factory=dict)  # those that were in effect
     latency_s: float | None = None  # from when the request left, where the backend knows better than who calls it
+    tier: str | None = None  # at which it was served, such as "standard" or "flex", where the reply says so
 
 
 class TransientError(Exception):
@@ -175,8 +176,14 @@ class Backend(Protocol):
         row_columns: Columns of the row that `render` reads.
 
     A class may have `preset_models`, a preset's name to the model that is asked where none is named; `answers_as`,
-    names by which its model may answer, so that the first request of a run goes alone; and `long_audio`, what it does
-    with clips that are longer than the model hears, ``"error"`` or ``"truncate"``.
+    names by which its model may answer, so that the first request of a run goes alone; `long_audio`, what it does with
+    clips that are longer than the model hears, ``"error"`` or ``"truncate"``; `hears`, False where answers come from
+    anything but the audio, so that there is nothing to test; `whole_panel`, true where all members cost little more
+    than one (as of one pass through a model): then a data set is gone through clip by clip, and not member by member;
+    `service_tier`, at which it asks where that is not ``"standard"``, and then `ask` takes a further argument `tier`,
+    to be asked at that one instead; and `batches`, its batch jobs (see `annotation.batch.service`). A
+    method `check_ready` raises a `FatalError` where no request can be sent at all, for want of a key, so that it is
+    said before anything else is done.
     """
 
     name: str

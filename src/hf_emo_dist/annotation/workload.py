@@ -67,9 +67,7 @@ def workload(
             if not missing:
                 continue
             try:
-                seconds = duration_s(utterance.audio)
-                if long_audio is not None:
-                    seconds = heard_seconds(seconds, capabilities, long_audio, utterance.row_id)
+                seconds = heard_s(utterance, capabilities, long_audio)
             except (AudioError, BadClip) as error:
                 unusable[utterance.row_id] = str(error)
                 continue
@@ -79,6 +77,12 @@ def workload(
                 for kind, span in expected_usage(job.request, seconds, num_emotions, capabilities).items():
                     found.tokens[kind] += span
     return found
+
+
+def heard_s(utterance: Utterance, capabilities: ModelCapabilities, long_audio: str | None) -> float:
+    """Seconds of a clip that would be sent. Raises `AudioError` or `BadClip` where it cannot be."""
+    seconds = duration_s(utterance.audio)
+    return seconds if long_audio is None else heard_seconds(seconds, capabilities, long_audio, utterance.row_id)
 
 
 def duration_s(audio: Any) -> float:

@@ -8,13 +8,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._fields import option
 from .._lazy import need
 from ..data.output import write_json, write_text
+from ..data.rows import column_of
 from .dime import DiMEAug
-from .features import feature_matrix
+from .features import FEATURE_KINDS, feature_matrix
 from .mixed_dataset import undecoded, with_mix_columns
 from .plan_report import PlanReport, class_mass_plot
+from .pool import check_trainable, row_positions
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -61,6 +65,8 @@ class AugmentationArguments:
     def __post_init__(self) -> None:
         if self.augment not in ("none", "default", "paper"):
             raise ValueError(f"augment={self.augment!r} is not known. Mend: none, default or paper.")
+        if self.augment_examples < 0:
+            raise ValueError(f"augment_examples={self.augment_examples} is no number of clips. Mend: 0 writes none.")
         if self.augment != "none":
             self.dime(None)  # what does not fit is said before anything is computed
 
@@ -82,15 +88,17 @@ class AugmentationArguments:
         return DiMEAug(emotions=emotions, preset=preset if preset != "none" else "default", **options)
 
 
-def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
-    """Try on one row what augmenting will need: it is missed before hours or money are spent on what comes first.
+def check_augmentation(settings: AugmentationArguments, rows: Dataset, emotions: Sequence[str] | None = None) -> None:
+    """Find what would end augmenting later: it is missed before hours or money are spent on what comes first.
 
     Args:
         settings: What will be done.
-        rows: The training split.
+        rows: The training split, whose `emotion_distribution` is still to be written.
+        emotions: The label set that it will have; None where that is not known yet.
 
     Raises:
-        ValueError, OSError: A column of features is not there or holds none, or the backbone cannot be loaded.
+        ValueError, OSError: The split must not be augmented, or ids are missing; a target names no emotion; a column of
+            features is not there or holds none; clips cannot be mixed so; or the backbone cannot be loaded.
         ModuleNotFoundError: An extra is missing: ``augment``, ``reports`` for the plot, ``train`` for a backbone's
             features.
     """
@@ -98,14 +106,42 @@ def check_augmentation(settings: AugmentationArguments, rows: Dataset) -> None:
         return
     need("faiss", "DiMEAug")
     need("matplotlib", "the plot of the class mass")
-    one = rows.select(range(1))
-    for kind in settings.dime(None).features or ():
+    dime = settings.dime(emotions)
+    check_trainable(rows, ("id",))
+    row_positions(rows)
+    if dime.speakers == "different" and not any(column_of(rows, "speaker") or ()):
+        raise ValueError("speakers='different' needs a column 'speaker'. Mend: add it, or take speakers='any'.")
+    _try_mixing(dime)
+    for kind in dime.features or ():
+        # A column costs nothing to read, so that all of it is; of what is computed, one row is tried.
+        some = rows if kind in rows.column_names and kind not in FEATURE_KINDS else rows.select(range(1))
         try:
-            feature_matrix(one, kind, settings.augment_backbone)
+            found = feature_matrix(some, kind, settings.augment_backbone)
+            if some is rows and not np.isfinite(found).all(axis=1).any():
+                raise ValueError(f"No row has finite features ({kind}). Mend: check the column.")
         except OSError as error:
             raise OSError(
                 f"The backbone {settings.augment_backbone!r} cannot be loaded: {error} Mend: check augment_backbone."
             ) from error
+
+
+def _try_mixing(dime: DiMEAug) -> None:
+    """Mix two tones, in the way of the user's own where there is one."""
+    first, second = (0.1 * np.sin(np.arange(1600, dtype=np.float32) * pitch) for pitch in (0.1, 0.2))
+    try:
+        mixed = np.asarray(dime.mixer()(first, second, 0.5))
+        told = (
+            ""
+            if mixed.ndim == 1 and np.issubdtype(mixed.dtype, np.floating)
+            else f"it gives {mixed.dtype} {mixed.shape}"
+        )
+    except Exception as error:  # noqa: BLE001 - the user's own code
+        told = f"{type(error).__name__}: {error}"
+    if told:
+        raise ValueError(
+            f"mixing={dime.mixing!r} does not mix two clips ({told}). Mend: a function (first, second, ratio) that "
+            "gives one waveform."
+        )
 
 
 def augment_splits(

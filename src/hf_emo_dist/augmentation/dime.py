@@ -20,7 +20,7 @@ from .pairing import Pairs, choose_pairs, draw_ratio, mixed_id
 from .plan import MixPlan
 from .plan_report import PlanReport, redundancy_warnings
 from .pool import Pool, check_trainable, read_pool, row_positions
-from .targets import balance_vector
+from .targets import balance_vector, check_numbers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -164,6 +164,10 @@ class DiMEAug:
         check_choice("index", self.index, ("auto", "exact", "ivf"))
         if not self.features:
             raise ValueError("`features` is empty. Mend: name a kind of features or a column.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ValueError(f"`seed` is {self.seed!r}. Mend: a whole number.")
+        if isinstance(self.target, Mapping):
+            check_numbers(self.target, self.emotions)
         if not isinstance(self.target, Mapping) and (isinstance(self.target, bool) or not isinstance(self.target, int)):
             check_choice("target", str(self.target), ("mass", "dominant"))
         if isinstance(self.target, int) and self.target < 0:

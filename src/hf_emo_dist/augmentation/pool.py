@@ -49,7 +49,7 @@ class Pool:
         return np.asarray(np.isfinite(self.features).all(axis=1))
 
 
-def check_trainable(dataset: Any) -> None:
+def check_trainable(dataset: Any, needed: Sequence[str] = ("id", "emotion_distribution")) -> None:
     """Raise for what must not be augmented: several splits, a stream, a test split, rows that were mixed already."""
     from datasets import Dataset, DatasetDict
 
@@ -69,7 +69,7 @@ def check_trainable(dataset: Any) -> None:
             f"This is the split {split!r}: only training data is augmented, since nobody has listened to mixed clips. "
             "Mend: augment dataset['train']."
         )
-    for name in ("id", "emotion_distribution"):
+    for name in needed:
         if name not in dataset.column_names:
             raise ValueError(
                 f"There is no column {name!r} (there are {', '.join(dataset.column_names)}). Mend: read the data with "

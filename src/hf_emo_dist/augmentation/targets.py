@@ -108,13 +108,20 @@ def whole_counts(expected: FloatArray, rng: np.random.Generator) -> Counts:
     return np.diff(np.concatenate([[0.0], edges])).astype(np.int64)
 
 
-def dict_targets(target: Mapping[str, int], emotions: Sequence[str], counts: Counts) -> Counts:
-    """A user's rows to have by dominant class, (K,); classes that are not named stay."""
-    wanted = counts.copy()
+def check_numbers(target: Mapping[str, Any], emotions: Sequence[str] | None = None) -> None:
+    """Refuse numbers of rows that are none, and labels that are not among the emotions, where these are known."""
     for label, number in target.items():
-        if isinstance(number, bool) or int(number) != number or number < 0:
+        if isinstance(number, bool) or not isinstance(number, int | float) or number % 1 or number < 0:
             raise ValueError(
                 f"`target` must hold whole numbers of rows, got {label!r}: {number!r}. Mend: {{'sad': 500}}."
             )
+        canonical_emotion(label, emotions)
+
+
+def dict_targets(target: Mapping[str, int], emotions: Sequence[str], counts: Counts) -> Counts:
+    """A user's rows to have by dominant class, (K,); classes that are not named stay."""
+    check_numbers(target, emotions)
+    wanted = counts.copy()
+    for label, number in target.items():
         wanted[list(emotions).index(canonical_emotion(label, emotions))] = int(number)
     return np.maximum(wanted, counts)

@@ -29,19 +29,26 @@ def run(values: Values) -> None:
 
 
 def annotating(settings: PrepareSettings) -> None:
-    """Prepare a data set, or with `dry_run` tell what annotating it will take; status 3 when a run had to stop."""
+    """Prepare a data set, or with `dry_run` tell what annotating it will take; status 3 when a run had to stop, whether
+    or not what there is was written."""
     try:
         if settings.dry_run:
             for split, estimate in estimate_preparation(settings).items():
                 sys.stdout.write(f"{split}:\n{estimate.table()}\n")
             return
-        for split, report in prepare_dataset(settings).items():
-            sys.stdout.write(f"{split}: {report.summary()}\n")
-        sys.stdout.write(f"Wrote {settings.output}\n")
+        reports = prepare_dataset(settings)
     except AnnotationIncomplete as stop:
-        sys.stderr.write(
-            f"{stop.report.summary()}\nEvery reply that came is in the ledger; the same command goes on from there.\n"
-        )
+        told = "the same command goes on from there. To write what there is: --write_partial."
+        sys.stderr.write(f"{stop.report.summary()}\nEvery reply that came is in the ledger; {told}\n")
         raise SystemExit(3) from None
     except FatalError as error:
         raise ValueError(str(error)) from error
+    for split, report in reports.items():
+        sys.stdout.write(f"{split}: {report.summary()}\n")
+    sys.stdout.write(f"Wrote {settings.output}\n")
+    if not all(report.complete for report in reports.values()):
+        sys.stderr.write(
+            "NOT COMPLETE: votes are missing, which its card says. The same command with --overwrite goes on from "
+            "there.\n"
+        )
+        raise SystemExit(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from ..augmentation.augment_splits import AugmentationArguments
 from .arguments import Options, Values
@@ -46,15 +47,18 @@ def augment(
     """
     from ..augmentation.augment_splits import augment_splits
     from ..data.loading import folder_card, load_emotion_dataset
+    from ..data.output import check_folder
     from ..data.rows import notes_about
-    from ..data.writing import write_dataset
+    from ..data.writing import check_splits, write_dataset
 
     if settings.augment == "none":
         raise ValueError("augment=none would copy the data. Mend: use --augment default or --augment paper.")
+    check_folder(Path(output_dir).expanduser().resolve(), overwrite, dataset)
     source = vote_source or folder_card(dataset).get("vote_source")
     splits = load_emotion_dataset(dataset)
     if not isinstance(splits, dict):
         splits = {train_split: splits}
+    check_splits(splits)
     notes = notes_about(splits[train_split], source) if train_split in splits else []
     report_dir = f"{output_dir.rstrip('/')}_report"
     augmented, report = augment_splits(splits, settings, report_dir, train_split=train_split, notes=notes)

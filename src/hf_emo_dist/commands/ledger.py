@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..annotation.ledger.accounts import existing, failures_by_reason, spending_by_day
+from ..annotation.batch.cancelling import cancel_jobs
+from ..annotation.ledger.accounts import batch_jobs, existing, failures_by_reason, spending_by_day
+from ..annotation.ledger.journal import PLANNED, RUNNING
 from ..annotation.ledger.ledger import Ledger
 from ..annotation.rereading import READING_FAILURES
 from ..annotation.rereading import reread as read_ledger_again
@@ -129,12 +132,38 @@ def reread(
     _print(found.summary() + (" Nothing was stored (dry_run)." if dry_run else ""))
 
 
+def jobs(ledger: Path, *, cancel: Sequence[str] = ()) -> None:
+    """The batch jobs: what was submitted, and what became of it. `annotate --batch` collects them.
+
+    Args:
+        ledger: The SQLite file.
+        cancel: Names of jobs to cancel, or all; what they have done by then is collected as ever.
+    """
+    if cancel:
+        with Ledger(existing(ledger)) as opened:
+            for job in cancel_jobs(opened, cancel):
+                _print(f"Asked to cancel {job.name}.")
+    found = batch_jobs(ledger)
+    table: list[tuple[str, ...]] = [("job", "submitted (UTC)", "model", "requests", "in the ledger", "state", "")]
+    for job in found:
+        day = datetime.fromtimestamp(job.created, UTC).isoformat(" ", "minutes")[:16]
+        counts = (f"{job.requests:,}", f"{job.replies:,}")
+        table.append((job.name, day, job.model, *counts, job.state, " ".join(filter(None, (job.job, job.detail)))))
+    if not found:
+        _print("No batch job was ever submitted.")
+        return
+    _print_table(table)
+    left = sum(job.requests - job.replies for job in found if job.state in (PLANNED, RUNNING))
+    _print(f"{left:,} requests are under way. Collect them: hf-emo-dist annotate … --batch")
+
+
 _KINDS: Mapping[str, Callable[..., None]] = {
     "spending": spending,
     "failures": failures,
     "export": export,
     "merge": merge,
     "reread": reread,
+    "jobs": jobs,
 }
 
 

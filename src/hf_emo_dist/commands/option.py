@@ -88,7 +88,7 @@ def _readable(kind: Any) -> bool:
         return True
     if _is_mapping(kind):
         return True
-    return _is_list(kind) and all(part in (str, int, float, Path, ...) for part in get_args(kind))
+    return _is_list(kind) and all(part in (str, int, float, Path, ...) or _is_mapping(part) for part in get_args(kind))
 
 
 def _is_list(kind: Any) -> bool:
@@ -155,6 +155,10 @@ def _number(value: Any, kind: type[int] | type[float], where: str) -> int | floa
 
 def _list(value: Any, kind: Any, where: str) -> Any:
     parts = get_args(kind)
+    if _is_mapping(parts[0]):  # which a YAML file alone can say
+        if isinstance(value, list) and all(isinstance(entry, Mapping) for entry in value):
+            return value
+        raise ValueError(f"{where} must be a list of mappings such as [{{focus: voice}}], got {value!r}.")
     of: Any = str if Path in parts else parts[0]
     names = name_list(str(value) if isinstance(value, (int, float)) and of is not str else value, where)
     values = [name if of is str else _number(name, of, where) for name in names]

@@ -52,7 +52,9 @@ def options(kind: str) -> Options:
 def run(kind: str, values: Values) -> None:
     """Read, write and report."""
     if kind == "table":
-        check_folder(Path(values["output"]).expanduser().resolve(), values["overwrite"])
+        folder = Path(values["output"]).expanduser().resolve()
+        for source in ("table", "audio_dir"):
+            check_folder(folder, values["overwrite"], values[source])
         values.call(_write_table, dataset=values.call(read_table))
     else:
         values.call(write_corpus, kind=kind, values=values)
@@ -132,7 +134,7 @@ def write_corpus(
     reader = find_reader(kind)
     info = reader.info
     folder = Path(output).expanduser().resolve()
-    check_folder(folder, overwrite)  # before hours are spent on reading
+    check_folder(folder, overwrite, values["source"])  # before hours are spent on reading
     shard_bytes = _size(max_shard_size)
     if push_to_hub:
         check_push(push_to_hub, private=not public, restricted=info.restricted)

@@ -44,7 +44,10 @@ def data_facts(splits: Mapping[str, Any]) -> dict[str, Any]:
             continue
         facts["splits"][name] = _counts(rows)
         for column, found in values.items():
-            if column in rows.column_names:
+            if column in rows.column_names and getattr(rows.features[column], "dtype", None) in (
+                "string",
+                "large_string",
+            ):
                 found |= {str(value) for value in rows.unique(column) if value}
         for column in ("human_distribution", "emotion_distribution"):
             if "emotions" not in facts and column in rows.column_names and isinstance(rows.features[column], Mapping):

@@ -23,12 +23,25 @@ _OF_A_DATASET = ("README.md", "data", ".cache", *_REPORTS)
 _SHARD_NAME = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 
 
-def check_folder(folder: Path, overwrite: bool) -> None:
+def check_folder(folder: Path, overwrite: bool, source: str | Path | None = None) -> None:
     """Refuse to write into a folder that holds anything but a data set, or one without `overwrite`.
+
+    Args:
+        folder: Where to write.
+        overwrite: Whether a data set that is there may be replaced.
+        source: What is read to write it: a folder, a file, or the name of what is no file.
 
     Raises:
         FileExistsError: The message says what is there.
+        ValueError: `source` is the folder, or lies in it: it would be replaced by what is made of it.
     """
+    if source is not None:
+        there, place = Path(source).expanduser(), Path(folder).expanduser().resolve()
+        if there.exists() and (there.resolve() == place or place in there.resolve().parents):
+            raise ValueError(
+                f"The output {folder} is where the source {source} lies, which would be replaced by what is made of "
+                "it. Mend: choose another output folder."
+            )
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file. Mend: choose another output folder.")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -86,6 +99,20 @@ def write_json(path: str | Path, content: Any) -> Path:
         ValueError: A number is NaN or infinite; an older file stays as it was.
     """
     return write_text(path, json.dumps(content, indent=2, default=str, allow_nan=False) + "\n")
+
+
+def check_place(folder: Path) -> None:
+    """Make the folder that `folder` will lie in, and try to write there.
+
+    Raises:
+        OSError: It cannot be made, or not be written to.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}-"):
+            pass
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written ({error}). Mend: choose another output folder.") from error
 
 
 @contextlib.contextmanager

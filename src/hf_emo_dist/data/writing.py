@@ -6,6 +6,7 @@ Arrow tables whose schema carries the features, which needs no audio library at 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -196,7 +197,12 @@ def _write_split(dataset: Dataset, split: str, folder: Path, max_shard_bytes: in
     return total, sum(path.stat().st_size for path in folder.glob(f"{split}-*.parquet"))
 
 
-def _check_dataset(splits: Mapping[str, Dataset]) -> None:
+def check_splits(splits: Mapping[str, Dataset]) -> None:
+    """Refuse splits that could not be written: without rows, with ids that repeat, of odd names.
+
+    Raises:
+        ValueError: The message names split and id.
+    """
     from datasets.splits import NamedSplit
 
     seen: dict[str, str] = {}
@@ -211,6 +217,15 @@ def _check_dataset(splits: Mapping[str, Dataset]) -> None:
                     f"Column 'id': {row_id!r} is in {seen[row_id]!r} and again in {split!r}. Mend: make ids unique."
                 )
             seen[row_id] = split
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of the files of a folder, by name."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _ordered(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
@@ -247,7 +262,11 @@ def _card(
         vote_source=one_line(texts["vote_source"]),
     )
     DatasetInfosDict({"default": info}).to_dataset_card_data(data)
-    front = yaml.safe_dump(data.to_dict(), sort_keys=False, allow_unicode=True)
+    # `load_dataset` takes a folder whose README names its files from its cache by the README alone (datasets 5.2):
+    # without this, other data of the same size and folder name would be read in its place.
+    about = data.to_dict()
+    about["dataset_info"] = {**about["dataset_info"], "download_checksums": {"data": texts["digest"]}}
+    front = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
     rows = []
     voted = "human_distribution" in next(iter(splits.values())).column_names
     for split, dataset in splits.items():
@@ -338,7 +357,7 @@ def write_dataset(
     if not vote_source.strip():
         raise ValueError("`vote_source` is empty. Mend: say who gave the votes, or that they are simulated.")
     splits = _ordered({"train": dataset} if isinstance(dataset, Dataset) else dataset)
-    _check_dataset(splits)
+    check_splits(splits)
     names = validate_emotions(emotions) if emotions is not None else emotions_of(dataset)
     target = Path(folder).expanduser().resolve()
     texts = {
@@ -353,6 +372,7 @@ def write_dataset(
         sizes = {
             split: _write_split(data, split, part / "data", max_shard_bytes, progress) for split, data in splits.items()
         }
+        texts["digest"] = _digest(part / "data")
         (part / "README.md").write_text(_card(splits, names, sizes, texts), encoding="utf-8")
         if describe is not None:
             describe(part)

@@ -116,6 +116,11 @@ def check_combining(settings: CombineArguments, opened: OpenedDataset, annotated
         silent = ~is_mixed(rows) & (found.human.sum(axis=1) == 0)
         if not pooled and not alone:
             silent &= ~_spoken(found) & (split not in annotated)
+        if silent.all() and settings.empty == "drop":
+            raise ValueError(
+                f"Nobody voted on any row of {split!r}, and --empty drop would leave none of them. Mend: leave the "
+                "split out, or --empty uniform."
+            )
         if silent.any() and (settings.empty == "error" or (alone and settings.empty == "prior")):
             told = "no human votes" if pooled or alone else "no votes, and nobody will be asked"
             mend = "leave them out, or --empty drop" + (

@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import __version__
 from .._fields import mirrored as _of
 from ..annotation.annotator import Annotator
-from ..annotation.backends import make_backend
+from ..annotation.backends import BackendChoice
 from ..annotation.run.run_report import AnnotationIncomplete, RunReport
 from ..annotation.types import FAILURES
 from ..audio.check import check_audio
-from ..augmentation.augment_splits import AugmentationArguments, augment_splits, check_augmentation
+from ..augmentation.augment_splits import AugmentationArguments, augment_splits
 from ..data.data_facts import data_facts
 from ..data.opened import NOT_STATED, OpenedDataset, open_dataset
 from ..data.output import check_folder, write_json
@@ -28,6 +28,7 @@ from ..data.writing import write_dataset
 from ..hub.cards.dataset_card import write_dataset_card
 from .combine_settings import CombineArguments
 from .combine_splits import check_combining, combine_splits, learning_split
+from .early_checks import check_before_paying
 from .pilot import advice
 
 if TYPE_CHECKING:
@@ -57,10 +58,18 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             '{structured: json_schema, temperature: false}'.
         prices: What it costs in US dollars a million tokens, likewise: '{text_in: 1, audio_in: 1, output: 4}'.
         long_audio: What to do with a clip that is longer than the model hears: error (it is not sent), or truncate.
+        batch: Whether to send batch jobs: half the price, done within a day. The same command, run again, collects
+            what is done; it ends with status 3 until all is.
+        wait: Whether to wait for batch jobs.
+        service_tier: standard, or flex: half the price, minutes an answer, and none when the service has no room.
         annotate_splits: Splits to annotate, or all; evaluation reads human votes.
         pilot: Clips to annotate first, to measure what a request takes.
+        hearing_test: Test on 20 of the clips that are annotated whether answers follow the audio, and stop before more
+            is paid for where they do not. It takes 16 to 80 requests of its own, in large runs up to 320.
         dry_run: Estimate and stop: nothing is sent, unless pilot is given.
         limit: Only the first so many rows of each split.
+        write_partial: When annotating had to stop, write the data set with the votes that there are; its card says so,
+            and the exit status is 3 all the same. Every clip then has as many votes, give or take one.
         vote_source: Where the human votes come from. Default: what the data set's card says.
         overwrite: Replace a data set that is already in the output folder.
     """
@@ -75,16 +84,22 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     capabilities: dict[str, Any] | None = None
     prices: dict[str, Any] | None = None
     long_audio: Literal["error", "truncate"] = "error"
+    service_tier: Literal["standard", "flex"] = "standard"
+    when_shed: str = _of(Annotator, "when_shed")
+    batch: bool = False
+    wait: bool = False
     answers_as: Sequence[str] = _of(Annotator, "answers_as")
     preset: str = _of(Annotator, "preset")
     num_annotations: int = _of(Annotator, "num_annotations")
     num_distributions: int = _of(Annotator, "num_distributions")
-    panel: str | None = field(
+    panel: str | Sequence[Mapping[str, Any]] | None = field(
         default=None,
         metadata={
             "mirrors": Annotator,
-            "help": "YAML file of your own annotators: a list of members with focus (needed), temperature, mode "
-            "(label|distribution), wording, persona and replicate.",
+            "help": "YAML file of your own annotators, or in a --config file they themselves: a list of members with "
+            "focus (needed), temperature, mode "
+            "(label|distribution), wording, persona and replicate; one that asks another model has backend, model, "
+            "backend_options, capabilities, prices and answers_as of its own.",
         },
     )
     prompts: str | None = _of(Annotator, "prompts")
@@ -96,15 +111,17 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     tokens_per_minute: float | None = _of(Annotator, "tokens_per_minute")
     max_cost_usd: float | None = _of(Annotator, "max_cost_usd")
     max_tokens: int | None = _of(Annotator, "max_tokens")
-    timeout_s: float = _of(Annotator, "timeout_s")
+    timeout_s: float | None = _of(Annotator, "timeout_s")
     max_tries: int = _of(Annotator, "max_tries")
-    patience_s: float = _of(Annotator, "patience_s")
+    patience_s: float | None = _of(Annotator, "patience_s")
     max_failure_rate: float = _of(Annotator, "max_failure_rate")
     retry_failed: bool | Sequence[str] = _of(Annotator, "retry_failed")
     allow_upload: bool = _of(Annotator, "allow_upload")
     pilot: int = 0
+    hearing_test: bool = True
     dry_run: bool = False
     limit: int | None = None
+    write_partial: bool = False
     vote_source: str | None = None
     overwrite: bool = False
     seed: int = _of(Annotator, "seed")
@@ -115,6 +132,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             if isinstance(getattr(self, name), str):  # its letters would be taken for names
                 raise ValueError(f"{name}={getattr(self, name)!r} is one text. Mend: a list of names.")
         self.settle(self.preset)
+        if self.wait and not self.batch:
+            raise ValueError("wait=True is for batch jobs. Mend: --batch --wait, or leave it out.")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit} leaves no rows. Mend: at least 1.")
 
@@ -150,7 +169,9 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
             options["capabilities"] = given if self.prices is None else {**given, "prices": self.prices}
         if self.long_audio != "error":
             options["long_audio"] = self.long_audio
-        backend = make_backend(self.backend, self.model, self.preset, options)
+        if self.service_tier != "standard":
+            options["service_tier"] = self.service_tier
+        backend = BackendChoice(self.backend, self.model, options)
         return Annotator(**{**self.arguments_of(Annotator), "backend": backend, "emotions": emotions})
 
 
@@ -169,11 +190,12 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
         raise ValueError("With backend none nobody is asked. Mend: name a backend.")
     if settings.pilot:
         check_combining(settings, opened, splits)
-    found = {}
+    found: dict[str, Estimate] = {}
     try:
         for split in splits:
             rows = opened.rows(split)
-            found[split] = annotator.estimate(rows, settings.pilot)
+            tested = _together(opened, splits) if settings.hearing_test and not found else False
+            found[split] = annotator.estimate(rows, settings.pilot, settings.batch, hearing_test=tested)
             if settings.pilot and split == learning_split(opened.splits):
                 pilot = annotator.stored(annotator.pilot(rows, settings.pilot))
                 notes = notes_about(rows, _vote_source(opened, annotator, splits))
@@ -192,36 +214,41 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     plan, a table and a plot of the class mass, and a page to listen to.
 
     Raises:
-        AnnotationIncomplete: A run had to stop. Replies are in the ledger; the same call goes on from there. Nothing is
-            written.
+        AnnotationIncomplete: The run had to stop, or a model does not hear. Replies are in the ledger; the same call
+            goes on from there. Nothing is written, unless `write_partial` says so: then the report tells what is
+            missing.
         AudioError: Clips cannot be used; the message lists them.
         ValueError, OSError: A setting, the data, the ledger or the output folder does not fit.
+        FatalError: There is no key.
     """
     if settings.output is None:
         raise ValueError("output is missing. Mend: name a folder to write.")
+    if settings.pilot:
+        raise ValueError(
+            f"pilot={settings.pilot} is for an estimate: annotating would buy the rest whatever it says. Mend: "
+            f"hf-emo-dist estimate {settings.dataset} --pilot {settings.pilot} first; what it pays for is in the "
+            "ledger, and annotating goes on from there."
+        )
     folder = Path(settings.output).expanduser().resolve()
     # All that can be wrong is found before money is spent.
-    check_folder(folder, settings.overwrite)
+    check_folder(folder, settings.overwrite, settings.dataset)
     opened = settings.open()
     emotions = opened.emotions()
     chosen = opened.chosen(settings.annotate_splits, "annotate_splits")
     annotator = settings.annotator(emotions)
-    if annotator is not None and annotator.backend.destination and opened.restricted and not settings.allow_upload:
-        raise ValueError(
-            f"{opened.name!r} is marked as restricted: its terms forbid passing the audio on, and "
-            f"{annotator.backend.name} would send it to {annotator.backend.destination}. Mend: where your licence "
-            "allows it, --allow_upload."
-        )
-    if settings.augment != "none" and "train" not in opened.splits:
-        raise ValueError(
-            f"There is no split 'train' to augment (there are {', '.join(opened.splits)}). Mend: augment none."
-        )
-    saved = check_combining(settings, opened, chosen if annotator is not None else [])
+    for one in annotator.asked if annotator is not None else ():
+        if one.backend.destination and opened.restricted and not settings.allow_upload:
+            raise ValueError(
+                f"{opened.name!r} is marked as restricted: its terms forbid passing the audio on, and "
+                f"{one.backend.name} would send it to {one.backend.destination}. Mend: where your licence allows it, "
+                "--allow_upload."
+            )
+    saved = check_before_paying(settings, settings, opened, chosen if annotator is not None else [], folder)
+    if annotator is not None:
+        annotator.check_ready(_together(opened, chosen))
     for split, rows in opened.splits.items():
         logger.info("%s: checking %d clips", split, len(rows))
         check_audio(rows, long_audio="window").raise_if_any()
-    if settings.augment != "none":
-        check_augmentation(settings, opened.rows("train"))
 
     dataset = dict(opened.splits)
     reports: dict[str, RunReport] = {}
@@ -231,14 +258,23 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
         preparation["source"]["restricted"] = True
     if annotator is not None:
         try:
+            # As one run over all of them: cut short, it is no run that has come to some of the splits.
+            wanted, heard = _together(opened, chosen), settings.hearing_test
+            if settings.batch:
+                voted, report = annotator.annotate_batch(wanted, settings.wait, hearing_test=heard)
+            else:
+                voted, report = annotator.annotate(wanted, hearing_test=heard)
+            if not report.complete and not (settings.write_partial and report.votes + report.stored_votes):
+                raise AnnotationIncomplete(report)
+            first = 0
             for split, rows in opened.splits.items():
-                if split not in chosen:  # the splits of one data set have the same columns
+                if split in chosen:
+                    dataset[split] = voted.select(range(first, first + len(rows)))
+                    first += len(rows)
+                else:  # the splits of one data set have the same columns
                     dataset[split] = annotator.without_votes(rows)
-                    continue
-                dataset[split], reports[split] = annotator.annotate(rows, settings.pilot)
-                if not reports[split].complete:
-                    raise AnnotationIncomplete(reports[split])
-            preparation["annotation"] = _about_votes(annotator, dataset, reports)
+            reports[", ".join(chosen)] = report
+            preparation["annotation"] = _about_votes(annotator, dataset, chosen, report)
         finally:
             annotator.close()
         source = _vote_source(opened, annotator, chosen)
@@ -267,7 +303,7 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
         write_dataset(
             augmented,
             folder,
-            description="Prepared by hf-emo-dist annotate. What was done is in preparation.json.",
+            description=_description(reports.values()),
             vote_source=source,
             emotions=emotions,
             overwrite=settings.overwrite,
@@ -276,11 +312,28 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     return reports
 
 
+def _together(opened: OpenedDataset, splits: Sequence[str]) -> Dataset:
+    """The rows of some splits, in the order of the data set."""
+    from datasets import concatenate_datasets
+
+    parts = [rows for split, rows in opened.splits.items() if split in splits]
+    return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+
+
+def _description(reports: Iterable[RunReport]) -> str:
+    told = "Prepared by hf-emo-dist annotate. What was done is in preparation.json."
+    if all(report.complete for report in reports):
+        return told
+    return f"**Not complete:** annotating was cut short, and votes are missing (see below). {told}"
+
+
 def _vote_source(opened: OpenedDataset, annotator: Annotator, splits: Sequence[str]) -> str:
     """Who gave the human votes, and who the synthetic ones in these splits."""
-    who = f"{annotator.backend.model}, no person"
-    if annotator.backend.name == "simulated":
-        who = SIMULATED_ANNOTATORS
+    asked = [one.backend for one in annotator.asked]
+    named = [backend.model for backend in asked if backend.name != "simulated"]
+    who = f"{' and '.join(named)}, no person" if named else SIMULATED_ANNOTATORS
+    if named and len(named) < len(asked):
+        who += f", and by {SIMULATED_ANNOTATORS}"
     return (
         f"{opened.vote_source or NOT_STATED} Beside them, synthetic votes by {who}, in {', '.join(splits)}; "
         "human_distribution is without them."
@@ -288,7 +341,7 @@ def _vote_source(opened: OpenedDataset, annotator: Annotator, splits: Sequence[s
 
 
 def _about_votes(
-    annotator: Annotator, splits: Mapping[str, Dataset], reports: Mapping[str, RunReport]
+    annotator: Annotator, splits: Mapping[str, Dataset], annotated: Sequence[str], report: RunReport
 ) -> dict[str, Any]:
     """Facts for `preparation.json`, without paths and secrets: who answered, what it cost, and what failed."""
     versions: Counter[str] = Counter()
@@ -300,16 +353,25 @@ def _about_votes(
             # from the ledger, since an earlier run may have paid
             for record in annotator.ledger.lookup([entry["key"] for entry in entries]).values():
                 cost = None if cost is None or record.cost_usd is None else cost + record.cost_usd
-    failures: Counter[str] = Counter()
-    for report in reports.values():
-        failures.update({outcome: len(ids) for outcome, ids in report.failures.items()})
+    partial: dict[str, Any] = {}
+    if not report.complete:
+        partial["partial"] = {
+            "why": report.stop_reason or "some requests got no answer.",
+            "wanted_a_clip": max(report.votes_a_clip),
+            "clips_by_votes": {str(number): clips for number, clips in report.votes_a_clip.items() if clips},
+        }
+    tests = [one.hearing_test for one in (report.by_model or {"": report}).values()]
+    told = annotator.describe()
+    for one, test in zip((told, *told.get("others", ())), tests, strict=True):
+        one["hearing_test"] = None if test is None else test.to_dict()
     return {
-        **annotator.describe(),
+        **told,
         "model_versions": dict(versions),
         "cost_usd": cost,
-        "splits": list(reports),
+        "splits": list(annotated),
         "num_votes": sum(versions.values()),
-        "num_requests": sum(report.requests for report in reports.values()),
-        "failures": dict(failures),
-        "skipped": sorted(row_id for report in reports.values() for row_id in report.skipped),
+        "num_requests": report.requests,
+        "failures": {outcome: len(ids) for outcome, ids in report.failures.items()},
+        "skipped": sorted(report.skipped),
+        **partial,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._lazy import lazy_attributes
@@ -17,7 +18,7 @@ BACKENDS = {
     "simulated": "simulated:SimulatedBackend",
 }
 _NAMES = {name: module for module, name in (entry.split(":") for entry in BACKENDS.values())}
-__all__ = ["BACKENDS", "make_backend", *_NAMES]
+__all__ = ["BACKENDS", "BackendChoice", "make_backend", *_NAMES]
 __getattr__ = lazy_attributes(__name__, _NAMES)
 
 
@@ -63,6 +64,38 @@ def make_backend(
         raise ValueError(
             f"The backend {name!r} cannot be made of what was given ({error}). Mend: correct the values of its options."
         ) from error
+
+
+@dataclass(frozen=True)
+class BackendChoice:
+    """Which backend to make, and with what: so that another can be made for another model of the same service.
+
+    Attributes:
+        name: As `make_backend` takes it.
+        model: The model to ask; None for the default.
+        options: Further arguments of the class.
+
+    Example:
+        >>> BackendChoice("simulated", options={"sharpness": 2}).make().settings["sharpness"]
+        2
+    """
+
+    name: str = "gemini"
+    model: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, preset: str = "default") -> Backend:
+        """The backend."""
+        return make_backend(self.name, self.model, preset, self.options)
+
+    def asking(self, model: str | None) -> BackendChoice:
+        """The same service asked for another model; what was said of this model alone does not go with it."""
+        kept = {name: value for name, value in self.options.items() if name not in _OF_A_MODEL}
+        return replace(self, model=model, options=kept)
+
+
+#: Arguments of a backend's class that say something of the one model.
+_OF_A_MODEL = ("capabilities", "answers_as", "model")
 
 
 def checked(backend: Any) -> Backend:

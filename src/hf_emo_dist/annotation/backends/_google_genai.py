@@ -145,10 +145,11 @@ def read(
         if isinstance(outcome, TransientError) and outcome.kind == "server":
             outcome.billed = True  # it had begun to answer
         return outcome
-    version = found.get("modelVersion")
+    version, usage = found.get("modelVersion"), part_of(found, "usageMetadata")
     facts: dict[str, Any] = {
         "model_version": version if isinstance(version, str) else None,
-        "usage": _usage(part_of(found, "usageMetadata")),
+        "usage": _usage(usage),
+        "tier": _tier(headers, usage),
         "settings": settings,
         "latency_s": latency_s,
     }
@@ -185,6 +186,17 @@ def read(
 
 def _withheld(reason: str) -> str:
     return "blocked" if reason in _SAFETY else "withheld"
+
+
+def _tier(headers: Mapping[str, str] | None, usage: Mapping[str, Any]) -> str | None:
+    """The tier at which a reply says it was served; None where it names none that is known here."""
+    # Of the Gemini API a header, and a field of the usage; of Vertex AI the traffic's type, such as ON_DEMAND_FLEX.
+    said = next((value for name, value in (headers or {}).items() if name.lower() == "x-gemini-service-tier"), None)
+    for value in (said, usage.get("serviceTier"), usage.get("trafficType")):
+        found = str(value or "").lower().removeprefix("on_demand").strip("_") or ("standard" if value else "")
+        if found in ("standard", "flex", "priority"):
+            return found
+    return None
 
 
 def _usage(found: Mapping[str, Any]) -> Usage:

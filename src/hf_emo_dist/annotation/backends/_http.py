@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ..types import FatalError
 
@@ -12,6 +12,8 @@ MOST_BYTES = 8_000_000
 #: Compressed, a body of a megabyte may stand for gigabytes.
 PLAIN = {"Accept-Encoding": "identity"}
 _REDIRECTS = (301, 302, 303, 307, 308)
+#: What the address of a file ends with that is to be downloaded. Its server may send it on, within itself.
+_DOWNLOAD = ":download"
 
 
 class TooLong(Exception):
@@ -51,10 +53,15 @@ def found_in(error: BaseException | None) -> TooLong | Redirected | None:
 async def bounded_aiohttp(request: Any, handler: Any) -> Any:
     """Read what comes, up to the bound. A middleware of aiohttp's client."""
     response = await handler(request)
+    download = request.url.path.endswith(_DOWNLOAD)
     if response.status in _REDIRECTS:
         location = response.headers.get("location")
+        if download and location and _same_server(str(request.url), location):
+            return response
         response.close()
         raise Redirected(location)
+    if download and response.status == 200:  # who asks for it writes it to a file, piece by piece, up to a bound
+        return response
     found = bytearray()
     async for chunk in response.content.iter_chunked(65_536):
         found += chunk
@@ -63,6 +70,11 @@ async def bounded_aiohttp(request: Any, handler: Any) -> Any:
             raise TooLong
     response._body = bytes(found)  # where `read`, `text` and `json` look first
     return response
+
+
+def _same_server(url: str, location: str) -> bool:
+    before, after = urlsplit(url), urlsplit(urljoin(url, location))
+    return (before.scheme, before.netloc) == (after.scheme, after.netloc)
 
 
 async def bounded_httpx(response: Any) -> None:

@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 
 from ..._lazy import need
 from ...audio.decoding import clip_error
+from ...distributions import check_choice
 from ..capabilities import DEFAULT_GEMINI_MODEL, PAPER_GEMINI_MODEL, ModelCapabilities
 from ..model_data import resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, canonical_json
 from ._audio import AnnotatorAudio, prepare_audio
+from ._google_batches import GoogleBatches
 from ._google_genai import Uploads, base_url, environment_identity, guarded, identity, judge, read, session
 from ._http import Redirected, TooLong, found_in
 from ._remote import (
@@ -82,6 +84,8 @@ class GeminiBackend(RemoteBackend):
             other name is another model, whose replies are no votes.
         long_audio: What to do with a clip that is longer than the model hears, where its data says so: ``"error"``, it
             is not sent; ``"truncate"``, its first seconds are.
+        service_tier: ``"standard"``, or ``"flex"``: half the price, answers in 1 to 15 minutes, and none when the
+            service has no room. It changes no answer, and no key of one.
 
     Raises:
         ValueError: An argument does not fit the model.
@@ -105,6 +109,7 @@ class GeminiBackend(RemoteBackend):
         safety: Literal["none", "high", "default"] = "none",
         answers_as: str | Sequence[str] = (),
         long_audio: AnnotatorAudio = "error",
+        service_tier: Literal["standard", "flex"] = "standard",
     ) -> None:
         if safety not in _THRESHOLDS:
             raise ValueError(f"`safety` is {safety!r}. Mend: one of {', '.join(map(repr, _THRESHOLDS))}.")
@@ -112,6 +117,15 @@ class GeminiBackend(RemoteBackend):
         super().__init__(client, answers_as, long_audio)
         self.endpoint, self.vertex = identity(client) if client is not None else environment_identity()
         self.capabilities = resolve_capabilities("vertex" if self.vertex else "gemini", model, capabilities)
+        check_choice("service_tier", service_tier, ("standard", "flex"))
+        if service_tier == "flex" and self.capabilities.flex_price is None:
+            where = "on Vertex AI" if self.vertex else "here"
+            raise ValueError(
+                f"It is not known that {model!r} can be asked at the flex tier {where}, nor what that costs. Mend: "
+                "leave service_tier out, or give capabilities={'flex_price': 0.5}, the share of the list price; on the "
+                "command line --capabilities '{flex_price: 0.5}'."
+            )
+        self.service_tier: str = service_tier
         self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
         self.safety = safety
         self._thinking = _thinking_config(self.capabilities, thinking)
@@ -131,6 +145,11 @@ class GeminiBackend(RemoteBackend):
             found += [getattr(inner, "api_key", None), getattr(getattr(inner, "_credentials", None), "token", None)]
             found += url_secrets(base_url(self._client))
         return tuple(dict.fromkeys(value.strip() for value in found if isinstance(value, str) and value.strip()))
+
+    def check_ready(self) -> None:
+        """Raise a `FatalError` where there is no key; Vertex AI's credentials are looked for when it is asked."""
+        if self._client is None and not self.vertex and not self.secrets():
+            raise FatalError("authentication", "There is no key for Gemini.", _MEND_KEY)
 
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
         """The request without audio, as it is sent; settings that the model does not honour are not in it."""
@@ -166,10 +185,12 @@ class GeminiBackend(RemoteBackend):
         # In base64, and with room for the words.
         return 4 * (len(audio.data) + 2) // 3 + 100_000 <= self.capabilities.max_inline_bytes
 
-    async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
-        """Sends one request, once."""
+    async def ask(
+        self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float, tier: str | None = None
+    ) -> Answer:
+        """Sends one request, once; at another tier than its own where one is named."""
         connection: _Connection = self._connect()
-        config = self._config(connection, request)
+        config = self._config(connection, request, tier or self.service_tier, timeout_s)
         sent_file = False
         outcome: Answer | TransientError | FatalError
         try:
@@ -190,10 +211,7 @@ class GeminiBackend(RemoteBackend):
                     ),
                     timeout_s,
                 )
-            # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
-            long = ("response_schema", "safety_settings")
-            settings = {name: value for name, value in request["config"].items() if name not in long}
-            settings["safety"] = self.safety
+            settings = self._settings(request)
             raw, secrets = response.sdk_http_response, self.secrets()
             found = parsed(raw.body, secrets)
             if isinstance(found, Answer):
@@ -209,14 +227,30 @@ class GeminiBackend(RemoteBackend):
         # it.
         raise outcome
 
-    def _config(self, connection: _Connection, request: Mapping[str, Any]) -> Any:
+    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        # Without what is long and the same in a hundred thousand rows; the request's hash covers it.
+        long = ("response_schema", "safety_settings")
+        settings = {name: value for name, value in request["config"].items() if name not in long}
+        return {**settings, "safety": self.safety}
+
+    @property
+    def batches(self) -> GoogleBatches | None:
+        """Its batch jobs, through the Files API; None for Vertex AI, which has none, and reads jobs from a bucket."""
+        return None if self.vertex else GoogleBatches(self)
+
+    def _config(self, connection: _Connection, request: Mapping[str, Any], tier: str, timeout_s: float) -> Any:
         # A panel has few of them, and building one takes a tenth of the request's time.
-        key = canonical_json([request["config"], request["system"]])
+        key = canonical_json([request["config"], request["system"], tier, timeout_s])
         if key not in connection.configs:
             types = connection.types
             extra: dict[str, Any] = {}
+            options: dict[str, Any] = {}
             if self._client is not None:  # the environment's has it among its own options
-                extra["http_options"] = types.HttpOptions(retry_options=types.HttpRetryOptions(attempts=1))
+                options["retry_options"] = types.HttpRetryOptions(attempts=1)
+            if tier != "standard":  # the server hears how long it may take, too
+                extra["service_tier"], options["timeout"] = tier, int(1000 * timeout_s)
+            if options:
+                extra["http_options"] = types.HttpOptions(**options)
             if "automatic_continuation" in types.GenerateContentConfig.model_fields:
                 # Newer clients would follow up a reply that breaks off with requests of their own.
                 extra["automatic_continuation"] = False

@@ -119,6 +119,11 @@ class OpenAIBackend(RemoteBackend):
         # "EMPTY" is what servers without keys are given; it is no secret.
         return tuple(dict.fromkeys(key for key in found if isinstance(key, str) and key and key != "EMPTY"))
 
+    def check_ready(self) -> None:
+        """Raise a `FatalError` where there is no key, and the server is OpenAI's."""
+        if self._client is None and self._own and not os.environ.get("OPENAI_API_KEY"):
+            raise FatalError("authentication", "There is no key for OpenAI.", _MEND_KEY)
+
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
         """The request without audio, as it is sent; settings that the model does not honour are not in it."""
         has = self.capabilities

@@ -68,6 +68,7 @@ class SimulatedBackend:
     endpoint = "local"
     destination: str | None = None
     terms = "none: nothing leaves this machine"
+    hears = False
     capabilities = ModelCapabilities(
         model=SIMULATED_MODEL,
         known=True,

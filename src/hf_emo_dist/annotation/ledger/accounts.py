@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .journal import BatchJob, read_jobs
 from .opening import open_to_read
 from .schema import LedgerError
 
@@ -62,6 +63,12 @@ def spending_by_day(path: str | Path) -> list[Account]:
         FROM replies GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
     with contextlib.closing(open_to_read(existing(path))) as connection:
         return [Account(*map(_text, row)) for row in connection.execute(query)]
+
+
+def batch_jobs(path: str | Path) -> list[BatchJob]:
+    """The batch jobs of a ledger, the first one first. Raises `LedgerError` where there is no ledger."""
+    with contextlib.closing(open_to_read(existing(path))) as connection:
+        return list(read_jobs(connection))
 
 
 def failures_by_reason(path: str | Path, plan: str | None = None) -> list[FailureKind]:

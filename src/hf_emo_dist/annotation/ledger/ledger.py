@@ -25,6 +25,7 @@ from . import exchange
 from . import limits as limiting
 from . import plans as planning
 from . import replies as rows
+from .journal import Journal
 from .limits import Claim, Limits, Owner, Reservation, Spending
 from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
 from .plans import Plan
@@ -159,6 +160,11 @@ class Ledger:
                 digest.update(f"{key} {attempt}\n".encode("utf-8", "surrogatepass"))
         return "" if digest.digest() == hashlib.sha256().digest() else digest.hexdigest()
 
+    @property
+    def journal(self) -> Journal:
+        """The batch jobs of this ledger."""
+        return Journal(self._reading, self._transaction, self._clock, lambda: self._owner, self._new_ids)
+
     def spending(self) -> Spending:
         """What all replies have cost since the ledger exists, merged and imported ones too, and what is reserved."""
         with self._reading() as connection:
@@ -261,11 +267,7 @@ class Ledger:
             return not limiting.over_cap(connection, limits, self._clock())
 
     def _store(self, records: Sequence[Record], settle: bool) -> None:
-        replies = []
-        for record in records:
-            # ids are in the order of storing, also where the clock stands still or is set back
-            self._last_id = max(int(self._clock() * 1e6), self._last_id + 1)
-            replies.append((new_id(self._last_id), record))
+        replies = list(zip(self._new_ids(len(records)), records, strict=True))
         if not replies:
             return
         entries = [(reply_id, rows.row_of(record)) for reply_id, record in replies]
@@ -409,6 +411,14 @@ class Ledger:
         self._check()
         with self._database.transaction(durable) as connection:
             yield connection
+
+    def _new_ids(self, number: int) -> list[str]:
+        found = []
+        for _ in range(number):
+            # ids are in the order of storing, also where the clock stands still or is set back
+            self._last_id = max(int(self._clock() * 1e6), self._last_id + 1)
+            found.append(new_id(self._last_id))
+        return found
 
     def _add(self, entries: Sequence[tuple[str, rows.Row]]) -> int:
         with self._transaction(durable=True) as connection:

@@ -32,7 +32,12 @@ class Charge:
 
 
 def charge(
-    stated: Usage, at_most: Usage, capabilities: ModelCapabilities, seconds: float = 0.0, text: str | None = None
+    stated: Usage,
+    at_most: Usage,
+    capabilities: ModelCapabilities,
+    seconds: float = 0.0,
+    text: str | None = None,
+    tier: str = "standard",
 ) -> Charge:
     """Charge a try by what its service stated.
 
@@ -42,6 +47,7 @@ def charge(
         capabilities: Of the model.
         seconds: Duration of the clip, of which a count of the prompt must have heard half at least.
         text: The reply.
+        tier: At which it was served; see `ModelCapabilities.price_share`.
     """
     refused = _absurd(stated, at_most, capabilities, seconds, text)
     if refused:
@@ -55,7 +61,9 @@ def charge(
     cost = cost_usd(whole, capabilities, day)
     known = cost_usd(replace(stated, prompt_tokens=stated.prompt_tokens or 0), capabilities, day) or 0.0
     assumed = 0.0 if cost is None or whole == stated else max(0.0, cost - known)
-    return Charge(stated, cost, assumed, whole.total - stated.total, refused)
+    share = capabilities.price_share(tier)
+    cost = None if cost is None else share * cost
+    return Charge(stated, cost, share * assumed, whole.total - stated.total, refused)
 
 
 def _absurd(stated: Usage, at_most: Usage, capabilities: ModelCapabilities, seconds: float, text: str | None) -> str:

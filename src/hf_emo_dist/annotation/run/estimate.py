@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -19,8 +19,16 @@ _LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 #: Hidden reasoning tokens that are assumed for one reply until a pilot measures them: not stated by any service.
 _THINKING: Mapping[str, tuple[int, int]] = {"none": (0, 0), "level": (30, 600), "budget": (60, 1000)}
-#: Seconds that are assumed for one reply until a pilot measures them.
-_LATENCY_S = (1.0, 8.0)
+#: Seconds that are assumed for one reply until a pilot measures them; of flex by its documentation.
+_LATENCY_S: Mapping[str, tuple[float, float]] = {"standard": (1.0, 8.0), "flex": (60.0, 900.0)}
+#: All of a batch job's requests are done within a day, by its documentation; nothing is said of how soon.
+_BATCH_S = 24 * 3600.0
+#: How each tier is asked for.
+_HOW: Mapping[str, str] = {
+    "standard": "at once",
+    "flex": "--service_tier flex: minutes an answer",
+    "batch": "--batch: within a day",
+}
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,15 @@ class Estimate:
         prompt, audio, thinking, output: Tokens; audio is part of prompt.
         cost_usd: None where the model's prices are not known.
         seconds: Wall-clock time.
+        tier: At which it would be asked: standard, flex or batch.
+        tiers: What it would cost at each tier that the model is known to have; empty where no price is known.
         pilot: Replies that the figures for one request come from; 0 where they are assumed.
         prices: Where the prices stand and of what day they are.
         unusable: Row id to why its clip cannot be sent.
         no_vote: Why no vote would come, such as a model that is retired; "" where votes can come.
         advice: How many answers an utterance are worth buying, or why that cannot be told; from whoever asked for this.
+        hearing_requests: Those that a hearing test takes beside `requests`; their tokens and cost are in the others'.
+        by_model: The estimate of each model, where a panel names several; all else is of them together.
     """
 
     model: str
@@ -74,11 +86,15 @@ class Estimate:
     output: Span
     cost_usd: Span | None
     seconds: Span
+    tier: str = "standard"
+    tiers: Mapping[str, Span] = field(default_factory=dict)
     pilot: int = 0
     prices: str = ""
     unusable: dict[str, str] | None = None
     no_vote: str = ""
     advice: tuple[str, ...] = ()
+    hearing_requests: Span = Span(0, 0)
+    by_model: Mapping[str, Estimate] = field(default_factory=dict)
 
     def summary(self) -> str:
         """The estimate in one line."""
@@ -89,20 +105,24 @@ class Estimate:
         minutes = (self.seconds * (1 / 60)).text(",.1f")
         return (
             f"{self._warning()}"
-            f"{self.requests:,} requests to {self.model} ({self.stored:,} replies are in the ledger), "
-            f"{(self.prompt + self.thinking + self.output).text()} tokens, {cost}, {minutes} min ({source})."
+            f"{self.requests:,} requests to {self.model}{self._hearing()} ({self.stored:,} replies are in the ledger), "
+            f"{(self.prompt + self.thinking + self.output).text()} tokens, {cost}{self._at()}, "
+            f"{minutes} min ({source})."
         )
 
     def table(self) -> str:
         """The estimate in lines, for the terminal."""
+        if self.by_model:
+            return self._table_by_model()
         cost = "unknown: no price for this model"
         if self.cost_usd is not None:
-            cost = f"${self.cost_usd.text(',.4f')} ({self.prices})"
+            cost = f"${self.cost_usd.text(',.4f')} ({self.prices}{self._at()})"
+        others = [f"{n} ${span.text(',.4f')} ({_HOW[n]})" for n, span in self.tiers.items() if n != self.tier]
         source = f"measured on {self.pilot} replies" if self.pilot else "assumed; a pilot measures them"
         lines = [
             f"utterances        {self.rows:,} ({self.audio_hours:.2f} h of audio to send)",
             f"replies wanted    {self.requests + self.stored:,}, of which {self.stored:,} are in the ledger",
-            f"requests          {self.requests:,} to {self.model}",
+            f"requests          {self.requests:,} to {self.model}{self._hearing()}",
             f"prompt tokens     {self.prompt.text()}, of which audio {self.audio.text()}",
             f"thinking tokens   {self.thinking.text()}",
             f"output tokens     {self.output.text()}",
@@ -110,6 +130,8 @@ class Estimate:
             f"time              {(self.seconds * (1 / 60)).text(',.1f')} min",
             f"figures a request {source}",
         ]
+        if others:
+            lines.insert(7, f"or by             {'; '.join(others)}")
         if self.no_vote:
             lines.insert(0, self._warning().rstrip())
         if self.unusable:
@@ -118,12 +140,68 @@ class Estimate:
         lines += [f"answers to buy    {line}" for line in self.advice]
         return "\n".join(lines)
 
+    def _hearing(self) -> str:
+        return f", and {self.hearing_requests.text()} of the hearing test" if self.hearing_requests.high else ""
+
+    def _table_by_model(self) -> str:
+        """One table a model, and what they come to together."""
+        parts = [f"{name}:\n{one.table()}" for name, one in self.by_model.items()]
+        cost = "unknown: no price for one of the models"
+        if self.cost_usd is not None:
+            cost = f"${self.cost_usd.text(',.4f')}"
+        minutes = (self.seconds * (1 / 60)).text(",.1f")
+        lines = [
+            "all models, side by side:",
+            f"requests          {self.requests:,}{self._hearing()}",
+            f"cost              {cost}",
+            f"time              {minutes} min, that of the slowest",
+            *(f"answers to buy    {line}" for line in self.advice),
+        ]
+        return "\n".join([*parts, *lines])
+
+    def _at(self) -> str:
+        return "" if self.tier == "standard" else f" at the {self.tier} tier"
+
     def _warning(self) -> str:
         return f"NO VOTE WOULD COME: {self.no_vote} " if self.no_vote else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate as JSON has it."""
-        return {n: [value.low, value.high] if isinstance(value, Span) else value for n, value in vars(self).items()}
+        values = {n: [value.low, value.high] if isinstance(value, Span) else value for n, value in vars(self).items()}
+        tiers = {name: [span.low, span.high] for name, span in self.tiers.items()}
+        return {**values, "tiers": tiers, "by_model": {name: one.to_dict() for name, one in self.by_model.items()}}
+
+
+def estimates_together(estimates: Mapping[str, Estimate]) -> Estimate:
+    """The estimates of several models that are asked side by side, as one; that of a single model is it."""
+    parts = list(estimates.values())
+    if len(parts) == 1:
+        return parts[0]
+    costs = [one.cost_usd for one in parts]
+    return Estimate(
+        model=", ".join(estimates),
+        rows=max(one.rows for one in parts),
+        requests=sum(one.requests for one in parts),
+        stored=sum(one.stored for one in parts),
+        audio_hours=sum(one.audio_hours for one in parts),
+        prompt=sum((one.prompt for one in parts), Span(0, 0)),
+        audio=sum((one.audio for one in parts), Span(0, 0)),
+        thinking=sum((one.thinking for one in parts), Span(0, 0)),
+        output=sum((one.output for one in parts), Span(0, 0)),
+        cost_usd=None if None in costs else sum((cost for cost in costs if cost is not None), Span(0, 0)),
+        tier=", ".join(dict.fromkeys(one.tier for one in parts)),
+        tiers={
+            tier: sum((one.tiers[tier] for one in parts), Span(0, 0))
+            for tier in parts[0].tiers
+            if all(tier in one.tiers for one in parts)
+        },
+        seconds=Span(max(one.seconds.low for one in parts), max(one.seconds.high for one in parts)),
+        pilot=sum(one.pilot for one in parts),
+        unusable={row_id: why for one in parts for row_id, why in (one.unusable or {}).items()},
+        no_vote=" ".join(one.no_vote for one in parts if one.no_vote),
+        hearing_requests=sum((one.hearing_requests for one in parts), Span(0, 0)),
+        by_model=dict(estimates),
+    )
 
 
 # ---- one request
@@ -206,6 +284,11 @@ def measured(records: Sequence[Record], requests: int) -> tuple[dict[str, Span],
     return tokens, span([record.latency_s or 0.0 for record in known])
 
 
+def share_of(span: Span, requests: Span, number: int) -> Span:
+    """What so many more requests use, where `number` of them use `span`."""
+    return Span(span.low * requests.low / number, span.high * requests.high / number) if number else Span(0.0, 0.0)
+
+
 def spans_cost(tokens: dict[str, Span], capabilities: ModelCapabilities, on_date: date) -> Span | None:
     """The cost of token totals; None where prices are not known."""
     ends = []
@@ -215,6 +298,14 @@ def spans_cost(tokens: dict[str, Span], capabilities: ModelCapabilities, on_date
     return None if ends[0] is None or ends[1] is None else Span(ends[0], ends[1])
 
 
+def tier_costs(cost: Span | None, capabilities: ModelCapabilities) -> dict[str, Span]:
+    """What the same would cost at each tier that the model is known to have, by its cost at the standard tier."""
+    if cost is None:
+        return {}
+    shares = {"standard": 1.0, "flex": capabilities.flex_price, "batch": capabilities.batch_price}
+    return {tier: cost * share for tier, share in shares.items() if share is not None}
+
+
 def time_needed(
     requests: int,
     tokens: Span,
@@ -222,11 +313,14 @@ def time_needed(
     latency: Span | None,
     requests_per_minute: float | None,
     tokens_per_minute: float | None,
+    tier: str = "standard",
 ) -> Span:
     """Seconds for so many requests: by latency and concurrency, or by the rates where they are slower."""
     if not requests:
         return Span(0.0, 0.0)
-    one = latency or Span(*_LATENCY_S)
+    if tier == "batch":
+        return Span(0.0, _BATCH_S)
+    one = latency or Span(*_LATENCY_S[tier])
     rounds = max(1.0, requests / concurrency)
     floor = requests / requests_per_minute * 60 if requests_per_minute else 0.0
     by_tokens = tokens * (60 / tokens_per_minute) if tokens_per_minute else Span(0.0, 0.0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...distributions import check_choice
 from ..capabilities import ModelCapabilities
 from ..ledger.limits import Claim, Limits
 from ..types import OK, Backend, PanelMember, PreparedAudio, Prompt, Record, Usage
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
     from .run_report import Progress, RunReport
 
 
+#: What becomes of a request that the flex tier has no room for.
+WHEN_SHED = ("retry", "standard")
+#: Seconds to wait for one reply, and to go on while none comes, by the tier that is asked. Flex takes up to 15 minutes.
+TIMEOUT_S = {"standard": 120.0, "flex": 1200.0}
+PATIENCE_S = {"standard": 600.0, "flex": 3600.0}
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """How requests are sent, as `Annotator` describes it; none of it changes an answer."""
@@ -27,9 +36,10 @@ class RunSettings:
     tokens_per_minute: float | None = None
     max_cost_usd: float | None = None
     max_tokens: int | None = None
-    timeout_s: float = 120.0
+    timeout_s: float = TIMEOUT_S["standard"]
     max_tries: int = 8
-    patience_s: float = 600.0
+    patience_s: float = PATIENCE_S["standard"]
+    when_shed: str = "retry"
     max_failure_rate: float = 0.5
     retry_failed: bool | tuple[str, ...] = False
     first_backoff_s: float = 1.0
@@ -47,7 +57,7 @@ class RunSettings:
         for name in ("timeout_s", "patience_s", "first_backoff_s", "last_backoff_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)!r}. Mend: seconds above 0.")
-
+        check_choice("when_shed", self.when_shed, WHEN_SHED)
         if not 0 < self.max_failure_rate <= 1:
             raise ValueError(f"`max_failure_rate` is {self.max_failure_rate!r}. Mend: a share above 0; 1 for no bound.")
 
@@ -64,6 +74,7 @@ class Clip:
     row_id: str
     prepare: Callable[[], PreparedAudio]
     prepared: PreparedAudio | None = None
+    coming: asyncio.Future[PreparedAudio] | None = None  # while it is prepared, in a thread
 
 
 @dataclass
@@ -81,6 +92,9 @@ class Job:
     also: list[str] = field(default_factory=list)  # ids of further rows with the same clip
     tries: int = 0  # requests that were sent and are not in the ledger yet
     apart: Apart | None = None  # why it has no answer so far
+    plan: str | None = None  # of its reply, where that is not the run's
+    tier: str | None = None  # at which it is asked, where that is not the run's
+    bound: Usage | None = None  # the tokens that it can use at most, where the request itself is not at hand any more
 
     @property
     def seconds(self) -> float:
@@ -89,12 +103,13 @@ class Job:
 
     def at_most(self, capabilities: ModelCapabilities) -> Usage:
         """The tokens that the request can use at most."""
-        return usage_at_most(self.request, self.seconds, capabilities)
+        return self.bound or usage_at_most(self.request, self.seconds, capabilities)
 
-    def claim(self, capabilities: ModelCapabilities) -> Claim:
+    def claim(self, capabilities: ModelCapabilities, tier: str = "standard") -> Claim:
         """What the request can cost at most, so that a cap holds whatever comes back."""
+        # At the full price for flex, too: it may be served, and be sent again, at the standard tier.
         used = self.at_most(capabilities)
-        return Claim(self.key, charge(used, used, capabilities).cost_usd or 0.0, used.total, self.retry)
+        return Claim(self.key, charge(used, used, capabilities, tier=tier).cost_usd or 0.0, used.total, self.retry)
 
 
 @dataclass
@@ -130,6 +145,7 @@ class Run:
     whole: bool = True  # False for a batch, after which others come: what it leaves open they may settle
     answers_as: Sequence[str] = ()  # names of models that may answer, beside the one that is asked
     not_asked: tuple[str, str] | None = None  # why nobody is asked, and the mend: what is stored is all there will be
+    tier: str = "standard"  # that is asked: of the service, or "batch"
     answerer_known: bool = True  # else the first request goes alone, until its reply tells who answers
 
     def __post_init__(self) -> None:

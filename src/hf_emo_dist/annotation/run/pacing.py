@@ -34,8 +34,13 @@ class Pacing:
     """
 
     def __init__(
-        self, settings: RunSettings, clock: Callable[[], float] = time.monotonic, pace: Pace | None = None
+        self,
+        settings: RunSettings,
+        clock: Callable[[], float] = time.monotonic,
+        pace: Pace | None = None,
+        by_latency: bool = True,  # whether replies that take longer than before mean a queue
     ) -> None:
+        self.by_latency = by_latency
         self.settings, self.clock, self.pace = settings, clock, pace or Pace()
         self.pace.allowed = min(float(settings.concurrency), self.pace.allowed or START)
         self.in_flight = 0
@@ -75,7 +80,7 @@ class Pacing:
         pace = self.pace
         if pace.fastest_s is None or mean_s < pace.fastest_s:
             pace.fastest_s = mean_s
-        ratio = mean_s / max(pace.fastest_s, 1e-9)
+        ratio = mean_s / max(pace.fastest_s, 1e-9) if self.by_latency else 1.0
         pace.fastest_s += _FORGETTING * (mean_s - pace.fastest_s)
         self._full = ratio >= _FULL
         if ratio >= _QUEUE:

@@ -26,11 +26,16 @@ def reading_of(run: Run, job: Job, answer: Answer) -> Reading:
         return Reading("unparseable", detail=f"{type(error).__name__} in reading it")
 
 
-def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: float) -> Record:
+def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: float | None) -> Record:
     """The row of a reply."""
     found = Charge()
+    asked = job.tier or run.tier
+    served = answer.tier or asked
     if answer.failure != "rejected":  # of which no model saw anything
-        found = _charge(run, job, answer.usage, answer.text)
+        found = _charge(run, job, answer.usage, answer.text, served)
+    tiers = {} if served == run.tier == "standard" else {"service_tier": served}
+    if served != run.tier:
+        tiers["asked_tier"] = run.tier
     if found.refused:
         reading = replace(reading, detail="; ".join(filter(None, [reading.detail, f"no such usage: {found.refused}"])))
     return _record(
@@ -40,7 +45,7 @@ def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: fl
         found,
         text=None if answer.text is None else run.clean(answer.text),
         model_version=None if answer.model_version is None else run.clean(answer.model_version),
-        settings={**answer.settings, "parser": PARSER_VERSION},
+        settings={**answer.settings, **tiers, "parser": PARSER_VERSION},
         latency_s=latency_s,
         **asdict(found.usage),
     )
@@ -48,15 +53,15 @@ def answered(run: Run, job: Job, reading: Reading, answer: Answer, latency_s: fl
 
 def unanswered(run: Run, job: Job, outcome: str, detail: str, *, final: bool, reserved: bool = False) -> Record:
     """The row of a job that got no reply; `reserved`: the service may have generated one, and charge for it."""
-    found = _charge(run, job, Usage(), None) if reserved else Charge()
+    found = _charge(run, job, Usage(), None, job.tier or run.tier) if reserved else Charge()
     return _record(run, job, Reading(outcome, detail=detail), found, final=final)
 
 
-def _charge(run: Run, job: Job, usage: Usage, text: str | None) -> Charge:
+def _charge(run: Run, job: Job, usage: Usage, text: str | None, tier: str) -> Charge:
     has = run.backend.capabilities
-    if run.backend.endpoint == "local" and usage == Usage():  # nobody's bill
-        return Charge()
-    return charge(usage, job.at_most(has), has, job.seconds, text)
+    if run.backend.endpoint == "local" and not usage.total:  # nobody's bill
+        return Charge(usage)
+    return charge(usage, job.at_most(has), has, job.seconds, text, tier)
 
 
 def _record(run: Run, job: Job, reading: Reading, found: Charge, **reply: Any) -> Record:
@@ -71,7 +76,7 @@ def _record(run: Run, job: Job, reading: Reading, found: Charge, **reply: Any) -
         endpoint=run.backend.endpoint,
         model=run.backend.model,
         prompt_version=job.prompt.version,
-        plan=run.plan,
+        plan=job.plan or run.plan,
         audio=job.audio_hash,
         request=job.request_hash,
         row_id=job.clip.row_id,

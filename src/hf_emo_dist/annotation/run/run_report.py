@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from ..types import FAILURES, OK, Record
 
 if TYPE_CHECKING:
+    from ..hearing.verdict import HearingTest
     from .estimate import Estimate
 
 _SHOWN_IDS = 10
@@ -37,9 +38,18 @@ class RunReport:
         charged_tries: Tries among them that got no reply and may have been billed.
         seconds: Wall-clock time.
         model_versions: Models that said they answered, to replies.
+        votes_a_clip: Of a run that is not complete: number of votes to how many clips have so many, those that the
+            ledger had too; the largest number is what was wanted.
+        tiers: Service tiers to the replies that were served, and charged, at them; empty where only the standard one
+            was asked.
+        under_way: Replies that are wanted and in a batch job, or asked for by another process.
+        jobs_running: Batch jobs at the service.
+        batch_jobs: Name of a batch job to what is to be said of it: that it failed, or was incomplete.
         stop_reason: Why the run stopped before its end; None if it did not.
         mend: What to do about that.
         estimate: What was expected, where it was asked for.
+        hearing_test: Whether the answers follow the audio, where that was tested before; what it took is in itself.
+        by_model: The report of each model, where a panel names several; all else is of them together.
     """
 
     rows: int = 0
@@ -57,9 +67,16 @@ class RunReport:
     charged_tries: int = 0
     seconds: float = 0.0
     model_versions: Counter[str] = field(default_factory=Counter)
+    votes_a_clip: dict[int, int] = field(default_factory=dict)
+    tiers: Counter[str] = field(default_factory=Counter)
+    under_way: int = 0
+    jobs_running: int = 0
+    batch_jobs: dict[str, str] = field(default_factory=dict)
     stop_reason: str | None = None
     mend: str = ""
     estimate: Estimate | None = None
+    hearing_test: HearingTest | None = None
+    by_model: dict[str, RunReport] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -77,6 +94,10 @@ class RunReport:
         if fresh:
             self._add_cost(record)
 
+    def note_votes(self, numbers: Iterable[int], wanted: int) -> None:
+        """Note how many votes the clips have, of those that were wanted for each."""
+        self.votes_a_clip = dict(sorted({wanted: 0, **Counter(numbers)}.items()))
+
     def charge(self, record: Record) -> None:
         """Add what a try has cost, or may have cost, that is no row's reply."""
         self.charged_tries += record.prompt_tokens is None and bool(record.assumed_tokens)
@@ -89,18 +110,22 @@ class RunReport:
             self.tokens[kind] += getattr(record, f"{kind}_tokens") or 0
         if record.model_version:
             self.model_versions[record.model_version] += 1
+        if "service_tier" in record.settings:
+            self.tiers[record.settings["service_tier"]] += 1
         # What no model saw costs nothing; anything else without a price makes the sum unknown.
         if self.cost_usd is not None:
             self.cost_usd = None if record.cost_usd is None else self.cost_usd + record.cost_usd
 
     def summary(self) -> str:
         """The report in a few lines."""
+        if self.by_model:
+            return self._summary_by_model()
         speed = f", {self.votes / self.seconds:.1f} a second" if self.votes and self.seconds > 0 else ""
         lines = [
             f"{self.rows} utterances: {self.votes} new votes, {self.stored_votes} from the ledger "
             f"({self.requests} requests in {self.seconds:.1f} s{speed})."
         ]
-        if self.requests:
+        if self.requests or self.tokens or self.assumed_tokens:  # what is collected was sent by an earlier run
             tokens = ", ".join(f"{self.tokens[kind]:,} {kind}" for kind in ("prompt", "audio", "thinking", "output"))
             cost = "unknown (no price for this model)" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
             lines.append(f"Tokens: {tokens} (audio is part of prompt). Cost: {cost}.")
@@ -113,8 +138,13 @@ class RunReport:
                 )
             versions = ", ".join(f"{name} ({n})" for name, n in self.model_versions.most_common()) or "not stated"
             lines.append(f"Answered by: {versions}.")
+            if self.tiers:
+                tiers = ", ".join(f"{name} ({n})" for name, n in self.tiers.most_common())
+                lines.append(f"Served, and charged, at the tier: {tiers}.")
         if self.estimate is not None and self.requests:
             lines.append(f"Expected: {self.estimate.summary()}")
+        if self.hearing_test is not None and not self.hearing_test.stops:  # that is why it stopped
+            lines.append(self.hearing_test.summary())
         if self.transport_errors:
             counts = ", ".join(f"{n} {kind}" for kind, n in self.transport_errors.most_common())
             lines.append(f"Repeated after errors in transport: {counts}.")
@@ -126,19 +156,72 @@ class RunReport:
             lines.append("The next run asks for these again: it is not known to be their clips' doing.")
         if self.failures:
             lines.append("Failures are not asked again unless `retry_failed` says so.")
+        for name, told in list(self.batch_jobs.items())[:_SHOWN_IDS]:
+            lines.append(f"Batch job {name}: {told}.")
+        if len(self.batch_jobs) > _SHOWN_IDS:
+            lines.append(f"And of {len(self.batch_jobs) - _SHOWN_IDS} further ones: hf-emo-dist ledger jobs shows all.")
         if self.skipped:
             first = next(iter(self.skipped))
             lines.append(f"Not sent, {len(self.skipped)} clips: {_first(self.skipped)}. {first}: {self.skipped[first]}")
+        if self.votes_a_clip:
+            lines.append(f"Votes a clip, of {max(self.votes_a_clip)} wanted: {self.votes_a_clip_in_words()}.")
         if self.stop_reason is not None:
             lines.append(f"STOPPED: {self.stop_reason} {self.mend}".rstrip())
         return "\n".join(lines)
+
+    def _summary_by_model(self) -> str:
+        lines = [
+            f"{self.rows} utterances, {len(self.by_model)} models: {self.votes} new votes, {self.stored_votes} from "
+            f"the ledger ({self.requests} requests in {self.seconds:.1f} s)."
+        ]
+        lines += [f"{name}: {report.summary()}" for name, report in self.by_model.items()]
+        if self.votes_a_clip:
+            lines.append(f"Votes a clip, of {max(self.votes_a_clip)} wanted: {self.votes_a_clip_in_words()}.")
+        return "\n".join(lines)
+
+    def votes_a_clip_in_words(self) -> str:
+        """Such as "12 clips have 0, 80 have 3"."""
+        there = [(number, clips) for number, clips in self.votes_a_clip.items() if clips]
+        return ", ".join(f"{clips} {'clips ' * (not i)}have {number}" for i, (number, clips) in enumerate(there))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON has it."""
         # Not `asdict`, which cannot copy a defaultdict in Python 3.11.
         values = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
         values["estimate"] = None if self.estimate is None else self.estimate.to_dict()
+        values["hearing_test"] = None if self.hearing_test is None else self.hearing_test.to_dict()
+        values["by_model"] = {name: report.to_dict() for name, report in self.by_model.items()}
         return values
+
+
+def together(reports: Mapping[str, RunReport]) -> RunReport:
+    """The reports of several models that were asked side by side, as one; that of a single model is it."""
+    if len(reports) == 1:
+        return next(iter(reports.values()))
+    whole = RunReport(by_model=dict(reports))
+    parts = list(reports.values())
+    whole.rows, whole.seconds = max(r.rows for r in parts), max(r.seconds for r in parts)
+    summed = ("votes", "stored_votes", "requests", "assumed_usd", "assumed_tokens", "charged_tries", "under_way")
+    for name in (*summed, "jobs_running"):
+        setattr(whole, name, sum(getattr(report, name) for report in parts))
+    costs = [report.cost_usd for report in parts]
+    whole.cost_usd = None if None in costs else sum(cost or 0.0 for cost in costs)
+    for report in parts:
+        whole.batch_jobs.update(report.batch_jobs)
+        for name in ("transport_errors", "tokens", "model_versions", "tiers"):
+            getattr(whole, name).update(getattr(report, name))
+        for name in ("failures", "unfinished"):
+            for outcome, ids in getattr(report, name).items():
+                getattr(whole, name)[outcome] += ids
+        whole.skipped.update(report.skipped)
+    stopped = {name: report for name, report in reports.items() if report.stop_reason is not None}
+    reasons = list(dict.fromkeys(str(report.stop_reason) for report in stopped.values()))
+    if len(reasons) == 1 and len(stopped) == len(reports):  # one for all, such as Ctrl-C
+        whole.stop_reason = reasons[0]
+    elif stopped:
+        whole.stop_reason = " ".join(f"{name}: {report.stop_reason}" for name, report in stopped.items())
+    whole.mend = " ".join(dict.fromkeys(report.mend for report in stopped.values() if report.mend))
+    return whole
 
 
 def _first(ids: Iterable[str]) -> str:
@@ -150,6 +233,8 @@ class Progress:
     """A `tqdm` bar over votes, or nothing."""
 
     def __init__(self, total: int | None, shown: bool, leave: bool) -> None:
+        self._reports: dict[int, RunReport] = {}  # of the models that are asked side by side
+        self.shown = shown
         self._bar = tqdm(
             total=total,
             desc="Annotating",
@@ -162,16 +247,18 @@ class Progress:
 
     def show(self, report: RunReport, advance: int = 1) -> None:
         """Draw what the report counts now, `advance` votes further."""
+        self._reports[id(report)] = report
         # Building the figures costs more than a vote does: only when the bar is drawn anyway.
         if self._bar.update(advance) or (advance == 0 and not self._bar.disable):
+            reports = self._reports.values()
             figures: dict[str, Any] = {
-                "failed": sum(map(len, report.failures.values())) + len(report.skipped),
-                "tokens": sum(report.tokens[k] for k in ("prompt", "thinking", "output")),
+                "failed": sum(sum(map(len, one.failures.values())) + len(one.skipped) for one in reports),
+                "tokens": sum(one.tokens[k] for one in reports for k in ("prompt", "thinking", "output")),
             }
-            if report.cost_usd:
-                figures["USD"] = f"{report.cost_usd:.4f}"
-            if report.transport_errors:
-                figures["repeated"] = sum(report.transport_errors.values())
+            if cost := sum(one.cost_usd or 0.0 for one in reports):
+                figures["USD"] = f"{cost:.4f}"
+            if repeated := sum(sum(one.transport_errors.values()) for one in reports):
+                figures["repeated"] = repeated
             self._bar.set_postfix(figures, refresh=False)
 
     def __enter__(self) -> Progress:

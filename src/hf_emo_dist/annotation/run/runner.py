@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from ...audio.decoding import AudioError
@@ -27,14 +27,14 @@ from .loop import Channel, Stop
 from .recording import unanswered
 from .sending import Sender
 
-logger = logging.getLogger(__name__)
-
 #: Jobs, and utterances, that are looked up in the ledger together.
 _CHUNK, _ROWS = 512, 64
 #: Seconds between two looks at keys that another process has asked for.
 _POLL_S = 0.25
 #: Jobs of other processes that are held at most, each with its clip.
-_MOST_BUSY = 4096
+_MOST_BUSY = 1024
+#: Jobs ahead of the one that is passed on whose clips are prepared already.
+_AHEAD = 4
 #: Clips without an answer in a row, over batches and processes, after which a batch stops its `map`.
 _UNANSWERED = 3
 
@@ -57,10 +57,9 @@ class Runner:
         self._keeper = Keeper(run.ledger, run.limits)
         self._sender = Sender(run, self._keeper, self._stop)
 
-    def request_stop(self) -> None:
-        """Send nothing new and finish what is in flight (Ctrl-C). To be called in the event loop."""
-        logger.warning("Stopping when the requests in flight are answered. Ctrl-C again drops them.")
-        self._stop("it was interrupted.")
+    def request_stop(self, reason: str = "it was interrupted.") -> None:
+        """Send nothing new and finish what is in flight. To be called in the event loop."""
+        self._stop(reason)
 
     async def run(self, groups: Iterator[Sequence[Job]]) -> None:
         """Go through the jobs, a group at a time, until all are in the ledger or the run must stop.
@@ -80,6 +79,12 @@ class Runner:
         try:
             await asyncio.gather(*tasks)
             await self._guarded(self._last_word())
+            if self._run.report.under_way and not self._stop:
+                self._stop(
+                    f"{self._run.report.under_way:,} of the replies that are wanted are in batch jobs under way.",
+                    "Mend: collect them, by annotate_batch or on the command line --batch; hf-emo-dist ledger jobs "
+                    "shows the jobs.",
+                )
         finally:
             for task in tasks:
                 task.cancel()
@@ -107,8 +112,10 @@ class Runner:
             jobs = await loop.run_in_executor(self._decoders, _take, groups)
             if not jobs:
                 break
-            stored = await self._keeper.call(self._run.ledger.lookup, [job.key for job in jobs])
-            clips: dict[int, list[Job]] = {}
+            keys = [job.key for job in jobs]
+            stored = await self._keeper.call(self._run.ledger.lookup, keys)
+            in_batches = await self._keeper.call(self._run.ledger.journal.under_way, keys)
+            missing: list[Job] = []
             for job in jobs:
                 record, first = stored.get(job.key), self._wanted.get(job.key)
                 if record is not None and record.outcome == "other_model":
@@ -121,26 +128,48 @@ class Runner:
                     self._run.count(record, job.clip.row_id, fresh=False)
                     if record.outcome == OK:
                         self._evidence.stored(job)
+                elif job.key in in_batches:
+                    self._run.report.under_way += 1
                 elif self._run.not_asked is not None:
                     unasked = True
                 else:
                     job.retry = record is not None
                     self._wanted[job.key] = job
-                    clips.setdefault(id(job.clip), []).append(job)
-            while clips:
-                of_one_clip = clips.pop(next(iter(clips)))
-                clip = of_one_clip[0].clip
-                try:
-                    clip.prepared = await loop.run_in_executor(self._decoders, clip.prepare)
-                except AudioError as error:
-                    self._skip(of_one_clip, str(error))
-                    continue
-                for job in of_one_clip:
-                    if not await self._todo.put(job):
-                        return
+                    missing.append(job)
+            del jobs, stored
+            if not await self._prepare(missing):
+                return
         if unasked and self._run.not_asked is not None:
             self._stop(*self._run.not_asked)
         self._todo.close()
+
+    async def _prepare(self, jobs: Sequence[Job]) -> bool:
+        """Pass jobs on in their order, each with its clip; a few clips are prepared ahead. False after a stop."""
+        loop = asyncio.get_running_loop()
+        ahead: deque[Job] = deque()
+        places = iter(jobs)
+        try:
+            while True:
+                for job in islice(places, _AHEAD - len(ahead)):
+                    if job.clip.coming is None:
+                        job.clip.coming = loop.run_in_executor(self._decoders, job.clip.prepare)
+                    ahead.append(job)
+                if not ahead:
+                    return True
+                job = ahead.popleft()
+                assert job.clip.coming is not None
+                try:
+                    job.clip.prepared = await job.clip.coming
+                except AudioError as error:
+                    self._skip(job, str(error))
+                    continue
+                if not await self._todo.put(job):
+                    return False
+        finally:
+            for job in ahead:  # whatever becomes of them, nobody waits for it any more
+                if job.clip.coming is not None:
+                    job.clip.coming.add_done_callback(lambda done: done.cancelled() or done.exception())
+                    job.clip.coming.cancel()
 
     async def _read_again(self, record: Record) -> Record:
         """The reply as it reads with the names that may answer now; what was paid for is not asked for again."""
@@ -150,11 +179,10 @@ class Runner:
         await self._keeper.store(found)
         return found
 
-    def _skip(self, jobs: Sequence[Job], reason: str) -> None:
-        for job in jobs:
-            del self._wanted[job.key]
-            self._run.report.skipped.update(dict.fromkeys((job.clip.row_id, *job.also), reason))
-            self._run.progress.show(self._run.report, advance=1 + len(job.also))
+    def _skip(self, job: Job, reason: str) -> None:
+        del self._wanted[job.key]
+        self._run.report.skipped.update(dict.fromkeys((job.clip.row_id, *job.also), reason))
+        self._run.progress.show(self._run.report, advance=1 + len(job.also))
 
     # --- what may be sent
 
@@ -204,11 +232,16 @@ class Runner:
 
     async def _look_at(self, busy: deque[Job]) -> None:
         """Take out those whose replies have come."""
-        found = await self._keeper.call(self._run.ledger.lookup, [job.key for job in busy])
+        keys = [job.key for job in busy]
+        found = await self._keeper.call(self._run.ledger.lookup, keys)
+        in_batches = await self._keeper.call(self._run.ledger.journal.under_way, keys)
         for _ in range(len(busy)):
             job = busy.popleft()
             record = found.get(job.key)
-            if record is None or (job.retry and self._run.settings.asks_again(record)):
+            if job.key in in_batches:  # which may take a day
+                del self._wanted[job.key]
+                self._run.report.under_way += 1 + len(job.also)
+            elif record is None or (job.retry and self._run.settings.asks_again(record)):
                 busy.append(job)
             else:
                 self._settle(job, record, fresh=False)
@@ -279,7 +312,7 @@ class Runner:
     async def _ask_once_more(self) -> None:
         waiting, self._apart = list(self._apart), deque()
         moment = min(job.apart.at for job in waiting if job.apart is not None)
-        like = unanswered(self._run, waiting[0], "error", "", final=False)
+        like = unanswered(self._run, replace(waiting[0]), "error", "", final=False)  # of a copy: it takes the tries
         elsewhere = await self._keeper.call(self._run.ledger.answered_since, moment, like)
         self._evidence.answered_elsewhere(elsewhere)
         clips = {job.audio_hash for job in waiting}

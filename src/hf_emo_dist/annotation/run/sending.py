@@ -31,7 +31,8 @@ class Sender:
     def __init__(self, run: Run, keeper: Keeper, stop: Stop) -> None:
         self.run, self.evidence = run, run.evidence
         self._keeper, self._stop = keeper, stop
-        self.pacing = Pacing(run.settings, pace=run.evidence.pace)
+        # At a tier that fills idle hours a slow reply says nothing of a queue.
+        self.pacing = Pacing(run.settings, pace=run.evidence.pace, by_latency=run.tier == "standard")
         self.doubts = Doubts(run, keeper, stop, self.pacing, self.ask)
         self._first = FirstReply(needed=not run.answerer_known)
         stop.closes += [self.pacing.close, self._first.over]
@@ -66,6 +67,8 @@ class Sender:
             try:
                 outcome = await self.ask(job)
                 latency_s = time.monotonic() - sent
+                if self._falls_back(job, outcome):
+                    continue
                 # Before the next request is let in, which may wait for just this.
                 if isinstance(outcome, Answer):
                     reading = reading_of(self.run, job, outcome)
@@ -132,6 +135,8 @@ class Sender:
         try:
             # The backend keeps the time-out itself; this holds where it does not. Large clips are uploaded first.
             async with asyncio.timeout(timeout_s + len(clip.data) / _SLOWEST_UPLOAD):
+                if job.tier is not None:
+                    return await self.run.backend.ask(job.request, clip, timeout_s, tier=job.tier)  # type: ignore[call-arg]
                 return await self.run.backend.ask(job.request, clip, timeout_s)
         except (TransientError, FatalError) as error:
             return error
@@ -146,6 +151,17 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - the backend's own: said as what it is, and never paid for twice
             logger.debug("%s", self.run.clean("".join(traceback.format_exception(error))))
             return error
+
+    def _falls_back(self, job: Job, outcome: Outcome) -> bool:
+        """Whether a request that a cheaper tier has no room for is sent at the standard tier instead, from now on."""
+        # No sign of overload of the tier that it is sent at next, so the rate stays as it is.
+        if self.run.settings.when_shed != "standard" or (job.tier or self.run.tier) == "standard":
+            return False
+        if not isinstance(outcome, TransientError) or outcome.kind not in ("overloaded", "rate_limit"):
+            return False
+        job.tier = "standard"
+        self.run.report.transport_errors[outcome.kind] += 1
+        return True
 
     # --- what a try means
 
@@ -236,7 +252,7 @@ class Sender:
         rate = self.evidence.failure_rate()
         self.evidence.tries.clear()  # the next run has its own
         what = outcome.failure or outcome.text if isinstance(outcome, Answer) else self._detail(outcome)
-        what = self.run.clean(str(what)[:200])
+        what = self.run.clean(str(what)[:200]).rstrip(".")
         self._stop(
             f"{rate:.0%} of the last {WINDOW} tries brought no vote, the last one for: {what}.",
             "Mend: see to what came instead, or go on with max_failure_rate=1.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.output import write_text
-from ...data.preparation_file import read_preparation
+from ...data.preparation_file import backends_of, read_preparation
 from ...markdown import Safe, as_code, yaml_value
 from .rendering import render, with_mark
 from .tables import annotation_rows, combine_rows, count_text, settings_text
@@ -103,7 +103,7 @@ def vote_card(
         simulated = "simulated" in told or "simulated" in _values(splits, "backend")
     else:
         table = preparation_section(counts, preparation or {})
-        simulated = "simulated" in told or annotation.get("backend") == "simulated"
+        simulated = "simulated" in told or "simulated" in backends_of(annotation)
     data = DatasetCardData(
         **yaml_value(
             {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._lazy import missing_extra
-from ...data.preparation_file import read_preparation
+from ...data.preparation_file import backends_of, read_preparation
 from ...markdown import hub_id, last_part, one_line
 from ..files import PLOTS
 
@@ -105,7 +105,7 @@ class ModelFacts:
         )
         found = [word for word in ("simulated", "borrowed") if word in text]
         annotation = self.preparation.get("annotation", {})
-        if annotation.get("backend") == "simulated":
+        if "simulated" in backends_of(annotation):
             found.append("simulated annotators")
         return found
 

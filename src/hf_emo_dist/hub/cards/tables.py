@@ -14,23 +14,53 @@ def annotation_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
     if not about:
         return []
     answered = about.get("model_versions") or []
-    panel = about.get("panel") or []
     failures = about.get("failures") or {}
-    model, backend, version = (as_code(about.get(key) or "unknown") for key in ("model", "backend", "prompt_version"))
-    preset = as_code(about.get("preset") or "none")
-    rows: list[tuple[str, Any]] = [
-        ("Annotator model", f"{model} through {backend}"),
-        ("Version that answered", ", ".join(as_code(name) for name in answered) or "not recorded"),
-        ("Prompts", f"version {version}, preset {preset}"),
-        ("Panel", f"{len(panel)} annotators: {'; '.join(map(_member, panel[:20]))}" if panel else "not recorded"),
-    ]
+    version, preset = as_code(about.get("prompt_version") or "unknown"), as_code(about.get("preset") or "none")
+    # A panel may name several models: each has members of its own.
+    models = [about, *(other for other in about.get("others") or () if isinstance(other, Mapping))]
+    rows: list[tuple[str, Any]] = []
+    for one in models:
+        panel = one.get("panel") or []
+        model, backend = (as_code(one.get(key) or "unknown") for key in ("model", "backend"))
+        told = f"{len(panel)} annotators: {'; '.join(map(_member, panel[:20]))}" if panel else "not recorded"
+        rows.append(("Annotator model", f"{model} through {backend}"))
+        rows.append(("Panel" if len(models) == 1 else f"Panel of {model}", told))
+    rows.insert(1, ("Version that answered", ", ".join(as_code(name) for name in answered) or "not recorded"))
+    rows.insert(2, ("Prompts", f"version {version}, preset {preset}"))
     if about.get("num_requests") is not None:
         asked, voted = as_text(about["num_requests"]), as_text(about.get("num_votes", "unknown"))
         failed = settings_text(failures) if isinstance(failures, dict) and failures else as_text(failures or "none")
         rows.append(("Requests", f"{asked}; votes: {voted}; failures: {failed}"))
+    partial = about.get("partial")
+    if isinstance(partial, Mapping):
+        clips = partial.get("clips_by_votes") or {}
+        told = ", ".join(f"{as_text(number)} on {as_text(count)} clips" for number, count in clips.items())
+        wanted, why = as_text(partial.get("wanted_a_clip", "unknown")), as_text(str(partial.get("why") or "unknown"))
+        rows.insert(0, ("NOT COMPLETE", f"The run was cut short: {why} Votes, of {wanted} wanted: {told}."))
     if isinstance(about.get("cost_usd"), int | float):
         rows.append(("Cost of annotating", f"{about['cost_usd']:.2f} USD"))
+    for one in models:
+        heard = one.get("hearing_test")
+        if isinstance(heard, Mapping) and heard.get("verdict"):
+            who = "the model" if len(models) == 1 else as_code(one.get("model") or "unknown")
+            rows.append((f"Does {who} hear?", _heard(heard)))
     return [(title, Safe(text)) for title, text in rows]
+
+
+def _heard(test: Mapping[str, Any]) -> str:
+    """What a hearing test found, with its figures."""
+    verdict = str(as_text(test["verdict"]))
+    if test.get("reason"):
+        verdict += f" ({as_text(test['reason'])})"
+    shares = test.get("agreement")
+    if not isinstance(shares, Mapping) or not isinstance(shares.get("own"), int | float):
+        return verdict
+    told = {"own": "its own audio", "other": "another clip's", "silence": "silence"}
+    parts = [f"{_number(shares[name], 2)} with {words}" for name, words in told.items() if name in shares]
+    p_value = test.get("p_value")
+    p_text = f", p = {_number(p_value, 2)}" if isinstance(p_value, int | float) else ""
+    clips = as_text(test.get("clips", "unknown"))
+    return f"{verdict}{p_text}: agreement with other answers about a clip {', '.join(parts)} ({clips} clips)"
 
 
 def _member(member: Any) -> str:

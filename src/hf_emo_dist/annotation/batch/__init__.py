@@ -1,0 +1,1 @@
+"""Batch jobs: half the price, within a day, collected by another process at any time later."""

@@ -1,0 +1,190 @@
+"""Asking for a hearing test: look after look at more answers, until they say something or are enough.
+
+The questions are ordinary jobs: sent, paced, capped, judged and kept like all others, each under its natural key.
+Answers to a clip's own audio are those that the run buys anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ...audio.clips import audio_hash
+from ...audio.decoding import AudioError, BadClip
+from ..ledger.ledger import Ledger
+from ..reading import Utterance
+from ..run.jobs import Job, RunSettings
+from ..types import OK, PanelMember, Record
+from .clips import silence
+from .judging import ALPHA, ALPHA_NO, MARGIN, ClipAnswers, Finding, Shares, judge
+
+#: Clips of a test, and with how many there is one at all.
+CLIPS, LEAST = 20, 8
+#: Members that are asked with other audio too, look after look.
+_TESTED = (1, 2, 4, 8)
+#: Requests of its own that a test may take: so many a clip, but not more than the run; of a large run, this share.
+_A_CLIP, _SHARE = 4, 0.05
+# Of the risks, what earlier looks may take; the last one has the rest.
+_FIRST_ALPHA, _ALPHA, _ALPHA_NO = 0.005, 0.01, 0.0025
+
+#: The jobs of some members about an utterance.
+JobsOf = Callable[[Utterance, Sequence[PanelMember]], list[Job]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known when answers are looked at: so many clips, `tested` members with other audio, `own` with theirs."""
+
+    clips: int
+    tested: int
+    own: int
+    alpha: float
+    alpha_no: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One clip of the test: its utterance, the row whose audio stands in for its own, and the clip's duration."""
+
+    utterance: Utterance
+    other: Utterance
+    seconds: float
+
+
+def looks(clips: int, panel: int, replies: int) -> list[Look]:
+    """The looks at a test of so many clips by a panel of so many members, in a run of so many replies; none where that
+    is smaller than the test would be."""
+    most = max(min(_A_CLIP * clips, replies), _SHARE * replies)
+    sizes = [(min(LEAST, clips), 1), *((clips, min(tested, panel)) for tested in _TESTED)]
+    sizes = [(number, tested) for number, tested in dict.fromkeys(sizes) if 2 * number * tested <= most]
+    last = len(sizes) - 1
+    spent = _FIRST_ALPHA + _ALPHA * (last - 1) if last else 0.0
+    spent_no = _ALPHA_NO * (last - 1) if last else 0.0
+    return [
+        Look(
+            number,
+            tested,
+            min(panel, max(3, 2 * tested)),
+            ALPHA - spent if place == last else _ALPHA if place else _FIRST_ALPHA,
+            ALPHA_NO - spent_no if place == last else _ALPHA_NO,
+        )
+        for place, (number, tested) in enumerate(sizes)
+    ]
+
+
+def trials_of(
+    pairs: Sequence[tuple[Utterance, Utterance]], number: int, heard_s: Callable[[Utterance], float]
+) -> list[Trial]:
+    """The first `number` pairs whose clips can be sent and are not the same; `heard_s` tells how much would be."""
+    trials: list[Trial] = []
+    for utterance, other in pairs:
+        try:
+            heard_s(other)
+            if len(trials) < number and audio_hash(utterance.audio) != audio_hash(other.audio):
+                trials.append(Trial(utterance, other, heard_s(utterance)))
+        except (AudioError, BadClip):  # the run tells of it
+            continue
+    return trials
+
+
+def askable(panel: Sequence[PanelMember]) -> list[PanelMember]:
+    """The members whose answers are compared: of one mode, at least two; a single one gets a second of its kind."""
+    labels = [member for member in panel if member.mode == "label"]
+    members = labels if len(labels) > 1 or len(labels) == len(panel) else [m for m in panel if m.mode != "label"]
+    members = members or list(panel)
+    if len(members) == 1:
+        members = [members[0], replace(members[0], replicate=members[0].replicate + 1)]
+    return members
+
+
+class Questions:
+    """The jobs of one test, by clip, member and audio."""
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        members: Sequence[PanelMember],  # who is asked
+        panel: Sequence[PanelMember],  # whose answers the run wants
+        jobs_of: JobsOf,
+        plan: str,  # of replies that are no vote of the panel's
+    ) -> None:
+        self._trials, self._members = trials, members
+        self._wanted = [member in panel for member in members]
+        self._jobs_of, self._plan = jobs_of, plan
+
+    def of(self, look: Look) -> Iterator[tuple[int, int, str, Job]]:
+        """Those of a look: clip, member, which audio (``"own"``, ``"other"`` or ``"silence"``), and the job."""
+        for clip, trial in enumerate(self._trials[: look.clips]):
+            for job, member in self._asked(trial.utterance, self._members[: look.own]):
+                if not self._wanted[member]:
+                    job.plan = self._plan
+                yield clip, member, "own", job
+            yield from ((clip, *question) for question in self._swapped(trial, self._members[: look.tested]))
+
+    def _swapped(self, trial: Trial, members: Sequence[PanelMember]) -> Iterator[tuple[int, str, Job]]:
+        asked, other = trial.utterance, trial.other
+        ordinary = {member: job for job, member in self._asked(other, members)}
+        row_id = f"{asked.row_id} with the audio of {other.row_id}"
+        for job, member in self._asked(replace(asked, audio=other.audio, row_id=row_id), members):
+            # Where the words are the same, it is the other row's own question, which the run asks anyway.
+            if self._wanted[member] and member in ordinary and ordinary[member].key == job.key:
+                job = ordinary[member]
+            else:
+                job.plan = self._plan
+            yield member, "other", job
+        quiet = replace(asked, audio=silence(trial.seconds, asked.row_id), row_id=f"{asked.row_id} in silence")
+        for job, member in self._asked(quiet, members):
+            job.plan = self._plan
+            yield member, "silence", job
+
+    def _asked(self, utterance: Utterance, members: Sequence[PanelMember]) -> Iterator[tuple[Job, int]]:
+        return ((job, member) for member, job in enumerate(self._jobs_of(utterance, members)))
+
+
+def ask(
+    questions: Questions,
+    plan: Sequence[Look],
+    ledger: Ledger,
+    settings: RunSettings,
+    shares_of: Callable[[Record], Shares | None],
+    send: Callable[[list[Job]], bool],
+    margin: float = MARGIN,
+) -> tuple[Finding | None, Look, list[Record]]:
+    """Ask, and look, until there is a finding.
+
+    Args:
+        questions: The jobs.
+        plan: The looks.
+        ledger: Where replies are.
+        settings: Of the run, which say what is asked for again.
+        shares_of: What a reply says of the emotions.
+        send: Gets replies into the ledger; False where that had to stop.
+        margin: Of `judge`.
+
+    Returns:
+        The finding, None where sending had to stop before there was one; the look that it is of; and the records of
+        all replies that the test alone needed.
+    """
+    found: Finding | None = None
+    done = plan[0]
+    of_test: dict[str, Record] = {}
+    for look in plan:
+        asked = list(questions.of(look))
+        keys = [job.key for *_, job in asked]
+        there = ledger.lookup(keys)
+        if any(job.key not in there or settings.asks_again(there[job.key]) for *_, job in asked):
+            if not send([job for *_, job in asked]):
+                break
+            there = ledger.lookup(keys)
+        votes: list[dict[str, dict[int, Shares | None]]] = [
+            {"own": {}, "other": {}, "silence": {}} for _ in range(look.clips)
+        ]
+        for clip, member, audio, job in asked:
+            record = there.get(job.key)
+            votes[clip][audio][member] = None if record is None or record.outcome != OK else shares_of(record)
+            if job.plan is not None and record is not None:
+                of_test[job.key] = record
+        found, done = judge([ClipAnswers(**clip) for clip in votes], look.alpha, look.alpha_no, margin), look
+        if found.verdict != "undecided":
+            break
+    return found, done, list(of_test.values())
