@@ -295,6 +295,16 @@ def test_predictions_are_the_model_s(loaded, tiny_validation):
     np.testing.assert_allclose(found[1], expected.numpy(), atol=1e-5)
 
 
+def test_the_rival_s_features_are_the_clip_s_own(loaded, tiny_validation):
+    from hf_emo_dist.evaluation.baselines import tower_features
+
+    rows = [tiny_validation[i] for i in range(3)]
+    together = tower_features(*loaded, rows, batch_size=3, progress=False)
+    single = np.concatenate([tower_features(*loaded, [row], progress=False) for row in rows])
+    np.testing.assert_allclose(together, single, atol=1e-5)
+    assert together.shape == (3, 16) and np.ptp(together, axis=0).max() > 1e-4
+
+
 # --- Hub, pipelines, card
 
 

@@ -26,14 +26,8 @@ def tower_features(model: Any, processor: Any, rows: Any, batch_size: int = 8, p
     import torch
     from tqdm.auto import tqdm
 
-    from ..modeling.backbones.qwen2_audio_tower import encode_audio_padded
-
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
-    tower = network.model.audio_tower
-    seen: list[Any] = []
-    handle = tower.layers[-1].register_forward_hook(
-        lambda module, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
-    )
+    tower = network.cached_part
     was_training = tower.training
     tower.eval()
     parts = []
@@ -42,19 +36,36 @@ def tower_features(model: Any, processor: Any, rows: Any, batch_size: int = 8, p
             for start in range(0, len(rows), batch_size):
                 batch = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
                 inputs = processor.from_rows(batch)
-                mask = inputs["feature_attention_mask"].to(network.device)
-                encode_audio_padded(tower, inputs["input_features"].to(network.device), mask)
-                # frames after the second convolution, which halves them; pooling by 2 comes after the layers
-                lengths = (mask.sum(-1) - 1) // 2 + 1
-                hidden = seen.pop().double()
+                audio = {name: inputs[name].to(network.device) for name in network.audio_input_names}
+                hidden, lengths = _last_layer(network, audio)
                 valid = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
-                means = (torch.where(valid[:, :, None], hidden, 0.0).sum(dim=1) / lengths[:, None]).cpu().numpy()
+                hidden = torch.where(valid[:, :, None], hidden.double(), 0.0)
+                means = (hidden.sum(dim=1) / lengths[:, None]).cpu().numpy()
                 parts.append(_join_windows(means, inputs))
                 bar.update(len(batch))
     finally:
-        handle.remove()
         tower.train(was_training)
     return np.concatenate(parts)
+
+
+def _last_layer(network: Any, audio: dict[str, Any]) -> tuple[Any, Any]:
+    """The states (clips, frames, d) of the last layer of what hears the audio, and the valid frames of each clip."""
+    from ..modeling.backbones.qwen2_audio_tower import encode_audio_padded
+
+    if hasattr(network, "layer_states"):  # a speech encoder
+        (hidden,), valid = network.layer_states(*audio.values(), all_layers=False)
+        return hidden, valid.sum(1)
+    tower = network.cached_part
+    seen: list[Any] = []
+    handle = tower.layers[-1].register_forward_hook(
+        lambda module, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
+    )
+    try:
+        encode_audio_padded(tower, *audio.values())
+    finally:
+        handle.remove()
+    # frames after the second convolution, which halves them; pooling by 2 comes after the layers
+    return seen.pop(), (audio["feature_attention_mask"].sum(-1) - 1) // 2 + 1
 
 
 def _join_windows(means: np.ndarray, inputs: Any) -> np.ndarray:
