@@ -324,8 +324,8 @@ def _is_trained(module: nn.Module) -> bool:
 
 
 def _averaged(layers: Sequence[Tensor], valid: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    # Each frame of each layer is normalised: the sizes of states grow from layer to layer, by a few dimensions that hold
-    # nearly all of it, and differ from frame to frame. Then means of `size` frames, of the valid ones.
+    # Each frame of each layer is normalised, as its size differs by layer and by frame (of whisper-base single values
+    # pass 200); then means of `size` frames, of the valid ones.
     missing = -valid.shape[1] % size
     weight = nn.functional.pad(valid.float(), (0, missing)).unflatten(1, (-1, size))
     count = weight.sum(-1)
