@@ -185,7 +185,7 @@ class SpeechEncoderEmotionConfig(EmotionConfig, PreTrainedConfig):
         use_weighted_layer_sum: Learn weights over the encoder's layers; otherwise its last layer alone is heard.
         average_frames: Frames of 20 ms that are averaged to one before `statistics`; fewer make a finer head and a
             slower one, and what is kept of a frozen encoder larger.
-        head_hidden_size: Width of the projection; `None` is 128, or with `mean` the encoder's `classifier_proj_size`.
+        head_hidden_size: Width of the hidden layer; `None` is 256, or with `mean` the encoder's `classifier_proj_size`.
         head_dropout: Dropout of the pooled states (`statistics`).
         head_projection_dropout: Dropout before the last layer (`statistics`).
 

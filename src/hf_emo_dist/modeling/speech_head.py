@@ -8,17 +8,24 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-WIDTH = 128
+WIDTH = 256
+ATTENTION_WIDTH = 128
 EPSILON = 1e-5
+# Adam moves every parameter by about the learning rate a step. Weights of layers have a softmax to saturate and the
+# rest of the head does not: at one rate they hardly leave the mean in a run of minutes, while one layer is far better
+# than the mean of all. As logits `LAYER_RATE * w` they learn this many times as fast.
+LAYER_RATE = 50.0
+# The reverse for attention, which at the head's rate learns the training speakers by heart.
+ATTENTION_RATE = 0.1
 
 
 class SpeechHead(nn.Module):
     """States of an encoder's layers → one logit an emotion.
 
-    With `pooling="statistics"` the states are standardised (`calibrate`), weighted over the layers, projected, and
-    pooled by attentive statistics: mean and deviation over time under weights that are learned (Okabe et al. 2018,
-    arXiv 1803.10963). With `pooling="mean"` it is the head of transformers' `*ForSequenceClassification`, under the
-    same parameter names.
+    With `pooling="statistics"` the states are standardised (`calibrate`), weighted over the layers, and pooled by
+    attentive statistics: mean and deviation over time under weights that are learned (Okabe et al. 2018, arXiv
+    1803.10963) and start equal; one hidden layer reads these. With `pooling="mean"` it is the head of transformers'
+    `*ForSequenceClassification`, under the same parameter names.
     """
 
     def __init__(self, config: Any, size: int, num_layers: int, text_size: int = 0) -> None:
@@ -32,12 +39,11 @@ class SpeechHead(nn.Module):
             self.register_buffer("center", torch.zeros(num_layers, size))
             self.register_buffer("scale", torch.ones(num_layers, size))
             self.register_buffer("calibrated", torch.zeros((), dtype=torch.long))
-            # before pooling, so that mean and deviation are of few things that matter, and the head stays small
-            self.projector = nn.Sequential(nn.Linear(size, width), nn.GELU())
-            self.attention = nn.Sequential(nn.Linear(width, width // 2), nn.Tanh(), nn.Linear(width // 2, 1))
+            self.projector = None
+            self.attention = nn.Sequential(nn.Linear(size, ATTENTION_WIDTH), nn.Tanh(), nn.Linear(ATTENTION_WIDTH, 1))
             self.mixing = nn.Sequential(
                 nn.Dropout(config.head_dropout),
-                nn.Linear(2 * width + text_size, width),
+                nn.Linear(2 * size + text_size, width),
                 nn.GELU(),
                 nn.Dropout(config.head_projection_dropout),
             )
@@ -49,13 +55,16 @@ class SpeechHead(nn.Module):
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """Give what is no module of its own its first values; transformers calls this for heads that are new."""
+        """Give what starts at a value of its own that; transformers calls this for heads that are new."""
         if self.layer_weights is not None:
             init.zeros_(self.layer_weights)
         if self.statistics:
             init.zeros_(self.center)
             init.ones_(self.scale)
             init.zeros_(self.calibrated)
+            assert self.attention is not None
+            init.zeros_(self.attention[-1].weight)
+            init.zeros_(self.attention[-1].bias)
 
     @torch.no_grad()
     def calibrate(self, states: Tensor) -> None:
@@ -74,7 +83,7 @@ class SpeechHead(nn.Module):
         if self.layer_weights is None:
             weights = torch.ones(1, dtype=states.dtype, device=states.device)
         else:
-            weights = self.layer_weights.softmax(-1)
+            weights = ((LAYER_RATE if self.statistics else 1.0) * self.layer_weights).softmax(-1)
         if not self.statistics:
             return (states * weights[:, None]).sum(-2)
         # Σ w (h − c) s, without a standardised copy of all layers
@@ -95,14 +104,15 @@ class SpeechHead(nn.Module):
         valid = mask.bool()
         if self.statistics:
             assert self.attention is not None and self.mixing is not None
-            hidden = self.projector(hidden)
-            scores = self.attention(hidden)[..., 0].masked_fill(~valid, torch.finfo(hidden.dtype).min)
+            scores = ATTENTION_RATE * self.attention(hidden)[..., 0]
+            scores = scores.masked_fill(~valid, torch.finfo(hidden.dtype).min)
             weights = scores.softmax(-1)[..., None]
             mean = (weights * hidden).sum(1)
             # about the mean and not as a difference of squares, which cancels
             variance = (weights * (hidden - mean[:, None]).square()).sum(1)
             pooled = torch.cat([mean, (variance + EPSILON).sqrt()], -1)
             return self.classifier(self.mixing(self._with(pooled, text)))
+        assert self.projector is not None
         pooled = self.projector(hidden).masked_fill(~valid[..., None], 0.0).sum(1) / valid.sum(1)[:, None]
         return self.classifier(self._with(pooled, text))
 

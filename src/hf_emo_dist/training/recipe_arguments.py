@@ -60,7 +60,7 @@ class RecipeArguments:
         None, "Frames of a speech encoder (20 ms) that are averaged to one. Default: the checkpoint's own; 4 if new."
     )
     head_hidden_size: int | None = option(
-        None, "Width of the head's projection. Default: the checkpoint's own; the family's in a new head."
+        None, "Width of the head's hidden layer. Default: the checkpoint's own; the family's in a new head."
     )
     text_encoder: str | None = option(
         None, "Text encoder for the transcripts beside a speech encoder: a Hub id or a local folder."

@@ -205,14 +205,13 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
         states = states[mask.bool()]
         if self.config.pooling == "statistics":
             # half the disk; of a trained head no probability changed by more than 1e-4 (whisper-base, 88 clips)
-            largest = torch.finfo(torch.float16).max
-            states = states.clamp(-largest, largest).half()
+            states = states.half()
         return states, mask.sum(1).tolist()
 
     def cache_settings(self) -> dict[str, Any]:
         """Return what `cached_outputs` depends on beside the encoder."""
         names = ("pooling", "use_weighted_layer_sum", "average_frames")
-        return {name: getattr(self.config, name) for name in names}
+        return {**{name: getattr(self.config, name) for name in names}, "normalized": True}
 
     @property
     def is_calibrated(self) -> bool:
@@ -325,13 +324,15 @@ def _is_trained(module: nn.Module) -> bool:
 
 
 def _averaged(layers: Sequence[Tensor], valid: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    # means of `size` frames, of the valid ones
+    # Each frame of each layer is normalised, as its size differs by layer and by frame (of whisper-base single values
+    # pass 200); then means of `size` frames, of the valid ones.
     missing = -valid.shape[1] % size
     weight = nn.functional.pad(valid.float(), (0, missing)).unflatten(1, (-1, size))
     count = weight.sum(-1)
     weight = weight / count.clamp_min(1)[..., None]
     parts = []
     for layer in layers:
-        state = nn.functional.pad(layer.float(), (0, 0, 0, missing)).unflatten(1, (-1, size))
+        state = nn.functional.layer_norm(layer.float(), layer.shape[-1:])
+        state = nn.functional.pad(state, (0, 0, 0, missing)).unflatten(1, (-1, size))
         parts.append((state * weight[..., None]).sum(2))
     return torch.stack(parts, -2), (count > 0).long()
