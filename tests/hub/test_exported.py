@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import soundfile
 import torch
 from speech_encoders import CASES, FAMILIES
 from tiny_data import TINY_EMOTIONS, tone
@@ -10,8 +11,10 @@ from tiny_data import TINY_EMOTIONS, tone
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.hub import exported
 from hf_emo_dist.hub.exported import export_model
+from hf_emo_dist.modeling.adapters import save_adapter_config
 from hf_emo_dist.modeling.model import EmotionDistributionModel
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.training.lora import emotion_lora_config
 
 SECONDS = [1.1, 0.3, 2.6, 0.5, 0.9, 0.4013, 1.7, 0.21]
 CLIPS = [tone(100 + 60 * i, seconds, seed=i) for i, seconds in enumerate(SECONDS)]
@@ -56,13 +59,21 @@ QUICK = ("wavlm", "whisper")
     [pytest.param(case, marks=() if name in QUICK else pytest.mark.slow) for name, case in FAMILIES.items()],
     ids=FAMILIES.keys(),
 )
-def test_one_to_eight_clips_of_several_lengths(case, tmp_path):
-    model, _ = checkpoint(case, tmp_path)
+def test_one_to_eight_clips_of_several_lengths(case, tmp_path, monkeypatch):
+    model, processor = checkpoint(case, tmp_path)
     assert main(["export", str(tmp_path / "checkpoint"), str(tmp_path / "out")]) == 0
     check(tmp_path / "out", model)
     readme = (tmp_path / "out" / "README.md").read_text()
     assert f"`{model.main_input_name}`" in readme and "`attention_mask` | int64 | (clips, " in readme
     assert ", ".join(TINY_EMOTIONS) in readme and str(tmp_path) not in readme
+    # its lines run as they are
+    soundfile.write(tmp_path / "clip.wav", CLIPS[0], 16000)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(readme.partition("```python\n")[2].partition("```")[0], found)
+    with torch.no_grad():
+        expected = model(**processor(audio=CLIPS[:1])).logits.softmax(-1)
+    torch.testing.assert_close(found["distribution"].detach(), expected, atol=1e-3, rtol=0)  # a file has 16 bits
 
 
 @pytest.mark.slow
@@ -88,18 +99,16 @@ def test_with_words_and_another_pooling(tmp_path):
 def test_an_adapter_is_merged(tmp_path):
     from peft import get_peft_model
 
-    from hf_emo_dist.training.lora import emotion_lora_config
-
     model, processor = checkpoint(CASES["hubert"], tmp_path)
-    adapter = get_peft_model(model, emotion_lora_config(model, "attention", r=2))
-    with torch.no_grad():
-        for name, parameter in adapter.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.3)
+    before = model(**processor(audio=CLIPS[:1])).logits
+    settings = emotion_lora_config("attention", model=model, init_lora_weights=False)
+    adapter = get_peft_model(model, settings).eval()
     adapter.save_pretrained(tmp_path / "adapter")
+    save_adapter_config(model.config, tmp_path / "adapter")
     processor.save_pretrained(tmp_path / "adapter")
+    assert (adapter(**processor(audio=CLIPS[:1])).logits - before).abs().max() > 1e-3
     export_model(tmp_path / "adapter", tmp_path / "out")
-    check(tmp_path / "out", adapter.eval().get_base_model())
+    check(tmp_path / "out", model)
 
 
 @torch.no_grad()

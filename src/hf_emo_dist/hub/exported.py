@@ -46,20 +46,20 @@ A clip is at most 30 s: cut longer ones, and take the mean of their distribution
 """
 CODE = {
     "torch": """import torch
-from hf_emo_dist import EmotionDistributionProcessor
+from hf_emo_dist import EmotionDistributionProcessor, load_audio
 
 processor = EmotionDistributionProcessor.from_pretrained("FOLDER")
 program = torch.export.load("FOLDER/model.pt2").module()
-inputs = processor(audio=["clip.wav"])
+inputs = processor(audio=[load_audio("clip.wav")])
 distribution = program(**inputs).softmax(-1)""",
     "onnx": """import numpy as np
 import onnxruntime
-from hf_emo_dist import EmotionDistributionProcessor
+from hf_emo_dist import EmotionDistributionProcessor, load_audio
 
 processor = EmotionDistributionProcessor.from_pretrained("FOLDER")
 session = onnxruntime.InferenceSession("FOLDER/model.onnx")
-inputs = {name: np.asarray(value) for name, value in processor(audio=["clip.wav"]).items()}
-logits = session.run(None, inputs)[0]
+inputs = processor(audio=[load_audio("clip.wav")], return_tensors="np")
+logits = session.run(["logits"], dict(inputs))[0]
 distribution = np.exp(logits - logits.max(-1, keepdims=True))
 distribution /= distribution.sum(-1, keepdims=True)""",
 }
@@ -181,9 +181,7 @@ def exported_program(model: Any, processor: Any) -> Any:
     was_training = model.training
     try:
         with torch.no_grad():
-            program = torch.export.export(
-                wrapped.eval(), args=(), kwargs=inputs, dynamic_shapes=shapes, strict=False
-            )
+            program = torch.export.export(wrapped.eval(), args=(), kwargs=inputs, dynamic_shapes=shapes, strict=False)
     finally:
         model.train(was_training)
     # Tracing two clips, torch notes that a batch of one would have taken another way through its own reshapes (of
@@ -246,9 +244,10 @@ def _write_onnx(program: Any, file: Path, model: Any, processor: Any) -> str:
 def _readme(name: str, format: str, model: Any, processor: Any, compared: str) -> str:
     rows = []
     inputs = _batch(processor, EXAMPLE, seed=0)
+    steps = "samples" if model.main_input_name == "input_values" else "steps"
     for key, value in inputs.items():
         sizes = ["clips", *(str(size) for size in value.shape[1:])]
-        sizes[_time_axis(key, inputs)] = "words" if key.startswith("text_") else "samples" if key == "input_values" else "steps"
+        sizes[_time_axis(key, inputs)] = "words" if key.startswith("text_") else steps
         rows.append(f"| `{key}` | {str(value.dtype).removeprefix('torch.')} | ({', '.join(sizes)}) |")
     longest = getattr(model.config.encoder_config, "max_source_positions", None)
     return README.format(
