@@ -9,8 +9,8 @@ from speech_encoders import CASES, FAMILIES
 from tiny_data import TINY_EMOTIONS, tone
 
 from hf_emo_dist.commands.main import main
-from hf_emo_dist.hub import exported
-from hf_emo_dist.hub.exported import export_model
+from hf_emo_dist.hub.export import export_model
+from hf_emo_dist.hub.exported import compare
 from hf_emo_dist.modeling.adapters import save_adapter_config
 from hf_emo_dist.modeling.model import EmotionDistributionModel
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
@@ -115,7 +115,7 @@ def test_an_adapter_is_merged(tmp_path):
 def test_a_program_that_answers_otherwise_is_an_error(tmp_path):
     model, processor = checkpoint(CASES["whisper"], tmp_path)
     with pytest.raises(RuntimeError, match=r"logits are up to 0\.001 from the checkpoint's"):
-        exported._compare(lambda inputs: model(**inputs).logits + 1e-3, model, processor, "a broken runtime")
+        compare(lambda inputs: model(**inputs).logits + 1e-3, model, processor, "a broken runtime")
 
 
 def test_what_cannot_be_exported_is_said(full, tmp_path):

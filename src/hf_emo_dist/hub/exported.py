@@ -1,24 +1,20 @@
-"""`export_model`: a speech encoder's checkpoint as one program, for `torch.export` or ONNX, with what feeds it."""
+"""A speech encoder as one program: traced, translated, compared, and told of in a README."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._lazy import need
 from ..audio.decoding import SAMPLING_RATE
-from ..data.output import write_text
 
 logger = logging.getLogger(__name__)
 
-FILES = {"torch": "model.pt2", "onnx": "model.onnx"}
 #: how far logits may be from the checkpoint's
 TOLERANCE = 1e-4
 # seconds of the clips of a batch: those that the program is made with, and those that it is compared on
@@ -103,67 +99,6 @@ class _OfFeatures(_OfWaveforms):
         ).logits
 
 
-def export_model(
-    checkpoint: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    format: Literal["torch", "onnx"] = "torch",
-    revision: str | None = None,
-) -> Path:
-    """Write a speech encoder's checkpoint as one program, which runs without this library's model code.
-
-    The folder holds the program (`model.pt2` of `torch.export`, or `model.onnx`), the processor's files, which make its
-    inputs in Python, and a README with the names of the inputs. Weights are float32; an adapter is merged. What was
-    written is compared with the checkpoint on batches of one to eight clips: a `torch` program always, an ONNX one
-    where onnxruntime is installed.
-
-    Args:
-        checkpoint: Hub id or local folder.
-        output: Folder to write; made if needed.
-        format: `torch` or `onnx`, which needs the extra `onnx`.
-        revision: Of the checkpoint.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: The checkpoint is no speech encoder, or the format is not known.
-        OSError: It cannot be loaded.
-        ModuleNotFoundError: The extra `onnx` is not installed.
-        RuntimeError: The program's logits are further than 1e-4 from the checkpoint's.
-
-    Example:
-        >>> export_model("you/checkpoint", "exported")  # doctest: +SKIP
-    """
-    from ..modeling.adapters import is_adapter
-    from ..modeling.backbones.speech_encoder import SpeechEncoderForEmotionDistribution
-    from .load import load_emotion_model
-
-    if format not in FILES:
-        raise ValueError(f"format={format!r} is not known. Mend: use one of {', '.join(FILES)}.")
-    if format == "onnx":
-        need("onnxscript", "export_model(format='onnx')")
-    merge = is_adapter(checkpoint, {"revision": revision} if revision else {})
-    model, processor = load_emotion_model(checkpoint, merge=merge, revision=revision, dtype="float32", device="cpu")
-    if not isinstance(model, SpeechEncoderForEmotionDistribution):
-        raise ValueError(
-            f"'{checkpoint}' is a {model.family_name}, and only speech encoders are exported. Mend: serve it with "
-            "export-vllm, which takes audio-language models with head=last_token."
-        )
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    program = exported_program(model, processor)
-    file = folder / FILES[format]
-    if format == "torch":
-        torch.export.save(program, file)
-        run = torch.export.load(file).module()
-        compared = _compare(lambda inputs: run(**inputs), model, processor, "torch's own run of the program")
-    else:
-        compared = _write_onnx(program, file, model, processor)
-    processor.save_pretrained(folder)
-    write_text(folder / "README.md", _readme(folder.name, format, model, processor, compared))
-    return folder
-
-
 def exported_program(model: Any, processor: Any) -> Any:
     """Trace a speech encoder with free numbers of clips and lengths, by `torch.export`.
 
@@ -203,7 +138,8 @@ def _batch(processor: Any, seconds: Sequence[float], seed: int) -> dict[str, Ten
     return dict(processor(audio=clips, transcript=words))
 
 
-def _compare(run: Any, model: Any, processor: Any, by: str) -> str:
+def compare(run: Any, model: Any, processor: Any, by: str) -> str:
+    """Compare a program's logits with a model's on batches of noise; returns what was found, in words."""
     worst = 0.0
     for inputs, expected in _expected(model, processor):
         with torch.no_grad():
@@ -224,24 +160,26 @@ def _expected(model: Any, processor: Any) -> Iterator[tuple[dict[str, Tensor], T
             yield inputs, model(**inputs).logits
 
 
-def _write_onnx(program: Any, file: Path, model: Any, processor: Any) -> str:
+def write_onnx(program: Any, file: Path, model: Any, processor: Any) -> str:
+    """Translate a program to ONNX and compare it; returns what was found, in words."""
     torch.onnx.export(program, f=str(file), dynamo=True, output_names=["logits"])
     try:
         import onnxruntime
     except ModuleNotFoundError:
         logger.warning("%s was not run: onnxruntime is not installed (pip install onnxruntime)", file.name)
         run = program.module()
-        told = _compare(lambda inputs: run(**inputs), model, processor, "torch's own run of what was translated")
+        told = compare(lambda inputs: run(**inputs), model, processor, "torch's own run of what was translated")
         return f"{told}; the ONNX file itself was not run"
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
     def run_onnx(inputs: dict[str, Tensor]) -> Any:
         return session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})[0]
 
-    return _compare(run_onnx, model, processor, "onnxruntime")
+    return compare(run_onnx, model, processor, "onnxruntime")
 
 
-def _readme(name: str, format: str, model: Any, processor: Any, compared: str) -> str:
+def readme(name: str, format: str, model: Any, processor: Any, compared: str) -> str:
+    """Write what a program takes and gives."""
     rows = []
     inputs = _batch(processor, EXAMPLE, seed=0)
     steps = "samples" if model.main_input_name == "input_values" else "steps"

@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from ..data.output import write_text
 from ..markdown import hub_id
 from ._renamed import renamed
 from .cards.model_card import model_card
@@ -113,7 +114,7 @@ def push_model(
         if endpoint_handler:
             for name, text in HANDLER_FILES.items():
                 extra[name] = Path(written) / name
-                extra[name].write_text(text, encoding="utf-8")
+                write_text(extra[name], text)
         source = folder
         if merged:
             from .load import load_emotion_model
