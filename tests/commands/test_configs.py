@@ -5,7 +5,9 @@ import re
 import shutil
 from pathlib import Path
 
+import audio_language_models
 import pytest
+import speech_encoders
 import torch
 import yaml
 from tiny_data import as_dataset, tiny_rows
@@ -76,7 +78,8 @@ def test_every_form_of_config_is_read(form, tmp_path):
 
 def test_the_promised_recipes_are_there():
     assert {"prepare/gemini", "prepare/openai_server", "prepare/paper", "prepare/quickstart"} <= set(config_names())
-    assert {"quickstart", "encoder", "mini", "paper_iemocap", "paper_msp_podcast", "qwen2_audio_lora"} <= set(NAMES)
+    wanted = {"quickstart", "encoder", "mini", "paper_iemocap", "paper_msp_podcast", "qwen2_audio_lora"}
+    assert wanted | {"wavlm_large", "whisper_large_v3", "qwen2_5_omni_lora"} <= set(NAMES)
 
 
 @pytest.fixture(scope="session")
@@ -95,15 +98,23 @@ def tiny_encoder(tmp_path_factory):
     return folder
 
 
-#: recipes for speech encoders
-OF_ENCODERS = {"encoder"}
+#: recipe → a tiny random model of the class that it is for; the others are for Qwen2-Audio
+BACKBONES = {
+    "wavlm_large": speech_encoders.CASES["wavlm large"],
+    "whisper_large_v3": speech_encoders.CASES["whisper"],
+    "qwen2_5_omni_lora": audio_language_models.CASES["qwen2_5_omni"],
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_takes_a_training_step(tmp_path, tiny_backbone, tiny_encoder, name):
-    tiny_backbone = tiny_encoder if name in OF_ENCODERS else tiny_backbone
+    if name in BACKBONES:
+        tiny_backbone = BACKBONES[name].backbone(tmp_path / "backbone")
+    elif name == "encoder":
+        tiny_backbone = tiny_encoder
+    changes = {"attn_implementation": "eager"} if name == "wavlm_large" else {}  # it has no other
     train, validation = (as_dataset(tiny_rows(8, seed=seed, emotions=PAPER_EMOTIONS)) for seed in (1, 2))
-    recipe, args = parse(command_line(name, tmp_path / "out", backbone=tiny_backbone))
+    recipe, args = parse(command_line(name, tmp_path / "out", backbone=tiny_backbone, **changes))
     scores = run_training(recipe, args, train, validation)
     assert scores["eval_num_examples"] == 8 and 0 <= scores["eval_js_divergence"] <= 1
     saved = {path.name for path in (tmp_path / "out").iterdir()}

@@ -44,6 +44,7 @@ COMMANDS = {
     "demo": "a page to record or upload speech and see the distribution",
     "clip": "write one clip of a data set as a WAV file",
     "card": "write the card of a checkpoint or of a data set",
+    "export": "write a speech encoder's checkpoint as one program, for torch.export or ONNX",
     "export-vllm": "write a checkpoint in the layout that vLLM serves as a classifier",
     "push": "push a model, votes, a data set or a metric to the Hub",
     "env": "show versions, device and settings, for a bug report",

@@ -91,7 +91,8 @@ def check_safetensors(name_or_path: str | os.PathLike[str], hub: dict[str, Any])
     if not any(find_file(name_or_path, name, hub) for name in (WEIGHTS_NAME, WEIGHTS_INDEX_NAME)):
         raise OSError(
             f"'{name_or_path}' has no weights in safetensors (model.safetensors, or shards with their index); other "
-            "formats are not read. Mend: load it where it was made, and save it again with save_pretrained."
+            "formats are not read. Mend: load it where it was made, and save it again with save_pretrained; a backbone "
+            "whose source you trust by transformers' AutoModel.from_pretrained(name).save_pretrained(folder)."
         )
 
 
