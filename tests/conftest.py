@@ -36,6 +36,8 @@ from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 from tiny_setup import backbone, data_folder, tones_checkpoint  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
+# what several rooms' tests are set up with, also where only one room's are run
+sys.path += [str(ROOT / "tests" / room) for room in ("training", "hub")]
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,7 @@ ORDERS = {
 }
 LOOK_UPS = {
     "c": 'assert type(AutoConfig.from_pretrained(folder)).__name__ == "Qwen2AudioEmotionConfig"\n',
-    "p": 'assert type(AutoProcessor.from_pretrained(folder)).__name__ == "EmotionDistributionProcessor"\n',
+    "p": 'assert type(AutoProcessor.from_pretrained(folder)).__name__ == "Qwen2AudioEmotionProcessor"\n',
     "m": "assert type(AutoModelForAudioClassification.from_pretrained(folder)).__name__ == "
     '"Qwen2AudioForEmotionDistribution"\n',
 }

@@ -27,6 +27,9 @@ EXTRA_OF = {
     "aiohttp": "annotate",
     "openai": "openai",
     "gradio": "demo",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
 }
 
 

@@ -16,6 +16,11 @@ def name_list(value: Any, where: str) -> list[str]:
         return []
     if not isinstance(value, (str, list, tuple)):
         raise ValueError(f"{where} must be names with commas between them, got {value!r}.")
+    if not isinstance(value, str) and any(name is None or isinstance(name, bool) for name in value):
+        raise ValueError(
+            f"{where} {list(value)!r}: a name is no text, as YAML reads no, yes, on, off and null. Mend: write it in "
+            "quotes."
+        )
     names = [str(name).strip() for name in (value.split(",") if isinstance(value, str) else value)]
     if not all(names):
         raise ValueError(f"{where} {value!r} has an empty name. Mend: one comma between two names, none at the end.")

@@ -26,7 +26,7 @@ _PENDING = {
     for ours, theirs in (
         ("configuration", "models.auto.configuration_auto"),
         ("processing", "models.auto.processing_auto"),
-        ("backbones.qwen2_audio", "models.auto.modeling_auto"),
+        ("model", "models.auto.modeling_auto"),
         ("pipeline", "pipelines"),
     )
 }

@@ -1,9 +1,13 @@
 """Every recipe's YAML is read as its users would read it, and takes a training step with a tiny model and tiny data."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
+import audio_language_models
 import pytest
+import speech_encoders
 import torch
 import yaml
 from tiny_data import as_dataset, tiny_rows
@@ -74,13 +78,43 @@ def test_every_form_of_config_is_read(form, tmp_path):
 
 def test_the_promised_recipes_are_there():
     assert {"prepare/gemini", "prepare/openai_server", "prepare/paper", "prepare/quickstart"} <= set(config_names())
-    assert {"quickstart", "mini", "paper_iemocap", "paper_msp_podcast", "qwen2_audio_lora"} <= set(NAMES)
+    wanted = {"quickstart", "encoder", "mini", "paper_iemocap", "paper_msp_podcast", "qwen2_audio_lora"}
+    assert wanted | {"wavlm_large", "whisper_large_v3", "qwen2_5_omni_lora"} <= set(NAMES)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """A tiny Whisper encoder in a folder of its own, as `encoder_config.json` and one safetensors file."""
+    from safetensors.torch import save_file
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    folder = tmp_path_factory.mktemp("encoder")
+    settings = {"num_mel_bins": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32,
+                "d_model": 16, "max_source_positions": 1500}  # fmt: skip
+    encoder = WhisperEncoder(WhisperConfig(**settings))
+    save_file({name: value.half() for name, value in encoder.state_dict().items()}, folder / "weights.safetensors")
+    (folder / "encoder_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+#: recipe → a tiny random model of the class that it is for; the others are for Qwen2-Audio
+BACKBONES = {
+    "wavlm_large": speech_encoders.CASES["wavlm large"],
+    "whisper_large_v3": speech_encoders.CASES["whisper"],
+    "qwen2_5_omni_lora": audio_language_models.CASES["qwen2_5_omni"],
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_takes_a_training_step(tmp_path, tiny_backbone, name):
+def test_a_recipe_takes_a_training_step(tmp_path, tiny_backbone, tiny_encoder, name):
+    if name in BACKBONES:
+        tiny_backbone = BACKBONES[name].backbone(tmp_path / "backbone")
+    elif name == "encoder":
+        tiny_backbone = tiny_encoder
+    changes = {"attn_implementation": "eager"} if name == "wavlm_large" else {}  # it has no other
     train, validation = (as_dataset(tiny_rows(8, seed=seed, emotions=PAPER_EMOTIONS)) for seed in (1, 2))
-    recipe, args = parse(command_line(name, tmp_path / "out", backbone=tiny_backbone))
+    recipe, args = parse(command_line(name, tmp_path / "out", backbone=tiny_backbone, **changes))
     scores = run_training(recipe, args, train, validation)
     assert scores["eval_num_examples"] == 8 and 0 <= scores["eval_js_divergence"] <= 1
     saved = {path.name for path in (tmp_path / "out").iterdir()}
@@ -146,7 +180,7 @@ def test_labels_may_be_a_list_in_a_file(tmp_path):
 WRONG = {
     "an empty name": ("emotions: angry,sad,\n", "emotions 'angry,sad,' has an empty name"),
     "unknown key": ("learning_rat: 0.1\n", "learning_rat"),
-    "unknown preset": ("lora: papper\n", "paper, language_model, all"),
+    "unknown preset": ("lora: papper\n", "paper, language_model, all, attention, feed_forward"),
     "unknown loss": ("loss_type: jsd\n", "js, kl, soft_cross_entropy"),
     "4 bit without an adapter": ("load_in_4bit: true\n", "load_in_4bit trains only through an adapter"),
 }
@@ -180,3 +214,45 @@ def test_frozen_parts_stay_as_they_are(tmp_path, tiny_backbone, tiny_train, tiny
         same = key.replace("language_model.model.", "language_model.")
         if "lm_head" not in key:
             assert torch.equal(state[f"model.{same}"], value) != key.startswith("multi_modal_projector"), key
+
+
+def test_an_encoder_s_folder_as_it_is_makes_a_checkpoint_that_needs_nothing_else(tmp_path, tiny_encoder, monkeypatch):
+    from safetensors.torch import load_file
+
+    from hf_emo_dist import load_emotion_model, predict_distributions
+
+    folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    train, validation = (as_dataset(tiny_rows(8, seed=seed)) for seed in (1, 2))
+    recipe, args = parse(
+        command_line("encoder", tmp_path / "out", backbone=folder, tower_cache_dir=tmp_path / "cache", max_steps=3)
+    )
+    run_training(recipe, args, train, validation)
+    weights = load_file(folder / "weights.safetensors")
+    shutil.rmtree(folder)
+    model, processor = load_emotion_model(tmp_path / "out")
+    state = model.state_dict()
+    assert all(torch.equal(state[f"encoder.{name}"], value.float()) for name, value in weights.items())
+    assert bool(model.head.calibrated) and processor.feature_extractor.feature_size == 16
+    assert len(predict_distributions(model, processor, validation, progress=False)) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze": "audio_tower"}, r"freeze=audio_tower: Whisper has no such part\. Mend: name some of encoder"),
+        ({"lora": "paper"}, "not known for Whisper. Mend: use one of attention, feed_forward, all"),
+        ({"lora": "attention"}, r"freeze=encoder keeps a part as it is, and lora=attention would train"),
+        ({"pooling": "max"}, "use one of statistics, mean"),
+    ],
+)
+def test_what_an_encoder_does_not_have_is_named(tmp_path, tiny_encoder, changes, message):
+    train, validation = (as_dataset(tiny_rows(8, seed=seed)) for seed in (1, 2))
+    words = command_line("encoder", tmp_path, backbone=tiny_encoder, cache_audio_tower="false", **changes)
+    with pytest.raises(ValueError, match=message):
+        run_training(*parse(words), train, validation)
+
+
+def test_what_a_language_model_does_not_have_is_named(tmp_path, tiny_backbone):
+    recipe, args = parse(command_line("mini", tmp_path, backbone=tiny_backbone, pooling="mean"))
+    with pytest.raises(ValueError, match="pooling is nothing that Qwen2-Audio has"):
+        run_training(recipe, args, as_dataset(tiny_rows(8, seed=1)))

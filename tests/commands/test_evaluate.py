@@ -34,6 +34,43 @@ def test_command_scores_and_prints_the_table(tones_checkpoint, data_folder, tmp_
     }
 
 
+def test_the_temperature_command_and_scores_by_group(backbone, tmp_path, capsys):
+    from datasets import DatasetDict, Value
+
+    features = row_features(EMOTIONS, {"gender": Value("string")})
+
+    def part(speakers):
+        rows = make_rows(speakers, clips=6)
+        return build_dataset([{**row, "gender": "fm"[int(row["speaker"][1:]) % 2]} for row in rows], features)
+
+    splits = {"validation": part(["s0", "s1", "s2", "s3"]), "test": part(["s4", "s5", "s6", "s7"])}
+    data = write_dataset(
+        DatasetDict(splits), tmp_path / "data", description="Tones.", vote_source="Simulated.", emotions=EMOTIONS
+    )
+    model = make_checkpoint(backbone, EMOTIONS, tmp_path / "model")
+    assert call("temperature", model, data, "--device", "cpu") == 0
+    told = capsys.readouterr().out
+    assert "note: simulated data" in told and "144 human votes of 24 rows, 4 speakers" in told
+    given = ("--by", "gender", "--apply_temperature", "--num_resamples", 20, "--output", tmp_path / "scores.json")
+    assert call("evaluate", model, data, *given) == 0
+    told = capsys.readouterr().out
+    assert "By `gender`" in told and "; applied in the tables above" in told
+    clip = tmp_path / "clip.flac"
+    clip.write_bytes(splits["test"][0]["audio"]["bytes"])
+    shares = []
+    for option in ([], ["--apply_temperature"]):
+        assert call("predict", clip, "--model", model, "--format", "json", *option) == 0
+        shares.append(json.loads(capsys.readouterr().out)[0]["distribution"])
+    assert shares[0] != shares[1] and sum(shares[1].values()) == pytest.approx(1)
+    assert call("predict", clip, "--model", model, "--concentration") == 2
+    assert "loss_type='js'" in capsys.readouterr().err
+    settings = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**settings, "loss_type": "dirichlet_multinomial"}))
+    for form, words in (("table", "as sure as"), ("csv", "concentration,error"), ("json", '"concentration": ')):
+        assert call("predict", clip, "--model", model, "--format", form, "--concentration") == 0
+        assert words in capsys.readouterr().out
+
+
 def broken_data(folder, change):
     from datasets import DatasetDict
 

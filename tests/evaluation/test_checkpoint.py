@@ -108,6 +108,114 @@ def test_mixed_rows_are_refused_where_somebody_asks_to_score_them(tones_checkpoi
         evaluate_checkpoint(tones_checkpoint, folder, progress=False)
 
 
+@pytest.fixture(scope="module")
+def grouped_folder(tmp_path_factory):
+    """Training, validation and test speakers, half of each women; simulated votes."""
+    from datasets import DatasetDict, Value
+    from tiny_setup import EMOTIONS, make_rows
+
+    from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
+
+    def rows(speakers, clips, seed):
+        made = make_rows([f"s{i}" for i in speakers], clips=clips, seed=seed)
+        return [{**row, "gender": "female" if int(row["speaker"][1:]) % 2 else "male"} for row in made]
+
+    features = row_features(EMOTIONS, {"gender": Value("string")})
+    parts = {"train": (range(2), 2, 0), "validation": (range(2, 6), 6, 1), "test": (range(6, 10), 6, 2)}
+    data = DatasetDict({name: build_dataset(rows(*part), features) for name, part in parts.items()})
+    folder = tmp_path_factory.mktemp("grouped") / "data"
+    return write_dataset(data, folder, description="Tones.", vote_source="Simulated votes.", emotions=EMOTIONS)
+
+
+@pytest.fixture
+def own_checkpoint(tones_checkpoint, tmp_path):
+    import shutil
+
+    return shutil.copytree(tones_checkpoint, tmp_path / "own")
+
+
+FAST = {"num_resamples": 40, "progress": False, "device": "cpu"}
+
+
+def test_a_temperature_is_fitted_on_one_split_and_reported_on_another(own_checkpoint, grouped_folder, tmp_path):
+    from hf_emo_dist.evaluation.calibrate import calibrate_checkpoint
+    from hf_emo_dist.scores.temperature import at_temperature
+
+    output = tmp_path / "scores" / "scores.json"
+    plain = evaluate_checkpoint(own_checkpoint, grouped_folder, output=output, **FAST)
+    assert plain.temperature is None and "none was fitted" in plain.to_markdown()
+    as_predicted = _predicted(output)
+    found = calibrate_checkpoint(own_checkpoint, grouped_folder, progress=False, device="cpu")
+    assert (found["rows"], found["speakers"], found["split"]) == (24, 4, "validation")
+    assert "simulated data" in found["notes"]
+
+    report = evaluate_checkpoint(own_checkpoint, grouped_folder, output=output, **FAST)
+    assert report.to_dict()["js_divergence"] == plain.to_dict()["js_divergence"]  # as predicted, by default
+    np.testing.assert_array_equal(_predicted(output), as_predicted)
+    saved = json.loads(output.read_text())["temperature"]
+    assert saved["temperature"] == found["temperature"] and saved["applied"] is False and saved["shared_speakers"] == 0
+    assert saved["before"]["js_divergence"] == report.to_dict()["js_divergence"]
+    assert {"log_likelihood_per_vote", "expected_calibration_error"} <= saved["after"].keys() & saved["before"].keys()
+    assert "fitted_on" not in saved["fitted_on"] and saved["fitted_on"]["votes"] == 144
+    change = saved["difference"]["log_likelihood_per_vote"]
+    gained = saved["after"]["log_likelihood_per_vote"] - saved["before"]["log_likelihood_per_vote"]
+    assert change["difference"] == pytest.approx(gained) and change["low"] <= gained <= change["high"]
+    assert "not applied" in report.to_markdown() and "at the temperature" in output.with_suffix(".md").read_text()
+
+    applied = evaluate_checkpoint(own_checkpoint, grouped_folder, output=output, apply_temperature=True, **FAST)
+    assert applied.to_dict()["js_divergence"] == pytest.approx(saved["after"]["js_divergence"])
+    np.testing.assert_allclose(_predicted(output), at_temperature(as_predicted, found["temperature"]), atol=1e-12)
+    assert any("at the temperature" in note for note in applied.notes)
+
+
+def test_nobody_is_scored_with_a_temperature_of_their_own_votes(own_checkpoint, grouped_folder):
+    from hf_emo_dist.evaluation.calibrate import calibrate_checkpoint
+
+    calibrate_checkpoint(own_checkpoint, grouped_folder, progress=False, device="cpu")
+    report = evaluate_checkpoint(own_checkpoint, grouped_folder, "validation", **FAST)
+    assert report.temperature["shared_speakers"] == 4
+    assert report.temperature["after"] is None and report.temperature["difference"] is None
+    assert "fitted on 4 of the speakers" in report.to_markdown()
+    with pytest.raises(ValueError, match=r"4 speakers of split 'validation'.*Mend"):
+        evaluate_checkpoint(own_checkpoint, grouped_folder, "validation", apply_temperature=True, **FAST)
+
+
+def test_a_temperature_of_nothing_or_of_the_training_is_refused(own_checkpoint, grouped_folder, tmp_path):
+    from hf_emo_dist.evaluation.calibrate import calibrate_checkpoint
+
+    before = (own_checkpoint / "config.json").read_bytes()
+    for model, split, words in (
+        (own_checkpoint, "train", "training split"),
+        (own_checkpoint, "test[:10]", "Only 10 rows"),
+        ("you/model", "validation", "no local folder"),
+    ):
+        with pytest.raises((ValueError, OSError), match=f"{words}.*Mend"):
+            calibrate_checkpoint(model, grouped_folder, split, progress=False)
+    with pytest.raises(ValueError, match=r"none was fitted.*Mend"):
+        evaluate_checkpoint(own_checkpoint, grouped_folder, apply_temperature=True, **FAST)
+    assert (own_checkpoint / "config.json").read_bytes() == before
+
+
+def test_scores_by_group_are_written_beside_the_others(tones_checkpoint, grouped_folder, tmp_path):
+    output = tmp_path / "scores.json"
+    report = evaluate_checkpoint(tones_checkpoint, grouped_folder, output=output, by=["gender"], **FAST)
+    saved = json.loads(output.read_text())["by"]["gender"]
+    assert {name: group["num_examples"] for name, group in saved["groups"].items()} == {"female": 12, "male": 12}
+    weighted = [group["scores"]["js_divergence"]["value"] for group in saved["groups"].values()]
+    assert np.mean(weighted) == pytest.approx(report.to_dict()["js_divergence"])
+    assert saved["groups"]["male"]["mean_predictor"] > 0 and saved["gap"]["js_divergence"]["value"] >= 0
+    assert "By `gender`" in output.with_suffix(".md").read_text() and (tmp_path / "by_group.png").is_file()
+    evaluate_checkpoint(tones_checkpoint, grouped_folder, output=output, **FAST)
+    assert not (tmp_path / "by_group.png").is_file()
+    with pytest.raises(ValueError, match=r"no column 'gendre'.*Mend: name 'gender'"):
+        evaluate_checkpoint(tmp_path / "no model", grouped_folder, by=["gendre"], **FAST)
+
+
+def _predicted(output):
+    rows = pq.read_table(output.parent / "predictions.parquet").to_pylist()
+    return np.array([list(row["predicted_distribution"].values()) for row in rows])
+
+
 def test_what_does_not_fit_is_said_before_anything_is_opened(tones_checkpoint, tmp_path):
     for options, words in (
         ({"output": "x.txt"}, "json"),

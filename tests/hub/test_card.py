@@ -172,6 +172,57 @@ def test_simulated_and_borrowed_votes_are_said_so_in_the_first_lines(source, wor
     assert f"({word.split()[0].lower()} votes)" in name
 
 
+HEARD = {"js_divergence": {"value": 0.2, "low": 0.15, "high": 0.25}}
+BY = {
+    "gender": {
+        "groups": {
+            "female": {"num_examples": 40, "num_speakers": 4, "scores": HEARD, "mean_predictor": 0.35},
+            "x|y": {"num_examples": 3, "num_speakers": None, "scores": HEARD, "mean_predictor": None},
+        },
+        "gap": {"js_divergence": {"best": "female", "worst": "x|y", "value": 0.04, "low": -0.01, "high": 0.09}},
+        "notes": ["few speakers, rough intervals: female (4)"],
+    },
+}
+CALIBRATION = {
+    "temperature": 1.5, "split": "validation", "dataset": "anna/ravdess-votes", "rows": 88, "votes": 800.0,
+    "speakers": 3, "notes": ["borrowed votes"], "log_likelihood_per_vote": {"before": -1.21, "after": -1.1},
+}  # fmt: skip
+BEFORE_AND_AFTER = {
+    "temperature": 1.5, "applied": False, "before": {"js_divergence": 0.2134, "log_likelihood_per_vote": -1.3},
+    "after": {"js_divergence": 0.2099, "log_likelihood_per_vote": -1.2}, "fitted_on": CALIBRATION,
+}  # fmt: skip
+
+
+def test_it_says_how_sure_the_model_is_and_for_whom(trained):
+    config = json.loads((trained / "config.json").read_text())
+    (trained / "config.json").write_text(json.dumps({**config, "calibration": CALIBRATION}))
+    (trained / "scores.json").write_text(json.dumps({**SCORES, "by": BY, "temperature": BEFORE_AND_AFTER}))
+    (trained / "by_group.png").write_bytes(b"PNG")
+    card = model_card(gather_model_facts(trained, repo_id="anna/mini"))
+    checked(card)
+    for line in (
+        "| Temperature (not applied unless `apply_temperature=True`) | 1.500, fitted on 800 human votes of 88 rows, 3 "
+        "speakers, split `validation`, data set `anna/ravdess-votes`; their log-likelihood a vote, before and after: "
+        "-1.210, -1.100 nats; borrowed votes |",
+        "the table above is as predicted",
+        "| as predicted | 0.213 | - | -1.300 | - |",
+        "| at the temperature | 0.210 | - | -1.200 | - |",
+        "## Fairness",
+        "By `gender`:",
+        "| female | 40 | 4 | 0.200 [0.150, 0.250] | - | - | - | 0.350 |",
+        r"| x\|y | 3 | - | 0.200 [0.150, 0.250] | - | - | - | - |",
+        r"| **gap** |  |  | 0.040 [-0.010, 0.090] (female best, x\|y worst) | - | - | - |  |",
+        r"- few speakers, rough intervals: female \(4\)",
+        "(by_group.png)",
+    ):
+        assert line in card, line
+    markdown = pytest.importorskip("markdown_it").MarkdownIt("gfm-like", {"linkify": False}).enable("table")
+    tables = [token for token in markdown.parse(card[card.index("## Scores") :]) if token.type == "table_open"]
+    assert len(tables) == 3
+    plain = model_card(ModelFacts("m", ("a", "b")))
+    assert "Fairness" not in plain and "emperature" not in plain
+
+
 POOLED = "Pooled one for one, as in arXiv 2601.14620: on CREMA-D's votes this was measured to make worse targets than"
 #: What `preparation.json` says of combining, and what the card says then.
 COMBINED = [
@@ -234,7 +285,12 @@ def test_nobody_s_name_is_markup(evil):
                 "dime_aug": {"preset": name},
             },
             hyperparameters={name: name}, hardware=name, versions={name: name},
-            scores={**SCORES, "notes": [name], "split": name},
+            scores={
+                **SCORES, "notes": [name], "split": name, "temperature": BEFORE_AND_AFTER,
+                "by": {name: {"groups": {name: {"num_examples": name, "scores": HEARD}, "b": {}}, "notes": [name],
+                              "gap": {"js_divergence": {"best": name, "worst": name, "value": 0.1}}}},
+            },
+            calibration={**CALIBRATION, "split": name, "dataset": name, "rows": name, "votes": name, "notes": [name]},
             problems=[name], lora={"target_modules": [name]}, model={"loss_type": name},
         )  # fmt: skip
 

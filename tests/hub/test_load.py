@@ -21,7 +21,7 @@ def logits(model, processor):
 def test_a_full_checkpoint(full, tiny_model, tiny_processor):
     model, processor = load_emotion_model(full)
     assert type(model) is Qwen2AudioForEmotionDistribution and not model.training
-    assert type(processor) is EmotionDistributionProcessor
+    assert isinstance(processor, EmotionDistributionProcessor)
     assert torch.equal(logits(model, processor), logits(tiny_model, tiny_processor))
     half, _ = load_emotion_model(str(full), dtype=torch.bfloat16)
     assert half.model.dtype == torch.bfloat16

@@ -10,6 +10,7 @@ from transformers import AutoProcessor
 
 from hf_emo_dist.audio.clips import encode_flac, load_audio
 from hf_emo_dist.audio.decoding import AudioError
+from hf_emo_dist.modeling.backbones.qwen2_audio_processing import Qwen2AudioEmotionProcessor
 from hf_emo_dist.modeling.backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames
 from hf_emo_dist.modeling.prediction import predict_distributions
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
@@ -212,7 +213,7 @@ def test_save_and_load_round_trip(tmp_path, tiny_backbone, tiny_model, loader):
     processor.save_pretrained(tmp_path)
     tiny_model.config.save_pretrained(tmp_path)
     loaded = loader.from_pretrained(tmp_path)
-    assert type(loaded) is EmotionDistributionProcessor
+    assert type(loaded) is Qwen2AudioEmotionProcessor
     assert (loaded.emotions, loaded.use_transcript, loaded.use_speaker, loaded.long_audio) == (
         emotions,
         False,

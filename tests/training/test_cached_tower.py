@@ -437,7 +437,9 @@ def test_a_trainable_tower_and_dropout_are_refused(tmp_path, tiny_model, tiny_pr
     tower.requires_grad_(False)
     tower.config.attention_dropout = 0.1
     with pytest.raises(ValueError, match=r"attention_dropout=0\.1"):
-        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, **options)
+        check_frozen(tower)
+    assert not tiny_model.train().model.audio_tower.training  # so that in the model it never drops out
+    make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, **options)
     tower.config.attention_dropout = 0.0
     with pytest.raises(ValueError, match="bf16_full_eval"):
         make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, bf16_full_eval=True, **options)

@@ -43,6 +43,20 @@ class AudioProblem:
     mend: str  # what to do about it
 
 
+#: A clip whose level is under this, in dB of full scale, holds nothing that anybody could hear.
+SILENCE_DBFS = -70.0
+
+
+def level_dbfs(waveform: NDArray[Any]) -> float:
+    """The RMS level of a waveform (T,) in dB of full scale; at least -200.
+
+    >>> round(level_dbfs(np.sin(np.arange(16000))), 1)
+    -3.0
+    """
+    # Without its mean: a constant offset is no sound.
+    return 20.0 * math.log10(max(float(np.std(waveform, dtype=np.float64)), 1e-10))
+
+
 def _inspect(value: Any, long_audio: str, max_seconds: float, silence_dbfs: float) -> tuple[float, BadClip | None]:
     """Return the clip's duration in seconds (NaN if unknown) and the first thing that is wrong with it."""
     seconds = math.nan
@@ -57,8 +71,7 @@ def _inspect(value: Any, long_audio: str, max_seconds: float, silence_dbfs: floa
         length = int(mono.size * SAMPLING_RATE / rate + 0.5)  # As soxr rounds.
         if length < MIN_SAMPLES:
             raise BadClip("too_short", f"{length} samples at {SAMPLING_RATE} Hz give no audio token")
-        # Without its mean: a constant offset is no sound.
-        level = 20.0 * math.log10(max(float(np.std(mono, dtype=np.float64)), 1e-10))
+        level = level_dbfs(mono)
         if level < silence_dbfs:
             raise BadClip("silent", f"RMS level {level:.0f} dBFS, under {silence_dbfs:g} dBFS")
         if long_audio == "error" and length > int(max_seconds * SAMPLING_RATE):
@@ -73,7 +86,7 @@ def problem_of(
     row_id: Any = None,
     long_audio: LongAudio = "error",
     max_seconds: float = MAX_SECONDS,
-    silence_dbfs: float = -70.0,
+    silence_dbfs: float = SILENCE_DBFS,
 ) -> AudioProblem | None:
     """Say what is wrong with one clip: the first that holds of the kinds of :class:`AudioProblem`, or ``None``.
 
@@ -128,7 +141,7 @@ def check_audio(
     id_column: str = "id",
     long_audio: LongAudio = "error",
     num_workers: int | None = None,
-    silence_dbfs: float = -70.0,
+    silence_dbfs: float = SILENCE_DBFS,
     progress: bool = True,
     max_seconds: float = MAX_SECONDS,
 ) -> AudioReport:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import math
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -12,11 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from .check import SILENCE_DBFS, level_dbfs
 from .clips import load_audio
 from .clips import windows as cut
-from .decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, clip_error
+from .decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, AudioError, clip_error
 
 URL_TIMEOUT = 60.0  # seconds without any answer
+URL_SECONDS = 600.0  # for a whole recording, however slowly it comes
+URL_BYTES = 1 << 29  # of a recording: 512 MiB, over four hours of 16 kHz WAV
 
 
 @dataclass
@@ -29,6 +35,8 @@ class Clip:
     speaker: str | None = None
     error: Exception | None = None  # why it cannot be predicted; there are no windows then
     distributions: list[np.ndarray | None] = field(default_factory=list)  # of each window, when it has been predicted
+    silent: list[bool] = field(default_factory=list)  # whether each window holds nothing that anybody could hear
+    log_concentrations: dict[int, float] = field(default_factory=dict)  # of each window, of a model that is sure or not
 
     @property
     def done(self) -> bool:
@@ -43,6 +51,8 @@ def name_of(value: Any, number: int) -> str:
         >>> name_of("a/b.wav", 0), name_of("https://host/c.wav?token=abc", 1)
         ('a/b.wav', 'https://host/c.wav')
     """
+    if is_file(value) and isinstance(getattr(value, "name", None), str):
+        return str(value.name)
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
         return text.partition("?")[0] if _is_url(text) else text
@@ -68,9 +78,10 @@ def open_clip(
     """Read one input, or say why it cannot be used, in an AudioError that names it.
 
     Args:
-        value: A path; an http(s) URL; the bytes of a file; an array or tensor (T,), (C, T) or (T, C) at
-            `sampling_rate`; ``{"array" or "raw", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; or a
-            data set row with `audio` in any of these shapes and, where known, `transcript`, `speaker` and `id`.
+        value: A path; an http(s) URL; the bytes of a file, or an open file; an array or tensor (T,), (C, T) or (T, C)
+            at `sampling_rate`; ``(rate, array)`` or ``(array, rate)``; ``{"array" or "raw", "sampling_rate"}``;
+            ``{"bytes", "path"}``; a torchcodec decoder; or a data set row with `audio` in any of these shapes and,
+            where known, `transcript`, `speaker` and `id`.
         name: What messages call it.
         transcript: The words; a row's own where it is None.
         speaker: Who speaks; a row's own where it is None.
@@ -83,6 +94,10 @@ def open_clip(
         value = value["audio"]
     if isinstance(value, str) and _is_url(value):
         value = _download(value, name)
+    elif is_file(value):
+        value = _read(value, name)
+    elif (pair := rate_and_array(value)) is not None:
+        value = pair
     elif isinstance(value, Mapping) and "raw" in value:
         value = {**value, "array": value["raw"]}
     if hasattr(value, "detach"):
@@ -95,7 +110,29 @@ def open_clip(
     if len(waveform) < MIN_SAMPLES:
         raise clip_error("too_short", f"{len(waveform)} samples give no audio token", name)
     windows = cut(waveform, window_seconds, long_audio="window", row_id=name)
-    return Clip(name, windows, transcript, speaker, distributions=[None] * len(windows))
+    silent = [level_dbfs(window) < SILENCE_DBFS for window in windows]
+    return Clip(name, windows, transcript, speaker, distributions=[None] * len(windows), silent=silent)
+
+
+def is_file(value: Any) -> bool:
+    """Whether a value is an open file, or what can be read like one, such as `io.BytesIO`."""
+    return hasattr(value, "read") and not isinstance(value, Mapping)
+
+
+def rate_and_array(value: Any) -> dict[str, Any] | None:
+    """What gradio and scipy, soundfile, librosa or torchaudio give as a recording: a rate beside samples; else None.
+
+    Example:
+        >>> rate_and_array((16000, np.zeros(3))) == rate_and_array(np.zeros(3))
+        False
+    """
+    if not isinstance(value, tuple) or len(value) != 2:
+        return None
+    for rate, samples in (value, value[::-1]):
+        whole = isinstance(rate, (int, np.integer)) and not isinstance(rate, bool)
+        if whole and (getattr(samples, "ndim", 0) > 0 or isinstance(samples, list)):
+            return {"array": samples, "sampling_rate": int(rate)}
+    return None
 
 
 def check_window(seconds: float) -> float:
@@ -111,13 +148,44 @@ def _is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
+def _read(file: Any, name: str) -> bytes:
+    try:
+        if file.seekable():  # also one that was just written
+            file.seek(0)
+        data = file.read()
+    except (OSError, ValueError) as error:
+        raise clip_error("missing", f"the file cannot be read ({error})", name) from None
+    if not isinstance(data, bytes | bytearray):
+        raise clip_error("corrupt", "the file is open as text; open it with 'rb'", name)
+    return bytes(data)
+
+
 def _download(url: str, name: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=URL_TIMEOUT) as response:
-            data: bytes = response.read()
-            return data
+            return _received(response, name)
     except urllib.error.HTTPError as error:
         raise clip_error("missing", f"the server answered {error.code} ({error.reason})", name) from None
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except AudioError:
+        raise
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
         raise clip_error("missing", f"nothing could be fetched ({reason})", name) from None
+
+
+def _received(response: Any, name: str) -> bytes:
+    said = response.headers.get("Content-Length") or ""
+    length = int(said) if said.isdigit() else None
+    large = f"it is larger than {URL_BYTES >> 20} MiB; download it and give the file"
+    if length is not None and length > URL_BYTES:
+        raise clip_error("missing", large, name)
+    data, end = io.BytesIO(), time.monotonic() + URL_SECONDS
+    while part := response.read1(1 << 16):
+        data.write(part)
+        if data.tell() > URL_BYTES:
+            raise clip_error("missing", large, name)
+        if time.monotonic() > end:
+            raise clip_error("missing", f"it has not come whole within {URL_SECONDS:g} s", name)
+    if length is not None and data.tell() < length:
+        raise clip_error("corrupt", f"the server broke off after {data.tell()} of {length} bytes", name)
+    return data.getvalue()

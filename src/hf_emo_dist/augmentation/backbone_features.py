@@ -1,8 +1,9 @@
-"""Features from the audio tower of a checkpoint: the mean over time of its outputs."""
+"""Features from the encoder or audio tower of a checkpoint: the mean over time of its outputs."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.clips import load_audio, windows
-from ..audio.decoding import SAMPLING_RATE
 from ..emotions import PAPER_EMOTIONS
 from .features import FeatureExtractor
 
+# samples of the clip that shows how many numbers there are
+_PROBE = 8000
+
 
 class BackboneFeatures(FeatureExtractor):
-    """The audio tower's outputs, averaged over the frames of the clip."""
+    """What the frozen encoder or audio tower hears, averaged over the frames of the clip, and over layers."""
 
     # of a backbone or checkpoint (local folder or Hub id); or of `(model, processor)`, for adapters, and in one process
 
@@ -34,15 +37,13 @@ class BackboneFeatures(FeatureExtractor):
 
             model, processor = backbone
             network = model.get_base_model() if hasattr(model, "get_base_model") else model
-            self._loaded: tuple[Any, Any] | None = (network.model.audio_tower, processor.feature_extractor)
+            self._loaded: tuple[Any, Any] | None = (network, processor)
             self.source = "model"
-            digest = hashlib.sha256()
-            add_weights(digest, self._loaded[0])
+            digest = hashlib.sha256(json.dumps(network.cache_settings(), sort_keys=True).encode())
+            add_weights(digest, network.cached_part)
             self.fingerprint = (*self.fingerprint, digest.hexdigest())
-            self.size = self._loaded[0].config.d_model
+            self.size = len(self._mean(np.zeros(_PROBE, np.float32)))
             return
-        from transformers import AutoConfig
-
         self._loaded = None
         self.source = str(backbone)
         folder = Path(self.source)
@@ -50,7 +51,7 @@ class BackboneFeatures(FeatureExtractor):
             raise ValueError(
                 f"{folder} is an adapter. Mend: load it with load_emotion_model and pass backbone=(model, processor)."
             )
-        self.size = AutoConfig.from_pretrained(self.source).audio_config.d_model
+        self.size = self._size()
         files: list[Path] = []
         if folder.is_dir():  # names, sizes and times change when a checkpoint is written anew
             files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -63,32 +64,55 @@ class BackboneFeatures(FeatureExtractor):
             state["_loaded"] = None  # each process loads its own
         return state
 
-    def _tower(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            import torch
-            from transformers import AutoConfig, AutoFeatureExtractor
+    def _size(self) -> int:
+        from ..modeling.families import read_config
 
-            from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
-
-            own = hasattr(AutoConfig.from_pretrained(self.source), "emotions")
-            # the head is not used; a backbone has none and needs to be told of some emotions
-            model = Qwen2AudioForEmotionDistribution.from_pretrained(
-                self.source, emotions=None if own else PAPER_EMOTIONS, dtype="auto"
-            )
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            tower = model.model.audio_tower.eval().to(device)
-            self._loaded = (tower, AutoFeatureExtractor.from_pretrained(self.source))
-        return self._loaded
-
-    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
-        """The mean output (d_model,)."""
+        config = read_config(self.source, {})
+        if getattr(config, "backbone_type", config.model_type) == "qwen2_audio":  # billions of weights
+            return int(config.audio_config.d_model)
         import torch
 
-        from ..modeling.backbones.qwen2_audio_tower import audio_kwargs_for, encode_audio
+        self._loaded = self._load("cpu")  # a process that has used a GPU could not be forked
+        size = len(self._mean(np.zeros(_PROBE, np.float32)))
+        if torch.cuda.is_available():
+            self._loaded = None
+        return size
 
-        tower, extractor = self._tower()
-        # clips longer than 30 s by windows, which are weighed by their duration at the end
-        clips = windows(load_audio(row["audio"], row_id=row.get("id")), long_audio="window")
+    def _load(self, device: str) -> tuple[Any, Any]:
+        """The model, of which only what hears is kept, and its processor."""
+        from ..modeling.families import read_config
+        from ..modeling.model import EmotionDistributionModel
+        from ..modeling.processing import EmotionDistributionProcessor
+
+        own = hasattr(read_config(self.source, {}), "emotions")
+        # the head is not used; a backbone has none and needs to be told of some emotions
+        new: dict[str, Any] = {} if own else {"emotions": PAPER_EMOTIONS}
+        model = EmotionDistributionModel.from_pretrained(self.source, dtype="auto", **new)
+        heard = {id(value) for value in model.cached_part.parameters()}
+        for value in model.parameters():
+            if id(value) not in heard:  # a language model of billions of weights
+                value.data = value.data.new_empty(0)
+        model.cached_part.eval().to(device)
+        return model, EmotionDistributionProcessor.from_pretrained(self.source, **new)
+
+    def features(self, row: Mapping[str, Any]) -> NDArray[Any]:
+        """The mean output (d,)."""
+        import torch
+
+        if self._loaded is None:
+            self._loaded = self._load("cuda" if torch.cuda.is_available() else "cpu")
+        # longer clips by windows, which are weighed by their duration at the end
+        longest = self._loaded[0].max_seconds
+        clips = windows(load_audio(row["audio"], row_id=row.get("id")), longest, long_audio="window")
+        means = [self._mean(clip) for clip in clips]
+        return np.average(means, axis=0, weights=[len(clip) for clip in clips])
+
+    def _mean(self, clip: NDArray[Any]) -> NDArray[Any]:
+        import torch
+
+        assert self._loaded is not None
+        model, processor = self._loaded
+        tower = model.cached_part
         device = next(tower.parameters()).device
         threads, was_training = torch.get_num_threads(), tower.training
         tower.eval()
@@ -97,22 +121,11 @@ class BackboneFeatures(FeatureExtractor):
         if device.type == "cpu":
             torch.set_num_threads(1)
         try:
-            means = []
             with torch.inference_mode():
-                for clip in clips:
-                    inputs = extractor(
-                        clip,
-                        sampling_rate=SAMPLING_RATE,
-                        padding="max_length",
-                        return_attention_mask=True,
-                        return_tensors="pt",
-                        **audio_kwargs_for([clip]),
-                    )
-                    outputs = encode_audio(
-                        tower, inputs["input_features"].to(device), inputs["attention_mask"].to(device)
-                    )
-                    means.append(outputs.double().mean(0).cpu().numpy())
+                inputs = processor.audio_features([clip])
+                audio = {name: torch.from_numpy(inputs[name]).to(device) for name in model.audio_input_names}
+                mean: NDArray[Any] = model.mean_states(audio)[0].cpu().numpy()
         finally:
             tower.train(was_training)
             torch.set_num_threads(threads)
-        return np.average(means, axis=0, weights=[len(clip) for clip in clips])
+        return mean

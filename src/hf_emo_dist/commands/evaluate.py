@@ -17,6 +17,6 @@ def run(values: Values) -> None:
     """Score, and print the table."""
     report = values.call(evaluate_checkpoint)
     sys.stdout.write(
-        f"{report.to_markdown()}\nwritten: {values['output']}, and beside it the table, predictions.parquet and two "
+        f"{report.to_markdown()}\nwritten: {values['output']}, and beside it the table, predictions.parquet and the "
         "plots\n"
     )

@@ -30,6 +30,8 @@ def predict(
     top_k: int | None = None,
     track: bool = False,
     window_seconds: float = 30.0,
+    apply_temperature: bool = False,
+    concentration: bool = False,
     batch_size: int = 8,
     device: str | None = None,
     dtype: str | None = None,
@@ -47,6 +49,9 @@ def predict(
         top_k: Show only so many emotions, the most probable ones.
         track: Also how the distribution changes over time, window by window.
         window_seconds: Longest window of a longer recording.
+        apply_temperature: Give distributions at the temperature that was fitted on validation votes and is kept with
+            the checkpoint.
+        concentration: Also how sure the model is, in votes, for one trained with dirichlet_multinomial.
         batch_size: Windows a forward pass.
         device: cpu, cuda, ... Default: a GPU where there is one.
         dtype: float32, bfloat16 or float16. Default: as saved.
@@ -66,6 +71,7 @@ def predict(
         raise ValueError(f"batch_size={batch_size} is too small. Mend: at least 1.")
     pipe = open_pipeline(model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
     options: dict[str, Any] = {"window_seconds": window_seconds, "return_track": True}
+    options |= {"apply_temperature": apply_temperature, "return_concentration": concentration}
     if transcript is not None:
         options["transcript"] = [transcript]
     results = pipe(iter(names), batch_size=batch_size, **options)
@@ -83,11 +89,14 @@ def predict(
             windows = [
                 {**window, "distribution": ordered(window["distribution"], emotions)} for window in result["track"]
             ]
-            yield {"file": file, "distribution": ordered(result["distribution"], emotions), "track": windows}
+            # `silent` and `concentration`, where they are there, with the rest
+            yield {"file": file, **result, "distribution": ordered(result["distribution"], emotions), "track": windows}
 
     found = answers()
     first = next(found)  # whatever is wrong with the model shows before a file is opened for writing
-    write: Any = {"table": _write_table, "json": _write_json, "csv": partial(_write_csv, emotions)}[format]
+    write: Any = {"table": _write_table, "json": _write_json, "csv": partial(_write_csv, emotions, concentration)}[
+        format
+    ]
     with ExitStack() as stack:
         out: TextIO = sys.stdout
         if output:
@@ -157,9 +166,13 @@ def _write_table(answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | No
         if "error" in answer:
             out.write(f"  not predicted: {answer['error']}\n")
         else:
+            if "silent" in answer:
+                out.write("  silent: what follows is not heard in it\n")
             width = max(map(len, answer["distribution"]))
             for emotion, share in _top(answer["distribution"], top_k):
                 out.write(f"  {emotion:<{width}} {share:6.1%}  {block * round(share * BAR_WIDTH)}\n")
+            if "concentration" in answer:
+                out.write(f"  as sure as {answer['concentration']:.3g} votes\n")
             for window in answer["track"] if track else ():
                 shown = ", ".join(
                     f"{emotion} {share:.0%}" for emotion, share in _top(window["distribution"], top_k or 3)
@@ -179,16 +192,20 @@ def _write_json(answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | Non
 
 
 def _write_csv(
-    emotions: Sequence[str], answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool
+    emotions: Sequence[str], sure: bool, answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool
 ) -> None:
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["file", *(["start", "end"] if track else []), *emotions, "error"])
+    more = ["concentration"] if sure else []
+    writer.writerow(["file", *(["start", "end"] if track else []), *emotions, *more, "error", "silent"])
     for answer in answers:
         if "error" in answer:
-            writer.writerow([answer["file"], *([""] * (2 * track + len(emotions))), answer["error"]])
+            empty = [""] * (2 * track + len(emotions) + len(more))
+            writer.writerow([answer["file"], *empty, answer["error"], ""])
             continue
         for part in answer["track"] if track else [answer]:
             kept = dict(_top(part["distribution"], top_k))
             times = [f"{part['start']:.2f}", f"{part['end']:.2f}"] if track else []
             shares = [f"{kept[name]:.6f}" if name in kept else "" for name in emotions]
-            writer.writerow([answer["file"], *times, *shares, ""])
+            figures = [f"{part[name]:.6g}" for name in more]
+            silent = "yes" if "silent" in part else ""
+            writer.writerow([answer["file"], *times, *shares, *figures, "", silent])

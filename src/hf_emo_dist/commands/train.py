@@ -80,6 +80,8 @@ def _train(recipe: Any, args: Any) -> None:
         for name in SHOWN:
             if name in scores:
                 sys.stdout.write(f"{name}: {scores[name]:.4f}\n")
+        if "temperature" in scores:
+            sys.stdout.write(f"temperature of the validation votes, not applied: {scores['temperature']:.2f}\n")
 
 
 def _launch(*, words: Any, accelerate_config: str | None = None, num_processes: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A simple rival: soft multinomial logistic regression on the mean-pooled features of the frozen audio tower."""
+"""A simple rival: soft multinomial logistic regression on mean-pooled features of the frozen backbone."""
 
 from __future__ import annotations
 
@@ -18,22 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 def tower_features(model: Any, processor: Any, rows: Any, batch_size: int = 8, progress: bool = True) -> np.ndarray:
-    """Mean over the valid frames of each clip of the hidden states of the audio tower's last layer, (N, d).
+    """Mean over each clip's frames of what the frozen encoder or audio tower hears, (N, d).
 
-    The model's training mode is restored. With `long_audio="window"` a row is the mean of its windows, weighted by
-    duration. A clip that cannot be used raises `AudioError`, which names it.
+    Of Qwen2-Audio these are the states of the tower's last layer, of others what the model's `mean_states` gives. The
+    training mode is restored. With `long_audio="window"` a row is the mean of its windows, weighted by duration. A clip
+    that cannot be used raises `AudioError`, which names it.
     """
     import torch
     from tqdm.auto import tqdm
 
-    from ..modeling.backbones.qwen2_audio_tower import encode_audio_padded
-
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
-    tower = network.model.audio_tower
-    seen: list[Any] = []
-    handle = tower.layers[-1].register_forward_hook(
-        lambda module, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
-    )
+    tower = network.cached_part
+    device = next(tower.parameters()).device
     was_training = tower.training
     tower.eval()
     parts = []
@@ -42,19 +38,37 @@ def tower_features(model: Any, processor: Any, rows: Any, batch_size: int = 8, p
             for start in range(0, len(rows), batch_size):
                 batch = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
                 inputs = processor.from_rows(batch)
-                mask = inputs["feature_attention_mask"].to(network.device)
-                encode_audio_padded(tower, inputs["input_features"].to(network.device), mask)
-                # frames after the second convolution, which halves them; pooling by 2 comes after the layers
-                lengths = (mask.sum(-1) - 1) // 2 + 1
-                hidden = seen.pop().double()
-                valid = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
-                means = (torch.where(valid[:, :, None], hidden, 0.0).sum(dim=1) / lengths[:, None]).cpu().numpy()
-                parts.append(_join_windows(means, inputs))
+                audio = {name: inputs[name].to(device) for name in network.audio_input_names}
+                # figures of Qwen2-Audio were published on these
+                of_last = network.family == "qwen2_audio"
+                means = _last_layer_means(tower, audio) if of_last else network.mean_states(audio)
+                parts.append(_join_windows(means.cpu().numpy(), inputs))
                 bar.update(len(batch))
     finally:
-        handle.remove()
         tower.train(was_training)
     return np.concatenate(parts)
+
+
+def _last_layer_means(tower: Any, audio: Any) -> Any:
+    """The means (clips, d) of the last layer's states; pairs of frames are averaged, and a norm comes, after it."""
+    import torch
+
+    from ..modeling.backbones.qwen2_audio_tower import encode_audio_padded
+
+    seen: list[Any] = []
+    handle = tower.layers[-1].register_forward_hook(
+        lambda module, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
+    )
+    mask = audio["feature_attention_mask"]
+    try:
+        encode_audio_padded(tower, audio["input_features"], mask)
+    finally:
+        handle.remove()
+    # frames after the second convolution, which halves them
+    lengths = (mask.sum(-1) - 1) // 2 + 1
+    hidden = seen.pop().double()
+    valid = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
+    return torch.where(valid[:, :, None], hidden, 0.0).sum(dim=1) / lengths[:, None]
 
 
 def _join_windows(means: np.ndarray, inputs: Any) -> np.ndarray:

@@ -15,9 +15,12 @@ from ..data.opened import OpenedDataset, open_dataset
 from ..data.output import output_file
 from ..data.rows import column_of, row_ids
 from ..data.targets import scored_matrix, training_targets
+from ..scores.temperature import at_temperature
 from ..votes import matrix_to_distributions
-from .plots import write_plots
+from .groups import check_groups, groups_markdown, scores_by_group
+from .plots import GROUP_PLOT, group_plot, write_plots
 from .scoring import Bootstrap, EvaluationReport, evaluate_distributions
+from .temperature import temperature_markdown, temperature_report
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ def evaluate_checkpoint(
     device: str | None = None,
     long_audio: str | None = None,
     score_column: str = "human_distribution",
+    by: Sequence[str] = (),
+    apply_temperature: bool = False,
     limit: int | None = None,
     vote_source: str | None = None,
     seed: int = 0,
@@ -48,13 +53,18 @@ def evaluate_checkpoint(
         dataset: Local Parquet folder or Hub id.
         split: What is scored.
         output: `*.json`; beside it are written the same name with `.md`, `predictions.parquet`, `reliability.png` and
-            `predicted_against_target.png`. `None` writes nothing.
+            `predicted_against_target.png`, and with `by` `by_group.png`. `None` writes nothing.
         train_split: Whose `emotion_distribution` gives the mean predictor; where it is missing that predictor is left
             out, with a note.
         batch_size: Clips a forward pass.
         device: Such as `cuda` or `cpu`; the default is a GPU where there is one.
         long_audio: What to do beyond 30 s (`error`, `truncate`, `window`); the default is the checkpoint's own setting.
         score_column: The distribution column that is scored against.
+        by: Columns such as `gender`, `language`, `corpus`: scores for each of their groups, with intervals over
+            speakers, and the gap between the best and the worst.
+        apply_temperature: Score the distributions at the temperature that is kept with the checkpoint. Without it the
+            scores are those of the distributions as predicted, so that they can be compared with other models'; what
+            the temperature does to them is reported in any case.
         limit: Score only the first so many rows, with a note.
         vote_source: Where the votes come from; the default is what the data set's card says.
         seed: Of the bootstrap.
@@ -67,13 +77,15 @@ def evaluate_checkpoint(
     Raises:
         DatasetLoadError: Nothing is at `dataset`, or it has no such split; the message lists those it has.
         OSError: No checkpoint can be loaded.
-        ValueError: The emotions of model and data differ, the score column is missing or no distribution, or rows are
-            mixtures.
+        ValueError: The emotions of model and data differ, the score column is missing or no distribution, rows are
+            mixtures, a column of `by` is missing, or there is no temperature to apply or it was fitted on these
+            speakers.
         AudioError: Listing every clip that cannot be used.
 
     Example:
         >>> evaluate_checkpoint("runs/mini", "data/mine", output="runs/mini/scores.json")  # doctest: +SKIP
     """
+    from ..modeling.calibration import calibration_of, fitted_on, temperature_of
     from ..modeling.prediction import predict_distributions
 
     if output is not None and Path(output).suffix != ".json":
@@ -92,21 +104,30 @@ def evaluate_checkpoint(
         rows = rows.select(range(limit))
     emotions = emotions_of(rows, score_column)
     references = scored_matrix(rows, emotions, score_column)
+    check_groups(rows, by)
     targets, about_training = _training_targets(opened, train_split, split, rows, emotions)
     notes += about_training
 
     network, processor = open_model(model, device)
-    if set(network.config.emotions) != set(emotions):
-        raise ValueError(
-            f"the model {str(model)!r} answers with {', '.join(network.config.emotions)}, and {score_column!r} of "
-            f"{opened.name!r} is over {', '.join(emotions)}. Mend: score it on data with its own emotions "
-            "(combine_votes with emotions=[...] and outside='drop' makes such a column), or train on these."
-        )
+    check_label_set(model, network.config.emotions, opened.name, score_column, emotions)
+    calibration = calibration_of(network)
+    temperature = temperature_of(network) if apply_temperature else 1.0
+    if apply_temperature:
+        shared = fitted_on(calibration or {}, rows)
+        if shared:
+            raise ValueError(
+                f"the temperature was fitted on the votes of {shared} speakers of split {split!r}, which would be "
+                "scored with it. Mend: score a split of other speakers, or leave apply_temperature out."
+            )
+        notes.append(f"at the temperature {temperature:.3f}, fitted on other speakers' votes")
     if long_audio is not None:
         processor.long_audio = long_audio
     check_audio(rows, long_audio=processor.long_audio, progress=progress).raise_if_any()
     predicted = predict_distributions(network, processor, rows, batch_size=batch_size, progress=progress)
     predicted = predicted[:, [network.config.emotions.index(emotion) for emotion in emotions]]
+    as_predicted = predicted
+    if apply_temperature:
+        predicted = at_temperature(predicted, temperature)
     report = evaluate_distributions(
         predicted,
         rows,
@@ -120,6 +141,15 @@ def evaluate_checkpoint(
         notes=notes,
     )
     report.settings.update({"model": str(model), "dataset": opened.name, "long_audio": processor.long_audio})
+    how: dict[str, Any] = {"score_column": score_column, "seed": seed, "num_resamples": num_resamples}
+    if calibration is not None:
+        report.temperature = temperature_report(
+            as_predicted, rows, emotions, calibration, applied=apply_temperature, **how
+        )
+    report.more_markdown.append(temperature_markdown(report.temperature))
+    if by:
+        report.by = scores_by_group(predicted, rows, emotions, by, train_targets=targets, **how)
+        report.more_markdown.append(groups_markdown(report.by))
     if output is not None:
         folder = Path(output).parent
         report.save(folder, Path(output).stem)
@@ -130,8 +160,21 @@ def evaluate_checkpoint(
             columns["js_divergence_to_truth"] = report.js_divergence_to_truth
         write_predictions(folder / "predictions.parquet", rows, emotions, columns)
         write_plots(predicted, references, emotions, folder, split, report.notes)
+        (folder / GROUP_PLOT).unlink(missing_ok=True)  # an earlier evaluation's would be shown beside these scores
+        if by:
+            group_plot(report.by, folder / GROUP_PLOT, split=split, notes=report.notes)
         logger.info("wrote scores, predictions and plots to %s", folder)
     return report
+
+
+def check_label_set(model: str | Path, answers: Sequence[str], data: str, column: str, emotions: Sequence[str]) -> None:
+    """Refuse data over other emotions than the model's."""
+    if set(answers) != set(emotions):
+        raise ValueError(
+            f"the model {str(model)!r} answers with {', '.join(answers)}, and {column!r} of {data!r} is over "
+            f"{', '.join(emotions)}. Mend: score it on data with its own emotions (combine_votes with emotions=[...] "
+            "and outside='drop' makes such a column), or train on these."
+        )
 
 
 def open_model(model: str | Path, device: str | None = None) -> tuple[Any, Any]:

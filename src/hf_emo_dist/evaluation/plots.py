@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart by colour-blind readers
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
+GROUP_PLOT = "by_group.png"
 # Bins of predicted probability
 BINS = 10
 
@@ -155,6 +156,58 @@ def predicted_against_target_plot(
     top = max(float(q.mean(axis=0).max()), float(p.mean(axis=0).max()))
     axis.set(title="means", ylabel="mean share", ylim=(0, 1.3 * top))
     axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    return _saved(figure, path)
+
+
+def group_plot(
+    by: Mapping[str, Any],
+    path: str | Path | None = None,
+    *,
+    split: str | None = None,
+    notes: Sequence[str] = (),
+) -> Figure:
+    """JS divergence by group with intervals over speakers, a panel a column, beside the mean predictor's.
+
+    A group that is too small to be compared is an empty mark without an interval.
+
+    Args:
+        by: What `scores_by_group` gave.
+        path: Where to write the PNG; `None` writes nothing.
+        split: Name of the split, for the title.
+        notes: Shown under the title, such as `simulated data`.
+
+    Returns:
+        The figure.
+    """
+    count = sum(group["num_examples"] for group in next(iter(by.values()))["groups"].values())
+    figure, cells = _grid(len(by), "JS divergence by group", count, split, notes)
+    for cell, (column, found) in zip(cells, by.items(), strict=True):
+        axis = figure.add_subplot(cell)
+        groups = found["groups"]
+        for place, group in enumerate(groups.values()):
+            score = group["scores"]["js_divergence"]
+            whole = group["too_small"] is None
+            spread = [[score["value"] - score["low"]], [score["high"] - score["value"]]]
+            axis.errorbar(
+                [place],
+                [score["value"]],
+                np.nan_to_num(np.abs(spread)),
+                fmt="o",
+                color=BLUE,
+                markersize=5,
+                linewidth=1.4,
+                markerfacecolor=BLUE if whole else "white",
+            )
+            if group["mean_predictor"] is not None:
+                axis.plot([place - 0.25, place + 0.25], [group["mean_predictor"]] * 2, color=GREY, linewidth=1.4)
+        names = [f"{name}\n(n = {group['num_examples']})" for name, group in groups.items()]
+        axis.set_xticks(np.arange(len(names)), names)
+        if len(names) > 4:
+            for label in axis.get_xticklabels():
+                label.set(rotation=35, ha="right", rotation_mode="anchor")
+        axis.set(title=column, xlim=(-0.6, len(names) - 0.4))
+        axis.set_ylim(0, min(1.0, 1.15 * axis.get_ylim()[1]))
+        axis.set_ylabel("JS divergence (grey: mean predictor)")
     return _saved(figure, path)
 
 

@@ -88,6 +88,9 @@ class EvaluationReport:
         js_divergence: (N,) of each row, model against `score_column`, base 2.
         js_divergence_to_truth: (N,) model against the truth, where that is known.
         notes: What a reader must know before the figures.
+        temperature: What the checkpoint's temperature does to the scores (`temperature_report`); None without one.
+        by: Scores by group for each column that was asked for (`scores_by_group`).
+        more_markdown: Further tables, shown after the others.
     """
 
     emotions: tuple[str, ...]
@@ -103,6 +106,9 @@ class EvaluationReport:
     notes: list[str] = field(default_factory=list)
     vote_source: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    temperature: dict[str, Any] | None = None
+    by: dict[str, Any] = field(default_factory=dict)
+    more_markdown: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The model's scores at the top level, and everything else below; ready for JSON (NaN becomes null)."""
@@ -120,6 +126,8 @@ class EvaluationReport:
                 "predictors": self.predictors,
                 "differences": self.differences,
                 "truth": self.truth,
+                "temperature": self.temperature,
+                "by": self.by,
                 "settings": self.settings,
             }
         )
@@ -158,7 +166,7 @@ class EvaluationReport:
             if self.truth["gap_closed"] is not None:
                 share = share_words(self.truth["gap_closed"])
                 lines.append(f"| **gap closed** from the mean predictor to the truth, on the human votes | {share} |")
-        return "\n".join(lines) + "\n"
+        return "\n".join(["\n".join(lines) + "\n", *self.more_markdown])
 
     def save(self, folder: str | Path, name: str = "scores") -> Path:
         """Write `<name>.json` and `<name>.md` to a folder, made if needed, and return the path of the JSON."""

@@ -5,6 +5,8 @@ from .._lazy import lazy_attributes
 _NAMES = {
     "PushReport": "commit",
     "SecretFoundError": "files",
+    "export_model": "export",
+    "export_vllm": "vllm_layout",
     "load_emotion_model": "load",
     "metric_folder": "metric_space",
     "push_dataset": "push_data",

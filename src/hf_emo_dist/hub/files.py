@@ -15,7 +15,7 @@ from typing import Any
 from ..markdown import hub_id, last_part
 
 # What evaluation draws.
-PLOTS = ("reliability.png", "predicted_against_target.png")
+PLOTS = ("reliability.png", "predicted_against_target.png", "by_group.png")
 # What training and evaluation leave beside a checkpoint.
 RESULTS = (
     "training_args.json",

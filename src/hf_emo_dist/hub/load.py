@@ -9,9 +9,12 @@ from typing import Any
 import torch
 
 from .._lazy import need
-from ..modeling.adapters import PEFT_CONFIG_NAME, adapter_settings, find_file
-from ..modeling.backbones.qwen2_audio import HUB_ARGUMENTS, Qwen2AudioForEmotionDistribution
+from ..modeling.adapters import adapter_settings, is_adapter, with_own_quantization
+from ..modeling.base_content import check_base
+from ..modeling.families import HUB_ARGUMENTS
+from ..modeling.model import EmotionDistributionModel
 from ..modeling.processing import EmotionDistributionProcessor
+from ..modeling.quantization import four_bits
 
 
 def load_emotion_model(
@@ -22,19 +25,21 @@ def load_emotion_model(
     dtype: str | torch.dtype | None = None,
     load_in_4bit: bool = False,
     device: str | torch.device | None = None,
+    trainable: bool = False,
     **kwargs: Any,
 ) -> tuple[Any, EmotionDistributionProcessor]:
     """Load a fine-tuned checkpoint, full, merged or adapter-only, from a folder or the Hub.
 
     Args:
         name_or_path: Hub id or local folder.
-        merge: Fold an adapter's LoRA weights into the backbone; the model is then a `Qwen2AudioForEmotionDistribution`.
+        merge: Fold an adapter's LoRA weights into the backbone; the model is then of its family's class, without peft.
         revision: Branch, tag or commit of the checkpoint. An adapter's backbone is loaded at the revision that the
             adapter names.
         dtype: `float32`, `bfloat16`, `float16`, `auto` or a torch dtype; the head always stays in float32. Default: as
             saved.
         load_in_4bit: The backbone in 4 bits (NF4), which needs bitsandbytes and a GPU.
         device: Such as `cuda` or `cpu`. Default: where `from_pretrained` leaves it, the CPU, or `device_map`'s.
+        trainable: An adapter's weights are to be trained on; without it they are frozen.
         kwargs: Passed to transformers' `from_pretrained`: `device_map`, `token`, `quantization_config`,
             `attn_implementation`, …
 
@@ -44,7 +49,8 @@ def load_emotion_model(
     Raises:
         OSError: There is no checkpoint there, or it may not be read.
         ValueError: An adapter lacks its `emotion_config.json`, so that the order of its emotions is not known, or its
-            head; the model's and its processor's emotions differ; or an option does not go with another.
+            head; its backbone holds other weights than those that it was trained on; the model's and its processor's
+            emotions differ; or an option does not go with another.
 
     Example:
         >>> model, processor = load_emotion_model("you/checkpoint", dtype="bfloat16", device="cuda")  # doctest: +SKIP
@@ -61,11 +67,11 @@ def load_emotion_model(
         kwargs["quantization_config"] = _four_bits()
         kwargs.setdefault("device_map", {"": str(device or "cuda")})
     hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
-    if find_file(name_or_path, PEFT_CONFIG_NAME, hub) is not None:
-        model = _load_adapter(name_or_path, hub, merge, kwargs)
+    if is_adapter(name_or_path, hub):
+        model = _load_adapter(name_or_path, hub, merge, trainable, kwargs)
     else:
         _check_config(name_or_path, hub)
-        model = Qwen2AudioForEmotionDistribution.from_pretrained(name_or_path, **kwargs)
+        model = EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
     processor = EmotionDistributionProcessor.from_pretrained(name_or_path, **hub)
     if tuple(processor.emotions) != model.config.emotions:
         raise ValueError(
@@ -78,22 +84,22 @@ def load_emotion_model(
 
 
 def _load_adapter(
-    name_or_path: str | os.PathLike[str], hub: dict[str, Any], merge: bool, kwargs: dict[str, Any]
+    name_or_path: str | os.PathLike[str], hub: dict[str, Any], merge: bool, trainable: bool, kwargs: dict[str, Any]
 ) -> Any:
     from peft import PeftModel
 
     config, adapter = adapter_settings(name_or_path, hub)
     base = adapter.base_model_name_or_path
+    config = with_own_quantization(config, base, {"revision": adapter.revision})
     own = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
     try:
-        backbone = Qwen2AudioForEmotionDistribution.from_pretrained(
-            base, config=config, revision=adapter.revision, **own
-        )
+        backbone = EmotionDistributionModel.from_pretrained(base, config=config, revision=adapter.revision, **own)
     except OSError as error:
         raise OSError(
             f"'{name_or_path}' is an adapter of the backbone '{base}', which could not be loaded: {error}"
         ) from error
-    model = PeftModel.from_pretrained(backbone, str(name_or_path), **hub)
+    check_base(name_or_path, backbone, hub)
+    model = PeftModel.from_pretrained(backbone, str(name_or_path), is_trainable=trainable, **hub)
     # By it the pipeline finds the processor.
     backbone.loaded_from = (str(name_or_path), hub)
     return model.merge_and_unload() if merge else model
@@ -103,14 +109,7 @@ def _four_bits() -> Any:
     need("bitsandbytes", "load_emotion_model(load_in_4bit=True)")
     if not torch.cuda.is_available():
         raise ValueError("load_in_4bit needs a GPU, and this machine or this torch has no CUDA. Mend: leave it out.")
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=["head"],  # every other Linear is quantised, and the head would be too
-    )
+    return four_bits()
 
 
 def _check_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:

@@ -7,12 +7,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from ..data.output import write_text
 from ..markdown import hub_id
 from ._renamed import renamed
 from .cards.model_card import model_card
 from .cards.model_facts import gather_model_facts
 from .cards.rendering import is_edited
 from .commit import PushReport, commit_files, full_name
+from .endpoint import FILES as HANDLER_FILES
 from .files import PLOTS, RESULTS, checkpoint_files
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ def push_model(
     merge: bool = False,
     base_model: str | None = None,
     scores: str | os.PathLike[str] | None = None,
+    endpoint_handler: bool = False,
     dataset: str | os.PathLike[str] | None = None,
     license: str | None = None,
     overwrite_card: bool = False,
@@ -51,6 +54,8 @@ def push_model(
         merge: Fold an adapter into its backbone and push the full model.
         base_model: Hub id of an adapter's backbone, where it was trained from a local copy.
         scores: A `scores.json`; by default the one in the folder. Its plots go along.
+        endpoint_handler: Push `handler.py` and `requirements.txt`, too, by which Inference Endpoints serve the
+            checkpoint.
         dataset: Folder or Hub id of the data set, for the card, where the training did not record it.
         license: Of the checkpoint; by default worked out from those of base model and data.
         overwrite_card: Write the card anew even where somebody has edited it.
@@ -105,7 +110,11 @@ def push_model(
     if scores is not None:
         beside = Path(scores).parent
         extra = {"scores.json": Path(scores), **{name: beside / name for name in PLOTS if (beside / name).is_file()}}
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, tempfile.TemporaryDirectory() as written:
+        if endpoint_handler:
+            for name, text in HANDLER_FILES.items():
+                extra[name] = Path(written) / name
+                write_text(extra[name], text)
         source = folder
         if merged:
             from .load import load_emotion_model

@@ -3,6 +3,7 @@
 from .._lazy import lazy_attributes
 
 _NAMES = {
+    "EmotionDistributionModel": "model",
     "EmotionDistributionProcessor": "processing",
     "Qwen2AudioEmotionConfig": "configuration",
     "Qwen2AudioForEmotionDistribution": "backbones.qwen2_audio",

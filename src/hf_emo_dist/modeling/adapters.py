@@ -10,13 +10,20 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers.utils import cached_file
 
 from ..data.output import write_text
-from .configuration import ADAPTER_CONFIG_NAME, Qwen2AudioEmotionConfig
+from .configuration import ADAPTER_CONFIG_NAME, emotion_config
 
 PEFT_CONFIG_NAME = "adapter_config.json"
 PEFT_WEIGHTS_NAME = "adapter_model.safetensors"
+WEIGHTS_NAME = "model.safetensors"
+WEIGHTS_INDEX_NAME = "model.safetensors.index.json"
+#: What a configuration in memory says of this machine: where the backbone lay, how its weights were held, how it ran.
+MACHINE_SETTINGS = ("_name_or_path", "name_or_path", "_commit_hash", "quantization_config", "use_cache")
+#: What an adapter's file says beside the configuration: which weights it is for, as `base_content` hashes them.
+BASE_CONTENT = "base_content"
 
 
 def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, Any]) -> str | None:
@@ -37,7 +44,14 @@ def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, An
     return found
 
 
-def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Qwen2AudioEmotionConfig, Any]:
+def is_adapter(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> bool:
+    """Say whether an adapter lies there, and not a backbone with an adapter of its own (Granite Speech's)."""
+    if find_file(name_or_path, PEFT_CONFIG_NAME, hub) is None:
+        return False
+    return bool(find_file(name_or_path, ADAPTER_CONFIG_NAME, hub)) or not find_file(name_or_path, "config.json", hub)
+
+
+def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Any, Any]:
     """Read what lies beside an adapter's weights: the model's configuration and peft's.
 
     Raises:
@@ -52,7 +66,10 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
             f"'{name_or_path}' is an adapter without {ADAPTER_CONFIG_NAME}, so the order of its emotions is not known. "
             "Adapters saved by EmotionDistributionTrainer have it. Mend: copy it from the training's output folder."
         )
-    config = Qwen2AudioEmotionConfig.from_dict(json.loads(Path(file).read_text(encoding="utf-8")))
+    values = json.loads(Path(file).read_text(encoding="utf-8"))
+    for key in (*MACHINE_SETTINGS, BASE_CONTENT):  # 0.1 wrote the quantisation of the training machine, too
+        values.pop(key, None)
+    config = emotion_config(values, name_or_path)
     adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
     if "head" not in (getattr(adapter, "modules_to_save", None) or []):
         raise ValueError(_no_head(name_or_path))
@@ -71,11 +88,29 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
 def check_safetensors(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
     """Refuse a full checkpoint without safetensors."""
     # before transformers asks a service on the Hub to convert its pickles
-    if not any(find_file(name_or_path, name, hub) for name in ("model.safetensors", "model.safetensors.index.json")):
+    if not any(find_file(name_or_path, name, hub) for name in (WEIGHTS_NAME, WEIGHTS_INDEX_NAME)):
         raise OSError(
             f"'{name_or_path}' has no weights in safetensors (model.safetensors, or shards with their index); other "
-            "formats are not read. Mend: load it where it was made, and save it again with save_pretrained."
+            "formats are not read. Mend: load it where it was made, and save it again with save_pretrained; a backbone "
+            "whose source you trust by transformers' AutoModel.from_pretrained(name).save_pretrained(folder)."
         )
+
+
+def load_all(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> dict[str, Any]:
+    """Load all weights of a full checkpoint, in one file or in shards, under the names that they have there."""
+    from safetensors.torch import load_file
+
+    index = find_file(name_or_path, "model.safetensors.index.json", hub)
+    files = ["model.safetensors"]
+    if index is not None:
+        files = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
+    weights: dict[str, Any] = {}
+    for name in files:
+        file = find_file(name_or_path, name, hub)
+        if file is None:
+            raise OSError(f"'{name_or_path}' has no {name}. Mend: copy or download the checkpoint again.")
+        weights.update(load_file(file))
+    return weights
 
 
 def _no_head(name_or_path: str | os.PathLike[str]) -> str:
@@ -86,9 +121,43 @@ def _no_head(name_or_path: str | os.PathLike[str]) -> str:
     )
 
 
-def save_adapter_config(config: Any, folder: str | os.PathLike[str]) -> None:
-    """Write the emotions, the head's settings and the loss beside an adapter: peft's own file does not hold them."""
+def save_adapter_config(config: Any, folder: str | os.PathLike[str], content: str | None = None) -> None:
+    """Write what peft's own file does not hold beside an adapter: emotions, head, loss, and which weights it is for.
+
+    Nothing of the machine that it was trained on goes in: neither paths nor how the backbone's weights were held there.
+
+    Args:
+        config: The model's configuration.
+        folder: Where the adapter was saved.
+        content: What `base_content` says of the model.
+    """
     values = json.loads(config.to_json_string(use_diff=False))
-    for key in ("_name_or_path", "name_or_path"):  # a path of this machine
-        values.pop(key, None)
+    for part in (values, *(value for value in values.values() if isinstance(value, dict))):
+        for key in MACHINE_SETTINGS:
+            part.pop(key, None)
+    if content is not None:
+        values[BASE_CONTENT] = content
     write_text(Path(folder, ADAPTER_CONFIG_NAME), json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def with_own_quantization(config: Any, name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> Any:
+    """An adapter's configuration with the quantisation that its backbone's own files are in, where they are."""
+    file = find_file(name_or_path, "config.json", hub)
+    stored = json.loads(Path(file).read_text(encoding="utf-8")) if file is not None else {}
+    if stored.get("quantization_config"):
+        config.quantization_config = stored["quantization_config"]
+    return config
+
+
+def load_adapter_weights(model: Any, name_or_path: str | os.PathLike[str], adapter: Any, hub: dict[str, Any]) -> Any:
+    """Put an adapter into a model, and return what transformers says about its weights."""
+    if not getattr(adapter, "use_dora", False):
+        return model.load_adapter(str(name_or_path), adapter_kwargs=hub)
+    # transformers looks for DoRA's magnitudes under the modules' names, of which peft's files leave out the end
+    file = find_file(name_or_path, PEFT_WEIGHTS_NAME, hub)
+    assert file is not None  # `adapter_settings` has seen it
+    weights = {
+        f"{name}.weight" if name.endswith(".lora_magnitude_vector") else name: value
+        for name, value in load_file(file).items()
+    }
+    return model.load_adapter(peft_config=adapter, adapter_state_dict=weights)

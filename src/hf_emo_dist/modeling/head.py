@@ -1,11 +1,11 @@
-"""The paper's head: attention pooling, a residual block and a projection to one logit an emotion."""
+"""Heads on a language model's states: the paper's, a small one, and one that vLLM serves."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-
-from .configuration import Qwen2AudioEmotionConfig
 
 
 class AttentionPooling(nn.Module):
@@ -50,9 +50,10 @@ class AttentionPooling(nn.Module):
 class EmotionDistributionHead(nn.Module):
     """Hidden states → one logit an emotion, as in the paper (arXiv 2601.14620)."""
 
-    def __init__(self, config: Qwen2AudioEmotionConfig) -> None:
+    def __init__(self, config: Any, size: int | None = None) -> None:
         super().__init__()
-        size = config.text_config.hidden_size
+        # a `PaperHeadConfig`; where the states are not its language model's, their size is given
+        size = size or int(config.text_config.hidden_size)
         width = config.head_hidden_size or size // 2
         self.pooling = AttentionPooling(size, config.head_num_attention_heads)
         self.residual = nn.Sequential(
@@ -67,17 +68,77 @@ class EmotionDistributionHead(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Turn hidden states (batch, L, d) of any floating dtype and their mask (batch, L) into logits (batch, K)."""
         # in the head's own dtype, float32 unless changed, whatever the backbone's
-        pooled = self.pooling(hidden.to(self.classifier.weight.dtype), mask)
+        weight = self.classifier.weight
+        pooled = self.pooling(hidden.to(weight.device, weight.dtype), mask.to(weight.device))
         pooled = pooled + self.residual(pooled)
         return self.classifier(self.norm(self.projection(pooled)))
 
 
-def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None) -> Tensor:
-    """Return the log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K)."""
-    weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.dtype)
+class SmallHead(nn.Module):
+    """Hidden states → one logit an emotion, pooled after they were brought to few dimensions."""
+
+    # The paper's head is four d × d matrices for the pooling and one and a half behind it: at d = 4,096 it has 92
+    # million parameters, and this one a million. The query of the pooling, a constant in the paper's, is learned.
+
+    def __init__(self, config: Any, size: int | None = None) -> None:
+        super().__init__()
+        size = size or int(config.text_config.hidden_size)
+        width = config.head_hidden_size or 256
+        self.reduce = nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, width), nn.GELU(), nn.Dropout(config.head_dropout)
+        )
+        self.attention = nn.Linear(width, 1)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.head_projection_dropout)
+        self.classifier = nn.Linear(width, config.num_labels)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Turn hidden states (batch, L, d) of any floating dtype and their mask (batch, L) into logits (batch, K)."""
+        states = self.reduce(hidden.to(self.classifier.weight.dtype))
+        scores = self.attention(states).squeeze(-1).masked_fill(mask == 0, torch.finfo(states.dtype).min)
+        pooled = (scores.softmax(-1)[..., None] * states).sum(1)
+        return self.classifier(self.dropout(self.norm(pooled)))
+
+
+class LastTokenHead(nn.Module):
+    """The last token's hidden state → one logit an emotion, by one matrix without a bias."""
+
+    # transformers' `*ForSequenceClassification` and what vLLM's `--convert classify` puts on a language model
+
+    def __init__(self, config: Any, size: int | None = None) -> None:
+        super().__init__()
+        self.score = nn.Linear(size or int(config.text_config.hidden_size), config.num_labels, bias=False)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Turn hidden states (batch, L, d) of any floating dtype and their mask (batch, L) into logits (batch, K)."""
+        last = (mask.long() * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
+        state = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return self.score(state.to(self.score.weight.dtype))
+
+
+#: name in the configuration → class
+HEADS: dict[str, type[nn.Module]] = {
+    "paper": EmotionDistributionHead,
+    "small": SmallHead,
+    "last_token": LastTokenHead,
+}
+
+
+def average_windows(logits: Tensor, row_index: Tensor, row_weight: Tensor | None, keep_level: bool = False) -> Tensor:
+    """Return the log of the windows' mean distribution a row, weighted by duration: (windows, K) → (rows, K).
+
+    `keep_level` adds the weighted mean of the windows' log-sum-exp, which under a Dirichlet-multinomial is the
+    logarithm of the concentration, so that a row is as sure as its windows are; without it every row's is 0.
+    """
     rows = int(row_index.max()) + 1
+    row_index = row_index.to(logits.device)
+    weight = torch.ones_like(logits[:, 0]) if row_weight is None else row_weight.to(logits.device, logits.dtype)
     total = torch.zeros(rows, dtype=logits.dtype, device=logits.device).index_add(0, row_index, weight)
-    probabilities = logits.softmax(-1) * (weight / total[row_index])[:, None]
+    share = weight / total[row_index]
+    probabilities = logits.softmax(-1) * share[:, None]
     mean = torch.zeros(rows, logits.shape[1], dtype=logits.dtype, device=logits.device)
     # a probability that underflows to 0 has no finite logarithm
-    return mean.index_add(0, row_index, probabilities).clamp_min(torch.finfo(logits.dtype).tiny).log()
+    log_mean = mean.index_add(0, row_index, probabilities).clamp_min(torch.finfo(logits.dtype).tiny).log()
+    if not keep_level:
+        return log_mean
+    return log_mean + torch.zeros_like(total).index_add(0, row_index, logits.logsumexp(-1) * share)[:, None]

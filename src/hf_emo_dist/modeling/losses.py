@@ -62,6 +62,14 @@ def dirichlet_multinomial_loss(logits: Tensor, counts: Tensor) -> Tensor:
     return (-log_likelihood / total.clamp_min(1e-6)).float()
 
 
+def concentration(logits: Tensor) -> Tensor:
+    """Return Σα, α = exp(logits): how sure a model trained with `dirichlet_multinomial` is, (N,) float64, in votes."""
+    # The loss determines it wherever training rows have two votes or more: a single vote is as likely under every α of
+    # the same mean. Under the other losses the logits' level is arbitrary, and this says nothing.
+    dtype = torch.float32 if logits.device.type == "mps" else torch.float64
+    return logits.to(dtype).clamp(-LOG_CONCENTRATION_RANGE, LOG_CONCENTRATION_RANGE).exp().sum(-1).cpu().double()
+
+
 def prediction_entropy(logits: Tensor) -> Tensor:
     """Return the entropy of softmax(logits), (N,) in nats: the term that the paper adds with weight 0.08."""
     log_p = log_softmax(logits.float(), dim=-1)
@@ -111,7 +119,10 @@ def distribution_loss(
             f"logits {tuple(logits.shape)} and targets {tuple(target.shape)} differ in shape. Mend: pass a target a "
             "row, over the model's own emotions."
         )
+    # of a model that is spread over devices, the logits are where its head is
+    target = target.to(logits.device)
     if row_weight is not None:
+        row_weight = row_weight.to(logits.device)
         if row_weight.shape != logits.shape[:1]:
             raise ValueError(f"weights {tuple(row_weight.shape)} for {len(logits)} rows. Mend: pass one a row.")
         rows = _LOSSES[loss_type](logits, target)

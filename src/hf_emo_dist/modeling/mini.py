@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ PROMPT_TEXT = (
 VOCABULARY_SIZE = 600
 
 
-def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """Make a byte-level tokenizer with Qwen2-Audio's special tokens and merges for the prompt's own words."""
+def byte_level_tokenizer(special_tokens: Sequence[str] = SPECIAL_TOKENS) -> PreTrainedTokenizerFast:
+    """Make a byte-level tokenizer with merges for the prompt's own words.
+
+    Args:
+        special_tokens: Padding first; Qwen2-Audio's by default.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -41,9 +46,9 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=VOCABULARY_SIZE, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
     tokenizer.train_from_iterator(PROMPT_TEXT, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_tokens])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>", padding_side="right"
+        tokenizer_object=tokenizer, pad_token=special_tokens[0], eos_token=special_tokens[2], padding_side="right"
     )
 
 

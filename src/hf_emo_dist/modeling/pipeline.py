@@ -13,8 +13,15 @@ import torch
 from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipeline, Pipeline
 
 from ..audio.decoding import SAMPLING_RATE
-from ..audio.inputs import Clip, check_window, name_of, open_clip
-from .backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from ..audio.inputs import Clip, check_window, is_file, name_of, open_clip, rate_and_array
+from ..scores.temperature import at_temperature
+from .adapters import find_file
+from .calibration import check_sure, temperature_of
+from .configuration import ADAPTER_CONFIG_NAME, SURE_LOSSES
+from .families import HUB_ARGUMENTS
+from .losses import concentration
+from .model import EmotionDistributionModel
+from .prediction import ANSWERS_NAN
 from .processing import EmotionDistributionProcessor
 
 logger = logging.getLogger(__name__)
@@ -28,10 +35,11 @@ class SpeechEmotionDistributionPipeline(Pipeline):
 
     A recording over 30 s is cut into equal windows; its distribution is the windows' mean, weighted by duration. Of
     several inputs, one that cannot be read does not stop the others: its result is ``{"error": message}``, and it is
-    named in a warning. A single one raises.
+    named in a warning. A single one raises. Of a silent one, nothing that the model answers is heard in it: its result
+    says ``"silent": True`` in every entry, and a warning names it.
 
     Args:
-        model: A `Qwen2AudioForEmotionDistribution`, or a `PeftModel` around one.
+        model: An `EmotionDistributionModel`, or a `PeftModel` around one.
         processor: Its `EmotionDistributionProcessor`; by default the one beside the checkpoint that the model was
             loaded from.
         kwargs: Those of `transformers.Pipeline` (`device`, `batch_size`, …) and defaults for those of a call.
@@ -52,9 +60,9 @@ class SpeechEmotionDistributionPipeline(Pipeline):
 
     def __init__(self, model: Any, processor: Any = None, **kwargs: Any) -> None:
         network = model.get_base_model() if hasattr(model, "get_base_model") else model
-        if not isinstance(network, Qwen2AudioForEmotionDistribution):
+        if not isinstance(network, EmotionDistributionModel):
             raise ValueError(
-                f"the {TASK} pipeline needs a Qwen2AudioForEmotionDistribution, and what was loaded is a "
+                f"the {TASK} pipeline needs an EmotionDistributionModel, and what was loaded is a "
                 f"{type(network).__name__}. Mend: name a checkpoint of this library; where it is one, "
                 "hf_emo_dist.load_emotion_model(name) says what is wrong with it."
             )
@@ -80,7 +88,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         known = {
             "transcript": 0, "speaker": 0, "sampling_rate": 0, "window_seconds": 0, "on_error": 0,
-            "top_k": 2, "return_track": 2,
+            "top_k": 2, "return_track": 2, "apply_temperature": 2, "return_concentration": 2,
         }  # fmt: skip
         parts: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
         for name, value in parameters.items():
@@ -95,6 +103,10 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             raise ValueError(
                 f"on_error={parameters['on_error']!r} is not known. Mend: use one of {', '.join(ON_ERROR)}."
             )
+        if parameters.get("apply_temperature"):
+            temperature_of(self.model)
+        if parameters.get("return_concentration"):
+            check_sure(self.model)
         return parts
 
     def __call__(
@@ -103,9 +115,10 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         """Predict the distributions of one recording or of many.
 
         Args:
-            inputs: A path; an http(s) URL; the bytes of a file; an array or tensor (T,) or (C, T) at `sampling_rate`;
-                ``{"array", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec decoder; a data set row with `audio`
-                and, where known, `transcript`, `speaker` and `id`; or a list, a `Dataset` or a generator of these.
+            inputs: A path; an http(s) URL; the bytes of a file, or an open file; an array or tensor (T,) or (C, T) at
+                `sampling_rate`; ``(rate, array)``; ``{"array", "sampling_rate"}``; ``{"bytes", "path"}``; a torchcodec
+                decoder; a data set row with `audio` and, where known, `transcript`, `speaker` and `id`; or a list, a
+                `Dataset` or a generator of these.
             batch_size: Windows a forward pass (default: 1, or what the pipeline was made with).
             num_workers: Accepted for transformers' sake, and not used.
             transcript: The words, for a model that reads them; for a list of inputs one each, None where unknown.
@@ -115,23 +128,31 @@ class SpeechEmotionDistributionPipeline(Pipeline):
                 the mean of what is heard in each of them alone.
             top_k: Only the k most probable emotions; None (the default) is the whole distribution.
             return_track: Also how the distribution changes over time.
+            apply_temperature: Give distributions at the temperature that was fitted on validation votes and is kept
+                with the checkpoint (default: not). It acts on the distribution of the whole recording, and on each
+                window's of a track by itself.
+            return_concentration: Also how sure the model is, in votes, for one trained with `dirichlet_multinomial`.
             on_error: ``"return"`` an unreadable input's message in its place (the default for many), or ``"raise"``
                 (for one).
 
         Returns:
             For each input a list of ``{"label", "score"}``, most probable first; without `top_k` the scores sum to 1.
             With `return_track`, ``{"distribution": that list, "track": [{"start", "end", "distribution"}, …]}``, times
-            in seconds. A list for a list, an iterator for a `Dataset` or a generator.
+            in seconds; with `return_concentration`, ``{"distribution": that list, "concentration": …}``, and one for
+            each window of a track. Where a recording, or a window of the track, is silent, it says ``"silent": True``.
+            A list for a list, an iterator for a `Dataset` or a generator.
 
         Raises:
             AudioError: The recording cannot be used; the message names it.
             TypeError: An argument is not known.
-            ValueError: An argument is out of range, or there are not as many transcripts as inputs.
+            ValueError: An argument is out of range, there are not as many transcripts as inputs, the checkpoint has no
+                temperature or no concentration, or the model answers NaN.
         """
         before, _, after = self._sanitize_parameters(**kwargs)
         before, after = {**self._preprocess_params, **before}, {**self._postprocess_params, **after}
         size = batch_size or self._batch_size or 1
-        if isinstance(inputs, list | tuple) and not (inputs and isinstance(inputs[0], int | float)):
+        numbers = isinstance(inputs, list | tuple) and inputs and isinstance(inputs[0], int | float | np.number)
+        if isinstance(inputs, list | tuple) and not numbers and rate_and_array(inputs) is None:
             return list(self._answers(inputs, size, before, after))
         if _is_many(inputs):
             return self._answers(inputs, size, before, after)
@@ -150,7 +171,15 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         words = {name: _one_each(options.pop(name, None), inputs, name, single) for name in ("transcript", "speaker")}
         clips: deque[Clip] = deque()
         waiting: deque[tuple[Clip, int]] = deque()
-        failed = []
+        failed: list[str] = []
+
+        def predict(windows: Sequence[tuple[Clip, int]]) -> None:
+            for clip in self._predict(windows):
+                if on_error == "raise":
+                    raise clip.error  # type: ignore[misc]
+                failed.append(clip.name)
+                logger.warning("%s", clip.error)
+
         for number, value in enumerate(inputs):
             name = name_of(value, number)
             try:
@@ -161,29 +190,39 @@ class SpeechEmotionDistributionPipeline(Pipeline):
                 failed.append(name)
                 logger.warning("%s", error)
                 clip = Clip(name, error=error)
+            if clip.silent and all(clip.silent):
+                logger.warning("%s is silent: what the model answers says nothing about it", name)
             clips.append(clip)
             waiting.extend((clip, i) for i in range(len(clip.windows)))
             while len(waiting) >= batch_size:
-                self._predict([waiting.popleft() for _ in range(batch_size)])
+                predict([waiting.popleft() for _ in range(batch_size)])
             while clips and clips[0].done:
                 yield self.postprocess(clips.popleft(), **after)
         while waiting:
-            self._predict([waiting.popleft() for _ in range(min(batch_size, len(waiting)))])
+            predict([waiting.popleft() for _ in range(min(batch_size, len(waiting)))])
         while clips:
             yield self.postprocess(clips.popleft(), **after)
         if failed:
             shown = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
             logger.warning("%d inputs could not be read: %s", len(failed), shown)
 
-    def _predict(self, windows: Sequence[tuple[Clip, int]]) -> None:
+    def _predict(self, windows: Sequence[tuple[Clip, int]]) -> list[Clip]:
+        """Predict windows, and return the recordings whose answers are no numbers, with that as their error."""
         inputs = self.processor(
             audio=[clip.windows[i] for clip, i in windows],
             transcript=[clip.transcript for clip, _ in windows],
             speaker=[clip.speaker for clip, _ in windows],
             row_ids=[clip.name for clip, _ in windows],
         )
-        for (clip, i), distribution in zip(windows, self.forward(dict(inputs)), strict=True):
-            clip.distributions[i] = distribution.numpy()
+        logits = self.forward(dict(inputs))
+        sure = self.model.config.loss_type in SURE_LOSSES
+        levels = concentration(logits).log().tolist() if sure else [0.0] * len(windows)
+        for (clip, i), distribution, level in zip(windows, logits.double().softmax(-1).numpy(), levels, strict=True):
+            clip.distributions[i], clip.log_concentrations[i] = distribution, level
+        bad = {id(clip): clip for clip, i in windows if not np.isfinite(clip.distributions[i]).all()}  # type: ignore[arg-type]
+        for clip in bad.values():
+            clip.error = ValueError(f"{clip.name}: {ANSWERS_NAN}")
+        return list(bad.values())
 
     def preprocess(self, input_: Any, **parameters: Any) -> Clip:
         """Read one input; a step of transformers' pipelines, see `__call__` for what it takes."""
@@ -191,28 +230,49 @@ class SpeechEmotionDistributionPipeline(Pipeline):
         return open_clip(input_, name_of(input_, 0), **parameters)
 
     def _forward(self, input_tensors: dict[str, Any], **parameters: Any) -> torch.Tensor:
-        return self.model(**input_tensors).logits.double().softmax(-1)
+        return self.model(**input_tensors).logits
 
     def get_inference_context(self) -> Any:
         """Keep nothing for a backward pass."""
         return torch.inference_mode
 
-    def postprocess(self, model_outputs: Clip, top_k: int | None = None, return_track: bool = False) -> Any:
+    def postprocess(
+        self,
+        model_outputs: Clip,
+        top_k: int | None = None,
+        return_track: bool = False,
+        apply_temperature: bool = False,
+        return_concentration: bool = False,
+    ) -> Any:
         """Make what a user gets for one recording."""
         clip = model_outputs
         if clip.error is not None:
             return {"error": str(clip.error)}
         seconds = np.array([len(window) for window in clip.windows]) / SAMPLING_RATE
         matrix = np.stack([value for value in clip.distributions if value is not None])
-        scores = self._scores((seconds[:, None] * matrix).sum(0) / seconds.sum(), top_k)
+        levels = np.array([clip.log_concentrations[i] for i in range(len(matrix))])
+        temperature = temperature_of(self.model) if apply_temperature else 1.0
+
+        def answer(distribution: np.ndarray, level: float, silent: bool) -> dict[str, Any]:
+            tempered = distribution if temperature == 1.0 else at_temperature(distribution, temperature)
+            found: dict[str, Any] = {"distribution": self._scores(tempered, top_k)}
+            if return_concentration:
+                found["concentration"] = float(np.exp(level))
+            return {**found, "silent": True} if silent else found
+
+        shares, silent = seconds / seconds.sum(), all(clip.silent)
+        # of several windows as in the model's forward: the mean of the distributions, and of the log concentrations
+        whole = answer((seconds[:, None] * matrix).sum(0) / seconds.sum(), float((shares * levels).sum()), silent)
         if not return_track:
-            return scores
+            if return_concentration:
+                return whole
+            return [{**entry, "silent": True} if silent else entry for entry in whole["distribution"]]
         ends = seconds.cumsum()
         track = [
-            {"start": float(end - length), "end": float(end), "distribution": self._scores(row, top_k)}
-            for end, length, row in zip(ends, seconds, matrix, strict=True)
+            {"start": float(end - length), "end": float(end), **answer(row, level, unheard)}
+            for end, length, row, level, unheard in zip(ends, seconds, matrix, levels, clip.silent, strict=True)
         ]
-        return {"distribution": scores, "track": track}
+        return {**whole, "track": track}
 
     def _scores(self, distribution: np.ndarray, top_k: int | None) -> list[dict[str, Any]]:
         order = np.argsort(-distribution, kind="stable")[:top_k]
@@ -231,7 +291,7 @@ class _AudioClassification(AudioClassificationPipeline):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         model: Any = kwargs.get("model", args[0] if args else None)
         network = model.get_base_model() if hasattr(model, "get_base_model") else model
-        if not isinstance(network, Qwen2AudioForEmotionDistribution):
+        if not isinstance(network, EmotionDistributionModel):
             return AudioClassificationPipeline(*args, **kwargs)
         kwargs.setdefault("top_k", 5)  # as there
         kwargs.pop("function_to_apply", None)
@@ -239,8 +299,9 @@ class _AudioClassification(AudioClassificationPipeline):
 
 
 def _is_many(inputs: Any) -> bool:
-    # a `Dataset`, a generator or the like: anything that gives inputs one by one and is none itself
-    if isinstance(
+    # a `Dataset`, a generator or the like: anything that gives inputs one by one and is none itself; an open file gives
+    # lines
+    if is_file(inputs) or isinstance(
         inputs, str | bytes | bytearray | memoryview | os.PathLike | Mapping | np.ndarray | torch.Tensor | list | tuple
     ):
         return False
@@ -263,9 +324,28 @@ def _one_each(value: Any, inputs: Any, name: str, single: bool) -> Any:
 
 
 PIPELINE_REGISTRY.register_pipeline(
-    TASK, SpeechEmotionDistributionPipeline, pt_model=Qwen2AudioForEmotionDistribution, type="audio"
+    TASK, SpeechEmotionDistributionPipeline, pt_model=EmotionDistributionModel, type="audio"
 )
 # it would make save_pretrained copy this module beside the model and ask for trust_remote_code when that is loaded
 del SpeechEmotionDistributionPipeline._registered_impl
+
+
+class _OurAdapters:
+    """Loads an adapter of this library, which transformers would put onto its backbone's own classifier."""
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
+        # of an adapter, pipeline() hands over the commit of the backbone's repository
+        asked = {**hub, "revision": getattr(hub.get("revision"), "initial", hub.get("revision"))}
+        if find_file(name_or_path, ADAPTER_CONFIG_NAME, asked) is None:
+            raise ValueError(f"'{name_or_path}' is no adapter of hf_emo_dist.")
+        return EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
+
+
 _stock = PIPELINE_REGISTRY.supported_tasks["audio-classification"]
-PIPELINE_REGISTRY.supported_tasks["audio-classification"] = {**_stock, "impl": _AudioClassification}
+PIPELINE_REGISTRY.supported_tasks["audio-classification"] = {
+    **_stock,
+    "impl": _AudioClassification,
+    "pt": (_OurAdapters, *_stock["pt"]),
+}

@@ -1,52 +1,38 @@
-"""Prompt and audio → tensors: the processor of `Qwen2AudioForEmotionDistribution`."""
+"""`EmotionDistributionProcessor`: rows → tensors, for any family of backbones."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from huggingface_hub.errors import HFValidationError
-from transformers import (
-    AutoFeatureExtractor,
-    AutoProcessor,
-    AutoTokenizer,
-    BatchFeature,
-    ProcessorMixin,
-    Qwen2AudioProcessor,
-)
+from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
 from ..audio.clips import load_audio, windows
 from ..audio.decoding import MIN_SAMPLES, SAMPLING_RATE, AudioError, LongAudio, check_long_audio
 from ..emotions import validate_emotions
-from .backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_samples
-from .configuration import Qwen2AudioEmotionConfig
+from .backbones import family_class
+from .configuration import CONFIGS
+from .families import HUB_ARGUMENTS, family_of, read_config
 
-PROMPT_VERSION = 1
-SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
-SETTINGS = ("emotions", "use_transcript", "use_speaker", "long_audio", "prompt_version")
+#: of a `processor_config.json` that names no family: Qwen2-Audio's was the only one
+FIRST_FAMILY = "qwen2_audio"
 
 
-class EmotionDistributionProcessor(Qwen2AudioProcessor):
+class EmotionDistributionProcessor(ProcessorMixin):
     """Makes the model's inputs from waveforms, and from transcripts and speakers where they are given.
 
-    One audio placeholder stands for each output frame of the audio tower, and none is ever cut off. Features are
-    computed on the batch's longest clip, not on 30 s. Padding is on the right. Transcripts are data: special tokens
-    inside them are removed.
+    `from_pretrained` finds the family by the checkpoint and returns its processor, a subclass.
 
     Args:
-        feature_extractor: A `WhisperFeatureExtractor` (128 mel bins for Qwen2-Audio).
-        tokenizer: The backbone's tokenizer, with `<|AUDIO|>`, `<|audio_bos|>` and `<|audio_eos|>`.
-        chat_template: As in transformers; not used.
-        audio_token, audio_bos_token, audio_eos_token: Of the tokenizer.
-        emotions: The emotions in the order of the model's logits; they are named in the prompt.
-        use_transcript: Put the transcript into the prompt where a row has one.
-        use_speaker: Put the speaker's name into the prompt (the paper does; it ties the model to those it has seen).
-        long_audio: What to do beyond 30 s: `error`, `truncate` (the first 30 s) or `window` (equal windows, whose
-            distributions are averaged by duration).
-        prompt_version: Of the prompt that a checkpoint was trained with.
+        emotions: The emotions in the order of the model's logits.
+        use_transcript: Give the transcript to the model where a row has one.
+        use_speaker: Put the speaker's name into the prompt of a model that has one (the paper does; it ties the model
+            to those it has seen).
+        long_audio: What to do beyond the family's longest clip: `error`, `truncate` (its beginning) or `window` (equal
+            windows, whose distributions are averaged by duration).
 
     Example:
         >>> processor = EmotionDistributionProcessor.from_pretrained(
@@ -54,54 +40,55 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         >>> inputs = processor(audio=[waveform], transcript=["Well."], return_tensors="pt")  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        feature_extractor: Any = None,
-        tokenizer: Any = None,
-        chat_template: str | None = None,
-        audio_token: str = "<|AUDIO|>",
-        audio_bos_token: str = "<|audio_bos|>",
-        audio_eos_token: str = "<|audio_eos|>",
-        emotions: Sequence[str] | None = None,
-        use_transcript: bool = True,
-        use_speaker: bool = False,
-        long_audio: LongAudio = "error",
-        prompt_version: int = PROMPT_VERSION,
+    #: key of `backbones.FAMILIES`; None is this class itself, which makes nothing
+    family: str | None = None
+    #: fields of `processor_config.json` that `from_pretrained` hands to the constructor and takes as arguments
+    settings: ClassVar[tuple[str, ...]] = ("emotions", "use_transcript", "use_speaker", "long_audio")
+    #: longest clip in seconds
+    max_seconds: float = 30.0
+
+    def _set_up(
+        self, emotions: Sequence[str] | None, use_transcript: bool, use_speaker: bool, long_audio: LongAudio
     ) -> None:
-        super().__init__(feature_extractor, tokenizer, chat_template, audio_token, audio_bos_token, audio_eos_token)
         if emotions is None:
             raise ValueError(
                 "emotions are missing. Mend: say which ones are asked for, for instance "
                 'emotions=["angry", "happy", "neutral", "sad"].'
             )
         check_long_audio(long_audio)
-        if prompt_version != PROMPT_VERSION:
-            raise ValueError(
-                f"this checkpoint was trained with prompt version {prompt_version}, and this hf_emo_dist writes "
-                f"version {PROMPT_VERSION}. Mend: install the version of hf_emo_dist that its card names."
-            )
         self.emotions = list(validate_emotions(emotions))
         self.use_transcript = use_transcript
         self.use_speaker = use_speaker
         self.long_audio = long_audio
-        self.prompt_version = prompt_version
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], family: str | None = None, **kwargs: Any
     ) -> EmotionDistributionProcessor:
         """Load the processor of a backbone (with `emotions=[...]`) or of a checkpoint.
+
+        Args:
+            pretrained_model_name_or_path: Hub id or local folder.
+            family: As for the model's `from_pretrained`.
+            kwargs: The constructor's settings, and what transformers' `from_pretrained` takes (`token`, `revision`, …).
 
         Raises:
             ValueError: `emotions` is missing for a backbone, or differs from the checkpoint's.
             OSError: Nothing can be loaded from there.
         """
-        settings = {key: kwargs.pop(key) for key in SETTINGS if key in kwargs}
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         try:
-            saved, _ = ProcessorMixin.get_processor_dict(pretrained_model_name_or_path, **kwargs)
+            saved, _ = ProcessorMixin.get_processor_dict(pretrained_model_name_or_path, **hub)
         except (OSError, HFValidationError):
             saved = {}  # a tokenizer and a feature extractor without a processor file, like the Hub's Qwen2-Audio
-        known = {key: saved[key] for key in SETTINGS if key in saved}
+        if "emotions" not in saved:
+            saved = {}
+        if cls.family is None:
+            kind = _processor_class(pretrained_model_name_or_path, saved, family, hub)
+        else:
+            kind = cls
+        settings = {key: kwargs.pop(key) for key in kind.settings if key in kwargs}
+        known = {key: saved[key] for key in kind.settings if key in saved}
         if "emotions" in known and "emotions" in settings:
             if list(validate_emotions(settings["emotions"])) != known["emotions"]:
                 raise ValueError(
@@ -109,34 +96,72 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
                     f"{list(settings['emotions'])}. Mend: leave `emotions` out to use its own."
                 )
         try:
-            feature_extractor = AutoFeatureExtractor.from_pretrained(pretrained_model_name_or_path, **kwargs)
-            tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs)
-        except (OSError, ValueError) as error:
+            return kind.load(pretrained_model_name_or_path, {**known, **settings}, saved, kwargs)
+        except (OSError, UnreadablePartError) as error:
             raise OSError(
                 f"No processor could be loaded from '{pretrained_model_name_or_path}': it is neither a local folder "
-                "with a tokenizer and a feature extractor nor a model on the Hub that can be reached from here. Mend: "
+                f"with {kind.made_of} nor a model on the Hub that can be reached from here. Mend: "
                 "check the spelling, the connection, and for a private model the token."
             ) from error
-        return cls(feature_extractor, tokenizer, **{**known, **settings})
 
-    @property
-    def model_input_names(self) -> list[str]:
-        """The model's inputs that this processor makes."""
-        return ["input_ids", "attention_mask", "input_features", "feature_attention_mask"]
+    #: what `load` reads, in words
+    made_of: ClassVar[str] = "a tokenizer and a feature extractor"
 
-    def prompt(self, transcript: str | None = None, speaker: str | None = None) -> tuple[str, str]:
-        """Return the text before and after the audio placeholders; the wording is this library's own."""
-        # the first token is the same in every prompt, which the head relies on
-        about = []
-        if self.use_speaker and speaker:
-            about.append(f"Speaker: {_clean(speaker)}\n")
-        if self.use_transcript and transcript:
-            about.append(f"Words: {_clean(transcript)}\n")
-        question = f"What do listeners hear: {', '.join(self.emotions)}?"
-        return (
-            f"<|im_start|>user\n{self.audio_bos_token}",
-            f"{self.audio_eos_token}\n{''.join(about)}{question}<|im_end|>\n<|im_start|>assistant\n",
-        )
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        settings: dict[str, Any],
+        saved: dict[str, Any],
+        hub: dict[str, Any],
+    ) -> EmotionDistributionProcessor:
+        """Make a family's processor from a backbone's files or a checkpoint's.
+
+        Args:
+            name_or_path: Hub id or local folder.
+            settings: For the constructor.
+            saved: What `processor_config.json` of a checkpoint holds; empty for a backbone.
+            hub: Arguments of the Hub.
+
+        Raises:
+            OSError, UnreadablePartError: A part cannot be loaded.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not say how it is loaded.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `processor_config.json` holds."""
+        # one public name, whose from_pretrained finds the family's class
+        return {**super().to_dict(), "processor_class": "EmotionDistributionProcessor", "family": self.family}
+
+    def num_tokens(self, num_samples: int) -> int:
+        """Return the audio tokens (states that the head or the language model sees) of a clip at 16 kHz."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how many tokens a clip gives.")
+
+    def audio_features(self, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Compute the audio inputs of clips at 16 kHz."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how audio becomes features.")
+
+    def text_inputs(
+        self,
+        counts: Sequence[Sequence[int]],
+        seconds: Sequence[Sequence[float]],
+        transcripts: Sequence[str | None],
+        speakers: Sequence[str | None],
+    ) -> dict[str, np.ndarray]:
+        """Make all inputs other than the audio's.
+
+        Args:
+            counts: Audio tokens of each clip of each row.
+            seconds: Their durations, in the same shape.
+            transcripts: One a row, or None.
+            speakers: One a row, or None.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its text inputs are.")
+
+    def clip_sizes(self, rows: Sequence[Sequence[np.ndarray]]) -> tuple[list[list[int]], list[list[float]]]:
+        """Return the audio tokens and the seconds of each clip (T,) of each row, at 16 kHz."""
+        counts = [[self.num_tokens(len(clip)) for clip in clips] for clips in rows]
+        return counts, [[len(clip) / SAMPLING_RATE for clip in clips] for clips in rows]
 
     def __call__(  # type: ignore[override]
         self,
@@ -159,8 +184,7 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
             row_ids: Names for error messages.
 
         Returns:
-            `input_ids`, `attention_mask` (clips, L); `input_features` (clips, mel bins, frames) and
-            `feature_attention_mask` (clips, frames); with windows also `row_index` and `row_weight` (clips,), seconds.
+            What the family's model takes: what `audio_features` and `text_inputs` make.
 
         Raises:
             ValueError: Audio is missing, too short or not finite, or lists differ in length.
@@ -174,7 +198,7 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         transcripts = _as_list(transcript, len(waveforms), "transcript")
         speakers = _as_list(speaker, len(waveforms), "speaker")
         pieces = [self.cut(wave, sampling_rate, name) for wave, name in zip(waveforms, names, strict=True)]
-        counts, seconds = clip_sizes(pieces)
+        counts, seconds = self.clip_sizes(pieces)
         data = {
             **self.text_inputs(counts, seconds, transcripts, speakers),
             **self.audio_features([clip for clips in pieces for clip in clips]),
@@ -203,79 +227,37 @@ class EmotionDistributionProcessor(Qwen2AudioProcessor):
         )
 
     def cut(self, waveform: Any, sampling_rate: int = SAMPLING_RATE, name: str = "0") -> list[np.ndarray]:
-        """Return the clips of one row: its checked waveform (T,) at 16 kHz, cut by `long_audio` if it is over 30 s."""
+        """Return the clips of one row: its checked waveform (T,) at 16 kHz, cut by `long_audio` if it is too long."""
         checked = _check_waveform(waveform, sampling_rate, name)
-        return windows(checked, long_audio=self.long_audio, row_id=name)
-
-    def audio_features(self, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """Compute `input_features` (clips, mel bins, frames) and their mask (clips, frames) of clips at 16 kHz."""
-        features = self.feature_extractor(
-            clips,
-            sampling_rate=SAMPLING_RATE,
-            padding="max_length",
-            max_length=self.padded_samples(max(len(clip) for clip in clips)),
-            return_attention_mask=True,
-            return_tensors="np",
-        )
-        return {
-            "input_features": np.asarray(features["input_features"], dtype=np.float32),
-            "feature_attention_mask": np.asarray(features["attention_mask"], dtype=np.int64),
-        }
-
-    def text_inputs(
-        self,
-        counts: Sequence[Sequence[int]],
-        seconds: Sequence[Sequence[float]],
-        transcripts: Sequence[str | None],
-        speakers: Sequence[str | None],
-    ) -> dict[str, np.ndarray]:
-        """Make `input_ids` and `attention_mask` (clips, L), with windows also `row_index` and `row_weight` (clips,).
-
-        Args:
-            counts: Audio placeholders of each clip of each row.
-            seconds: Their durations, in the same shape.
-            transcripts: One a row, or None.
-            speakers: One a row, or None.
-        """
-        sequences = []
-        for row, transcript, speaker in zip(counts, transcripts, speakers, strict=True):
-            texts = self.prompt(transcript, speaker)
-            before, after = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
-            sequences += [before + [self.audio_token_id] * count + after for count in row]
-        length = max(len(sequence) for sequence in sequences)
-        padding = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
-        input_ids = np.full((len(sequences), length), padding, dtype=np.int64)
-        attention_mask = np.zeros_like(input_ids)
-        for i, sequence in enumerate(sequences):
-            input_ids[i, : len(sequence)] = sequence
-            attention_mask[i, : len(sequence)] = 1
-        data: dict[str, np.ndarray] = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if len(sequences) > len(counts):
-            data["row_index"] = np.repeat(np.arange(len(counts)), [len(row) for row in counts])
-            data["row_weight"] = np.concatenate(list(seconds)).astype(np.float32)
-        return data
-
-    def padded_samples(self, num_samples: int) -> int:
-        """Return the samples that a batch is padded to whose longest clip has `num_samples`."""
-        return padded_samples(num_samples, self.feature_extractor.nb_max_frames)
+        return windows(checked, self.max_seconds, long_audio=self.long_audio, row_id=name)
 
 
-def clip_sizes(rows: Sequence[Sequence[np.ndarray]]) -> tuple[list[list[int]], list[list[float]]]:
-    """Return the audio tokens and the seconds of each clip (T,) of each row, at 16 kHz.
+def window_inputs(counts: Sequence[Sequence[int]], seconds: Sequence[Sequence[float]]) -> dict[str, np.ndarray]:
+    """Make `row_index` and `row_weight` (clips,) where a row has several clips; nothing where none has."""
+    if sum(map(len, counts)) == len(counts):
+        return {}
+    return {
+        "row_index": np.repeat(np.arange(len(counts)), [len(row) for row in counts]),
+        "row_weight": np.concatenate(list(seconds)).astype(np.float32),
+    }
 
-    Example:
-        >>> clip_sizes([[np.zeros(16000)], [np.zeros(480000), np.zeros(8000)]])
-        ([[25], [750, 12]], [[1.0], [30.0, 0.5]])
-    """
-    counts = [[num_audio_tokens(num_mel_frames(len(clip))) for clip in clips] for clips in rows]
-    return counts, [[len(clip) / SAMPLING_RATE for clip in clips] for clips in rows]
+
+class UnreadablePartError(ValueError):
+    """A tokenizer or feature extractor that transformers cannot make sense of."""
 
 
-def _clean(text: str) -> str:
-    found = 1
-    while found:  # taking one out can make another: <|<|AUDIO|>AUDIO|>
-        text, found = SPECIAL_TOKEN.subn("", text)
-    return " ".join(text.split())
+def _processor_class(
+    name_or_path: str | os.PathLike[str], saved: dict[str, Any], family: str | None, hub: dict[str, Any]
+) -> Any:
+    if family is None and saved:
+        family = saved.get("family", FIRST_FAMILY)
+    if family is not None:
+        return family_class(family).processor_class
+    try:
+        config = read_config(name_or_path, hub)
+    except OSError:
+        return family_class(FIRST_FAMILY).processor_class  # whose files need no config.json beside them
+    return family_of(config, name_or_path).processor_class
 
 
 def _as_list(value: Any, length: int, name: str) -> list[str | None]:
@@ -310,4 +292,5 @@ def _check_waveform(waveform: Any, sampling_rate: int, name: str) -> np.ndarray:
     return array
 
 
-AutoProcessor.register(Qwen2AudioEmotionConfig, EmotionDistributionProcessor, exist_ok=True)
+for _config in CONFIGS:
+    AutoProcessor.register(_config, EmotionDistributionProcessor, exist_ok=True)

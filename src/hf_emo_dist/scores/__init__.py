@@ -33,15 +33,21 @@ from .divergences import (
 )
 from .floor import fit_dirichlet_prior, js_divergence_above_floor, js_divergence_floor
 from .likelihood import log_likelihood_per_vote, unbiased_brier_score
-from .summary import SCORES, Score, compute_scores
+from .summary import SCORES, VOTE_SCORES, Score, compute_scores, greater_is_better
+from .temperature import MIN_ROWS, TEMPERATURE_RANGE, TemperatureFit, at_temperature, fit_temperature
 from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance
 
 __all__ = [
     "EPSILON",
+    "MIN_ROWS",
     "PLEASURE_AROUSAL",
     "SCORES",
+    "TEMPERATURE_RANGE",
+    "VOTE_SCORES",
     "Score",
+    "TemperatureFit",
     "accuracy",
+    "at_temperature",
     "bhattacharyya_coefficient",
     "bootstrap_interval",
     "bootstrap_score",
@@ -57,7 +63,9 @@ __all__ = [
     "entropy_error",
     "expected_calibration_error",
     "fit_dirichlet_prior",
+    "fit_temperature",
     "fleiss_kappa",
+    "greater_is_better",
     "intersection_similarity",
     "jensen_shannon_distance",
     "jensen_shannon_divergence",

@@ -81,6 +81,43 @@ SCORES: Mapping[str, Score] = MappingProxyType(
     }
 )
 
+#: The figures that need votes beside the distributions: name → as `Score.greater_is_better`.
+VOTE_SCORES: Mapping[str, bool | None] = MappingProxyType(
+    {
+        "log_likelihood_per_vote": True,
+        "unbiased_brier_score": False,
+        "js_divergence_floor": None,  # of the votes alone
+        "js_divergence_above_floor": False,
+    }
+)
+
+
+def greater_is_better(name: str) -> bool | None:
+    """Say in which direction a figure of :func:`compute_scores` is better: whatever chooses by one asks here.
+
+    Args:
+        name: As :func:`compute_scores` names it.
+
+    Returns:
+        True where more is better, False where less is, None where the figure judges nobody.
+
+    Raises:
+        KeyError: There is no such figure.
+
+    Example:
+        >>> greater_is_better("js_divergence"), greater_is_better("accuracy"), greater_is_better("entropy_reference")
+        (False, True, None)
+    """
+    if name in SCORES:
+        return SCORES[name].greater_is_better
+    if name in VOTE_SCORES:
+        return VOTE_SCORES[name]
+    if name == "num_examples":
+        return None
+    if name.startswith("r2_"):  # of one emotion
+        return SCORES["r2"].greater_is_better
+    raise KeyError(f"{name!r} is no figure of compute_scores. Mend: one of {', '.join([*SCORES, *VOTE_SCORES])}.")
+
 
 def compute_scores(
     predictions: ArrayLike,

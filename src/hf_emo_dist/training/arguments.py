@@ -13,6 +13,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .._fields import option
 from ..modeling.configuration import LOSSES
+from .choosing import is_greater_better
 from .recipe_arguments import TaskArguments
 
 #: Options of an earlier version, as arguments or as keys of a YAML file, and what to do instead.
@@ -39,7 +40,7 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
 
     Other defaults than transformers': evaluation and saving once an epoch, the best checkpoint by `eval_js_divergence`
     (base 2, lower is better) loaded at the end, and `remove_unused_columns=False`, since rows hold audio that the
-    collator reads.
+    collator reads. In which direction a score is better is known (`scores.greater_is_better`).
 
     Raises:
         ValueError: A value is out of range, two options exclude each other, or an option was removed.
@@ -57,7 +58,9 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
         "eval_js_divergence",
         "eval_js_divergence (base 2, against human votes), eval_loss (the paper's), or another score.",
     )
-    greater_is_better: bool | None = option(False, "Whether the metric is better when larger.")
+    greater_is_better: bool | None = option(
+        None, "Whether more of the metric is better. Default: as the score's own table says; for a score of your own."
+    )
     remove_unused_columns: bool | None = option(
         False, "Keep False: the collator reads audio, transcript and votes from the rows."
     )
@@ -69,6 +72,8 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        if self.metric_for_best_model is not None:
+            self.greater_is_better = is_greater_better(self.metric_for_best_model, self.greater_is_better)
         super().__post_init__()
         if self.loss_type is not None and self.loss_type not in LOSSES:
             raise ValueError(f"loss_type={self.loss_type!r} is not known. Mend: use one of {', '.join(LOSSES)}.")
@@ -105,6 +110,14 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
             raise ValueError(
                 "perturb_waveforms changes clips in every epoch, and cache_audio_tower keeps one output a clip. "
                 "Mend: choose one."
+            )
+        for name in ("head_learning_rate", "layer_decay"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name}={value} is no rate. Mend: give a number above 0, or leave it out.")
+        if self.layer_decay is not None and self.layer_decay > 1:
+            raise ValueError(
+                f"layer_decay={self.layer_decay} would train lower layers faster. Mend: give a number up to 1, say 0.9."
             )
         if not self.tower_cache_max_gb > 0:
             raise ValueError(f"tower_cache_max_gb={self.tower_cache_max_gb} is no size. Mend: give a number above 0.")

@@ -24,8 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..audio.clips import audio_hash, load_audio
-from ..modeling.backbones.qwen2_audio_tower import add_weights, encode_audio
-from ..modeling.processing import clip_sizes
+from ..modeling.backbones.qwen2_audio_tower import add_weights
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +54,7 @@ class TowerCache:
     folder: str | os.PathLike[str]
     tower: str  # what `tower_hash` gave; entries of other towers are never read
     max_gb: float = 20.0  # 10⁹ bytes
+    with_counts: bool = False  # whether the model is told how many outputs each clip has
     num_processes: int = 1  # that write into it at the same time
     full: bool = field(default=False, init=False)
     _size: int = field(default=0, init=False, repr=False)
@@ -144,14 +144,20 @@ def _folder_size(folder: Path) -> int:
     return size
 
 
+def network_of(model: Any) -> Any:
+    """Return the model that a `PeftModel` is around, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def tower_of(model: Any) -> Any:
-    """Return the audio tower of a model, or of a `PeftModel` around it."""
-    return (model.get_base_model() if hasattr(model, "get_base_model") else model).model.audio_tower
+    """Return what hears the audio in a model: an audio tower, or the encoder itself."""
+    return network_of(model).cached_part
 
 
 def open_cache(model: Any, processor: Any, args: Any) -> TowerCache:
     """Open the cache that training arguments ask for, if the tower's outputs can be kept."""
-    check_frozen(tower_of(model))
+    network = network_of(model)
+    check_frozen(network.cached_part, network.drops_out_when_frozen)
     if args.n_gpu > 1:
         raise ValueError("cache_audio_tower needs one process a GPU. Mend: start with accelerate launch.")
     if args.bf16_full_eval or args.fp16_full_eval:
@@ -170,6 +176,7 @@ def open_cache(model: Any, processor: Any, args: Any) -> TowerCache:
         args.tower_cache_dir or Path(HF_HOME) / "hf_emo_dist" / "tower_cache",
         hash_for(model, processor, args),
         max_gb=args.tower_cache_max_gb,
+        with_counts=network.takes_counts,
         num_processes=args.world_size,
     )
     logger.info("outputs of the audio tower are kept in %s", cache.folder)
@@ -182,6 +189,7 @@ def hash_for(model: Any, processor: Any, args: Any) -> str:
         tower_of(model),
         processor.feature_extractor,
         long_audio=processor.long_audio,
+        **network_of(model).cache_settings(),
         # what `accelerate launch --mixed_precision` says counts too, not only bf16 and fp16 of the arguments
         autocast=args.mixed_precision,
         tf32=args.tf32,
@@ -189,17 +197,24 @@ def hash_for(model: Any, processor: Any, args: Any) -> str:
     )
 
 
-def check_frozen(tower: torch.nn.Module) -> None:
-    """Refuse a tower whose outputs for a clip are not always the same: trained weights, adapter layers, dropout."""
+def check_frozen(tower: torch.nn.Module, drops_out: bool = True) -> None:
+    """Refuse a tower whose outputs for a clip are not always the same: trained weights, adapter layers, dropout.
+
+    Args:
+        tower: What hears the audio.
+        drops_out: Whether its dropout is on in training.
+    """
     trainable = [name for name, value in tower.named_parameters() if value.requires_grad]
     adapted = [name for name, _ in tower.named_parameters() if "lora_" in name or "modules_to_save" in name]
     if trainable or adapted:
         raise ValueError(
             f"cache_audio_tower keeps the audio tower's outputs, and {len(trainable or adapted)} of its weights are "
             f"trained or belong to an adapter (first: {(trainable or adapted)[0]}). Mend: freeze it "
-            "(freeze_audio_tower=true, or model.model.audio_tower.requires_grad_(False)) and keep LoRA out of it "
+            "(freeze_audio_tower=true, of a speech encoder freeze=encoder) and keep LoRA out of it "
             "(lora=language_model), or switch the cache off."
         )
+    if not drops_out:
+        return
     config: Any = tower.config
     names = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop")
     random = {name: getattr(config, name, 0.0) for name in names}
@@ -271,7 +286,7 @@ def cached_inputs(processor: Any, cache: TowerCache, rows: Sequence[Mapping[str,
             continue
         clips = processor.cut(load_audio(row["audio"], row_id=name), name=name)
         new_clips += clips
-        (counts,), (seconds,) = clip_sizes([clips])
+        (counts,), (seconds,) = processor.clip_sizes([clips])
         about.append((key, counts, seconds))
     batch: dict[str, Any] = processor.text_inputs(
         [counts for _, counts, _ in about],
@@ -284,6 +299,8 @@ def cached_inputs(processor: Any, cache: TowerCache, rows: Sequence[Mapping[str,
     tensors: dict[str, Any] = {name: torch.from_numpy(value) for name, value in batch.items()}
     if found:
         tensors["audio_embeddings"] = torch.cat(found)
+        if not new_clips and cache.with_counts:
+            tensors["audio_counts"] = torch.tensor([count for _, counts, _ in about for count in counts])
     if new_clips:
         tensors["new_rows"] = about
     return tensors
@@ -295,24 +312,31 @@ def complete_inputs(inputs: dict[str, Any], model: Any, cache: TowerCache) -> di
     if "new_rows" not in inputs:
         return inputs
     inputs = dict(inputs)
-    features, mask, rows = (inputs.pop(name) for name in ("input_features", "feature_attention_mask", "new_rows"))
-    tower = tower_of(model)
+    network = network_of(model)
+    rows = inputs.pop("new_rows")
+    tower = network.cached_part
     was_training = tower.training
     tower.eval()  # it has no dropout (check_frozen); this only keeps activation checkpointing out of it
     try:
-        new = encode_audio(tower, features, mask)
+        new, sizes = network.cached_outputs({name: inputs.pop(name) for name in network.audio_input_names})
     finally:
         tower.train(was_training)
+    # what a clip was computed to have, where it was not read; the processor counts what the encoder gives, and a model
+    # may keep less
+    given = iter(sizes)
+    rows = [(key, counts if key is None else [next(given) for _ in counts], seconds) for key, counts, seconds in rows]
     if not cache.full:
         # one transfer to the host for the batch, not one a clip
         parts = new.cpu().split([sum(counts) for key, counts, _ in rows if key is not None])
         for part, (key, counts, seconds) in zip(parts, (row for row in rows if row[0] is not None), strict=True):
             cache.put(key, Entry(part, counts, seconds))
     if "audio_embeddings" in inputs:
-        sizes = torch.tensor([sum(counts) for _, counts, _ in rows])
-        known = torch.tensor([key is None for key, _, _ in rows]).repeat_interleave(sizes).to(new.device)
-        whole = torch.empty((len(known), new.shape[1]), dtype=new.dtype, device=new.device)
+        lengths = torch.tensor([sum(counts) for _, counts, _ in rows])
+        known = torch.tensor([key is None for key, _, _ in rows]).repeat_interleave(lengths).to(new.device)
+        whole = torch.empty((len(known), *new.shape[1:]), dtype=new.dtype, device=new.device)
         whole[known] = inputs["audio_embeddings"].to(new.dtype)
         whole[~known] = new
         new = whole
+    if cache.with_counts:
+        inputs["audio_counts"] = torch.tensor([n for _, counts, _ in rows for n in counts], device=new.device)
     return {**inputs, "audio_embeddings": new}

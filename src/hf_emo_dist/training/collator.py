@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from ..audio.decoding import MAX_SECONDS
 from ..votes import count_votes, distributions_to_matrix
 from .cached_tower import TowerCache, cached_inputs, transform_of
 from .row_weights import RowWeights
+
+logger = logging.getLogger(__name__)
 
 COUNTED_ROWS = "counted_rows"  # key of a batch whose last rows are repeats, there to give every process as many
 
@@ -172,6 +175,11 @@ def perturbation_for(dataset: Any, p: float, seed: int) -> Any:
             "perturb_waveforms needs a datasets.Dataset. Mend: leave it out; a stream takes stream.map(perturbation, "
             "batched=True, batch_size=16) with a WaveformPerturbation whose set_epoch you call in each epoch"
         )
+    if "id" not in dataset.column_names:
+        raise ValueError(
+            "perturb_waveforms draws from the rows' ids, and the training data has no `id` column: no clip would be "
+            "changed. Mend: add one, dataset.add_column('id', [str(i) for i in range(len(dataset))])."
+        )
     if dataset.format["type"] is not None:
         raise ValueError(
             "perturb_waveforms sets a transform, and the training data has one already. Mend: leave it out, and give "
@@ -183,9 +191,37 @@ def perturbation_for(dataset: Any, p: float, seed: int) -> Any:
     return WaveformPerturbation(p=p, seed=seed)
 
 
-def longest_durations(durations: NDArray[np.float64], perturbation: Any) -> NDArray[np.float64]:
-    """Return the durations (N,) in seconds that clips may get at most when their tempo changes."""
+def longest_durations(durations: NDArray[np.float64], perturbation: Any, dataset: Any = None) -> NDArray[np.float64]:
+    """Return the durations (N,) in seconds that clips may get at most when their tempo changes.
+
+    Args:
+        durations: As they were measured.
+        perturbation: What the trainer changes after that.
+        dataset: The data set, whose own transform changes tempo too, also while it was measured.
+    """
     if perturbation is None:
-        return durations
+        # a lazy mixer carries one
+        transform = transform_of(dataset)
+        perturbation = getattr(transform, "perturbation", transform)
+        tempo = getattr(perturbation, "tempo", None) if getattr(perturbation, "changes_audio", False) else None
+        if tempo is None:
+            return durations
+        durations = durations * max(1.0, tempo[1])
     slowest = durations / min(1.0, perturbation.tempo[0])
     return np.where(slowest > MAX_SECONDS, durations, slowest)
+
+
+def warn_about_large_rows(tokens: NDArray[np.int64], budget: int, ids: Sequence[Any]) -> None:
+    """Name the rows that have more audio tokens than a batch may have: each is a batch of its own."""
+    total = tokens[:, 0] * tokens[:, 1]
+    large = np.flatnonzero(total > budget)
+    if len(large):
+        logger.warning(
+            "%d training rows have more audio tokens than max_audio_tokens_per_batch=%d (%s, ...; up to %d): each is a "
+            "batch of its own, and larger than that. Mend: raise it to %d, or leave them out.",
+            len(large),
+            budget,
+            ", ".join(str(ids[i]) for i in large[:3]),
+            total.max(),
+            total.max(),
+        )

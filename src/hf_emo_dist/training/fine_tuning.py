@@ -12,20 +12,32 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import AutoConfig, set_seed
 
 from ..data.loading import emotions_of
 from ..data.opened import open_dataset
 from ..data.output import write_json, write_text
-from ..modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from ..modeling.adapters import PEFT_CONFIG_NAME, find_file
+from ..modeling.calibration import store_calibration
+from ..modeling.families import family_of, read_config
+from ..modeling.label_sets import change_emotions
 from ..modeling.processing import EmotionDistributionProcessor
+from ..modeling.quantization import four_bits
 from .arguments import EmotionDistributionTrainingArguments, refuse_removed
+from .checkpoints import checkpoint_to_resume, checkpoints_in
 from .lora import emotion_lora_config
-from .recipe_arguments import RecipeArguments
+from .recipe_arguments import NEEDS_AN_ADAPTER, RecipeArguments
+from .refusals import check_stays_frozen
 from .trainer import EmotionDistributionTrainer
 
 logger = logging.getLogger(__name__)
+
+#: What a recipe says of the head and of the rows, where it does not leave it to a checkpoint's own files.
+HEAD_OPTIONS = (
+    "head", "head_dropout", "head_projection_dropout", "head_hidden_size", "pooling", "use_weighted_layer_sum",
+    "average_frames", "text_encoder",
+)  # fmt: skip
+ROW_OPTIONS = ("use_transcript", "use_speaker", "long_audio")
 
 
 def parse_config(
@@ -78,44 +90,102 @@ def parse_config(
 def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, EmotionDistributionProcessor]:
     """Load the model and the processor that a recipe names, with the weights frozen that it says.
 
+    A checkpoint goes on with its own prompt and dropout unless the recipe says otherwise, and with what it has learnt
+    of the emotions it knows; an adapter goes on being trained.
+
     Args:
         recipe: What is trained.
         emotions: Labels in the order of the logits.
+
+    Raises:
+        ValueError: An adapter is to get another one, or other emotions.
+        OSError: Nothing can be loaded from there.
     """
     assert recipe.backbone is not None
-    processor = EmotionDistributionProcessor.from_pretrained(
-        recipe.backbone,
-        emotions=emotions,
-        use_transcript=recipe.use_transcript,
-        use_speaker=recipe.use_speaker,
-        long_audio=recipe.long_audio,
-    )
     options: dict[str, Any] = {"dtype": recipe.model_dtype}
     if recipe.attn_implementation:
         options["attn_implementation"] = recipe.attn_implementation
+    is_adapter = find_file(recipe.backbone, PEFT_CONFIG_NAME, {}) is not None
     if recipe.load_in_4bit:
-        from transformers import BitsAndBytesConfig
-
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=torch.bfloat16,
-            llm_int8_skip_modules=["head"],
-        )
-    model = Qwen2AudioForEmotionDistribution.from_pretrained(
+        if recipe.lora is None and not is_adapter:
+            raise ValueError(NEEDS_AN_ADAPTER)
+        options["quantization_config"] = four_bits()
+    head = {name: getattr(recipe, name) for name in HEAD_OPTIONS if getattr(recipe, name) is not None}
+    if is_adapter:
+        model = _adapter_to_train(recipe, emotions, options, head)
+        known: Sequence[str] | None = model.config.emotions
+    else:
+        known = known_emotions(recipe.backbone)
+        family = family_of(read_config(recipe.backbone, {}), recipe.backbone)
+        if foreign := [name for name in head if name not in family.config_class.own_fields()]:
+            raise ValueError(f"{', '.join(foreign)} is nothing that {family.family_name} has. Mend: leave it out.")
+        if recipe.lora:
+            emotion_lora_config(recipe.lora, model=family)  # a preset that it lacks, before anything is loaded
+        model = family.from_pretrained(recipe.backbone, emotions=known or emotions, **options, **head)
+        change_emotions(model, emotions)
+    processor = EmotionDistributionProcessor.from_pretrained(
         recipe.backbone,
-        emotions=emotions,
-        head_dropout=recipe.head_dropout,
-        head_projection_dropout=recipe.head_projection_dropout,
-        **options,
+        emotions=known or emotions,
+        **{name: getattr(recipe, name) for name in ROW_OPTIONS if getattr(recipe, name) is not None},
+        **({"text_encoder": recipe.text_encoder} if recipe.text_encoder is not None else {}),
     )
-    if recipe.freeze_audio_tower:
-        model.model.audio_tower.requires_grad_(False)
-    if recipe.freeze_projector:
-        model.model.multi_modal_projector.requires_grad_(False)
-    if recipe.freeze_language_model:
-        model.model.language_model.requires_grad_(False)
+    processor.emotions = list(model.config.emotions)
+    network = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if recipe.freeze is not None and not is_adapter:
+        for name in set(network.frozen_by_default) & set(network.backbone_parts()):
+            network.backbone_parts()[name].requires_grad_(True)
+    for part in frozen_parts(recipe, network).values():
+        part.requires_grad_(False)
     return model, processor
+
+
+def frozen_parts(recipe: RecipeArguments, model: Any) -> dict[str, Any]:
+    """The parts of a model that a recipe keeps as they are, by the options that say so.
+
+    Raises:
+        ValueError: The model has no such part.
+    """
+    flags = ("audio_tower", "projector", "language_model")
+    wanted = {f"freeze_{name}": name for name in flags if getattr(recipe, f"freeze_{name}")}
+    named = [] if recipe.freeze in (None, "none") else str(recipe.freeze).split(",")
+    wanted |= {f"freeze={name}": name for name in named}
+    parts = model.backbone_parts()
+    if unknown := [option for option, name in wanted.items() if name not in parts]:
+        raise ValueError(
+            f"{unknown[0]}: {model.family_name} has no such part. Mend: name some of {', '.join(parts)} in freeze."
+        )
+    return {option: parts[name] for option, name in wanted.items()}
+
+
+def known_emotions(name_or_path: str) -> tuple[str, ...] | None:
+    """The emotions of a checkpoint of this library, in order; None for a backbone."""
+    if find_file(name_or_path, "config.json", {}) is None:
+        return None
+    config = AutoConfig.from_pretrained(name_or_path)
+    return config.emotions if config.model_type.endswith("_emotion_distribution") else None
+
+
+def _adapter_to_train(
+    recipe: RecipeArguments, emotions: Sequence[str], options: dict[str, Any], head: dict[str, Any]
+) -> Any:
+    from ..hub.load import load_emotion_model
+
+    if recipe.lora is not None:
+        raise ValueError(
+            f"'{recipe.backbone}' is an adapter, and lora={recipe.lora} would train another one on its backbone. Mend: "
+            "leave lora out to go on training it; or merge it (load_emotion_model(name, merge=True)), save model and "
+            "processor into a folder, and name that as the backbone."
+        )
+    if head:
+        raise ValueError(f"{', '.join(head)} cannot be changed in an adapter that goes on. Mend: leave them out.")
+    model, _ = load_emotion_model(str(recipe.backbone), trainable=True, **options)
+    if list(model.config.emotions) != list(emotions):
+        raise ValueError(
+            f"'{recipe.backbone}' is an adapter for {list(model.config.emotions)} in this order, not for "
+            f"{list(emotions)}. Mend: give emotions as they are there; or merge it, save model and processor into a "
+            "folder, and name that as the backbone."
+        )
+    return model
 
 
 def prepare_training(
@@ -136,7 +206,7 @@ def prepare_training(
         FileExistsError: The output folder holds checkpoints, and resuming was not asked for.
         ValueError, OSError: The backbone or the data is missing, cannot be reached or does not fit.
     """
-    if last_checkpoint(args) is not None and not is_resuming(args):
+    if checkpoints_in(str(args.output_dir)) and not is_resuming(args):
         raise FileExistsError(
             f"{args.output_dir} holds checkpoints of an earlier run. Mend: add --resume_from_checkpoint true to "
             "continue it, or choose another --output_dir."
@@ -148,8 +218,8 @@ def prepare_training(
         )
     if recipe.backbone is None:
         raise ValueError(
-            "no backbone. Mend: add --backbone, a Hub id such as Qwen/Qwen2-Audio-7B-Instruct or a folder that "
-            "`hf-emo-dist backbone` wrote."
+            "no backbone. Mend: add --backbone, a Hub id such as openai/whisper-base or Qwen/Qwen2-Audio-7B-Instruct, "
+            "or a folder that `hf-emo-dist backbone` wrote."
         )
     if recipe.num_threads is not None or (args.device.type == "cpu" and args.world_size == 1):
         # `accelerate launch` gives each process one thread
@@ -170,7 +240,11 @@ def prepare_training(
     peft_config = None
     if recipe.lora:
         peft_config = emotion_lora_config(
-            recipe.lora, r=recipe.lora_r, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout
+            recipe.lora,
+            model=model,
+            r=recipe.lora_r,
+            lora_alpha=recipe.lora_alpha,
+            lora_dropout=recipe.lora_dropout,
         )
     trainer = EmotionDistributionTrainer(
         model=model,
@@ -180,8 +254,15 @@ def prepare_training(
         eval_dataset=eval_dataset,
         peft_config=peft_config,
     )
+    check_stays_frozen(frozen_parts(recipe, network_of(trainer)), recipe.lora)
     trainer.opened = opened
     return trainer
+
+
+def network_of(trainer: EmotionDistributionTrainer) -> Any:
+    """The model that is trained, without what peft and accelerate put around it."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments) -> dict[str, float]:
@@ -195,20 +276,27 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
         recipe: The same recipe.
 
     Returns:
-        Figures of the training, and the scores on the validation data, `eval_…`.
+        Figures of the training, and the scores on the validation data, `eval_…`; `temperature` where one was fitted.
     """
     args = trainer.args
     resume: str | None = None
     if is_resuming(args):
         named = str(args.resume_from_checkpoint)
-        resume = last_checkpoint(args) if named.lower() == "true" else named
+        if named.lower() != "true":
+            resume = named
+        elif checkpoints_in(str(args.output_dir)):
+            resume = checkpoint_to_resume(True, str(args.output_dir))
+        else:
+            logger.warning("%s holds no checkpoint to resume from: training starts from the beginning", args.output_dir)
     trainer.recipe = recipe
     scores = dict(trainer.train(resume_from_checkpoint=resume).metrics)
     trainer.save_model(_internal_call=True)  # pushed below, with all that is known then
     if trainer.eval_dataset is not None:
-        scores.update(trainer.evaluate())
+        scores.update(trainer.evaluate_and_calibrate() if args.fit_temperature else trainer.evaluate())
     if trainer.is_world_process_zero():
         folder = Path(str(args.output_dir))
+        if trainer.calibration is not None:
+            store_calibration(folder, trainer.calibration)
         trainer.save_state()
         # not write_json: a training that went wrong ends with NaN, which must not cost its other figures
         write_text(folder / "train_results.json", json.dumps(scores, indent=2) + "\n")
@@ -230,11 +318,6 @@ def run_training(
 ) -> dict[str, float]:
     """Do `prepare_training`, then `finish_training`, and return its figures."""
     return finish_training(prepare_training(recipe, args, train_dataset, eval_dataset), recipe)
-
-
-def last_checkpoint(args: EmotionDistributionTrainingArguments) -> str | None:
-    """Find the newest checkpoint in the output folder, if there is one."""
-    return get_last_checkpoint(args.output_dir) if os.path.isdir(str(args.output_dir)) else None
 
 
 def is_resuming(args: EmotionDistributionTrainingArguments) -> bool:

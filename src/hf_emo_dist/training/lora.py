@@ -6,22 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._lazy import need
+from ..modeling.lora_targets import AUDIO_LANGUAGE_TARGETS
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-TARGETS: dict[str, list[str] | str] = {
-    # As in the paper's code: by name. In Qwen2-Audio this also reaches q, k and v of the audio tower.
-    "paper": list(ATTENTION),
-    "language_model": rf".*language_model\..*\.({'|'.join(ATTENTION)})",
-    "all": (
-        r".*(language_model|audio_tower|multi_modal_projector)\..*"
-        r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2|linear)"
-    ),
-}
+TARGETS = AUDIO_LANGUAGE_TARGETS
 
 
 def emotion_lora_config(
     preset: str = "language_model",
     *,
+    model: Any = None,
     r: int = 8,
     lora_alpha: int = 16,
     lora_dropout: float = 0.2,
@@ -32,7 +25,10 @@ def emotion_lora_config(
 
     Args:
         preset: `paper` (q, k, v, o by name, so also q, k, v of the audio tower), `language_model` (q, k, v, o of the
-            language model only) or `all` (every linear layer of tower, projector and language model).
+            language model only) or `all` (every linear layer of tower, projector and language model); with a speech
+            encoder as `model` `attention`, `feed_forward` or `all`.
+        model: The model that the adapter is for, whose family says what its layers are called. Default: an
+            audio-language model.
         r: Rank.
         lora_alpha: Scale of the adapter, over `r`.
         lora_dropout: Dropout before the adapter.
@@ -40,22 +36,24 @@ def emotion_lora_config(
         others: Further fields of `LoraConfig`, such as `target_modules` instead of the preset's.
 
     Raises:
-        ValueError: The preset is not known.
+        ValueError: The preset is not known, or not of the model's family.
 
     Example:
         >>> emotion_lora_config("paper").r, sorted(emotion_lora_config("paper").target_modules)
         (8, ['k_proj', 'o_proj', 'q_proj', 'v_proj'])
     """
     peft = need("peft", "emotion_lora_config")
-    if preset not in TARGETS:
-        raise ValueError(f"LoRA preset {preset!r} is not known. Mend: use one of {', '.join(TARGETS)}.")
+    targets = TARGETS if model is None else model.lora_targets
+    if preset not in targets:
+        where = "" if model is None else f" for {model.family_name}"
+        raise ValueError(f"LoRA preset {preset!r} is not known{where}. Mend: use one of {', '.join(targets)}.")
     return peft.LoraConfig(
         r=r,
         lora_alpha=lora_alpha,
         lora_dropout=lora_dropout,
         # without it the head would reload random, with no error
         modules_to_save=list(dict.fromkeys(["head", *(modules_to_save or ())])),
-        **{"target_modules": TARGETS[preset], **others},
+        **{"target_modules": targets[preset], **others},
     )
 
 

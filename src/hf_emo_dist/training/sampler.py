@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,12 +85,16 @@ def balancing_weights(distributions: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-def tokens_and_clips(seconds: Sequence[float] | np.ndarray, long_audio: LongAudio = "error") -> np.ndarray:
+def tokens_and_clips(
+    seconds: Sequence[float] | np.ndarray,
+    long_audio: LongAudio = "error",
+    num_tokens: Callable[[int], int] = lambda samples: num_audio_tokens(num_mel_frames(samples)),
+) -> np.ndarray:
     """Return the audio tokens of each row's longest clip, and the clips that it is cut into: (N, 2) int64."""
     values = np.asarray(seconds, dtype=np.float64)
     clips = np.maximum(1, np.ceil(values / MAX_SECONDS)) if long_audio == "window" else np.ones_like(values)
     longest = np.ceil(np.minimum(values / clips, MAX_SECONDS) * SAMPLING_RATE).astype(np.int64)
-    tokens = [max(1, num_audio_tokens(num_mel_frames(int(samples)))) for samples in longest]
+    tokens = [max(1, num_tokens(int(samples))) for samples in longest]
     return np.stack([np.asarray(tokens, dtype=np.int64), clips.astype(np.int64)], axis=1)
 
 

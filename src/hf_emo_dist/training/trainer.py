@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -10,15 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers import EvalPrediction, PreTrainedModel, set_seed
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, number_of_arguments
 
 from ..data.output import write_text
+from ..data.rows import notes_about
 from ..modeling.adapters import save_adapter_config
+from ..modeling.base_content import base_content, check_base_is_on_disk
+from ..modeling.calibration import fit_calibration
 from ..modeling.losses import distribution_loss
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
-from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, open_cache, tower_of
+from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, network_of, open_cache
+from .calibration import CalibrateHead
+from .choosing import EarlyStoppingCallback, check_metric
+from .choosing_trainer import ChoosingTrainer
 from .collator import (
     COUNTED_ROWS,
     AnnounceEpochs,
@@ -29,8 +36,10 @@ from .collator import (
     longest_durations,
     perturbation_for,
     rows_that_count,
+    warn_about_large_rows,
 )
-from .hub_trainer import HubTrainer
+from .learning_rates import learning_rates, split_groups
+from .refusals import check_adapters, refuse_ignored, refuse_task_type
 from .row_weights import RowWeights
 from .sampler import (
     EmotionSampler,
@@ -45,27 +54,32 @@ from .validation import check_clips, check_columns, check_names, check_votes, wa
 logger = logging.getLogger(__name__)
 
 
-class EmotionDistributionTrainer(HubTrainer):
-    """Trains a `Qwen2AudioForEmotionDistribution` on `emotion_distribution` and scores it on `human_distribution`.
+class EmotionDistributionTrainer(ChoosingTrainer):
+    """Trains an `EmotionDistributionModel` on `emotion_distribution` and scores it on `human_distribution`.
 
     Everything that can be wrong with the data is found before the first step. Evaluation reports `js_divergence` (base
     2), `bhattacharyya_coefficient` and the other figures of `scores.compute_scores`; and the log-likelihood a vote
     (without `human_votes`, of one vote a row, split as its distribution).
 
     Args:
-        model: The model.
+        model: The model; or give `model_init`.
         args: `EmotionDistributionTrainingArguments`.
         processing_class: The `EmotionDistributionProcessor`; its emotions must be the model's.
         train_dataset: A `Dataset` or `IterableDataset` with `audio` and `args.target_column`.
-        eval_dataset: A `Dataset` (or a dict of them) with `audio` and `args.score_column`.
+        eval_dataset: A `Dataset` with `audio` and `args.score_column`; or several by name, where the checkpoint is
+            chosen by the mean of the sets' scores, or by one set's (`metric_for_best_model="german_js_divergence"`).
         peft_config: A LoRA configuration, for instance `paper_lora_config()`; the head is trained and saved with it.
         callbacks: Further callbacks, beside early stopping.
         compute_metrics: Instead of `compute_scores`.
+        model_init: A function, of nothing or of a search's trial, that makes the model; for `hyperparameter_search`,
+            and where every `train` is to start anew.
+        compute_loss_func: A loss of (outputs, labels, num_items_in_batch=rows of the optimizer step) that replaces the
+            model's own; as in `Trainer`, a sum over rows divided by `num_items_in_batch`.
         optimizers, optimizer_cls_and_kwargs, preprocess_logits_for_metrics: As in `Trainer`.
 
     Raises:
-        ValueError: Columns are missing, targets have other labels, NaN or wrong sums, or evaluation data has mixed
-            rows.
+        ValueError: Columns are missing, targets have other labels, NaN or wrong sums, evaluation data has mixed
+            rows, or an option would have no effect.
         AudioError: Clips cannot be used; the message lists all of them.
 
     Example:
@@ -75,9 +89,9 @@ class EmotionDistributionTrainer(HubTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel | torch.nn.Module,
-        args: EmotionDistributionTrainingArguments,
-        processing_class: Any,
+        model: PreTrainedModel | torch.nn.Module | None = None,
+        args: EmotionDistributionTrainingArguments | None = None,
+        processing_class: Any = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
         peft_config: Any = None,
@@ -86,17 +100,32 @@ class EmotionDistributionTrainer(HubTrainer):
         optimizers: tuple[Any, Any] = (None, None),
         optimizer_cls_and_kwargs: tuple[type, dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        model_init: Callable[..., Any] | None = None,
+        compute_loss_func: Callable[..., torch.Tensor] | None = None,
     ) -> None:
-        self.emotions: tuple[str, ...] = tuple(model.config.emotions)
-        if tuple(processing_class.emotions) != self.emotions:
+        if args is None or processing_class is None or (model is None) == (model_init is None):
             raise ValueError(
-                f"the processor asks for {list(processing_class.emotions)} and the model answers with "
-                f"{list(self.emotions)}. Mend: load both with the same emotions in the same order."
+                "the trainer needs args, processing_class and either model or model_init. Mend: give them by name."
             )
-        if args.loss_type is not None:
-            model.config.loss_type = args.loss_type
-        if args.entropy_weight is not None:
-            model.config.entropy_weight = args.entropy_weight
+        refuse_ignored(args, train_dataset, compute_loss_func)
+        self._processor = processing_class
+        self._emotion_args = args
+        self._peft_config = peft_config
+        self._trains = train_dataset is not None
+        self._durations: np.ndarray | None = None
+        self._targets: np.ndarray | None = None
+        self._tower_cache: TowerCache | None = None
+        self._own_scores = compute_metrics is None
+        self._made: Any = None  # by model_init, and not handed to transformers yet
+        if model is None:
+            assert model_init is not None
+            self.model_init = model_init
+            set_seed(args.seed)
+            model = self._made = self._fitted(super().call_model_init(None))
+        else:
+            model = self._fitted(model)
+        self.emotions: tuple[str, ...] = tuple(model.config.emotions)
+        self._loss_type = model.config.loss_type
         if (args.target_column, args.score_column) != ("emotion_distribution", "human_distribution"):
             logger.warning(
                 "training on `%s`, scoring and choosing on `%s`; the defaults are emotion_distribution and "
@@ -104,39 +133,21 @@ class EmotionDistributionTrainer(HubTrainer):
                 args.target_column,
                 args.score_column,
             )
-        self._loss_type = model.config.loss_type
-        self._processor = processing_class
-        self._emotion_args = args
-        self._durations: np.ndarray | None = None
-        self._targets: np.ndarray | None = None
-        self._tower_cache: TowerCache | None = None
-        if peft_config is not None:
-            from peft import get_peft_model
-
-            if "head" not in (peft_config.modules_to_save or []):
-                logger.warning("the head is trained and saved with the adapter: added to modules_to_save")
-                peft_config.modules_to_save = ["head", *(peft_config.modules_to_save or [])]
-            model = get_peft_model(model, peft_config)
-        for name, adapter in getattr(model, "peft_config", {}).items():
-            if "head" not in (adapter.modules_to_save or []):
-                raise ValueError(
-                    f"adapter {name!r} does not hold the head, which would reload random. Mend: make the adapter with "
-                    "modules_to_save=['head'], or pass peft_config=emotion_lora_config() to the trainer."
-                )
         if args.ddp_find_unused_parameters is None:
             # a forward pass uses every weight; looking for others takes time, and with adapters and reentrant
             # checkpointing it fails
-            args.ddp_find_unused_parameters = getattr(tower_of(model).config, "encoder_layerdrop", 0.0) > 0
+            args.ddp_find_unused_parameters = network_of(model).leaves_weights_unused()
         if args.cache_audio_tower:
             self._tower_cache = open_cache(model, processing_class, args)
         self._perturbation = perturbation_for(train_dataset, args.perturb_waveforms, args.seed)
-        callbacks = [AnnounceEpochs(train_dataset, self._perturbation), *(callbacks or [])]
+        callbacks = [AnnounceEpochs(train_dataset, self._perturbation), CalibrateHead(self), *(callbacks or [])]
         if eval_dataset is None:
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
             if args.save_strategy == SaveStrategy.BEST:
                 args.save_strategy = SaveStrategy.EPOCH
-        elif args.early_stopping_patience and args.load_best_model_at_end:
+        elif args.early_stopping_patience and args.eval_strategy != IntervalStrategy.NO and args.metric_for_best_model:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=args.early_stopping_patience))
+        check_metric(args, eval_dataset, self.emotions, compute_metrics is not None)
         splits = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
         for split in splits.values():
             if split is not None and hasattr(train_dataset, "column_names") and hasattr(split, "column_names"):
@@ -146,7 +157,9 @@ class EmotionDistributionTrainer(HubTrainer):
             # pieces out
             args.accelerator_config.dispatch_batches = False
         super().__init__(
-            model=model,
+            model=None if model_init is not None else model,
+            model_init=model_init,
+            compute_loss_func=compute_loss_func,
             args=args,
             data_collator=collate,
             processing_class=processing_class,
@@ -167,6 +180,54 @@ class EmotionDistributionTrainer(HubTrainer):
                 "cache_audio_tower runs the tower outside the model's forward, which FSDP and DeepSpeed do not allow. "
                 "Mend: switch it off, or use DDP."
             )
+
+    def _fitted(self, model: Any) -> Any:
+        """A model as it is trained here: with the losses of the arguments, its adapter, and everything checked."""
+        if tuple(self._processor.emotions) != tuple(model.config.emotions):
+            raise ValueError(
+                f"the processor asks for {list(self._processor.emotions)} and the model answers with "
+                f"{list(model.config.emotions)}. Mend: load both with the same emotions in the same order."
+            )
+        self._set_loss(model)
+        if self._trains:
+            model.config.calibration = None  # of the weights as they are now, not as they will be
+        if self._peft_config is not None:
+            from peft import get_peft_model
+
+            adapter = copy.deepcopy(self._peft_config)  # peft writes into it
+            refuse_task_type(adapter)
+            if getattr(model, "peft_config", None):
+                raise ValueError(
+                    "this model has an adapter, and peft_config would put another one onto it. Mend: leave peft_config "
+                    "out to go on training the first; or merge it (load_emotion_model(name, merge=True)), save model "
+                    "and processor into a folder, and load them from there."
+                )
+            check_base_is_on_disk(model)
+            if "head" not in (adapter.modules_to_save or []):
+                logger.warning("the head is trained and saved with the adapter: added to modules_to_save")
+                adapter.modules_to_save = ["head", *(adapter.modules_to_save or [])]
+            source = getattr(model, "base_from", None)
+            if source is not None and adapter.revision is None:
+                adapter.revision = source[1].get("revision")
+            model = get_peft_model(model, adapter)
+        check_adapters(model)
+        return model
+
+    def _set_loss(self, model: Any) -> None:
+        args = self._emotion_args
+        if args.loss_type is not None:
+            model.config.loss_type = args.loss_type
+        if args.entropy_weight is not None:
+            model.config.entropy_weight = args.entropy_weight
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """Make the model with `model_init`, and what belongs to it: its losses and its adapter."""
+        model, self._made = self._made, None
+        if model is None or (trial is not None and number_of_arguments(self.model_init) == 1):
+            model = self._fitted(super().call_model_init(trial))
+            if self._tower_cache is not None:
+                self._tower_cache.tower = hash_for(model, self._processor, self._emotion_args)
+        return model
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -246,9 +307,13 @@ class EmotionDistributionTrainer(HubTrainer):
         args = self._emotion_args
         if args.max_audio_tokens_per_batch and isinstance(self.train_dataset, Rows):
             assert self._durations is not None
-            durations = longest_durations(self._durations, self._perturbation)
+            rows = self.train_dataset.dataset
+            durations = longest_durations(self._durations, self._perturbation, rows)
+            tokens = tokens_and_clips(durations, self._processor.long_audio, self._processor.num_tokens)
+            ids = rows["id"] if "id" in rows.column_names else range(len(rows))
+            warn_about_large_rows(tokens, args.max_audio_tokens_per_batch, ids)
             batches = TokenBatchSampler(
-                tokens_and_clips(durations, self._processor.long_audio),
+                tokens,
                 args.max_audio_tokens_per_batch,
                 weights=self._sampling_weights(),
                 num_processes=args.world_size,
@@ -330,6 +395,8 @@ class EmotionDistributionTrainer(HubTrainer):
         # of heavy rows is a larger step.
         rows = len(inputs["labels"])
         counted = inputs.pop(COUNTED_ROWS, rows) if model.training else rows_that_count(self.accelerator, rows)
+        if self.compute_loss_func is not None:
+            return self._own_loss(model, inputs, return_outputs, num_items_in_batch, counted)
         outputs = model(**inputs)
         loss = outputs.loss
         if counted < rows:
@@ -350,6 +417,77 @@ class EmotionDistributionTrainer(HubTrainer):
             loss = loss * (counted * batches / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
+    def _own_loss(
+        self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool, num_items: Any, counted: int
+    ) -> Any:
+        # as in `Trainer`: what it returns is scaled already, by the rows of the whole step over all processes
+        assert self.compute_loss_func is not None
+        targets = ("labels", "vote_counts", "loss_weight")
+        outputs = model(**{name: value for name, value in inputs.items() if name not in targets})
+        labels, kept = inputs["labels"], copy.copy(outputs)
+        if counted < len(labels):  # the others are repeats
+            labels, kept["logits"] = labels[:counted], outputs["logits"][:counted]
+        loss = self.compute_loss_func(kept, labels, num_items_in_batch=num_items)
+        if model.training and num_items is not None:
+            loss = loss * self.args.world_size
+        return (loss, outputs) if return_outputs else loss
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimizer as transformers does, with and without weight decay, and the head's own learning rate."""
+        new = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        args = self._emotion_args
+        if args.head_learning_rate is None and args.layer_decay is None:
+            return optimizer
+        if not new:
+            raise ValueError(
+                "head_learning_rate and layer_decay have no effect on an optimizer that was made before. Mend: leave "
+                "them out, or leave `optimizers` out."
+            )
+        split_groups(optimizer, learning_rates(self.accelerator.unwrap_model(model or self.model), args))
+        return optimizer
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """The model's temperature and what it was fitted on, see `modeling.calibration`; None where there is none."""
+        found: dict[str, Any] | None = self.accelerator.unwrap_model(self.model).config.calibration
+        return found
+
+    def evaluate_and_calibrate(self) -> dict[str, float]:
+        """Return the scores on the evaluation data, `eval_…`, after fitting a temperature on its human votes.
+
+        The temperature, `temperature` among the figures, goes into the model's configuration and is saved with it; the
+        scores are those without it. Where it cannot be fitted (too few rows with votes, several evaluation data sets),
+        a warning says so.
+        """
+        if not isinstance(self.eval_dataset, Rows):
+            logger.warning(
+                "no temperature was fitted: the evaluation data is not one data set. Mend: hf-emo-dist temperature "
+                "MODEL DATASET --split validation"
+            )
+            return dict(self.evaluate())
+        found = self.predict(self.eval_dataset, metric_key_prefix="eval")
+        metrics = dict(found.metrics)
+        rows = self.eval_dataset.dataset
+        logits = torch.as_tensor(np.asarray(found.predictions), dtype=torch.float64)
+        recipe, card = self.recipe, {} if self.opened is None else self.opened.card
+        try:
+            calibration = fit_calibration(
+                logits.softmax(-1).numpy(),
+                rows,
+                self.emotions,
+                dataset=getattr(recipe, "dataset", None),
+                split=getattr(recipe, "validation_split", None),
+                notes=notes_about(rows, card.get("vote_source")),
+            )
+        except ValueError as error:
+            logger.warning("no temperature was fitted: %s", error)
+        else:
+            self.accelerator.unwrap_model(self.model).config.calibration = calibration
+            metrics["temperature"] = calibration["temperature"]
+        self.log(metrics)
+        return metrics
+
     def _score(self, prediction: EvalPrediction) -> dict[str, float]:
         labels, counts = prediction.label_ids
         logits = torch.as_tensor(np.asarray(prediction.predictions), dtype=torch.float64)
@@ -365,4 +503,4 @@ class EmotionDistributionTrainer(HubTrainer):
         (folder / "training_args.bin").unlink(missing_ok=True)
         model = self.accelerator.unwrap_model(self.model)
         if hasattr(model, "peft_config"):
-            save_adapter_config(model.config, folder)
+            save_adapter_config(model.config, folder, base_content(model))

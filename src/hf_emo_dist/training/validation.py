@@ -60,6 +60,12 @@ def check_votes(dataset: Any, use: str) -> None:
             f"loss_type='dirichlet_multinomial' is a likelihood of votes, and the {use} data has no `human_votes` "
             "column. Mend: add it, or use js, kl or soft_cross_entropy."
         )
+    if use == "training" and names is not None and hasattr(dataset, "__len__"):
+        if "synthetic_votes" not in names and all(len(votes or ()) < 2 for votes in dataset["human_votes"]):
+            logger.warning(
+                "no training row has 2 votes: loss_type='dirichlet_multinomial' then determines distributions, but not "
+                "how sure they are, and the model's concentration means nothing"
+            )
 
 
 def check_clips(dataset: Any, use: str, long_audio: LongAudio) -> np.ndarray:

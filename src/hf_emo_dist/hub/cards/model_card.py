@@ -13,7 +13,17 @@ from ...markdown import Safe, as_code, as_text, one_line, yaml_value
 from .._renamed import renamed
 from .model_facts import ModelFacts, gather_model_facts
 from .rendering import render, with_mark, write_card
-from .tables import annotation_rows, combine_rows, count_text, link, number_text, settings_text
+from .tables import (
+    annotation_rows,
+    combine_rows,
+    count_text,
+    fairness_tables,
+    link,
+    number_text,
+    settings_text,
+    temperature_rows,
+    temperature_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +37,7 @@ METRICS = {
 PLOT_TITLES = {
     "reliability.png": "Reliability: human shares against predicted ones",
     "predicted_against_target.png": "Predicted against human shares",
+    "by_group.png": "JS divergence by group",
 }
 PREDICTORS = {"model": "this model", "mean_of_training_targets": "mean of the training targets", "uniform": "uniform"}
 WEIGHTS = {
@@ -112,11 +123,15 @@ def model_card(facts: ModelFacts) -> str:
             combined=combine_rows(facts.preparation.get("combine", {})),
             mixing=settings_text(facts.preparation.get("dime_aug", {})),
             weights=Safe(WEIGHTS[facts.layout] + (f" ({settings_text(facts.lora)})" if facts.lora else "")),
+            head=settings_text(facts.head),
             loss=settings_text({key: value for key, value in facts.model.items() if value is not None}),
             duration=_duration(facts.train_seconds),
             scored_on=as_code(facts.dataset) if facts.dataset else "the data set",
             predictors=list(_predictors(facts.scores)),
             plot_titles=PLOT_TITLES,
+            temperature=temperature_text(facts.calibration),
+            temperature_rows=temperature_rows(facts.scores),
+            fairness=fairness_tables(facts.scores),
             license_text=Safe(
                 f"{as_code(facts.license)}: given by whoever wrote this card, or worked out by rule from the "
                 f"backbone's licence ({as_code(facts.base_license) if facts.base_license else 'unknown'}) and the "

@@ -19,17 +19,21 @@ logger = logging.getLogger(__name__)
 
 # What of the training arguments a reader needs to repeat a training
 HYPERPARAMETERS = (
-    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "num_train_epochs",
-    "max_steps", "per_device_train_batch_size", "max_audio_tokens_per_batch", "gradient_accumulation_steps", "bf16",
-    "fp16", "balanced_sampling", "perturb_waveforms", "early_stopping_patience", "metric_for_best_model",
-    "target_column", "score_column", "seed",
+    "learning_rate", "head_learning_rate", "layer_decay", "lr_scheduler_type", "warmup_steps", "weight_decay",
+    "max_grad_norm", "optim", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+    "max_audio_tokens_per_batch", "gradient_accumulation_steps", "bf16", "fp16", "balanced_sampling",
+    "perturb_waveforms", "early_stopping_patience", "metric_for_best_model", "target_column", "score_column", "seed",
 )  # fmt: skip
-RECIPE = ("freeze_audio_tower", "freeze_projector", "freeze_language_model", "load_in_4bit")
+RECIPE = ("freeze", "freeze_audio_tower", "freeze_projector", "freeze_language_model", "load_in_4bit")
+HEAD = ("pooling", "use_weighted_layer_sum", "average_frames", "head_hidden_size")
 # Licences that known base models name on the Hub.
 KNOWN_BASES = {
     "Qwen/Qwen2-Audio-7B": "apache-2.0",
     "Qwen/Qwen2-Audio-7B-Instruct": "apache-2.0",
-    "openai/whisper-tiny.en": "apache-2.0",
+    **{f"openai/whisper-{size}": "apache-2.0" for size in ("tiny", "tiny.en", "base", "small", "medium", "large-v3")},
+    "facebook/hubert-large-ll60k": "apache-2.0",
+    "facebook/wav2vec2-base": "apache-2.0",
+    "facebook/w2v-bert-2.0": "mit",
 }
 # Naming the source, which a card does, is all that these ask of a model made from it.
 _PERMISSIVE = frozenset((
@@ -51,6 +55,7 @@ class ModelFacts:
     emotions: tuple[str, ...]  # in the order of the logits
     layout: str = "full"  # `full`, `merged` or `adapter`
     repo_id: str | None = None  # where it will be on the Hub
+    backbone_type: str | None = None  # `model_type` of the backbone
     base: str | None = None
     base_id: str | None = None  # of a backbone that is on the Hub
     base_license: str | None = None
@@ -60,9 +65,11 @@ class ModelFacts:
     data: dict[str, Any] = field(default_factory=dict)  # of `training_facts.json`
     preparation: dict[str, dict[str, Any]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    head: dict[str, Any] = field(default_factory=dict)  # what of it is not the paper's
     processor: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] = field(default_factory=dict)
     hyperparameters: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)  # a temperature and what it was fitted on
     scores: dict[str, Any] = field(default_factory=dict)
     plots: list[str] = field(default_factory=list)
     train_seconds: float | None = None
@@ -77,6 +84,12 @@ class ModelFacts:
         """Who gave the votes."""
         source = self.preparation.get("source", {})
         return self.data.get("vote_source") or source.get("vote_source") or self.scores.get("vote_source")
+
+    @property
+    def reads_transcripts(self) -> bool:
+        """Whether there is a prompt or a text encoder for them, and it is used."""
+        has_place = self.processor.get("prompt_version") is not None or bool(self.processor.get("text_encoder"))
+        return bool(self.processor.get("use_transcript")) and has_place
 
     @property
     def warnings(self) -> list[str]:
@@ -129,16 +142,12 @@ def gather_model_facts(
             "emotion_config.json. Mend: name the output folder of a training."
         )
     try:
-        from ...modeling.configuration import Qwen2AudioEmotionConfig
+        from ...modeling.configuration import emotion_config
     except ModuleNotFoundError as error:
         raise missing_extra("a model card", error) from error
 
-    if config.get("model_type") != Qwen2AudioEmotionConfig.model_type:
-        raise ValueError(
-            f"'{checkpoint}' holds a {config.get('model_type')} model, not one of this library. "
-            "Mend: name the output folder of hf-emo-dist train."
-        )
-    emotions = Qwen2AudioEmotionConfig.from_dict(config).emotions
+    known = emotion_config(config, checkpoint)
+    emotions = known.emotions
     recipe, arguments = _read(folder / "recipe.json"), _read(folder / "training_args.json")
     recorded, results = _read(folder / "training_facts.json"), _read(folder / "train_results.json")
     if scores is not None and not Path(scores).is_file():
@@ -163,6 +172,7 @@ def gather_model_facts(
     facts = ModelFacts(
         name=one_line((repo_id or folder.resolve().name).split("/")[-1]),
         emotions=emotions,
+        backbone_type=known.backbone_type,
         layout=layout or ("adapter" if adapter else "merged" if recipe.get("lora") else "full"),
         repo_id=repo_id,
         base=last_part(base) if base and base_id is None else base,
@@ -175,6 +185,8 @@ def gather_model_facts(
         model={
             key: config.get(key) for key in ("loss_type", "entropy_weight", "head_dropout", "head_projection_dropout")
         },
+        head={key: config[key] for key in HEAD if config.get(key) is not None},
+        calibration=config.get("calibration") or {},
         processor=_read(folder / "processor_config.json"),
         lora={
             key: adapter[key]

@@ -133,6 +133,77 @@ def _with_interval(found: Any) -> str:
     return f"{values[0]:.2f}" + (f" [{values[1]:.2f}, {values[2]:.2f}]" if len(values) == 3 else "")
 
 
+#: What the card shows of a temperature and of groups.
+_SCORES = {
+    "js_divergence": "JS divergence",
+    "bhattacharyya_coefficient": "Bhattacharyya",
+    "log_likelihood_per_vote": "log-likelihood a vote (nats)",
+    "expected_calibration_error": "calibration error",
+}
+
+
+def temperature_text(calibration: Mapping[str, Any]) -> Safe | None:
+    """What temperature a checkpoint keeps, and on whose votes it was fitted."""
+    value = calibration.get("temperature")
+    if not isinstance(value, int | float):
+        return None
+    votes, rows = _number(calibration.get("votes"), 6), as_text(calibration.get("rows", "unknown"))
+    parts = [f"{votes} human votes of {rows} rows"]
+    if calibration.get("speakers"):
+        parts.append(f"{as_text(calibration['speakers'])} speakers")
+    for key in ("split", "dataset"):
+        if calibration.get(key):
+            parts.append(f"{'data set' if key == 'dataset' else key} {as_code(calibration[key])}")
+    notes: list[str] = [as_text(note) for note in calibration.get("notes") or ()]
+    likelihood = calibration.get("log_likelihood_per_vote") or {}
+    if likelihood:
+        before, after = (number_text(likelihood.get(key)) for key in ("before", "after"))
+        notes.insert(0, f"their log-likelihood a vote, before and after: {before}, {after} nats")
+    return Safe("; ".join([f"{value:.3f}, fitted on {', '.join(parts)}", *notes]))
+
+
+def temperature_rows(scores: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the scores before and after the temperature, headings first; none where it was not scored."""
+    found = scores.get("temperature") or {}
+    if not found.get("before") or not found.get("after"):
+        return []
+    rows = [["", *_SCORES.values()]]
+    for title, key in (("as predicted", "before"), ("at the temperature", "after")):
+        rows.append([title, *(number_text(found[key].get(name)) for name in _SCORES)])
+    return rows
+
+
+def fairness_tables(scores: Mapping[str, Any]) -> list[tuple[Safe, list[list[str]], list[Safe]]]:
+    """For each column that was scored by: its name, a table (headings, groups, the gap), and notes."""
+    tables = []
+    for column, found in (scores.get("by") or {}).items():
+        rows = [["group", "utterances", "speakers", *_SCORES.values(), "JS of the mean predictor"]]
+        for name, group in (found.get("groups") or {}).items():
+            values = group.get("scores") or {}
+            numbers = [group.get(key) for key in ("num_examples", "num_speakers")]
+            counts = ["-" if number is None else as_text(number) for number in numbers]
+            cells = [_estimate_text(values.get(score)) for score in _SCORES]
+            rows.append([as_text(name), *counts, *cells, number_text(group.get("mean_predictor"))])
+        gap = found.get("gap") or {}
+        if gap:
+            cells = [
+                f"{_estimate_text(gap[score])} ({as_text(gap[score].get('best'))} best, "
+                f"{as_text(gap[score].get('worst'))} worst)"
+                if score in gap
+                else "-"
+                for score in _SCORES
+            ]
+            rows.append(["**gap**", "", "", *cells, ""])
+        tables.append((as_code(column), rows, [as_text(note) for note in found.get("notes") or ()]))
+    return tables
+
+
+def _estimate_text(estimate: Mapping[str, Any] | None) -> str:
+    value, low, high = ((estimate or {}).get(key) for key in ("value", "low", "high"))
+    bounds = f" [{low:.3f}, {high:.3f}]" if isinstance(low, int | float) and isinstance(high, int | float) else ""
+    return number_text(value) + bounds
+
+
 def settings_text(values: Mapping[str, Any]) -> Safe:
     """Names and values in a row, such as `preset paper, weight 1`."""
     return Safe(

@@ -48,10 +48,25 @@ def padded_samples(num_samples: int, maximum: int = 3000) -> int:
     return padded_mel_frames(num_mel_frames(num_samples), maximum) * HOP_LENGTH
 
 
-class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
-    """`Qwen2AudioEncoder` for any even number of mel frames up to 3,000; same parameters, same valid outputs."""
+class TrimmedTower:
+    """Forward pass of a tower of Whisper's layers that masks padding, on any even number of mel frames up to 3,000.
 
-    def forward(  # type: ignore[override]
+    It comes before transformers' class among the bases: same parameters, same valid outputs.
+    """
+
+    config: Any
+    conv1: Any
+    conv2: Any
+    embed_positions: Any
+    layers: Any
+    avg_pooler: Any
+    layer_norm: Any
+    dropout: float
+    layerdrop: float
+    training: bool
+    parameters: Any
+
+    def forward(
         self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutput:
         """Turn (clips, mel bins, even frames) and a 4-D mask over frames / 2 into (clips, frames / 4, d_model)."""
@@ -62,16 +77,19 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
                 f"input_features has {frames} frames; the audio tower takes an even number of at most {maximum}. "
                 "Mend: use EmotionDistributionProcessor, which pads accordingly, or audio_kwargs_for."
             )
-        if frames < maximum and (reason := why_not_trimmed(self)):
+        if frames < maximum and (reason := why_not_trimmed(self)):  # type: ignore[arg-type]
             raise ValueError(f"{reason}; or give it features of {maximum} frames")
         # activation checkpointing makes the first layer's outputs require gradients, and a frozen tower would run
         # forward again and backward
         trained = input_features.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
-            features = input_features.to(dtype=self.conv1.weight.dtype, device=self.conv1.weight.device)
+            weight = self.conv1.weight
+            # weights on disk or in another memory come to the features, layer by layer
+            where = input_features.device if weight.device.type == "meta" else weight.device
+            features = input_features.to(dtype=weight.dtype, device=where)
             hidden = nn.functional.gelu(self.conv1(features))
             hidden = nn.functional.gelu(self.conv2(hidden)).permute(0, 2, 1)
-            hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+            hidden = hidden + self.embed_positions(torch.arange(hidden.shape[1], device=where))
             hidden = nn.functional.dropout(hidden, p=self.dropout, training=self.training)
             for layer in self.layers:
                 if self.training and self.layerdrop > 0.0 and torch.rand([]) < self.layerdrop:
@@ -82,7 +100,11 @@ class TrimmedQwen2AudioEncoder(Qwen2AudioEncoder):
 
     def encode(self, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
         """`encode_audio` with this tower."""
-        return encode_audio(self, input_features, feature_attention_mask)
+        return encode_audio(self, input_features, feature_attention_mask)  # type: ignore[arg-type]
+
+
+class TrimmedQwen2AudioEncoder(TrimmedTower, Qwen2AudioEncoder):
+    """`Qwen2AudioEncoder` on the batch's longest clip."""
 
 
 def encode_audio(tower: nn.Module, input_features: torch.Tensor, feature_attention_mask: torch.Tensor) -> torch.Tensor:
@@ -117,7 +139,7 @@ def encode_audio_padded(
     weight = tower.conv1.weight
     mask = create_bidirectional_mask(
         config=tower.config,
-        inputs_embeds=torch.zeros((*valid.shape, 1), dtype=weight.dtype, device=weight.device),
+        inputs_embeds=torch.zeros((*valid.shape, 1), dtype=weight.dtype, device=valid.device),
         attention_mask=valid.long(),
     )
     return tower(input_features, attention_mask=mask).last_hidden_state, token_lengths

@@ -1,0 +1,59 @@
+"""Which family a checkpoint, a backbone or an adapter belongs to, by what lies in its folder or repository."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from .adapters import find_file
+from .backbones import FAMILIES, family_class
+from .bare_encoder import bare_encoder_config
+from .configuration import ADAPTER_CONFIG_NAME, EmotionConfig, emotion_config
+
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+def read_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> Any:
+    """Read the configuration of a backbone, a checkpoint or an adapter.
+
+    Raises:
+        OSError: There is none, or it cannot be reached.
+    """
+    adapter = find_file(name_or_path, ADAPTER_CONFIG_NAME, hub)
+    if adapter is not None:
+        return emotion_config(json.loads(Path(adapter).read_text(encoding="utf-8")), name_or_path)
+    try:
+        return AutoConfig.from_pretrained(name_or_path, **hub)
+    except (OSError, ValueError) as error:
+        bare = bare_encoder_config(name_or_path, hub)
+        if bare is not None:
+            return bare
+        raise OSError(
+            f"No model could be loaded from '{name_or_path}': it is neither a local folder with a config.json nor a "
+            "model on the Hub that can be reached from here. Mend: check the spelling, the connection, and for a "
+            "private model the token."
+        ) from error
+
+
+def family_of(config: Any, where: object, family: str | None = None) -> Any:
+    """Return the model class for a configuration, a backbone's or one of ours.
+
+    Args:
+        config: The configuration.
+        where: What it was read from, for the error message.
+        family: A key of `FAMILIES`, or `module:Name` of the user's own code, instead of the configuration's own.
+
+    Raises:
+        ValueError: No family takes it.
+    """
+    own = config.backbone_type if isinstance(config, EmotionConfig) else config.model_type
+    if family is None and own not in FAMILIES:
+        raise ValueError(
+            f"'{where}' is a {own} model, which no family of backbones takes. Mend: name one of "
+            f"{', '.join(sorted(FAMILIES))}, or pass family='module:Name', a class of your own."
+        )
+    return family_class(family or own)

@@ -1,0 +1,245 @@
+"""Checkpoints of a training that was interrupted: which of them are whole, and whether they are of this model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ..modeling.adapters import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME
+from ..modeling.configuration import ADAPTER_CONFIG_NAME
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+STATE_NAME = "trainer_state.json"  # what a checkpoint's last file is called: transformers writes it after all others
+INDEX_NAME = "model.safetensors.index.json"
+#: Optimizer settings that a checkpoint's own optimizer and schedule bring with them.
+KEPT_AT_RESUME = ("learning_rate", "head_learning_rate", "layer_decay", "weight_decay", "adam_beta1", "adam_beta2",
+                  "adam_epsilon", "optim")  # fmt: skip
+#: Training arguments that say what is learnt: with others it is another training.
+LEARNT = ("target_column", "concentration_weight", "count_synthetic_votes")
+# What a configuration says of the machine, of memory or of what is shown, and not of what the weights mean.
+_NOT_OF_THE_WEIGHTS = re.compile(
+    r"^_|dropout|layerdrop|^(architectures|dtype|torch_dtype|transformers_version|use_cache|return_dict|output_.*|"
+    r"quantization_config|name_or_path|apply_spec_augment|mask_(time|feature)_.*|base_content|"
+    # fitted after training
+    r"calibration|"
+    # transformers' trainer writes the tokenizer's into the configuration
+    r"(pad|bos|eos)_token_id)$"
+)
+_NOT_OF_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "lora_dropout", "task_type",
+                       "peft_version", "auto_mapping", "init_lora_weights", "loftq_config")  # fmt: skip
+
+
+def checkpoints_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """Folders of checkpoints, newest first, whole or not."""
+    if not os.path.isdir(folder):
+        return []
+    found = [(int(match[1]), path) for path in Path(folder).iterdir() if (match := _CHECKPOINT.match(path.name))]
+    return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
+
+
+def why_not_whole(checkpoint: str | os.PathLike[str]) -> str | None:
+    """Say what is wrong with a checkpoint whose writing was interrupted; None for one that is whole."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return "it is no folder"
+    try:
+        json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
+    except OSError:
+        return f"{STATE_NAME}, which is written last, is missing"
+    except ValueError:
+        return f"{STATE_NAME}, which is written last, breaks off"
+    names = [name for name in ("model.safetensors", PEFT_WEIGHTS_NAME) if (folder / name).is_file()]
+    if (folder / INDEX_NAME).is_file():
+        try:
+            index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
+            names += sorted(set(index["weight_map"].values()))
+        except (ValueError, KeyError):
+            return f"{INDEX_NAME} breaks off"
+    for name in names:
+        try:
+            with safe_open(folder / name, framework="pt"):
+                pass  # its header is checked against the file's length
+        except (OSError, SafetensorError):
+            return f"{name} is missing or breaks off"
+    for name in ("optimizer.pt", "scheduler.pt"):
+        # torch writes zip archives, whose directory is at the end
+        if (folder / name).is_file() and not zipfile.is_zipfile(folder / name):
+            return f"{name} breaks off"
+    return None
+
+
+def last_whole_checkpoint(folder: str | os.PathLike[str], warn: bool = True) -> str | None:
+    """Find the newest checkpoint in a folder that was written to its end; those that are passed over are named.
+
+    Args:
+        folder: Output folder of a training.
+        warn: Name them in a warning.
+    """
+    for path in checkpoints_in(folder):
+        reason = why_not_whole(path)
+        if reason is None:
+            return str(path)
+        if warn:
+            logger.warning("%s was not written to its end (%s): it is passed over", path, reason)
+    return None
+
+
+def checkpoint_to_resume(asked: Any, folder: str | os.PathLike[str]) -> str | None:
+    """The checkpoint that `resume_from_checkpoint` stands for: True is the last whole one.
+
+    Raises:
+        ValueError: There is none, or the one that was named is not whole.
+    """
+    if asked is None or asked is False:
+        return None
+    if asked is True:
+        found = last_whole_checkpoint(folder)
+        if found is None:
+            raise ValueError(
+                f"resume_from_checkpoint: {folder} holds no checkpoint that is whole. Mend: leave it out, which "
+                "starts from the beginning."
+            )
+        return found
+    reason = why_not_whole(asked)
+    if reason is not None:
+        other = last_whole_checkpoint(Path(asked).parent, warn=False)
+        raise ValueError(
+            f"{asked} cannot be resumed from: {reason}. Mend: "
+            + (f"name {other}, the last whole one." if other else "start from the beginning.")
+        )
+    return str(asked)
+
+
+def check_same_training(checkpoint: str, model: Any, processor: Any, args: Any) -> None:
+    """Refuse to continue a checkpoint whose weights mean something else in this model, and name what differs.
+
+    Compared, by name, are the emotions and their order, the head and everything else of the configuration that is no
+    matter of the machine, the loss, what the processor makes of a row (transcripts, the version of the prompt), the
+    adapter, and what is trained on.
+
+    Args:
+        checkpoint: Its folder.
+        model: The model that is to take its weights, or a `PeftModel` around it.
+        processor: Its processor.
+        args: The training arguments.
+
+    Raises:
+        ValueError: Something differs.
+    """
+    adapters = getattr(model, "peft_config", {}) or {}
+    saved_adapter = _read(checkpoint, PEFT_CONFIG_NAME)
+    if bool(adapters) != (saved_adapter is not None):
+        kind = "an adapter" if saved_adapter is not None else "all weights"
+        raise ValueError(
+            f"{checkpoint} holds {kind}, and {'an adapter' if adapters else 'all weights'} would be trained now: "
+            "nothing of it would be loaded. Mend: give lora as it was, or choose another output folder."
+        )
+    differences = list(_config_differences(_read(checkpoint, "config.json", ADAPTER_CONFIG_NAME) or {}, model.config))
+    differences += _processor_differences(_read(checkpoint, "processor_config.json") or {}, processor)
+    if saved_adapter is not None:
+        differences += _adapter_differences(saved_adapter, next(iter(adapters.values())))
+    written = _read(checkpoint, "training_args.json") or {}
+    differences += [
+        f"{name}: {written[name]!r} there, {getattr(args, name)!r} now"
+        for name in LEARNT
+        if name in written and hasattr(args, name) and written[name] != getattr(args, name)
+    ]
+    if differences:
+        raise ValueError(
+            f"{checkpoint} is of another training, and its weights would mean something else here: "
+            f"{'; '.join(differences)}. Mend: resume with the settings it was written with, or start a new training "
+            "from it in another output folder (--backbone with its folder, without --resume_from_checkpoint)."
+        )
+    for name in KEPT_AT_RESUME:
+        if name in written and hasattr(args, name) and _plain(getattr(args, name)) != written[name]:
+            logger.warning(
+                "%s=%s has no effect: what is resumed from %s goes on with its own, %s. Mend: start a new training "
+                "from it to change that.",
+                name,
+                _plain(getattr(args, name)),
+                checkpoint,
+                written[name],
+            )
+
+
+def metric_changed(checkpoint: str, args: Any) -> str | None:
+    """The metric and the column that a checkpoint's best score is of, where another one chooses now."""
+    written = _read(checkpoint, "training_args.json") or {}
+    names = ("metric_for_best_model", "score_column")
+    if any(name in written and written[name] != getattr(args, name) for name in names):
+        return " on ".join(str(written.get(name)) for name in names)
+    return None
+
+
+def has_optimizer(checkpoint: str | os.PathLike[str]) -> bool:
+    """Whether a checkpoint has the state of its optimizer and of its learning-rate schedule."""
+    folder = Path(checkpoint)
+    return any(path.name.startswith("optimizer") for path in folder.iterdir()) and (folder / "scheduler.pt").is_file()
+
+
+def _read(checkpoint: str, *names: str) -> dict[str, Any] | None:
+    for name in names:
+        path = Path(checkpoint, name)
+        if path.is_file():
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return values
+    return None
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", value)  # an enumeration is written as its value
+
+
+def _config_differences(saved: Mapping[str, Any], config: Any) -> Iterator[str]:
+    if not saved:
+        return
+    now = json.loads(config.to_json_string(use_diff=False))
+    if saved.get("model_type", now["model_type"]) != now["model_type"]:
+        yield f"model_type: {saved['model_type']!r} there, {now['model_type']!r} now"
+        return
+    # a file leaves out what is as by default
+    saved = json.loads(type(config).from_dict(dict(saved)).to_json_string(use_diff=False))
+    emotions = [saved["id2label"][key] for key in sorted(saved.get("id2label") or {}, key=int)]
+    if emotions and emotions != list(config.emotions):
+        yield f"emotions: {emotions} there, {list(config.emotions)} now"
+    yield from _differences(saved, now, "")
+
+
+def _differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name in sorted(saved.keys() & now.keys()):
+        if _NOT_OF_THE_WEIGHTS.search(name) or name in ("id2label", "label2id", "problem_type"):
+            continue
+        if isinstance(saved[name], Mapping) and isinstance(now[name], Mapping):
+            yield from _differences(saved[name], now[name], f"{prefix}{name}.")
+        elif saved[name] != now[name]:
+            yield f"{prefix}{name}: {saved[name]!r} there, {now[name]!r} now"
+
+
+def _processor_differences(saved: Mapping[str, Any], processor: Any) -> list[str]:
+    return [
+        f"{name}: {saved[name]!r} there, {getattr(processor, name)!r} now"
+        for name in processor.settings
+        if name in saved and name != "emotions" and hasattr(processor, name) and saved[name] != getattr(processor, name)
+    ]
+
+
+def _adapter_differences(saved: Mapping[str, Any], adapter: Any) -> list[str]:
+    now = adapter.to_dict()
+    found = []
+    for name in sorted(saved.keys() & now.keys()):
+        there, here = saved[name], _plain(now[name])
+        if isinstance(here, set | frozenset | tuple) or (isinstance(here, list) and isinstance(there, list)):
+            there, here = sorted(map(str, there or ())), sorted(map(str, here))
+        if name not in _NOT_OF_THE_ADAPTER and there != here:
+            found.append(f"{name} of the adapter: {there!r} there, {here!r} now")
+    return found

@@ -1,0 +1,156 @@
+"""What the trainer does so that no training goes wrong unnoticed: it stops at NaN, and resumes only what fits."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from transformers.trainer_callback import ExportableState
+
+from ..modeling.base_content import check_base
+from ..modeling.prediction import ANSWERS_NAN
+from .checkpoints import check_same_training, checkpoint_to_resume, has_optimizer, metric_changed
+from .choosing import EarlyStoppingCallback
+from .finite import MAX_SKIPPED_STEPS, diverged, is_finite, not_finite_weights, refuse_half_weights
+from .hub_trainer import HubTrainer
+from .refusals import check_trainable
+
+logger = logging.getLogger(__name__)
+
+
+class GuardedTrainer(HubTrainer):
+    """`Trainer` that stops where numbers are no numbers, and compares a checkpoint before it goes on with it."""
+
+    _processor: Any
+    _emotion_args: Any
+    _skipped_steps: int = 0  # on end, by mixed precision with a loss scale
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Do the forward and backward pass of a batch, and stop where its loss is no number."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if not is_finite(loss):
+            raise self._diverged(f"the loss is {float(loss)}", self.state.global_step + 1)
+        return loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is None or is_finite(norm):
+            self._skipped_steps = 0
+            return norm
+        if getattr(self.accelerator, "scaler", None) is None:
+            raise self._diverged(f"the norm of the gradients is {float(norm)}", self.state.global_step + 1)
+        self._skipped_steps += 1  # mixed precision with a loss scale skips the step and halves the scale
+        if self._skipped_steps >= MAX_SKIPPED_STEPS:
+            raise self._diverged(f"the gradients of {MAX_SKIPPED_STEPS} steps on end were not finite in fp16")
+        return norm
+
+    def _diverged(self, what: str, step: int | None = None) -> Exception:
+        folder = self._get_output_dir(trial=getattr(self, "_trial", None))
+        return diverged(what, self.state.global_step if step is None else step, self.args, folder)
+
+    def prediction_step(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
+        """Evaluate a batch, and stop where the model's answer is no number."""
+        loss, logits, labels = super().prediction_step(*args, **kwargs)
+        for value in (loss, logits):
+            if isinstance(value, torch.Tensor) and not is_finite(value):
+                if self.is_in_train:
+                    raise self._diverged("the model answers NaN or infinity in evaluation")
+                raise ValueError(ANSWERS_NAN)
+        return loss, logits, labels
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save model and processor, unless weights are no numbers."""
+        self._refuse_weights_that_are_no_numbers()
+        super().save_model(output_dir, _internal_call)
+
+    def _refuse_weights_that_are_no_numbers(self) -> None:
+        bad = not_finite_weights(self.accelerator.unwrap_model(self.model))
+        if bad:
+            raise self._diverged(f"{len(bad)} weights are NaN or infinite (first: {bad[0]}) and were not saved")
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> Any:
+        """Train, after everything that a checkpoint to resume from says was compared with what would go on.
+
+        Args:
+            resume_from_checkpoint: A checkpoint's folder; or True, for the last one in the output folder that was
+                written to its end.
+            trial: Of a hyperparameter search.
+            ignore_keys_for_eval: As in `Trainer`.
+
+        Raises:
+            ValueError: The checkpoint is not whole, or of another training.
+            TrainingDivergedError: Loss, gradients or weights are no longer numbers.
+        """
+        checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
+        if checkpoint is not None and self.model_init is None:  # else there is no model yet
+            self._check_same_training(checkpoint)
+        self._skipped_steps = 0
+        result = super().train(checkpoint, trial, ignore_keys_for_eval)
+        self._refuse_weights_that_are_no_numbers()  # the last step's, which no loss has seen
+        return result
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.model_init is not None:
+            self._check_same_training(resume_from_checkpoint)
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _check_same_training(self, checkpoint: str) -> None:
+        network = self.accelerator.unwrap_model(self.model)
+        check_same_training(checkpoint, network, self._processor, self._emotion_args)
+        if getattr(network, "peft_config", None):
+            check_base(checkpoint, network, {})
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimizer as transformers does, of weights that can be trained."""
+        network = self.accelerator.unwrap_model(self.model if model is None else model)
+        check_trainable(network)
+        refuse_half_weights(network)
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        return optimizer
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._init_training_state(*args, **kwargs)
+        checkpoint = kwargs.get("resume_from_checkpoint", args[3] if len(args) > 3 else None)
+        if checkpoint is None:
+            return result
+        before = self.state.stateful_callbacks
+        for callback in [*self.callback_handler.callbacks, self.control]:
+            if not isinstance(callback, ExportableState):
+                continue
+            saved = before.setdefault(type(callback).__name__, callback.state())  # what was switched on since
+            if isinstance(callback, EarlyStoppingCallback) and isinstance(saved, dict):
+                # its patience is as it is now; how often nothing was better is as it was
+                name = "early_stopping_patience_counter"
+                setattr(callback, name, int(saved.get("attributes", {}).get(name, 0)))
+        changed = metric_changed(checkpoint, self._emotion_args)
+        if changed is not None:
+            logger.warning(
+                "the best checkpoint so far was chosen by %s, and another score chooses now: the choice starts anew",
+                changed,
+            )
+            self.state.best_metric = self.state.best_model_checkpoint = self.state.best_global_step = None
+        return result
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        own_format = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        if checkpoint is not None and not own_format and not has_optimizer(checkpoint):
+            logger.warning(
+                "%s has no optimizer state (was it written with save_only_model?): the optimizer's averages and the "
+                "learning-rate schedule start anew at step %d. Mend: resume from a checkpoint with optimizer.pt and "
+                "scheduler.pt for the weights of an uninterrupted run.",
+                checkpoint,
+                self.state.global_step,
+            )
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except ValueError as error:
+            raise ValueError(
+                f"the optimizer of {checkpoint} is of other weights or of other learning rates ({error}). Mend: freeze "
+                "what was frozen, and give head_learning_rate, layer_decay and optim as they were."
+            ) from error

@@ -1,0 +1,236 @@
+"""What is resumed from: the last checkpoint that is whole, of this training and no other."""
+
+import copy
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+from test_trainer_exactness import Interrupt
+from tiny_data import TINY_EMOTIONS
+from trainer_setup import changed, largest_difference, make_trainer, weights
+
+from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.training.checkpoints import last_whole_checkpoint
+from hf_emo_dist.training.fine_tuning import parse_config, run_training
+from hf_emo_dist.training.lora import emotion_lora_config
+
+OTHER_ORDER = ("sad", "angry", "happy")
+EACH_STEP = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, tiny_backbone, tiny_train):
+    """Folders of trainings of two steps, with all weights and with an adapter."""
+    folders = {}
+    for kind in ("full", "adapter"):
+        folders[kind] = tmp_path_factory.mktemp(kind)
+        torch.manual_seed(0)
+        trainer = make_trainer(
+            Qwen2AudioForEmotionDistribution.from_pretrained(tiny_backbone, emotions=TINY_EMOTIONS),
+            EmotionDistributionProcessor.from_pretrained(tiny_backbone, emotions=TINY_EMOTIONS),
+            folders[kind],
+            tiny_train,
+            trainer_options={
+                "callbacks": [Interrupt(2)],
+                "peft_config": emotion_lora_config("all") if kind == "adapter" else None,
+            },
+            loss_type="kl",
+            **EACH_STEP,
+        )
+        trainer.train()
+    return folders
+
+
+@pytest.fixture
+def output(written, tmp_path):
+    return {kind: shutil.copytree(folder, tmp_path / kind) for kind, folder in written.items()}
+
+
+def resume(
+    tiny_backbone,
+    tiny_train,
+    folder,
+    *,
+    emotions=TINY_EMOTIONS,
+    row=None,
+    head=None,
+    lora=None,
+    checkpoint=True,
+    **args,
+):
+    emotions = tuple(emotions)
+    trainer = make_trainer(
+        Qwen2AudioForEmotionDistribution.from_pretrained(tiny_backbone, emotions=emotions, **(head or {})),
+        EmotionDistributionProcessor.from_pretrained(tiny_backbone, emotions=emotions, **(row or {})),
+        folder,
+        changed(tiny_train, synthetic_distribution=lambda row: row["human_distribution"]),
+        trainer_options={"peft_config": lora},
+        **{"loss_type": "kl", **EACH_STEP, **args},
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    return trainer
+
+
+OTHERS = {
+    "order of emotions": ({"emotions": OTHER_ORDER}, r"emotions: \['angry', 'happy', 'sad'\] there, \['sad'"),
+    "transcripts": ({"row": {"use_transcript": False}}, "use_transcript: True there, False now"),
+    "speakers": ({"row": {"use_speaker": True}}, "use_speaker: False there, True now"),
+    "long clips": ({"row": {"long_audio": "window"}}, "long_audio: 'error' there, 'window' now"),
+    "pooling": ({"head": {"head_num_attention_heads": 2}}, "head_num_attention_heads: 8 there, 2 now"),
+    "loss": ({"loss_type": "js"}, "loss_type: 'kl' there, 'js' now"),
+    "entropy term": ({"entropy_weight": 0.08}, "entropy_weight: 0.0 there, 0.08 now"),
+    "target": ({"target_column": "synthetic_distribution"}, "target_column: 'emotion_distribution' there"),
+    "an adapter now": ({"lora": emotion_lora_config("all")}, "holds all weights, and an adapter"),
+}
+OTHER_ADAPTERS = {
+    "order of emotions": ({"emotions": OTHER_ORDER}, r"emotions: \['angry', 'happy', 'sad'\] there"),
+    "alpha": ({"lora": emotion_lora_config("all", lora_alpha=32)}, "lora_alpha of the adapter: 16 there, 32 now"),
+    "targets": ({"lora": emotion_lora_config("paper")}, "target_modules of the adapter"),
+    "scale": ({"lora": emotion_lora_config("all", use_rslora=True)}, "use_rslora of the adapter: False there"),
+    "no adapter now": ({"lora": None}, "holds an adapter, and all weights"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHERS.values(), ids=OTHERS.keys())
+def test_what_changes_the_meaning_of_weights_is_compared_by_name(tiny_backbone, tiny_train, output, changes, message):
+    with pytest.raises(ValueError, match=message):
+        resume(tiny_backbone, tiny_train, output["full"], **changes)
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHER_ADAPTERS.values(), ids=OTHER_ADAPTERS.keys())
+def test_so_is_an_adapter(tiny_backbone, tiny_train, output, changes, message):
+    with pytest.raises(ValueError, match=message):
+        resume(tiny_backbone, tiny_train, output["adapter"], **{"lora": emotion_lora_config("all"), **changes})
+
+
+def test_an_adapter_goes_on_with_the_backbone_it_was_trained_on(tmp_path, tiny_backbone, tiny_train, output):
+    other = shutil.copytree(tiny_backbone, tmp_path / "other")
+    stock = Qwen2AudioForEmotionDistribution.from_pretrained(tiny_backbone, emotions=TINY_EMOTIONS)
+    with torch.no_grad():
+        stock.model.language_model.layers[0].self_attn.q_proj.weight.mul_(1.01)
+    stock.save_pretrained(other)
+    (other / "config.json").unlink()
+    shutil.copy(tiny_backbone / "config.json", other)
+    with pytest.raises(ValueError, match="trained on a backbone with other weights"):
+        resume(other, tiny_train, output["adapter"], lora=emotion_lora_config("all"))
+
+
+def test_what_does_not_is_not_asked_for(tiny_backbone, tiny_train, output):
+    for kind, name in (("full", "config.json"), ("adapter", "emotion_config.json")):
+        store = output[kind] / "checkpoint-2" / name  # a temperature that somebody fitted for it
+        store.write_text(json.dumps({**json.loads(store.read_text()), "calibration": {"temperature": 1.5}}))
+    resumed = resume(tiny_backbone, tiny_train, output["full"], head={"head_dropout": 0.3})
+    assert resumed.state.global_step == 4
+    lora = emotion_lora_config("all", lora_dropout=0.0)
+    assert resume(tiny_backbone, tiny_train, output["adapter"], lora=lora).state.global_step == 4
+
+
+def test_rates_that_a_checkpoint_brings_with_it_are_said(tiny_backbone, tiny_train, output, caplog):
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        resumed = resume(tiny_backbone, tiny_train, output["full"], learning_rate=5e-4)
+    assert "learning_rate=0.0005 has no effect" in caplog.text
+    assert resumed.state.log_history[-2]["learning_rate"] > 5e-4
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+KILLED = {
+    "before the state was written": lambda folder: (folder / "trainer_state.json").unlink(),
+    "while the state was written": lambda folder: cut(folder / "trainer_state.json"),
+    "while the weights were written": lambda folder: cut(folder / "model.safetensors"),
+    "while the optimizer was written": lambda folder: cut(folder / "optimizer.pt"),
+    "at once": lambda folder: [path.unlink() for path in folder.iterdir()],
+}
+
+
+@pytest.mark.parametrize("kill", KILLED.values(), ids=KILLED.keys())
+def test_a_checkpoint_killed_in_the_writing_is_passed_over_and_named(
+    tiny_backbone, tiny_train, output, kill, caplog, tiny_validation
+):
+    folder = output["full"]
+    assert last_whole_checkpoint(folder) == str(folder / "checkpoint-2")
+    kill(folder / "checkpoint-2")
+    with pytest.raises(ValueError, match=r"cannot be resumed from.*Mend: name .*checkpoint-1, the last whole one"):
+        resume(tiny_backbone, tiny_train, folder, checkpoint=str(folder / "checkpoint-2"))
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        resumed = resume(tiny_backbone, tiny_train, folder)
+    assert resumed.state.global_step == 4 and "checkpoint-2 was not written to its end" in caplog.text
+
+
+def test_the_command_resumes_from_the_last_whole_one(tmp_path, tiny_backbone, tiny_train, tiny_validation, caplog):
+    words = ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path), "--use_cpu", "true", "--num_threads", "1"]
+    words += ["--per_device_train_batch_size", "8", "--save_total_limit", "9"]
+    run_training(*parse_config([*words, "--num_train_epochs", "2"]), tiny_train, tiny_validation)
+    (tmp_path / "checkpoint-4" / "trainer_state.json").unlink()
+    with pytest.raises(FileExistsError, match="holds checkpoints"):
+        run_training(*parse_config(words), tiny_train, tiny_validation)
+    again = [*words, "--num_train_epochs", "3", "--resume_from_checkpoint", "true"]
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        run_training(*parse_config(again), tiny_train, tiny_validation)
+    assert "checkpoint-4 was not written to its end" in caplog.text
+    state = json.loads((tmp_path / "trainer_state.json").read_text())
+    assert state["global_step"] == 6
+    for folder in tmp_path.glob("checkpoint-*"):
+        (folder / "trainer_state.json").unlink()
+    with pytest.raises(ValueError, match="no checkpoint that is whole"):
+        run_training(*parse_config(again), tiny_train, tiny_validation)
+
+
+def test_a_missing_optimizer_state_is_said(tiny_backbone, tiny_train, output, caplog):
+    for name in ("optimizer.pt", "scheduler.pt"):
+        (output["full"] / "checkpoint-2" / name).unlink()
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        assert resume(tiny_backbone, tiny_train, output["full"]).state.global_step == 4
+    assert "checkpoint-2 has no optimizer state" in caplog.text
+
+
+def test_an_optimizer_of_other_weights_is_refused(tiny_backbone, tiny_train, output):
+    with pytest.raises(ValueError, match=r"the optimizer of .* is of other weights.*Mend"):
+        resume(tiny_backbone, tiny_train, output["full"], head_learning_rate=0.1)
+
+
+PER_EPOCH = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True, "learning_rate": 0.0}
+
+
+def test_early_stopping_counts_on_and_may_be_switched_on_at_resume(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation
+):
+    def run(folder, patience, epochs, resume=None):
+        trainer = make_trainer(
+            copy.deepcopy(tiny_model), tiny_processor, tmp_path / folder, tiny_train, tiny_validation,
+            early_stopping_patience=patience, num_train_epochs=epochs, **PER_EPOCH,
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer.state.epoch
+
+    assert run("off", 0, 2) == 2 and run("off", 3, 9, resume=True) == 5
+    # without improvement from the second epoch on: 3 of them in an uninterrupted run, and in one that was resumed
+    assert run("whole", 3, 9) == 4
+    assert run("parts", 3, 3) == 3 and run("parts", 3, 9, resume=True) == 4
+
+
+def test_another_score_starts_its_choice_anew(
+    tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation, caplog
+):
+    """Else an accuracy would be compared with the best divergence so far."""
+
+    def run(metric, epochs, resume=None):
+        trainer = make_trainer(
+            copy.deepcopy(tiny_model), tiny_processor, tmp_path, tiny_train, tiny_validation,
+            metric_for_best_model=metric, num_train_epochs=epochs, **PER_EPOCH,
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    run("js_divergence", 1)
+    resumed = run("bhattacharyya_coefficient", 2, resume=True)
+    assert "the choice starts anew" in caplog.text
+    series = [e["eval_bhattacharyya_coefficient"] for e in resumed.state.log_history if "eval_loss" in e]
+    assert resumed.state.best_metric == series[-1]
+    again = run("bhattacharyya_coefficient", 3, resume=True)
+    assert again.state.best_metric == series[-1] and largest_difference(weights(again), weights(resumed)) == 0
