@@ -35,7 +35,13 @@ SECONDS = [0.021, 0.3, 0.9, 0.05, 0.6, 0.4013, 0.033, 1.2]
 CLIPS = [tone(100 + 60 * i, seconds, seed=i) for i, seconds in enumerate(SECONDS)]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+#: of each kind of input one encoder, and an audio-language model; the others are asked the same among the slow tests
+QUICK = ("wavlm", "whisper", "wav2vec2-bert", "qwen2_audio")
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+)
 def family(request):
     return request.param
 
