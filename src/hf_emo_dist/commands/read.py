@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import sys
 import tempfile
@@ -39,7 +40,8 @@ def options(kind: str) -> Options:
         return Options(read_table, _write_table, without=_OURS, about=about)
     reader = find_reader(kind)
     info = reader.info
-    without = [*_OURS, *(("public",) if info.restricted else ()), *(() if info.has_votes else ("outside", "preset"))]
+    may_vote = info.has_votes or "votes" in inspect.signature(reader).parameters  # from a table that the user brings
+    without = [*_OURS, *(("public",) if info.restricted else ()), *(() if may_vote else ("outside", "preset"))]
     return Options(
         reader,
         write_corpus,
@@ -148,6 +150,7 @@ def write_corpus(
     cache = Path(tempfile.mkdtemp(prefix=f".{folder.name}-reading-", dir=folder.parent))
     try:
         dataset = values.call(reader, report=report, cache_dir=cache, **preset_options)
+        info = report.info or info
         write_dataset(
             dataset,
             folder,

@@ -19,9 +19,14 @@ CORPORA: Mapping[str, str] = MappingProxyType(
     {
         "iemocap": "iemocap:read_iemocap",
         "msp_podcast": "msp_podcast:read_msp_podcast",
+        "msp_improv": "msp_improv:read_msp_improv",
+        "whiser": "whiser:read_whiser",
         "cremad": "cremad:read_cremad",
         "emozionalmente": "emozionalmente:read_emozionalmente",
         "dusha": "dusha:read_dusha",
+        "thai_ser": "thai_ser:read_thai_ser",
+        "kemdy": "kemdy:read_kemdy",
+        "emonet_voice": "emonet_voice:read_emonet_voice",
         "ravdess": "ravdess:read_ravdess",
         "emodb": "emodb:read_emodb",
     }

@@ -195,7 +195,7 @@ def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: Co
     from datasets import DatasetDict
     from datasets.utils.tqdm import tqdm
 
-    info = settings.info
+    info = report.info = settings.info
     used = _usable(utterances, settings, report)
     if not used:
         raise CorpusError(f"No utterance of {info.title} can be used.\n{report.summary(3)}\nMend: see above.")

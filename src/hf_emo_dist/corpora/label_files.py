@@ -6,9 +6,10 @@ Odd encodings are read and reported, and every line keeps its number.
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
@@ -111,6 +112,42 @@ def find_folder(root: Path, *names: str) -> Path | None:
     """Return the first folder in `root` whose name is one of `names` in any case, or None."""
     folders = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
     return next((folders[name.lower()] for name in names if name.lower() in folders), None)
+
+
+def find_file(folder: Path, *names: str) -> Path | None:
+    """Return the first file in `folder` whose name is one of `names` in any case, the first name before the second."""
+    if not folder.is_dir():
+        return None
+    files = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
+    return next((files[name.lower()] for name in names if name.lower() in files), None)
+
+
+def audio_below(root: Path, suffixes: Sequence[str] = (".wav",)) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return stem to path of the audio files in a folder and those below it, and the stems found again elsewhere."""
+    found: dict[str, str] = {}
+    again: list[tuple[str, str]] = []
+    for folder in (root, *sorted(path for path in root.rglob("*") if path.is_dir())):
+        for stem, path in audio_files(folder, suffixes).items():
+            if stem in found:
+                again.append((stem, path))
+            else:
+                found[stem] = path
+    return found, again
+
+
+def number(value: object) -> float | None:
+    """A rating as a number; None where it is none, and for the NaN that corpora write where nobody rated."""
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the ratings that are there, or None."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
 
 
 def split_name(text: str) -> str:

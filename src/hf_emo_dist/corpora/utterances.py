@@ -40,12 +40,15 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "bad_header": "the line that begins an utterance cannot be read: correct it",
         "bad_name": "the file name does not follow the corpus's scheme",
         "unknown_speaker": "the speaker is not known, so no speaker-disjoint part can hold the utterance",
+        "other_modality": "ratings of a recording that is not this sound (seen, or sung): they are not votes on it",
+        "same_sound": "the sound of a take that is read from another file already",
         "control_task": "a control clip with a known answer that was used to check raters",
         # the utterance is kept
         "few_raters": "fewer raters than the corpus asks for: a rater line may be missing",
         "bad_line": "a line cannot be read and is passed over",
         "unknown_label": "a label that the corpus does not have: the vote is passed over",
         "duplicate_rater": "the rater is named twice for one utterance: the first vote counts",
+        "no_answer": "the rater named no emotion: there is no vote to count",
         "distracted_rater": "a response over 10 s after the clip, which the corpus's authors leave out",
         "brackets_in_comment": "a comment holds brackets: check that its tags were read as they were meant",
         "empty_transcript": "the transcript is empty",
@@ -135,6 +138,7 @@ class CorpusReport:
 
     def __init__(self, root: str | Path = ".") -> None:
         self.root = Path(root)
+        self.info: CorpusInfo | None = None  # what was read: a reader's options may change what is known of a corpus
         self.problems: list[Problem] = []
         self.outside: Counter[str] = Counter()
         self.kept = 0
