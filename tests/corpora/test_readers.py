@@ -121,8 +121,10 @@ CASES = {
             "arousal": pytest.approx(4.2),
             "dominance": 5.0,
             "other_texts": [],
-            "secondary_votes": ["sad", "concerned", "happy", "concerned", "neutral", "concerned", "fear", "happy"]
-            + ["concerned", "happy"],
+            "secondary_votes": [
+                *("sad", "concerned", "happy", "concerned", "neutral"),
+                *("concerned", "fear", "happy", "concerned", "happy"),
+            ],
             "secondary_raters": [f"WORKER000143{number}" for number in (25, 25, 32, 32, 42, 42, 42, 43, 43, 44)],
         },
         shares={"happy": 0.6, "sad": 0.2, "fear": 0.2},
@@ -212,8 +214,10 @@ CASES = {
             "transcript": "네, 맞아요 b/",
             "speaker": "kemdy-User001M",
             "human_votes": ["neutral"] * 7 + ["disgust", "happy"],
-            "human_raters": ["Eval01M", "Eval02F", "Eval03M", "Eval04F", "Eval05M", "Eval06F", "Eval07M", "Eval08F"]
-            + ["Eval10F"],
+            "human_raters": [
+                *("Eval01M", "Eval02F", "Eval03M", "Eval04F", "Eval05M", "Eval06F", "Eval07M", "Eval08F"),
+                "Eval10F",
+            ],
             "consensus": "neutral",
             "gender": "male",
             "valence": pytest.approx(3.4),
@@ -239,7 +243,7 @@ CASES = {
         shares={"strong": 2 / 3, "weak": 1 / 3},
         problems={
             ("bad_line", "a1b2c3d4_2", "data/train-00000-of-00001.parquet:2"),
-            ("empty_audio", "c1b2c3d4_1", "data/train-00000-of-00001.parquet:4"),
+            ("empty_audio", "c1b2c3d4_1", "c1b2c3d4_1.wav"),
             ("bad_line", "d1b2c3d4_1", "data/train-00000-of-00001.parquet:5"),
         },
     ),

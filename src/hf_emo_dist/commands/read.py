@@ -150,7 +150,8 @@ def write_corpus(
     cache = Path(tempfile.mkdtemp(prefix=f".{folder.name}-reading-", dir=folder.parent))
     try:
         dataset = values.call(reader, report=report, cache_dir=cache, **preset_options)
-        info = report.info or info
+        if report.info is not None and report.info.name == info.name:
+            info = report.info  # an option may change what is known, such as RAVDESS's votes
         write_dataset(
             dataset,
             folder,

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 import os
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import unquote
@@ -17,8 +19,8 @@ from urllib.parse import unquote
 from ..emotions import canonical_emotion
 from .building import build_corpus
 from .label_files import corpus_folder
-from .options import ReadOptions, Settings, check_options, corpus_reader
-from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance, Vote, report_on
+from .options import ReadOptions, check_options, corpus_reader
+from .utterances import CorpusError, CorpusInfo, CorpusReport, StoredClip, Utterance, Vote, report_on
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -72,53 +74,66 @@ def _votes(answers: list[tuple[str, int]], name: str, where: str, report: Corpus
     return list(votes.values())
 
 
-def _unpack(audio: Any, name: str, folder: Path) -> str:
-    """Write a clip's bytes beside the rows that will hold them: readers stream their clips from files."""
-    path = folder / name
-    path.write_bytes(audio["bytes"])
-    return str(path)
+class _Clips:
+    """The clips of one Parquet file, a row group at a time: they are asked for in their order, by a few threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._groups: dict[int, Any] = {}
+
+    def read(self, group: int, row: int) -> bytes:
+        """The bytes of one clip; b"" where there are none."""
+        import pyarrow.parquet as pq
+
+        with self._lock:
+            if group not in self._groups:
+                while len(self._groups) > 1:
+                    self._groups.pop(min(self._groups))
+                self._groups[group] = pq.ParquetFile(self._path).read_row_group(group, columns=["audioId.bytes"])
+            return self._groups[group].column("audioId")[row].as_py()["bytes"] or b""
 
 
-def _utterances(paths: list[Path], asked: str | None, settings: Settings, report: CorpusReport) -> Iterator[Utterance]:
+def _rows(path: Path) -> Iterator[tuple[int, int, str, Any]]:
+    """Row group, row in it, the clip's name and the label of every row; the sound is left where it is."""
     import pyarrow.parquet as pq
 
-    folder = settings.cache_dir / "clips"
-    folder.mkdir(parents=True, exist_ok=True)
+    file = pq.ParquetFile(path)
+    lacking = {"audioId", "label"} - set(file.schema_arrow.names)
+    if lacking:
+        raise CorpusError(
+            f"{path.name} has no column {', '.join(sorted(lacking))} (there are "
+            f"{', '.join(file.schema_arrow.names)}). Mend: give the Parquet folder of EmoNet-Voice Bench."
+        )
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, columns=["audioId.path", "label"])
+        for row, (audio, label) in enumerate(
+            zip(table["audioId"].to_pylist(), table["label"].to_pylist(), strict=True)
+        ):
+            yield group, row, os.path.basename(str((audio or {}).get("path") or "")), label
+
+
+def _utterances(paths: list[Path], asked: str | None, report: CorpusReport) -> Iterator[Utterance]:
     seen: set[str] = set()
-    row = 0
     for path in paths:
-        table = pq.ParquetFile(path)
-        lacking = {"audioId", "label"} - set(table.schema_arrow.names)
-        if lacking:
-            raise CorpusError(
-                f"{path.name} has no column {', '.join(sorted(lacking))} (there are "
-                f"{', '.join(table.schema_arrow.names)}). Mend: give the Parquet folder of EmoNet-Voice Bench."
-            )
-        where = report.name(path)
-        for batch in table.iter_batches(batch_size=64, columns=["audioId", "label"]):
-            for entry in batch.to_pylist():
-                row += 1
-                place = f"{where}:{row}"
-                audio = entry["audioId"] or {}
-                stem, suffix = os.path.splitext(os.path.basename(str(audio.get("path") or "")))
-                name = stem if stem and stem not in seen else f"clip-{row:05d}"
-                try:
-                    emotion, answers = _parse(entry["label"])
-                except ValueError as error:
-                    report.skip("bad_line", name, place, str(error))
-                    continue
-                emotion = canonical_emotion(emotion)
-                if asked is not None and emotion != asked:
-                    continue
-                if not audio.get("bytes"):
-                    report.skip("empty_audio", name, place)
-                    continue
+        clips = _Clips(path)
+        for number, (group, row, file, label) in enumerate(_rows(path), start=1):
+            where = f"{report.name(path)}:{number}"
+            stem, suffix = os.path.splitext(file)
+            name = stem if stem and stem not in seen else f"{path.stem}-{number:05d}"
+            try:
+                emotion, answers = _parse(label)
+            except ValueError as error:
+                report.skip("bad_line", name, where, str(error))
+                continue
+            emotion = canonical_emotion(emotion)
+            if asked is None or emotion == asked:
                 seen.add(name)
                 yield Utterance(
                     id=name,
-                    audio=_unpack(audio, f"{name}{suffix or '.bin'}", folder),
-                    where=place,
-                    votes=_votes(answers, name, place, report),
+                    audio=StoredClip(f"{name}{suffix}", partial(clips.read, group, row)),
+                    where=where,
+                    votes=_votes(answers, name, where, report),
                     extra={"asked": emotion},
                 )
 
@@ -133,10 +148,10 @@ def read_emonet_voice(
 ) -> DatasetDict:
     """Read EmoNet-Voice Bench.
 
-    Its raters did not choose among emotions: each clip has one emotion that they were asked about (column ``asked``), and
-    a vote says how strongly they hear it, ``absent``, ``weak`` or ``strong``. The distribution is over these levels, and
-    is no distribution over emotions. The voices are synthetic and not named, so there are no speakers, and splits by
-    speakers leave all clips out. While they are read, the clips are copied to `cache_dir`.
+    Its raters did not choose among emotions: each clip has one emotion that they were asked about (column ``asked``),
+    and a vote says how strongly they hear it, ``absent``, ``weak`` or ``strong``. The distribution is over these
+    levels, and is no distribution over emotions. The voices are synthetic and not named, so there are no speakers, and
+    splits by speakers leave all clips out.
 
     Args:
         source: The folder of the Parquet files, or one above.
@@ -158,5 +173,5 @@ def read_emonet_voice(
     if not paths:
         raise CorpusError(f"There are no Parquet files below {root}. Mend: give the folder of EmoNet-Voice Bench.")
     report = report_on(root, report)
-    found = _utterances(paths, None if asked is None else canonical_emotion(asked), settings, report)
+    found = _utterances(paths, None if asked is None else canonical_emotion(asked), report)
     return build_corpus(found, settings, report)

@@ -1,7 +1,7 @@
 """KEMDy19 and KEMDy20: Korean dialogues, every segment judged by ten listeners who are told apart.
 
 ``annotation/*.csv`` has two lines of headings: the first names ``Segment ID``, ``Total Evaluation`` and the ten
-evaluators, the second says ``Emotion, Valence, Arousal`` below each of them. KEMDy19 has four more pairs of times before
+evaluators, the second says ``Emotion, Valence, Arousal`` below each of them. KEMDy19 has times of more signals before
 the segment and two files a session, ``Session01_F_res.csv`` and ``Session01_M_res.csv``; KEMDy20 has one,
 ``Sess01_eval.csv``. The sound of segment ``Sess01_script01_User001M_001`` is the WAV file of that name, with a text
 file beside it (UTF-8 in KEMDy19, CP949 in KEMDy20).
@@ -189,8 +189,8 @@ def read_kemdy(
 
     A vote is an evaluator's emotion; evaluators are named as the file's first line names them, so that the same name in
     two sessions need not be the same person. ``consensus`` is the corpus's majority where it is one emotion.
-    ``valence`` and ``arousal`` are its means on 1 (negative, low) to 5; there is no dominance. Marks such as ``b/`` stay
-    in the transcripts. A session has two speakers, whom no other has. The data is ``restricted``.
+    ``valence`` and ``arousal`` are its means on 1 (negative, low) to 5; there is no dominance. Marks such as ``b/``
+    stay in the transcripts. A session has two speakers, whom no other has. The data is ``restricted``.
 
     Args:
         source: The folder that holds ``annotation`` and ``wav``, of one of the two corpora.

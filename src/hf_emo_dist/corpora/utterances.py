@@ -88,15 +88,24 @@ class CorpusInfo:
     split: SplitBy = "own"  # what becomes of the rows by default
 
 
+@dataclass(frozen=True, slots=True)
+class StoredClip:
+    """A clip that is no file of its own, such as one in a Parquet table: its name, and the function that reads it."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
 @dataclass(slots=True)
 class Utterance:
     """One utterance as its corpus describes it.
 
-    `where` is the file and line of its labels. `transcript` may be a function that reads it, called when it is needed.
+    `audio` is the path of its clip, or a clip that is stored with others. `where` is the file and line of its labels.
+    `transcript` may be a function that reads it, called when it is needed.
     """
 
     id: str
-    audio: str
+    audio: str | StoredClip
     where: str = ""
     speaker: str | None = None
     votes: Sequence[Vote] = ()
