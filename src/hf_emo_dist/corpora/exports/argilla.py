@@ -1,0 +1,127 @@
+"""Argilla: records with responses, as its ``to_datasets`` and its uploads to the Hub write them.
+
+In version 2 a question ``emotion`` has the columns ``emotion.responses``, ``emotion.responses.users`` and
+``emotion.responses.status``, lists of one entry a user. In version 1 it has one column, a list of
+``{"user_id", "value", "status"}``. Suggestions are a model's and are not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..utterances import CorpusReport
+from .answers import Answers, LocalNames, audio_key, hide_person, read_json, texts_of, which_question
+
+_RESPONSES = ".responses"
+_SOURCE = re.compile(r"<audio\b[^>]*?\bsrc\s*=\s*[\"']([^\"']+)[\"']|<source\b[^>]*?\bsrc\s*=\s*[\"']([^\"']+)[\"']")
+_SUBMITTED = "submitted"
+
+
+def argilla_answers(
+    export: Path, audio_dir: Path, report: CorpusReport, *, question: str | None = None, audio: str | None = None
+) -> Answers:
+    """Read records of Argilla with their responses.
+
+    Only submitted responses are votes; drafts and discarded ones are reported. Argilla has no field for sound: the clip
+    is named by a field or by metadata, also within ``<audio src=...>``. Sound that stands in the text itself, as
+    ``data:audio/...``, is not taken from it.
+
+    Args:
+        export: Parquet, JSON or JSON Lines; or a folder of Parquet files, such as a downloaded data set of the Hub.
+        audio_dir: The folder of the clips.
+        report: Receives what is left out.
+        question: The question about the emotion. Default: the only one, or the only one answered with emotions.
+        audio: The field or metadata that names the clip. Default: the only one that names audio files.
+
+    Returns:
+        One row a rating.
+    """
+    answers = Answers(export.name)
+    records = _records(answers, export)
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    two = [name.removesuffix(_RESPONSES) for name in columns if name.endswith(_RESPONSES)]
+    one = [name for name in columns if any(_is_version_1(record.get(name)) for record in records)]
+    if not two and not one:
+        answers.fail(
+            f"no column holds responses (there are {', '.join(columns[:12])})",
+            "export the records with their responses, by `dataset.records(with_responses=True).to_datasets()`.",
+        )
+    given = {name: [_responses(record, name) for record in records] for name in (two or one)}
+    labels = {
+        name: [label for row in rows for _, value, status in row if status == _SUBMITTED for label in texts_of(value)]
+        for name, rows in given.items()
+    }
+    asked = which_question(answers, {name: found for name, found in labels.items() if found}, question)
+    about = [{**record, **(record.get("metadata") if isinstance(record.get("metadata"), Mapping) else {})} for record in
+             records]  # fmt: skip
+    about = [{name: _named_clip(value) for name, value in record.items()} for record in about]
+    key = audio_key(answers, about, audio, "audio")
+    local = LocalNames(audio_dir)
+    for number, (record, responses) in enumerate(zip(about, given[asked], strict=True), start=1):
+        place = f"record {record.get('id', number)}"
+        where = f"{answers.name} {place}"
+        name = str(record.get(key) or place)
+        if not responses:
+            report.note("no_answer", name, where, "no response")
+        kept = {
+            column: value
+            for column, value in record.items()
+            if isinstance(value, (str, int, float)) and column not in (key, "id", "status", "_server_id")
+            and not any(column == q or column.startswith((f"{q}.", f"{q}-")) for q in given)
+        }  # fmt: skip
+        for who, value, status in responses:
+            chosen = list(texts_of(value))
+            if status != _SUBMITTED:
+                report.note("not_submitted", name, where, f"{status or 'without status'}")
+            elif not chosen:
+                report.note("no_answer", name, where, f"{who}")
+            else:
+                answers.add(place, {**kept, "file": local(name), "rater": hide_person(who), "votes": chosen})
+    return answers
+
+
+def _records(answers: Answers, export: Path) -> list[dict[str, Any]]:
+    paths = sorted(export.rglob("*.parquet")) if export.is_dir() else [export]
+    records: list[Any] = []
+    for path in paths:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet as pq
+
+            records += pq.read_table(path).to_pylist()
+        else:
+            content = read_json(path)
+            if isinstance(content, Mapping) and all(isinstance(value, list) for value in content.values()):
+                content = [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
+            records += content if isinstance(content, list) else [content]
+    found = [dict(record) for record in records if isinstance(record, Mapping)]
+    if not found:
+        answers.fail("it holds no records", "give Parquet or JSON of records with responses, or a folder of Parquet.")
+    return found
+
+
+def _is_version_1(value: Any) -> bool:
+    entries = value if isinstance(value, list) else []
+    return bool(entries) and all(isinstance(entry, Mapping) and {"value", "user_id"} <= set(entry) for entry in entries)
+
+
+def _responses(record: Mapping[str, Any], question: str) -> list[tuple[str | None, Any, str | None]]:
+    """Who answered what, and whether it was submitted."""
+    if f"{question}{_RESPONSES}" not in record:
+        entries = record.get(question) or []
+        return [(entry.get("user_id"), entry.get("value"), entry.get("status")) for entry in entries]
+    values = record.get(f"{question}{_RESPONSES}") or []
+    users = record.get(f"{question}{_RESPONSES}.users") or [None] * len(values)
+    status = record.get(f"{question}{_RESPONSES}.status") or [_SUBMITTED] * len(values)
+    return [
+        (users[i] if i < len(users) else None, value, status[i] if i < len(status) else None)
+        for i, value in enumerate(values)
+    ]
+
+
+def _named_clip(value: Any) -> Any:
+    """The address in ``<audio src=...>``; any other value as it is."""
+    match = _SOURCE.search(value) if isinstance(value, str) else None
+    return next(name for name in match.groups() if name) if match else value
