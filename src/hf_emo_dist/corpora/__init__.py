@@ -42,6 +42,7 @@ _NAMES = {
     "check_options": "options",
     "corpus_reader": "options",
     "read_table": "table.read",
+    "understand_table": "table.read",
     "simulate_corpus": "simulated",
     "votes_only": "cremad",
     # a reader of every corpus of the table: read_cremad and the others
