@@ -71,7 +71,9 @@ def csv_records(
             if len(taken) > 1:
                 are_rows = width and all(_is_row(line, delimiter, width, text, file_column) for _, line in taken)
                 if not problem and are_rows:
-                    problem = f"a quote is opened and closed only in line {taken[-1][0]}, and the lines between are rows"
+                    problem = (
+                        f"a quote is opened and closed only in line {taken[-1][0]}, and the lines between are rows"
+                    )
                 if problem:
                     waiting.extendleft(reversed(taken[1:]))
             record = CsvRecord(number, [] if problem else cells or [], problem)

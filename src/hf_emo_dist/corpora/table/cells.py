@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from .file import parse_json
 
@@ -106,7 +106,11 @@ def _literal(text: str) -> Any:
 def _of_list(cells: Any, decimal_comma: bool) -> list[Entry]:
     found = []
     for item in cells:
-        if item is None or (isinstance(item, float) and math.isnan(item)) or (isinstance(item, str) and not item.strip()):
+        if (
+            item is None
+            or (isinstance(item, float) and math.isnan(item))
+            or (isinstance(item, str) and not item.strip())
+        ):
             continue
         if isinstance(item, str):
             found.append(Entry(item.strip()))
@@ -144,7 +148,7 @@ def _of_mapping(item: Mapping[Any, Any], decimal_comma: bool) -> list[Entry]:
     return [entry._replace(rater=who) for name in names for entry in _of_counts([(name, item[amount])], decimal_comma)]
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a whole number, such as a class's; NaN and what no float can hold are none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False

@@ -59,27 +59,28 @@ class LabelBook:
         return dict(self._found)
 
 
-def refuse_labels(name: str, where: str, strange: Mapping[str, tuple[float, str]], book: LabelBook) -> str:
-    """What is said of labels that are none of the emotions: label → votes, and the first place; ends with the mend."""
+def refusal_of_labels(name: str, where: str, strange: Mapping[str, tuple[float, str]], book: LabelBook) -> str:
+    """What is said of labels that are none of the emotions, label → votes and first place; the mend can be typed."""
     most = Counter({label: votes for label, (votes, _) in strange.items()}).most_common()
-    known = dict.fromkeys(book.allowed)
-    told, suggestions = [], []
+    told = []
     for label, votes in most[:10]:
-        close = difflib.get_close_matches(label.lower(), list(known), n=1, cutoff=0.75)
+        close = difflib.get_close_matches(label.lower(), book.allowed, n=1, cutoff=0.75)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        told.append(f"{label!r} ({votes:g} votes, first in {strange[label][1]}{hint})")
-    for label, _ in most[:6]:
-        suggestions.append(f"{label}=..." if "," not in label and "=" not in label else repr(label))
+        counted = f"{votes:g} vote" + ("s" if votes != 1 else "")
+        told.append(f"{label!r} ({counted}, first in {strange[label][1]}{hint})")
     more = f" and {len(most) - 10} more" if len(most) > 10 else ""
-    first = most[0][0]
+    known = ", ".join(book.allowed[:8]) + (", ..." if len(book.allowed) > 8 else "")
+    are = f"{len(most)} labels are" if len(most) > 1 else "1 label is"
+    cut = any(sign in label for label in strange for sign in "|;,/&+ ") and len(book.allowed) > 1
     written = (
-        f" Several labels in one cell stand between | signs, as in {book.allowed[0]}|{book.allowed[1]}."
-        if any(sign in label for label in strange for sign in "|;,/&+ ") and len(book.allowed) > 1
-        else ""
+        f" Several labels in one cell stand with | between them, {book.allowed[0]}|{book.allowed[1]}." if cut else ""
     )
+    plain = [label for label, _ in most[:8] if not set(label) & set(",=")]
+    merge = ",".join(f"{label}=..." for label in plain) or "LABEL=EMOTION"
+    present = list(dict.fromkeys(emotion for emotion in book.spellings().values() if emotion is not None))
+    named = ",".join([*present, *plain] if len(present) + len(plain) > 1 else [*present, *plain, "..."])
     return (
-        f"{name}{where}: {len(most)} labels are none of the emotions ({', '.join(book.allowed[:8])}"
-        f"{', ...' if len(book.allowed) > 8 else ''}): {', '.join(told)}{more}.{written} Mend: say what each counts for, "
-        f"--merge '{','.join(suggestions)}'; or name all of the emotions, those of the table's own too, "
-        f"--emotions {','.join([*book.allowed[:2], first])},...; or leave such votes out, --outside drop_vote."
+        f"{name}{where}: {are} none of the emotions ({known}): {', '.join(told)}{more}.{written} Mend: say what each counts "
+        f"for, --merge '{merge}'; or name all of the emotions, --emotions '{named}'; or leave such votes out, "
+        "--outside drop_vote."
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from ..options import spell_out
 from ..utterances import CorpusReport
-from .file import Table, TableError, load_table
+from .content import Table, TableError
+from .file import load_table
 from .options import DEFAULTS, TableOptions, TableSettings, table_settings
 from .places import AudioFinder, told
 from .reading import Clip, TableReading, understand_rows
@@ -163,7 +164,8 @@ def read_table(
         >>> read_table(folder / "votes.csv", folder, cache_dir=folder / "cache")["train"][0]["human_distribution"]
         {'angry': 0.25, 'sad': 0.75}
     """
-    return understand_table(table, audio_dir, sheet=sheet, report=report, **options).build(cache_dir, progress)
+    reading = understand_table(table, audio_dir, sheet=sheet, report=report, **options)
+    return reading.read(cache_dir, progress, told=report is not None)
 
 
 spell_out(understand_table, TableOptions, DEFAULTS)

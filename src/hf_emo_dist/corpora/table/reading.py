@@ -17,7 +17,7 @@ from ..building import warn_shared_speakers
 from ..label_files import split_name
 from ..options import cache_folder
 from ..utterances import CorpusReport
-from .file import Table, TableError
+from .content import Table, TableError
 from .labels import LabelBook
 from .options import TableSettings
 from .own_columns import TEXTS, infer_column
@@ -87,7 +87,9 @@ class TableReading:
             f"Kept as they are: {_some(list(self.own), 16) or 'no other columns'}",
         ]
         if self.varying:
-            lines.append(f"Left out, for they differ within a clip: {_some(self.varying, 16)} (--keep makes lists of them)")
+            lines.append(
+                f"Left out, for they differ within a clip: {_some(self.varying, 16)} (--keep makes lists of them)"
+            )
         if left:
             told = ", ".join(f"{number} ({reason})" for reason, number in left.items())
             lines.append(f"Clips left out: {told}")
@@ -96,6 +98,19 @@ class TableReading:
         heard_as = ", ".join(f"{label} {number}" for label, number in heard.items())
         lines.append(f"The first: {self.ids[self.used[0]]}, {self.table.where(first.rows[0], shape.file)}: {heard_as}")
         return "\n".join(lines)
+
+    def read(self, cache_dir: str | Path | None = None, progress: bool = True, told: bool = False) -> DatasetDict:
+        """As `build`; what is left out is logged, unless somebody has been `told` of it already."""
+        if not told:
+            self.warn()
+        return self.build(cache_dir, progress)
+
+    def warn(self) -> None:
+        """Log what is left out, in a line each."""
+        if self.report.problems or self.report.outside:
+            logger.warning("%s: %s", self.table.name, self.report.summary(10))
+        if self.varying:
+            logger.warning("%s: left out, for they differ within a clip: %s", self.table.name, ", ".join(self.varying))
 
     def build(self, cache_dir: str | Path | None = None, progress: bool = True) -> DatasetDict:
         """Read the audio and make the data set.
@@ -147,7 +162,9 @@ class TableReading:
         speakers = self.single["speaker"]
         known = {split: [s for p in places if (s := speakers[p]) is not None] for split, places in parts.items()}
         warn_shared_speakers(known)
-        cache = cache_folder(Path(self.table.name).stem, self.key) if cache_dir is None else Path(cache_dir).expanduser()
+        cache = (
+            cache_folder(Path(self.table.name).stem, self.key) if cache_dir is None else Path(cache_dir).expanduser()
+        )
         hide = None if progress else True
         with tqdm(total=len(self.used), desc="Reading audio files", unit="file", disable=hide) as bar:
             built = DatasetDict(
@@ -170,7 +187,9 @@ class TableReading:
         try:
             audio = clip.read()
         except OSError as error:
-            raise TableError(f"{where}: {clip.name} cannot be read ({error.strerror}). Mend: restore the file.") from error
+            raise TableError(
+                f"{where}: {clip.name} cannot be read ({error.strerror}). Mend: restore the file."
+            ) from error
         if not audio["bytes"]:
             raise TableError(f"{where}: {clip.name} is empty. Mend: copy it again, or delete the row.")
         digest = hashlib.sha256(audio["bytes"]).digest()
@@ -318,7 +337,9 @@ def _without_votes(
     rows = [votes.clips[place].rows[0] for place in blank]
     if blank and (settings.on_empty == "error" or len(blank) == len(votes.clips)):
         mend = "add votes, or pass on_empty='skip' (--on_empty skip)."
-        raise table.fail(rows, f"{table.name}: {len(blank)} of {len(votes.clips)} clips have no votes", mend, shape.file)
+        raise table.fail(
+            rows, f"{table.name}: {len(blank)} of {len(votes.clips)} clips have no votes", mend, shape.file
+        )
     for place, why in votes.empty.items():
         reason = "vote_outside" if why == "a vote outside the emotions" else "no_votes"
         report.skip(reason, names[place], table.where(votes.clips[place].rows[0], None))
@@ -374,7 +395,9 @@ def _single(
             told = " and ".join(map(repr, list(values)[:3]))
             mend = "correct them: a clip has one."
             rows = list(values.values())[:3]
-            raise table.fail(rows, f"{table.name}: one clip has several values of {column!r} ({told})", mend, shape.file)
+            raise table.fail(
+                rows, f"{table.name}: one clip has several values of {column!r} ({told})", mend, shape.file
+            )
         found.append(next(iter(values), None))
     return found
 
@@ -422,4 +445,3 @@ def _own_columns(
         else:
             kept[column] = infer_column(firsts, table.is_text and classes is None)
     return kept, varying
-

@@ -11,14 +11,38 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .cells import read_number
-from .file import Table, TableError, same_name
+from .content import Table, TableError, same_name
 from .labels import LabelBook
 from .options import TableSettings
 
 #: Numbers beside count columns that are no votes, by their names; all other columns of numbers are asked about.
 KNOWN_FIELDS = frozenset(
-    "actor arousal clip consensus corpus dominance duration end file fold gender id intended language rater restricted "
-    "sampling_rate session speaker split start transcript valence votes".split()
+    [
+        "actor",
+        "arousal",
+        "clip",
+        "consensus",
+        "corpus",
+        "dominance",
+        "duration",
+        "end",
+        "file",
+        "fold",
+        "gender",
+        "id",
+        "intended",
+        "language",
+        "rater",
+        "restricted",
+        "sampling_rate",
+        "session",
+        "speaker",
+        "split",
+        "start",
+        "transcript",
+        "valence",
+        "votes",
+    ]
 )
 _AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff", ".au", ".sph", ".webm", ".aac", ".wma")
 _MARKED = re.compile(r"(?:counts?|votes?|n|num|shares?|percent|pct)\s*(::|[:_.\- ])\s*(.+)", re.IGNORECASE)
@@ -98,7 +122,9 @@ def find_shape(table: Table, settings: TableSettings, book: LabelBook, need_file
         votes = ("votes",)
     clash = sorted(roles & set(votes))
     if clash:
-        raise TableError(f"{table.name}: the column {clash[0]!r} cannot be votes and something else. Mend: name another.")
+        raise TableError(
+            f"{table.name}: the column {clash[0]!r} cannot be votes and something else. Mend: name another."
+        )
     if len(votes) > 1 and found["rater"] is not None:
         raise TableError(
             f"{table.name}: {', '.join(votes)} are one column a rater, and {found['rater']!r} names raters too. Mend: "

@@ -13,8 +13,8 @@ import numpy as np
 
 from ...emotions import KNOWN_EMOTIONS
 from .cells import CellError, Entry, read_cell, read_number
-from .file import Table, TableError
-from .labels import LabelBook, refuse_labels
+from .content import Table, TableError
+from .labels import LabelBook, refusal_of_labels
 from .options import TableSettings
 from .shape import Shape
 
@@ -104,7 +104,7 @@ def read_votes(
         rows_of.setdefault(key, []).append(row)
     answers, form, rows_are_ratings = _answers(table, shape, settings, book, rows_of)
     balance = VoteBalance()
-    spelled: Counter[str] = Counter()
+    spelled: dict[str, float] = defaultdict(float)
     first: dict[str, int] = {}
     for answer in answers:
         for label, weight in answer.votes:
@@ -115,7 +115,7 @@ def read_votes(
     if strange and settings.outside == "error":
         places = {label: (spelled[label], table.where(first[label], shape.file)) for label in strange}
         columns = f", column {', '.join(map(repr, shape.votes))}" if shape.votes else ""
-        raise TableError(refuse_labels(table.name, columns, places, book))
+        raise TableError(refusal_of_labels(table.name, columns, places, book))
     kept, repeats = _without_repeats(answers, rows_of, table, shape, settings, rows_are_ratings, balance)
     votes = TableVotes(
         clips=[],
@@ -259,7 +259,7 @@ def _cell(table: Table, row: int, column: str, shape: Shape, book: LabelBook) ->
     except CellError as error:
         raise TableError(
             f"{table.where(row, shape.file)}, column {column!r}: {error}. Mend: write labels with | between them "
-            "(angry|angry|sad), a list of labels, or counts as a mapping ({\"angry\": 2, \"sad\": 1})."
+            '(angry|angry|sad), a list of labels, or counts as a mapping ({"angry": 2, "sad": 1}).'
         ) from error
     classes = table.classes.get(column)
     if classes is None:
@@ -377,9 +377,7 @@ def _whole(label: str, amount: float) -> list[tuple[str, float]]:
     return [(label, 1.0)] * whole + ([(label, rest)] if rest > 1e-9 else [])
 
 
-def _kind_of_amounts(
-    table: Table, entries_of: list[list[Entry]], shape: Shape, settings: TableSettings
-) -> str:
+def _kind_of_amounts(table: Table, entries_of: list[list[Entry]], shape: Shape, settings: TableSettings) -> str:
     """Whether numbers are counts, shares or percent; what cannot be known is asked."""
     sums = [math.fsum(entry.amount or 0.0 for entry in entries) for entries in entries_of if entries]
     sizes = [len(entries) for entries in entries_of if entries]

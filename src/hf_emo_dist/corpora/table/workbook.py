@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._lazy import need
-from .file import Table, TableError, cells_table
+from .content import Table, TableError, cells_table
 
 # A workbook is a compressed archive; what a few kilobytes unfold to must not fill the memory.
 _MOST_BYTES = 300_000_000
@@ -114,7 +114,7 @@ def _open(openpyxl: Any, path: Path, data_only: bool, read_only: bool) -> dict[s
 def _guarded(path: Path, read: Any) -> Any:
     try:
         return read()
-    except Exception as error:  # noqa: BLE001 - openpyxl meets broken XML with errors of many kinds
+    except Exception as error:
         raise TableError(
             f"{path.name} is not an Excel workbook that can be read ({type(error).__name__}: {error}). "
             "Mend: open it and save it as .xlsx again, or as 'CSV UTF-8'."
