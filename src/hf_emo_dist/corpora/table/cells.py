@@ -134,14 +134,15 @@ def _of_mapping(item: Mapping[Any, Any], decimal_comma: bool) -> list[Entry]:
     only_ours = all(isinstance(name, str) and name.lower() in _KEYS for name in item)
     if key is None or not (only_ours or isinstance(label, (str, list, tuple))):
         return _of_counts(item.items(), decimal_comma)
-    rater, amount = _key(item, _RATER), _key(item, _AMOUNT)
-    who = None if rater is None or item[rater] is None else str(item[rater]).strip() or None
+    known = {name: value for name, value in item.items() if value is not None}  # Parquet fills up with nulls
+    rater, amount = _key(known, _RATER), _key(known, _AMOUNT)
+    who = None if rater is None else str(known[rater]).strip() or None
     tags = list(label) if isinstance(label, (list, tuple)) else [label]  # several tags are one rating
     tags = [tag for tag in tags if tag is not None and str(tag).strip()]
     if not all(isinstance(tag, str) or _is_whole(tag) for tag in tags):
         raise CellError(f"{_short(item)} is no rating")
     names = [tag.strip() if isinstance(tag, str) else str(int(tag)) for tag in tags]
-    if amount is None or item[amount] is None:
+    if amount is None:
         return [Entry(name, None, who) for name in names]
     if len(names) > 1:
         raise CellError(f"{_short(item)} has one number for several labels")

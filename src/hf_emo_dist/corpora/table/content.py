@@ -32,8 +32,12 @@ class Table:
 
     def where(self, index: int, named: str | None = "file") -> str:
         """Name row `index` for a message, such as ``votes.csv line 3 (a.wav)``, by its cell in the column `named`."""
+        return f"{self.name} {self.place(index, named)}"
+
+    def place(self, index: int, named: str | None = "file") -> str:
+        """As `where`, without the table's name."""
         name = self.rows[index].get(named or "")
-        return f"{self.name} {self.places[index]}" + (f" ({_short(name)})" if name not in (None, "") else "")
+        return self.places[index] + (f" ({_short(name)})" if name not in (None, "") else "")
 
     def fail(self, indices: Sequence[int], problem: str, mend: str, named: str | None = "file") -> TableError:
         """Make one error over several rows: up to ten by name, and how many there are."""

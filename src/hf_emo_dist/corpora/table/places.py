@@ -58,12 +58,12 @@ class AudioFinder:
         if scheme and scheme != "file":
             return Place(problem="address")
         outside = False
-        for number, spelled in enumerate(_spellings(name)):
+        for spelled in _spellings(name):
             path = os.path.join(self.folder, spelled)
             if not os.path.isfile(path):
                 continue
             if self.allow_outside or self._is_inside(path):
-                return Place(path, respelled=number > 0)
+                return Place(path, respelled=spelled != name)
             outside = True
         return Place(problem="outside" if outside else "missing")
 

@@ -62,7 +62,10 @@ class TableReading:
         """What was understood, in one screen: the form, the columns, the labels, the account of votes, the first clip."""
         shape, votes = self.shape, self.votes
         rows, clips = len(self.table.rows), len(votes.clips)
-        columns = [f"{role} = {getattr(shape, role)!r}" for role in _ROLES if getattr(shape, role) is not None]
+        columns = [f"{role} {getattr(shape, role)!r}" for role in _ROLES if getattr(shape, role) is not None]
+        columns += [f"votes {name!r}" for name in shape.votes] + (
+            [f"counts {_some(list(shape.counts), 12)}"] * bool(shape.counts)
+        )
         labels = [
             f"{label} {amount:g}" if emotion == label else f"{label} {amount:g} -> {emotion or 'left out'}"
             for label, (emotion, amount) in sorted(votes.spelled.items(), key=lambda item: -item[1][1])
@@ -94,8 +97,10 @@ class TableReading:
             told = ", ".join(f"{number} ({reason})" for reason, number in left.items())
             lines.append(f"Clips left out: {told}")
         first = votes.clips[self.used[0]]
-        heard = Counter(first.labels)
-        heard_as = ", ".join(f"{label} {number}" for label, number in heard.items())
+        heard: dict[str, float] = {}
+        for label, weight in zip(first.labels, first.weights, strict=True):
+            heard[label] = heard.get(label, 0.0) + weight
+        heard_as = ", ".join(f"{label} {number:g}" for label, number in heard.items())
         lines.append(f"The first: {self.ids[self.used[0]]}, {self.table.where(first.rows[0], shape.file)}: {heard_as}")
         return "\n".join(lines)
 
@@ -215,7 +220,7 @@ class TableReading:
             raise TableError(f"{self.table.name}: {error}") from error
 
 
-_ROLES = ("file", "votes", "counts", "num_raters", "rater", "speaker", "transcript", "split", "id")
+_ROLES = ("file", "num_raters", "rater", "speaker", "transcript", "split", "id")
 
 
 def _some(names: Sequence[str], most: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cells import read_number
+from .cells import CellError, read_cell, read_number
 from .content import Table, TableError, same_name
 from .labels import LabelBook
 from .options import TableSettings
@@ -248,14 +248,16 @@ def _check_counts(
                 "--votes_column NAME."
             )
     elif len(names) < 2:
-        told = _likely_labels(table, used, book)
-        mend = f"name the column of labels, --votes_column {told or 'NAME'} (one column a rater: A,B,C)"
+        likely = _likely_labels(table, used, book)
+        named = ",".join(likely) if likely and all(_is_labels(_first(table, name), book) for name in likely) else None
+        mend = f"name the column of labels, --votes_column '{named or (likely or ['NAME'])[0]}'"
+        mend += f" (it may also be {', '.join(likely[1:4])})" if named is None and len(likely) > 1 else ""
         more = [*counts.values(), *unknown]
-        if len(more) > 1 and not told:
-            mend = f"name the count columns, --emotions {','.join(more)}; or {mend}"
+        if len(more) > 1 and not likely:
+            mend = f"name the count columns, --emotions '{','.join(more)}'; or {mend}"
         raise TableError(
             f"{table.name} has no votes: found {len(counts)} count column(s) named like an emotion and no 'votes' "
-            f"column (there are {', '.join(table.columns)}). Mend: {mend}."
+            f"column (there are {', '.join(table.columns)}). Mend: {mend}; several columns, as in A,B,C, are a rater each."
         )
     if unknown:
         own = settings.emotions or tuple(counts.values())
@@ -289,6 +291,18 @@ def _all_numbers(table: Table, column: str) -> bool:
     return all(_is_number(row[column]) for row in table.rows if row[column] is not None)
 
 
+def _is_labels(text: str, book: LabelBook) -> bool:
+    try:
+        entries = read_cell(text, book.is_label)
+    except CellError:
+        return False
+    return bool(entries) and all(book.is_label(entry.label) for entry in entries)
+
+
+def _first(table: Table, column: str) -> str:
+    return next(row[column] for row in table.rows if row[column] is not None)
+
+
 def _is_number(value: Any) -> bool:
     try:
         float(value)
@@ -297,16 +311,17 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def _likely_labels(table: Table, used: set[str], book: LabelBook) -> str:
-    """The columns whose text is labels, or may be: of a few different words."""
+def _likely_labels(table: Table, used: set[str], book: LabelBook) -> list[str]:
+    """The columns whose text is labels; else those that may be, of a few different words, the likeliest first."""
     known, few = [], []
     for column in table.columns:
         present = [row[column] for row in table.rows if row[column] is not None]
         if column in used or not present or not all(isinstance(value, str) for value in present):
             continue
         values = {value.casefold() for value in present}
-        if all(book.is_label(value) for value in values):
+        share = sum(_is_labels(value, book) for value in values) / len(values)
+        if share == 1.0:
             known.append(column)
         elif 2 <= len(values) <= 20 and len(values) < len(present) and not any(map(_is_number, values)):
-            few.append(column)
-    return ",".join(known or few[:1])
+            few.append((-share, column))
+    return known or [column for _, column in sorted(few, key=lambda pair: pair[0])]

@@ -113,7 +113,7 @@ def read_votes(
             first.setdefault(label, answer.row)
     strange = [label for label in spelled if book(label) is None]
     if strange and settings.outside == "error":
-        places = {label: (spelled[label], table.where(first[label], shape.file)) for label in strange}
+        places = {label: (spelled[label], table.place(first[label], shape.file)) for label in strange}
         columns = f", column {', '.join(map(repr, shape.votes))}" if shape.votes else ""
         raise TableError(refusal_of_labels(table.name, columns, places, book))
     kept, repeats = _without_repeats(answers, rows_of, table, shape, settings, rows_are_ratings, balance)
@@ -357,17 +357,20 @@ def _amounts(
     """Numbers of votes, or shares of the people of a row."""
     kind = _kind_of_amounts(table, entries_of, shape, settings)
     answers: list[_Answer] = []
+    uneven = 0
     for row, entries in enumerate(entries_of):
         votes = [(entry.label, entry.amount if entry.amount is not None else 1.0) for entry in entries]
         if not votes:
             continue
         if kind != "counts":
             votes = _from_shares(table, row, votes, 100.0 if kind == "percent" else 1.0, shape, settings)
+            uneven += settings.num_raters is not None and any(amount % 1 for _, amount in votes)
         answers.append(_Answer(row, None, [part for label, amount in votes for part in _whole(label, amount)]))
     words = {"counts": "counts", "shares": "shares", "percent": "percentages"}[kind]
     of = f" of {settings.num_raters} people" if isinstance(settings.num_raters, int) else ""
     of = f" of as many people as {shape.num_raters!r} says" if shape.num_raters else of
-    return answers, f"one row a clip, {words}{of} {columns}", False
+    told = f"; {uneven} rows are not of whole votes and keep fractions" if uneven else ""
+    return answers, f"one row a clip, {words}{of} {columns}{told}", False
 
 
 def _whole(label: str, amount: float) -> list[tuple[str, float]]:

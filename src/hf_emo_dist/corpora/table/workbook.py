@@ -140,5 +140,5 @@ def _table(path: Path, sheet: str, rows: _Rows, several: bool) -> Table:
             if kind == "e" or (isinstance(value, str) and _ERROR.fullmatch(value)):
                 raise TableError(f"{cell} holds the error {value}. Mend: correct the formula, or empty the cell.")
         cells.append([value for value, _ in row] + [None] * (width - len(row)))
-    name = f"{path.name}, sheet {sheet!r}," if several else path.name
+    name = f"{path.name} [{sheet}]" if several else path.name
     return cells_table(columns, cells, name, [f"row {number}" for number, _ in body])
