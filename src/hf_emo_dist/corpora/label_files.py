@@ -5,7 +5,6 @@ Odd encodings are read and reported, and every line keeps its number.
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
+from .csv_text import CsvRecord, csv_records
 from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
 
 _BOM = b"\xef\xbb\xbf"
@@ -52,26 +52,27 @@ def iter_csv(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and cells by column name of a table that must have the columns `required`."""
     name = report.name(path)
-    lines = (text + "\n" for _, text in iter_lines(path, report))
+    lines = (text for _, text in iter_lines(path, report))
     # A TSV of a corpus is not quoted; a quote there is a character of the text.
-    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
-    columns = [cell.strip() for cell in next(reader, [])]
+    records = csv_records(lines, delimiter, plain_quotes=delimiter == "\t")
+    columns = [cell.strip() for cell in next(records, CsvRecord(1, [])).cells]
     lacking = [column for column in required if column not in columns]
     if lacking:
         raise CorpusError(
             f"{name} has no column {', '.join(lacking)} (there are {', '.join(columns) or 'none'}). "
             "Mend: check that it is the right file."
         )
-    line = reader.line_num
-    for cells in reader:
-        first, line = line + 1, reader.line_num
+    for line, cells, problem in records:
+        if problem:
+            report.note("bad_line", name, f"{name}:{line}", problem)
+            continue
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(columns):
             found = f"{len(cells)} cells, the header has {len(columns)}"
-            report.note("bad_line", name, f"{name}:{first}", found)
+            report.note("bad_line", name, f"{name}:{line}", found)
             continue
-        yield first, {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
+        yield line, {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
 
 
 def file_name(text: str, where: str, report: CorpusReport) -> str:
@@ -172,6 +173,11 @@ def utterances_by_name(
                 yield utterance
     if not found:
         raise CorpusError(f"There are no audio files of {info.title} below {root}. Mend: check the path.")
+
+
+def is_split_name(text: str) -> bool:
+    """Whether text is one of the usual names of a split."""
+    return text.strip().lower() in _SPLITS
 
 
 class Labels:
