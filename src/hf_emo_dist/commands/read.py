@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import corpora
 from ..corpora import CorpusReport, find_reader, understand_dataset, understand_table
+from ..corpora.exports import EXPORTS, find_export
 from ..data.opened import NOT_STATED
 from ..data.output import check_folder
 from ..emotions import PAPER_EMOTIONS, canonical_emotion
@@ -28,11 +29,12 @@ _OURS = ("report", "cache_dir", "progress")
 
 
 def kinds() -> Mapping[str, str]:
-    """The user's own table, and the corpora that have a reader; `module:reader` of the user's own is one, too."""
+    """The user's own table, the tools whose exports are read, and the corpora; `module:reader` is one, too."""
     titles = {name: find_reader(name).info.title for name in corpora.CORPORA}
     return {
         "table": "your own table of audio files and votes, whatever its form",
         "dataset": "a data set of the Hub, a Parquet folder or an AudioFolder with a column of labels",
+        **{name: find_export(name).title for name in EXPORTS},
         **titles,
     }
 
@@ -63,10 +65,20 @@ _ROWS: Mapping[str, tuple[Callable[..., TableReading], str, str]] = {
 }
 
 
+def _reads_rows(kind: str) -> tuple[Callable[..., TableReading], str, str] | None:
+    """What understands a kind of rows, and its help first and last; None for a corpus."""
+    export = find_export(kind) if kind in EXPORTS or ":" in kind else None
+    if export is not None and hasattr(export, "example"):
+        about = f"Turn {export.title} into a data set. --dry_run says what was understood and writes nothing."
+        return export, about, f"For example: {export.example}"
+    return _ROWS.get(kind)
+
+
 def options(kind: str) -> Options:
     """Those of the reader, and how it is written."""
-    if kind in _ROWS:
-        understand, about, epilog = _ROWS[kind]
+    rows = _reads_rows(kind)
+    if rows is not None:
+        understand, about, epilog = rows
         return Options(understand, write_rows, without=_OURS, about=about, epilog=epilog)
     reader = find_reader(kind)
     info = reader.info
@@ -83,8 +95,9 @@ def options(kind: str) -> Options:
 
 def run(kind: str, values: Values) -> None:
     """Read, write and report."""
-    if kind in _ROWS:
-        values.call(write_rows, kind=kind, values=values)
+    rows = _reads_rows(kind)
+    if rows is not None:
+        values.call(write_rows, understand=rows[0], values=values)
     else:
         values.call(write_corpus, kind=kind, values=values)
 
@@ -92,7 +105,7 @@ def run(kind: str, values: Values) -> None:
 def write_rows(
     output: str,
     *,
-    kind: Any,
+    understand: Any,
     values: Any,
     dry_run: bool = False,
     vote_source: str = NOT_STATED,
@@ -119,9 +132,8 @@ def write_rows(
     from ..data.splits import speaker_disjoint_split
     from ..data.writing import write_dataset
 
-    understand = _ROWS[kind][0]
     folder = Path(output).expanduser().resolve()
-    sources = [values[name] for name in ("table", "audio_dir", "source") if name in values.options.options]
+    sources = [values[name] for name in ("table", "export", "audio_dir", "source") if name in values.options.options]
     if not dry_run:
         for source in sources:
             check_folder(folder, overwrite, source)

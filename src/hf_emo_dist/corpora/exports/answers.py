@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ...emotions import is_known_emotion
+from ..csv_text import CsvRecord, csv_records
+from ..options import spell_out
+from ..table.content import TableError, table_of
+from ..table.options import DEFAULTS, TableOptions, table_settings
+from ..table.read import understand_files
+from ..table.reading import TableReading
+from ..utterances import CorpusReport
 
 _AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff", ".au", ".sph", ".webm", ".aac", ".wma")
 # Label Studio puts eight digits before the name of what is uploaded to it.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
 
-class ExportError(ValueError):
+class ExportError(TableError):
     """An export that cannot be turned into votes."""
+
+
+class ExportReader(Protocol):
+    """A function that understands the exports of one tool, with what the help says of it beside it."""
+
+    title: str
+    example: str
+
+    def __call__(self, export: str | Path, audio_dir: str | Path, **options: Any) -> TableReading:
+        """Understand an export."""
+
+
+def export_reader(title: str, example: str) -> Callable[[Callable[..., TableReading]], ExportReader]:
+    """Make a function the reader of a tool's exports.
+
+    Args:
+        title: What it reads, for the list of readers.
+        example: A command, for the end of its help.
+
+    Returns:
+        A decorator, for functions that end in ``**options: Unpack[TableOptions]``: the options are written into their
+        signature and docstring.
+    """
+
+    def mark(function: Callable[..., TableReading]) -> ExportReader:
+        spell_out(function, TableOptions, DEFAULTS)
+        reader = cast(ExportReader, function)
+        reader.title, reader.example = title, example
+        return reader
+
+    return mark
+
+
+def there(path: str | Path, what: str) -> Path:
+    """The path, with ``~`` for the home folder, or a FileNotFoundError."""
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise FileNotFoundError(f"There is no {what} {found}. Mend: check the path.")
+    return found
 
 
 @dataclass
@@ -45,6 +90,17 @@ class Answers:
         """Raise an error about the export."""
         raise ExportError(f"{self.name}: {problem}. Mend: {mend}")
 
+    def understand(self, audio_dir: Path, report: CorpusReport, options: TableOptions) -> TableReading:
+        """Find out what the rows hold, by the rules of the user's own tables."""
+        if not self.rows:
+            told = ", ".join(f"{count} {reason}" for reason, count in report.counts().items())
+            self.fail(f"there is no rating in it ({told or 'it is empty'})", "check that it is the right export.")
+        settings = table_settings(cast(TableOptions, {**self.options, **options}))
+        rows = table_of(self.rows, self.name, self.places)
+        return understand_files(
+            rows, audio_dir, settings, report, key=f"{self.name}\n{audio_dir.resolve()}\n{settings}"
+        )
+
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file, or of a file with one JSON value a line."""
@@ -64,32 +120,24 @@ def read_json(path: Path) -> Any:
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and cells by column name of a CSV or TSV file, whose cells may be quoted."""
-    sign = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            # Strict: an unclosed quote is an error, where it would swallow the rows after it.
-            reader = csv.reader(file, delimiter=sign, strict=True)
-            columns = [cell.strip() for cell in next(reader, [])]
-            rows, line = [], reader.line_num
-            for cells in reader:
-                first, line = line + 1, reader.line_num
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) != len(columns):
-                    raise ExportError(
-                        f"{path.name} line {first} has {len(cells)} cells, the header has {len(columns)}. "
-                        "Mend: export it again."
-                    )
-                rows.append((first, {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ExportError(f"{path.name} is not UTF-8 text (byte {error.start}). Mend: export it again.") from error
-    except csv.Error as error:
-        raise ExportError(
-            f"{path.name} line {reader.line_num}: {error}. Mend: close the quote, or export it again."
-        ) from error
+    records = csv_records(lines, "\t" if path.suffix.lower() == ".tsv" else ",")
+    columns = [cell.strip() for cell in next(records, CsvRecord(1, [])).cells]
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
         raise ExportError(f"{path.name} has two columns {twice[0]!r}. Mend: rename one of them.")
+    rows = []
+    for line, cells, problem in records:
+        if not problem and not any(cell.strip() for cell in cells):
+            continue
+        if not problem and len(cells) != len(columns):
+            problem = f"{len(cells)} cells, the header has {len(columns)}"
+        if problem:
+            raise ExportError(f"{path.name} line {line}: {problem}. Mend: export it again.")
+        rows.append((line, {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}))
     return rows
 
 
@@ -111,9 +159,9 @@ def _plain_path(text: str) -> str:
 class LocalNames:
     """Finds the name that a clip has in the user's folder.
 
-    Tools name a clip as they saw it: on their server, in a bucket, under an upload's own name. A relative name stays as
-    it is; of an address or an absolute path the longest ending that is a file in the folder is taken, and what Label
-    Studio puts before an upload's name is left out where there is no such file. Nothing outside of the folder is named.
+    Tools name a clip as they saw it: on their server, in a bucket, under an upload's own name. Of a path or an address
+    the longest ending that is a file in the folder is taken, and what Label Studio puts before an upload's name is left
+    out where there is no such file. Nothing outside of the folder is named, and two names are never one file.
 
     Example:
         >>> import tempfile
@@ -126,31 +174,38 @@ class LocalNames:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[str, str] = {}
+        self._sources: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
         """The name of one clip."""
         if text not in self._known:
-            self._known[text] = self._find(text)
+            name = self._known[text] = self._find(text)
+            first = self._sources.setdefault(name, text)
+            if first != text and name:
+                raise ExportError(
+                    f"{first!r} and {text!r} would both be the file {name!r} of {self._folder}, and their votes one "
+                    "clip's. Mend: give a folder in which they are two files, named as the export names them."
+                )
         return self._known[text]
 
     def _find(self, text: str) -> str:
         path = _plain_path(text)
-        if path == text.strip() and not path.startswith("/") and not re.match(r"[A-Za-z]:/", path):
-            return path
+        absolute = path != text.strip() or path.startswith("/") or re.match(r"[A-Za-z]:/", path)
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]
         endings = ["/".join(parts[start:]) for start in range(len(parts))]
         last = parts[-1] if parts else path
         if _UPLOADED.match(last):
             endings.append(_UPLOADED.sub("", last, count=1))
-        return next((name for name in endings if (self._folder / name).is_file()), endings[-1] if endings else path)
+        found = next((name for name in endings if (self._folder / name).is_file()), None)
+        return found or (last if absolute else path)
 
 
-def audio_key(answers: Answers, data: Sequence[Mapping[str, Any]], given: str | None, option: str) -> str:
+def audio_key(answers: Answers, data: Sequence[Mapping[str, Any]], given: str | None) -> str:
     """Which key of the tasks' data names the clip: `given`, else the only one that looks like audio files."""
     keys = list(dict.fromkeys(key for entry in data for key in entry))
     if given is not None:
         if given not in keys:
-            answers.fail(f"no task has the key {given!r} (there are {', '.join(keys)})", f"correct --{option}.")
+            answers.fail(f"no task has the key {given!r} (there are {', '.join(keys)})", "correct --audio_key.")
         return given
     likely = [
         key for key in keys if any(entry.get(key) for entry in data) and _all_audio(entry.get(key) for entry in data)
@@ -158,7 +213,7 @@ def audio_key(answers: Answers, data: Sequence[Mapping[str, Any]], given: str | 
     if len(likely) == 1 or "audio" in likely:
         return "audio" if "audio" in likely else likely[0]
     found = f"several keys do ({', '.join(likely)})" if likely else f"none of the keys ({', '.join(keys)}) does"
-    answers.fail(f"one key must name the audio files, and {found}", f"name it, --{option} KEY.")
+    answers.fail(f"one key must name the audio files, and {found}", "name it, --audio_key KEY.")
 
 
 def _all_audio(values: Iterable[Any]) -> bool:

@@ -10,35 +10,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from ..table.options import TableOptions
+from ..table.reading import TableReading
 from ..utterances import CorpusReport
-from .answers import Answers, LocalNames, audio_key, hide_person, read_json, texts_of, which_question
+from .answers import (
+    Answers,
+    LocalNames,
+    audio_key,
+    export_reader,
+    hide_person,
+    read_json,
+    texts_of,
+    there,
+    which_question,
+)
 
 _RESPONSES = ".responses"
 _SOURCE = re.compile(r"<audio\b[^>]*?\bsrc\s*=\s*[\"']([^\"']+)[\"']|<source\b[^>]*?\bsrc\s*=\s*[\"']([^\"']+)[\"']")
 _SUBMITTED = "submitted"
 
 
-def argilla_answers(
-    export: Path, audio_dir: Path, report: CorpusReport, *, question: str | None = None, audio: str | None = None
-) -> Answers:
-    """Read records of Argilla with their responses.
-
-    Only submitted responses are votes; drafts and discarded ones are reported. Argilla has no field for sound: the clip
-    is named by a field or by metadata, also within ``<audio src=...>``. Sound that stands in the text itself, as
-    ``data:audio/...``, is not taken from it.
-
-    Args:
-        export: Parquet, JSON or JSON Lines; or a folder of Parquet files, such as a downloaded data set of the Hub.
-        audio_dir: The folder of the clips.
-        report: Receives what is left out.
-        question: The question about the emotion. Default: the only one, or the only one answered with emotions.
-        audio: The field or metadata that names the clip. Default: the only one that names audio files.
-
-    Returns:
-        One row a rating.
-    """
+def _answers(export: Path, audio_dir: Path, report: CorpusReport, question: str | None, audio: str | None) -> Answers:
+    """One row a rating."""
     answers = Answers(export.name)
     records = _records(answers, export)
     columns = list(dict.fromkeys(name for record in records for name in record))
@@ -55,10 +50,8 @@ def argilla_answers(
         for name, rows in given.items()
     }
     asked = which_question(answers, {name: found for name, found in labels.items() if found}, question)
-    about = [{**record, **(record.get("metadata") if isinstance(record.get("metadata"), Mapping) else {})} for record in
-             records]  # fmt: skip
-    about = [{name: _named_clip(value) for name, value in record.items()} for record in about]
-    key = audio_key(answers, about, audio, "audio")
+    about = [_about(record) for record in records]
+    key = audio_key(answers, about, audio)
     local = LocalNames(audio_dir)
     for number, (record, responses) in enumerate(zip(about, given[asked], strict=True), start=1):
         place = f"record {record.get('id', number)}"
@@ -83,9 +76,19 @@ def argilla_answers(
     return answers
 
 
+def _about(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's fields and metadata, whichever of them hold the metadata flat or within themselves."""
+    inner = record.get("metadata")
+    merged = {**record, **(inner if isinstance(inner, Mapping) else {})}
+    return {name: _named_clip(value) for name, value in merged.items()}
+
+
 def _records(answers: Answers, export: Path) -> list[dict[str, Any]]:
-    paths = sorted(export.rglob("*.parquet")) if export.is_dir() else [export]
     records: list[Any] = []
+    if not export.exists():
+        records, paths = _from_hub(answers, export.as_posix()), []
+    else:
+        paths = sorted(export.rglob("*.parquet")) if export.is_dir() else [export]
     for path in paths:
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
@@ -100,6 +103,17 @@ def _records(answers: Answers, export: Path) -> list[dict[str, Any]]:
     if not found:
         answers.fail("it holds no records", "give Parquet or JSON of records with responses, or a folder of Parquet.")
     return found
+
+
+def _from_hub(answers: Answers, name: str) -> list[Any]:
+    from datasets import load_dataset
+
+    try:
+        splits = load_dataset(name)
+    except Exception as error:  # noqa: BLE001 - of many kinds: no such name, no network, no permission
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        answers.fail(f"there is no such data set on the Hub, or it cannot be read ({told})", "check the name.")
+    return [row for split in splits.values() for row in split.to_list()]
 
 
 def _is_version_1(value: Any) -> bool:
@@ -125,3 +139,46 @@ def _named_clip(value: Any) -> Any:
     """The address in ``<audio src=...>``; any other value as it is."""
     match = _SOURCE.search(value) if isinstance(value, str) else None
     return next(name for name in match.groups() if name) if match else value
+
+
+@export_reader(
+    "records of Argilla with their responses (Parquet, JSON, the Hub)",
+    "hf-emo-dist read argilla owner/my-records recordings my_data --question emotion --dry_run",
+)
+def understand_argilla(
+    export: str | Path,
+    audio_dir: str | Path,
+    *,
+    question: str | None = None,
+    audio_key: str | None = None,
+    report: CorpusReport | None = None,
+    **options: Unpack[TableOptions],
+) -> TableReading:
+    """Understand records of Argilla, of version 2 or 1: one vote a user who submitted.
+
+    Drafts and discarded responses are reported and are no votes; suggestions are a model's and are not read. Argilla
+    has no field for sound: the clip is named by a field or by metadata, also within ``<audio src=...>``. Sound that
+    stands in the text itself, as ``data:audio/...``, is not taken from it.
+
+    Args:
+        export: Parquet, JSON or JSON Lines; a folder of Parquet files; or a data set of the Hub, ``owner/name``.
+        audio_dir: The folder of the clips.
+        question: The question about the emotion. Default: the only one, or the only one answered with emotions.
+        audio_key: The field or metadata that names the clip. Default: the only one that names audio files.
+        report: Receives what is left out.
+
+    Returns:
+        What was understood: ``summary()`` says it in one screen, ``build()`` reads the audio and makes the data set.
+
+    Raises:
+        TableError: Something in the export does not fit, or must be asked.
+        FileNotFoundError: There is no such file or folder.
+
+    Example:
+        >>> understand_argilla("records.parquet", "recordings", question="emotion").build()  # doctest: +SKIP
+    """
+    report = CorpusReport() if report is None else report
+    source, folder = Path(export).expanduser(), there(audio_dir, "folder")
+    if not source.exists() and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(export)):
+        raise FileNotFoundError(f"There is no file {source}. Mend: check the path, or give a data set as owner/name.")
+    return _answers(source, folder, report, question, audio_key).understand(folder, report, options)

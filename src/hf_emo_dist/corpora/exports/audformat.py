@@ -7,14 +7,16 @@ Segmented tables have ``file, start, end``; segments are parts of files, unless 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from ...emotions import is_known_emotion
 from ..label_files import mean, number
+from ..table.options import TableOptions
+from ..table.reading import TableReading
 from ..utterances import CorpusReport
-from .answers import Answers, ExportError, read_rows
+from .answers import Answers, ExportError, export_reader, read_rows, there
 
 _ATTRIBUTES = ("arousal", "valence", "dominance")
 _ABOUT = {"speaker": "speaker", "transcription": "transcript", "transcript": "transcript", "text": "transcript"}
@@ -31,25 +33,8 @@ class _Column(NamedTuple):
     split: str | None
 
 
-def audformat_answers(
-    export: Path, audio_dir: Path, report: CorpusReport, *, question: str | None = None, tables: list[str] | None = None
-) -> Answers:
-    """Read the votes of a database in audformat: those columns of an emotion's scheme whose rater is human.
-
-    What a database concludes (its gold standard, of a rater of type ``vote``, ``truth`` or ``other``) is no vote. The
-    speaker, the transcription and the means of ``arousal``, ``valence`` and ``dominance`` are taken from whichever
-    filewise table has them.
-
-    Args:
-        export: The database's folder, or its ``db.yaml``.
-        audio_dir: The folder that the tables' files are relative to, as a rule the database's own.
-        report: Receives what is left out.
-        question: The scheme of the emotion. Default: the only one whose labels are emotions.
-        tables: The tables to read. Default: all that have such columns.
-
-    Returns:
-        One row a rating.
-    """
+def _answers(export: Path, report: CorpusReport, question: str | None, tables: Sequence[str] | None) -> Answers:
+    """One row a rating."""
     header = export if export.is_file() else export / "db.yaml"
     answers = Answers(header.parent.name or header.name)
     if not header.is_file():
@@ -101,7 +86,7 @@ def _header(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _columns(answers: Answers, about: Mapping[str, Any], tables: list[str] | None) -> Iterator[_Column]:
+def _columns(answers: Answers, about: Mapping[str, Any], tables: Sequence[str] | None) -> Iterator[_Column]:
     there: Mapping[str, Any] = about["tables"]
     lacking = sorted(set(tables or ()) - set(there))
     if lacking:
@@ -174,8 +159,8 @@ def _rows(root: Path, table: str) -> Iterator[tuple[str, dict[str, str]]]:
     path = root / f"db.{table}.csv"
     if not path.is_file():
         raise ExportError(
-            f"There is no db.{table}.csv or .parquet in {root}. Mend: complete the database; pickles are not read: save "
-            "it with storage_format='parquet'."
+            f"There is no db.{table}.csv or .parquet in {root}. Mend: complete the database; pickles are not read, so "
+            "save it with storage_format='parquet'."
         )
     for line, cells in read_rows(path):
         yield f"line {line}", cells
@@ -210,3 +195,44 @@ def _about(
     for (file, role), values in rated.items():
         found.setdefault(file, {})[role] = mean(values)
     return found
+
+
+@export_reader(
+    "a database in audformat (audEERING)",
+    "hf-emo-dist read audformat my-database my-database my_data --dry_run",
+)
+def understand_audformat(
+    export: str | Path,
+    audio_dir: str | Path,
+    *,
+    question: str | None = None,
+    tables: Sequence[str] | None = None,
+    report: CorpusReport | None = None,
+    **options: Unpack[TableOptions],
+) -> TableReading:
+    """Understand a database in audformat: the columns of an emotion's scheme whose rater is human.
+
+    What a database concludes, of a rater of another type (``vote``, ``truth``, ``machine``, ``other``), is no vote. The
+    split of a table, and the speaker, the transcription and the means of ``arousal``, ``valence`` and ``dominance`` of
+    whichever filewise table has them, become columns. Labels of parts of a file are reported and are no votes.
+
+    Args:
+        export: The database's folder, or its ``db.yaml``; tables in CSV or Parquet.
+        audio_dir: The folder that the tables' files are relative to, as a rule the database's own.
+        question: The scheme of the emotion. Default: the only one whose labels are emotions.
+        tables: The tables to read. Default: all that have such columns.
+        report: Receives what is left out.
+
+    Returns:
+        What was understood: ``summary()`` says it in one screen, ``build()`` reads the audio and makes the data set.
+
+    Raises:
+        TableError: Something in the database does not fit, or must be asked.
+        FileNotFoundError: There is no such folder.
+
+    Example:
+        >>> understand_audformat("my-database", "my-database").build()  # doctest: +SKIP
+    """
+    report = CorpusReport() if report is None else report
+    source, folder = there(export, "database"), there(audio_dir, "folder")
+    return _answers(source, report, question, tables).understand(folder, report, options)

@@ -8,13 +8,15 @@ has them, ``SpkrID, Gender, Split_Set``. With K emotions and smoothing e (.05), 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from ..label_files import number
+from ..table.options import TableOptions
+from ..table.reading import TableReading
 from ..utterances import CorpusReport
-from .answers import Answers, read_rows
+from .answers import Answers, export_reader, read_rows, there
 
 _NOT_EMOTIONS = {
     "FileName": "file",
@@ -31,19 +33,8 @@ _TEXTS = ("speaker", "gender", "split")
 _ROUNDED = 2e-3
 
 
-def emo_superb_answers(export: Path, audio_dir: Path, report: CorpusReport, *, smoothing: float = 0.05) -> Answers:
-    """Read a label table of EMO-SUPERB: the shares before they were smoothed.
-
-    Args:
-        export: One of the tables; those of a corpus differ in ``Split_Set`` alone.
-        audio_dir: The folder of the clips.
-        report: Receives what is left out.
-        smoothing: What was given to the emotions that nobody voted for, in all; 0 for a table of plain shares.
-
-    Returns:
-        One row a clip, with shares. The number of raters must be given beside it (``num_raters``) where it is known:
-        otherwise a row weighs one vote.
-    """
+def _answers(export: Path, smoothing: float) -> Answers:
+    """One row a clip, with shares."""
     answers = Answers(export.name, options={"amounts": "shares"})
     if not 0 <= smoothing < 1:
         answers.fail(f"`smoothing` must be from 0 to below 1, got {smoothing}", "the tables have .05.")
@@ -78,3 +69,41 @@ def emo_superb_answers(export: Path, audio_dir: Path, report: CorpusReport, *, s
             row_cells["gender"] = row_cells["gender"].lower()
         answers.add(f"line {line}", row_cells)
     return answers
+
+
+@export_reader(
+    "a label table of EMO-SUPERB (smoothed shares)",
+    "hf-emo-dist read emo_superb labels_consensus_1.csv CREMA-D/AudioWAV my_data --dry_run",
+)
+def understand_emo_superb(
+    export: str | Path,
+    audio_dir: str | Path,
+    *,
+    smoothing: float = 0.05,
+    report: CorpusReport | None = None,
+    **options: Unpack[TableOptions],
+) -> TableReading:
+    """Understand a label table of EMO-SUPERB: shares as they were before they were smoothed.
+
+    The tables do not say how many people voted: a row weighs one vote, unless `num_raters` says more. ``Split_Set``
+    becomes the split, ``EmoAct, EmoVal, EmoDom`` become ``arousal, valence, dominance`` on the corpus's own scale.
+
+    Args:
+        export: One of the tables; those of a corpus differ in ``Split_Set`` alone.
+        audio_dir: The folder of the clips.
+        smoothing: What was given to the emotions that nobody voted for, in all; 0 for a table of plain shares.
+        report: Receives what is left out.
+
+    Returns:
+        What was understood: ``summary()`` says it in one screen, ``build()`` reads the audio and makes the data set.
+
+    Raises:
+        TableError: A row is not what a smoothed share can be, or something must be asked.
+        FileNotFoundError: There is no such file or folder.
+
+    Example:
+        >>> understand_emo_superb("labels_consensus_1.csv", "AudioWAV").build()  # doctest: +SKIP
+    """
+    report = CorpusReport() if report is None else report
+    source, folder = there(export, "file"), there(audio_dir, "folder")
+    return _answers(source, smoothing).understand(folder, report, options)

@@ -10,33 +10,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from ..table.options import TableOptions
+from ..table.reading import TableReading
 from ..utterances import CorpusReport
-from .answers import Answers, LocalNames, audio_key, hide_person, read_json, read_rows, texts_of, which_question
+from .answers import (
+    Answers,
+    LocalNames,
+    audio_key,
+    export_reader,
+    hide_person,
+    read_json,
+    read_rows,
+    texts_of,
+    there,
+    which_question,
+)
 
 #: What Label Studio itself adds to a row of JSON-MIN or CSV.
 _ITS_OWN = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
 
 
-def label_studio_answers(
-    export: Path, audio_dir: Path, report: CorpusReport, *, question: str | None = None, audio: str | None = None
-) -> Answers:
-    """Read an export of Label Studio.
-
-    Annotators are named by their number; of an e-mail address a number is made. Answers that were skipped, and choices
-    for a part of a clip, are reported and are no votes.
-
-    Args:
-        export: The file: JSON, JSON-MIN, CSV or TSV.
-        audio_dir: The folder of the clips, under the names that they had before they were uploaded, or have now.
-        report: Receives what is left out.
-        question: The ``name`` of the control tag about the emotion. Default: the only one with choices.
-        audio: The key of the tasks' data that names the clip. Default: the only one that names audio files.
-
-    Returns:
-        One row a rating; several choices are tags of one rater.
-    """
+def _answers(export: Path, audio_dir: Path, report: CorpusReport, question: str | None, audio: str | None) -> Answers:
+    """One row a rating."""
     answers = Answers(export.name)
     if export.suffix.lower() in (".csv", ".tsv"):
         flat: list[tuple[str, dict[str, Any]]] = [(f"line {line}", dict(row)) for line, row in read_rows(export)]
@@ -59,13 +56,13 @@ def _tasks(
     question: str | None,
     audio: str | None,
 ) -> Answers:
-    data = [task.get("data") if isinstance(task.get("data"), Mapping) else {} for task in tasks]
-    key = audio_key(answers, data, audio, "audio")  # type: ignore[arg-type]
+    data = [_mapping(task.get("data")) for task in tasks]
+    key = audio_key(answers, data, audio)
     given: list[tuple[str, Mapping[str, Any], Mapping[str, Any], dict[str, list[str]]]] = []
     labels: dict[str, list[str]] = {}
     for number, (task, about) in enumerate(zip(tasks, data, strict=True), start=1):
         place = f"task {task.get('id', number)}"
-        name = str((about or {}).get(key) or place)
+        name = str(about.get(key) or place)
         annotations = task.get("annotations") or task.get("completions") or []
         if not annotations:
             report.note("no_answer", name, f"{answers.name} {place}", "no annotation")
@@ -78,7 +75,7 @@ def _tasks(
                 chosen = _chosen(annotation, name, f"{answers.name} {place}", report)
                 for tag, choices in chosen.items():
                     labels.setdefault(tag, []).extend(choices)
-                given.append((place, about or {}, annotation, chosen))
+                given.append((place, about, annotation, chosen))
     tag = which_question(answers, labels, question)
     for place, about, annotation, chosen in given:
         who = annotation.get("completed_by")
@@ -90,6 +87,10 @@ def _tasks(
         row |= {"file": local(str(about.get(key) or "")), "rater": hide_person(who), "votes": chosen[tag]}
         answers.add(place, row)
     return answers
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _chosen(annotation: Mapping[str, Any], name: str, where: str, report: CorpusReport) -> dict[str, list[str]]:
@@ -115,7 +116,7 @@ def _flat(
     audio: str | None,
 ) -> Answers:
     data = [entry for _, entry in entries]
-    key = audio_key(answers, data, audio, "audio")
+    key = audio_key(answers, data, audio)
     names = [name for name in dict.fromkeys(name for entry in data for name in entry) if name not in (*_ITS_OWN, key)]
     columns = {name: [label for entry in data for label in _labels(entry.get(name))] for name in names}
     tag = which_question(answers, {name: labels for name, labels in columns.items() if labels}, question)
@@ -144,3 +145,45 @@ def _labels(value: Any) -> list[str]:
 
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, bool))
+
+
+@export_reader(
+    "a JSON, JSON-MIN, CSV or TSV export of Label Studio",
+    "hf-emo-dist read label_studio project-1.json recordings my_data --question emotion --dry_run",
+)
+def understand_label_studio(
+    export: str | Path,
+    audio_dir: str | Path,
+    *,
+    question: str | None = None,
+    audio_key: str | None = None,
+    report: CorpusReport | None = None,
+    **options: Unpack[TableOptions],
+) -> TableReading:
+    """Understand an export of Label Studio: choices for whole clips, one vote an annotator.
+
+    Several choices of one annotator are tags that share a vote. Annotators are named by their number; of an e-mail
+    address a number is made. Answers that were skipped, and choices for a part of a clip, are reported and are no
+    votes. The other keys of the tasks' data are kept as columns.
+
+    Args:
+        export: The file.
+        audio_dir: The folder of the clips, under the names that they had before they were uploaded, or have now.
+        question: The ``name`` of the control tag about the emotion. Default: the only one with choices, or the only one
+            answered with emotions.
+        audio_key: The key of the tasks' data that names the clip. Default: the only one that names audio files.
+        report: Receives what is left out.
+
+    Returns:
+        What was understood: ``summary()`` says it in one screen, ``build()`` reads the audio and makes the data set.
+
+    Raises:
+        TableError: Something in the export does not fit, or must be asked.
+        FileNotFoundError: There is no such file or folder.
+
+    Example:
+        >>> understand_label_studio("project-1.json", "recordings").build()  # doctest: +SKIP
+    """
+    report = CorpusReport() if report is None else report
+    source, folder = there(export, "file"), there(audio_dir, "folder")
+    return _answers(source, folder, report, question, audio_key).understand(folder, report, options)

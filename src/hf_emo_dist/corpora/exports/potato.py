@@ -11,10 +11,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
+from ..table.options import TableOptions
+from ..table.reading import TableReading
 from ..utterances import CorpusReport
-from .answers import Answers, LocalNames, audio_key, hide_person, looks_like_audio, read_json, read_rows, which_question
+from .answers import (
+    Answers,
+    LocalNames,
+    audio_key,
+    export_reader,
+    hide_person,
+    looks_like_audio,
+    read_json,
+    read_rows,
+    there,
+    which_question,
+)
 
 _YES = ("true", "1", "yes", "on")
 _NO = ("false", "0", "no", "off", "", "none", "null")
@@ -31,35 +44,16 @@ class _Answered(NamedTuple):
     labels: Mapping[str, Mapping[str, Any]]  # schema → label → value
 
 
-def potato_answers(
+def _answers(
     export: Path,
     audio_dir: Path,
     report: CorpusReport,
-    *,
-    question: str | None = None,
-    items: Path | None = None,
-    id_key: str = "id",
-    audio: str | None = None,
+    question: str | None,
+    items: Path | None,
+    id_key: str,
+    audio: str | None,
 ) -> Answers:
-    """Read the annotations of Potato.
-
-    Answers to surveys and consent are not read. A choice of one that an old Potato stored several answers for is to be
-    mended by its ``repair-annotations`` first; here, several labels are tags of one annotator.
-
-    Args:
-        export: The folder of the annotators' states, or ``annotations.csv``, ``.tsv`` or ``.jsonl``.
-        audio_dir: The folder of the clips.
-        report: Receives what is left out.
-        question: The name of the annotation scheme about the emotion. Default: the only one, or the only one answered
-            with emotions.
-        items: The data file that Potato was given (JSON, JSON Lines, CSV or TSV), which says what audio an id stands
-            for. Default: the ids are the names of the clips, with or without extension.
-        id_key: The key of the id in `items`.
-        audio: The key of the audio in `items`. Default: the only one that names audio files.
-
-    Returns:
-        One row a rating.
-    """
+    """One row a rating."""
     answers = Answers(export.name)
     given = list(_states(export, report) if export.is_dir() else _exported(answers, export))
     if not given:
@@ -172,7 +166,7 @@ def _items(answers: Answers, path: Path, id_key: str, audio: str | None) -> dict
     entries = [entry for entry in entries if isinstance(entry, Mapping)]
     if not any(id_key in entry for entry in entries):
         answers.fail(f"{path.name} has no key {id_key!r}", "name the key of the ids, --id_key KEY.")
-    key = audio_key(answers, entries, audio, "audio")
+    key = audio_key(answers, entries, audio)
     found = {}
     for entry in entries:
         row = {name: value for name, value in entry.items() if name not in (id_key, key) and isinstance(value, str)}
@@ -186,3 +180,51 @@ def _file_of(clip: str, audio_dir: Path) -> str:
         return clip
     found = sorted(path.name for path in audio_dir.glob("*") if path.stem == clip and looks_like_audio(path.name))
     return found[0] if len(found) == 1 else clip
+
+
+@export_reader(
+    "annotations of Potato (its folder, or an exported file)",
+    "hf-emo-dist read potato annotation_output recordings my_data --items data/audio.json --question emotion --dry_run",
+)
+def understand_potato(
+    export: str | Path,
+    audio_dir: str | Path,
+    *,
+    question: str | None = None,
+    items: str | Path | None = None,
+    id_key: str = "id",
+    audio_key: str | None = None,
+    report: CorpusReport | None = None,
+    **options: Unpack[TableOptions],
+) -> TableReading:
+    """Understand the annotations of Potato: one vote an annotator.
+
+    Several labels of one annotator are tags that share a vote. An old Potato stored every answer that was ever clicked
+    to a question of one choice: its own ``potato repair-annotations`` mends that first. Answers to surveys and consent
+    are not read.
+
+    Args:
+        export: The folder of the annotators' folders; or ``annotations.csv``, ``.tsv`` or ``.jsonl``.
+        audio_dir: The folder of the clips.
+        question: The name of the annotation scheme about the emotion. Default: the only one, or the only one answered
+            with emotions.
+        items: The data file that Potato was given (JSON, JSON Lines, CSV or TSV), which says what audio an id stands
+            for. Default: the ids are the names of the clips, with or without extension.
+        id_key: The key of the id in `items`.
+        audio_key: The key of the audio in `items`. Default: the only one that names audio files.
+        report: Receives what is left out.
+
+    Returns:
+        What was understood: ``summary()`` says it in one screen, ``build()`` reads the audio and makes the data set.
+
+    Raises:
+        TableError: Something in the export does not fit, or must be asked.
+        FileNotFoundError: There is no such file or folder.
+
+    Example:
+        >>> understand_potato("annotation_output", "recordings", items="audio.json").build()  # doctest: +SKIP
+    """
+    table = None if items is None else there(items, "file")
+    report = CorpusReport() if report is None else report
+    source, folder = there(export, "file"), there(audio_dir, "folder")
+    return _answers(source, folder, report, question, table, id_key, audio_key).understand(folder, report, options)

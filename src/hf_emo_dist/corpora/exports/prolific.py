@@ -8,10 +8,23 @@ Participant id, Status, ...``. Both are read: one row an answer, and who was app
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from ..table.options import TableOptions
+from ..table.reading import TableReading
 from ..utterances import CorpusReport
-from .answers import Answers, ExportError, LocalNames, Numbered, audio_key, mostly_emotions, read_rows, which_question
+from .answers import (
+    Answers,
+    ExportError,
+    LocalNames,
+    Numbered,
+    audio_key,
+    export_reader,
+    mostly_emotions,
+    read_rows,
+    there,
+    which_question,
+)
 
 #: How the column of participants is called, in any case: by Prolific, by its address, and by what is made of it.
 _PARTICIPANT = ("prolific_pid", "participant id", "participant_id", "prolific_id", "prolificid", "prolific id")
@@ -19,33 +32,16 @@ _NOT_KEPT = ("study_id", "session_id", "submission id", "submission_id")
 _APPROVED = "approved"
 
 
-def prolific_answers(
+def _answers(
     export: Path,
     audio_dir: Path,
     report: CorpusReport,
-    *,
-    question: str | None = None,
-    audio: str | None = None,
-    participants: Path | None = None,
-    any_status: bool = False,
+    question: str | None,
+    audio: str | None,
+    participants: Path | None,
+    any_status: bool,
 ) -> Answers:
-    """Read the answers of a study that was run over Prolific.
-
-    Participants are numbered in the order in which they occur, ``p1, p2, ...``: their ids are not written.
-
-    Args:
-        export: A CSV or TSV file with one row an answer.
-        audio_dir: The folder of the clips.
-        report: Receives what is left out.
-        question: The column of the answers. Default: the only one that holds emotions.
-        audio: The column of the clips. Default: the only one that names audio files.
-        participants: Prolific's export of the study. Answers of those whose status is not ``APPROVED`` are left out
-            and reported, and so are those of participants whom it does not list.
-        any_status: Take all whom `participants` lists, whatever their status.
-
-    Returns:
-        One row a rating.
-    """
+    """One row a rating."""
     answers = Answers(export.name)
     lines = read_rows(export)
     if not lines:
@@ -53,7 +49,7 @@ def prolific_answers(
     names = list(lines[0][1])
     who = _participant_column(answers, names)
     rows = [row for _, row in lines]
-    key = audio_key(answers, rows, audio, "audio")
+    key = audio_key(answers, rows, audio)
     others = [name for name in names if name not in (who, key) and name.lower() not in _NOT_KEPT]
     values = {name: [row[name] for row in rows if row[name]] for name in others}
     if question is None:  # every column of text may be an answer: only one that holds emotions is taken unasked
@@ -103,3 +99,50 @@ def _statuses(path: Path) -> dict[str, str]:
             )
         found[who] = status.strip().lower()
     return found
+
+
+@export_reader(
+    "answers of a study that was run over Prolific",
+    "hf-emo-dist read prolific answers.csv recordings my_data --participants prolific_export.csv --dry_run",
+)
+def understand_prolific(
+    export: str | Path,
+    audio_dir: str | Path,
+    *,
+    question: str | None = None,
+    audio_key: str | None = None,
+    participants: str | Path | None = None,
+    any_status: bool = False,
+    report: CorpusReport | None = None,
+    **options: Unpack[TableOptions],
+) -> TableReading:
+    """Understand the answers of a study that was run over Prolific: one vote a participant.
+
+    The column of participants is ``PROLIFIC_PID`` or ``Participant id``, in any spelling of these. Participants are
+    numbered in the order in which they occur, ``p1, p2, ...``: their ids are not written. How a survey tool writes one
+    row a participant with a column an answer is its own matter: bring such a file into one row an answer first.
+
+    Args:
+        export: A CSV or TSV file with one row an answer.
+        audio_dir: The folder of the clips.
+        question: The column of the answers. Default: the only one that holds emotions.
+        audio_key: The column of the clips. Default: the only one that names audio files.
+        participants: Prolific's export of the study (``Submission id, Participant id, Status, ...``). Answers of those
+            whose status is not ``APPROVED`` are left out and reported, and so are those of whom it does not list.
+        any_status: Take all whom `participants` lists, whatever their status.
+        report: Receives what is left out.
+
+    Returns:
+        What was understood: ``summary()`` says it in one screen, ``build()`` reads the audio and makes the data set.
+
+    Raises:
+        TableError: Something in the export does not fit, or must be asked.
+        FileNotFoundError: There is no such file or folder.
+
+    Example:
+        >>> understand_prolific("answers.csv", "recordings", participants="prolific.csv").build()  # doctest: +SKIP
+    """
+    listed = None if participants is None else there(participants, "file")
+    report = CorpusReport() if report is None else report
+    source, folder = there(export, "file"), there(audio_dir, "folder")
+    return _answers(source, folder, report, question, audio_key, listed, any_status).understand(folder, report, options)
