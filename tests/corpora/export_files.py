@@ -1,4 +1,4 @@
-"""Exports of labelling tools, in the form that each tool's own code and documentation give them, with invented votes."""
+"""Exports of labelling tools, in the form that each tool's code and documentation give them, with invented votes."""
 
 import json
 
@@ -188,7 +188,8 @@ def argilla_version_1(folder):
 def prolific(folder):
     write(
         folder / "prolific_export.csv",
-        "Submission id,Participant id,Status,Started at\n1,5f1c,APPROVED,2026\n2,77ab,APPROVED,2026\n3,9abc,RETURNED,2026\n",
+        "Submission id,Participant id,Status,Started at\n"
+        "1,5f1c,APPROVED,2026\n2,77ab,APPROVED,2026\n3,9abc,RETURNED,2026\n",
     )
     return write(
         folder / "answers.csv",

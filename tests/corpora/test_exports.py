@@ -2,6 +2,8 @@
 
 import hashlib
 import inspect
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import export_files as files
@@ -27,9 +29,9 @@ class Case(NamedTuple):
     tool: str
     make: Any
     rows: dict[str, tuple[list[str], list[float] | None, list[str]]]
-    report: set[tuple[str, str]] = set()
-    options: dict[str, Any] = {}
-    columns: dict[str, Any] = {}  # of the first row
+    report: Collection[tuple[str, str]] = ()
+    options: Mapping[str, Any] = MappingProxyType({})
+    columns: Mapping[str, Any] = MappingProxyType({})  # of the first row
 
 
 POTATO_ROWS = {
@@ -151,7 +153,7 @@ def test_an_export_gives_the_hand_written_votes(tmp_path, case):
         name: (row["human_votes"], row.get("human_vote_weights"), row["human_raters"]) for name, row in rows.items()
     }
     assert found == {name: (votes, weights, raters) for name, (votes, weights, raters) in case.rows.items()}
-    assert {(problem.reason, problem.item) for problem in report.problems} == case.report
+    assert {(problem.reason, problem.item) for problem in report.problems} == set(case.report)
     first = rows[A]
     assert {name: first[name] for name in case.columns} == case.columns
     assert reading.summary().count("\n") < 40
@@ -179,13 +181,18 @@ ERRORS = {
         "label_studio",
         lambda folder: write(
             folder / "p.json",
-            '[{"data": {"audio": "a.wav"}, "annotations": [{"result": [{"from_name": "gut", "value": {"choices": ["x"]}},'
-            ' {"from_name": "laut", "value": {"choices": ["y"]}}]}]}]',
+            '[{"data": {"audio": "a.wav"}, "annotations": [{"result": ['
+            '{"from_name": "gut", "value": {"choices": ["x"]}}, {"from_name": "laut", "value": {"choices": ["y"]}}]}]}]',
         ),
         {},
         r"p.json: several questions have answers: 'gut' \(x\); 'laut' \(y\). Mend: .*--question",
     ),
-    "no such question": ("label_studio", files.label_studio, {"question": "mood"}, r"'mood' \(there are 'emotion'.*Mend"),
+    "no such question": (
+        "label_studio",
+        files.label_studio,
+        {"question": "mood"},
+        r"'mood' \(there are 'emotion'.*Mend",
+    ),
     "no audio": (
         "label_studio",
         lambda folder: write(folder / "p.json", '[{"data": {"text": "x"}, "annotations": []}]'),
@@ -233,7 +240,7 @@ ERRORS = {
         r"what was concluded, of no human rater. Mend",
     ),
     "no header": ("audformat", lambda folder: write(folder / "db" / "x", "").parent, {}, r"no db.yaml in it. Mend"),
-    "no table": ("audformat", files.audformat, {"tables": ["other"]}, r"no table 'other' \(there are emotion.train.*Mend"),
+    "no table": ("audformat", files.audformat, {"tables": ["other"]}, r"no table 'other' \(there are emotion.*Mend"),
     "other smoothing": (
         "emo_superb",
         lambda folder: files.emo_superb(folder, files.EMO_SUPERB.replace("0.386,0.01", "0.4,0.0")),
