@@ -181,8 +181,8 @@ ERRORS = {
         "label_studio",
         lambda folder: write(
             folder / "p.json",
-            '[{"data": {"audio": "a.wav"}, "annotations": [{"result": ['
-            '{"from_name": "gut", "value": {"choices": ["x"]}}, {"from_name": "laut", "value": {"choices": ["y"]}}]}]}]',
+            '[{"data": {"audio": "a.wav"}, "annotations": [{"result": [{"from_name": "gut", "value": '
+            '{"choices": ["x"]}}, {"from_name": "laut", "value": {"choices": ["y"]}}]}]}]',
         ),
         {},
         r"p.json: several questions have answers: 'gut' \(x\); 'laut' \(y\). Mend: .*--question",
@@ -297,16 +297,11 @@ def test_records_of_the_hub(tmp_path, monkeypatch):
     def load_dataset(name):
         if name != "owner/records":
             raise FileNotFoundError(f"{name} does not exist")
-        return datasets.DatasetDict(
-            {"train": datasets.load_dataset("parquet", data_dir=str(tmp_path / "data"))["train"]}
-        )
+        return datasets.DatasetDict({"train": datasets.Dataset.from_parquet(str(parquet))})
 
-    files.argilla(tmp_path)
+    (parquet,) = files.argilla(tmp_path).iterdir()
     files.clips(tmp_path / "recordings")
-    real = datasets.load_dataset
-    monkeypatch.setattr(
-        datasets, "load_dataset", lambda name, **more: real(name, **more) if more else load_dataset(name)
-    )
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     rows = rows_of(find_export("argilla")("owner/records", tmp_path / "recordings"), tmp_path)
     assert rows[A]["human_raters"] == ["u1", "u2"]
     with pytest.raises(TableError, match=r"no such data set on the Hub.*owner/nothing does not exist.*Mend"):

@@ -38,6 +38,7 @@ INFO = CorpusInfo(
     "arXiv:2506.09827",
     vote_source="Experts in psychology, who said of synthetic speech how strongly one named emotion is heard in it: "
     "absent, weak or strong. Nobody chose among emotions.",
+    reads="Parquet with `audioId` and `label`",
     columns={"asked": "string"},
 )
 

@@ -35,6 +35,7 @@ INFO = CorpusInfo(
     citation="Noh, K. J., & Jeong, H. KEMDy19 and KEMDy20: Korean emotion multimodal databases. ETRI. "
     "https://nanum.etri.re.kr/share/kjnoh2/KEMDy20",
     vote_source="Ten external evaluators a segment, who listened to it and chose one of seven emotions.",
+    reads="`annotation/*.csv`, wavs and texts below",
     restricted=True,
     columns={"consensus": "string", "gender": "string", "valence": "float32", "arousal": "float32"},
     split="session",

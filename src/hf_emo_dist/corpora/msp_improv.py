@@ -37,6 +37,7 @@ INFO = CorpusInfo(
     "Computing, 8(1), 67-80. doi:10.1109/TAFFC.2016.2515617",
     vote_source="MSP-IMPROV's crowd raters (at least five a clip), who saw and heard the clips and chose one of five "
     "primary emotions.",
+    reads="`Evalution.txt` (so spelled), wavs below",
     restricted=True,
     columns={
         "intended": "string",

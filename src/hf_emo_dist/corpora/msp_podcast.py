@@ -39,6 +39,8 @@ INFO = CorpusInfo(
     "doi:10.1109/TAFFC.2017.2736999",
     vote_source="MSP-Podcast's crowd raters (at least five a clip), who chose one primary emotion after listening. "
     "Free text beside Other counts as other.",
+    reads="`labels_detailed.csv` (three shapes), `.json` or `labels.txt`; `labels_consensus` or "
+    "`labels_concensus`; `Partitions.txt`, `Speaker_ids.txt`; transcripts; in any case of letters",
     restricted=True,
     columns=COLUMNS,
 )

@@ -20,7 +20,7 @@ from ..emotions import CORPUS_CODES
 from .building import build_corpus
 from .label_files import Labels, corpus_folder, file_name, iter_csv, stem_of, utterances_by_name
 from .options import ReadOptions, check_options, corpus_reader
-from .utterances import NOBODY_VOTED, CorpusInfo, CorpusReport, Utterance, Vote, report_on
+from .utterances import CorpusInfo, CorpusReport, Utterance, Vote, report_on
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -34,7 +34,9 @@ INFO = CorpusInfo(
     terms="CC BY-NC-SA 4.0.",
     citation="Livingstone, S. R., & Russo, F. A. (2018). The Ryerson Audio-Visual Database of Emotional Speech and "
     "Song (RAVDESS). PLoS ONE, 13(5), e0196391. doi:10.1371/journal.pone.0196391",
-    vote_source=NOBODY_VOTED,
+    vote_source="Nobody's: the recordings come without votes, and `intended` is what the actors were asked for, not "
+    "what anybody heard. The ratings of its validation study can be given as a table.",
+    reads="file names; with `--votes`, a CSV of `file, emotion` and `rater`",
     has_votes=False,
     columns={"intended": "string", "intensity": "string", "gender": "string", "channel": "string"},
 )

@@ -39,6 +39,7 @@ INFO = CorpusInfo(
     "Boonpunmongkol, S., Milindasuta, P., Na-Pombejra, D., Nutanong, S., & Chuangsuwanich, E. (2025). THAI speech "
     "emotion recognition (THAI-SER) corpus. arXiv:2507.09618",
     vote_source="THAI-SER's crowd annotators, who are not named; one who names m emotions gives each 1/m of a vote.",
+    reads="`emotion_label.json`, `actor_demography.json`, FLAC or WAV below, of one `--microphone`",
     columns={
         "intended": "string",
         "consensus": "string",

@@ -81,6 +81,7 @@ class CorpusInfo:
     terms: str  # the license in a sentence
     citation: str
     vote_source: str  # who voted on what; or NOBODY_VOTED
+    reads: str = ""  # which files are read, in Markdown, for the table of corpora
     # Whether the terms forbid handing the recordings on. Sending them to a remote model then needs allow_upload=True,
     # and they are never pushed publicly.
     restricted: bool = False

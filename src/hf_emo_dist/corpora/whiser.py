@@ -29,6 +29,7 @@ INFO = CorpusInfo(
     "White House Tapes speech emotion recognition corpus. Interspeech 2024, 1595-1599.",
     vote_source="WHiSER's crowd raters, who chose one primary emotion after listening. Free text beside Other counts "
     "as other.",
+    reads="`labels_detailed.csv`, `.json` or `labels.txt`; `labels_consensus`; wavs below",
     restricted=True,
     columns=COLUMNS,
 )
