@@ -1,6 +1,7 @@
 """Small corpora in the formats of the real ones, with invented votes (the quoted lines of public readmes aside)."""
 
 import json
+import zlib
 
 import numpy as np
 
@@ -16,8 +17,13 @@ def write(path, text, encoding="utf-8"):
     return path
 
 
+def clip(name):
+    """A recording of its own for every name: one recording under two ids is refused in two splits."""
+    return encode_wav(0.1 * np.sin((1 + zlib.crc32(name.encode()) / 2**32) * np.arange(1600)))
+
+
 def wav(path):
-    return write(path, WAV)
+    return write(path, clip(path.name))
 
 
 def read(reader, root, **options):

@@ -292,7 +292,8 @@ def test_the_rows_are_the_hand_written_ones(tmp_path, name):
     assert {split: rows["id"][:] for split, rows in dataset.items()} == case.splits
     row = next(row for rows in dataset.values() for row in rows if row["id"] == case.row["id"])
     audio = row.pop("audio")
-    assert audio["path"].rpartition(".")[0] == row["id"] and audio["bytes"] == corpus_files.WAV
+    assert audio["path"].rpartition(".")[0] == row["id"]
+    assert audio["bytes"] in (corpus_files.clip(audio["path"]), corpus_files.WAV)
     expected = {**case.row, "corpus": name, "language": reader.info.language, "restricted": reader.info.restricted}
     if case.shares is not None:
         shares = pytest.approx({**dict.fromkeys(reader.info.emotions, 0.0), **case.shares})

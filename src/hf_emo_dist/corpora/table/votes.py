@@ -111,6 +111,8 @@ def read_votes(
             balance.read += weight
             spelled[label] += weight
             first.setdefault(label, answer.row)
+    for label in shape.counts.values():  # those without a vote are labels of the table, too
+        book(label)
     strange = [label for label in spelled if book(label) is None]
     if strange and settings.outside == "error":
         places = {label: (spelled[label], table.place(first[label], shape.file)) for label in strange}
