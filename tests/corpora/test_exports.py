@@ -239,6 +239,22 @@ ERRORS = {
         {},
         r"what was concluded, of no human rater. Mend",
     ),
+    "a header of words": (
+        "audformat",
+        lambda folder: write(folder / "db" / "db.yaml", "tables:\n  emotion: a table\n").parent,
+        {},
+        r"db.yaml is not a header of audformat \(tables\). Mend",
+    ),
+    "no Parquet": ("argilla", lambda folder: write(folder / "p.parquet", "PAR1"), {}, r"p.parquet .*as Parquet.*Mend"),
+    "no address": (
+        "label_studio",
+        lambda folder: write(
+            folder / "p.json",
+            files.json.dumps([files.label_studio_task(1, "http://[1/none.wav", (1, [files.emotion("Sad")], {}))]),
+        ),
+        {"emotions": ["sad", "happy"]},
+        r"http://\[1/none.wav.*Mend",
+    ),
     "no header": ("audformat", lambda folder: write(folder / "db" / "x", "").parent, {}, r"no db.yaml in it. Mend"),
     "no table": ("audformat", files.audformat, {"tables": ["other"]}, r"no table 'other' \(there are emotion.*Mend"),
     "other smoothing": (

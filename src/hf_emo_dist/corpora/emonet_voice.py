@@ -85,21 +85,33 @@ class _Clips:
 
     def read(self, group: int, row: int) -> bytes:
         """The bytes of one clip; b"" where there are none."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         with self._lock:
             if group not in self._groups:
                 while len(self._groups) > 1:
                     self._groups.pop(min(self._groups))
-                self._groups[group] = pq.ParquetFile(self._path).read_row_group(group, columns=["audioId.bytes"])
-            return self._groups[group].column("audioId")[row].as_py()["bytes"] or b""
+                try:
+                    self._groups[group] = pq.ParquetFile(self._path).read_row_group(group, columns=["audioId.bytes"])
+                except pa.ArrowException as error:
+                    raise OSError(None, f"{self._path.name} is damaged ({str(error).splitlines()[0]})") from error
+            return (self._groups[group].column("audioId")[row].as_py() or {}).get("bytes") or b""
 
 
 def _rows(path: Path) -> Iterator[tuple[int, int, str, Any]]:
     """Row group, row in it, the clip's name and the label of every row; the sound is left where it is."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    try:
+        yield from _rows_of(path, pq.ParquetFile(path))
+    except (pa.ArrowException, OSError) as error:
+        told = str(error).splitlines()[0]
+        raise CorpusError(f"{path.name} cannot be read as Parquet ({told}). Mend: copy it again.") from error
+
+
+def _rows_of(path: Path, file: Any) -> Iterator[tuple[int, int, str, Any]]:
     lacking = {"audioId", "label"} - set(file.schema_arrow.names)
     if lacking:
         raise CorpusError(

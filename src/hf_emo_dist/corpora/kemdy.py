@@ -63,6 +63,7 @@ def _columns(first: Sequence[str], second: Sequence[str], name: str) -> _Columns
             "evaluators; then Emotion, Valence, Arousal below each). Mend: check that it is an annotation file."
         )
     starts = [i for i in range(segment + 4, len(kinds) - 2, 3) if kinds[i : i + 3] == _TRIPLE]
+    heads += [""] * (len(kinds) - len(heads))
     return _Columns(segment, [(heads[i] or f"evaluator {k}", i) for k, i in enumerate(starts, start=1)])
 
 

@@ -110,12 +110,24 @@ def read_json(path: Path) -> Any:
         raise ExportError(f"{path.name} is not UTF-8 text (byte {error.start}). Mend: export it again.") from error
     try:
         return json.loads(text)
-    except ValueError as whole:
+    except (ValueError, RecursionError) as whole:
         lines = [line for line in text.splitlines() if line.strip()]
         try:
             return [json.loads(line) for line in lines] if len(lines) > 1 else json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ExportError(f"{path.name} is not JSON ({whole}). Mend: export it again.") from error
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        told = str(error).partition("\n")[0]
+        raise ExportError(f"{path.name} cannot be read as Parquet ({told}). Mend: copy it again.") from error
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -149,9 +161,12 @@ def looks_like_audio(value: Any) -> bool:
 def _plain_path(text: str) -> str:
     """The path in a name, an address or Label Studio's ``/data/local-files/?d=path``."""
     text = text.strip()
-    parts = urlsplit(text) if "://" in text or text.startswith("/data/") else None
-    if parts is None:
+    if "://" not in text and not text.startswith("/data/"):
         return text.replace("\\", "/")
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # it only looks like an address
+        return text
     asked = parse_qs(parts.query).get("d")
     return asked[0] if asked else unquote(parts.path)
 

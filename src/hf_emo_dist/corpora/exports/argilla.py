@@ -22,6 +22,7 @@ from .answers import (
     export_reader,
     hide_person,
     read_json,
+    read_parquet,
     texts_of,
     there,
     which_question,
@@ -91,9 +92,7 @@ def _records(answers: Answers, export: Path) -> list[dict[str, Any]]:
         paths = sorted(export.rglob("*.parquet")) if export.is_dir() else [export]
     for path in paths:
         if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            records += pq.read_table(path).to_pylist()
+            records += read_parquet(path)
         else:
             content = read_json(path)
             if isinstance(content, Mapping) and all(isinstance(value, list) for value in content.values()):

@@ -16,11 +16,13 @@ from ..label_files import mean, number
 from ..table.options import TableOptions
 from ..table.reading import TableReading
 from ..utterances import CorpusReport
-from .answers import Answers, ExportError, export_reader, read_rows, there
+from .answers import Answers, ExportError, export_reader, read_parquet, read_rows, there
 
 _ATTRIBUTES = ("arousal", "valence", "dominance")
 _ABOUT = {"speaker": "speaker", "transcription": "transcript", "transcript": "transcript", "text": "transcript"}
 _DURATION = ("", "nat", "none", "nan")
+
+_Header = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 class _Column(NamedTuple):
@@ -40,9 +42,9 @@ def _answers(export: Path, report: CorpusReport, question: str | None, tables: S
     if not header.is_file():
         answers.fail("there is no db.yaml in it", "give the folder of the database.")
     root, about = header.parent, _header(header)
-    schemes: Mapping[str, Any] = about.get("schemes") or {}
-    columns = list(_columns(answers, about, tables))
-    humans = {name for name, rater in (about.get("raters") or {}).items() if (rater or {}).get("type") == "human"}
+    schemes = about["schemes"]
+    columns = list(_columns(answers, header, about, tables))
+    humans = {name for name, rater in about["raters"].items() if rater.get("type") == "human"}
     asked = _scheme(answers, schemes, columns, humans, question)
     names = _names(schemes[asked])
     voted = [column for column in columns if column.scheme == asked and column.rater in humans]
@@ -74,7 +76,7 @@ def _answers(export: Path, report: CorpusReport, question: str | None, tables: S
     return answers
 
 
-def _header(path: Path) -> Mapping[str, Any]:
+def _header(path: Path) -> _Header:
     import yaml
 
     try:
@@ -83,22 +85,28 @@ def _header(path: Path) -> Mapping[str, Any]:
         raise ExportError(f"{path.name} is not a header of audformat ({error}). Mend: copy it again.") from error
     if not isinstance(content, Mapping) or not isinstance(content.get("tables"), Mapping):
         raise ExportError(f"{path.name} names no tables. Mend: give the folder of a database in audformat.")
-    return content
+    return {section: _entries(path, content, section) for section in ("tables", "schemes", "raters", "splits")}
 
 
-def _columns(answers: Answers, about: Mapping[str, Any], tables: Sequence[str] | None) -> Iterator[_Column]:
-    there: Mapping[str, Any] = about["tables"]
-    lacking = sorted(set(tables or ()) - set(there))
+def _entries(path: Path, content: Mapping[str, Any], section: str) -> dict[str, Mapping[str, Any]]:
+    """A part of the header: what it says of each name."""
+    entries = content.get(section) or {}
+    if not isinstance(entries, Mapping) or not all(isinstance(about or {}, Mapping) for about in entries.values()):
+        raise ExportError(f"{path.name} is not a header of audformat ({section}). Mend: copy it again.")
+    return {str(name): about or {} for name, about in entries.items()}
+
+
+def _columns(answers: Answers, path: Path, about: _Header, tables: Sequence[str] | None) -> Iterator[_Column]:
+    known = about["tables"]
+    lacking = sorted(set(tables or ()) - set(known))
     if lacking:
-        answers.fail(f"there is no table {lacking[0]!r} (there are {', '.join(there)})", "correct --tables.")
-    splits = about.get("splits") or {}
-    for table, description in there.items():
+        answers.fail(f"there is no table {lacking[0]!r} (there are {', '.join(known)})", "correct --tables.")
+    for table, description in known.items():
         if tables and table not in tables:
             continue
         split = description.get("split_id")
-        kind = (splits.get(split) or {}).get("type", split) if split else None
-        for name, column in (description.get("columns") or {}).items():
-            column = column or {}
+        kind = str(about["splits"].get(str(split), {}).get("type", split)) if split else None
+        for name, column in _entries(path, description, "columns").items():
             yield _Column(table, name, str(column.get("scheme_id", "")), str(column.get("rater_id", "")), kind)
 
 
@@ -151,9 +159,7 @@ def _rows(root: Path, table: str) -> Iterator[tuple[str, dict[str, str]]]:
     """The place and the cells, as text, of each row of a table."""
     path = root / f"db.{table}.parquet"
     if path.is_file():
-        import pyarrow.parquet as pq
-
-        for position, row in enumerate(pq.read_table(path).to_pylist(), start=1):
+        for position, row in enumerate(read_parquet(path), start=1):
             yield f"row {position}", {name: "" if value is None else str(value) for name, value in row.items()}
         return
     path = root / f"db.{table}.csv"
@@ -173,9 +179,7 @@ def _is_whole(row: Mapping[str, str]) -> bool:
     return begins and end in _DURATION
 
 
-def _about(
-    root: Path, about: Mapping[str, Any], columns: list[_Column], report: CorpusReport
-) -> dict[str, dict[str, Any]]:
+def _about(root: Path, about: _Header, columns: list[_Column], report: CorpusReport) -> dict[str, dict[str, Any]]:
     """Speaker, transcript and attributes of the files, from the filewise tables; the speaker's sex from their table."""
     wanted: dict[str, list[tuple[str, str]]] = {}
     for column in columns:
@@ -189,9 +193,9 @@ def _about(
         for _, row in _rows(root, table):
             for name, role in roles:
                 if role in _ATTRIBUTES:
-                    rated.setdefault((row["file"], role), []).append(number(row.get(name)))
+                    rated.setdefault((row.get("file", ""), role), []).append(number(row.get(name)))
                 elif row.get(name):
-                    found.setdefault(row["file"], {}).setdefault(role, row[name])
+                    found.setdefault(row.get("file", ""), {}).setdefault(role, row[name])
     for (file, role), values in rated.items():
         found.setdefault(file, {})[role] = mean(values)
     return found

@@ -35,7 +35,7 @@ _ROUNDED = 2e-3
 
 def _answers(export: Path, smoothing: float) -> Answers:
     """One row a clip, with shares."""
-    answers = Answers(export.name, options={"amounts": "shares"})
+    answers = Answers(export.name)
     if not 0 <= smoothing < 1:
         answers.fail(f"`smoothing` must be from 0 to below 1, got {smoothing}", "the tables have .05.")
     rows = read_rows(export)
@@ -46,6 +46,7 @@ def _answers(export: Path, smoothing: float) -> Answers:
             f"it has the columns {', '.join(columns) or 'none'}: FileName and one an emotion are needed",
             "give a labels_consensus_<fold>.csv of EMO-SUPERB.",
         )
+    answers.options = {"amounts": "shares", "emotions": emotions}
     values = [[number(row[name]) for name in emotions] for _, row in rows]
     for (line, _), cells in zip(rows, values, strict=True):
         if None in cells:
