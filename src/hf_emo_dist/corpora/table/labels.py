@@ -80,7 +80,7 @@ def refusal_of_labels(name: str, where: str, strange: Mapping[str, tuple[float, 
     present = list(dict.fromkeys(emotion for emotion in book.spellings().values() if emotion is not None))
     named = ",".join([*present, *plain] if len(present) + len(plain) > 1 else [*present, *plain, "..."])
     return (
-        f"{name}{where}: {are} none of the emotions ({known}): {', '.join(told)}{more}.{written} Mend: say what each counts "
-        f"for, --merge '{merge}'; or name all of the emotions, --emotions '{named}'; or leave such votes out, "
+        f"{name}{where}: {are} none of the emotions ({known}): {', '.join(told)}{more}.{written} Mend: say what each "
+        f"counts for, --merge '{merge}'; or name all of the emotions, --emotions '{named}'; or leave such votes out, "
         "--outside drop_vote."
     )
