@@ -218,13 +218,13 @@ def _unmerged(label: str) -> str:
 
 def _label_of(column: str, book: LabelBook) -> str | None:
     """The label whose votes a column holds by its name: ``angry``, ``count_angry``, ``count::Tired``; None else."""
-    if book.means_votes(column):
+    if book.is_label(column):
         return column
     marked = _MARKED.fullmatch(column)
-    if marked and (marked[1] == "::" or book.means_votes(marked[2])):
+    if marked and (marked[1] == "::" or book.is_label(marked[2])):
         return marked[2]
     after = _MARKED_AFTER.fullmatch(column)
-    return after[1] if after and book.means_votes(after[1]) else None
+    return after[1] if after and book.is_label(after[1]) else None
 
 
 def _check_counts(
