@@ -13,10 +13,10 @@ from hf_emo_dist.data.loading import DatasetLoadError, load_emotion_dataset
 from hf_emo_dist.data.writing import build_dataset
 
 
-def saved(folder, rows, audio=("a", "b"), name="audio", labels=Value("string")):
+def saved(folder, rows, audio=("a", "b"), name="audio", labels=None):
     """A Parquet folder of rows with audio, bytes of one clip a letter."""
     sounds = clips(folder / "sounds", [f"{letter}.wav" for letter in set(audio)])
-    features = Features({name: Audio(decode=False), "label": labels, "who": Value("string")})
+    features = Features({name: Audio(decode=False), "label": labels or Value("string"), "who": Value("string")})
     whole = [
         {name: {"bytes": (sounds / f"{letter}.wav").read_bytes(), "path": f"{letter}.wav"}, **row}
         for letter, row in zip(audio, rows, strict=True)
@@ -76,21 +76,21 @@ def test_an_audio_folder_with_metadata(tmp_path):
     assert {reading.ids[place]: reading.splits[place] for place in reading.used} == {"a": "train", "b": "test"}
     (tmp_path / "secret.wav").write_bytes(b"RIFF")
     written(tmp_path / "train", "file_name,heard,speaker\n../secret.wav,sad,1\n", "metadata.csv")
-    with pytest.raises(TableError, match="outside of .*--allow_outside"):
+    with pytest.raises(TableError, match=r"outside of .*--allow_outside"):
         understand_dataset(tmp_path / "train", votes_column=["heard"], emotions=["sad", "happy"])
 
 
 def test_an_audio_folder_without_metadata_has_no_votes_unless_that_is_said(tmp_path):
     for name in ("sad", "angry"):
         clips(tmp_path / "train" / name, [f"{name}1.wav", f"{name}2.wav"])
-    with pytest.raises(TableError, match="has no votes.*--votes_column 'label'"):
+    with pytest.raises(TableError, match=r"has no votes.*--votes_column 'label'"):
         understand_dataset(tmp_path)
     assert heard(understand_dataset(tmp_path, votes_column=["label"]))["sad1"] == {"sad": 1}
 
 
 def test_what_is_no_data_set(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TableError, match="holds no audio files, no metadata.csv and no Parquet files"):
+    with pytest.raises(TableError, match=r"holds no audio files, no metadata.csv and no Parquet files"):
         understand_dataset(tmp_path / "empty")
     folder = saved(tmp_path, ROWS[:2])
     with pytest.raises(DatasetLoadError, match=r"no column 'sound' .*--audio_column"):

@@ -43,20 +43,24 @@ def kinds() -> Mapping[str, str]:
 _ROWS: Mapping[str, tuple[Callable[..., TableReading], str, str]] = {
     "table": (
         understand_table,
-        "Turn a table of audio files and votes (.csv, .tsv, .xlsx, .json, .jsonl, .parquet) into a data set. It needs a "
+        "Turn a table of audio files and votes (.csv, .tsv, .xlsx, .json, .jsonl, .parquet) into a data set. It needs "
+        "a "
         "column of audio files, and the votes in any of these forms: one column of counts an emotion (or of shares or "
-        "percent); one column of labels (angry|angry|sad, a list, or counts as a mapping); one row a rating, of one file "
+        "percent); one column of labels (angry|angry|sad, a list, or counts as a mapping); one row a rating, of one "
+        "file "
         "in several rows; one column a rater. Columns and labels of other names are told by the options; what it does "
         "not understand it asks. --dry_run says what was understood and writes nothing.",
         "A spreadsheet with one row a rating and German labels: hf-emo-dist read table ratings.xlsx recordings my_data "
         "--file_column Datei --votes_column Emotion --rater_column Person --speaker_column Sprecher --merge "
-        "'Wut=angry,Freude=happy,Trauer=sad' --dry_run. To keep the labels as they are, in place of --merge: --emotions "
+        "'Wut=angry,Freude=happy,Trauer=sad' --dry_run. To keep the labels as they are, in place of --merge: "
+        "--emotions "
         "'Wut,Freude,Trauer'. One column a rater: --votes_column 'rater 1,rater 2,rater 3'. Percent of 10 people: "
         "--num_raters 10.",
     ),
     "dataset": (
         understand_dataset,
-        "Turn a data set with audio and a column of labels into one with votes and distributions: of the Hub, a Parquet "
+        "Turn a data set with audio and a column of labels into one with votes and distributions: of the Hub, a "
+        "Parquet "
         "folder or file, or an AudioFolder. Rows with the same audio are one clip. --dry_run says what was understood "
         "and writes nothing.",
         "One row a rating: hf-emo-dist read dataset owner/name my_data --votes_column label --rater_column annotator "

@@ -1,4 +1,4 @@
-"""What can be read, as tables: the corpora, the tools' exports, and what the choices of every reader mean."""
+"""What can be read, as tables: corpora, forms of a table, exports, and what the choices of every reader mean."""
 
 from __future__ import annotations
 
@@ -9,6 +9,32 @@ from . import CORPORA, find_reader
 from .exports import EXPORTS, find_export
 from .utterances import CorpusInfo
 
+#: The forms that a table of votes may have: an example, and what to type.
+FORMS: tuple[tuple[str, str, str], ...] = (
+    (
+        "one column of counts an emotion",
+        "`file,angry,sad` / `a.wav,2,1`",
+        "nothing; `Anger`, `count_angry` and `count::Angry` are known, too",
+    ),
+    (
+        "shares or percent",
+        "`a.wav,66.7,33.3`",
+        "`--num_raters 9`, or the name of a column; `--amounts percent` where it is not known",
+    ),
+    (
+        "one column of labels",
+        "`angry|angry|sad`; `a; b`; `['a', 'b']`",
+        "nothing where it is named `votes`, else `--votes_column NAME`",
+    ),
+    ("counts in a cell", '`{"angry": 2, "sad": 1}`', "as above"),
+    (
+        "one row a rating",
+        "`file,rater,votes` / `a.wav,r1,sad` / `a.wav,r2,angry`",
+        "nothing, or `--rater_column`, `--votes_column`",
+    ),
+    ("ratings in a cell", '`[{"label": "sad", "rater": "r1"}]`', "as above"),
+    ("one column a rater", "`file,r1,r2,r3` / `a.wav,sad,sad,angry`", "`--votes_column r1,r2,r3`, or `'r*'`"),
+)
 #: What becomes of votes for something that is not among the emotions.
 OUTSIDE: Mapping[str, str] = MappingProxyType(
     {
@@ -53,6 +79,7 @@ def catalogue() -> str:
         "Corpora: `hf-emo-dist read <corpus> FOLDER OUTPUT`": _table(
             ("corpus", "what is read", "whose votes", "means of", "default split", "terms"), corpora
         ),
+        "Tables: `hf-emo-dist read table TABLE AUDIO_DIR OUTPUT`": _table(("form", "example", "what to type"), FORMS),
         "Exports: `hf-emo-dist read <tool> EXPORT AUDIO_DIR OUTPUT`": _table(("tool", "what is read"), exports),
         "Votes outside the chosen emotions": _table(
             ("`--outside`", "what becomes of the vote"),

@@ -57,7 +57,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "empty_transcript": "the transcript is empty",
         "no_transcript": "there is no transcript",
         "windows_path": "a path with backslashes: only the file's name is used",
-        "path_spelling": "the file was found under another spelling of its path (backslashes, %20, file://, Unicode form)",
+        "path_spelling": "found under another spelling of its path (backslashes, %20, file://, Unicode form)",
         "crlf": "the file has Windows line ends",
         "bom": "the file begins with a byte order mark",
         "encoding": "the line is not UTF-8 and was read as Windows-1252",

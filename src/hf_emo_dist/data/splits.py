@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
 from .mixed_rows import MixedRows, find_mixed_rows, is_mixed, select_splits
-from .rows import row_ids
+from .rows import is_blank, row_ids
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -34,7 +34,7 @@ def _column(dataset: Dataset, column: str) -> list[Any]:
             "Mend: add it, or name the right one."
         )
     values = list(dataset[column])
-    blank = [index for index, value in enumerate(values) if value is None or value == ""]
+    blank = [index for index, value in enumerate(values) if is_blank(value)]
     if blank:
         ids = row_ids(dataset)
         named = ", ".join(repr(ids[index]) for index in blank[:5])
@@ -402,7 +402,7 @@ def check_splits(
             if place.setdefault(row["id"], split) != split:
                 found.append(f"utterance {row['id']!r} is in {place[row['id']]!r} and in {split!r}")
         for speaker in dict.fromkeys(row.get("speaker") for row in rows if not row.get("mixed_from")):
-            if speaker in (None, ""):
+            if is_blank(speaker):
                 unknown += 1
             elif speakers.setdefault(speaker, split) != split:
                 found.append(f"speaker {speaker!r} is in {speakers[speaker]!r} and in {split!r}")
@@ -422,13 +422,13 @@ def check_splits(
     if found:
         more = f"; and {len(found) - 10} more" if len(found) > 10 else ""
         raise SplitError(
-            f"{'; '.join(found[:10])}{more}. Mend: split by speakers first, then mix within the training split; of clips "
-            "with the same audio keep one, with the votes of all."
+            f"{'; '.join(found[:10])}{more}. Mend: split by speakers first, then mix within the training split; of "
+            "clips with the same audio keep one, with the votes of all."
         )
 
 
 def _shared_recordings(dataset: Any, fold_column: str | None, audio_column: str | None) -> list[str]:
-    """What is said of recordings in more than one split or fold; mixed rows, whose audio is others', are passed over."""
+    """What is said of recordings in two splits or folds; mixed rows, whose audio is others', are passed over."""
     splits = dict(dataset) if isinstance(dataset, Mapping) else {"all": dataset}
     first: dict[str, tuple[str, str]] = {}
     found = []

@@ -137,7 +137,7 @@ def _of_mapping(item: Mapping[Any, Any], decimal_comma: bool) -> list[Entry]:
     known = {name: value for name, value in item.items() if value is not None}  # Parquet fills up with nulls
     rater, amount = _key(known, _RATER), _key(known, _AMOUNT)
     who = None if rater is None else str(known[rater]).strip() or None
-    tags = list(label) if isinstance(label, (list, tuple)) else [label]  # several tags are one rating
+    tags: list[Any] = list(label) if isinstance(label, (list, tuple)) else [label]  # several tags are one rating
     tags = [tag for tag in tags if tag is not None and str(tag).strip()]
     if not all(isinstance(tag, str) or _is_whole(tag) for tag in tags):
         raise CellError(f"{_short(item)} is no rating")

@@ -1,4 +1,4 @@
-"""Data sets that somebody else made, with audio and a column of labels: on the Hub, in Parquet, or as an AudioFolder."""
+"""Data sets of others with audio and a column of labels: on the Hub, in Parquet, or as an AudioFolder."""
 
 from __future__ import annotations
 

@@ -28,15 +28,18 @@ class LabelBook:
             tuple(emotions) if emotions is not None else tuple(dict.fromkeys((*KNOWN_EMOTIONS, *merge.values())))
         )
         self._merge = merge
+        self._names: dict[str, str | None] = {}
         self._found: dict[str, str | None] = {}
 
     def name(self, text: str) -> str | None:
         """The canonical name after merging, whether it is among the emotions or not; None for what is no name."""
-        try:
-            name = canonical_emotion(text)
-        except UnknownEmotionError:
-            return None
-        return self._merge.get(name, name)
+        if text not in self._names:
+            try:
+                name = canonical_emotion(text)
+                self._names[text] = self._merge.get(name, name)
+            except UnknownEmotionError:
+                self._names[text] = None
+        return self._names[text]
 
     def __call__(self, text: str) -> str | None:
         """The emotion, or None for a label that is none of them."""
@@ -45,14 +48,10 @@ class LabelBook:
             self._found[text] = name if name in self.allowed else None
         return self._found[text]
 
-    def means_votes(self, text: str) -> bool:
-        """Whether a column of this name holds votes: for an emotion, for one left out, or for what is merged."""
+    def is_label(self, text: str) -> bool:
+        """Whether text is a label as it stands, of an emotion or of a known one that is left out."""
         name = self.name(text)
         return name is not None and (name in self.allowed or name in KNOWN_EMOTIONS)
-
-    def is_label(self, text: str) -> bool:
-        """Whether text is one label as it stands, of those that are asked for or of the known ones."""
-        return self.means_votes(text)
 
     def spellings(self) -> dict[str, str | None]:
         """The labels that were looked up, and their emotions."""
@@ -80,7 +79,7 @@ def refusal_of_labels(name: str, where: str, strange: Mapping[str, tuple[float, 
     present = list(dict.fromkeys(emotion for emotion in book.spellings().values() if emotion is not None))
     named = ",".join([*present, *plain] if len(present) + len(plain) > 1 else [*present, *plain, "..."])
     return (
-        f"{name}{where}: {are} none of the emotions ({known}): {', '.join(told)}{more}.{written} Mend: say what each counts "
-        f"for, --merge '{merge}'; or name all of the emotions, --emotions '{named}'; or leave such votes out, "
+        f"{name}{where}: {are} none of the emotions ({known}): {', '.join(told)}{more}.{written} Mend: say what each "
+        f"counts for, --merge '{merge}'; or name all of the emotions, --emotions '{named}'; or leave such votes out, "
         "--outside drop_vote."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -79,21 +81,27 @@ def understand_files(
     """
     report = CorpusReport() if report is None else report
     finder = AudioFinder(folder, settings.allow_outside)
-    found: dict[str, str] = {}
 
-    def clip_of(row: int, name: str | None) -> Clip:
-        place = finder.find(name or "")
+    @cache  # a clip of many ratings is looked for once
+    def clip_named(name: str) -> Clip:
+        place = finder.find(name)
         if place.path is None:
-            return Clip(f"no file {name}", (name or "").replace("\\", "/"), None)
+            return Clip(f"no file {name}", name.replace("\\", "/"), None)
         path = Path(place.path)
-        if place.respelled and name not in found:
-            report.note("path_spelling", str(name), content.where(row, None), path.name)
-        found[name or ""] = place.path
 
         def read() -> Mapping[str, Any]:
             return {"bytes": path.read_bytes(), "path": path.name}
 
-        return Clip(str(path.resolve()), path.name, read)
+        return Clip(os.path.realpath(path), path.name, read)
+
+    told_of: set[str] = set()
+
+    def clip_of(row: int, name: str | None) -> Clip:
+        name = name or ""
+        if finder.find(name).respelled and name not in told_of:
+            told_of.add(name)
+            report.note("path_spelling", name, content.where(row, None), clip_named(name).name)
+        return clip_named(name)
 
     def missing(rows: Sequence[int], column: str | None) -> TableError:
         names = [str(cells[column or ""]) for cells in content.rows]
@@ -111,7 +119,7 @@ def understand_files(
         )
 
     reading = understand_rows(content, clip_of, settings, report, source=f"files of {folder}", key=key, missing=missing)
-    reading.respelled = report.counts().get("path_spelling", 0)
+    reading.respelled = len(told_of)
     return reading
 
 

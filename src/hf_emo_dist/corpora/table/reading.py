@@ -59,7 +59,7 @@ class TableReading:
     shared_audio: list[tuple[str, str]] = field(default_factory=list)  # ids of clips with the same bytes, once read
 
     def summary(self) -> str:
-        """What was understood, in one screen: the form, the columns, the labels, the account of votes, the first clip."""
+        """What was understood, in one screen: form, columns, labels, the account of votes, the first clip."""
         shape, votes = self.shape, self.votes
         rows, clips = len(self.table.rows), len(votes.clips)
         columns = [f"{role} {getattr(shape, role)!r}" for role in _ROLES if getattr(shape, role) is not None]

@@ -205,7 +205,8 @@ def _count_columns(table: Table, used: set[str], settings: TableSettings, book: 
         spelled = {_unmerged(found[column]) for column in columns}
         if len(columns) > len(spelled):
             raise TableError(
-                f"{table.name}: columns {' and '.join(map(repr, columns))} are both {name!r}. Mend: rename one of them, "
+                f"{table.name}: columns {' and '.join(map(repr, columns))} are both {name!r}. Mend: rename one of "
+                f"them, "
                 f"or say that it is no votes, --keep {columns[-1]}."
             )
     return found
@@ -217,13 +218,13 @@ def _unmerged(label: str) -> str:
 
 def _label_of(column: str, book: LabelBook) -> str | None:
     """The label whose votes a column holds by its name: ``angry``, ``count_angry``, ``count::Tired``; None else."""
-    if book.means_votes(column):
+    if book.is_label(column):
         return column
     marked = _MARKED.fullmatch(column)
-    if marked and (marked[1] == "::" or book.means_votes(marked[2])):
+    if marked and (marked[1] == "::" or book.is_label(marked[2])):
         return marked[2]
     after = _MARKED_AFTER.fullmatch(column)
-    return after[1] if after and book.means_votes(after[1]) else None
+    return after[1] if after and book.is_label(after[1]) else None
 
 
 def _check_counts(
@@ -257,7 +258,8 @@ def _check_counts(
             mend = f"name the count columns, --emotions '{','.join(more)}'; or {mend}"
         raise TableError(
             f"{table.name} has no votes: found {len(counts)} count column(s) named like an emotion and no 'votes' "
-            f"column (there are {', '.join(table.columns)}). Mend: {mend}; several columns, as in A,B,C, are a rater each."
+            f"column (there are {', '.join(table.columns)}). Mend: {mend}; several columns, as in A,B,C, are a rater "
+            f"each."
         )
     if unknown:
         own = settings.emotions or tuple(counts.values())

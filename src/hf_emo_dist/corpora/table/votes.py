@@ -187,7 +187,8 @@ def _label_set(
         if len(names) < 2:
             raise TableError(
                 f"{table.name}: {', '.join(map(repr, shape.votes))} names fewer than two emotions "
-                f"({', '.join(names) or 'none'}). Mend: name all of the emotions, --emotions {names[0] if names else 'A'},B."
+                f"({', '.join(names) or 'none'}). Mend: name all of the emotions, --emotions "
+                f"{names[0] if names else 'A'},B."
             )
     if settings.outside == "other" and "other" not in names:
         names = (*names, "other")
@@ -237,7 +238,7 @@ def _answers(
 
 
 def person(value: object) -> str | None:
-    """A rater's, a speaker's or an id's name as text: 30, 30.0 and "30.0" are one; what says that there is none is None.
+    """The name of a person or an id as text: 30, 30.0 and "30.0" are one; what says that there is none is None.
 
     Example:
         >>> person(30.0), person("30.0"), person("nan"), person(" s1 ")
@@ -315,7 +316,8 @@ def _ratings(
     is_tags = all(amount == 1.0 for _, amount in amounts)
     if not is_tags and abs(total / unit - 1.0) > _ROUNDED * len(amounts):
         raise TableError(
-            f"{table.where(row, shape.file)}: {total:g} votes of one rater. Mend: a rater's row holds 1 for each of the "
+            f"{table.where(row, shape.file)}: {total:g} votes of one rater. Mend: a rater's row holds 1 for each of "
+            f"the "
             f"rater's tags, or shares that sum to 1; if a row is of several people, --keep {shape.rater or 'rater'}."
         )
     return [_Answer(row, rater, [(label, amount / total) for label, amount in amounts])]
@@ -337,7 +339,8 @@ def _labels(
         raise table.fail(
             [*rows, several[0]] if several[0] not in rows else rows,
             f"{table.name}: some clips have several rows, and some cells several labels",
-            "say what these are: --several tags (of one person, whose answer is the row) or --several votes (of as many "
+            "say what these are: --several tags (of one person, whose answer is the row) or --several votes (of as "
+            "many "
             "people); or name the column of raters, --rater_column NAME.",
             shape.file,
         )
@@ -402,14 +405,18 @@ def _kind_of_amounts(table: Table, entries_of: list[list[Entry]], shape: Shape, 
         if sum(hundred) > len(sums) / 2:
             return "percent"
         raise TableError(
-            f"{table.name}: --num_raters is for shares and percent, and most rows sum to neither 1 nor 100 (the first to "
-            f"{sums[0] if sums else 0:g}). Mend: leave it out if the numbers are counts, or say --amounts shares or percent."
+            f"{table.name}: --num_raters is for shares and percent, and most rows sum to neither 1 nor 100 (the first "
+            f"to "
+            f"{sums[0] if sums else 0:g}). Mend: leave it out if the numbers are counts, or say --amounts shares or "
+            f"percent."
         )
     for rows, told, kind in ((hundred, "100", "percent"), (one, "1", "shares")):
         if rows and sum(rows) > len(rows) / 2:
             raise TableError(
-                f"{table.name}: {sum(rows)} of {len(rows)} rows sum to {told}. Are these {kind}, or votes? Mend: say how "
-                f"many people stand behind a row, --num_raters 9 or --num_raters COLUMN; if that is not known, --amounts "
+                f"{table.name}: {sum(rows)} of {len(rows)} rows sum to {told}. Are these {kind}, or votes? Mend: say "
+                f"how "
+                f"many people stand behind a row, --num_raters 9 or --num_raters COLUMN; if that is not known, "
+                f"--amounts "
                 f"{kind}, which counts a row as one vote; if they are votes, --amounts counts."
             )
     return "counts"
@@ -435,7 +442,8 @@ def _from_shares(
                 raise ValueError
         except ValueError as error:
             raise TableError(
-                f"{where}, column {shape.num_raters!r}: {given!r} is no number of raters. Mend: write one from 1 to 1000."
+                f"{where}, column {shape.num_raters!r}: {given!r} is no number of raters. Mend: write one from 1 to "
+                f"1000."
             ) from error
     amounts = [amount / total * number for _, amount in votes]
     near = [round(amount) for amount in amounts]

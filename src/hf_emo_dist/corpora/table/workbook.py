@@ -31,7 +31,7 @@ def load_workbook(path: Path, sheet: str | None = None) -> Table:
             was never computed, an error such as ``#REF!``, or merged cells.
         ModuleNotFoundError: The extra ``tables`` is not installed.
     """
-    openpyxl = need("openpyxl", "read table (.xlsx)")
+    openpyxl = need("openpyxl", "read_table")
     merged = _check_archive(path)
     sheets = _open(openpyxl, path, data_only=False, read_only=not merged)
     names = list(sheets)
@@ -40,8 +40,8 @@ def load_workbook(path: Path, sheet: str | None = None) -> Table:
     filled = [name for name, rows in sheets.items() if any(value is not None for _, row in rows for value, _ in row)]
     if sheet is None and len(filled) > 1:
         raise TableError(
-            f"{path.name} has {len(filled)} sheets that are not empty ({', '.join(filled)}). Mend: name the one to read, "
-            f"--sheet {filled[0]!r}."
+            f"{path.name} has {len(filled)} sheets that are not empty ({', '.join(filled)}). Mend: name the one to "
+            f"read, --sheet {filled[0]!r}."
         )
     chosen = sheet or (filled or names)[0]
     rows = sheets[chosen]
@@ -76,7 +76,9 @@ def _check_archive(path: Path) -> dict[str, list[str]]:
                 for member in archive.infolist()
                 if re.match(r"xl/worksheets/[^/]+\.xml", member.filename)
             )
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except TableError:
+        raise
+    except Exception as error:
         raise TableError(f"{path.name} is not an Excel workbook ({error}). Mend: save it as .xlsx again.") from error
     if not merges:
         return {}
@@ -86,7 +88,7 @@ def _check_archive(path: Path) -> dict[str, list[str]]:
 
 
 def _merged(path: Path) -> dict[str, list[str]]:
-    openpyxl = need("openpyxl", "read table (.xlsx)")
+    openpyxl = need("openpyxl", "read_table")
     book = _guarded(path, lambda: openpyxl.load_workbook(path))
     return {sheet.title: [str(area) for area in sheet.merged_cells.ranges] for sheet in book.worksheets if
             sheet.merged_cells.ranges}  # fmt: skip
