@@ -23,7 +23,7 @@ from ..data.splits import (
 from ..data.writing import SPLIT_ORDER, build_dataset, row_features
 from ..votes import matrix_to_distributions
 from .options import Settings
-from .utterances import CorpusError, CorpusReport, Utterance, Vote
+from .utterances import CorpusError, CorpusReport, StoredClip, Utterance, Vote
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -144,20 +144,31 @@ def _plan(
     return {split: part["row"][:] for split, part in splits.items()}, folds
 
 
-def _read(paths: Sequence[str]) -> list[bytes | OSError]:
+def _read(clips: Sequence[str | StoredClip]) -> list[bytes | OSError]:
     result: list[bytes | OSError] = []
-    for path in paths:
+    for clip in clips:
         try:
-            with open(path, "rb") as file:
+            if isinstance(clip, StoredClip):
+                result.append(clip.read())
+                continue
+            with open(clip, "rb") as file:
                 result.append(file.read())
         except OSError as error:
             result.append(error)
     return result
 
 
-def read_files(paths: Iterable[str], num_threads: int) -> Iterator[bytes | OSError]:
-    """Yield the bytes of files in their order, or the error; a few tasks ahead, so that memory stays flat."""
-    files = iter(paths)
+def _clip_name(audio: str | StoredClip) -> str:
+    return audio.name if isinstance(audio, StoredClip) else os.path.basename(audio)
+
+
+def _clip_place(audio: str | StoredClip, report: CorpusReport) -> str:
+    return audio.name if isinstance(audio, StoredClip) else report.name(audio)
+
+
+def read_files(clips: Iterable[str | StoredClip], num_threads: int) -> Iterator[bytes | OSError]:
+    """Yield the bytes of clips in their order, or the error; a few tasks ahead, so that memory stays flat."""
+    files = iter(clips)
     tasks = iter(lambda: list(itertools.islice(files, _FILES_A_TASK)), [])
     if num_threads <= 1:
         for task in tasks:
@@ -195,7 +206,7 @@ def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: Co
     from datasets import DatasetDict
     from datasets.utils.tqdm import tqdm
 
-    info = settings.info
+    info = report.info = settings.info
     used = _usable(utterances, settings, report)
     if not used:
         raise CorpusError(f"No utterance of {info.title} can be used.\n{report.summary(3)}\nMend: see above.")
@@ -208,7 +219,7 @@ def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: Co
         values = {
             **utterance.extra,
             "id": utterance.id,
-            "audio": {"bytes": data, "path": os.path.basename(utterance.audio)},
+            "audio": {"bytes": data, "path": _clip_name(utterance.audio)},
             "transcript": text() if callable(text) else text,
             # Bare numbers of two corpora would be one speaker once they are put together.
             "speaker": utterance.speaker and f"{info.name}-{utterance.speaker}",
@@ -236,9 +247,11 @@ def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: Co
         for index, data in zip(indices, found, strict=True):
             bar.update()
             if isinstance(data, OSError):
-                report.skip("unreadable_audio", used[index].id, report.name(used[index].audio), data.strerror or "")
+                report.skip(
+                    "unreadable_audio", used[index].id, _clip_place(used[index].audio, report), data.strerror or ""
+                )
             elif not data:
-                report.skip("empty_audio", used[index].id, report.name(used[index].audio))
+                report.skip("empty_audio", used[index].id, _clip_place(used[index].audio, report))
             else:
                 report.kept += 1
                 yield row(index, data)

@@ -36,6 +36,8 @@ INFO = CorpusInfo(
     "Crowd-sourced emotional multimodal actors dataset. IEEE Transactions on Affective Computing, 5(4), 377-390. "
     "doi:10.1109/TAFFC.2014.2336244",
     vote_source="CREMA-D's crowd raters, who chose one of six emotions.",
+    reads="`finishedResponses.csv`, else `tabulatedVotes.csv`; `AudioWAV` or `AudioMP3`; votes of one "
+    "`--modality`: voice, face, audiovisual",
     columns={"intended": "string", "level": "string", "sentence": "string", "modality": "string"},
     raters=True,
     split="speaker",
