@@ -81,6 +81,7 @@ def understand_files(
     """
     report = CorpusReport() if report is None else report
     finder = AudioFinder(folder, settings.allow_outside)
+
     @cache  # a clip of many ratings is looked for once
     def clip_named(name: str) -> Clip:
         place = finder.find(name)

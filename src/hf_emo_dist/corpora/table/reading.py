@@ -277,8 +277,8 @@ def understand_rows(
         raise TableError(f"{table.name}: no clip has both votes and an audio file. Mend: check both.")
     report.kept = len(used)
     _refuse_shared_ids(table, shape, votes, names, used)
-    taken = shape.taken | ({shape.num_raters} if shape.num_raters in shape.voted else set())
-    own, varying = _own_columns(table, votes, used, [name for name in table.columns if name not in taken], settings)
+    others = [name for name in table.columns if name not in shape.taken]
+    own, varying = _own_columns(table, votes, others, settings)
     return TableReading(
         table=table,
         shape=shape,
@@ -420,7 +420,7 @@ def _splits(table: Table, shape: Shape, votes: TableVotes) -> dict[int, str]:
 
 
 def _own_columns(
-    table: Table, votes: TableVotes, used: Sequence[int], columns: Sequence[str], settings: TableSettings
+    table: Table, votes: TableVotes, columns: Sequence[str], settings: TableSettings
 ) -> tuple[dict[str, tuple[list[Any], Any]], list[str]]:
     """The columns that are kept, a value a clip; and those left out, whose values differ within a clip."""
     from datasets import List, Value
