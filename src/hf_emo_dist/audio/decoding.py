@@ -348,8 +348,11 @@ def _decode_bytes(data: bytes, wanted: int) -> Decoded:
         digest = hashlib.md5(usedforsecurity=False) if carried.md5 else None
         size = max(1, _BLOCK // file.channels)
         while True:
+            left = file.frames - sink.frames
+            if left <= 0:
+                break
             with whole_clip():
-                block = file.read(size, dtype="int32" if digest else "float32", always_2d=True)
+                block = file.read(min(size, left), dtype="int32" if digest else "float32", always_2d=True)
             if not len(block):
                 break
             if digest:

@@ -22,6 +22,8 @@ from .mpeg import check_frames, stream_start, tag_size
 
 # Programs that write to a pipe cannot know the length and leave a huge one, or none.
 _HUGE = 0x7F000000
+# What programs that write tags put behind a file of any format.
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 
 
 @dataclass(frozen=True)
@@ -149,22 +151,26 @@ def _chunks(data: bytes, kind: str) -> bool:
         return False
     if not 0 <= size <= len(data) - body:
         raise _breaks_off(size - (len(data) - body))
-    # A size that was changed for a smaller one leaves sound behind the chunk.
-    end = min(whole, len(data)) if not open_ended else body + size
-    rest = data[body + size : end]
-    if rest.strip(b"\0") and len(rest) > 1 and not _follow(layout, data, body + size, end):
-        raise BadClip("corrupt", f"the file is damaged: {len(rest)} bytes behind the sound are no part of it")
+    # A size that was changed for a smaller one leaves sound behind the chunk, and so does what came in between.
+    rest = data[body + size :]
+    tagged = rest.lstrip(b"\0").startswith(_TAGS)
+    if len(rest) > 1 and rest.strip(b"\0") and not tagged and not _follow(layout, data, body + size):
+        raise BadClip(
+            "corrupt",
+            f"the file is damaged: {len(rest)} bytes behind the sound are no part of it",
+            "replace the file; if it plays well to its end, write it anew with `ffmpeg -i IN OUT.wav`",
+        )
     if kind == "aiff":
         _aiff_frames(data, said, body, size)
     return True
 
 
-def _follow(layout: _Layout, data: bytes, at: int, end: int) -> bool:
-    """Whether nothing but chunks follows."""
+def _follow(layout: _Layout, data: bytes, at: int) -> bool:
+    """Whether nothing but whole chunks follows."""
     for start in dict.fromkeys((at + -at % layout.align, at)):
         if layout.named(data, start) and all(
-            layout.named(data, body - layout.name - layout.size) and size >= 0
-            for _, body, size in layout.chunks(data, start, end)
+            layout.named(data, body - layout.name - layout.size) and 0 <= size <= len(data) - body
+            for _, body, size in layout.chunks(data, start, len(data))
         ):
             return True
     return False
