@@ -106,10 +106,11 @@ def source_bytes(value: Any) -> bytes | None:
 
 @contextlib.contextmanager
 def whole_clip() -> Iterator[None]:
-    """Let a Ctrl-C count after the block, which holds one call of libsndfile, instead of within it.
+    """Let a Ctrl-C count after the block, in which libsndfile works on one clip, instead of within it.
 
     libsndfile reads and writes through callbacks to Python. A `KeyboardInterrupt` in one of them is printed and
     dropped: the run would go on, with a damaged clip or one that is said to be unreadable, or the process would abort.
+    So is one while the object of an open file is deleted, which has to happen within the block, too.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
@@ -147,7 +148,8 @@ def decode(value: Any, sampling_rate: int = SAMPLING_RATE, assumed_rate: int | N
     """
     data = source_bytes(value)
     if data is not None:
-        return _decode_bytes(data, sampling_rate)
+        with whole_clip():
+            return _decode_bytes(data, sampling_rate)
     samples, rate = samples_of(value, assumed_rate or sampling_rate)
     check_bounds(rate, samples.shape[1], len(samples))
     sink = _Sink(rate, samples.shape[1], sampling_rate)
@@ -303,32 +305,32 @@ def _opened(data: bytes) -> Iterator[tuple[Any, str, Carried]]:
     soundfile = need("soundfile", "audio")
     kind = check_format(data)
     carried = check_whole(data, kind)
-    if kind == "mp3":
-        data = _countable(data, carried)
+    for at, value in carried.fixes:
+        data = data[:at] + value + data[at + len(value) :]
+    if carried.uncounted:
+        data = _countable(data)
     file = None
     try:
-        with whole_clip():
-            file = _reader_class(soundfile)(io.BytesIO(data))
+        file = _reader_class(soundfile)(io.BytesIO(data))
         claimed = file.frames if file.frames < 1 << 62 else 0  # a stream that was never closed does not know
         check_bounds(file.samplerate, file.channels, max(claimed, carried.frames))
         yield file, kind, carried
     except (soundfile.SoundFileError, ValueError, OverflowError, MemoryError) as error:
-        reason = str(error).rpartition(": ")[2].rstrip(".") or "the data breaks off or is damaged"
-        raise BadClip("corrupt", f"not readable as {kind.upper()} ({reason})") from error
+        reason = str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__
+        raise BadClip(
+            "corrupt", f"the file breaks off or is damaged: not readable as {kind.upper()} ({reason})"
+        ) from error
     finally:
         if file is not None:
-            with whole_clip():
-                file.close()
+            file.close()
 
 
-def _countable(data: bytes, carried: Carried) -> bytes:
-    """MP3 with a header that says how many frames there are, if it has none.
+def _countable(data: bytes) -> bytes:
+    """MP3 with a header that says how many frames there are.
 
     Without one, libmpg123 guesses the length from the first frames' rate of bits, and libsndfile stops there: of a file
     of varying rate, half was gone.
     """
-    if carried.length:
-        return data
     start = stream_start(data) or 0
     header = silent_header(data, start)
     return header + data[start:] if header else data
@@ -336,6 +338,11 @@ def _countable(data: bytes, carried: Carried) -> bytes:
 
 def encoded_seconds(data: bytes) -> float | None:
     """The duration of an encoded file by its header, or None where that does not say. Raises `BadClip`."""
+    with whole_clip():
+        return _seconds(data)
+
+
+def _seconds(data: bytes) -> float | None:
     with _opened(data) as (file, kind, carried):
         if carried.length and kind != "mp3" and 0 < file.frames < 1 << 62:
             return float(file.frames / file.samplerate)
@@ -351,8 +358,7 @@ def _decode_bytes(data: bytes, wanted: int) -> Decoded:
             left = file.frames - sink.frames
             if left <= 0:
                 break
-            with whole_clip():
-                block = file.read(min(size, left), dtype="int32" if digest else "float32", always_2d=True)
+            block = file.read(min(size, left), dtype="int32" if digest else "float32", always_2d=True)
             if not len(block):
                 break
             if digest:

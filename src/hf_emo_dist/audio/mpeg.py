@@ -81,24 +81,29 @@ def stream_start(data: bytes) -> int | None:
         return None
     after = frame_at(data, at + frame.size) if frame.size else frame
     # Two bytes are not much to go by: another frame has to follow, or the end.
-    return at if at + frame.size + 4 > len(data) or (after is not None and after.kind == frame.kind) else None
+    return at if at + frame.size == len(data) or (after is not None and after.kind == frame.kind) else None
 
 
-def check_frames(data: bytes, start: int) -> tuple[int, bool]:
-    """Walk through the frames.
+class Walk(NamedTuple):
+    """What the frames hold."""
 
-    Returns:
-        Samples a channel in the frames, and whether the file says how many there should be.
+    samples: int  # a channel; 0 for free format, which cannot be walked through
+    said: bool  # whether the file says how many there should be
+    varies: bool  # whether their rate of bits varies
+
+
+def check_frames(data: bytes, start: int) -> Walk:
+    """Walk through the frames from the first on.
 
     Raises:
         BadClip: Frames are missing or were changed.
     """
     first = frame_at(data, start)
     if first is None or not first.size:
-        return 0, False
+        return Walk(0, False, False)
     said_frames, said_bytes, tag_end = _said(data, start, first)
     at = start + first.size if said_frames or said_bytes or tag_end else start
-    frames, music = 0, at
+    frames, music, rates = 0, at, set()
     while at < len(data):
         frame = frame_at(data, at)
         if frame is None or frame.kind != first.kind or not frame.size:
@@ -115,6 +120,7 @@ def check_frames(data: bytes, start: int) -> tuple[int, bool]:
         if frame.crc:
             _check_frame(data, at, frame)
         frames += 1
+        rates.add(data[at + 2] >> 4)
         at += frame.size
     # Some writers count the frame of the tag, too, and some the tags at the end.
     if said_frames and abs(frames - said_frames) > 1:
@@ -126,7 +132,7 @@ def check_frames(data: bytes, start: int) -> tuple[int, bool]:
         said = int.from_bytes(data[tag_end - 4 : tag_end - 2], "big")
         if said and said != crc16(data[music:at]):
             raise BadClip("corrupt", "the file was changed or damaged: its checksum differs from its tag's")
-    return frames * first.samples, bool(said_frames or said_bytes)
+    return Walk(frames * first.samples, bool(said_frames or said_bytes), len(rates) > 1)
 
 
 def _said(data: bytes, start: int, frame: Frame) -> tuple[int, int, int]:

@@ -35,6 +35,10 @@ class Carried:
     at_least: int = 0  # the same, where the decoder may leave out the encoder's padding
     md5: bytes = b""  # of the samples, see RFC 9639; empty where there is none
     bits: int = 0  # of a sample, where there is an MD5
+    fixes: tuple[
+        tuple[int, bytes], ...
+    ] = ()  # lengths that the writer left open and libsndfile insists on: place, value
+    uncounted: bool = False  # MP3 of varying rate that does not say how many frames it has
 
 
 def check_whole(data: bytes, kind: str) -> Carried:
@@ -62,8 +66,9 @@ def check_whole(data: bytes, kind: str) -> Carried:
         start = stream_start(data)
         if start is None:
             raise BadClip("corrupt", "the file breaks off: no sound follows its tag")
-        samples, said = check_frames(data, start)
-        return Carried(said, at_least=max(0, samples - 2 * 4096))
+        walk = check_frames(data, start)
+        padding = 2 * 4096 if walk.said else 529  # of the encoder, which its header tells of; of the decoder
+        return Carried(walk.said, at_least=max(0, walk.samples - padding), uncounted=walk.varies and not walk.said)
     if kind == "flac":
         return _flac(data)
     if kind == "ogg":
@@ -72,7 +77,7 @@ def check_whole(data: bytes, kind: str) -> Carried:
         return Carried(_au(data))
     if kind == "sphere":
         return Carried(_sphere(data))
-    return Carried(_chunks(data, kind))
+    return _chunks(data, kind)
 
 
 def _breaks_off(lost: int) -> BadClip:
@@ -125,7 +130,7 @@ _LAYOUTS = {
 }
 
 
-def _chunks(data: bytes, kind: str) -> bool:
+def _chunks(data: bytes, kind: str) -> Carried:
     layout = _LAYOUTS[kind] if data[:4] != b"RIFX" else _Layout(4, 4, True, 12, 2, b"data")
     whole = {
         "w64": lambda: layout.number(data, 16),
@@ -148,7 +153,8 @@ def _chunks(data: bytes, kind: str) -> bool:
     if kind == "caf":
         open_ended = size == (1 << 64) - 1
     if open_ended and (size == 0 or not 0 <= size < _HUGE):
-        return False
+        there = (len(data) - body).to_bytes(layout.size, "big" if layout.big else "little")
+        return Carried(False, fixes=((body - layout.size, there),) if size == 0 or kind == "caf" else ())
     if not 0 <= size <= len(data) - body:
         raise _breaks_off(size - (len(data) - body))
     # A size that was changed for a smaller one leaves sound behind the chunk, and so does what came in between.
@@ -162,7 +168,7 @@ def _chunks(data: bytes, kind: str) -> bool:
         )
     if kind == "aiff":
         _aiff_frames(data, said, body, size)
-    return True
+    return Carried(True)
 
 
 def _follow(layout: _Layout, data: bytes, at: int) -> bool:
