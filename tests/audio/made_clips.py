@@ -92,11 +92,16 @@ def flac_of(samples: int) -> bytes:
     return put(data, 8 + 13, bytes([data[21] & 0xF0 | samples >> 32]) + (samples & 0xFFFFFFFF).to_bytes(4, "big"))
 
 
+def first_frame(data: bytes) -> int:
+    """The size of an MP3's first frame, which holds the tag."""
+    return frame_at(data, 0).size
+
+
 def untagged_mp3(mode: str = "VARIABLE") -> bytes:
     """MP3 without a word of how many frames there are; of varying rate, quiet first and loud then."""
     wave = voice(2.0) * np.linspace(0.01, 4.0, 2 * RATE, dtype=np.float32)[:, None]
     data = encode(wave, "mp3", bitrate_mode=mode, compression_level=0.3)
-    return data[frame_at(data, 0).size :]
+    return data[first_frame(data) :]
 
 
 def _crc(data: bytes, bits: int, polynomial: int) -> int:

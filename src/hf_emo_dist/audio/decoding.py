@@ -30,7 +30,7 @@ from .faults import AudioError as AudioError
 from .faults import BadClip as BadClip
 from .faults import clip_error as clip_error
 from .files import check_size, read_clip_file
-from .mpeg import silent_header, stream_start
+from .mpeg import silent_header
 from .signatures import check_format
 from .wholeness import Carried, check_whole
 
@@ -307,8 +307,8 @@ def _opened(data: bytes) -> Iterator[tuple[Any, str, Carried]]:
     carried = check_whole(data, kind)
     for at, value in carried.fixes:
         data = data[:at] + value + data[at + len(value) :]
-    if carried.uncounted:
-        data = _countable(data)
+    if carried.rebuild is not None:
+        data = _countable(data, carried.rebuild)
     file = None
     try:
         file = _reader_class(soundfile)(io.BytesIO(data))
@@ -325,13 +325,12 @@ def _opened(data: bytes) -> Iterator[tuple[Any, str, Carried]]:
             file.close()
 
 
-def _countable(data: bytes) -> bytes:
+def _countable(data: bytes, start: int) -> bytes:
     """MP3 with a header that says how many frames there are.
 
     Without one, libmpg123 guesses the length from the first frames' rate of bits, and libsndfile stops there: of a file
-    of varying rate, half was gone.
+    of varying rate, half was gone. From a header without a checksum it takes whatever stands there.
     """
-    start = stream_start(data) or 0
     header = silent_header(data, start)
     return header + data[start:] if header else data
 

@@ -24,11 +24,12 @@ _BITRATES = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+_DELAY = 529  # of a decoder, in samples
 _TAGS_AT_THE_END = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"3DI")
 
 
 class Frame(NamedTuple):
-    """A frame header; `size` is 0 for free format, whose frames do not say how long they are."""
+    """A frame header. One of free format, which does not say how long the frame is, is taken for none."""
 
     size: int  # of the frame, in bytes, the header included
     samples: int  # a channel
@@ -45,17 +46,15 @@ def frame_at(data: bytes, at: int) -> Frame | None:
     head = int.from_bytes(data[at : at + 4], "big")
     version, layer = head >> 19 & 3, 4 - (head >> 17 & 3)
     bitrate, rate_index, padding = head >> 12 & 15, head >> 10 & 3, head >> 9 & 1
-    if version == 1 or layer == 4 or bitrate == 15 or rate_index == 3:
+    if version == 1 or layer == 4 or bitrate in (0, 15) or rate_index == 3:
         return None
     first = version == 3
     rate = _RATES[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
     samples = 384 if layer == 1 else 576 if layer == 3 and not first else 1152
     mono = head >> 6 & 3 == 3
     side = ((17 if mono else 32) if first else (9 if mono else 17)) if layer == 3 else 0
-    size = 0
-    if bitrate:
-        bits = 1000 * _BITRATES[1 if first else 2, layer][bitrate - 1]
-        size = (12 * bits // rate + padding) * 4 if layer == 1 else samples // 8 * bits // rate + padding
+    bits = 1000 * _BITRATES[1 if first else 2, layer][bitrate - 1]
+    size = (12 * bits // rate + padding) * 4 if layer == 1 else samples // 8 * bits // rate + padding
     return Frame(size, samples, rate, head & 0xFFFE0C00, side, not head >> 16 & 1)
 
 
@@ -79,7 +78,7 @@ def stream_start(data: bytes) -> int | None:
     frame = frame_at(data, at)
     if frame is None:
         return None
-    after = frame_at(data, at + frame.size) if frame.size else frame
+    after = frame_at(data, at + frame.size)
     # Two bytes are not much to go by: another frame has to follow, or the end.
     return at if at + frame.size == len(data) or (after is not None and after.kind == frame.kind) else None
 
@@ -87,9 +86,21 @@ def stream_start(data: bytes) -> int | None:
 class Walk(NamedTuple):
     """What the frames hold."""
 
-    samples: int  # a channel; 0 for free format, which cannot be walked through
-    said: bool  # whether the file says how many there should be
-    varies: bool  # whether their rate of bits varies
+    samples: int  # a channel, that must come out at least
+    said: bool  # whether the file says how many frames or bytes there should be
+    rebuild: bool  # whether its decoder would guess the length from what the file says, and could guess too little
+    start: int  # where the frames of sound begin
+
+
+class _Tag(NamedTuple):
+    """What a first frame without sound says of the others; 0 where it does not say."""
+
+    end: int = 0  # where they begin, 0 where there is no such frame
+    frames: int = 0
+    size: int = 0  # in bytes, its own included
+    sound: bool = False  # whether the tag is LAME's, and its checksum fits
+    music: int = 0  # checksum of the others
+    trim: int = 0  # samples that the encoder added at both ends
 
 
 def check_frames(data: bytes, start: int) -> Walk:
@@ -99,14 +110,14 @@ def check_frames(data: bytes, start: int) -> Walk:
         BadClip: Frames are missing or were changed.
     """
     first = frame_at(data, start)
-    if first is None or not first.size:
-        return Walk(0, False, False)
-    said_frames, said_bytes, tag_end = _said(data, start, first)
-    at = start + first.size if said_frames or said_bytes or tag_end else start
-    frames, music, rates = 0, at, set()
+    if first is None:
+        raise BadClip("corrupt", "the file breaks off: no sound follows its tag")
+    tag = _tag(data, start, first)
+    at = begin = tag.end or start
+    frames, rates = 0, set()
     while at < len(data):
         frame = frame_at(data, at)
-        if frame is None or frame.kind != first.kind or not frame.size:
+        if frame is None or frame.kind != first.kind:
             if size := tag_size(data, at):
                 at += size
                 continue
@@ -123,26 +134,27 @@ def check_frames(data: bytes, start: int) -> Walk:
         rates.add(data[at + 2] >> 4)
         at += frame.size
     # Some writers count the frame of the tag, too, and some the tags at the end.
-    if said_frames and abs(frames - said_frames) > 1:
-        raise BadClip("corrupt", f"the file is not whole: its header says {said_frames} frames, and {frames} are there")
-    if said_bytes > len(data) - start:
-        lost = said_bytes - (len(data) - start)
+    if tag.frames and abs(frames - tag.frames) > 1:
+        raise BadClip("corrupt", f"the file is not whole: its header says {tag.frames} frames, and {frames} are there")
+    if tag.size > len(data) - start:
+        lost = tag.size - (len(data) - start)
         raise BadClip("corrupt", f"the file breaks off: {lost} bytes fewer than its header says")
-    if tag_end and b"MP3GAIN_" not in data[at:]:  # a tool that changes the frames and leaves the checksum alone
-        said = int.from_bytes(data[tag_end - 4 : tag_end - 2], "big")
-        if said and said != crc16(data[music:at]):
-            raise BadClip("corrupt", "the file was changed or damaged: its checksum differs from its tag's")
-    return Walk(frames * first.samples, bool(said_frames or said_bytes), len(rates) > 1)
+    # There are tools that change the frames' loudness, leave the checksum alone, and say so in a tag of their own.
+    if tag.music and tag.music != crc16(data[begin:at]) and b"MP3GAIN_" not in data[at:]:
+        raise BadClip("corrupt", "the file was changed or damaged: its checksum differs from its tag's")
+    samples = max(0, frames * first.samples - tag.trim - _DELAY)
+    rebuild = not tag.sound and (bool(tag.end) or len(rates) > 1)
+    return Walk(samples, bool(tag.frames or tag.size), rebuild, begin)
 
 
-def _said(data: bytes, start: int, frame: Frame) -> tuple[int, int, int]:
-    """Frames and bytes that the first frame promises, and where a LAME tag with checksums ends; 0 where it has none."""
+def _tag(data: bytes, start: int, frame: Frame) -> _Tag:
     body = data[start : start + frame.size]
     at = 4 + frame.side
     if body[36:40] == b"VBRI":
-        return int.from_bytes(body[50:54], "big"), int.from_bytes(body[46:50], "big"), 0
+        size, frames = int.from_bytes(body[46:50], "big"), int.from_bytes(body[50:54], "big")
+        return _Tag(start + frame.size, frames, size)
     if body[at : at + 4] not in (b"Xing", b"Info"):
-        return 0, 0, 0
+        return _Tag()
     flags = int.from_bytes(body[at + 4 : at + 8], "big")
     place = at + 8
     frames = size = 0
@@ -151,13 +163,14 @@ def _said(data: bytes, start: int, frame: Frame) -> tuple[int, int, int]:
     if flags & 2:
         size, place = int.from_bytes(body[place : place + 4], "big"), place + 4
     place += (100 if flags & 4 else 0) + (4 if flags & 8 else 0)
-    end = place + 36
-    if body[place : place + 4] not in (b"LAME", b"Lavf", b"Lavc") or len(body) < end:
-        return frames, size, 0
-    own = int.from_bytes(body[end - 2 : end], "big")
-    if own and own != crc16(body[: end - 2]):
+    plain = _Tag(start + frame.size, frames, size)
+    more = body[place : place + 36]
+    if more[:4] not in (b"LAME", b"Lavf", b"Lavc") or len(more) < 36 or not any(more[34:]):
+        return plain
+    if int.from_bytes(more[34:], "big") != crc16(body[: place + 34]):
         raise BadClip("corrupt", "the file is damaged: the checksum of its first frame does not fit")
-    return frames, size, start + end if own else 0
+    added = int.from_bytes(more[21:24], "big")
+    return plain._replace(sound=True, music=int.from_bytes(more[32:34], "big"), trim=(added >> 12) + (added & 0xFFF))
 
 
 def _check_frame(data: bytes, at: int, frame: Frame) -> None:
@@ -211,10 +224,10 @@ def silent_header(data: bytes, start: int) -> bytes:
     Empty where the stream is none that can be walked through.
     """
     first = frame_at(data, start)
-    if first is None or not first.size or not first.side:
+    if first is None or not first.side:
         return b""
     frames, at = 0, start
-    while (frame := frame_at(data, at)) is not None and frame.size:
+    while (frame := frame_at(data, at)) is not None:
         frames, at = frames + 1, at + frame.size
     head = bytearray(data[start : start + 4])
     head[1] |= 1  # no checksum

@@ -38,7 +38,7 @@ class Carried:
     fixes: tuple[
         tuple[int, bytes], ...
     ] = ()  # lengths that the writer left open and libsndfile insists on: place, value
-    uncounted: bool = False  # MP3 of varying rate that does not say how many frames it has
+    rebuild: int | None = None  # where the sound of MP3 begins whose decoder would guess its length
 
 
 def check_whole(data: bytes, kind: str) -> Carried:
@@ -63,12 +63,8 @@ def check_whole(data: bytes, kind: str) -> Carried:
         hf_emo_dist.audio.faults.BadClip: ('corrupt', 'the file breaks off: 2 bytes fewer than its header says')
     """
     if kind == "mp3":
-        start = stream_start(data)
-        if start is None:
-            raise BadClip("corrupt", "the file breaks off: no sound follows its tag")
-        walk = check_frames(data, start)
-        padding = 2 * 4096 if walk.said else 529  # of the encoder, which its header tells of; of the decoder
-        return Carried(walk.said, at_least=max(0, walk.samples - padding), uncounted=walk.varies and not walk.said)
+        walk = check_frames(data, stream_start(data) or 0)
+        return Carried(walk.said, at_least=walk.samples, rebuild=walk.start if walk.rebuild else None)
     if kind == "flac":
         return _flac(data)
     if kind == "ogg":
@@ -103,8 +99,10 @@ class _Layout:
         return int.from_bytes(data[at : at + self.size], "big" if self.big else "little")
 
     def named(self, data: bytes, at: int) -> bool:
-        """Whether a chunk may begin here: its name is four printable characters."""
-        return len(data) >= at + self.name + self.size and all(32 <= letter < 127 for letter in data[at : at + 4])
+        """Whether a chunk may begin here: its name is four printable characters, and none of another file's."""
+        name = data[at : at + 4]
+        fits = len(data) >= at + self.name + self.size
+        return fits and all(32 <= letter < 127 for letter in name) and name.upper() not in (b"RIFF", b"RF64", b"FORM")
 
     def chunks(self, data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         """Name, beginning and size of the contents of each chunk from a place on."""
@@ -158,9 +156,10 @@ def _chunks(data: bytes, kind: str) -> Carried:
     if not 0 <= size <= len(data) - body:
         raise _breaks_off(size - (len(data) - body))
     # A size that was changed for a smaller one leaves sound behind the chunk, and so does what came in between.
-    rest = data[body + size :]
+    rest = data[body + size + (size % 2 if layout.align > 1 else 0) :]
     tagged = rest.lstrip(b"\0").startswith(_TAGS)
-    if len(rest) > 1 and rest.strip(b"\0") and not tagged and not _follow(layout, data, body + size):
+    padded = len(rest) > 1 and not rest.strip(b"\0")  # one byte too many is no padding: it moves all that follow it
+    if rest and not padded and not tagged and not _follow(layout, data, body + size):
         raise BadClip(
             "corrupt",
             f"the file is damaged: {len(rest)} bytes behind the sound are no part of it",
@@ -277,6 +276,8 @@ def _flac(data: bytes) -> Carried:
     ):
         if said and said != header:
             raise BadClip("corrupt", f"the file is damaged: {header} {what} in its header, {said} in its first frame")
+    if data.find(b"fLaC\0\0\0\x22", at) > 0 or data.find(b"fLaC\x80\0\0\x22", at) > 0:
+        raise BadClip("corrupt", "the file is two in one, and the second would not be heard", "take them apart")
     md5 = info[18:34] if any(info[18:34]) and bits in (8, 16, 24) else b""
     return Carried(frames > 0, frames=frames, md5=md5, bits=bits)
 
