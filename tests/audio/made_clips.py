@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import soundfile
 
-from hf_emo_dist.audio.mpeg import frame_at
+from hf_emo_dist.audio.mpeg import crc16, frame_at
 
 RATE = 16000
 #: Format → what soundfile calls it, and how samples are coded.
@@ -102,6 +102,13 @@ def untagged_mp3(mode: str = "VARIABLE") -> bytes:
     wave = voice(2.0) * np.linspace(0.01, 4.0, 2 * RATE, dtype=np.float32)[:, None]
     data = encode(wave, "mp3", bitrate_mode=mode, compression_level=0.3)
     return data[first_frame(data) :]
+
+
+def tagged_as_by_ffmpeg(data: bytes) -> bytes:
+    """Its checksum is always over 190 bytes, in which it stands itself as 0 where the tag begins early."""
+    at = data.index(b"LAME")
+    data = put(put(data, at, b"Lavf"), at + 34, bytes(2))
+    return put(data, at + 34, crc16(data[: min(190, first_frame(data))].ljust(190, b"\0")).to_bytes(2, "big"))
 
 
 def _crc(data: bytes, bits: int, polynomial: int) -> int:

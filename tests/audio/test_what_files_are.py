@@ -85,6 +85,7 @@ ODD: dict[str, tuple[bytes, bool]] = {
     "MP3 without a header, constant rate": (made.untagged_mp3("CONSTANT"), False),
     "MP3 without a header, varying rate": (made.untagged_mp3(), False),
     "MP3 between tags": (b"ID3\3\0\0\0\0\0\5" + bytes(5) + MP3 + b"TAG" + bytes(125), True),
+    "MP3 tagged by FFmpeg": (made.tagged_as_by_ffmpeg(MP3), True),
     "SPHERE without a count": (made.clip("sphere").replace(b"sample_count", b"simple_count"), False),
 }
 
@@ -238,11 +239,14 @@ def test_what_is_no_audio_says_what_it_is(name: str, tmp_path: Path) -> None:
 
 
 def test_several_streams_in_one_ogg_are_not_heard_in_part() -> None:
-    def page(serial: int, flags: int, number: int) -> bytes:
-        body = b"OggS\0" + bytes([flags]) + bytes(8) + struct.pack("<III", serial, number, 0) + b"\1\4abcd"
+    def page(serial: int, flags: int, number: int, packet: bytes = b"OpusHead") -> bytes:
+        body = b"OggS\0" + bytes([flags]) + bytes(8) + struct.pack("<III", serial, number, 0) + b"\1\x08" + packet
         return made.put(body, 22, ogg_crc(body).to_bytes(4, "little"))
 
     assert check_whole(page(1, 2, 0) + page(1, 4, 1), "ogg").length
+    for packet, what in ((b"\x7fFLAC\1\0\0", "FLAC"), (b"Speex   ", "Speex"), (b"fishead\0", "unknown")):
+        with pytest.raises(BadClip, match=f"Ogg file of .*{what}"):
+            check_whole(page(1, 2, 0, packet) + page(1, 4, 1), "ogg")
     with pytest.raises(BadClip, match="several streams"):
         check_whole(page(1, 2, 0) + page(2, 2, 0), "ogg")
     with pytest.raises(BadClip, match="not the first of a stream"):

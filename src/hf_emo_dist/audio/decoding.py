@@ -317,6 +317,8 @@ def _opened(data: bytes) -> Iterator[tuple[Any, str, Carried]]:
         yield file, kind, carried
     except (soundfile.SoundFileError, ValueError, OverflowError, MemoryError) as error:
         reason = str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__
+        if "unsupported" in reason.lower() or "unimplemented" in reason.lower():
+            raise BadClip("unsupported", f"the file is {kind.upper()} of a coding that is not decoded here") from error
         raise BadClip(
             "corrupt", f"the file breaks off or is damaged: not readable as {kind.upper()} ({reason})"
         ) from error
@@ -364,17 +366,16 @@ def _decode_bytes(data: bytes, wanted: int) -> Decoded:
                 digest.update(_packed(block, carried.bits))
                 block = block.astype(np.float32) * np.float32(2.0**-31)
             sink.take(block)
-        _check_count(sink.frames, file.frames, kind, carried)
+        _check_count(sink.frames, 0 if "MPEG" in file.subtype else file.frames, carried)
         if digest and digest.digest() != carried.md5:
             raise BadClip("corrupt", "the file is damaged: its samples do not have the checksum that its header says")
         wave = sink.wave()
         return Decoded(wave, sink.rate, sink.channels, sink.frames / sink.rate, data, kind, carried.length)
 
 
-def _check_count(frames: int, claimed: int, kind: str, carried: Carried) -> None:
-    """As many samples must come out as were promised."""
-    known = kind != "mp3" and claimed < 1 << 62
-    least = max(carried.frames, carried.at_least, claimed if known else 0)
+def _check_count(frames: int, claimed: int, carried: Carried) -> None:
+    """As many samples must come out as were promised; `claimed` is what libsndfile makes of the header."""
+    least = max(carried.frames, carried.at_least, claimed if claimed < 1 << 62 else 0)
     if frames < least or (carried.frames and frames > carried.frames):
         raise BadClip("corrupt", f"the file is damaged: {frames} samples came out, and {least} were promised")
 

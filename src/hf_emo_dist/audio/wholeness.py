@@ -319,6 +319,12 @@ def _ogg(data: bytes) -> Carried:
             stream, number = page[14:18], int.from_bytes(page[18:22], "little") - 1
             if not page[5] & 2:
                 raise BadClip("corrupt", "the file is not whole: its first page is not the first of a stream")
+            packet = page[27 + segments :]
+            if not packet.startswith((b"\x01vorbis", b"OpusHead")):
+                known = {b"\x7fFLA": "FLAC", b"Spee": "Speex", b"\x80the": "Theora video"}.get(
+                    packet[:4], "what is unknown"
+                )
+                raise BadClip("unsupported", f"the file is an Ogg file of {known}")
         number += 1
         if int.from_bytes(page[18:22], "little") != number:
             raise BadClip("corrupt", f"the file is not whole: page {number} is missing before byte {at}")
