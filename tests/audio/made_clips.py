@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -48,6 +50,7 @@ def encode(samples: np.ndarray, form: str = "wav", subtype: str | None = None, r
 
 @cache
 def clip(form: str) -> bytes:
+    """Such a clip in this format."""
     return encode(voice(), form)
 
 
@@ -120,16 +123,17 @@ def _crc(data: bytes, bits: int, polynomial: int) -> int:
     return crc
 
 
-def flac_bomb(size: int, channels: int = 8) -> bytes:
-    """FLAC of silence: 34 bytes a frame of 65,535 samples in 8 channels; it does not say how many there are."""
-    info = struct.pack(">HH", 65535, 65535) + bytes(6) + (8000 << 44 | channels - 1 << 41 | 15 << 36).to_bytes(8, "big")
+@cache
+def flac_bomb(size: int = 250_000) -> bytes:
+    """FLAC of silence: some 13 bytes a frame of 65,535 samples, 5 GB in all; it does not say how many there are."""
+    info = struct.pack(">HH", 65535, 65535) + bytes(6) + (8000 << 44 | 15 << 36).to_bytes(8, "big")
     frames = [b"fLaC\x80\0\0\x22" + info + bytes(16)]
     made, number = 0, 0
     while made < size:
         place = bytes([number]) if number < 128 else _utf8(number)
-        head = b"\xff\xf8\x74" + bytes([channels - 1 << 4 | 8]) + place + struct.pack(">H", 65534)
+        head = b"\xff\xf8\x74\x08" + place + struct.pack(">H", 65534)
         head += bytes([_crc(head, 8, 0x07)])
-        frame = head + b"\0\0\0" * channels
+        frame = head + bytes(3)
         frames.append(frame + _crc(frame, 16, 0x8005).to_bytes(2, "big"))
         made, number = made + len(frames[-1]), number + 1
     return b"".join(frames)
@@ -143,3 +147,69 @@ POINTER = (
     b"version https://git-lfs.github.com/spec/v1\n"
     b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 96044\n"
 )
+
+
+#: Those that are made, and not written.
+NO_FILES = ("pipe.wav", "device.wav", "folder.wav", "gone.wav", "sparse.wav")
+#: Files that are read, some of them odd.
+GOOD = {
+    **{f"{form}.{form}": lambda form=form: clip(form) for form in CONTAINERS},
+    "24 bits.wav": lambda: encode(voice(), subtype="PCM_24"),
+    "floats.wav": lambda: encode(voice() * 3, subtype="FLOAT"),
+    "8 bits.wav": lambda: encode(voice(), subtype="PCM_U8"),
+    "telephone.wav": lambda: encode(voice(0.7, 8000), subtype="ULAW", rate=8000),
+    "studio.flac": lambda: encode(voice(0.7, 96000, 6), "flac", "PCM_24", rate=96000),
+    "stereo.mp3": lambda: encode(voice(0.7, 44100, 2), "mp3", rate=44100),
+    "flac in name only.wav": lambda: clip("flac"),
+    "G\u00fcnther.WAV": lambda: clip("wav"),
+    "piped.wav": piped_wav,
+    "piped.flac": piped_flac,
+    "untagged.mp3": untagged_mp3,
+}
+#: Files that are not, and what is said of each.
+BAD = {
+    "pointer.wav": (lambda: POINTER, "Git LFS pointer"),
+    "page.wav": (lambda: b"<!DOCTYPE html><html>", "HTML page"),
+    "error.mp3": (lambda: b'{"error": "expired"}', "JSON"),
+    "phone.m4a": (lambda: b"\0\0\0\x20ftypM4A " + bytes(400), "M4A"),
+    "browser.webm": (lambda: b"\x1aE\xdf\xa3" + bytes(400), "WebM"),
+    "zeros.wav": (lambda: bytes(20000), "nothing but zero bytes"),
+    "empty.wav": (lambda: b"", "no bytes"),
+    "letter.wav": (lambda: b"Dear all,\n" * 50, "text"),
+    **{
+        f"half.{form}": (lambda form=form: clip(form)[: len(clip(form)) // 2], "breaks off")
+        for form in ("wav", "flac", "ogg", "opus", "mp3", "rf64", "w64", "aiff", "au", "sphere")
+    },
+    "hit.ogg": (lambda: put(clip("ogg"), len(clip("ogg")) // 2, b"\x55"), "checksum"),
+    "long.wav": (lambda: put(clip("wav"), 40, struct.pack("<I", 1 << 30)), "breaks off"),
+    "claim.flac": (lambda: flac_of((1 << 36) - 1), "a recording may last"),
+    "bomb.flac": (flac_bomb, "a recording may last"),
+    "slow.wav": (lambda: wav_header(22400, rate=1) + pcm(), "1 Hz"),
+    "integers.wav": (lambda: encode(voice() * 32768, subtype="FLOAT"), "full scale"),
+    "nan.wav": (lambda: encode(np.full((8000, 1), np.nan), subtype="FLOAT"), "NaN"),
+    "silent.flac": (lambda: encode(np.zeros((8000, 1)), "flac"), "dBFS"),
+    "click.wav": (lambda: encode(voice(0.01)), "no audio token"),
+    "pipe.wav": (lambda path: os.mkfifo(path), "named pipe"),
+    "device.wav": (lambda path: path.symlink_to("/dev/zero"), "device"),
+    "folder.wav": (lambda path: path.mkdir(), "folder"),
+    "gone.wav": (lambda path: path.symlink_to("nowhere.wav"), "No such file"),
+    "sparse.wav": (lambda path: _sparse(path), "MiB"),
+}
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(3 << 30)
+
+
+def odd_folder(folder: Path) -> list[Path]:
+    """All of these as files; the good ones first."""
+    folder.mkdir(parents=True)
+    for name, content in GOOD.items():
+        (folder / name).write_bytes(content())
+    for name, (make, _) in BAD.items():
+        if name in NO_FILES:
+            make(folder / name)
+        else:
+            (folder / name).write_bytes(make())
+    return [folder / name for name in (*GOOD, *BAD)]

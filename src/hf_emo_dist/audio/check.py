@@ -123,7 +123,7 @@ class AudioReport:
         """Whether nothing was found."""
         return not self.problems
 
-    def summary(self, max_ids: int = 10) -> str:
+    def summary(self, max_ids: int = 100) -> str:
         """List the problems by kind, with the count, the first `max_ids` ids, examples and mends."""
         if self.ok:
             hours = np.sum(self.durations) / 3600

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ...audio.faults import BadClip
+from ...audio.files import read_clip_file
+from ...audio.signatures import check_head
 from ...data.writing import SPLIT_ORDER, build_dataset, row_features
 from ...distributions import check_choice
 from ...votes import Outside, counts_to_distribution, matrix_to_distributions, vote_counts_matrix
@@ -46,6 +49,26 @@ def _leave_out(table: Table, rows: list[int], policy: Missing, why: str, problem
         raise table.fail(rows, problem, mend)
     for index in rows:
         logger.warning("Skipped, %s: %s", why, table.where(index))
+
+
+def _without_sound(table: Table, paths: Sequence[Path], rows: Sequence[int], policy: Missing) -> list[int]:
+    """The rows whose file is there and is no audio, by its first bytes: skipped with a warning each, or an error."""
+    found: dict[int, BadClip] = {}
+    for index in rows:
+        try:
+            check_head(paths[index])
+        except BadClip as bad:
+            found[index] = bad
+    if found and (policy == "error" or len(found) == len(rows)):
+        named = "; ".join(f"{table.where(i)}: {one.detail} ({one.mend})" for i, one in list(found.items())[:10])
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        raise TableError(
+            f"{len(found)} of {len(rows)} files are no audio that can be read: {named}{more}. "
+            "Mend: see each, or pass on_missing='skip'."
+        )
+    for index, one in found.items():
+        logger.warning("Skipped, %s: %s. Mend: %s.", table.where(index), one.detail, one.mend)
+    return list(found)
 
 
 def _row_splits(table: Table) -> list[str]:
@@ -117,7 +140,8 @@ def read_table(
         audio_dir: The folder of the audio files. Their bytes are stored as they are, neither decoded nor resampled.
         emotions: The label set. Default: the count columns that are named like a known emotion, in the table's order;
             for a ``votes`` column the labels that occur, in the order of ``KNOWN_EMOTIONS``.
-        on_missing: What becomes of rows whose audio file is missing: ``"error"``, or ``"skip"`` with a warning each.
+        on_missing: What becomes of rows whose audio file is missing, or is no audio (a Git LFS pointer, a web page, an
+            M4A): ``"error"``, or ``"skip"`` with a warning each.
         on_empty: What becomes of rows without votes: ``"error"``, or ``"skip"`` with a warning each.
         outside: What becomes of a vote in ``votes`` for something that is not an emotion: ``"error"``, or ``"drop"``
             that vote.
@@ -136,7 +160,8 @@ def read_table(
     Example:
         >>> import tempfile, pathlib
         >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> _ = (folder / "a.wav").write_bytes(b"RIFF")
+        >>> from hf_emo_dist.audio import encode_wav
+        >>> _ = (folder / "a.wav").write_bytes(encode_wav([0.1, -0.1]))
         >>> _ = (folder / "votes.csv").write_text("file,speaker,angry,sad\na.wav,s1,1,3\n")
         >>> read_table(folder / "votes.csv", folder, cache_dir=folder / "cache")["train"][0]["human_distribution"]
         {'angry': 0.25, 'sad': 0.75}
@@ -164,8 +189,10 @@ def read_table(
     problem = f"{len(missing)} of {len(paths)} audio files are not in {folder}"
     mend = "correct AUDIO_DIR or the column 'file' (with its extension), or pass on_missing='skip'."
     _leave_out(content, missing, on_missing, "no audio file", problem, mend)
+    there = sorted(set(range(len(paths))) - {*empty, *missing})
+    soundless = set(_without_sound(content, paths, there, on_missing))
     splits = _row_splits(content)
-    used = sorted(set(range(len(paths))) - {*empty, *missing})
+    used = [index for index in there if index not in soundless]
     if not used:
         raise TableError(f"{content.path.name}: no row has both votes and an audio file. Mend: check both.")
 
@@ -178,12 +205,18 @@ def read_table(
     kept = {column: feature for column, (_, feature) in own.items()}
     features = row_features(votes.emotions, kept, vote_weights=votes.weights is not None)
 
+    def audio_bytes(index: int) -> bytes:
+        try:
+            return read_clip_file(paths[index])
+        except BadClip as bad:  # it could be read a moment ago
+            raise TableError(f"{content.where(index)}: {bad.detail}. Mend: {bad.mend}.") from bad
+
     def rows(indices: Sequence[int], bar: Any) -> Iterator[dict[str, Any]]:
         for index in indices:
             bar.update()
             yield {
                 "id": ids[index],
-                "audio": {"bytes": paths[index].read_bytes(), "path": paths[index].name},
+                "audio": {"bytes": audio_bytes(index), "path": paths[index].name},
                 "transcript": _text(content.rows[index].get("transcript")),
                 "speaker": speakers[index],
                 "human_votes": votes.labels[index],
