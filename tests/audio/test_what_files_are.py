@@ -191,6 +191,15 @@ def test_the_checksum_of_an_mp3_frame() -> None:
         check_frames(frame + made.put(frame, 9, b"\1") + frame, 0)
 
 
+def test_a_file_of_nothing_but_chunks_does_not_take_long() -> None:
+    began = time.monotonic()
+    for chunk in (bytes(8), b"junk" + bytes(4)):
+        for behind in (b"", WAV[12:]):
+            assert problem_of(b"RIFF" + b"\xff" * 4 + b"WAVE" + chunk * 2_000_000 + behind) is not None
+        assert problem_of(WAV + chunk * 2_000_000) is None
+    assert time.monotonic() - began < 5
+
+
 # --- no audio, or another format
 
 FOREIGN: dict[str, tuple[bytes, str, str, str]] = {

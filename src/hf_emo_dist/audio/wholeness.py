@@ -22,6 +22,7 @@ from .mpeg import check_frames, stream_start, tag_size
 
 # Programs that write to a pipe cannot know the length and leave a huge one, or none.
 _HUGE = 0x7F000000
+_MOST_CHUNKS = 10_000  # a file of nothing but chunk headers would take long
 # What programs that write tags put behind a file of any format.
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 
@@ -35,9 +36,8 @@ class Carried:
     at_least: int = 0  # the same, where the decoder may leave out the encoder's padding
     md5: bytes = b""  # of the samples, see RFC 9639; empty where there is none
     bits: int = 0  # of a sample, where there is an MD5
-    fixes: tuple[
-        tuple[int, bytes], ...
-    ] = ()  # lengths that the writer left open and libsndfile insists on: place, value
+    # Lengths that the writer left open and libsndfile insists on: place and value.
+    fixes: tuple[tuple[int, bytes], ...] = ()
     rebuild: int | None = None  # where the sound of MP3 begins whose decoder would guess its length
 
 
@@ -105,8 +105,10 @@ class _Layout:
         return fits and all(32 <= letter < 127 for letter in name) and name.upper() not in (b"RIFF", b"RF64", b"FORM")
 
     def chunks(self, data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-        """Name, beginning and size of the contents of each chunk from a place on."""
-        while at + self.name + self.size <= end:
+        """Name, beginning and size of the contents of each chunk from a place on, as long as there are some."""
+        for _ in range(_MOST_CHUNKS):
+            if at + self.name + self.size > end:
+                return
             size = self.number(data, at + self.name) - (self.name + self.size if self.inclusive else 0)
             body = at + self.name + self.size
             yield data[at : at + 4], body, size
@@ -136,6 +138,8 @@ def _chunks(data: bytes, kind: str) -> Carried:
     }.get(kind, lambda: layout.number(data, 4) + 8)()
     said: dict[bytes, tuple[int, int]] = {}
     for name, body, size in layout.chunks(data, layout.head, len(data)):
+        if not layout.named(data, body - layout.name - layout.size):
+            break
         if kind == "rf64" and name == b"ds64":
             whole = int.from_bytes(data[body : body + 8], "little") + 8
         if kind == "rf64" and name == layout.sound and size == 0xFFFFFFFF and b"ds64" in said:
