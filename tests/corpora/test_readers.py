@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import corpus_files
+import made_clips
 import pytest
 from corpus_files import found, read
 
@@ -301,6 +302,24 @@ def test_the_rows_are_the_hand_written_ones(tmp_path, name):
     assert row == expected
     assert found(report) == set(case.problems)
     assert report.kept == sum(len(ids) for ids in case.splits.values())
+
+
+@every_corpus
+def test_every_reader_looks_at_what_the_files_are(tmp_path, name):
+    reader, root = corpus(name, tmp_path)
+    case = CASES[name]
+    (clip,) = root.rglob(f"{case.row['id']}.wav")
+    clip.write_bytes(made_clips.POINTER)
+    ids = [row_id for ids in case.splits.values() for row_id in ids]
+    dataset, report = read(reader, root, **(case.options or {}))
+    assert sorted(row_id for rows in dataset.values() for row_id in rows["id"]) == sorted(set(ids) - {case.row["id"]})
+    (problem,) = [problem for problem in report.problems if problem.reason == "not_audio"]
+    assert (problem.item, problem.where) == (case.row["id"], clip.relative_to(root).as_posix())
+    assert "a Git LFS pointer. Mend: `git lfs pull`" in problem.detail
+    for clip in root.rglob("*.wav"):
+        clip.write_bytes(made_clips.POINTER)
+    with pytest.raises(CorpusError, match=r"No audio file(.|\n)*not_audio(.|\n)*git lfs pull"):
+        read(reader, root, **(case.options or {}))
 
 
 @every_corpus

@@ -6,6 +6,7 @@ import json
 import logging
 from pathlib import Path
 
+import made_clips
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -140,6 +141,22 @@ def test_missing_audio_is_listed_by_line_or_skipped(read, caplog):
     with caplog.at_level(logging.WARNING):
         assert read(text, on_missing="skip")["train"]["id"] == ["a"]
     assert "nope.wav" in caplog.text
+
+
+def test_files_that_are_no_audio_are_listed_by_line_with_what_they_are_or_skipped(read, clips, caplog):
+    text = "file,angry,sad\na.wav,1,0\nb.wav,1,0\nc.wav,1,0\n"
+    (clips / "b.wav").write_bytes(made_clips.POINTER)
+    (clips / "c.wav").write_bytes(b"<!doctype html>")
+    with pytest.raises(
+        TableError, match=r"2 of 3 files .*line 3 \(b.wav\): .*LFS pointer \(`git lfs pull.*line 4.*HTML"
+    ):
+        read(text)
+    with caplog.at_level(logging.WARNING):
+        assert read(text, on_missing="skip")["train"]["id"] == ["a"]
+    assert "b (votes.csv line 3): the file is a Git LFS pointer. Mend: `git lfs pull`" in caplog.text
+    (clips / "a.wav").write_bytes(made_clips.POINTER)
+    with pytest.raises(TableError, match="3 of 3 files"):
+        read(text, on_missing="skip")
 
 
 def test_rows_without_votes_are_listed_or_skipped(read, caplog):

@@ -290,6 +290,12 @@ def test_a_cell_of_several_lines_is_one_cell(tmp_path):
     assert understood(tmp_path, text).own["note"][0] == ['one, two\nthree, four, five\n"six"', None]
 
 
+def test_what_a_terminal_would_obey_is_told_as_text(tmp_path):
+    with pytest.raises(TableError, match="not in") as caught:
+        understood(tmp_path, "file,angry,sad\n\x1b[2Jgone.wav,1,1\n")
+    assert "\x1b" not in str(caught.value) and r"\x1b[2Jgone.wav" in str(caught.value)
+
+
 def test_the_same_audio_twice_is_told_of(tmp_path, caplog):
     folder = clips(tmp_path / "audio")
     (folder / "b.wav").write_bytes((folder / "a.wav").read_bytes())

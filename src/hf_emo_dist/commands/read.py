@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import corpora
+from ..audio.check import check_audio as check_clips
 from ..corpora import CorpusReport, find_reader, understand_dataset, understand_table
 from ..corpora.exports import EXPORTS, find_export
 from ..data.opened import NOT_STATED
@@ -117,6 +118,7 @@ def write_rows(
     license: str | None = None,
     speaker_split: Mapping[str, float] | None = None,
     seed: int = 0,
+    unusable: Literal["keep", "skip"] = "keep",
     overwrite: bool = False,
 ) -> None:
     """Say what was understood of a table or a data set, and write it.
@@ -129,6 +131,8 @@ def write_rows(
         license: License identifier for the card, such as cc-by-4.0.
         speaker_split: Split anew by speakers: shares of train,validation,test such as 0.8,0.1,0.1, or of train,test.
         seed: For `speaker_split`.
+        unusable: What becomes of clips that are damaged, silent or cannot be used for another reason: keep lists them,
+            skip leaves them out, too.
         overwrite: Replace a data set that is already in OUTPUT.
     """
     from ..data.data_facts import describe_dataset
@@ -152,7 +156,9 @@ def write_rows(
     folder.parent.mkdir(parents=True, exist_ok=True)
     cache = Path(tempfile.mkdtemp(prefix=f".{folder.name}-reading-", dir=folder.parent))
     try:
-        dataset = reading.build(cache)
+        dataset, checked = reading.build(cache), ""
+        if unusable == "skip":
+            dataset, checked = _usable(dataset)
         if speaker_split:
             dataset = speaker_disjoint_split(_together(dataset), speaker_split, seed=seed)
         write_dataset(
@@ -166,8 +172,8 @@ def write_rows(
             describe=report.write,
         )
         _print(describe_dataset(dataset))
-        # Problems are listed and nothing is dropped: what to do about a bad clip is the researcher's decision.
-        _check_audio(dataset)
+        # Problems are listed, and nothing is dropped that was not asked for: a bad clip is the researcher's decision.
+        _print(checked or check_clips(_together(dataset)).summary())
         _print(f"Wrote {folder}")
     finally:
         shutil.rmtree(cache, ignore_errors=True)
@@ -236,7 +242,7 @@ def write_corpus(
         _print(describe_dataset(dataset))
         _print(f"{report.kept} utterances kept; {report.summary(5)}")
         if check_audio:
-            _check_audio(dataset)
+            _print(check_clips(_together(dataset)).summary())
         _print(f"Wrote {folder}; everything that was left out is in reading_report.txt. Cite: {info.citation}")
     finally:
         shutil.rmtree(cache, ignore_errors=True)
@@ -287,10 +293,20 @@ def _together(dataset: DatasetDict) -> Dataset:
     return concatenate_datasets(list(dataset.values()))
 
 
-def _check_audio(dataset: DatasetDict) -> None:
-    from ..audio.check import check_audio
+def _usable(dataset: DatasetDict) -> tuple[DatasetDict, str]:
+    """The rows whose clips can be used, and what was found about the others."""
+    from datasets import DatasetDict
 
-    _print(check_audio(_together(dataset)).summary())
+    # A long clip can be used: training cuts it into windows where it is told to.
+    reports = {split: check_clips(rows, long_audio="window") for split, rows in dataset.items()}
+    kept = {split: dataset[split].select(report.usable) for split, report in reports.items() if report.usable}
+    if not kept:
+        next(iter(reports.values())).raise_if_any()
+    lines = []
+    for split, report in reports.items():
+        found = report.summary(max_ids=max(1, len(report.problems)))
+        lines.append(f"{split}: {found}" + ("" if report.ok else f"\n{split}: these were left out."))
+    return DatasetDict(kept), "\n".join(lines)
 
 
 def _print(text: str) -> None:

@@ -30,6 +30,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         # the utterance is left out
         "no_audio": "labels without an audio file: complete the corpus, or leave it so",
         "empty_audio": "the audio file has no bytes: copy it again",
+        "not_audio": "the file is no audio, or of a format that is not decoded: the line says what it is",
         "unreadable_audio": "the audio file cannot be read: check its permissions and the disk",
         "no_labels": "an audio file without labels: complete the label files, or leave it so",
         "labels_withheld": "the corpus keeps the labels of this partition to itself",

@@ -30,7 +30,8 @@ def _load_local(path: Path) -> Any:
         return load_from_disk(str(path))
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise DatasetLoadError(
-            f"{path} holds no Parquet files. Mend: give a folder that hf-emo-dist read wrote (its OUTPUT)."
+            f"{path} holds no Parquet files. Mend: give a folder that hf-emo-dist read wrote (its OUTPUT); of an "
+            "AudioFolder, hf-emo-dist read dataset makes one."
         )
     if path.is_file() and path.suffix != ".parquet":
         raise DatasetLoadError(

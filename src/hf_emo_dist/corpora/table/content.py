@@ -46,7 +46,8 @@ class Table:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    # a borrowed table may hold what a terminal would obey
+    text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(value)[:200])
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

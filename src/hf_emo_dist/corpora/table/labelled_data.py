@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ...audio.faults import BadClip
+from ...audio.files import read_clip_file
+from ...audio.signatures import check_format
 from ...data.loading import load_emotion_dataset
 from ..label_files import is_split_name
 from ..options import spell_out
@@ -52,10 +55,11 @@ def understand_dataset(
 
     Example:
         >>> import tempfile
+        >>> from hf_emo_dist.audio import encode_wav
         >>> folder = Path(tempfile.mkdtemp())
         >>> for name in ("sad", "happy"):
         ...     (folder / name).mkdir()
-        ...     _ = (folder / name / f"{name}.wav").write_bytes(name.encode())
+        ...     _ = (folder / name / f"{name}.wav").write_bytes(encode_wav([0.1, -0.1]))
         >>> understand_dataset(folder, votes_column=["label"]).votes.emotions
         ('happy', 'sad')
     """
@@ -91,21 +95,45 @@ def _understand_splits(
     finder = AudioFinder(root, settings.allow_outside) if root is not None else None
     readers = [_reader(data, number, finder, settings, f"{table.name} {place}") for (data, number), place in
                zip(where, places, strict=True)]  # fmt: skip
-    heard = [None if read is None else read() for read in readers]
-    keys = [f"row {row}" if audio is None else hashlib.sha256(audio["bytes"] or b"").hexdigest()
-            for row, audio in enumerate(heard)]  # fmt: skip
-    names = [str((audio or {}).get("path") or "") for audio in heard]
-    del heard
-    stems = {key: os.path.splitext(name)[0] for key, name in zip(keys, names, strict=True)}
+    keys, names, problems = [], [], []
+    for row, read in enumerate(readers):
+        key, name_of_file, problem = _look(read)
+        keys.append(key or f"row {row}")
+        names.append(name_of_file)
+        problems.append(problem)
+    stems = {key: os.path.splitext(file)[0] for key, file in zip(keys, names, strict=True)}
     if len(set(stems.values())) < len(stems) or not all(stems.values()):
-        names = [f"{place.split()[1].strip(chr(39))}-{place.rpartition(' ')[2]:0>6}.audio" for place in places]
+        # files have no names of their own: split and row
+        names = [f"{split}-{number:06d}.audio" for split, data in splits.items() for number in range(len(data))]
 
     def clip_of(row: int, file: str | None) -> Clip:
-        return Clip(file if file and settings.file_column else keys[row], names[row], readers[row])
+        problem = problems[row]
+
+        def check() -> None:
+            if problem is not None:
+                raise problem
+
+        return Clip(file if file and settings.file_column else keys[row], names[row], readers[row], check)
 
     return understand_rows(
         table, clip_of, settings, report, source=f"column 'audio' of {name}", key=f"{name}\n{settings}", need_file=False
     )
+
+
+def _look(read: Callable[[], Mapping[str, Any]] | None) -> tuple[str | None, str, BadClip | None]:
+    """The hash and the name of a row's audio, and what it is if it is no audio."""
+    if read is None:
+        return None, "", None
+    try:
+        audio = read()
+        digest = hashlib.sha256(audio["bytes"]).hexdigest()
+        try:
+            check_format(audio["bytes"])
+        except BadClip as bad:
+            return digest, audio["path"] or "", bad
+        return digest, audio["path"] or "", None
+    except BadClip as bad:
+        return None, "", bad
 
 
 def _reader(
@@ -133,7 +161,7 @@ def _reader(
             f"{where}: the audio is the file {value['path']!r} of this machine, outside of the data set. Mend: if you "
             "trust the data set, --allow_outside reads such files."
         )
-    return lambda: {"bytes": Path(path).read_bytes(), "path": os.path.basename(path)}
+    return lambda: {"bytes": read_clip_file(path), "path": os.path.basename(path)}
 
 
 # --- AudioFolder
@@ -216,8 +244,9 @@ def read_dataset(
 
     Example:
         >>> import tempfile
+        >>> from hf_emo_dist.audio import encode_wav
         >>> folder = Path(tempfile.mkdtemp())
-        >>> _ = (folder / "a.wav").write_bytes(b"RIFF")
+        >>> _ = (folder / "a.wav").write_bytes(encode_wav([0.1, -0.1]))
         >>> _ = (folder / "metadata.csv").write_text("file_name,heard\\na.wav,sad;happy\\n")
         >>> rows = read_dataset(folder, votes_column=["heard"], cache_dir=folder / "cache")["train"]
         >>> rows["human_votes"][:]

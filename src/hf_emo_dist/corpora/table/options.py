@@ -46,7 +46,8 @@ class TableOptions(TypedDict, total=False):
             1/m each. Default: tags where a row is a rater's or a column is, votes where a row is a clip.
         repeated: What becomes of a rater's second answer for a clip, and of a clip whose votes stand in several rows
             without a rater: ``"error"``, ``"first"``, ``"last"``, or ``"add"`` them.
-        on_missing: What becomes of clips whose audio file is missing: ``"error"``, or ``"skip"``.
+        on_missing: What becomes of clips whose audio file is missing, or is no audio (a Git LFS pointer, a web page, an
+            M4A): ``"error"``, or ``"skip"``.
         on_empty: What becomes of clips without votes: ``"error"``, or ``"skip"``.
         allow_outside: Read audio files outside of the folder, too, by ``../``, by an absolute path or through a link.
             Only for a table that you trust: the files' bytes become part of the data set.

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ...audio.files import read_clip_file
+from ...audio.signatures import check_head
 from ..options import spell_out
 from ..utterances import CorpusReport
 from .content import Table, TableError
@@ -45,8 +47,9 @@ def understand_table(
 
     Example:
         >>> import tempfile
+        >>> from hf_emo_dist.audio import encode_wav
         >>> folder = Path(tempfile.mkdtemp())
-        >>> _ = (folder / "a.wav").write_bytes(b"RIFF")
+        >>> _ = (folder / "a.wav").write_bytes(encode_wav([0.1, -0.1]))
         >>> _ = (folder / "votes.csv").write_text("file,rater,vote\na.wav,r1,Anger\na.wav,r2,sad\n")
         >>> reading = understand_table(folder / "votes.csv", folder, votes_column=["vote"])
         >>> print(reading.summary().splitlines()[1])
@@ -90,9 +93,9 @@ def understand_files(
         path = Path(place.path)
 
         def read() -> Mapping[str, Any]:
-            return {"bytes": path.read_bytes(), "path": path.name}
+            return {"bytes": read_clip_file(path), "path": path.name}
 
-        return Clip(os.path.realpath(path), path.name, read)
+        return Clip(os.path.realpath(path), path.name, read, lambda: check_head(path))
 
     told_of: set[str] = set()
 
@@ -166,8 +169,9 @@ def read_table(
 
     Example:
         >>> import tempfile
+        >>> from hf_emo_dist.audio import encode_wav
         >>> folder = Path(tempfile.mkdtemp())
-        >>> _ = (folder / "a.wav").write_bytes(b"RIFF")
+        >>> _ = (folder / "a.wav").write_bytes(encode_wav([0.1, -0.1]))
         >>> _ = (folder / "votes.csv").write_text("file,speaker,angry,sad\na.wav,s1,1,3\n")
         >>> read_table(folder / "votes.csv", folder, cache_dir=folder / "cache")["train"][0]["human_distribution"]
         {'angry': 0.25, 'sad': 0.75}

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...audio.faults import BadClip
 from ...data.writing import SPLIT_ORDER, build_dataset, row_features
 from ...votes import counts_to_distribution, matrix_to_distributions, vote_counts_matrix
-from ..building import warn_shared_speakers
+from ..building import reason_of, warn_shared_speakers
 from ..label_files import split_name
 from ..options import cache_folder
 from ..utterances import CorpusReport
@@ -36,6 +37,7 @@ class Clip(NamedTuple):
     key: str  # equal for rows of one clip
     name: str  # of the file, from which the id is made
     read: Callable[[], Mapping[str, Any]] | None  # gives {"bytes", "path"}; None where there is no audio
+    check: Callable[[], object] | None = None  # raises `BadClip` for what is no audio, by its first bytes
 
 
 @dataclass
@@ -191,12 +193,8 @@ class TableReading:
         assert clip.read is not None  # those without audio are not used
         try:
             audio = clip.read()
-        except OSError as error:
-            raise TableError(
-                f"{where}: {clip.name} cannot be read ({error.strerror}). Mend: restore the file."
-            ) from error
-        if not audio["bytes"]:
-            raise TableError(f"{where}: {clip.name} is empty. Mend: copy it again, or delete the row.")
+        except BadClip as bad:  # it could be read a moment ago
+            raise TableError(f"{where}: {bad.detail}. Mend: {bad.mend}.") from bad
         digest = hashlib.sha256(audio["bytes"]).digest()
         first = digests.setdefault(digest, self.ids[place])
         if first != self.ids[place]:
@@ -272,13 +270,14 @@ def understand_rows(
         report.note("duplicate_rater", audio[row].name, table.where(row, None), rater)
     gone = _without_votes(table, shape, settings, votes, names, report)
     gone |= _without_audio(table, shape, settings, votes, clips, names, report, missing, gone)
+    gone |= _without_sound(table, shape, settings, votes, clips, names, report, gone)
     used = [place for place in range(len(clips)) if place not in gone]
     if not used:
         raise TableError(f"{table.name}: no clip has both votes and an audio file. Mend: check both.")
     report.kept = len(used)
     _refuse_shared_ids(table, shape, votes, names, used)
-    taken = shape.taken | ({shape.num_raters} if shape.num_raters in shape.voted else set())
-    own, varying = _own_columns(table, votes, used, [name for name in table.columns if name not in taken], settings)
+    others = [name for name in table.columns if name not in shape.taken]
+    own, varying = _own_columns(table, votes, others, settings)
     return TableReading(
         table=table,
         shape=shape,
@@ -377,6 +376,43 @@ def _without_audio(
     return set(lacking)
 
 
+def _without_sound(
+    table: Table,
+    shape: Shape,
+    settings: TableSettings,
+    votes: TableVotes,
+    clips: Sequence[Clip],
+    names: Sequence[str],
+    report: CorpusReport,
+    gone: set[int],
+) -> set[int]:
+    """The clips whose file is there and is no audio: a Git LFS pointer, a web page, a format that is not decoded."""
+    there = [place for place in range(len(clips)) if place not in gone]
+    found: dict[int, BadClip] = {}
+    for place in there:
+        check = clips[place].check
+        try:
+            if check is not None:
+                check()
+        except BadClip as bad:
+            found[place] = bad
+    rows = {place: votes.clips[place].rows[0] for place in found}
+    if found and (settings.on_missing == "error" or len(found) == len(there)):
+        told = [f"{table.where(rows[at], shape.file)}: {fault.detail} ({fault.mend})" for at, fault in found.items()]
+        more = f" and {len(told) - 10} more" if len(told) > 10 else ""
+        raise TableError(
+            f"{table.name}: {len(found)} of {len(there)} files are no audio that can be read: {'; '.join(told[:10])}"
+            f"{more}. Mend: see each, or pass on_missing='skip' (--on_missing skip)."
+        )
+    for place, fault in found.items():
+        where = table.where(rows[place], None)
+        report.skip(reason_of(fault), names[place], where, f"{fault.detail}. Mend: {fault.mend}")
+        amount = votes.clips[place].total
+        votes.balance.kept -= amount
+        votes.balance.left_out["a clip without audio"] += amount
+    return set(found)
+
+
 def _single(
     table: Table,
     shape: Shape,
@@ -420,7 +456,7 @@ def _splits(table: Table, shape: Shape, votes: TableVotes) -> dict[int, str]:
 
 
 def _own_columns(
-    table: Table, votes: TableVotes, used: Sequence[int], columns: Sequence[str], settings: TableSettings
+    table: Table, votes: TableVotes, columns: Sequence[str], settings: TableSettings
 ) -> tuple[dict[str, tuple[list[Any], Any]], list[str]]:
     """The columns that are kept, a value a clip; and those left out, whose values differ within a clip."""
     from datasets import List, Value
