@@ -304,11 +304,15 @@ def test_the_rows_are_the_hand_written_ones(tmp_path, name):
     assert report.kept == sum(len(ids) for ids in case.splits.values())
 
 
-@every_corpus
+def clips(root, stem="*"):
+    return [path for path in root.rglob(f"{stem}.*") if path.suffix in (".wav", ".flac")]
+
+
+@pytest.mark.parametrize("name", [name for name in CORPORA if name != "emonet_voice"])  # which has Parquet, see below
 def test_every_reader_looks_at_what_the_files_are(tmp_path, name):
     reader, root = corpus(name, tmp_path)
     case = CASES[name]
-    (clip,) = root.rglob(f"{case.row['id']}.wav")
+    (clip,) = clips(root, case.row["id"])
     clip.write_bytes(made_clips.POINTER)
     ids = [row_id for ids in case.splits.values() for row_id in ids]
     dataset, report = read(reader, root, **(case.options or {}))
@@ -316,10 +320,17 @@ def test_every_reader_looks_at_what_the_files_are(tmp_path, name):
     (problem,) = [problem for problem in report.problems if problem.reason == "not_audio"]
     assert (problem.item, problem.where) == (case.row["id"], clip.relative_to(root).as_posix())
     assert "a Git LFS pointer. Mend: `git lfs pull`" in problem.detail
-    for clip in root.rglob("*.wav"):
+    for clip in clips(root):
         clip.write_bytes(made_clips.POINTER)
     with pytest.raises(CorpusError, match=r"No audio file(.|\n)*not_audio(.|\n)*git lfs pull"):
         read(reader, root, **(case.options or {}))
+
+
+def test_a_clip_in_a_table_is_looked_at_likewise(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus_files, "WAV", made_clips.POINTER)
+    reader, root = corpus("emonet_voice", tmp_path)
+    with pytest.raises(CorpusError, match=r"No audio file(.|\n)*not_audio(.|\n)*a Git LFS pointer"):
+        read(reader, root)
 
 
 @every_corpus
