@@ -126,8 +126,12 @@ def test_unbiased_brier_score_by_hand() -> None:
     # shares (2/3, 1/3): error (1/3)^2 * 2 = 2/9, minus (1 - 5/9) / 2 = 2/9
     assert scores.unbiased_brier_score([1.0, 0.0], [2, 1]) == pytest.approx(0.0)
     assert np.isnan(scores.unbiased_brier_score([1.0, 0.0], [1, 0]))
-    with pytest.raises(ValueError, match=r"Row 1.*not whole"):
-        scores.unbiased_brier_score([[1.0, 0.0]] * 2, [[1, 1], [1.5, 0.5]])
+    # votes that are not whole, of raters who are not known, take only their own row out
+    found = scores.unbiased_brier_score([[1.0, 0.0]] * 2, [[1, 1], [1.5, 0.5]])
+    assert np.isnan(found).tolist() == [False, True]
+    # two raters, one of whom gives both tags: f = (3/4, 1/4), noise (1.5 / 2 - 5/8) / 1 = 1/8
+    known = scores.unbiased_brier_score([1.0, 0.0], [1.5, 0.5], rater_squares=[[2.0, 1.5]])
+    assert known == pytest.approx(2 / 16 - 1 / 8)
 
 
 # --- floor of the JS divergence

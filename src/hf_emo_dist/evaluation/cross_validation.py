@@ -194,7 +194,9 @@ def compare_predictors(
         num_speakers=len(np.unique(speakers)),
         predictors=predictors,
         differences={
-            f"{a}_minus_{b}": bootstrap.difference(js[a], js[b], speakers) for a, b in pairs if a in js and b in js
+            f"{a}_minus_{b}": bootstrap.difference(js[a], js[b], speakers, bounds="js_divergence")
+            for a, b in pairs
+            if a in js and b in js
         },
         gap_closed=gap_closed,
         js_divergence=js,

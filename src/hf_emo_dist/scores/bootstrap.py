@@ -244,9 +244,7 @@ def bounds_of_difference(bounds: Bounds) -> Bounds:
     return bounds[0] - bounds[1], bounds[1] - bounds[0]
 
 
-def _interval(
-    value: float, draws: FloatArray, number: int, level: float, bounds: Bounds
-) -> tuple[float, float, float]:
+def _interval(value: float, draws: FloatArray, number: int, level: float, bounds: Bounds) -> tuple[float, float, float]:
     """The value with the interval of its draws, widened for few groups and cut at the bounds of the figure."""
     tail = (1.0 - level) / 2.0
     wider = 1.0

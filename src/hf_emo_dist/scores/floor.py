@@ -57,7 +57,9 @@ def fit_dirichlet_prior(counts: ArrayLike) -> FloatArray:
     tiny = 1e-8
     alpha = np.maximum(votes.sum(axis=0) / votes.sum() * votes.shape[1] / 2.0, tiny)
     for _ in range(1000):
-        over = [(times * (digamma(seen + a) - digamma(a))).sum() for (seen, times), a in zip(values, alpha, strict=True)]
+        over = [
+            (times * (digamma(seen + a) - digamma(a))).sum() for (seen, times), a in zip(values, alpha, strict=True)
+        ]
         over_all = (rows * (digamma(totals + alpha.sum()) - digamma(alpha.sum()))).sum()
         new = np.maximum(alpha * over / over_all, tiny)
         done = np.abs(new - alpha).max() <= 1e-7 * new.max()
@@ -120,6 +122,7 @@ def js_divergence_floor_interval(
     groups: Sequence[Any] | NDArray[Any] | None = None,
     base: float = 2,
     rater_squares: ArrayLike | None = None,
+    rows: ArrayLike | None = None,
     num_resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -135,12 +138,13 @@ def js_divergence_floor_interval(
         groups: N labels, such as the speakers. Default: every row by itself.
         base: Base of the logarithm.
         rater_squares: As for :func:`js_divergence_floor`.
+        rows: Which rows' mean it is, as their places; the prior is fitted to all. Default: all that have votes.
         num_resamples: Number of resamples.
         level: Share of resamples inside the interval, between 0 and 1.
         seed: Seed of the resampling.
 
     Returns:
-        ``(mean, low, high)``.
+        ``(mean, low, high)``; without one of these rows' votes three NaN.
 
     Raises:
         ValueError: As for :func:`js_divergence_floor` and :func:`hf_emo_dist.scores.bootstrap.bootstrap_interval`.
@@ -150,42 +154,47 @@ def js_divergence_floor_interval(
         >>> votes = [rng.multinomial(5, q) for q in rng.dirichlet([0.5, 1.0, 2.0], 200)]
         >>> mean, low, high = js_divergence_floor_interval(votes)
         >>> round(mean, 2), low < mean < high
-        (0.09, True)
+        (0.08, True)
     """
     votes = effective_votes(counts, rater_squares)
     known = np.flatnonzero(votes.sum(axis=1) > 0)
-    labels = None if groups is None else [list(groups)[row] for row in known]
     if groups is not None and len(groups) != len(votes):
         raise ValueError(f"{len(votes)} rows but {len(groups)} groups; give one group a row.")
-    values = _with_prior(votes[known], fit_dirichlet_prior(votes), base)
+    labels = None if groups is None else np.asarray(groups)[known]
+    asked = np.ones(len(votes), dtype=bool) if rows is None else np.isin(np.arange(len(votes)), rows)
+    if not asked[known].any():
+        return math.nan, math.nan, math.nan
+    values = _with_prior(votes[known], fit_dirichlet_prior(votes), base, asked[known])
     top = math.log(2.0) / log_base(base)
     return bootstrap_interval(values, labels, num_resamples, level, seed, bounds=(0.0, top))
 
 
-def _with_prior(votes: FloatArray, alpha: FloatArray, base: float) -> FloatArray:
-    """The rows' floors (N,), each with its influence on the mean by way of the prior; their mean is that of the floors.
+def _with_prior(votes: FloatArray, alpha: FloatArray, base: float, asked: NDArray[np.bool_]) -> FloatArray:
+    """Values (N,) whose mean is the mean floor of the rows that are `asked` for, and which vary as it would: what a row
+    adds itself, and how far it moves the mean by way of the prior.
 
     All derivatives are by the logarithms of the parameters, of which none is too small to be moved.
     """
     from scipy.special import digamma, polygamma
 
-    floors = _floor(votes, alpha, base)
+    floors = _floor(votes[asked], alpha, base)
+    mean = floors.mean()
     number, total, size = votes.sum(axis=1), alpha.sum(), len(alpha)
     step = 1e-4
     slope = np.empty(size)
     for k in range(size):
         moved = alpha * np.exp(step * (np.arange(size) == k))
-        slope[k] = (_floor(votes, moved, base).mean() - floors.mean()) / step
-    gradient = alpha * (
-        digamma(votes + alpha) - digamma(alpha) - (digamma(number + total) - digamma(total))[:, None]
-    )
+        slope[k] = (_floor(votes[asked], moved, base).mean() - mean) / step
+    gradient = alpha * (digamma(votes + alpha) - digamma(alpha) - (digamma(number + total) - digamma(total))[:, None])
     curvature = -np.outer(alpha, alpha) * (polygamma(1, number + total) - polygamma(1, total)).sum()
-    curvature[np.diag_indices(size)] += (
-        alpha**2 * (polygamma(1, votes + alpha) - polygamma(1, alpha)).sum(axis=0) + gradient.sum(axis=0)
-    )
+    curvature[np.diag_indices(size)] += alpha**2 * (polygamma(1, votes + alpha) - polygamma(1, alpha)).sum(
+        axis=0
+    ) + gradient.sum(axis=0)
     # where the votes do not say how sure the prior is, it moves with nothing
     influence = -gradient @ np.linalg.pinv(curvature, rcond=1e-9, hermitian=True)
-    return np.asarray(floors + len(votes) * (influence - influence.mean(axis=0)) @ slope)
+    values = mean + len(votes) * (influence - influence.mean(axis=0)) @ slope
+    values[asked] += (floors - mean) * (len(votes) / len(floors))
+    return np.asarray(values)
 
 
 def js_divergence_above_floor(
