@@ -37,7 +37,7 @@ class FoldedVotes:
 def constant_predictions(
     shares: np.ndarray, fold: np.ndarray, cells: Sequence[Any] | None = None
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """Predictors that hear nothing, each row predicted from the rows of the other folds alone, and cells not seen there.
+    """Predictors that hear nothing, each row predicted from the rows of the other folds alone; cells not seen there.
 
     The uniform one; the mean of the other folds' rows; and with `cells`, N values such as (intended, level), the mean
     of those that are alike in it. A row whose cell no other fold has gets the mean.
@@ -81,7 +81,7 @@ def fold_figures(predictions: Mapping[str, np.ndarray], votes: FoldedVotes, boot
         Predictor, or ``floor``, to figure to ``value``, ``low`` and ``high``; and ``folds``, a list of one dict a fold
         with ``fold``, ``rows``, ``speakers`` and the figures' values.
     """
-    numbers = np.unique(votes.fold)
+    numbers, one = np.unique(votes.fold), (0.0, 1.0)
     found: dict[str, Any] = {}
     folds: list[dict[str, Any]] = [
         {"fold": int(number), "rows": int(inside.sum()), "speakers": len(set(votes.groups[inside].tolist()))}
@@ -93,13 +93,9 @@ def fold_figures(predictions: Mapping[str, np.ndarray], votes: FoldedVotes, boot
         coefficient = bhattacharyya_coefficient(predicted, votes.shares)
         there = _EmotionsThere.of(predicted, votes)
         found[name] = {
-            "js_divergence": bootstrap.interval(js, votes.groups, bounds="js_divergence"),
-            "bhattacharyya_coefficient": bootstrap.interval(
-                coefficient, votes.groups, bounds="bhattacharyya_coefficient"
-            ),
-            "multilabel_macro_f1": bootstrap.score(
-                _mean_of_folds, there.counted, there.fold, bounds="multilabel_macro_f1"
-            ),
+            "js_divergence": bootstrap.interval(js, votes.groups, bounds=one),
+            "bhattacharyya_coefficient": bootstrap.interval(coefficient, votes.groups, bounds=one),
+            "multilabel_macro_f1": bootstrap.score(_mean_of_folds, there.counted, there.fold, bounds=one),
         }
         for fold, number in zip(folds, numbers, strict=True):
             inside = votes.fold == number

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..corpora.cremad import holds_responses
-from ..data.protocols import Protocol, protocol_of
+from ..data.protocols import Kept, Protocol, protocol_of
 from ..data.rows import rough_intervals
 from ..data.splits import speaker_folds
 from ..evaluation.fold_figures import (
@@ -115,12 +115,12 @@ def folds(
     return study
 
 
-def _table(data: Sources, rules: Protocol | None, late_responses: str | None) -> tuple[VoteTable, list[str]]:
+def _table(data: Sources, rules: Protocol | None, late_responses: Kept | None) -> tuple[VoteTable, list[str]]:
     """The rows that are scored, and what must be said of how they were read."""
     told = []
     source = next(iter(data.opened.values())) if len(data.opened) == 1 else None
     if isinstance(source, Path) and holds_responses(source):
-        late = late_responses or (rules.late_responses if rules else "drop")
+        late: Kept = late_responses or (rules.late_responses if rules else "drop")
         table = read_vote_table(
             source, split=data.split, emotions=data.emotions, speaker_column=data.speaker_column, late_responses=late
         )
