@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ _NODES = 24
 # Quadratures at a time.
 _CELLS = 1 << 12
 _TINY = 1e-300
+# Votes that a prior is worth at most: at this all utterances are alike.
+_MOST = 1e6
 
 
 def fit_dirichlet_prior(counts: ArrayLike) -> FloatArray:
@@ -54,19 +56,37 @@ def fit_dirichlet_prior(counts: ArrayLike) -> FloatArray:
     # few numbers of votes occur, each in many rows
     values = [np.unique(votes[:, k], return_counts=True) for k in range(votes.shape[1])]
     totals, rows = np.unique(number, return_counts=True)
+
+    def over(alpha: FloatArray) -> tuple[FloatArray, float]:
+        """The derivatives of the likelihood by each parameter: what the votes for it, and all votes, contribute."""
+        own = [(times * (digamma(seen + a) - digamma(a))).sum() for (seen, times), a in zip(values, alpha, strict=True)]
+        return np.array(own), float((rows * (digamma(totals + alpha.sum()) - digamma(alpha.sum()))).sum())
+
     tiny = 1e-8
     alpha = np.maximum(votes.sum(axis=0) / votes.sum() * votes.shape[1] / 2.0, tiny)
-    for _ in range(1000):
-        over = [
-            (times * (digamma(seen + a) - digamma(a))).sum() for (seen, times), a in zip(values, alpha, strict=True)
-        ]
-        over_all = (rows * (digamma(totals + alpha.sum()) - digamma(alpha.sum()))).sum()
-        new = np.maximum(alpha * over / over_all, tiny)
+    for step in range(1, 1001):
+        own, every = over(alpha)
+        new = np.maximum(alpha * own / every, tiny)
         done = np.abs(new - alpha).max() <= 1e-7 * new.max()
         alpha = new
         if done:
             break
+        if step % 100 == 0:  # where utterances are nearly alike their sum would take for ever to grow
+            alpha = alpha * _best_scale(alpha, over)
     return np.asarray(alpha)
+
+
+def _best_scale(alpha: FloatArray, over: Callable[[FloatArray], tuple[FloatArray, float]]) -> float:
+    """By how much the parameters are best multiplied: where the likelihood no longer changes with their sum."""
+    low, high = 1.0, _MOST / float(alpha.sum())
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        own, every = over(alpha * middle)
+        if float(alpha @ (own - every)) > 0:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def js_divergence_floor(

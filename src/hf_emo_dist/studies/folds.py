@@ -171,8 +171,8 @@ def _folds(table: VoteTable, rules: Protocol | None, fold_column: str | None, nu
     for speaker, number in zip(map(str, speakers), fold.reshape(-1).tolist(), strict=True):
         if place.setdefault(speaker, number) != number:
             raise ValueError(
-                f"Speaker {speaker!r} is in the folds {names[place[speaker]]!r} and {names[number]!r} of column "
-                f"{fold_column!r}. Mend: use --num_folds, which keeps speakers together."
+                f"Speaker {speaker!r} is in the folds {str(names[place[speaker]])!r} and {str(names[number])!r} of "
+                f"column {fold_column!r}. Mend: use --num_folds, which keeps speakers together."
             )
     return fold.reshape(-1) + 1
 
