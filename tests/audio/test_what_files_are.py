@@ -211,7 +211,7 @@ FOREIGN: dict[str, tuple[bytes, str, str, str]] = {
     "text": (
         "Günther sagt nein".encode() * 90,
         "not_audio",
-        "beginning with 'Günther sagt nein",
+        "the file is text",
         "the recording itself",
     ),
     "text in UTF-16": ("a,b\n".encode("utf-16"), "not_audio", "text", "the recording itself"),

@@ -265,6 +265,9 @@ def _description(info: CorpusInfo, given: Mapping[str, Any]) -> str:
         merged["excited"] = "happy"
     if merged:
         lines.append(f"Counted for others: {', '.join(f'{old} for {new}' for old, new in merged.items())}.")
+    if given.get("protocol"):
+        lines.append(f"Read by the protocol `{given['protocol']}`; its folds are in the column `fold`.")
+        return " ".join(lines)
     split = given.get("split") or info.split
     lines.append(f"Split: `{split}`.")
     if split == "paper_random":

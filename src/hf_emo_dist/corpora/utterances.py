@@ -44,6 +44,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "other_modality": "ratings of a recording that is not this sound (seen, or sung): they are not votes on it",
         "same_sound": "the sound of a take that is read from another file already",
         "control_task": "a control clip with a known answer that was used to check raters",
+        "wrong_recording": "the corpus's readme says that the raters got another recording than the file's name says",
         # the utterance is kept
         "few_raters": "fewer raters than the corpus asks for: a rater line may be missing",
         "bad_line": "a line cannot be read and is passed over",
@@ -54,6 +55,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "part_of_clip": "a rating of a part of the recording, which says nothing of the whole",
         "no_answer": "the rater named no emotion: there is no vote to count",
         "distracted_rater": "a response over 10 s after the clip, which the corpus's authors leave out",
+        "no_response_times": "when the responses came is not known, so late ones cannot be told apart",
         "brackets_in_comment": "a comment holds brackets: check that its tags were read as they were meant",
         "empty_transcript": "the transcript is empty",
         "no_transcript": "there is no transcript",

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..corpora.cremad import holds_authors_counts, holds_responses, votes_only
 from ..data.label_map import refuse_unknown_labels
 from ..data.loading import DatasetLoadError
 from ..data.opened import OpenedDataset, open_dataset
+from ..data.protocols import Kept
 from ..data.rows import column_of, notes_about, row_ids
 from ..emotions import canonical_emotion, validate_emotions
 from ..markdown import hub_id, last_part
@@ -251,10 +253,12 @@ def read_vote_table(
     emotions: Sequence[str] | None = None,
     speaker_column: str | None = None,
     keep: Sequence[str] = (),
+    late_responses: Kept | None = None,
 ) -> VoteTable:
     """Read votes from a data set, or from a table of counts (``.csv``, ``.tsv``), which needs no audio.
 
-    In a table, columns of numbers that are no votes and no known fields must be named in `keep`.
+    In a table, columns of numbers that are no votes and no known fields must be named in `keep`. CREMA-D's own files of
+    votes are tables, too; `late_responses` is for its responses, as `read_cremad` has it.
 
     A rater who gave several tags (weights under 1) counts with the first of them, so that every vote is a whole one; a
     note says so. Labels outside `emotions` are left out, and rows that were mixed from others, which have no votes.
@@ -267,7 +271,10 @@ def read_vote_table(
                 f"{source.name} is a table of counts, without splits. Mend: leave the split ({split!r}) out; "
                 "--where COLUMN=VALUE chooses rows."
             )
-        rows, names, in_order = _from_text(source, emotions, [*keep, *([speaker_column] if speaker_column else [])])
+        if holds_responses(source) or holds_authors_counts(source):
+            rows, names, in_order = _from_cremad(source, emotions, late_responses)
+        else:
+            rows, names, in_order = _from_text(source, emotions, [*keep, *([speaker_column] if speaker_column else [])])
         told, notes = f"{source.name}, {len(rows)} rows", notes_about(rows)
     else:
         rows, told, notes = _from_dataset(source, split)
@@ -295,6 +302,31 @@ def read_vote_table(
         raise ValueError(f"No row of {told} has a human vote for any of {', '.join(names)}. Mend: name the `emotions`.")
     synthetic, annotations = _synthetic(rows, names)
     return VoteTable(ids, names, votes, columns, synthetic, annotations, in_order, told, notes)
+
+
+def _from_cremad(
+    path: Path, emotions: Sequence[str] | None, late_responses: Kept | None
+) -> tuple[list[dict[str, Any]], tuple[str, ...], bool]:
+    """CREMA-D's votes, a row for each clip and modality that has any, all clips."""
+    found = votes_only(path, late_responses=late_responses, marked_clips="keep")
+    names = validate_emotions(emotions) if emotions else found.emotions
+    rows = []
+    for modality, counts in found.counts.items():
+        for place in np.flatnonzero(counts.sum(axis=1) > 0):
+            votes = np.repeat(np.array(found.emotions), counts[place].astype(np.int64)).tolist()
+            rows.append(
+                {
+                    "clip": found.ids[place],
+                    "actor": found.speakers[place],
+                    "sentence": found.sentences[place],
+                    "intended": found.intended[place],
+                    "level": found.levels[place],
+                    "modality": modality,
+                    "human_votes": [name for name in votes if name in names],
+                    "human_vote_weights": None,
+                }
+            )
+    return rows, names, False
 
 
 def _from_text(
