@@ -69,7 +69,7 @@ def test_through_the_client(pipes, clip, tmp_path, monkeypatch):
         assert "&lt;model&gt;" in answers[0] and "<model>" not in answers[0]
         (tmp_path / "notes.wav").write_text("no audio")
         wrong = client.predict(handle_file(str(tmp_path / "notes.wav")), "", 2.0, api_name="/listen")
-        assert all("cannot be used: not readable as WAV" in answer and str(tmp_path) not in answer for answer in wrong)
+        assert all("cannot be used: the file is text" in answer and str(tmp_path) not in answer for answer in wrong)
         nothing = client.predict(None, "", 2.0, api_name="/listen")
         assert nothing[0] == "Record or upload something first."
     finally:

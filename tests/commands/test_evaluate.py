@@ -98,7 +98,11 @@ def corrupt(rows):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [(silence, ["s0-1", "s1-0", "silent"]), (corrupt, ["s1-1", "corrupt"]), (unscored, ["s0-1", "human_distribution"])],
+    [
+        (silence, ["s0-1", "s1-0", "silent"]),
+        (corrupt, ["s1-1", "not_audio"]),
+        (unscored, ["s0-1", "human_distribution"]),
+    ],
 )
 def test_bad_rows_end_in_one_message_that_names_them(
     tones_checkpoint,

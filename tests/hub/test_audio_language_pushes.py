@@ -41,7 +41,11 @@ def answers(pipe):
 
 
 @pytest.mark.parametrize("layout", ["full", "adapter"])
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if name == "voxtral" else pytest.mark.slow) for name, case in CASES.items()],
+    ids=CASES.keys(),
+)
 def test_push_pull_pipelines_and_card(case, tmp_path, hub, layout):
     backbone, repo = f"me/{case.family}", f"me/{layout}"
     HfApi().create_repo(backbone)

@@ -69,6 +69,7 @@ def test_the_targets_never_see_the_votes_that_they_are_scored_on(benchmark, data
     assert ids[0] != ids[1]
 
 
+@pytest.mark.slow
 def test_every_target_is_trained_on_and_scored(benchmark, data, tiny_backbone, tmp_path):
     words = [str(tmp_path / "out"), "--data", str(data[0]), "--backbone", str(tiny_backbone)]
     words += [

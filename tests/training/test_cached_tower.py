@@ -251,7 +251,7 @@ def test_a_bad_clip_is_still_named(tmp_path, tiny_processor):
     gone = {"bytes": None, "path": str(tmp_path / "gone.wav")}
     for audio, message in (
         (None, "has no audio"),
-        ({"bytes": b"nothing", "path": None}, "not readable"),
+        ({"bytes": b"nothing", "path": None}, "the file is text"),
         (gone, "cannot read"),
     ):
         with pytest.raises(ValueError, match=message) as caught:

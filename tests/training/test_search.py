@@ -76,7 +76,7 @@ def searching(tiny_model, processor, folder, train, evaluation, **changes):
     return make_trainer(None, processor, folder, train, evaluation, options, **{**settings, **changes})
 
 
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("lora", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_training_starts_with_a_model_that_was_made_anew(
     tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation, lora
 ):
@@ -107,7 +107,10 @@ def test_a_model_or_a_function_that_makes_one(tmp_path, tiny_model, tiny_process
             make_trainer(model, tiny_processor, tmp_path, tiny_train, trainer_options=options)
 
 
-@pytest.mark.parametrize(("metric", "direction"), [("js_divergence", "minimize"), ("accuracy", "maximize")])
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [pytest.param("js_divergence", "minimize", marks=pytest.mark.slow), ("accuracy", "maximize")],
+)
 def test_a_search_goes_in_the_scores_direction(
     tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation, optuna, metric, direction
 ):

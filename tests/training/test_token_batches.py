@@ -136,7 +136,10 @@ def test_a_training_step_sees_batches_of_the_budget(tmp_path, tiny_model, tiny_p
     assert len({len(places) for places in shapes}) > 1
 
 
-@pytest.mark.parametrize("changes", [{}, {"balanced_sampling": True}, {"dataloader_num_workers": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param({}, marks=pytest.mark.slow), {"balanced_sampling": True}, {"dataloader_num_workers": 1}],
+)
 def test_a_run_interrupted_in_an_epoch_ends_with_the_same_weights(
     tmp_path, tiny_model, tiny_processor, tiny_train, changes
 ):

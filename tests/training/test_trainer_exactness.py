@@ -83,7 +83,11 @@ VARIANTS = {
 
 @pytest.mark.parametrize(
     ("changes", "step"),
-    [(VARIANTS[name], step) for name in VARIANTS for step in ((6,) if name == "workers" else (2, 6))],
+    [
+        pytest.param(VARIANTS[name], step, marks=() if step == 2 else pytest.mark.slow)
+        for name in VARIANTS
+        for step in ((6,) if name == "workers" else (2, 6))
+    ],
 )
 def test_a_run_interrupted_in_an_epoch_ends_with_the_same_weights(
     tmp_path, tiny_model, tiny_processor, tiny_train, changes, step
