@@ -465,9 +465,6 @@ def _own_columns(
     varying = []
     for column in columns:
         cells = [row[column] for row in table.rows]
-        classes = table.classes.get(column)
-        if classes is not None:
-            cells = [classes[cell] if isinstance(cell, int) and 0 <= cell < len(classes) else None for cell in cells]
         groups = [[cells[row] for row in clip.rows] for clip in votes.clips]
         if any(any(value != group[0] for value in group) for group in groups):
             if not is_kept(column, settings):
@@ -484,5 +481,5 @@ def _own_columns(
         if column in TEXTS:
             kept[column] = ([None if value is None else str(value).strip() for value in firsts], Value("string"))
         else:
-            kept[column] = infer_column(firsts, table.is_text and classes is None)
+            kept[column] = infer_column(firsts, table.is_text)
     return kept, varying

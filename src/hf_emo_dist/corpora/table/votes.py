@@ -256,29 +256,14 @@ def person(value: object) -> str | None:
 
 
 def _cell(table: Table, row: int, column: str, shape: Shape, book: LabelBook) -> list[Entry]:
-    """The entries of one cell; numbers of a column of classes are their labels."""
+    """The entries of one cell."""
     try:
-        entries = read_cell(table.rows[row][column], book.is_label, table.decimal_comma)
+        return read_cell(table.rows[row][column], book.is_label, table.decimal_comma)
     except CellError as error:
         raise TableError(
             f"{table.where(row, shape.file)}, column {column!r}: {error}. Mend: write labels with | between them "
             '(angry|angry|sad), a list of labels, or counts as a mapping ({"angry": 2, "sad": 1}).'
         ) from error
-    classes = table.classes.get(column)
-    if classes is None:
-        return entries
-    named = []
-    for entry in entries:
-        number = int(entry.label) if entry.label.lstrip("-").isdigit() else None
-        if number == -1:  # datasets' sign for a label that is not known
-            continue
-        if number is not None and not 0 <= number < len(classes):
-            raise TableError(
-                f"{table.where(row, shape.file)}, column {column!r}: there is no class {number}, the column has "
-                f"{len(classes)} ({', '.join(classes)}). Mend: correct the number."
-            )
-        named.append(entry if number is None else entry._replace(label=classes[number]))
-    return named
 
 
 def _row(table: Table, row: int, shape: Shape, book: LabelBook) -> list[Entry]:
@@ -386,39 +371,53 @@ def _whole(label: str, amount: float) -> list[tuple[str, float]]:
 
 
 def _kind_of_amounts(table: Table, entries_of: list[list[Entry]], shape: Shape, settings: TableSettings) -> str:
-    """Whether numbers are counts, shares or percent; what cannot be known is asked."""
-    sums = [math.fsum(entry.amount or 0.0 for entry in entries) for entries in entries_of if entries]
-    sizes = [len(entries) for entries in entries_of if entries]
+    """Whether numbers are counts, shares or percent; what cannot be known is asked.
+
+    Counts of whole votes, and of raters who split theirs, sum to whole numbers, and not to 100 again and again.
+    """
     if settings.amounts is not None:
         return settings.amounts
     if any(entry.percent for entries in entries_of for entry in entries):
         return "percent"
-    hundred = [abs(total - 100.0) <= 100 * _ROUNDED * size for total, size in zip(sums, sizes, strict=True)]
-    one = [
-        abs(total - 1.0) <= _ROUNDED * size and any((entry.amount or 0.0) % 1 for entry in entries)
-        for total, size, entries in zip(sums, sizes, [e for e in entries_of if e], strict=True)
-    ]
+    rows = [row for row, entries in enumerate(entries_of) if entries]
+    sums = {row: math.fsum(1.0 if entry.amount is None else entry.amount for entry in entries_of[row]) for row in rows}
+    near = {row: _ROUNDED * len(entries_of[row]) for row in rows}
+    split = [row for row in rows if any((entry.amount or 0.0) % 1 for entry in entries_of[row])]
+    hundred = [row for row in rows if abs(sums[row] - 100.0) <= 100 * near[row]]
+    one = [row for row in split if abs(sums[row] - 1.0) <= near[row]]
     if settings.num_raters is not None:
-        near_one = [abs(total - 1.0) <= _ROUNDED * size for total, size in zip(sums, sizes, strict=True)]
-        if all(near_one) or sum(one) > len(sums) / 2:
+        if all(abs(sums[row] - 1.0) <= near[row] for row in rows) or len(one) > len(rows) / 2:
             return "shares"
-        if sum(hundred) > len(sums) / 2:
+        if len(hundred) > len(rows) / 2:
             return "percent"
         raise TableError(
             f"{table.name}: --num_raters is for shares and percent, and most rows sum to neither 1 nor 100 (the first "
-            f"to "
-            f"{sums[0] if sums else 0:g}). Mend: leave it out if the numbers are counts, or say --amounts shares or "
-            f"percent."
+            f"to {sums[rows[0]] if rows else 0:g}). Mend: leave it out if the numbers are counts, or say --amounts "
+            "shares or percent."
         )
-    for rows, told, kind in ((hundred, "100", "percent"), (one, "1", "shares")):
-        if rows and sum(rows) > len(rows) / 2:
+    for found, unit, kind in ((hundred, 100, "percent"), (one, 1, "shares")):
+        over = [row for row in rows if sums[row] > unit * (1 + near[row])]
+        # one row of many may sum to 100 by chance; rows that go beyond it show that it is no limit
+        if found and len(found) > len(over) and len(found) >= len(rows) / 20:
+            less = len(rows) - len(found) - len(over)
             raise TableError(
-                f"{table.name}: {sum(rows)} of {len(rows)} rows sum to {told}. Are these {kind}, or votes? Mend: say "
-                f"how "
-                f"many people stand behind a row, --num_raters 9 or --num_raters COLUMN; if that is not known, "
-                f"--amounts "
-                f"{kind}, which counts a row as one vote; if they are votes, --amounts counts."
+                f"{table.name}: {len(found)} of {len(rows)} rows sum to {unit}"
+                + (f", {less} to less" if less else "")
+                + (f", {len(over)} to more" if over else "")
+                + f". Are these {kind}, or votes? Mend: say how many people stand behind a row, --num_raters 9 or "
+                f"--num_raters COLUMN; if that is not known, --amounts {kind}, which counts a row as one vote; if they "
+                "are votes, --amounts counts."
             )
+    odd = [row for row in split if abs(sums[row] - round(sums[row])) > near[row] or sums[row] < 1 - near[row]]
+    if odd:
+        few = max(sums.values()) <= 1.5
+        raise TableError(
+            f"{table.name}: the numbers of {len(odd)} of {len(rows)} rows are fractions that sum to no whole number of "
+            f"votes ({table.place(odd[0], shape.file)} to {sums[odd[0]]:g}). Are these "
+            f"{'shares' if few else 'shares, percent, a mean rating'}, or votes? Mend: if raters split their votes and "
+            "some parts are left out, --amounts counts; if they are shares or percent, add what is lacking in a column "
+            "'other', and --num_raters 9; if they are something else, name the columns that hold votes."
+        )
     return "counts"
 
 
