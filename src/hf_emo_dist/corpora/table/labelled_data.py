@@ -68,7 +68,7 @@ def understand_dataset(
     if path.is_dir() and not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
         if not any(file.name not in _METADATA for file in path.rglob("*.parquet")):
             key = f"{path.resolve()}\n{settings}"
-            return understand_files(_audio_folder(path), path, settings, report, key=key)
+            return understand_files(_audio_folder(path), path, settings, report, key=key, join_same_audio=True)
     opened = load_emotion_dataset(source, audio_column=audio_column)
     splits: Mapping[str, Any] = dict(opened) if isinstance(opened, Mapping) else {"train": opened}
     return _understand_splits(splits, str(source), path, settings, report)

@@ -272,10 +272,10 @@ def _check_counts(
         named = "; ".join(
             f"{table.where(row)}, column {column!r}: {_quoted(table.rows[row][column])}" for column, row in odd[:3]
         )
-        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        others = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
         raise TableError(
             f"{table.name}: {_listed(unknown)} beside the counts of {', '.join(counts)}: are they votes? "
-            + (f"Some cells are no numbers ({named}{more}). " if odd else "")
+            + (f"Some cells are no numbers ({named}{others}). " if odd else "")
             + f"Mend: if so, --emotions {','.join([*own, *unknown])}"
             + (", and numbers or nothing in those cells" if odd else "")
             + f"; if not, --keep {','.join(unknown)}."

@@ -118,6 +118,7 @@ def read_votes(
         places = {label: (spelled[label], table.place(first[label], shape.file)) for label in strange}
         columns = f", column {', '.join(map(repr, shape.votes))}" if shape.votes else ""
         raise TableError(refusal_of_labels(table.name, columns, places, book))
+    instead = "other" if settings.outside == "other" else None
     kept, repeats = _without_repeats(answers, rows_of, table, shape, settings, rows_are_ratings, balance)
     votes = TableVotes(
         clips=[],
@@ -126,7 +127,7 @@ def read_votes(
         weighted=False,
         named=any(answer.rater is not None for answer in kept),
         balance=balance,
-        spelled={label: (book(label), amount) for label, amount in spelled.items()},
+        spelled={label: (book(label) or instead, amount) for label, amount in spelled.items()},
         outside=Counter(),
         empty={},
         repeats=repeats,
@@ -187,8 +188,8 @@ def _label_set(
         if len(names) < 2:
             raise TableError(
                 f"{table.name}: {', '.join(map(repr, shape.votes))} names fewer than two emotions "
-                f"({', '.join(names) or 'none'}). Mend: name all of the emotions, --emotions "
-                f"{names[0] if names else 'A'},B."
+                f"({', '.join(names) or 'none'}), and a distribution needs two. Mend: name all that the raters could "
+                f"choose, --emotions '{','.join([*names, '...'])}'."
             )
     if settings.outside == "other" and "other" not in names:
         names = (*names, "other")
@@ -233,6 +234,14 @@ def _answers(
                     answers += _ratings(table, row, rater, part, settings, shape)
         return answers, f"one row a clip, its ratings with their raters {columns}", False
     if any(entry.amount is not None for entries in entries_of for entry in entries) or shape.counts:
+        if settings.several == "tags":
+            answers = [
+                answer
+                for row, entries in enumerate(entries_of)
+                for answer in _ratings(table, row, None, entries, settings, shape)
+            ]
+            repeated = any(len(rows) > 1 for rows in rows_of.values())
+            return answers, f"one row a rating {columns}, raters not named", repeated
         return _amounts(table, entries_of, shape, settings, columns)
     return _labels(table, entries_of, shape, settings, rows_of, columns)
 
@@ -300,11 +309,13 @@ def _ratings(
     unit = 100.0 if total > 50 else 1.0
     is_tags = all(amount == 1.0 for _, amount in amounts)
     if not is_tags and abs(total / unit - 1.0) > _ROUNDED * len(amounts):
+        people = "leave --several tags out" if rater is None else f"--keep {shape.rater or 'rater'}"
         raise TableError(
             f"{table.where(row, shape.file)}: {total:g} votes of one rater. Mend: a rater's row holds 1 for each of "
-            f"the "
-            f"rater's tags, or shares that sum to 1; if a row is of several people, --keep {shape.rater or 'rater'}."
+            f"the rater's tags, or shares that sum to 1; if a row is of several people, {people}."
         )
+    if is_tags and settings.several == "votes":
+        return [_Answer(row, rater, amounts)]
     return [_Answer(row, rater, [(label, amount / total) for label, amount in amounts])]
 
 
@@ -430,7 +441,7 @@ def _from_shares(
     if abs(total / unit - 1.0) > _ROUNDED * len(votes):
         raise TableError(
             f"{where}: the {'percentages' if unit > 1 else 'shares'} sum to {total:g}, not to {unit:g}. "
-            "Mend: correct the row; if these are counts, --amounts counts."
+            "Mend: correct the row, or add what is lacking in a column 'other'; if these are counts, --amounts counts."
         )
     number = 1.0 if settings.num_raters is None else float(settings.num_raters) if shape.num_raters is None else 0.0
     if shape.num_raters is not None:
