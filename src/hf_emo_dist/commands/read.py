@@ -125,7 +125,7 @@ def write_rows(
 
     Args:
         output: Folder to write.
-        dry_run: Say what was understood, and stop before any audio is read or anything is written.
+        dry_run: Say what was understood, and what would be refused, and stop before anything is written.
         vote_source: Who gave the votes, for the first line of the data set's card.
         description: For the card.
         license: License identifier for the card, such as cc-by-4.0.

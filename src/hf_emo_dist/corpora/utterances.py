@@ -213,7 +213,7 @@ class CorpusReport:
         odd = [problem for problem in self.problems if not problem.skipped and problem.reason not in PASSED_OVER]
         for group, heading in (
             (left_out, "left out"),
-            (passed, "answers or lines passed over"),
+            (passed, "passed over (answers or lines)"),
             (odd, "kept, but look at them"),
         ):
             if not group:
