@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from hf_emo_dist.corpora.table.read import understand_table
 
 
 def clips(folder: Path, names=("a.wav", "b.wav", "c.wav")) -> Path:
-    """A folder of clips of noise."""
+    """A folder of clips of noise, each of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
     for name in names:
+        rng = np.random.default_rng(zlib.crc32(f"{folder.name}/{name}".encode()))
         wave = rng.uniform(-0.1, 0.1, 1600).astype(np.float32)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -342,7 +342,8 @@ def test_the_command_tells_and_writes(tmp_path, capsys):
     words = ["read", "label_studio", str(export), str(audio), str(tmp_path / "out")]
     assert main([*words, "--dry_run"]) == 0
     told = capsys.readouterr().out
-    assert "Nothing was written" in told and "1 (not_submitted)" not in told and "not_submitted (1)" in told
+    assert "Nothing was written" in told and "1 (not_submitted)" not in told
+    assert "4 passed over (answers or lines)\n- not_submitted (1)" in told and "kept, but" not in told
     assert not (tmp_path / "out").exists()
     assert main([*words, "--emotions", "angry,sad,happy", "--vote_source", "Us."]) == 0
     rows = load_emotion_dataset(tmp_path / "out")["train"]

@@ -100,6 +100,37 @@ def test_what_is_no_data_set(tmp_path):
         understand_dataset(tmp_path / "nowhere")
 
 
+def test_files_with_the_same_audio_are_one_clip(tmp_path):
+    for name in ("sad", "angry"):
+        clips(tmp_path / name, [f"{name}1.wav"])
+    (tmp_path / "angry" / "again.wav").write_bytes((tmp_path / "sad" / "sad1.wav").read_bytes())
+    reading = understand_dataset(tmp_path, votes_column=["label"])
+    assert heard(reading) == {"again": {"angry": 1, "sad": 1}, "angry1": {"angry": 1}}
+    assert [(found.reason, found.item, found.detail) for found in reading.report.problems] == [
+        ("same_audio", "sad1.wav", "as angry/again.wav")
+    ]
+    (tmp_path / "test" / "sad").mkdir(parents=True)
+    (tmp_path / "sad" / "sad1.wav").rename(tmp_path / "test" / "sad" / "sad1.wav")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "angry").rename(tmp_path / "train" / "angry")
+    with pytest.raises(TableError, match=r"several values of 'split' \('test' and 'train'\)"):
+        understand_dataset(tmp_path, votes_column=["label"])
+
+
+def test_a_dry_run_says_what_the_real_run_would(tmp_path, capsys):
+    folder = saved(tmp_path, ROWS, "aabb")
+    words = ["read", "dataset", str(folder), str(tmp_path / "out"), "--votes_column", "label", "--rater_column", "who"]
+    for last in ([], ["--dry_run"]):
+        capsys.readouterr()
+        assert main([*words, "--speaker_split", "0.5,0.5", *last]) != 0
+        assert "speaker" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main([*words, "--dry_run"]) == 0
+    assert "Without --dry_run it would end here: " in capsys.readouterr().out
+
+
 def test_the_command(tmp_path, capsys):
     folder = saved(tmp_path, ROWS, "aabb")
     words = ["read", "dataset", str(folder), str(tmp_path / "out"), "--votes_column", "label", "--rater_column", "who"]

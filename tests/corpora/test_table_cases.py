@@ -47,6 +47,36 @@ TEXT = {
         {},
         r"'take', 'age' hold numbers.*--keep take,age",
     ),
+    "an unknown emotion, with a cell of nothing": (
+        "file,angry,sad,tired\na.wav,1,0,n/a\nb.wav,0,1,9\nc.wav,0,1,9\n",
+        {},
+        r"'tired' holds numbers beside.*no numbers \(votes.csv line 2 \(a.wav\), column 'tired': 'n/a'\).*--keep tired",
+    ),
+    "an unknown emotion, mostly of signs for nothing": (
+        "file,angry,sad,tired\na.wav,1,0,-\nb.wav,0,1,-\nc.wav,0,1,9\n",
+        {},
+        r"'tired' holds numbers.*column 'tired': '-'; votes.csv line 3",
+    ),
+    "an unknown emotion, with a cell of something": (
+        "file,angry,sad,tired\na.wav,1,0,9x\nb.wav,0,1,9\nc.wav,0,1,9\n",
+        {},
+        r"'tired' holds numbers.*line 2 \(a.wav\), column 'tired': '9x'",
+    ),
+    "an unknown emotion, with a sign for no answer": (
+        "file,angry,sad,tired\na.wav,1,0,-1\nb.wav,0,1,9\nc.wav,0,1,099\nd.wav,0,1,9\n",
+        {},
+        r"'tired' holds numbers.*'-1'; votes.csv line 4 \(c.wav\), column 'tired': '099'",
+    ),
+    "an unknown emotion, with decimal commas": (
+        'file,angry,sad,tired\na.wav,1,0,"0,5"\nb.wav,0,1,"1,5"\n',
+        {},
+        "'tired' holds numbers",
+    ),
+    "an unknown emotion that was named, with a cell of nothing": (
+        "file,angry,sad,tired\na.wav,1,0,n/a\nb.wav,0,1,9\nc.wav,0,1,9\n",
+        {"emotions": ["angry", "sad", "tired"]},
+        r"line 2 \(a.wav\), column 'tired': 'n/a' is not a count",
+    ),
     "an emotion left out": (
         "file,angry,sad,happy\na.wav,1,0,4\n",
         {"emotions": ["angry", "sad"]},
@@ -71,6 +101,38 @@ TEXT = {
         "file,angry,sad\na.wav,30,70\nb.wav,33.3,66.7\n",
         {},
         r"2 of 2 rows sum to 100\. Are these percent.*--num_raters.*--amounts counts",
+    ),
+    "percent, of which many rows name a part": (
+        "file,angry,sad,happy\n"
+        + "".join(f"{n}.wav,60,40,0\n" for n in range(4))
+        + "".join(f"{n}.wav,50,20,20\n" for n in range(4, 10)),
+        {},
+        r"4 of 10 rows sum to 100, 6 to less\. Are these percent, or votes.*--amounts percent.*--amounts counts",
+    ),
+    "shares, of which many rows name a part": (
+        "file,angry,sad,happy\na.wav,.6,.4,0\nb.wav,.5,.2,.2\nc.wav,.5,.2,.2\n",
+        {},
+        r"1 of 3 rows sum to 1, 2 to less\. Are these shares.*--amounts counts",
+    ),
+    "shares that name a part": (
+        "file,angry,sad,happy\n" + "".join(f"{n}.wav,.5,.3,.1\n" for n in range(5)),
+        {},
+        r"5 of 5 rows are fractions .*line 2 \(0.wav\) to 0\.9\)\. Are these shares.*--amounts counts.*'other'",
+    ),
+    "a row of shares among counts": (
+        "file,angry,sad\na.wav,2,1\nb.wav,.5,.2\nc.wav,1,1\n",
+        {},
+        r"1 of 3 rows are fractions .*line 3 \(b.wav\) to 0\.7\)",
+    ),
+    "mean ratings": (
+        "file,angry,sad\na.wav,3.4,1.3\nb.wav,2.2,4.5\n",
+        {},
+        r"2 of 2 rows are fractions .*to 4\.7\)\. Are these shares, percent, a mean rating, or votes",
+    ),
+    "percent that name a part, and are said to be percent": (
+        "file,angry,sad\na.wav,60,40\nb.wav,50,20\n",
+        {"amounts": "percent"},
+        r"line 3 \(b.wav\): the percentages sum to 70, not to 100.*column 'other'",
     ),
     "percent in cells": ('file;votes\na.wav;{"angry": 30, "sad": 70}\n', {}, r"1 of 1 rows sum to 100"),
     "shares that are none": (
@@ -112,6 +174,16 @@ TEXT = {
         "file,votes\na.wav,sad|angry\na.wav,sad\n",
         {},
         r"some clips have several rows, and some cells several labels.*--several tags.*--several votes",
+    ),
+    "tags that are several people's": (
+        'file;votes\na.wav;{"angry": 2, "sad": 1}\nb.wav;sad|angry\n',
+        {"several": "tags"},
+        r"line 2 \(a.wav\): 3 votes of one rater.*leave --several tags out",
+    ),
+    "one labelled emotion": (
+        "file,votes\na.wav,sad\nb.wav,sad|sad\n",
+        {},
+        r"fewer than two emotions \(sad\).*--emotions 'sad,\.\.\.'",
     ),
     "raters twice over": (
         "file,rater,r1,r2\na.wav,x,sad,angry\n",
@@ -161,6 +233,21 @@ TEXT = {
         r"'Wut' \(2 votes.*--merge 'Wut=\.\.\.'.*--emotions 'neutral,Wut'",
     ),
     "a contract's column": ("file,human_votes,angry,sad\na.wav,x,1,1\n", {}, "'human_votes' is part of the data"),
+    "columns of the contract": (
+        "file,audio,emotion_distribution,votes\na.wav,x,y,sad|angry\n",
+        {},
+        r"'audio', 'emotion_distribution' are part of the data contract.*other names in the table\.",
+    ),
+    "a column of raters that is not named so": (
+        "file,human_raters,synthetic_votes,votes\na.wav,x,y,sad|angry\n",
+        {},
+        r"'human_raters', 'synthetic_votes' are part of.*--rater_column human_raters",
+    ),
+    "numbers as votes": (
+        "file,votes\na.wav,0\nb.wav,1\n",
+        {},
+        r"no column of labels \(there are file, votes\).*stand for emotions.*--merge '0=\.\.\.,1=\.\.\.'",
+    ),
     "a blank split": ("file,split,angry,sad\na.wav,,1,1\n", {}, "'split' is blank"),
     "a blank file": ("file,angry,sad\n,1,1\n", {}, "'file' is blank"),
     # files
@@ -184,7 +271,7 @@ def test_what_does_not_fit_ends_in_one_message(tmp_path, content, options, messa
     os.symlink(tmp_path / "secret.wav", tmp_path / "audio" / "link.wav")
     os.symlink(tmp_path, tmp_path / "audio" / "folder")
     with pytest.raises(TableError, match=message) as caught:
-        understood(tmp_path, content, **options).build(tmp_path / "cache", progress=False)
+        understood(tmp_path, content, **options)
     assert "Mend: " in str(caught.value) and len(str(caught.value)) < 1500
 
 
@@ -216,6 +303,23 @@ STRUCTURED = {
     "nested without end": ("votes.json", b"[" * 100_000, "nested too deeply"),
     "no rows in JSON": ("votes.json", b'{"a": 1}', "is no list of rows"),
     "columns of two lengths": ("votes.json", b'{"file": ["a.wav"], "sad": [1, 2]}', "not of one length"),
+    "a workbook of another name": ("votes.csv", "xlsx", "votes.csv is an Excel workbook.*ending .xlsx"),
+    "a workbook among JSON": ("votes.json", "xlsx", "votes.json is an Excel workbook"),
+    "an old workbook": (
+        "votes.csv",
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0",
+        "is an old Excel workbook.*save it as .xlsx",
+    ),
+    "an old workbook of its own name": ("votes.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "is an old Excel workbook"),
+    "Parquet of another name": ("votes.csv", b"PAR1....PAR1", "is a Parquet file.*ending .parquet"),
+    "text of a workbook's name": (
+        "votes.xlsx",
+        b"file,angry,sad\na.wav,1,0\n",
+        "is not an Excel workbook but text.*.csv",
+    ),
+    "a web page": ("votes.csv", b"<!DOCTYPE html><table>", "is a web page.*download"),
+    "a pointer": ("votes.csv", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer.*git lfs pull"),
+    "an archive": ("votes.csv", b"PK\3\4 and no more", "is a ZIP archive.*unpack"),
     "no Parquet": ("votes.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
     "cut Parquet": ("votes.parquet", None, "cannot be read as Parquet"),
     "no workbook": ("votes.xlsx", b"PK and no more", "is not an Excel workbook"),
@@ -229,6 +333,9 @@ STRUCTURED = {
 def test_what_does_not_fit_in_other_formats(tmp_path, name, content, message):
     if name.endswith(".xlsx"):
         pytest.importorskip("openpyxl", reason="the extra `tables` is not installed")
+    if content == "xlsx":
+        pytest.importorskip("openpyxl", reason="the extra `tables` is not installed")
+        content = written(tmp_path, [["file", "angry", "sad"], ["a.wav", 1, 2]], "whole.xlsx").read_bytes()
     if content is None:
         pq.write_table(pa.table({"file": ["a.wav"] * 100, "sad": [1] * 100, "angry": [1] * 100}), tmp_path / "whole")
         content = (tmp_path / "whole").read_bytes()[:-40]
@@ -302,3 +409,38 @@ def test_the_same_audio_twice_is_told_of(tmp_path, caplog):
     path = written(tmp_path, "file,angry,sad\na.wav,1,0\nb.wav,0,1\n")
     understand_table(path, folder).build(tmp_path / "cache", progress=False)
     assert "1 clips have the same audio as another ('a' and 'b')" in caplog.text
+
+
+def test_the_file_that_is_named_is_one_of_that_name(tmp_path):
+    folder = clips(tmp_path / "audio", ("A.WAV", "a.wav", "sub/a.wav", "z/A.wav"))
+    path = written(tmp_path, "file,angry,sad\nrec2/a.wav,1,1\n")
+    with pytest.raises(TableError, match=r"there is 'a\.wav'"):
+        understand_table(path, folder)
+
+
+def test_raters_who_split_votes_are_counted_as_it_is_said(tmp_path):
+    # half a vote each of two tags: the sums are whole, and nothing is asked
+    assert heard(understood(tmp_path, "file,angry,sad\na.wav,1.5,0.5\nb.wav,0.33,1.67\n"))["a"] == {
+        "angry": 1.5,
+        "sad": 0.5,
+    }
+    # one part of a vote was left out
+    reading = understood(tmp_path, "file,angry,sad\na.wav,1.5,0\nb.wav,0.5,0\n", amounts="counts")
+    assert heard(reading) == {"a": {"angry": 1.5}, "b": {"angry": 0.5}}
+    # a total that happens to be 100 among others
+    rows = "".join(f"{n}.wav,{60 + n},{20 + n}\n" for n in range(25))
+    clips(tmp_path / "audio", [f"{n}.wav" for n in range(25)])
+    assert understood(tmp_path, f"file,angry,sad\n{rows}").votes.balance.read == sum(80 + 2 * n for n in range(25))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"several": "tags", "num_raters": 3}, "one person's answer, and `num_raters`"),
+        ({"merge": {"Wut": "..."}}, "`merge` holds '...'"),
+        ({"emotions": ["sad", "..."]}, "`emotions` holds '...'"),
+    ],
+)
+def test_options_that_do_not_fit_each_other(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        understood(tmp_path, "file,votes\na.wav,sad|angry\n", **options)

@@ -131,9 +131,25 @@ def test_raters_are_kept_beside_their_votes(tmp_path):
     assert rows["human_distribution"][0] == {"angry": 0.25, "sad": 0.75}
 
 
-def test_several_tags_of_one_person(tmp_path):
-    text = "file,votes\na.wav,angry|sad\na.wav,sad\nb.wav,sad\n"
-    assert heard(understood(tmp_path, text, several="tags")) == {"a": {"angry": 0.5, "sad": 1.5}, "b": {"sad": 1}}
+SEVERAL = {
+    "labels": ("file,votes\na.wav,angry|sad\na.wav,sad\nb.wav,sad\n", "tags"),
+    "labels and a mapping": ('file;votes\na.wav;angry|sad\na.wav;{"sad": 1}\nb.wav;sad\n', "tags"),
+    "mappings": ('file;votes\na.wav;{"angry": 1, "sad": 1}\na.wav;{"sad": 1}\nb.wav;{"sad": 1}\n', "tags"),
+    "columns of 0 and 1": ("file,angry,sad\na.wav,1,1\na.wav,0,1\nb.wav,0,1\n", "tags"),
+    "columns of 0 and 1, with raters": ("file,rater,angry,sad\na.wav,x,1,1\na.wav,y,0,1\nb.wav,x,0,1\n", None),
+}
+
+
+@pytest.mark.parametrize(("content", "several"), SEVERAL.values(), ids=SEVERAL)
+def test_several_tags_of_one_person(tmp_path, content, several):
+    reading = understood(tmp_path, content, several=several)
+    assert heard(reading) == {"a": {"angry": 0.5, "sad": 1.5}, "b": {"sad": 1}}
+    assert reading.votes.balance.adds_up
+
+
+@pytest.mark.parametrize("text", ["file,rater,angry,sad\na.wav,x,1,1\n", "file,rater,votes\na.wav,x,angry|sad\n"])
+def test_several_votes_of_one_person_where_that_is_said(tmp_path, text):
+    assert heard(understood(tmp_path, text, several="votes")) == {"a": {"angry": 1, "sad": 1}}
 
 
 @pytest.mark.parametrize(
@@ -154,6 +170,8 @@ def test_votes_outside_the_emotions_are_accounted_for(tmp_path, outside, votes, 
     assert heard(reading) == votes
     assert dict(reading.votes.balance.left_out) == account and reading.votes.balance.adds_up
     assert reading.report.outside == {"surprise": 3} or outside == "drop_utterance"
+    told = "surprise 3 -> other" if outside == "other" else "surprise 3 -> left out"
+    assert told in reading.summary()
 
 
 def test_columns_that_differ_within_a_clip_are_named_or_become_lists(tmp_path):
@@ -164,17 +182,40 @@ def test_columns_that_differ_within_a_clip_are_named_or_become_lists(tmp_path):
     assert understood(tmp_path, text, keep=["sec*"]).own["seconds"][0] == [[3, 5]]
 
 
-def test_classes_are_their_labels(tmp_path):
+@pytest.mark.parametrize(("one", "several"), [(0, [0, 1, -1]), (None, [0, 1])])
+def test_classes_are_their_labels_wherever_they_stand(tmp_path, one, several):
     from datasets import ClassLabel, Dataset, Features, List, Value
 
+    emotions, people = ClassLabel(names=["Sadness", "joy"]), ClassLabel(names=["x", "y"])
+    votes = [several, [1]] if one is None else [one, 1]
     data = Dataset.from_dict(
-        {"file": ["a.wav", "b.wav"], "votes": [[0, 1], [1]]},
-        Features({"file": Value("string"), "votes": List(ClassLabel(names=["Sadness", "joy"]))}),
+        {"file": ["a.wav", "b.wav"], "votes": votes, "speaker": [0, 1], "split": [1, 0], "note": [-1, 1]},
+        Features(
+            {
+                "file": Value("string"),
+                "votes": List(emotions) if one is None else emotions,
+                "speaker": people,
+                "split": ClassLabel(names=["train", "test"]),
+                "note": people,
+            }
+        ),
     )
     clips(tmp_path / "audio")
     data.to_parquet(tmp_path / "votes.parquet")
     reading = understand_table(tmp_path / "votes.parquet", tmp_path / "audio")
-    assert heard(reading) == {"a": {"sad": 1, "joy": 1}, "b": {"joy": 1}}
+    assert heard(reading) == {"a": {"sad": 1, "joy": 1} if one is None else {"sad": 1}, "b": {"joy": 1}}
+    assert reading.single["speaker"] == ["x", "y"] and reading.splits == {0: "test", 1: "train"}
+    assert reading.own["note"][0] == [None, "y"]
+
+
+@pytest.mark.parametrize("name", ["votes.parquet", "votes.jsonl", "votes.csv"])
+def test_numbers_are_labels_where_it_is_said_what_they_stand_for(tmp_path, name):
+    rows = [{"file": "a.wav", "votes": 0}, {"file": "b.wav", "votes": 1}]
+    content = "file,votes\na.wav,0\nb.wav,1\n" if name.endswith("csv") else rows
+    reading = understood(tmp_path, content, name, merge={"0": "sad", "1": "angry"})
+    assert heard(reading) == {"a": {"sad": 1}, "b": {"angry": 1}}
+    # beside counts they are a number of votes, and no label
+    assert list(understood(tmp_path, "file,votes,angry,sad\na.wav,2,1,1\n").own) == ["votes"]
 
 
 def test_the_summary_is_one_screen_and_says_what_was_understood(tmp_path):

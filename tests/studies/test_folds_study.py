@@ -206,3 +206,16 @@ def test_it_finds_nothing_where_there_is_nothing():
 def test_a_data_set_is_a_source_and_its_name_and_splits_are_kept(data_folder, tmp_path):
     study = folds(Sources([str(data_folder)]), fold_column="fold", known=["intended"], num_resamples=20)
     assert study.results["rows"] == 22 and "simulated data" in study.notes
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("clip,angry,sad,tired\na,1,0,n/a\nb,0,1,9\n", r"'tired' holds numbers.*--keep tired\.$"),
+        ("clip,angry,sad\na,.5,.3\nb,.2,.6\n", r"sum to no whole number.*options of hf-emo-dist read table"),
+    ],
+)
+def test_a_table_of_counts_is_asked_about_as_any_other(tmp_path, content, message):
+    (tmp_path / "votes.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        _ = Sources([str(tmp_path / "votes.csv")]).tables

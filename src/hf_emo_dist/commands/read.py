@@ -125,7 +125,7 @@ def write_rows(
 
     Args:
         output: Folder to write.
-        dry_run: Say what was understood, and stop before any audio is read or anything is written.
+        dry_run: Say what was understood, and what would be refused, and stop before anything is written.
         vote_source: Who gave the votes, for the first line of the data set's card.
         description: For the card.
         license: License identifier for the card, such as cc-by-4.0.
@@ -142,16 +142,20 @@ def write_rows(
 
     folder = Path(output).expanduser().resolve()
     sources = [values[name] for name in ("table", "export", "audio_dir", "source") if name in values.options.options]
-    if not dry_run:
-        for source in sources:
-            check_folder(folder, overwrite, source)
+    refusal = _refusal(folder, overwrite, sources)
+    if refusal is not None and not dry_run:
+        raise refusal
     report = CorpusReport(sources[-1])
     reading = values.call(understand, report=report)
     _print(reading.summary())
     if report.problems or report.outside:
         _print(report.summary(5))
+    if speaker_split:  # before any audio is read
+        speaker_disjoint_split(reading.without_audio(), speaker_split, seed=seed)
     if dry_run:
         _print("Nothing was written: this was a dry run.")
+        if refusal is not None:
+            _print(f"Without --dry_run it would end here: {refusal}")
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     cache = Path(tempfile.mkdtemp(prefix=f".{folder.name}-reading-", dir=folder.parent))
@@ -177,6 +181,16 @@ def write_rows(
         _print(f"Wrote {folder}")
     finally:
         shutil.rmtree(cache, ignore_errors=True)
+
+
+def _refusal(folder: Path, overwrite: bool, sources: list[str]) -> Exception | None:
+    """Why nothing can be written into a folder."""
+    try:
+        for source in sources:
+            check_folder(folder, overwrite, source)
+    except (OSError, ValueError) as error:
+        return error
+    return None
 
 
 def write_corpus(

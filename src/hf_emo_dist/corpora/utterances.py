@@ -49,7 +49,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "few_raters": "fewer raters than the corpus asks for: a rater line may be missing",
         "bad_line": "a line cannot be read and is passed over",
         "unknown_label": "a label that the corpus does not have: the vote is passed over",
-        "duplicate_rater": "the rater is named twice for one utterance: the first vote counts",
+        "duplicate_rater": "the rater is named twice for one utterance: one vote counts, the first unless told else",
         "not_submitted": "a rating that was skipped, discarded or never sent off: it is no vote",
         "not_approved": "a rating of somebody whose submission was not approved: it is no vote",
         "part_of_clip": "a rating of a part of the recording, which says nothing of the whole",
@@ -60,11 +60,26 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "empty_transcript": "the transcript is empty",
         "no_transcript": "there is no transcript",
         "windows_path": "a path with backslashes: only the file's name is used",
+        "same_audio": "the same audio as another file's, to the byte: their rows are one clip",
         "path_spelling": "found under another spelling of its path (backslashes, %20, file://, Unicode form)",
         "crlf": "the file has Windows line ends",
         "bom": "the file begins with a byte order mark",
         "encoding": "the line is not UTF-8 and was read as Windows-1252",
     }
+)
+
+#: The reasons for which an answer or a line is passed over, while its utterance may be kept.
+PASSED_OVER = frozenset(
+    [
+        "bad_line",
+        "unknown_label",
+        "duplicate_rater",
+        "not_submitted",
+        "not_approved",
+        "part_of_clip",
+        "no_answer",
+        "distracted_rater",
+    ]
 )
 
 
@@ -193,14 +208,23 @@ class CorpusReport:
     def summary(self, max_items: int = 10) -> str:
         """By reason: how many, what it means, and the first `max_items` with file and line."""
         lines = []
-        for skipped, heading in ((True, "left out"), (False, "kept, but look at them")):
-            group = [problem for problem in self.problems if problem.skipped == skipped]
+        left_out = [problem for problem in self.problems if problem.skipped]
+        passed = [problem for problem in self.problems if not problem.skipped and problem.reason in PASSED_OVER]
+        odd = [problem for problem in self.problems if not problem.skipped and problem.reason not in PASSED_OVER]
+        for group, heading in (
+            (left_out, "left out"),
+            (passed, "passed over (answers or lines)"),
+            (odd, "kept, but look at them"),
+        ):
             if not group:
                 continue
             lines.append(f"{len(group)} {heading}")
-            for reason, count in self.counts(skipped).items():
-                lines.append(f"- {reason} ({count}): {REASONS[reason]}")
+            for reason in REASONS:
                 listed = [problem for problem in group if problem.reason == reason]
+                if not listed:
+                    continue
+                count = len(listed)
+                lines.append(f"- {reason} ({count}): {REASONS[reason]}")
                 for problem in listed[:max_items]:
                     where = f" ({problem.where})" if problem.where else ""
                     lines.append(f"    {problem.item}{where}" + (f": {problem.detail}" if problem.detail else ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -332,6 +333,7 @@ def _from_cremad(
 def _from_text(
     path: Path, emotions: Sequence[str] | None, keep: Sequence[str]
 ) -> tuple[list[dict[str, Any]], tuple[str, ...], bool]:
+    from ..corpora.table.content import TableError
     from ..corpora.table.file import load_table
     from ..corpora.table.labels import LabelBook
     from ..corpora.table.options import table_settings
@@ -341,13 +343,19 @@ def _from_text(
     table = load_table(path)
     settings = table_settings({"emotions": emotions, "outside": "drop_vote", "keep": keep})
     book = LabelBook(settings.emotions, settings.merge)
-    shape = find_shape(table, settings, book, need_file=False)
-    if shape.rater is not None:
-        raise ValueError(
-            f"{path.name} has one row a rating (column {shape.rater!r}), and here a row is an utterance. Mend: make a "
-            "data set of it, hf-emo-dist read table, or count the votes of each utterance first."
-        )
-    found = read_votes(table, shape, settings, book)
+    try:
+        shape = find_shape(table, settings, book, need_file=False)
+        if shape.rater is not None:
+            raise ValueError(
+                f"{path.name} has one row a rating (column {shape.rater!r}), and here a row is an utterance. Mend: "
+                "make a data set of it, hf-emo-dist read table, or count the votes of each utterance first."
+            )
+        found = read_votes(table, shape, settings, book)
+    except TableError as error:
+        if not re.search("--(amounts|num_raters|several|merge|votes_column)", str(error)):
+            raise
+        told = "These are options of hf-emo-dist read table, which makes a data set of it."
+        raise TableError(f"{error} {told}") from error
     kept: list[dict[str, Any]] = []
     for row, clip in zip(table.rows, found.clips, strict=True):
         texts = {name: None if value is None else str(value) for name, value in row.items() if name not in shape.voted}

@@ -16,6 +16,7 @@ from ...emotions import is_known_emotion
 from ..csv_text import CsvRecord, csv_records
 from ..options import spell_out
 from ..table.content import TableError, table_of
+from ..table.disguises import disguise
 from ..table.options import DEFAULTS, TableOptions, table_settings
 from ..table.read import understand_files
 from ..table.reading import TableReading
@@ -102,8 +103,15 @@ class Answers:
         )
 
 
+def _refuse_disguise(path: Path) -> None:
+    other = disguise(path)
+    if other is not None:
+        raise ExportError(f"{path.name} {other[0]}. Mend: {other[1]}.")
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file, or of a file with one JSON value a line."""
+    _refuse_disguise(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -123,6 +131,7 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    _refuse_disguise(path)
     try:
         return pq.read_table(path).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -132,6 +141,7 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and cells by column name of a CSV or TSV file, whose cells may be quoted."""
+    _refuse_disguise(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 #: Columns with a meaning of their own, recognised in any case ("File" is `file`).
@@ -28,7 +28,6 @@ class Table:
     places: Sequence[str]  # where each row stands, such as "line 3"
     is_text: bool = False  # whether the cells are text whose types are not known (CSV)
     decimal_comma: bool = False  # whether numbers may be written with a comma
-    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # column of numbers → the labels they stand for
 
     def where(self, index: int, named: str | None = "file") -> str:
         """Name row `index` for a message, such as ``votes.csv line 3 (a.wav)``, by its cell in the column `named`."""
@@ -80,13 +79,13 @@ def table_of(
         columns: Their order. Default: as they occur.
         is_text: Whether all cells are text, of which numbers are to be read.
         decimal_comma: Whether numbers may be written with a comma.
-        classes: Column whose numbers stand for labels (a ``ClassLabel``) to these labels.
+        classes: Column whose numbers stand for labels (a ``ClassLabel``) to these labels, which take their place.
 
     Returns:
         The table.
 
     Raises:
-        TableError: There are no rows, or a column has no name, or two have the same.
+        TableError: There are no rows, a column has no name, two have the same, or there is no class of a number.
 
     Example:
         >>> table_of([{"File": "a.wav", "votes": ["sad", "sad"]}], "export.json").columns
@@ -127,15 +126,33 @@ def cells_table(
         if any(value is not None for value in values) and list(map(str, values)) != list(map(str, range(len(values)))):
             raise TableError(f"{name}: column {position + 1} has no name. Mend: name it or delete it.")
     kept = [(position, column) for position, column in enumerate(names) if column]
+    places = [f"row {number}" for number in range(1, len(cells) + 1)] if places is None else places
+    for position, column in kept:
+        labels = (classes or {}).get(columns[position])
+        for row, place in zip(cleaned if labels else (), places, strict=False):
+            row[position] = _labelled(row[position], labels or (), f"{name} {place}, column {column!r}")
     return Table(
         name,
         tuple(column for _, column in kept),
         [{column: row[position] for position, column in kept} for row in cleaned],
-        [f"row {number}" for number in range(1, len(cells) + 1)] if places is None else places,
+        places,
         is_text,
         decimal_comma,
-        {column: tuple(classes[columns[at]]) for at, column in kept if classes and columns[at] in classes},
     )
+
+
+def _labelled(cell: Any, labels: Sequence[str], where: str) -> Any:
+    """The label of a class's number, or those of a list of numbers; -1 is the sign of `datasets` for none."""
+    if isinstance(cell, (list, tuple)):
+        return [label for item in cell if (label := _labelled(item, labels, where)) is not None]
+    if isinstance(cell, bool) or not isinstance(cell, int) or cell == -1:
+        return None if cell == -1 else cell
+    if not 0 <= cell < len(labels):
+        raise TableError(
+            f"{where}: there is no class {cell}, the column has {len(labels)} ({', '.join(labels)}). Mend: correct the "
+            "number."
+        )
+    return labels[cell]
 
 
 def _column_name(name: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..csv_text import csv_records
 from .content import RESERVED, Table, TableError, cells_table, class_labels, same_name, table_of
+from .disguises import disguise
 from .workbook import load_workbook
 
 __all__ = ["RESERVED", "Table", "TableError", "load_table", "parse_json"]
@@ -196,6 +197,9 @@ def load_table(path: str | Path, file_column: str | None = None, sheet: str | No
     if not source.is_file():
         raise FileNotFoundError(f"There is no table at {source}. Mend: check the path.")
     suffix = source.suffix.lower()
+    other = disguise(source)
+    if other is not None:
+        raise TableError(f"{source.name} {other[0]}. Mend: {other[1]}.")
     if sheet is not None and suffix not in (".xlsx", ".xlsm"):
         raise TableError(f"{source.name} has no sheets. Mend: leave `sheet` out.")
     if suffix == ".parquet":

@@ -68,7 +68,7 @@ def understand_dataset(
     if path.is_dir() and not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
         if not any(file.name not in _METADATA for file in path.rglob("*.parquet")):
             key = f"{path.resolve()}\n{settings}"
-            return understand_files(_audio_folder(path), path, settings, report, key=key)
+            return understand_files(_audio_folder(path), path, settings, report, key=key, join_same_audio=True)
     opened = load_emotion_dataset(source, audio_column=audio_column)
     splits: Mapping[str, Any] = dict(opened) if isinstance(opened, Mapping) else {"train": opened}
     return _understand_splits(splits, str(source), path, settings, report)
@@ -190,14 +190,12 @@ def _audio_folder(root: Path) -> Table:
         raise TableError(
             f"{root} has metadata files of several kinds ({', '.join(sorted(kinds))}). Mend: keep one kind."
         )
-    classes: dict[str, Any] = {}
     tables = [load_table(path, "file_name") for path in found]
     for path, table in zip(found, tables, strict=True):
         inner = path.relative_to(root)
         column = next((name for name in table.columns if name in ("file", "file_name")), None)
         if column is None:
             raise TableError(f"{inner}: there is no column 'file_name'. Mend: name the column of files so.")
-        classes |= table.classes
         for cells, place in zip(table.rows, table.places, strict=True):
             name = cells[column]
             file = None if name is None else (inner.parent / str(name)).as_posix()
@@ -205,9 +203,8 @@ def _audio_folder(root: Path) -> Table:
             rows.append({**{old: value for old, value in cells.items() if old != column}, "file": file, **split})
             places.append(f"{inner.as_posix()} {place}" if len(found) > 1 else place)
     name = found[0].name if len(found) == 1 else root.name
-    return table_of(
-        rows, name, places, is_text=tables[0].is_text, decimal_comma=tables[0].decimal_comma, classes=classes
-    )
+    first = tables[0]
+    return table_of(rows, name, places, is_text=first.is_text, decimal_comma=first.decimal_comma)
 
 
 def _split_of(path: Path) -> dict[str, str]:

@@ -36,14 +36,15 @@ class TableOptions(TypedDict, total=False):
         outside: What becomes of a vote for something that is not among the emotions: ``"error"`` lists all such labels;
             ``"drop_vote"`` drops the vote; ``"drop_utterance"`` leaves the clip out; ``"other"`` counts it for
             ``other``, which is added to the label set.
-        keep: Columns that hold no votes, whatever they look like; ``*`` stands for any characters. A column of numbers
-            beside count columns must be named here or in `emotions`.
-        amounts: What numbers are: ``"counts"``, ``"shares"`` that sum to 1, or ``"percent"``. Default: counts, unless
-            the rows sum to 1 or to 100, which is asked.
+        keep: Columns that hold no votes, whatever they look like; ``*`` stands for any characters. A column that is
+            mostly numbers, beside count columns, must be named here or in `emotions`.
+        amounts: What numbers are: ``"counts"`` (fractions are of raters who split their votes), ``"shares"`` that sum
+            to 1, or ``"percent"``. Default: counts, unless rows sum to 1, to 100 or to no whole number, which is asked.
         num_raters: How many people stand behind a row of shares or percent: a number, or a column's name. Default: such
             a row weighs one vote.
         several: What several labels in one cell are: ``"votes"`` of as many people, or ``"tags"`` of one, which count
-            1/m each. Default: tags where a row is a rater's or a column is, votes where a row is a clip.
+            1/m each; so is a row of numbers of 0 and 1. Default: tags where a row is a rater's or a column is, votes
+            where a row is a clip.
         repeated: What becomes of a rater's second answer for a clip, and of a clip whose votes stand in several rows
             without a rater: ``"error"``, ``"first"``, ``"last"``, or ``"add"`` them.
         on_missing: What becomes of clips whose audio file is missing, or is no audio (a Git LFS pointer, a web page, an
@@ -150,6 +151,15 @@ def table_settings(options: TableOptions) -> TableSettings:
         raise ValueError(f"`num_raters` must be at least 1, or a column's name, got {number}.")
     if number is not None and given["amounts"] == "counts":
         raise ValueError("`num_raters` is for shares and percent, and `amounts` says counts. Mend: leave one out.")
+    if number is not None and given["several"] == "tags":
+        raise ValueError(
+            "`several` says that a row is one person's answer, and `num_raters` that it is of several. "
+            "Mend: leave one out."
+        )
+    names = {"emotions": given["emotions"] or (), "merge": (given["merge"] or {}).values()}
+    for name, filled in names.items():
+        if not isinstance(filled, str) and "..." in [str(emotion).strip() for emotion in filled]:
+            raise ValueError(f"`{name}` holds '...', which stands for a name. Mend: write the emotion there.")
     return TableSettings(
         **{
             **given,

@@ -76,7 +76,8 @@ class AudioFinder:
         last = next(iter(_spellings(name)), name).replace("\\", "/").rstrip("/").rpartition("/")[2]
         names = self._looked_at()
         found = names.get(_alike(last)) or names.get(_alike(os.path.splitext(last)[0])) or []
-        return f"; there is {found[0]!r}" if found else ""
+        nearest = min(found, key=lambda path: (os.path.basename(path) != last, path.count(os.sep), path), default=None)
+        return f"; there is {nearest!r}" if nearest else ""
 
     def _looked_at(self) -> dict[str, list[str]]:
         """Files of the folder by what their names have in common, with and without extension."""

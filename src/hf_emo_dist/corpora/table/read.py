@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ...audio.faults import BadClip
 from ...audio.files import read_clip_file
 from ...audio.signatures import check_head
 from ..options import spell_out
@@ -65,7 +67,13 @@ def understand_table(
 
 
 def understand_files(
-    content: Table, folder: Path, settings: TableSettings, report: CorpusReport | None = None, *, key: str = ""
+    content: Table,
+    folder: Path,
+    settings: TableSettings,
+    report: CorpusReport | None = None,
+    *,
+    key: str = "",
+    join_same_audio: bool = False,
 ) -> TableReading:
     """Understand rows whose audio is files of one folder, wherever the rows come from.
 
@@ -75,6 +83,7 @@ def understand_files(
         settings: The options.
         report: Receives what is left out.
         key: What the rows in the cache belong to.
+        join_same_audio: Whether files with the same bytes are one clip, and not only rows of one file.
 
     Returns:
         What was understood.
@@ -84,6 +93,8 @@ def understand_files(
     """
     report = CorpusReport() if report is None else report
     finder = AudioFinder(folder, settings.allow_outside)
+    first_of: dict[str, str] = {}
+    joined: set[str] = set()
 
     @cache  # a clip of many ratings is looked for once
     def clip_named(name: str) -> Clip:
@@ -95,7 +106,18 @@ def understand_files(
         def read() -> Mapping[str, Any]:
             return {"bytes": read_clip_file(path), "path": path.name}
 
-        return Clip(os.path.realpath(path), path.name, read, lambda: check_head(path))
+        real = os.path.realpath(path)
+        if join_same_audio:
+            try:
+                digest = hashlib.sha256(read()["bytes"]).hexdigest()
+            except BadClip:  # told with all that is no audio
+                return Clip(real, path.name, read, lambda: check_head(path))
+            first = first_of.setdefault(digest, real)
+            if first != real and real not in joined:
+                joined.add(real)
+                report.note("same_audio", path.name, _within(real, folder), f"as {_within(first, folder)}")
+            real = first
+        return Clip(real, path.name, read, lambda: check_head(path))
 
     told_of: set[str] = set()
 
@@ -124,6 +146,10 @@ def understand_files(
     reading = understand_rows(content, clip_of, settings, report, source=f"files of {folder}", key=key, missing=missing)
     reading.respelled = len(told_of)
     return reading
+
+
+def _within(path: str, folder: Path) -> str:
+    return Path(os.path.relpath(path, os.path.realpath(folder))).as_posix()
 
 
 def read_table(

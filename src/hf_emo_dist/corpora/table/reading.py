@@ -26,7 +26,7 @@ from .shape import Shape, find_shape, is_kept
 from .votes import TableVotes, person, read_votes
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
 logger = logging.getLogger(__name__)
 
@@ -137,12 +137,8 @@ class TableReading:
         from datasets.utils.tqdm import tqdm
 
         votes = self.votes
-        labels = [votes.clips[place].labels for place in self.used]
-        weights = [votes.clips[place].weights for place in self.used] if votes.weighted else None
-        counts = vote_counts_matrix(labels, votes.emotions, weights)
-        shares = matrix_to_distributions(counts_to_distribution(counts), votes.emotions)  # type: ignore[arg-type]
-        of = dict(zip(self.used, shares, strict=True))
-        features = self._features()
+        of = self._distributions()
+        features = self.features()
         digests: dict[bytes, str] = {}
 
         def rows(places: Sequence[int], bar: Any) -> Iterator[dict[str, Any]]:
@@ -187,6 +183,27 @@ class TableReading:
             )
         return built
 
+    def without_audio(self) -> Dataset:
+        """Of each row what splits are drawn from: ``id``, ``speaker`` and ``human_distribution``."""
+        from datasets import Dataset
+
+        of = self._distributions()
+        return Dataset.from_dict(
+            {
+                "id": [self.ids[place] for place in self.used],
+                "speaker": [self.single["speaker"][place] for place in self.used],
+                "human_distribution": [of[place] for place in self.used],
+            }
+        )
+
+    def _distributions(self) -> dict[int, dict[str, float]]:
+        votes = self.votes
+        labels = [votes.clips[place].labels for place in self.used]
+        weights = [votes.clips[place].weights for place in self.used] if votes.weighted else None
+        counts = vote_counts_matrix(labels, votes.emotions, weights)
+        shares = matrix_to_distributions(counts_to_distribution(counts), votes.emotions)  # type: ignore[arg-type]
+        return dict(zip(self.used, shares, strict=True))
+
     def _audio(self, place: int, digests: dict[bytes, str]) -> Mapping[str, Any]:
         clip = self.clips[place]
         where = self.table.where(self.votes.clips[place].rows[0], self.shape.file)
@@ -201,23 +218,48 @@ class TableReading:
             self.shared_audio.append((first, self.ids[place]))
         return audio
 
-    def _features(self) -> Any:
+    def features(self) -> Any:
+        """The types of the columns that `build` writes.
+
+        Raises:
+            TableError: A column of the table has the name of one that is written.
+        """
         from datasets import List, Value
 
         extra = {column: feature for column, (_, feature) in self.own.items()}
-        if "human_raters" in extra:
+        taken = [column for column in extra if column in _WRITTEN]
+        if taken:
+            rater = " (--rater_column human_raters, if it names the rater of a row)" if "human_raters" in taken else ""
             raise TableError(
-                "Column 'human_raters' is part of the data contract. Mend: give the column another name, or name it: "
-                "--rater_column human_raters."
+                f"{self.table.name}: {_some([repr(column) for column in taken], 8)} "
+                f"{'is' if len(taken) == 1 else 'are'} part of the data contract: columns of that name are made here. "
+                f"Mend: give {'it another name' if len(taken) == 1 else 'them other names'} in the table{rater}."
             )
         if self.votes.named:
             extra["human_raters"] = List(Value("string"))
-        try:
-            return row_features(self.votes.emotions, extra, vote_weights=self.votes.weighted)
-        except ValueError as error:
-            raise TableError(f"{self.table.name}: {error}") from error
+        return row_features(self.votes.emotions, extra, vote_weights=self.votes.weighted)
 
 
+#: The data contract's columns that readers write, or that later steps make; the table's own cannot be called so.
+_WRITTEN = frozenset(
+    [
+        "audio",
+        "emotion_concentration",
+        "emotion_distribution",
+        "human_distribution",
+        "human_raters",
+        "human_vote_weights",
+        "human_votes",
+        "id",
+        "mix_ratio",
+        "mixed_from",
+        "speaker",
+        "synthetic_annotations",
+        "synthetic_votes",
+        "transcript",
+        "true_distribution",
+    ]
+)
 _ROLES = ("file", "num_raters", "rater", "speaker", "transcript", "split", "id")
 
 
@@ -278,7 +320,7 @@ def understand_rows(
     _refuse_shared_ids(table, shape, votes, names, used)
     others = [name for name in table.columns if name not in shape.taken]
     own, varying = _own_columns(table, votes, others, settings)
-    return TableReading(
+    reading = TableReading(
         table=table,
         shape=shape,
         votes=votes,
@@ -296,6 +338,8 @@ def understand_rows(
         report=report,
         key=key,
     )
+    reading.features()  # what cannot be written is said before any audio is read
+    return reading
 
 
 def _file_text(cell: Any) -> str | None:
@@ -465,9 +509,6 @@ def _own_columns(
     varying = []
     for column in columns:
         cells = [row[column] for row in table.rows]
-        classes = table.classes.get(column)
-        if classes is not None:
-            cells = [classes[cell] if isinstance(cell, int) and 0 <= cell < len(classes) else None for cell in cells]
         groups = [[cells[row] for row in clip.rows] for clip in votes.clips]
         if any(any(value != group[0] for value in group) for group in groups):
             if not is_kept(column, settings):
@@ -484,5 +525,5 @@ def _own_columns(
         if column in TEXTS:
             kept[column] = ([None if value is None else str(value).strip() for value in firsts], Value("string"))
         else:
-            kept[column] = infer_column(firsts, table.is_text and classes is None)
+            kept[column] = infer_column(firsts, table.is_text)
     return kept, varying

@@ -50,6 +50,10 @@ _MARKED_AFTER = re.compile(r"(.+?)[:_.\- ]+(?:counts?|votes?|shares?|percent|pct
 
 
 _FILES = ("file", "file_name")
+#: What is written where there is no number.
+_NOTHING = frozenset(
+    ["-", "--", "\u2013", "\u2014", ".", "?", "/", "n/a", "na", "#n/a", "<na>", "nan", "none", "null", "nil", "missing"]
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def find_shape(table: Table, settings: TableSettings, book: LabelBook, need_file
     )
     roles = {column for column in found.values() if column is not None}
     votes = tuple(_column(table, name, "--votes_column") for name in _spread(table, settings.votes_column))
-    if not votes and "votes" in table.columns and not is_kept("votes", settings) and not _all_numbers(table, "votes"):
+    if not votes and "votes" in table.columns and not is_kept("votes", settings) and _holds_labels(table, book):
         votes = ("votes",)
     clash = sorted(roles & set(votes))
     if clash:
@@ -237,16 +241,17 @@ def _check_counts(
         if column not in used
         and same_name(column) not in KNOWN_FIELDS
         and not is_kept(column, settings)
-        and may_be_votes(table, column)
+        and no_numbers(table, column) is not None
     ]
     names = {book.name(label) for label in counts.values()}
+    told = _numbers_as_labels(table) if "votes" in table.columns and not is_kept("votes", settings) else ""
     if settings.emotions is not None:
         lacking = [name for name in settings.emotions if name not in names]
         if lacking:
             raise TableError(
                 f"{table.name} has no count column for {', '.join(lacking)} (there are {', '.join(table.columns)}). "
-                "Mend: correct --emotions, say what a column counts for with --merge, or name the column of labels, "
-                "--votes_column NAME."
+                f"Mend: {told}correct --emotions, say what a column counts for with --merge, or name the column of "
+                "labels, --votes_column NAME."
             )
     elif len(names) < 2:
         likely = _likely_labels(table, used, book)
@@ -257,15 +262,23 @@ def _check_counts(
         if len(more) > 1 and not likely:
             mend = f"name the count columns, --emotions '{','.join(more)}'; or {mend}"
         raise TableError(
-            f"{table.name} has no votes: found {len(counts)} count column(s) named like an emotion and no 'votes' "
-            f"column (there are {', '.join(table.columns)}). Mend: {mend}; several columns, as in A,B,C, are a rater "
-            f"each."
+            f"{table.name} has no votes: found {len(counts)} count column(s) named like an emotion and no column of "
+            f"labels (there are {', '.join(table.columns)}). Mend: {told}{mend}; several columns, as in A,B,C, are a "
+            f"rater each."
         )
     if unknown:
         own = settings.emotions or tuple(counts.values())
+        odd = [(column, row) for column in unknown for row in no_numbers(table, column) or ()]
+        named = "; ".join(
+            f"{table.where(row)}, column {column!r}: {_quoted(table.rows[row][column])}" for column, row in odd[:3]
+        )
+        others = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
         raise TableError(
-            f"{table.name}: {_listed(unknown)} beside the counts of {', '.join(counts)}: are they votes? Mend: if so, "
-            f"--emotions {','.join([*own, *unknown])}; if not, --keep {','.join(unknown)}."
+            f"{table.name}: {_listed(unknown)} beside the counts of {', '.join(counts)}: are they votes? "
+            + (f"Some cells are no numbers ({named}{others}). " if odd else "")
+            + f"Mend: if so, --emotions {','.join([*own, *unknown])}"
+            + (", and numbers or nothing in those cells" if odd else "")
+            + f"; if not, --keep {','.join(unknown)}."
         )
 
 
@@ -274,23 +287,61 @@ def _listed(columns: Sequence[str]) -> str:
     return f"the column {named} holds numbers" if len(columns) == 1 else f"the columns {named} hold numbers"
 
 
-def may_be_votes(table: Table, column: str) -> bool:
-    """Whether a column holds numbers, none of them below 0 or too large for a number of votes."""
-    present = [row[column] for row in table.rows if row[column] is not None]
-    if not present:
+def no_numbers(table: Table, column: str) -> list[int] | None:
+    """The rows whose cell is no number, of a column in which votes may stand; None for a column of something else.
+
+    Votes may stand wherever half of what is written, or more, could be a number of votes: one cell that cannot be one
+    must not hide the others. Signs for nothing, such as ``n/a``, say neither.
+    """
+    numbers, nothing, odd = 0, [], []
+    for row, cells in enumerate(table.rows):
+        value = cells[column]
+        if value is None:
+            continue
+        if isinstance(value, str) and value.casefold() in _NOTHING:
+            nothing.append(row)
+        elif _may_be_number(value, table.is_text):
+            numbers += 1
+        else:
+            odd.append(row)
+    return sorted([*nothing, *odd]) if numbers and numbers >= len(odd) else None
+
+
+def _may_be_number(value: Any, is_text: bool) -> bool:
+    """Whether a cell could be a number of votes, with a decimal point or comma; 007 is a code."""
+    if is_text and len(value) > 1 and value[0] == "0" and value[1:].isdigit():
         return False
-    for value in present:
-        if table.is_text and len(value) > 1 and value[0] == "0" and value[1:].isdigit():  # 007 is a code
-            return False
-        try:
-            read_number(value, table.decimal_comma)
-        except ValueError:
-            return False
+    try:
+        read_number(value, decimal_comma=True)
+    except ValueError:
+        return False
     return True
 
 
-def _all_numbers(table: Table, column: str) -> bool:
-    return all(_is_number(row[column]) for row in table.rows if row[column] is not None)
+def _holds_labels(table: Table, book: LabelBook) -> bool:
+    """Whether the column ``votes`` holds labels. Numbers are labels where the user said what each stands for."""
+    present = [row["votes"] for row in table.rows if row["votes"] is not None]
+    if not present or not all(_is_number(value) for value in present):
+        return True
+    return all(book.is_label(name) for name in set(map(_as_label, present)))
+
+
+def _as_label(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _numbers_as_labels(table: Table) -> str:
+    """What is said of a column ``votes`` of numbers, as the beginning of a mend."""
+    names = list(dict.fromkeys(_as_label(row["votes"]) for row in table.rows if row["votes"] is not None))
+    if len(names) > 30:
+        return ""
+    merge = ",".join(f"{name}=..." for name in names)
+    return f"if the numbers in 'votes' stand for emotions, say for which, --merge '{merge}'; if not, "
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _is_labels(text: str, book: LabelBook) -> bool:

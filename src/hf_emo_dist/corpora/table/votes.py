@@ -118,6 +118,7 @@ def read_votes(
         places = {label: (spelled[label], table.place(first[label], shape.file)) for label in strange}
         columns = f", column {', '.join(map(repr, shape.votes))}" if shape.votes else ""
         raise TableError(refusal_of_labels(table.name, columns, places, book))
+    instead = "other" if settings.outside == "other" else None
     kept, repeats = _without_repeats(answers, rows_of, table, shape, settings, rows_are_ratings, balance)
     votes = TableVotes(
         clips=[],
@@ -126,7 +127,7 @@ def read_votes(
         weighted=False,
         named=any(answer.rater is not None for answer in kept),
         balance=balance,
-        spelled={label: (book(label), amount) for label, amount in spelled.items()},
+        spelled={label: (book(label) or instead, amount) for label, amount in spelled.items()},
         outside=Counter(),
         empty={},
         repeats=repeats,
@@ -187,8 +188,8 @@ def _label_set(
         if len(names) < 2:
             raise TableError(
                 f"{table.name}: {', '.join(map(repr, shape.votes))} names fewer than two emotions "
-                f"({', '.join(names) or 'none'}). Mend: name all of the emotions, --emotions "
-                f"{names[0] if names else 'A'},B."
+                f"({', '.join(names) or 'none'}), and a distribution needs two. Mend: name all that the raters could "
+                f"choose, --emotions '{','.join([*names, '...'])}'."
             )
     if settings.outside == "other" and "other" not in names:
         names = (*names, "other")
@@ -233,6 +234,14 @@ def _answers(
                     answers += _ratings(table, row, rater, part, settings, shape)
         return answers, f"one row a clip, its ratings with their raters {columns}", False
     if any(entry.amount is not None for entries in entries_of for entry in entries) or shape.counts:
+        if settings.several == "tags":
+            answers = [
+                answer
+                for row, entries in enumerate(entries_of)
+                for answer in _ratings(table, row, None, entries, settings, shape)
+            ]
+            repeated = any(len(rows) > 1 for rows in rows_of.values())
+            return answers, f"one row a rating {columns}, raters not named", repeated
         return _amounts(table, entries_of, shape, settings, columns)
     return _labels(table, entries_of, shape, settings, rows_of, columns)
 
@@ -256,29 +265,14 @@ def person(value: object) -> str | None:
 
 
 def _cell(table: Table, row: int, column: str, shape: Shape, book: LabelBook) -> list[Entry]:
-    """The entries of one cell; numbers of a column of classes are their labels."""
+    """The entries of one cell."""
     try:
-        entries = read_cell(table.rows[row][column], book.is_label, table.decimal_comma)
+        return read_cell(table.rows[row][column], book.is_label, table.decimal_comma)
     except CellError as error:
         raise TableError(
             f"{table.where(row, shape.file)}, column {column!r}: {error}. Mend: write labels with | between them "
             '(angry|angry|sad), a list of labels, or counts as a mapping ({"angry": 2, "sad": 1}).'
         ) from error
-    classes = table.classes.get(column)
-    if classes is None:
-        return entries
-    named = []
-    for entry in entries:
-        number = int(entry.label) if entry.label.lstrip("-").isdigit() else None
-        if number == -1:  # datasets' sign for a label that is not known
-            continue
-        if number is not None and not 0 <= number < len(classes):
-            raise TableError(
-                f"{table.where(row, shape.file)}, column {column!r}: there is no class {number}, the column has "
-                f"{len(classes)} ({', '.join(classes)}). Mend: correct the number."
-            )
-        named.append(entry if number is None else entry._replace(label=classes[number]))
-    return named
 
 
 def _row(table: Table, row: int, shape: Shape, book: LabelBook) -> list[Entry]:
@@ -315,11 +309,13 @@ def _ratings(
     unit = 100.0 if total > 50 else 1.0
     is_tags = all(amount == 1.0 for _, amount in amounts)
     if not is_tags and abs(total / unit - 1.0) > _ROUNDED * len(amounts):
+        people = "leave --several tags out" if rater is None else f"--keep {shape.rater or 'rater'}"
         raise TableError(
             f"{table.where(row, shape.file)}: {total:g} votes of one rater. Mend: a rater's row holds 1 for each of "
-            f"the "
-            f"rater's tags, or shares that sum to 1; if a row is of several people, --keep {shape.rater or 'rater'}."
+            f"the rater's tags, or shares that sum to 1; if a row is of several people, {people}."
         )
+    if is_tags and settings.several == "votes":
+        return [_Answer(row, rater, amounts)]
     return [_Answer(row, rater, [(label, amount / total) for label, amount in amounts])]
 
 
@@ -386,39 +382,53 @@ def _whole(label: str, amount: float) -> list[tuple[str, float]]:
 
 
 def _kind_of_amounts(table: Table, entries_of: list[list[Entry]], shape: Shape, settings: TableSettings) -> str:
-    """Whether numbers are counts, shares or percent; what cannot be known is asked."""
-    sums = [math.fsum(entry.amount or 0.0 for entry in entries) for entries in entries_of if entries]
-    sizes = [len(entries) for entries in entries_of if entries]
+    """Whether numbers are counts, shares or percent; what cannot be known is asked.
+
+    Counts of whole votes, and of raters who split theirs, sum to whole numbers, and not to 100 again and again.
+    """
     if settings.amounts is not None:
         return settings.amounts
     if any(entry.percent for entries in entries_of for entry in entries):
         return "percent"
-    hundred = [abs(total - 100.0) <= 100 * _ROUNDED * size for total, size in zip(sums, sizes, strict=True)]
-    one = [
-        abs(total - 1.0) <= _ROUNDED * size and any((entry.amount or 0.0) % 1 for entry in entries)
-        for total, size, entries in zip(sums, sizes, [e for e in entries_of if e], strict=True)
-    ]
+    rows = [row for row, entries in enumerate(entries_of) if entries]
+    sums = {row: math.fsum(1.0 if entry.amount is None else entry.amount for entry in entries_of[row]) for row in rows}
+    near = {row: _ROUNDED * len(entries_of[row]) for row in rows}
+    split = [row for row in rows if any((entry.amount or 0.0) % 1 for entry in entries_of[row])]
+    hundred = [row for row in rows if abs(sums[row] - 100.0) <= 100 * near[row]]
+    one = [row for row in split if abs(sums[row] - 1.0) <= near[row]]
     if settings.num_raters is not None:
-        near_one = [abs(total - 1.0) <= _ROUNDED * size for total, size in zip(sums, sizes, strict=True)]
-        if all(near_one) or sum(one) > len(sums) / 2:
+        if all(abs(sums[row] - 1.0) <= near[row] for row in rows) or len(one) > len(rows) / 2:
             return "shares"
-        if sum(hundred) > len(sums) / 2:
+        if len(hundred) > len(rows) / 2:
             return "percent"
         raise TableError(
             f"{table.name}: --num_raters is for shares and percent, and most rows sum to neither 1 nor 100 (the first "
-            f"to "
-            f"{sums[0] if sums else 0:g}). Mend: leave it out if the numbers are counts, or say --amounts shares or "
-            f"percent."
+            f"to {sums[rows[0]] if rows else 0:g}). Mend: leave it out if the numbers are counts, or say --amounts "
+            "shares or percent."
         )
-    for rows, told, kind in ((hundred, "100", "percent"), (one, "1", "shares")):
-        if rows and sum(rows) > len(rows) / 2:
+    for found, unit, kind in ((hundred, 100, "percent"), (one, 1, "shares")):
+        over = [row for row in rows if sums[row] > unit * (1 + near[row])]
+        # one row of many may sum to 100 by chance; rows that go beyond it show that it is no limit
+        if found and len(found) > len(over) and len(found) >= len(rows) / 20:
+            less = len(rows) - len(found) - len(over)
             raise TableError(
-                f"{table.name}: {sum(rows)} of {len(rows)} rows sum to {told}. Are these {kind}, or votes? Mend: say "
-                f"how "
-                f"many people stand behind a row, --num_raters 9 or --num_raters COLUMN; if that is not known, "
-                f"--amounts "
-                f"{kind}, which counts a row as one vote; if they are votes, --amounts counts."
+                f"{table.name}: {len(found)} of {len(rows)} rows sum to {unit}"
+                + (f", {less} to less" if less else "")
+                + (f", {len(over)} to more" if over else "")
+                + f". Are these {kind}, or votes? Mend: say how many people stand behind a row, --num_raters 9 or "
+                f"--num_raters COLUMN; if that is not known, --amounts {kind}, which counts a row as one vote; if they "
+                "are votes, --amounts counts."
             )
+    odd = [row for row in split if abs(sums[row] - round(sums[row])) > near[row] or sums[row] < 1 - near[row]]
+    if odd:
+        few = max(sums.values()) <= 1.5
+        raise TableError(
+            f"{table.name}: the numbers of {len(odd)} of {len(rows)} rows are fractions that sum to no whole number of "
+            f"votes ({table.place(odd[0], shape.file)} to {sums[odd[0]]:g}). Are these "
+            f"{'shares' if few else 'shares, percent, a mean rating'}, or votes? Mend: if raters split their votes and "
+            "some parts are left out, --amounts counts; if they are shares or percent, add what is lacking in a column "
+            "'other', and --num_raters 9; if they are something else, name the columns that hold votes."
+        )
     return "counts"
 
 
@@ -431,7 +441,7 @@ def _from_shares(
     if abs(total / unit - 1.0) > _ROUNDED * len(votes):
         raise TableError(
             f"{where}: the {'percentages' if unit > 1 else 'shares'} sum to {total:g}, not to {unit:g}. "
-            "Mend: correct the row; if these are counts, --amounts counts."
+            "Mend: correct the row, or add what is lacking in a column 'other'; if these are counts, --amounts counts."
         )
     number = 1.0 if settings.num_raters is None else float(settings.num_raters) if shape.num_raters is None else 0.0
     if shape.num_raters is not None:
