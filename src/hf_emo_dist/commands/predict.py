@@ -135,7 +135,7 @@ def expand(names: Sequence[str]) -> list[str]:
             name,
             len(inside),
             f", {deep} of them in its folders" if deep else "",
-            f"; {len(there) - len(inside)} files are none" if len(there) > len(inside) else "",
+            f"; no audio: {len(there) - len(inside)} other" if len(there) > len(inside) else "",
         )
         files += map(str, inside)
     return files
