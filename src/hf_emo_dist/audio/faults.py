@@ -32,6 +32,8 @@ MOST_GROUPS = 20
 # What differs between faults of one sort: names in quotes, and numbers with what hangs on them.
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d\S*|begins with [^,]*")
 
+_ROW = re.compile(r"^Row (?:'[^']*'|\"[^\"]*\"|\d+): ")
+
 
 def told_by_reason(faults: Iterable[tuple[str, str, str]], most: int = MOST_GROUPS) -> list[str]:
     """A line for each sort of fault: the first that has it, how many more do, what was found, and what to do.
@@ -72,7 +74,8 @@ def told_parts(row_id: Any, message: str) -> tuple[str, str, str]:
     >>> told_parts("a", str(clip_error("empty", "the file has no bytes", "a", "replace it")))
     ('a', 'the file has no bytes', 'replace it')
     """
-    detail, _, mend = message.removeprefix(f"Row {row_id!r}: ").partition(". Mend: ")
+    # another row's name, where one file stands in two rows
+    detail, _, mend = _ROW.sub("", message.removeprefix(f"Row {row_id!r}: ")).partition(". Mend: ")
     return str(row_id), detail, mend.removesuffix(".")
 
 

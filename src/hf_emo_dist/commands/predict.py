@@ -18,7 +18,22 @@ logger = logging.getLogger(__name__)
 BAR_WIDTH = 40
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".rf64", ".w64", ".sph")
 #: Names of recordings that have to be converted first.
-OTHERS = (".m4a", ".mp4", ".m4b", ".mov", ".3gp", ".webm", ".mka", ".mkv", ".wma", ".aac", ".amr", ".ape", ".wv", ".shn")
+OTHERS = (
+    ".m4a",
+    ".mp4",
+    ".m4b",
+    ".mov",
+    ".3gp",
+    ".webm",
+    ".mka",
+    ".mkv",
+    ".wma",
+    ".aac",
+    ".amr",
+    ".ape",
+    ".wv",
+    ".shn",
+)
 
 
 def predict(

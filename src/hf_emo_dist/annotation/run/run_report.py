@@ -163,8 +163,8 @@ class RunReport:
             lines.append(f"And of {len(self.batch_jobs) - _SHOWN_IDS} further ones: hf-emo-dist ledger jobs shows all.")
         if self.skipped:
             lines.append(f"Not sent, {len(self.skipped)} clips: {_first(self.skipped)}.")
-            told = told_by_reason(told_parts(row, reason) for row, reason in self.skipped.items())
-            lines += [f"  {line}" for line in told]
+            faults = told_by_reason(told_parts(row, reason) for row, reason in self.skipped.items())
+            lines += [f"  {line}" for line in faults]
         if self.votes_a_clip:
             lines.append(f"Votes a clip, of {max(self.votes_a_clip)} wanted: {self.votes_a_clip_in_words()}.")
         if self.stop_reason is not None:

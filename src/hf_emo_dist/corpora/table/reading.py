@@ -403,8 +403,8 @@ def _without_sound(
         )
         lines = "\n".join(told)
         raise TableError(
-            f"{table.name}: {len(found)} of {len(there)} files are no audio that can be read:\n{lines}\nMend: see each, "
-            "or pass on_missing='skip' (--on_missing skip)."
+            f"{table.name}: {len(found)} of {len(there)} files are no audio that can be read:\n{lines}\nMend: see "
+            "each, or pass on_missing='skip' (--on_missing skip)."
         )
     for place, fault in found.items():
         where = table.where(rows[place], None)
