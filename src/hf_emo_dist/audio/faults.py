@@ -35,13 +35,14 @@ _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d\S*|begins with [^,]*")
 _ROW = re.compile(r"^Row (?:'[^']*'|\"[^\"]*\"|\d+): ")
 
 
-def told_by_reason(faults: Iterable[tuple[str, str, str]], most: int = MOST_GROUPS) -> list[str]:
-    """A line for each sort of fault: the first that has it, how many more do, what was found, and what to do.
+def told_by_reason(faults: Iterable[tuple[str, str, str]], most: int = MOST_GROUPS, named: int = 1) -> list[str]:
+    """A line for each sort of fault: the first that have it, how many more do, what was found, and what to do.
 
     Args:
         faults: Name of the clip, what was found, and the mend. Those that differ in numbers and names alone are of one
             sort, so that an odd one among many is not hidden.
         most: Lines at most.
+        named: So many clips are named in a line.
 
     Example:
         >>> lost = "the file breaks off: {} bytes fewer than its header says"
@@ -58,7 +59,7 @@ def told_by_reason(faults: Iterable[tuple[str, str, str]], most: int = MOST_GROU
         groups.setdefault(sort, []).append(name)
         first.setdefault(sort, detail)
     lines = [
-        f"{names[0]}{f' (and {len(names) - 1} more)' if len(names) > 1 else ''}: {first[sort]}."
+        f"{', '.join(names[:named])}{f' (and {len(names) - named} more)' if len(names) > named else ''}: {first[sort]}."
         + (f" Mend: {sort[1]}." if sort[1] else "")
         for sort, names in list(groups.items())[:most]
     ]

@@ -399,7 +399,7 @@ def _without_sound(
     rows = {place: votes.clips[place].rows[0] for place in found}
     if found and (settings.on_missing == "error" or len(found) == len(there)):
         told = told_by_reason(
-            (table.where(rows[at], shape.file), fault.detail, fault.mend) for at, fault in found.items()
+            ((table.where(rows[at], shape.file), fault.detail, fault.mend) for at, fault in found.items()), named=10
         )
         lines = "\n".join(told)
         raise TableError(
