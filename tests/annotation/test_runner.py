@@ -222,7 +222,10 @@ def test_a_corrupt_clip_is_reported_by_id_and_nothing_is_sent_for_it(ledger):
     result = annotator(backend, ledger).annotate(dataset(rows))
     assert set(result.report.skipped) == {"r1", "r3", "again", "none"} and result.report.complete
     assert backend.sent == 9 and [len(found) for found in votes(result.dataset).values()] == [3, 0, 3, 0, 3, 0, 0]
-    assert "Not sent, 4 clips" in result.report.summary() and "r1" in result.report.summary()
+    text = result.report.summary()
+    assert "Not sent, 4 clips: " in text
+    assert "r3: the file has no bytes. Mend:" in text and "none: the row has no" in text
+    assert "r1 (and 1 more): " in text or "again (and 1 more): " in text
 
 
 def test_a_row_that_cannot_be_read_ends_the_run_after_what_is_in_flight_is_stored(ledger):

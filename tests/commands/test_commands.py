@@ -66,7 +66,28 @@ def test_a_folder_stands_for_the_audio_inside_it_and_its_folders(clips, caplog):
     with caplog.at_level("INFO"):
         names = [Path(name).name for name in expand([str(clips), str(clips / "a.wav")])]
     assert names == ["a.wav", "b.flac", "long.wav", "c.WAV", "a.wav"]
-    assert "4 audio files, 1 of them in its folders" in caplog.text
+    assert "4 audio files, 1 of them in its folders; no audio: 1 other" in caplog.text
+
+
+def test_what_cannot_be_decoded_in_a_folder_is_named_with_what_to_do(checkpoint, clips, capsys):
+    for name in ("b.flac", "long.wav"):
+        (clips / name).unlink()
+    (clips / "x.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(400))
+    (clips / "no suffix").write_bytes(b"\x1aE\xdf\xa3" + bytes(400))  # WebM
+    (clips / "lfs.mp4").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (clips / "gone.wav").symlink_to("nowhere")
+    (clips / "renamed").write_bytes((clips / "a.wav").read_bytes())
+    assert main(["predict", str(clips), "--model", str(checkpoint)]) == 2
+    captured = capsys.readouterr()
+    end = captured.err[captured.err.rindex("error: 4 of 6 files") :]
+    for name, says in (
+        ("x.m4a", "an M4A, MP4 or 3GP file. Mend: convert it, such as with `ffmpeg"),
+        ("no suffix", "a WebM or Matroska file. Mend: convert it"),
+        ("lfs.mp4", "a Git LFS pointer. Mend: `git lfs pull`"),
+        ("gone.wav", "No such file"),
+    ):
+        assert any(name in line and says in line for line in end.splitlines()), name
+    assert "not predicted" in captured.out and str(clips / "renamed") in captured.out
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

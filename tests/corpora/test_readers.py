@@ -148,6 +148,8 @@ CASES = {
             "level": "LO",
             "sentence": "IEO",
             "modality": "voice",
+            "late_responses": "drop",
+            "marked_clips": "drop",
         },
         shares={"happy": 1 / 3, "neutral": 2 / 3},
         problems={

@@ -291,7 +291,7 @@ ACTORS = ["1001", "cremad-1018", "1019", "1036", "1037", "1091"]
 
 
 def test_a_protocol_has_folds_and_figures_of_its_own(backbone, data_folder, tmp_path, monkeypatch):
-    folder = renamed(data_folder, tmp_path / "data", ACTORS, corpus="cremad", modality="voice")
+    folder = renamed(data_folder, tmp_path / "data", ACTORS, corpus="cremad", modality="voice", late_responses="drop")
     train, met = training_run.run_training, []
 
     def watched(recipe, args, rows, validation):
@@ -321,7 +321,10 @@ def test_a_protocol_has_folds_and_figures_of_its_own(backbone, data_folder, tmp_
     assert figures["model"]["js_divergence"]["value"] == pytest.approx(report.predictors["model"]["js_divergence"])
     assert [fold["model"]["js_divergence"] for fold in figures["folds"]]
     assert "3 emotions where emo_superb has 6" in report.protocol["notes"][0]
+    late = "votes: they leave out responses later than 10 s, which emo_superb keeps"
+    assert late in study.notes and late in report.notes
     table = report.to_markdown()
+    assert late in table
     assert "By the protocol emo_superb" in table and "mean of the other folds" in table and "floor" in table
     # other targets are other settings
     with pytest.raises(ValueError, match=r"smooth_targets.*--overwrite"):

@@ -3,10 +3,13 @@
 import json
 import logging
 
+import made_clips as made
 import numpy as np
 import pytest
 
 from hf_emo_dist.commands.main import main
+from hf_emo_dist.data.loading import load_emotion_dataset
+from hf_emo_dist.data.opened import open_dataset
 from hf_emo_dist.evaluation.fold_figures import FoldedVotes, constant_predictions, fold_figures
 from hf_emo_dist.evaluation.scoring import Bootstrap
 from hf_emo_dist.scores import compute_scores, jensen_shannon_divergence, multilabel_macro_f1
@@ -130,7 +133,7 @@ def test_the_corpus_own_responses_are_a_table(tmp_path, options, angry, noted):
     mean = np.array([full[[1, 2]].mean(0), full[[0, 2]].mean(0), full[[0, 1]].mean(0)])
     expected = jensen_shannon_divergence(mean, full).mean()
     assert study.results["mean_of_other_folds"]["js_divergence"]["value"] == pytest.approx(expected)
-    assert any("late responses: drop" in note for note in study.notes) == noted
+    assert any("leave out responses later than 10 s, which emo_superb keeps" in note for note in study.notes) == noted
 
 
 def test_the_authors_own_table_is_a_table(tmp_path):
@@ -144,6 +147,81 @@ def test_the_authors_own_table_is_a_table(tmp_path):
     assert study.results["rows"] == 3 and study.results["known"]["js_divergence"]["value"] == pytest.approx(0, abs=1e-9)
     faces = folds(Sources([source], where={"modality": "face"}), protocol="emo_superb", num_resamples=20)
     assert faces.results["uniform"]["js_divergence"]["value"] > study.results["uniform"]["js_divergence"]["value"]
+
+
+@pytest.mark.parametrize("name", ["clip", "file"])
+def test_who_speaks_is_known_by_the_name_of_a_clip(tmp_path, name):
+    rows = drawn([1001, 1002, 1003, 1019, 1037, 1091])
+    given = folds(Sources([table(tmp_path / "a.csv", rows)]), protocol="emo_superb", num_resamples=200)
+    lines = (tmp_path / "a.csv").read_text().replace("clip,actor", f"{name},mood").splitlines()
+    if name == "file":
+        lines = [lines[0], *(f"wav/{line}" for line in lines[1:])]
+    # who is named is not said in a column
+    lines = [",".join(cell for place, cell in enumerate(line.split(",")) if place != 1) for line in lines]
+    (tmp_path / "b.csv").write_text("\n".join(lines) + "\n")
+    found = folds(Sources([str(tmp_path / "b.csv")]), protocol="emo_superb", num_resamples=200)
+    for figures in ("uniform", "mean_of_other_folds", "floor"):
+        assert found.results[figures] == given.results[figures]
+    assert found.results["speakers"] == 6 and found.facts["scored"] == "36 rows of 6 speakers"
+    assert [fold["speakers"] for fold in found.results["folds"]] == [3, 1, 1, 1]
+
+
+def test_a_clip_is_not_scored_twice_and_rows_without_votes_are_told_of(tmp_path):
+    rows = drawn([1001, 1019, 1037])
+    rows[1] = (*rows[1][:3], *[0] * 6)
+    source = table(tmp_path / "v.csv", rows)
+    study = folds(Sources([source]), protocol="emo_superb", num_resamples=20)
+    assert "1 of 18 rows have no votes, and are left out" in study.notes and study.results["rows"] == 17
+    lines = (tmp_path / "v.csv").read_text().splitlines()
+    (tmp_path / "copied.csv").write_text("\n".join([*lines, *lines[3:5]]) + "\n")
+    with pytest.raises(ValueError, match=r"2 rows stand twice: copied.csv line 20.* as line 4; .*Mend: leave one"):
+        folds(Sources([str(tmp_path / "copied.csv")]), protocol="emo_superb")
+    again = [*rows, (*rows[0][:3], 1, 1, 1, 1, 1, 1)]
+    with pytest.raises(ValueError, match=r"1001_C0_ANG_XX \(again.csv line 2 and again.csv line 20\).*Mend: "):
+        folds(Sources([table(tmp_path / "again.csv", again)]), protocol="emo_superb")
+    heard = table(tmp_path / "modality.csv", rows, ("modality", "voice"))
+    seen = [line.replace("voice", "face") for line in (tmp_path / "modality.csv").read_text().splitlines()[1:]]
+    (tmp_path / "modality.csv").write_text((tmp_path / "modality.csv").read_text() + "\n".join(seen) + "\n")
+    assert folds(Sources([heard]), protocol="emo_superb", num_resamples=20).results["rows"] == 17
+
+
+def test_a_clip_that_the_authors_table_has_twice_is_refused(tmp_path):
+    lines = ['"","A","D","F","H","N","S","fileName","numResponses"']
+    lines += [f'"10000{n}",2,0,0,0,1,0,"{actor}_IEO_ANG_HI",3' for n, actor in enumerate((1001, 1019, 1037, 1019))]
+    (tmp_path / "tabulatedVotes.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"1019_IEO_ANG_HI \(tabulatedVotes.csv:5\)"):
+        folds(Sources([str(tmp_path / "tabulatedVotes.csv")]), protocol="emo_superb")
+
+
+def test_late_responses_that_no_file_tells_of_are_not_said_to_be_left_out(tmp_path):
+    source = responses(tmp_path)
+    (tmp_path / "finishedEmoResponses.csv").unlink()
+    study = folds(Sources([source]), protocol="emo_superb", late_responses="drop", num_resamples=20)
+    assert not any("leave out" in note for note in study.notes)
+
+
+@pytest.mark.parametrize("how", ["counts", "drop", "keep"])
+def test_a_data_set_says_whether_late_responses_are_in_it(tmp_path, how, capsys):
+    (tmp_path / "AudioWAV").mkdir()
+    for actor in (1001, 1019, 1037):
+        (tmp_path / "AudioWAV" / f"{actor}_IEO_ANG_HI.wav").write_bytes(made.clip("wav"))
+    words = [] if how == "counts" else ["--late_responses", how]
+    if how == "counts":
+        lines = ['"","A","D","F","H","N","S","fileName","numResponses"']
+        lines += [f'"10000{n}",2,0,0,0,1,0,"{actor}_IEO_ANG_HI",3' for n, actor in enumerate((1001, 1019, 1037))]
+        (tmp_path / "tabulatedVotes.csv").write_text("\n".join(lines) + "\n")
+    else:
+        responses(tmp_path)
+    out = str(tmp_path / "out")
+    assert main(["read", "cremad", str(tmp_path), out, "--protocol", "emo_superb", *words]) == 0
+    told = "Responses later than 10 s are " + ("among them" if how == "keep" else "left out")
+    assert told in (tmp_path / "out" / "README.md").read_text()
+    study = folds(Sources([out]), protocol="emo_superb", num_resamples=20)
+    said = "votes: they leave out responses later than 10 s, which emo_superb keeps" in study.notes
+    assert said == (how != "keep")
+    old = load_emotion_dataset(out)["train"].remove_columns(["late_responses", "marked_clips"])
+    study = folds(Sources({"old": open_dataset(old)}), protocol="emo_superb", num_resamples=20)
+    assert any("it is not recorded whether responses" in note for note in study.notes)
 
 
 def test_folds_of_ones_own_keep_speakers_together(tmp_path):

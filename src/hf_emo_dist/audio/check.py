@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .._lazy import need
 from ..emotions import MissingColumnError
 from .decoding import MAX_SECONDS, SAMPLING_RATE, Decoded, LongAudio, check_long_audio, decode
-from .faults import MENDS, MIN_SAMPLES, AudioError, BadClip
+from .faults import MENDS, MIN_SAMPLES, AudioError, BadClip, told_by_reason
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class AudioReport:
         return not self.problems
 
     def summary(self, max_ids: int = 100) -> str:
-        """List the problems by kind, with the count, the first `max_ids` ids, examples and mends."""
+        """List the problems by kind, with the count and the first `max_ids` ids, and by what was found, with mends."""
         if self.ok:
             hours = np.sum(self.durations) / 3600
             lines = [f"{self.num_rows} clips checked: no problem ({hours:.2f} h of audio)."]
@@ -134,11 +134,8 @@ class AudioReport:
             group = [problem for problem in self.problems if problem.kind == kind]
             if group:
                 lines.append(f"- {kind} ({len(group)}): {_listed([problem.row_id for problem in group], max_ids)}")
-                for mend in dict.fromkeys(problem.mend for problem in group):  # a pointer asks for another than a page
-                    alike = [problem for problem in group if problem.mend == mend]
-                    more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
-                    lines.append(f"  {alike[0].row_id}{more}: {alike[0].detail}.")
-                    lines.append(f"  Mend: {mend}.")
+                told = told_by_reason((problem.row_id, problem.detail, problem.mend) for problem in group)
+                lines += [f"  {line}" for line in told]
         if self.unverifiable:
             lines.append(
                 f"{len(self.unverifiable)} clips carry no length, so that nobody can tell whether their end is there: "

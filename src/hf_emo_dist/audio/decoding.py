@@ -3,7 +3,8 @@
 WAV, FLAC, OGG, Opus, MP3 and their like (:mod:`.signatures` lists them) are decoded by libsndfile and resampled by
 soxr: neither FFmpeg nor torchcodec is needed. Whatever a clip claims, nothing is allocated before rate, channels,
 length and bytes were held against the bounds below, and decoding goes on block by block, so that memory is what the
-mono samples take at the wanted rate: 230 MB for the hour that a clip may last.
+mono samples take at the wanted rate: 230 MB for the hour that a clip may last. A stream that does not say how long it
+is is counted first, and decoded once more if it is not too long.
 """
 
 from __future__ import annotations
@@ -350,8 +351,19 @@ def _seconds(data: bytes) -> float | None:
     return None
 
 
+def _check_unstated_length(data: bytes) -> None:
+    """Count the samples of a stream that does not say how many it has, while none is kept; see `check_bounds`."""
+    with _opened(data) as (file, _, _):
+        frames, size = 0, max(1, _BLOCK // file.channels)
+        while block := len(file.read(size, dtype="int16", always_2d=True)):
+            frames += block
+            check_bounds(file.samplerate, file.channels, frames)
+
+
 def _decode_bytes(data: bytes, wanted: int) -> Decoded:
     with _opened(data) as (file, kind, carried):
+        if file.frames >= 1 << 62:
+            _check_unstated_length(data)  # a few kilobytes of silence may last for days
         sink = _Sink(file.samplerate, file.channels, wanted)
         digest = hashlib.md5(usedforsecurity=False) if carried.md5 else None
         size = max(1, _BLOCK // file.channels)

@@ -122,7 +122,7 @@ def check_frames(data: bytes, start: int) -> Walk:
                 at += size
                 continue
             rest = data[at : at + 16]
-            if rest.startswith(_TAGS_AT_THE_END) or not data[at:].strip(b"\0"):
+            if rest.startswith(_TAGS_AT_THE_END) or rest in (b"\n", b"\r\n") or not data[at:].strip(b"\0"):
                 break
             raise BadClip("corrupt", f"the file is damaged: no frame begins at byte {at}, where the next should be")
         if at + frame.size > len(data):

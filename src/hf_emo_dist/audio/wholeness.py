@@ -17,6 +17,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from .faults import BadClip
 from .mpeg import check_frames, stream_start, tag_size
 
@@ -25,6 +27,10 @@ _HUGE = 0x7F000000
 _MOST_CHUNKS = 10_000  # a file of nothing but chunk headers would take long
 # What programs that write tags put behind a file of any format.
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+
+
+# Codings of WAV: integers, floats, A-law, mu-law, and those that say so elsewhere.
+_UNCOMPRESSED = (1, 3, 6, 7, 0xFFFE)
 
 
 @dataclass(frozen=True)
@@ -160,10 +166,12 @@ def _chunks(data: bytes, kind: str) -> Carried:
     if not 0 <= size <= len(data) - body:
         raise _breaks_off(size - (len(data) - body))
     # A size that was changed for a smaller one leaves sound behind the chunk, and so does what came in between.
-    rest = data[body + size + (size % 2 if layout.align > 1 else 0) :]
-    tagged = rest.lstrip(b"\0").startswith(_TAGS)
-    padded = len(rest) > 1 and not rest.strip(b"\0")  # one byte too many is no padding: it moves all that follow it
-    if rest and not padded and not tagged and not _follow(layout, data, body + size):
+    counted = kind != "caf" and whole == len(data)
+    rest = data[body + size + _padding(layout, data, body, size) :]
+    known = rest.startswith(_TAGS) or _follow(layout, data, body + size)
+    # Silence that bytes in between pushed there would make the file longer than it says.
+    known = known or (counted and len(rest) > 1 and not rest.strip(b"\0"))
+    if rest and not known and not _newline(data, said, body, size, layout.big):
         raise BadClip(
             "corrupt",
             f"the file is damaged: {len(rest)} bytes behind the sound are no part of it",
@@ -172,6 +180,45 @@ def _chunks(data: bytes, kind: str) -> Carried:
     if kind == "aiff":
         _aiff_frames(data, said, body, size)
     return Carried(True)
+
+
+def _padding(layout: _Layout, data: bytes, body: int, size: int) -> int:
+    """How many zeros behind the sound its format puts there, all of which must be: to an even size, in W64 to 8."""
+    # CAF knows none, and libsndfile makes its sizes even.
+    number = -size % 2 if layout.align < 2 else -(body + size) % layout.align
+    return number if data[body + size : body + size + number] == bytes(number) else 0
+
+
+def _in_step(data: bytes, body: int, size: int, channels: int, width: int, big: bool) -> bool:
+    """Whether nothing but a newline is behind uncompressed samples, and the last of them begin where they should.
+
+    A byte that came in between pushes the last one there and moves all that follow it, so that the byte of a sample
+    that changes least from one to the next is another than its highest.
+    """
+    block = channels * width
+    if data[body + size :] not in (b"\n", b"\r\n") or not block or size % block:
+        return False
+    last = np.frombuffer(data[body + max(0, size - 64 * block) : body + size], dtype=np.int8)
+    moved = np.abs(np.diff(last.reshape(-1, channels, width).astype(np.int16), axis=0)).sum(axis=(0, 1))
+    # Noise has no such byte; of floats of 8 bytes another lies beside it, and moved ones are no sound at all.
+    return width == 8 or bool(moved[0 if big else -1] <= 1.5 * moved.min())
+
+
+def _newline(data: bytes, said: dict[bytes, tuple[int, int]], body: int, size: int, big: bool) -> bool:
+    """Whether a newline is all that is behind the samples of a container of chunks."""
+    if b"fmt " in said:
+        at = said[b"fmt "][0]
+        tag, channels, block = (
+            int.from_bytes(data[at + i : at + i + 2], "big" if big else "little") for i in (0, 2, 12)
+        )
+        return tag in _UNCOMPRESSED and _in_step(data, body, size, channels, block // max(channels, 1), big)
+    if b"COMM" in said:
+        at = said[b"COMM"][0]
+        channels, width, _ = _aiff_form(data, at)
+        return _in_step(data, body + 8, size - 8, channels, width, data[at + 18 : at + 22] != b"sowt")
+    at = said[b"desc"][0] if b"desc" in said else len(data)  # CAF: rate, coding, flags, bytes, frames, channels, bits
+    flags, _, _, channels, bits = (int.from_bytes(data[at + i : at + i + 4], "big") for i in (12, 16, 20, 24, 28))
+    return data[at + 8 : at + 12] == b"lpcm" and _in_step(data, body + 4, size - 4, channels, bits // 8, not flags & 2)
 
 
 def _follow(layout: _Layout, data: bytes, at: int) -> bool:
@@ -189,12 +236,7 @@ def _aiff_frames(data: bytes, said: dict[bytes, tuple[int, int]], body: int, siz
     """The number of samples that the header promises, against the sound's size."""
     if b"COMM" not in said:
         return
-    at = said[b"COMM"][0]
-    channels, frames = int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 6], "big")
-    bits = int.from_bytes(data[at + 6 : at + 8], "big")
-    coding = data[at + 18 : at + 22] if data[8:12] == b"AIFC" else b"NONE"
-    width = {b"NONE": -(-bits // 8), b"twos": -(-bits // 8), b"sowt": -(-bits // 8)}.get(coding, 0)
-    width = {b"fl32": 4, b"FL32": 4, b"fl64": 8, b"FL64": 8}.get(coding, width)
+    channels, width, frames = _aiff_form(data, said[b"COMM"][0])
     held = size - 8 - int.from_bytes(data[body : body + 4], "big")
     if width and channels and frames * channels * width != held:
         promised = frames * channels * width
@@ -202,6 +244,15 @@ def _aiff_frames(data: bytes, said: dict[bytes, tuple[int, int]], body: int, siz
             raise _breaks_off(promised - held)
         if held - promised > 1:
             raise BadClip("corrupt", f"the file is damaged: its header says {promised} bytes of sound, not {held}")
+
+
+def _aiff_form(data: bytes, at: int) -> tuple[int, int, int]:
+    """Channels, bytes of a sample (0 where its coding has no fixed number) and samples a channel."""
+    channels, frames = int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 6], "big")
+    bits = int.from_bytes(data[at + 6 : at + 8], "big")
+    coding = data[at + 18 : at + 22] if data[8:12] == b"AIFC" else b"NONE"
+    width = {b"NONE": -(-bits // 8), b"twos": -(-bits // 8), b"sowt": -(-bits // 8)}.get(coding, 0)
+    return channels, {b"fl32": 4, b"FL32": 4, b"fl64": 8, b"FL64": 8}.get(coding, width), frames
 
 
 # --- a header, then the sound
@@ -214,6 +265,9 @@ def _same(said: int, there: int) -> None:
         raise BadClip("corrupt", f"the file is damaged: its header says {said} bytes of sound, and {there} are there")
 
 
+_AU_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # coding to bytes of a sample
+
+
 def _au(data: bytes) -> bool:
     order = "big" if data[:4] == b".snd" else "little"
     start, said = (int.from_bytes(data[at : at + 4], order) for at in (4, 8))  # type: ignore[arg-type]
@@ -221,7 +275,9 @@ def _au(data: bytes) -> bool:
         raise BadClip("corrupt", f"the file is damaged: its sound should begin at byte {start} of {len(data)}")
     if said == 0xFFFFFFFF:
         return False
-    _same(said, len(data) - start)
+    coding, channels = (int.from_bytes(data[at : at + 4], order) for at in (12, 20))  # type: ignore[arg-type]
+    if not _in_step(data, start, said, channels, _AU_WIDTHS.get(coding, 0), order == "big"):
+        _same(said, len(data) - start)
     return True
 
 
@@ -244,7 +300,9 @@ def _sphere(data: bytes) -> bool:
         return False
     except ValueError:
         raise BadClip("corrupt", "the file is damaged: its header's numbers cannot be read") from None
-    _same(counts[0] * counts[1] * counts[2], len(data) - start)
+    said = counts[0] * counts[1] * counts[2]
+    if not _in_step(data, start, said, counts[2], counts[1], fields.get(b"sample_byte_format") == b"10"):
+        _same(said, len(data) - start)
     return True
 
 

@@ -17,6 +17,23 @@ logger = logging.getLogger(__name__)
 
 BAR_WIDTH = 40
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".rf64", ".w64", ".sph")
+#: Names of recordings that have to be converted first.
+OTHERS = (
+    ".m4a",
+    ".mp4",
+    ".m4b",
+    ".mov",
+    ".3gp",
+    ".webm",
+    ".mka",
+    ".mkv",
+    ".wma",
+    ".aac",
+    ".amr",
+    ".ape",
+    ".wv",
+    ".shn",
+)
 
 
 def predict(
@@ -41,7 +58,7 @@ def predict(
 
     Args:
         files: Audio files (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF, RF64, W64, SPHERE), http(s) addresses, or folders,
-            which stand for all audio files inside.
+            which stand for all recordings inside, whatever they are called.
         model: Checkpoint: a local folder or a Hub id.
         revision: Branch, tag or commit of a checkpoint on the Hub.
         format: Bars, JSON, or CSV.
@@ -60,6 +77,7 @@ def predict(
     """
     from tqdm.auto import tqdm
 
+    from ..audio.faults import told_by_reason, told_parts
     from ..audio.inputs import check_window
 
     names = expand(files)
@@ -79,12 +97,12 @@ def predict(
     # a bar on long work only, and only where somebody watches
     bar = tqdm(results, total=len(names), desc="predict", unit="file", disable=True if len(names) < 9 else None)
     emotions = pipe.model.config.emotions
-    bad: list[str] = []
+    bad: dict[str, str] = {}
 
     def answers() -> Iterator[dict[str, Any]]:
         for file, result in zip(names, bar, strict=True):
             if "error" in result:
-                bad.append(file)
+                bad[file] = result["error"]
                 yield {"file": file, **result}
                 continue
             windows = [
@@ -104,25 +122,52 @@ def predict(
             out = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
         write(chain([first], found), out, top_k, track)
     if bad:
-        raise ValueError(f"{len(bad)} of {len(names)} files could not be predicted: {', '.join(bad[:10])}")
+        told = [f"  {line}" for line in told_by_reason(told_parts(file, error) for file, error in bad.items())]
+        raise ValueError(
+            "\n".join([f"{len(bad)} of {len(names)} files could not be predicted: {', '.join(list(bad)[:40])}", *told])
+        )
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The files that are meant: a folder stands for the audio files in it and in its folders, by name."""
+    """The files that are meant: a folder stands for the recordings in it and in its folders, by name.
+
+    Those that cannot be decoded are among them, so that they are named with what is to be done.
+    """
     files: list[str] = []
     for name in names:
         if not Path(name).is_dir():
             files.append(name)
             continue
-        inside = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
+        there = sorted(path for path in Path(name).rglob("*") if not path.is_dir())
+        inside = [path for path in there if _is_recording(path)]
         if not inside:
             raise ValueError(
                 f"The folder {name} holds no audio file, nor do its folders. Mend: name one with {', '.join(AUDIO)}."
             )
         deep = sum(path.parent != Path(name) for path in inside)
-        logger.info("%s: %d audio files%s", name, len(inside), f", {deep} of them in its folders" if deep else "")
+        logger.info(
+            "%s: %d audio files%s%s",
+            name,
+            len(inside),
+            f", {deep} of them in its folders" if deep else "",
+            f"; no audio: {len(there) - len(inside)} other" if len(there) > len(inside) else "",
+        )
         files += map(str, inside)
     return files
+
+
+def _is_recording(path: Path) -> bool:
+    """Whether a file is one by its name or by its first bytes; of those that are not decoded here, too."""
+    from ..audio.faults import BadClip
+    from ..audio.signatures import check_head
+
+    if path.suffix.lower() in (*AUDIO, *OTHERS):
+        return True
+    try:
+        check_head(path)
+    except BadClip as bad:
+        return bad.kind == "unsupported"
+    return True
 
 
 def open_pipeline(

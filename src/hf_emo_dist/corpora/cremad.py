@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
@@ -39,7 +39,11 @@ INFO = CorpusInfo(
     vote_source="CREMA-D's crowd raters, who chose one of six emotions.",
     reads="`finishedResponses.csv`, else `tabulatedVotes.csv`; `AudioWAV` or `AudioMP3`; votes of one "
     "`--modality`: voice, face, audiovisual",
-    columns={"intended": "string", "level": "string", "sentence": "string", "modality": "string"},
+    columns={
+        **{"intended": "string", "level": "string", "sentence": "string", "modality": "string"},
+        # how it was read, for whoever holds figures against a protocol's
+        **{"late_responses": "string", "marked_clips": "string"},
+    },
     raters=True,
     split="speaker",
 )
@@ -73,21 +77,27 @@ MARKED_CLIPS = {
 }
 
 
+#: What a report says of a clip that has two rows of counts.
+TABULATED_TWICE = "the clip is tabulated twice"
+
+
 @dataclass
 class _Clip:
     where: str
     votes: list[Vote] = field(default_factory=list)
 
 
-#: clip → modality → its votes
-_Votes = dict[str, dict[str, _Clip]]
+class _Votes(dict[str, dict[str, _Clip]]):
+    """Clip → modality → its votes."""
+
+    late: Kept = "drop"  # whether late responses are among them
 
 
-def _distracted(path: Path, report: CorpusReport) -> set[tuple[str, str, str]]:
-    """Read which responses came late: session, query type and question."""
+def _distracted(path: Path, report: CorpusReport) -> set[tuple[str, str, str]] | None:
+    """Read which responses came late: session, query type and question. None where no file says so."""
     if not path.is_file():
         report.note("no_response_times", path.name, report.name(path), "there is no such file: late responses count")
-        return set()
+        return None
     keys = ("sessionNums", "queryType", "questNum")
     late = set()
     for _, row in iter_csv(path, report, required=(*keys, "ttr")):
@@ -102,10 +112,12 @@ def _distracted(path: Path, report: CorpusReport) -> set[tuple[str, str, str]]:
 def _responses(path: Path, report: CorpusReport, late_responses: Kept) -> _Votes:
     """Read one response a row: who answered what to which clip."""
     required = ("localid", "queryType", "questNum", "clipName", "sessionNums", "respEmo")
-    late = set()
+    late: set[tuple[str, str, str]] | None = None
     if late_responses == "drop":
         late = _distracted(path.with_name("finishedEmoResponses.csv"), report)
-    found: _Votes = {}
+    found = _Votes()
+    found.late = "keep" if late is None else "drop"
+    late = late or set()
     seen: set[tuple[str, str, str]] = set()
     file = report.name(path)
     for line, row in iter_csv(path, report, required):
@@ -141,7 +153,7 @@ def _count(text: str) -> int:
 
 def _tabulated(path: Path, report: CorpusReport) -> _Votes:
     """Read counts: ``tabulatedVotes.csv``, whose row names begin with the query type, or a table with a modality."""
-    found: _Votes = {}
+    found = _Votes()
     file = report.name(path)
     for line, row in iter_csv(path, report):
         where = f"{file}:{line}"
@@ -158,7 +170,7 @@ def _tabulated(path: Path, report: CorpusReport) -> _Votes:
             continue
         entry = found.setdefault(clip, {}).setdefault(modality, _Clip(where))
         if entry.votes:
-            report.note("duplicate_rater", clip, where, "the clip is tabulated twice")
+            report.note("duplicate_rater", clip, where, TABULATED_TWICE)
             continue
         entry.votes = [(name, 1.0, None) for name, count in counts.items() for _ in range(count)]
     return found
@@ -224,6 +236,7 @@ class VotesOnly:
     levels: list[str]  # the intensity asked for: LO, MD, HI or XX (not stated)
     emotions: tuple[str, ...]
     counts: Mapping[str, FloatArray]  # modality to (N, K), in votes; zeros where a clip has none of that modality
+    late_responses: Kept = "drop"  # whether late responses are among them
 
     def of(self, modality: str = "voice") -> tuple[list[str], list[str], FloatArray]:
         """Ids, speakers and counts of the clips that have votes of one modality."""
@@ -275,6 +288,7 @@ def votes_only(
         levels=[_level(match[4]) for match in clips.values()],
         emotions=_EMOTIONS,
         counts=counts,
+        late_responses=found.late,
     )
 
 
@@ -326,7 +340,10 @@ def _utterances(
                 transcript=_TEXTS.get(match[2]),
                 session=None if rules is None else rules.fold(match[1]),
                 intended=CORPUS_CODES["cremad"][match[3]],
-                extra={"level": _level(match[4]), "sentence": match[2], "modality": modality},
+                extra={
+                    **{"level": _level(match[4]), "sentence": match[2], "modality": modality},
+                    **{"late_responses": found.late, "marked_clips": marked_clips},
+                },
             )
     for clip, path in clips.items():
         if clip not in found:
@@ -409,6 +426,10 @@ def read_cremad(
     if rules is not None and late is None:
         report.note("no_response_times", "counts", "", f"late responses are left out, which {rules.name} keeps")
     clips = _audio(Path(source).expanduser(), audio_dir)
+    # for the data set's card
+    told = "are among them" if found.late == "keep" else "are left out"
+    vote_source = f"{INFO.vote_source} Responses later than 10 s {told}."
+    settings = replace(settings, info=replace(INFO, vote_source=vote_source))
     return build_corpus(_utterances(found, clips, modality, marked, rules, report), settings, report)
 
 

@@ -21,7 +21,21 @@ from ..scores.classes import smoothed_labels
 Kept = Literal["keep", "drop"]
 
 # 1037, cremad-1037, or a clip of hers such as 1037_IWL_HAP_XX
-_NUMBER = re.compile(r"(?:^|[^0-9])(\d{4})$|^(\d{4})_")
+_NUMBER = re.compile(r"(?:^|[^0-9])(\d{4})$|(?:^|[/\\])(\d{4})_[^/\\]*$")
+
+# How the votes were read: the column of a data set that says it, and what is said of a value that a protocol has not.
+_READING = {
+    "late_responses": {
+        "drop": "votes: they leave out responses later than 10 s, which {name} keeps",
+        "keep": "votes: responses later than 10 s are among them, which {name} leaves out",
+        "": "votes: it is not recorded whether responses later than 10 s are among them; {name} has {wanted}",
+    },
+    "marked_clips": {
+        "drop": "clips: those whose raters got another recording are left out, which {name} keeps",
+        "keep": "clips: those whose raters got another recording are among them, which {name} leaves out",
+        "": "",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,7 @@ class Protocol:
 
     def fold(self, speaker: Any) -> int:
         """The number of one speaker's fold, from 1; errors as for :meth:`fold_of`."""
-        found = _NUMBER.search(str(speaker))
-        number = int(found[1] or found[2]) if found else -1
+        number = self.number(speaker)
         for place, (first, last) in enumerate(self.speakers, start=1):
             if first <= number <= last:
                 return place
@@ -97,6 +110,34 @@ class Protocol:
             f"{self.speakers[-1][1]} and by whom {self.name}'s folds are made. Mend: check the column of speakers, or "
             "make folds of your own with --num_folds or --fold_column."
         )
+
+    def number(self, speaker: Any) -> int:
+        """The number of a speaker, by which `speakers` names them, however it is written; -1 where there is none.
+
+        >>> EMO_SUPERB.number("cremad-1037"), EMO_SUPERB.number("wav/1037_IWL_HAP_XX.wav"), EMO_SUPERB.number("Ann")
+        (1037, 1037, -1)
+        """
+        found = _NUMBER.search(str(speaker))
+        return int(found[1] or found[2]) if found else -1
+
+    def read_otherwise(self, columns: Mapping[str, Any]) -> list[str]:
+        """What must be said where rows were read in another way than the protocol reads, or do not say how.
+
+        Args:
+            columns: Those that a reader writes beside the votes, `late_responses` and `marked_clips`, where they are
+                there, by name; others are not looked at.
+
+        >>> EMO_SUPERB.read_otherwise({"late_responses": ["drop"], "marked_clips": ["keep"]})
+        ['votes: they leave out responses later than 10 s, which emo_superb keeps']
+        """
+        told = []
+        for name, texts in _READING.items():
+            wanted = str(getattr(self, name))
+            found = {str(value) for value in columns.get(name) or () if value is not None} or {""}
+            told += [
+                texts.get(value, texts[""]).format(name=self.name, wanted=wanted) for value in sorted(found - {wanted})
+            ]
+        return [text for text in told if text]
 
     def choosing_fold(self, fold: int, there: Sequence[int]) -> int:
         """The fold whose speakers choose the model that is tested on another: the next in a circle that has rows.

@@ -422,6 +422,9 @@ def cross_validate(
         predictions["ceiling"] = ceiling
 
     notes = plan.opened.notes(plan.rows)
+    if rules is not None:
+        told = ((name, column_of(plan.rows, name)) for name in ("late_responses", "marked_clips"))
+        notes += [*rules.differs(plan.emotions), *rules.read_otherwise(dict(told))]
     if args.score_column != "human_distribution":
         notes.append(f"scored on {args.score_column}, not on human votes")
     if plan.mixed_stamp:
@@ -541,7 +544,8 @@ def _protocol_figures(
     """What the protocol's report has of the model and the regression, and of predictors that hear nothing."""
     fold = rules.fold_of(plan.rows["speaker"])
     counts, squares = counted_votes(plan.rows, plan.emotions)
-    votes = FoldedVotes(plan.references, counts, fold, plan.speakers, rules.labels(plan.references), squares)
+    speakers = np.array([str(rules.number(name)) for name in plan.speakers])  # as the study of folds has them
+    votes = FoldedVotes(plan.references, counts, fold, speakers, rules.labels(plan.references), squares)
     cells = None if not known else list(zip(*(column_of(plan.rows, name) or () for name in known), strict=True))
     found, _ = constant_predictions(plan.references, fold, cells)
     trained = {name: predictions[name] for name in ("regression", "model") if name in predictions}

@@ -66,7 +66,11 @@ def folds(
         raise ValueError(f"{protocol} has folds of its own. Mend: leave --fold_column out, or --protocol.")
     rules = None if protocol is None else protocol_of(protocol)
     table, told = _table(data, rules, late_responses)
-    table = table.select(np.flatnonzero(table.counts().sum(axis=1) > 0))
+    voted = table.counts().sum(axis=1) > 0
+    if not voted.all():
+        told.append(f"{(~voted).sum()} of {len(voted)} rows have no votes, and are left out")
+    table = table.select(np.flatnonzero(voted))
+    table.refuse_repeats()
     fold = _folds(table, rules, fold_column, num_folds, seed)
     counts = table.counts()
     shares = shares_of(counts)
@@ -75,21 +79,23 @@ def folds(
     if unseen:
         logger.warning("values of %s that no other fold has: %s; they get the mean", ", ".join(known or ()), unseen)
     labels = shares if rules is None else rules.labels(shares)
-    votes = FoldedVotes(shares, counts, fold, table.groups(), labels)
+    # a protocol knows its speakers however they are written, and by the names of their clips
+    numbers = None if rules is None else [rules.number(name) for name in table.speakers() or table.ids]
+    votes = FoldedVotes(shares, counts, fold, np.array(numbers or table.groups()).astype(str), labels)
     figures = fold_figures(predictions, votes, bootstrap)
 
     speakers = len(set(votes.groups.tolist()))
-    facts = data.facts()
+    facts = {**data.facts(), "data": table.source}  # as it was read here, late responses or not
     facts["split"] = _split_words(rules, fold_column, num_folds)
     facts["protocol"] = _protocol_words(rules)
-    facts["scored"] = f"{len(shares)} rows of {speakers} " + ("speakers" if table.speakers() else "rows, one by one")
+    facts["scored"] = f"{len(shares)} rows of {speakers} speakers"
     facts["seeds"] = f"seed {seed}; {num_resamples} resamples"
-    notes = [*data.notes(), *table.notes, *told]
+    notes = [*table.notes, *told]
     if rules is not None:
         notes += rules.differs(table.emotions)
         if len(figures["folds"]) < len(rules.speakers):
             notes.append(f"{len(figures['folds'])} of the protocol's {len(rules.speakers)} folds have rows: a subset")
-    notes += rough_intervals(speakers) if table.speakers() else []
+    notes += rough_intervals(speakers)
     title = f"Folds of {protocol}" if protocol else f"{len(figures['folds'])} folds of whole speakers"
     study = Study("folds", title, facts, list(dict.fromkeys(notes)))
     study.results = {"protocol": protocol, "known": list(known or ()), "rows": len(shares), "speakers": speakers}
@@ -117,7 +123,6 @@ def folds(
 
 def _table(data: Sources, rules: Protocol | None, late_responses: Kept | None) -> tuple[VoteTable, list[str]]:
     """The rows that are scored, and what must be said of how they were read."""
-    told = []
     source = next(iter(data.opened.values())) if len(data.opened) == 1 else None
     if isinstance(source, Path) and holds_responses(source):
         late: Kept = late_responses or (rules.late_responses if rules else "drop")
@@ -126,8 +131,6 @@ def _table(data: Sources, rules: Protocol | None, late_responses: Kept | None) -
         )
         if data.where:
             table = table.where(data.where)
-        if rules is not None and late != rules.late_responses:
-            told.append(f"late responses: {late}, where {rules.name} has {rules.late_responses}")
     elif late_responses is not None:
         raise ValueError(
             "--late_responses is for CREMA-D's finishedResponses.csv, which says who answered when. Mend: give that "
@@ -135,11 +138,12 @@ def _table(data: Sources, rules: Protocol | None, late_responses: Kept | None) -
         )
     else:
         table = data.one("Folds")
-        if rules is not None and rules.late_responses == "keep" and isinstance(source, Path):
-            told.append(
-                f"counts: where they are those of the corpus's authors they leave out responses later than 10 s, which "
-                f"{rules.name} keeps"
-            )
+    told = [] if rules is None else rules.read_otherwise(table.columns)
+    if rules is not None and isinstance(source, Path) and "late_responses" not in table.columns:
+        told = [
+            f"counts: where they are those of the corpus's authors they leave out responses later than 10 s, which "
+            f"{rules.name} keeps"
+        ]
     for column, value in (rules.rows if rules else {}).items():
         if column in table.columns and column not in (data.where or {}):
             table = table.where({column: value})

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..corpora.cremad import holds_authors_counts, holds_responses, votes_only
+from ..corpora.cremad import TABULATED_TWICE, holds_authors_counts, holds_responses, votes_only
+from ..corpora.utterances import REASONS, CorpusReport
 from ..data.label_map import refuse_unknown_labels
 from ..data.loading import DatasetLoadError
 from ..data.opened import OpenedDataset, open_dataset
@@ -50,6 +51,7 @@ class VoteTable:
     source: str = ""  # what the data is, in words
     notes: list[str] = field(default_factory=list)  # what must be said with every figure
     place: NDArray[np.int64] | None = None  # (N,) rows of the data set that these are; None for all of them
+    lines: list[str] | None = None  # where each row stands in a table, such as `votes.csv line 3`
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -105,6 +107,7 @@ class VoteTable:
             votes=self.votes[rows],
             columns={name: [values[row] for row in rows] for name, values in self.columns.items()},
             place=self.places[rows],
+            lines=None if self.lines is None else [self.lines[row] for row in rows],
             synthetic=None if self.synthetic is None else self.synthetic[rows],
             annotations=annotations,
         )
@@ -118,6 +121,26 @@ class VoteTable:
             told = ", ".join(f"{name}={value}" for name, value in conditions.items())
             raise ValueError(f"No row has {told}. Mend: check the spelling of the values.")
         return self.select(np.flatnonzero(kept))
+
+    def refuse_repeats(self) -> None:
+        """Raise a ValueError where a clip is in several rows, and would be scored several times."""
+        first: dict[str, int] = {}
+        again: list[tuple[int, int]] = []
+        for row, name in enumerate(map(str, self.columns.get("id") or ())):
+            if first.setdefault(name, row) != row:
+                again.append((first[name], row))
+        if again:
+            told = "; ".join(
+                f"{self.columns['id'][row]} ({self._line(one)} and {self._line(row)})" for one, row in again[:10]
+            )
+            more = f" and {len(again) - 10} more" if len(again) > 10 else ""
+            raise ValueError(
+                f"{len(again)} rows are of a clip that has a row already, and would be scored twice: {told}{more}. "
+                "Mend: leave one row of each, or choose rows by a column in which they differ: --where COLUMN=VALUE."
+            )
+
+    def _line(self, row: int) -> str:
+        return f"row {self.places[row]}" if self.lines is None else self.lines[row]
 
     def column(self, name: str) -> list[Any]:
         """A column by name."""
@@ -266,6 +289,7 @@ def read_vote_table(
     """
     if not isinstance(source, OpenedDataset):
         source = _opened(source)
+    lines: list[str] | None = None
     if isinstance(source, Path):
         if split is not None:
             raise ValueError(
@@ -273,10 +297,12 @@ def read_vote_table(
                 "--where COLUMN=VALUE chooses rows."
             )
         if holds_responses(source) or holds_authors_counts(source):
-            rows, names, in_order = _from_cremad(source, emotions, late_responses)
+            rows, names, in_order, notes = _from_cremad(source, emotions, late_responses)
         else:
-            rows, names, in_order = _from_text(source, emotions, [*keep, *([speaker_column] if speaker_column else [])])
-        told, notes = f"{source.name}, {len(rows)} rows", notes_about(rows)
+            kept = [*keep, *([speaker_column] if speaker_column else [])]
+            rows, names, in_order, lines = _from_text(source, emotions, kept)
+            notes = []
+        told, notes = f"{source.name}, {len(rows)} rows", [*notes_about(rows), *notes]
     else:
         rows, told, notes = _from_dataset(source, split)
         names, in_order = validate_emotions(emotions) if emotions else source.emotions(), True
@@ -295,6 +321,7 @@ def read_vote_table(
             columns[wanted] = columns[found]
     ids = [str(name) for name in columns["id"]] if "id" in columns else row_ids(rows)
     if len(set(ids)) < len(ids):
+        # one clip may be in several rows, such as heard and seen
         ids = [f"{name} ({place})" for place, name in enumerate(ids)]
     votes, several = _whole_votes(rows, names)
     if several:
@@ -302,14 +329,29 @@ def read_vote_table(
     if not (votes >= 0).any():
         raise ValueError(f"No row of {told} has a human vote for any of {', '.join(names)}. Mend: name the `emotions`.")
     synthetic, annotations = _synthetic(rows, names)
-    return VoteTable(ids, names, votes, columns, synthetic, annotations, in_order, told, notes)
+    return VoteTable(ids, names, votes, columns, synthetic, annotations, in_order, told, notes, lines=lines)
 
 
 def _from_cremad(
     path: Path, emotions: Sequence[str] | None, late_responses: Kept | None
-) -> tuple[list[dict[str, Any]], tuple[str, ...], bool]:
-    """CREMA-D's votes, a row for each clip and modality that has any, all clips."""
-    found = votes_only(path, late_responses=late_responses, marked_clips="keep")
+) -> tuple[list[dict[str, Any]], tuple[str, ...], bool, list[str]]:
+    """CREMA-D's votes, a row for each clip and modality that has any, all clips; and what must be said of them."""
+    report = CorpusReport()
+    found = votes_only(path, report, late_responses=late_responses, marked_clips="keep")
+    twice = [problem for problem in report.problems if problem.detail == TABULATED_TWICE]
+    if twice:
+        told = "; ".join(f"{problem.item} ({problem.where})" for problem in twice[:10])
+        raise ValueError(
+            f"{path.name}: {len(twice)} rows are of a clip that has a row already: {told}"
+            f"{f' and {len(twice) - 10} more' if len(twice) > 10 else ''}. Mend: leave one row of each."
+        )
+    # late ones are told of by name, and marked clips are kept, as a protocol has them
+    usual = ("distracted_rater", "wrong_recording", "no_response_times")
+    notes = [
+        f"{path.name}: {number} × {reason} ({REASONS[reason]})"
+        for reason, number in report.counts().items()
+        if reason not in usual
+    ]
     names = validate_emotions(emotions) if emotions else found.emotions
     rows = []
     for modality, counts in found.counts.items():
@@ -323,16 +365,18 @@ def _from_cremad(
                     "intended": found.intended[place],
                     "level": found.levels[place],
                     "modality": modality,
+                    "late_responses": found.late_responses,
+                    "marked_clips": "keep",
                     "human_votes": [name for name in votes if name in names],
                     "human_vote_weights": None,
                 }
             )
-    return rows, names, False
+    return rows, names, False, notes
 
 
 def _from_text(
     path: Path, emotions: Sequence[str] | None, keep: Sequence[str]
-) -> tuple[list[dict[str, Any]], tuple[str, ...], bool]:
+) -> tuple[list[dict[str, Any]], tuple[str, ...], bool, list[str]]:
     from ..corpora.table.content import TableError
     from ..corpora.table.file import load_table
     from ..corpora.table.labels import LabelBook
@@ -350,6 +394,8 @@ def _from_text(
                 f"{path.name} has one row a rating (column {shape.rater!r}), and here a row is an utterance. Mend: "
                 "make a data set of it, hf-emo-dist read table, or count the votes of each utterance first."
             )
+        if any(name in table.columns for name in ("id", "file", "clip")):
+            _refuse_copies(table)
         found = read_votes(table, shape, settings, book)
     except TableError as error:
         if not re.search("--(amounts|num_raters|several|merge|votes_column)", str(error)):
@@ -361,7 +407,20 @@ def _from_text(
         texts = {name: None if value is None else str(value) for name, value in row.items() if name not in shape.voted}
         weights = clip.weights if found.weighted else None
         kept.append({**texts, "human_votes": clip.labels, "human_vote_weights": weights})
-    return kept, found.emotions, bool(shape.votes)
+    return kept, found.emotions, bool(shape.votes), [table.where(row, None) for row in range(len(table.rows))]
+
+
+def _refuse_copies(table: Any) -> None:
+    first: dict[tuple[str, ...], int] = {}
+    copies = [
+        (one, row)
+        for row, cells in enumerate(table.rows)
+        if (one := first.setdefault(tuple(map(repr, cells.values())), row)) != row
+    ]
+    if copies:
+        told = "; ".join(f"{table.where(row)} as {table.place(one, None)}" for one, row in copies[:10])
+        more = f" and {len(copies) - 10} more" if len(copies) > 10 else ""
+        raise ValueError(f"{len(copies)} rows stand twice: {told}{more}. Mend: leave one of each.")
 
 
 def _from_dataset(opened: OpenedDataset, split: str | None) -> tuple[Any, str, list[str]]:

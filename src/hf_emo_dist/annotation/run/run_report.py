@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from ...audio.faults import told_by_reason, told_parts
 from ..types import FAILURES, OK, Record
 
 if TYPE_CHECKING:
@@ -161,8 +162,9 @@ class RunReport:
         if len(self.batch_jobs) > _SHOWN_IDS:
             lines.append(f"And of {len(self.batch_jobs) - _SHOWN_IDS} further ones: hf-emo-dist ledger jobs shows all.")
         if self.skipped:
-            first = next(iter(self.skipped))
-            lines.append(f"Not sent, {len(self.skipped)} clips: {_first(self.skipped)}. {first}: {self.skipped[first]}")
+            lines.append(f"Not sent, {len(self.skipped)} clips: {_first(self.skipped)}.")
+            faults = told_by_reason(told_parts(row, reason) for row, reason in self.skipped.items())
+            lines += [f"  {line}" for line in faults]
         if self.votes_a_clip:
             lines.append(f"Votes a clip, of {max(self.votes_a_clip)} wanted: {self.votes_a_clip_in_words()}.")
         if self.stop_reason is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...audio.faults import BadClip
+from ...audio.faults import BadClip, told_by_reason
 from ...data.writing import SPLIT_ORDER, build_dataset, row_features
 from ...votes import counts_to_distribution, matrix_to_distributions, vote_counts_matrix
 from ..building import reason_of, warn_shared_speakers
@@ -442,11 +442,13 @@ def _without_sound(
             found[place] = bad
     rows = {place: votes.clips[place].rows[0] for place in found}
     if found and (settings.on_missing == "error" or len(found) == len(there)):
-        told = [f"{table.where(rows[at], shape.file)}: {fault.detail} ({fault.mend})" for at, fault in found.items()]
-        more = f" and {len(told) - 10} more" if len(told) > 10 else ""
+        told = told_by_reason(
+            ((table.where(rows[at], shape.file), fault.detail, fault.mend) for at, fault in found.items()), named=10
+        )
+        lines = "\n".join(told)
         raise TableError(
-            f"{table.name}: {len(found)} of {len(there)} files are no audio that can be read: {'; '.join(told[:10])}"
-            f"{more}. Mend: see each, or pass on_missing='skip' (--on_missing skip)."
+            f"{table.name}: {len(found)} of {len(there)} files are no audio that can be read:\n{lines}\nMend: see "
+            "each, or pass on_missing='skip' (--on_missing skip)."
         )
     for place, fault in found.items():
         where = table.where(rows[place], None)
