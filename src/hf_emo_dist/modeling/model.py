@@ -317,6 +317,8 @@ class EmotionDistributionModel(PreTrainedModel):
                 f"was loaded. Mend: name a complete {cls.family_name} checkpoint, or load an adapter with "
                 "hf_emo_dist.load_emotion_model."
             )
+        if weights is not None:  # what an adapter names as its base
+            model.name_or_path = model.config._name_or_path = str(pretrained_model_name_or_path)
         if new_head:
             # transformers keeps modules in float32 that it loads, but makes new ones in the backbone's dtype
             model.head.float()
