@@ -15,8 +15,10 @@ from tiny_data import TINY_EMOTIONS, tone
 
 from hf_emo_dist import load_emotion_model
 from hf_emo_dist.modeling import backbones
+from hf_emo_dist.modeling.adapters import save_adapter_config
 from hf_emo_dist.modeling.backbones.speech_encoder import SpeechEncoderForEmotionDistribution
 from hf_emo_dist.modeling.bare_encoder import bare_encoder_config
+from hf_emo_dist.modeling.base_content import base_content
 from hf_emo_dist.modeling.model import EmotionDistributionModel, IncompleteWeightsError
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 from hf_emo_dist.training.lora import emotion_lora_config
@@ -168,6 +170,7 @@ def test_an_adapter_on_an_encoder_alone_comes_back(tmp_path):
     model, processor = load(folder)
     adapted = get_peft_model(model, emotion_lora_config("all", model=model, init_lora_weights=False)).eval()
     adapted.save_pretrained(tmp_path / "adapter")
+    save_adapter_config(model.config, tmp_path / "adapter", base_content(model))
     processor.save_pretrained(tmp_path / "adapter")
     again, its_processor = load_emotion_model(tmp_path / "adapter")
     with torch.no_grad():
@@ -299,6 +302,7 @@ def test_transcripts_are_read_beside_the_audio(folder, text_encoder, tmp_path, p
 TOY = """
 import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from hf_emo_dist.modeling.adapters import save_adapter_config
 from hf_emo_dist.modeling.backbones.speech_encoder import SpeechEncoderForEmotionDistribution
 from hf_emo_dist.modeling.backbones.speech_processing import WaveformEmotionProcessor
 from hf_emo_dist.modeling.lora_targets import speech_encoder_targets
