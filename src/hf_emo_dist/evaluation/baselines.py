@@ -192,8 +192,8 @@ class SoftLogisticRegression:
                     start = self._fit(x[fit], q[fit], grid[i], start)
                     predicted = self._predict(x[check])
                     losses[layer, i] += jensen_shannon_divergence(predicted, q[check], base=2).sum()
-        layer, i = np.unravel_index(int(np.argmin(losses)), losses.shape)
-        return int(layer), grid[int(i)]
+        layer, i = divmod(int(np.argmin(losses)), len(grid))
+        return layer, grid[i]
 
     def _fit(self, x: np.ndarray, q: np.ndarray, l2: float, start: np.ndarray | None = None) -> np.ndarray:
         from scipy.optimize import minimize
