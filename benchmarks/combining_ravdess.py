@@ -30,7 +30,7 @@ from hf_emo_dist.evaluation.baselines import SoftLogisticRegression, tower_featu
 from hf_emo_dist.evaluation.cross_validation import folds_with_speakers
 from hf_emo_dist.evaluation.resuming import predictions_for
 from hf_emo_dist.evaluation.scoring import Bootstrap, interval_words, jsonable, p_words
-from hf_emo_dist.scores.bootstrap import paired_permutation_test
+from hf_emo_dist.scores.bootstrap import UNBOUNDED, paired_permutation_test
 from hf_emo_dist.scores.divergences import jensen_shannon_divergence
 from hf_emo_dist.scores.likelihood import unbiased_brier_score
 from hf_emo_dist.studies.ablation.ablation import ablation
@@ -229,7 +229,10 @@ def table_of(
         words, found[source] = [SOURCES[name] + (f", rows weighted by {more}" if more else "")], {}
         for figure, (_, digits, score) in FIGURES.items():
             values, base = score(predicted, held, every), score(predictions[first], held, every)
-            cell = {**bootstrap.interval(values, speakers), "minus_first": bootstrap.interval(values - base, speakers)}
+            cell = {
+                **bootstrap.interval(values, speakers, bounds=UNBOUNDED),
+                "minus_first": bootstrap.interval(values - base, speakers, bounds=UNBOUNDED),
+            }
             told = "-"
             if source != first:
                 cell["p_value"] = paired_permutation_test(values, base, speakers)["p_value"]

@@ -26,7 +26,8 @@ def make_corpus(root: Path, files: int, bytes_each: int) -> None:
     rng = np.random.default_rng(0)
     (root / "Labels").mkdir(parents=True)
     (root / "Audios").mkdir()
-    noise = rng.bytes(bytes_each)
+    # Readers look at the first bytes of each file.
+    header, noise = b"RIFF" + (bytes_each + 8).to_bytes(4, "little") + b"WAVE", rng.bytes(bytes_each)
     votes = rng.integers(len(EMOTIONS), size=(files, 5))
     with (
         (root / "Labels" / "labels_detailed.csv").open("w") as details,
@@ -36,7 +37,7 @@ def make_corpus(root: Path, files: int, bytes_each: int) -> None:
         consensus.write("FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n")
         for index in range(files):
             name = f"MSP-PODCAST_{index // 1000:04d}_{index % 1000:04d}.wav"
-            (root / "Audios" / name).write_bytes(b"RIFF" + index.to_bytes(8, "big") + noise)
+            (root / "Audios" / name).write_bytes(header + index.to_bytes(4, "big") + noise)
             part = ("Train", "Development", "Test1")[index % 10 % 3]
             consensus.write(f"{name},X,4.0,4.0,4.0,{index % 1000},Female,{part}\n")
             for rater, vote in enumerate(votes[index]):

@@ -39,6 +39,7 @@ _PUBLIC = {
     # balance
     "DiMEAug": "augmentation",
     # model and training
+    "EmotionDistributionModel": "modeling",
     "Qwen2AudioForEmotionDistribution": "modeling",
     "EmotionDistributionProcessor": "modeling",
     "predict_distributions": "modeling",

@@ -26,6 +26,7 @@ EXTRA_OF = {
     "google": "annotate",  # google-genai; other packages share the name
     "aiohttp": "annotate",
     "openai": "openai",
+    "openpyxl": "tables",
     "gradio": "demo",
     "onnx": "onnx",
     "onnxruntime": "onnx",

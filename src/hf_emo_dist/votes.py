@@ -37,6 +37,7 @@ __all__ = [
     "entropy",
     "matrix_to_distributions",
     "posterior_mean",
+    "rater_squares",
     "vote_counts_matrix",
     "votes_to_distribution",
 ]
@@ -47,7 +48,21 @@ Outside = Literal["error", "drop"]
 def _count(
     votes: Any, emotions: tuple[str, ...], weights: Any, outside: str, where: str, seen: dict[Any, int]
 ) -> FloatArray:
-    """Count one row. `seen` remembers labels already looked up (-1: outside), so that long columns stay fast."""
+    """Count one row."""
+    counts = np.zeros(len(emotions))
+    for index, amount in zip(*_places(votes, emotions, weights, outside, where, seen), strict=True):
+        if index >= 0:
+            counts[index] += amount
+    return counts
+
+
+def _places(
+    votes: Any, emotions: tuple[str, ...], weights: Any, outside: str, where: str, seen: dict[Any, int]
+) -> tuple[list[int], FloatArray]:
+    """The place of each vote of a row among the emotions (-1: outside), and its weight.
+
+    `seen` remembers labels already looked up, so that long columns stay fast.
+    """
     if isinstance(votes, (str, bytes)) or not hasattr(votes, "__iter__"):
         raise TypeError(f"{where}votes must be a list of labels, one a vote, got {votes!r}. Mend: split it first.")
     labels = list(votes)
@@ -59,8 +74,8 @@ def _count(
             raise ValueError(f"{where}{len(labels)} votes but {amounts.size} weights. Mend: give one weight a vote.")
         if not np.isfinite(amounts).all() or (amounts < 0).any():
             raise ValueError(f"{where}vote weights must be finite and not negative, got {amounts.tolist()}.")
-    counts = np.zeros(len(emotions))
-    for label, amount in zip(labels, amounts, strict=True):
+    places = []
+    for label in labels:
         index = seen.get(label) if isinstance(label, str) else None
         if index is None:
             try:
@@ -74,9 +89,8 @@ def _count(
                     raise type(error)(f"{where}{error} {mend}") from None
                 index = -1
             seen[label] = index
-        if index >= 0:
-            counts[index] += amount
-    return counts
+        places.append(index)
+    return places, amounts
 
 
 def count_votes(
@@ -168,6 +182,88 @@ def vote_counts_matrix(
             where = f"Row {index if ids is None else ids[index]!r}: "
             counts[index] = _count(votes, names, row_weights, outside, where, seen)
     return counts
+
+
+def rater_squares(
+    human_votes_column: Any,
+    emotions: Sequence[str],
+    weights_column: Any | None = None,
+    raters_column: Any | None = None,
+    ids: Sequence[Any] | None = None,
+    outside: Outside = "error",
+) -> FloatArray:
+    """What must be known of each row's raters beside its counts, where a rater may give several tags.
+
+    The noise of shares depends on who gave which part of them: two listeners with one tag each are less sure than two
+    who both split their vote over the same two tags, and their counts are the same. See
+    :func:`hf_emo_dist.scores.raters.share_noise`.
+
+    Args:
+        human_votes_column: N lists of labels, or null.
+        emotions: The label set, K labels.
+        weights_column: N lists of vote weights, or null for a row of weights 1.
+        raters_column: N lists of who gave each vote, or null. Where that is not known, votes with weights under 1 are
+            one rater's until they sum to 1. A vote with weight 1 is a rater's only one in any case.
+        ids: The rows' ids, for messages. Default: row numbers.
+        outside: As for :func:`count_votes`.
+
+    Returns:
+        float64 (N, 2): the sum over the raters of the square of what each gave in all, and of the squares of what each
+        gave to each emotion. Of n raters with one tag each both are n.
+
+    Raises:
+        UnknownEmotionError: A label is not among `emotions`; the message names the row.
+        ValueError: The weights or raters do not fit.
+
+    Example:
+        >>> votes = [["sad", "angry", "sad"], ["sad", "sad"]]
+        >>> rater_squares(votes, ["angry", "sad"], [[0.5, 0.5, 1.0], None])
+        array([[2. , 1.5],
+               [2. , 2. ]])
+    """
+    check_choice("outside", outside, ("error", "drop"))
+    names = validate_emotions(emotions)
+    rows = to_list(human_votes_column)
+    weights: list[Any] = [None] * len(rows) if weights_column is None else list(to_list(weights_column))
+    raters: list[Any] = [None] * len(rows) if raters_column is None else list(to_list(raters_column))
+    if len(weights) != len(rows) or len(raters) != len(rows):
+        raise ValueError(f"{len(rows)} rows of votes, but {len(weights)} of weights and {len(raters)} of raters.")
+    squares = np.zeros((len(rows), 2))
+    seen: dict[Any, int] = {}
+    for row, votes in enumerate(rows):
+        if votes is None:
+            continue
+        where = f"Row {row if ids is None else ids[row]!r}: "
+        places, amounts = _places(votes, names, weights[row], outside, where, seen)
+        if raters[row] is not None and len(raters[row]) != len(places):
+            raise ValueError(f"{where}{len(places)} votes but {len(raters[row])} raters. Mend: give one rater a vote.")
+        given: dict[Any, dict[int, float]] = {}
+        for place, amount, rater in zip(places, amounts.tolist(), _raters(amounts, raters[row]), strict=True):
+            if place >= 0:
+                tags = given.setdefault(rater, {})
+                tags[place] = tags.get(place, 0.0) + amount
+        squares[row] = (
+            sum(sum(tags.values()) ** 2 for tags in given.values()),
+            sum(part**2 for tags in given.values() for part in tags.values()),
+        )
+    return squares
+
+
+def _raters(weights: FloatArray, names: Sequence[Any] | None) -> list[Any]:
+    """Whose each vote of a row is."""
+    found: list[Any] = []
+    total, number = 0.0, 0
+    for place, weight in enumerate(weights.tolist()):
+        if weight >= 1 - 1e-3:
+            found.append(("alone", place))
+        elif names is not None and names[place] not in (None, ""):
+            found.append(("named", names[place]))
+        else:
+            found.append(("run", number))
+            total += weight
+            if total >= 1 - 1e-3:
+                total, number = 0.0, number + 1
+    return found
 
 
 #: The columns that combine_votes may read, beside the two that it writes.

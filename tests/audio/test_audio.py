@@ -105,7 +105,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "nothing in the row": ({"bytes": None, "path": None}, "missing"),
     "no bytes": (b"", "empty"),
     "no samples": (encoded(np.zeros(0), 16000, "WAV"), "empty"),
-    "text": (b"this is not audio" * 100, "corrupt"),
+    "text": (b"this is not audio" * 100, "not_audio"),
     "half a FLAC": (encoded(np.random.default_rng(0).uniform(-1, 1, 16000), 16000, "FLAC")[:9000], "corrupt"),
     "NaN": ({"array": np.r_[tone(), np.nan], "sampling_rate": 16000}, "non_finite"),
     "infinite": (encoded(np.r_[tone(), np.inf], 16000, "WAV", "FLOAT"), "non_finite"),
@@ -215,7 +215,8 @@ def rows_with_problems() -> list[dict[str, Any]]:
     wav = encode_wav(tone())
     return [
         {"id": "good", "audio": good},
-        {"id": "corrupt", "audio": {"bytes": b"no audio", "path": None}},
+        {"id": "not_audio", "audio": {"bytes": b"no audio", "path": None}},
+        {"id": "corrupt", "audio": {"bytes": b"fLaC" + wav, "path": None}},
         {"id": "broken_off", "audio": {"bytes": wav[:5000], "path": None}},
         {"id": "empty", "audio": {"bytes": encoded(np.zeros(0), 16000, "WAV"), "path": None}},
         {"id": "silent", "audio": {"bytes": encode_flac(np.full(8000, 0.25)), "path": None}},
@@ -229,6 +230,7 @@ def rows_with_problems() -> list[dict[str, Any]]:
 
 
 EXPECTED = {
+    "not_audio": "not_audio",
     "corrupt": "corrupt",
     "broken_off": "corrupt",
     "empty": "empty",
@@ -251,20 +253,21 @@ def test_check_finds_every_problem_by_id(num_workers: int | None, kind: str) -> 
     report = check_audio(rows, num_workers=num_workers, progress=False)
     assert {problem.row_id: problem.kind for problem in report.problems} == EXPECTED
     assert [problem.row_id for problem in report.problems] == list(EXPECTED)  # In the order of the rows.
-    assert report.num_rows == len(report.durations) == 11
+    assert report.num_rows == len(report.durations) == 12
     assert not report.ok
     assert report.durations[0] == pytest.approx(0.5)
-    assert report.durations[8] == pytest.approx(30.1)
-    assert np.isnan(report.durations[[1, 9]]).all()
+    assert report.durations[9] == pytest.approx(30.1)
+    assert np.isnan(report.durations[[1, 2, 3, 10]]).all()
+    assert report.usable == [0, 8, 11] and report.unverifiable == []
 
 
 def test_summary_lists_ids_counts_and_mends() -> None:
     report = check_audio(rows_with_problems(), progress=False)
     text = report.summary(max_ids=1)
-    assert "8 of 11 clips" in text
+    assert "9 of 12 clips" in text
     assert "corrupt (2): corrupt and 1 more" in text
-    assert text.count("Mend:") == 7
-    with pytest.raises(AudioError, match="8 of 11"):
+    assert text.count("Mend:") == 8
+    with pytest.raises(AudioError, match="9 of 12"):
         report.raise_if_any()
 
 

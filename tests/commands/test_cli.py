@@ -169,7 +169,7 @@ WRONG = [
     ("simulate out --emotions angry,sad,", "has an empty name"),
     ("clip data --row one --output x.wav", "--row must be a whole number"),
     ("read table a.csv b", "output is missing"),
-    ("read nothing a b", "Mend: one of table, iemocap"),
+    ("read nothing a b", "Mend: one of table, dataset"),
     ("report strata", "output is missing, sources is missing"),
     ("report strata a --output out --where b", "--where 'b' is not NAME=VALUE"),
     ("report ablation --output out", "Nothing says how to train"),

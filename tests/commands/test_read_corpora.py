@@ -210,4 +210,4 @@ def test_a_reader_of_the_user_s_own_is_a_command_too(tmp_path, monkeypatch, caps
     assert run("my_corpus:read_yours", tmp_path / "emodb", "out") == 2
     assert "read_yours" in capsys.readouterr().err
     assert run("iemocapp", tmp_path, "out") == 2
-    assert "Mend: one of table, iemocap" in capsys.readouterr().err
+    assert "Mend: one of table, dataset" in capsys.readouterr().err

@@ -59,6 +59,45 @@ def test_from_table_ends_in_one_line_when_the_table_does_not_fit(table, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_says_what_was_understood_and_writes_nothing(table, tmp_path, capsys):
+    assert run("read", "table", table, tmp_path, tmp_path / "out", "--dry_run") == 0
+    told = capsys.readouterr().out
+    assert "8 rows, 8 clips" in told and "Nothing was written" in told and len(told.splitlines()) <= 24
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_a_newcomers_spreadsheet(tmp_path, capsys):
+    """One row a rating, Excel, German: by the command that the help shows, with the sheet's own names in it."""
+    openpyxl = pytest.importorskip("openpyxl", reason="the extra `tables` is not installed")
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.append(["Nr", "Datei", "Sprecher", "Person", "Emotion", "Kommentar"])
+    heard = {
+        "Gespr\u00e4ch 1.wav": ("Wut", "Wut", "\u00c4rger"),
+        "Gespr\u00e4ch 2.wav": ("Freude", "Trauer", "neutral"),
+    }
+    (tmp_path / "Aufnahmen").mkdir()
+    for name, labels in heard.items():
+        wave = np.random.default_rng(0).uniform(-0.1, 0.1, 8000)
+        (tmp_path / "Aufnahmen" / name).write_bytes(encode_wav(wave.astype(np.float32), 16000))
+        for person, label in enumerate(labels):
+            sheet.append([sheet.max_row, name, 30, f"H{person}", label, None])
+    book.save(tmp_path / "Bewertungen.xlsx")
+    with pytest.raises(SystemExit):
+        main(["read", "table", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    start = shown.index("hf-emo-dist read table ratings.xlsx")
+    words = shown[start : shown.index(" --dry_run. To keep", start)].replace("'", "").split()[1:]
+    own = {"ratings.xlsx": "Bewertungen.xlsx", "recordings": "Aufnahmen", "my_data": "Daten"}
+    command = [str(tmp_path / own[word]) if word in own else word for word in words]
+    assert run(*command) == 2  # one label more than the example has, which is asked about
+    assert "'\u00c4rger' (1 vote, first in row 4" in capsys.readouterr().err
+    assert run(*command[:-1], f"{command[-1]},\u00c4rger=angry") == 0
+    rows = load_emotion_dataset(tmp_path / "Daten", "train")
+    assert rows["human_votes"][:] == [["angry"] * 3, ["happy", "sad", "neutral"]]
+    assert rows["human_raters"][0] == ["H0", "H1", "H2"] and rows["speaker"][:] == ["30", "30"]
+
+
 def test_simulated_writes_a_card_that_says_so(tmp_path, capsys):
     arguments = [
         "--num_utterances",

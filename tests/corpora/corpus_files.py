@@ -1,6 +1,7 @@
 """Small corpora in the formats of the real ones, with invented votes (the quoted lines of public readmes aside)."""
 
 import json
+import zlib
 
 import numpy as np
 
@@ -16,8 +17,13 @@ def write(path, text, encoding="utf-8"):
     return path
 
 
+def clip(name):
+    """A recording of its own for every name: one recording under two ids is refused in two splits."""
+    return encode_wav(0.1 * np.sin((1 + zlib.crc32(name.encode()) / 2**32) * np.arange(1600)))
+
+
 def wav(path):
-    return write(path, WAV)
+    return write(path, clip(path.name))
 
 
 def read(reader, root, **options):
@@ -229,4 +235,124 @@ def ravdess(root):
 def emodb(root):
     for name in ("03a01Fa", "16b10Lb", "08a02Wc"):
         wav(root / "wav" / f"{name}.wav")
+    return root
+
+
+# The quoted block is from the corpus's readme.
+WHISER_LABELS = """006-040.1-2_13.wav; H; A:4.200000; V:4.800000; D:5.000000;
+WORKER00014325; Sad; Sad,Concerned; A:2.000000; V:4.000000; D:4.000000;
+WORKER00014332; Happy; Happy,Concerned; A:4.000000; V:6.000000; D:6.000000;
+WORKER00014342; Fear; Neutral,Concerned,Fear; A:5.000000; V:3.000000; D:5.000000;
+WORKER00014343; Happy; Happy,Concerned; A:5.000000; V:5.000000; D:5.000000;
+WORKER00014344; Happy; Happy; A:5.000000; V:6.000000; D:5.000000;
+
+006-041.1-2_1.wav; X; A:3.000000; V:4.000000; D:4.000000;
+WORKER00014325; Other-tired; Other; A:3.000000; V:4.000000; D:4.000000;
+WORKER00014332; Neutral; Neutral; A:3.000000; V:4.000000; D:4.000000; WORKER1; Sad; Sad; A:1.0; V:1.0; D:1.0;
+"""
+
+
+def whiser(root):
+    write(root / "WHiSER" / "Labels" / "labels.txt", WHISER_LABELS)
+    for name in ("006-040.1-2_13", "006-041.1-2_1", "006-042.1-2_1"):
+        wav(root / "wavs" / f"{name}.wav")
+    return root
+
+
+# The form of the lines is that of public parsers; the votes are invented.
+IMPROV_RATINGS = """UTD-IMPROV-S01A-F01-R-FM01.avi; A; A:3.400000; V:1.600000; D:3.800000 ; N:4.200000;
+AMT-1; Angry; Angry,Frustrated; A:3.000000; V:2.000000; D:4.000000; N:4.000000;
+AMT-2; Angry; Angry; A:4.000000; V:1.000000; D:4.000000; N:5.000000;
+AMT-3; Other; Frustrated; A:NaN; V:2.000000; D:4.000000; N:NaN;
+AMT-3; Angry; Angry; A:3.000000; V:2.000000; D:4.000000; N:4.000000;
+AMT-4; Angry; ; A:3.000000; V:2.000000; D:4.000000; N:4.000000;
+AMT-5; Neutral; Neutral; A:3.000000; V:2.000000; D:4.000000; N:4.000000;
+
+UTD-IMPROV-S02H-M02-P-MF03.avi; X; A:NaN; V:NaN; D:NaN ; N:NaN;
+AMT-1; Happy; Happy; A:2.000000; V:4.000000; D:3.000000; N:4.000000;
+AMT-2; Neutral; Neutral; A:3.000000; V:3.000000; D:NaN; N:5.000000;
+
+UTD-IMPROV-S02H-M02-P-MF04.avi; N; A:2.0; V:3.0; D:3.0 ; N:4.0;
+AMT-1; Neutral; Neutral; A:2.0; V:3.0; D:3.0; N:4.0;
+"""
+
+
+def msp_improv(root):
+    write(root / "Evalution.txt", IMPROV_RATINGS)
+    for session, scenario, kind, name in ((1, "S01A", "R", "F01-R-FM01"), (2, "S02H", "P", "M02-P-MF03")):
+        wav(root / f"session{session}" / scenario / kind / f"MSP-IMPROV-{scenario}-{name}.wav")
+    wav(root / "session2" / "S02H" / "P" / "MSP-IMPROV-S02H-M02-P-MF09.wav")
+    return root
+
+
+THAI_LABELS = {
+    "s001_con_actor001_impro1_1.flac": [
+        {
+            "assigned_emo": "Neutral",
+            "majority_emo": "Neutral",
+            "annotated": [["Neutral"], ["Neutral", "Sad"], ["None"], ["Other"]],
+            "agreement": 0.625,
+        }
+    ],
+    "z011_mic_actor102_script2_2_2b.flac": [
+        {"assigned_emo": "Angry", "majority_emo": "None", "annotated": [["Angry"], "Angry"], "agreement": 1.0}
+    ],
+    "s001_con_actor002_impro1_2.flac": [{"assigned_emo": "Sad", "majority_emo": "Sad", "annotated": [["Sad"]]}],
+}
+
+
+def thai_ser(root):
+    write(root / "emotion_label.json", json.dumps(THAI_LABELS))
+    actors = [{"Actor's ID": "001", "Sex": "Male", "Age": 30}, {"Actor's ID": "102", "Sex": "Female", "Age": 24}]
+    write(root / "actor_demography.json", json.dumps({"data": actors}))
+    for microphone in ("con", "clip"):
+        name = f"s001_{microphone}_actor001_impro1_1.flac"
+        wav(root / "studio1-10" / "studio001" / microphone / name)
+    wav(root / "zoom11-20" / "zoom011" / "mic" / "z011_mic_actor102_script2_2_2b.flac")
+    return root
+
+
+def kemdy_table(times, segments):
+    """An annotation file: `times` columns before the segment, then the total and ten evaluators."""
+    names = [f"Eval{k:02d}{'FM'[k % 2]}" for k in range(1, 11)]
+    heads = ["Numb", *[" "] * (times - 1), "Segment ID", "Total Evaluation", " .1", " .2"]
+    kinds = [*[" "] * times, " ", "Emotion", "Valence", "Arousal"]
+    lines = [
+        ",".join([*heads, *(cell for name in names for cell in (name, "", ""))]),
+        ",".join(kinds + kinds[-3:] * 10),
+    ]
+    for number, (segment, total, votes) in enumerate(segments, start=1):
+        cells = [str(number), *["1.5"] * (times - 1), segment, total, "3.4", "2.6"]
+        lines.append(",".join([*cells, *(cell for vote in votes for cell in (vote, "3", "2"))]))
+    return "\n".join(lines) + "\n"
+
+
+def kemdy(root):
+    """KEMDy20: two speakers of a session; one evaluator's cell is blank, one is misspelt as in the corpus."""
+    segments = [
+        ("Sess01_script01_User001M_001", "neutral", ["neutral"] * 7 + ["disqust", "", "happy"]),
+        ("Sess01_script01_User002F_001", "neutral;happy", ["neutral"] * 5 + ["happy"] * 5),
+        ("Sess01_script01_User002F_002", "sad", ["sad"] * 10),
+    ]
+    write(root / "annotation" / "Sess01_eval.csv", kemdy_table(3, segments))
+    for segment, text in (("User001M_001", "네, 맞아요 b/"), ("User002F_001", "아니요")):
+        wav(root / "wav" / "Session01" / f"Sess01_script01_{segment}.wav")
+        write(root / "wav" / "Session01" / f"Sess01_script01_{segment}.txt", text + "\n", encoding="cp949")
+    return root
+
+
+def emonet_voice(root):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        ("a1b2c3d4_1.wav", WAV, "[{'human-1': {'Anger': 2}}, {'human-2': {'Anger': 1}}, {'human-4': {'Anger': 2}}]"),
+        ("a1b2c3d4_2.wav", WAV, "[{'human-1': {'Impatience%20and%20Irritability': 0}}, {'human-1': {'Shame': 1}}]"),
+        ("b1b2c3d4_1.wav", WAV, "[{'human-3': {'Jealousy%20%26%20Envy': 0}}]"),
+        ("c1b2c3d4_1.wav", b"", "[{'human-3': {'Shame': 0}}]"),
+        ("d1b2c3d4_1.wav", WAV, "[{'human-3': {'Shame': 3}}]"),
+    ]
+    table = {"audioId": [{"bytes": data, "path": name} for name, data, _ in rows], "label": [row[2] for row in rows]}
+    (root / "data").mkdir(parents=True)
+    pq.write_table(pa.table(table), root / "data" / "train-00000-of-00001.parquet")
     return root

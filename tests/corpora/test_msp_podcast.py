@@ -92,3 +92,44 @@ def test_json_that_is_none_is_refused(tmp_path, name, text, match):
     write(root / "Labels" / name, text)
     with pytest.raises(CorpusError, match=match):
         read(root)
+
+
+def release_1_8(root):
+    """The files that release 1.8 has instead of a consensus: other spellings, and speakers in a file of their own."""
+    msp_podcast(root, "txt", folder="labels")
+    (root / "labels" / "labels_consensus.csv").unlink()
+    (root / "labels" / "labels.txt").rename(root / "labels" / "Labels.txt")
+    write(
+        root / "partitions.txt",
+        "Test1; MSP-PODCAST_0001_0139.wav\nTrain; MSP-PODCAST_0002_0001.wav\n"
+        "Validation; MSP-PODCAST_0003_0001.wav\nTest3; MSP-PODCAST_0009_0001.wav\n",
+    )
+    write(
+        root / "Speaker_ids.txt",
+        "Speaker_30; Male\nSpeaker_31; Female\n\nMSP-PODCAST_0001_0139.wav; 30\nMSP-PODCAST_0002_0001.wav; Speaker_31\n"
+        "MSP-PODCAST_0003_0001.wav; Unknown\nno pair\n",
+    )
+    return root
+
+
+def test_release_1_8_gives_the_rows_of_the_others(tmp_path):
+    dataset, report = read(release_1_8(tmp_path / "corpus"))
+    usual, _ = read(msp_podcast(tmp_path / "usual" / "corpus"))
+    # Its blocks' first lines state other means than the consensus file of the fixture does.
+    stated = {"valence": 4.0, "arousal": 2.0, "dominance": 2.0}
+    for split, rows in usual.items():
+        expected = [row if split == "test1" else {**row, **stated, "consensus": None} for row in rows]
+        assert dataset[split].to_list() == expected
+    assert report.counts() == {"labels_withheld": 1, "few_raters": 1, "bad_line": 1, "empty_transcript": 1}
+    assert ("bad_line", "Speaker_ids.txt", "Speaker_ids.txt:7") in found(report)
+
+
+@pytest.mark.parametrize("shape", ["1.6", "2.0", "json", "detail", "txt"])
+def test_attributes_that_no_file_states_are_the_raters_means(tmp_path, shape):
+    root = msp_podcast(tmp_path / "corpus", shape)
+    (root / "Labels" / "labels_consensus.csv").unlink()
+    if shape == "txt":  # a block's first line may lack them
+        path = root / "Labels" / "labels.txt"
+        write(path, path.read_text().replace("; X; A:2.0; V:4.0; D:2.0;", "; X;"))
+    row = next(row for row in read(root)[0]["train"] if row["id"] == "MSP-PODCAST_0002_0001")
+    assert (row["arousal"], row["valence"], row["dominance"]) == (1.0, 4.0, 2.0)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import corpus_files
 import pytest
@@ -48,12 +49,26 @@ def test_unreadable_and_empty_files_are_left_out(tmp_path):
     write(root / "audio" / "003.wav", b"")
     (root / "audio" / "004.wav").unlink()
     os.symlink(tmp_path / "gone", root / "audio" / "004.wav")
+    odd = {
+        "005": (lambda path: path.symlink_to("/dev/zero"), "unreadable_audio", "a device"),
+        "006": (os.mkfifo, "unreadable_audio", "a named pipe"),
+        "007": (lambda path: write(path, b"<html>"), "not_audio", "an HTML page"),
+        "008": (lambda path: write(path, b"\0\0\0 ftypM4A " + bytes(9)), "not_audio", "M4A.*Mend: convert it"),
+        "009": (lambda path: write(path, bytes(range(150, 250))), "not_audio", "like no audio"),
+    }
+    for name, (make, _, _) in odd.items():
+        (root / "audio" / f"{name}.wav").unlink()
+        make(root / "audio" / f"{name}.wav")
     dataset, report = read(root, num_proc=2)
-    assert len(dataset["train"]) == 58 == report.kept
+    assert len(dataset["train"]) == 53 == report.kept
     assert found(report) == {
         ("empty_audio", "003", "audio/003.wav"),
         ("unreadable_audio", "004", "audio/004.wav"),
+        *((reason, name, f"audio/{name}.wav") for name, (_, reason, _) in odd.items()),
     }
+    for name, (_, _, says) in odd.items():
+        (problem,) = [problem for problem in report.problems if problem.item == name]
+        assert re.search(says, problem.detail), name
 
 
 def test_the_limit_draws_by_seed_and_id(tmp_path):

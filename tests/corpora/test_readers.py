@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import corpus_files
+import made_clips
 import pytest
 from corpus_files import found, read
 
@@ -80,6 +81,61 @@ CASES = {
         },
         options={"secondary": True},
     ),
+    "msp_improv": Case(
+        splits={"train": ["MSP-IMPROV-S01A-F01-R-FM01", "MSP-IMPROV-S02H-M02-P-MF03"]},
+        row={
+            "id": "MSP-IMPROV-S02H-M02-P-MF03",
+            "transcript": None,
+            "speaker": "msp_improv-M02",
+            "human_votes": ["happy", "neutral"],
+            "human_raters": ["AMT-1", "AMT-2"],
+            "intended": None,
+            "consensus": None,
+            "gender": "male",
+            "valence": 3.5,
+            "arousal": 2.5,
+            "dominance": 3.0,
+            "naturalness": 4.5,
+            "scenario": "S02H",
+            "recording": "natural interaction",
+            "fold": 2,
+        },
+        shares={"happy": 0.5, "neutral": 0.5},
+        problems={
+            ("duplicate_rater", "MSP-IMPROV-S01A-F01-R-FM01", "Evalution.txt:5"),
+            ("few_raters", "MSP-IMPROV-S02H-M02-P-MF03", "Evalution.txt:9"),
+            ("no_audio", "MSP-IMPROV-S02H-M02-P-MF04", "Evalution.txt:13"),
+            ("no_labels", "MSP-IMPROV-S02H-M02-P-MF09", "session2/S02H/P/MSP-IMPROV-S02H-M02-P-MF09.wav"),
+        },
+    ),
+    "whiser": Case(
+        splits={"train": ["006-040.1-2_13", "006-041.1-2_1"]},
+        row={
+            "id": "006-040.1-2_13",
+            "transcript": None,
+            "speaker": None,
+            "human_votes": ["sad", "happy", "fear", "happy", "happy"],
+            "human_raters": [f"WORKER000143{number}" for number in (25, 32, 42, 43, 44)],
+            "consensus": "happy",
+            "gender": None,
+            "valence": pytest.approx(4.8),
+            "arousal": pytest.approx(4.2),
+            "dominance": 5.0,
+            "other_texts": [],
+            "secondary_votes": [
+                *("sad", "concerned", "happy", "concerned", "neutral"),
+                *("concerned", "fear", "happy", "concerned", "happy"),
+            ],
+            "secondary_raters": [f"WORKER000143{number}" for number in (25, 25, 32, 32, 42, 42, 42, 43, 43, 44)],
+        },
+        shares={"happy": 0.6, "sad": 0.2, "fear": 0.2},
+        problems={
+            ("bad_line", "006-041.1-2_1", "WHiSER/Labels/labels.txt:10"),  # two ratings on one line
+            ("few_raters", "006-041.1-2_1", "WHiSER/Labels/labels.txt:8"),
+            ("no_labels", "006-042.1-2_1", "wavs/006-042.1-2_1.wav"),
+        },
+        options={"secondary": True},
+    ),
     "cremad": Case(
         splits={"train": ["1001_IEO_HAP_LO", "1002_ITH_FEA_XX"]},
         row={
@@ -130,6 +186,68 @@ CASES = {
             ("control_task", "b3", "crowd_test/raw_crowd_test.tsv:7"),
         },
     ),
+    "thai_ser": Case(
+        splits={"train": ["s001_con_actor001_impro1_1", "z011_mic_actor102_script2_2_2b"]},
+        row={
+            "id": "s001_con_actor001_impro1_1",
+            "transcript": None,
+            "speaker": "thai_ser-actor001",
+            "human_votes": ["neutral", "neutral", "sad", "other"],
+            "human_vote_weights": [1.0, 0.5, 0.5, 1.0],
+            "intended": "neutral",
+            "consensus": "neutral",
+            "gender": "male",
+            "age": 30,
+            "style": "improvised",
+            "microphone": "con",
+        },
+        shares={"neutral": 0.5, "sad": 1 / 6, "other": 1 / 3},
+        problems={
+            ("no_answer", "s001_con_actor001_impro1_1", "emotion_label.json"),
+            ("bad_line", "z011_mic_actor102_script2_2_2b", "emotion_label.json"),
+            ("no_audio", "s001_con_actor002_impro1_2", "emotion_label.json"),
+        },
+    ),
+    "kemdy": Case(
+        splits={"train": ["Sess01_script01_User001M_001", "Sess01_script01_User002F_001"]},
+        row={
+            "id": "Sess01_script01_User001M_001",
+            "transcript": "네, 맞아요 b/",
+            "speaker": "kemdy-User001M",
+            "human_votes": ["neutral"] * 7 + ["disgust", "happy"],
+            "human_raters": [
+                *("Eval01M", "Eval02F", "Eval03M", "Eval04F", "Eval05M", "Eval06F", "Eval07M", "Eval08F"),
+                "Eval10F",
+            ],
+            "consensus": "neutral",
+            "gender": "male",
+            "valence": pytest.approx(3.4),
+            "arousal": pytest.approx(2.6),
+        },
+        shares={"neutral": 7 / 9, "disgust": 1 / 9, "happy": 1 / 9},
+        problems={
+            ("no_answer", "Sess01_script01_User001M_001", "annotation/Sess01_eval.csv:3"),
+            ("no_audio", "Sess01_script01_User002F_002", "annotation/Sess01_eval.csv:5"),
+        },
+        options={"split": "own"},
+    ),
+    "emonet_voice": Case(
+        splits={"train": ["a1b2c3d4_1", "b1b2c3d4_1"]},
+        row={
+            "id": "a1b2c3d4_1",
+            "transcript": None,
+            "speaker": None,
+            "human_votes": ["strong", "weak", "strong"],
+            "human_raters": ["human-1", "human-2", "human-4"],
+            "asked": "angry",
+        },
+        shares={"strong": 2 / 3, "weak": 1 / 3},
+        problems={
+            ("bad_line", "a1b2c3d4_2", "data/train-00000-of-00001.parquet:2"),
+            ("empty_audio", "c1b2c3d4_1", "c1b2c3d4_1.wav"),
+            ("bad_line", "d1b2c3d4_1", "data/train-00000-of-00001.parquet:5"),
+        },
+    ),
     "ravdess": Case(
         splits={"test": ["03-01-02-01-01-01-01", "03-01-05-02-01-02-01", "03-01-06-01-02-01-12"]},
         row={
@@ -175,7 +293,8 @@ def test_the_rows_are_the_hand_written_ones(tmp_path, name):
     assert {split: rows["id"][:] for split, rows in dataset.items()} == case.splits
     row = next(row for rows in dataset.values() for row in rows if row["id"] == case.row["id"])
     audio = row.pop("audio")
-    assert audio["path"] == f"{row['id']}.wav" and audio["bytes"] == corpus_files.WAV
+    assert audio["path"].rpartition(".")[0] == row["id"]
+    assert audio["bytes"] in (corpus_files.clip(audio["path"]), corpus_files.WAV)
     expected = {**case.row, "corpus": name, "language": reader.info.language, "restricted": reader.info.restricted}
     if case.shares is not None:
         shares = pytest.approx({**dict.fromkeys(reader.info.emotions, 0.0), **case.shares})
@@ -183,6 +302,35 @@ def test_the_rows_are_the_hand_written_ones(tmp_path, name):
     assert row == expected
     assert found(report) == set(case.problems)
     assert report.kept == sum(len(ids) for ids in case.splits.values())
+
+
+def clips(root, stem="*"):
+    return [path for path in root.rglob(f"{stem}.*") if path.suffix in (".wav", ".flac")]
+
+
+@pytest.mark.parametrize("name", [name for name in CORPORA if name != "emonet_voice"])  # which has Parquet, see below
+def test_every_reader_looks_at_what_the_files_are(tmp_path, name):
+    reader, root = corpus(name, tmp_path)
+    case = CASES[name]
+    (clip,) = clips(root, case.row["id"])
+    clip.write_bytes(made_clips.POINTER)
+    ids = [row_id for ids in case.splits.values() for row_id in ids]
+    dataset, report = read(reader, root, **(case.options or {}))
+    assert sorted(row_id for rows in dataset.values() for row_id in rows["id"]) == sorted(set(ids) - {case.row["id"]})
+    (problem,) = [problem for problem in report.problems if problem.reason == "not_audio"]
+    assert (problem.item, problem.where) == (case.row["id"], clip.relative_to(root).as_posix())
+    assert "a Git LFS pointer. Mend: `git lfs pull`" in problem.detail
+    for clip in clips(root):
+        clip.write_bytes(made_clips.POINTER)
+    with pytest.raises(CorpusError, match=r"No audio file(.|\n)*not_audio(.|\n)*git lfs pull"):
+        read(reader, root, **(case.options or {}))
+
+
+def test_a_clip_in_a_table_is_looked_at_likewise(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus_files, "WAV", made_clips.POINTER)
+    reader, root = corpus("emonet_voice", tmp_path)
+    with pytest.raises(CorpusError, match=r"No audio file(.|\n)*not_audio(.|\n)*a Git LFS pointer"):
+        read(reader, root)
 
 
 @every_corpus

@@ -2,7 +2,7 @@ import logging
 
 import numpy as np
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Audio, Dataset, DatasetDict, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,8 +108,6 @@ def plain(ids, speaker):
     ],
 )
 def test_whatever_crosses_a_split_is_found(train, test, match):
-    from datasets import concatenate_datasets
-
     parts = {"train": concatenate_datasets(train), "test": concatenate_datasets(test)}
     with pytest.raises(SplitError, match=match):
         check_splits(parts)
@@ -121,8 +119,6 @@ def test_whatever_crosses_a_split_is_found(train, test, match):
 
 
 def test_clean_splits_pass_and_what_cannot_be_checked_is_said(caplog):
-    from datasets import concatenate_datasets
-
     # mixed rows may carry any speaker, also one of the test split: their sources decide
     train = concatenate_datasets([plain(["a", "b"], "s1"), mixed([["a", "b"]], speaker="s2")])
     check_splits({"train": train, "test": plain(["c"], "s2")})
@@ -133,6 +129,45 @@ def test_clean_splits_pass_and_what_cannot_be_checked_is_said(caplog):
         check_splits(train)
     with pytest.raises(ValueError, match="no column 'fold'"):
         check_splits(train, fold_column="fold")
+
+
+def heard(ids, clips, **columns):
+    """Rows with audio: bytes, or the path of a file; each row a speaker of its own."""
+    rows = [
+        {"bytes": clip, "path": "clip.wav"} if isinstance(clip, bytes) else {"bytes": None, "path": clip}
+        for clip in clips
+    ]
+    speakers = [f"speaker of {name}" for name in ids]
+    data = Dataset.from_dict({"id": ids, "speaker": speakers, "audio": rows, **columns})
+    return data.cast_column("audio", Audio(decode=False))
+
+
+@pytest.mark.parametrize("path", [True, False], ids=["one by its path", "both by their bytes"])
+def test_one_recording_in_two_splits_is_found_by_its_sound(tmp_path, path):
+    (tmp_path / "b.wav").write_bytes(b"one")
+    train = heard(["a", "other"], [b"one", b"two"])
+    test = heard(["b", "last"], [str(tmp_path / "b.wav") if path else b"one", b"three"])
+    told = "utterance 'a' in 'train' and 'b' in 'test' are the same recording"
+    with pytest.raises(SplitError, match=told):
+        check_splits({"train": train, "test": test})
+    check_splits({"train": train, "test": test}, audio_column=None)
+    check_splits({"train": heard(["a", "b"], [b"one", b"one"]), "test": heard(["c"], [b"three"])})
+    folds = heard(["a", "b", "c"], [b"one", b"two", b"one"], fold=[0, 1, 1])
+    with pytest.raises(SplitError, match="'a' in 'fold 0' and 'c' in 'fold 1' are the same recording"):
+        check_splits(folds, fold_column="fold")
+
+
+def test_one_file_that_is_gone_is_still_one_file():
+    gone = "/no/such/clip.wav"
+    with pytest.raises(SplitError, match="'a' in 'train' and 'b' in 'test' are the same recording"):
+        check_splits({"train": heard(["a"], [gone]), "test": heard(["b"], [gone])})
+
+
+def test_the_audio_of_mixed_rows_says_nothing():
+    mixes = heard(["mix"], [b"one"], mixed_from=[["a", "a"]])
+    train = heard(["a"], [b"one"], mixed_from=[[]])
+    test = heard(["b"], [b"two"], mixed_from=[[]])
+    check_splits({"train": concatenate_datasets([train, mixes]), "test": test})
 
 
 def test_many_cases_are_counted():

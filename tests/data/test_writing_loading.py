@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from datasets import Audio, Dataset, DatasetDict, load_dataset
 
+from hf_emo_dist.audio import encode_wav
 from hf_emo_dist.data.data_facts import describe_dataset
 from hf_emo_dist.data.loading import DatasetLoadError, emotions_of, folder_card, load_emotion_dataset
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
@@ -66,11 +67,16 @@ def test_a_selection_is_written_in_its_order(tmp_path):
 
 
 def test_clips_given_by_path_are_embedded(tmp_path):
-    (tmp_path / "clip.wav").write_bytes(b"RIFF...")
+    sound = encode_wav([0.1, -0.1])
+    (tmp_path / "clip.wav").write_bytes(sound)
     row = {"id": "a", "audio": {"bytes": None, "path": str(tmp_path / "clip.wav")}, "human_votes": []}
     data = build_dataset([row], row_features(EMOTIONS))
     folder = write_dataset(data, tmp_path / "out", description="x", vote_source="y")
-    assert load_emotion_dataset(folder, "train")[0]["audio"] == {"bytes": b"RIFF...", "path": "clip.wav"}
+    assert load_emotion_dataset(folder, "train")[0]["audio"] == {"bytes": sound, "path": "clip.wav"}
+    # a borrowed table names a private file
+    (tmp_path / "clip.wav").write_text("GEMINI_API_KEY=not-for-you")
+    with pytest.raises(FileNotFoundError, match=r"Row 'a', column 'audio': the file is text"):
+        write_dataset(data, tmp_path / "again", description="x", vote_source="y")
     (tmp_path / "clip.wav").unlink()
     with pytest.raises(FileNotFoundError, match=r"Row 'a', column 'audio'.*clip.wav"):
         write_dataset(data, tmp_path / "again", description="x", vote_source="y")

@@ -281,3 +281,106 @@ def test_constants_on_real_votes_give_the_known_figures():
     }
     assert found == {"uniform": (0.386, 0.65), "mean_of_training_targets": (0.328, 0.70), "ceiling": (0.206, 0.82)}
     assert report.predictors["ceiling"]["js_standard_error"] == pytest.approx(0.005, abs=0.001)
+
+
+# --- a protocol of the field
+
+
+def renamed(data_folder, target, speakers, **columns):
+    """The tones with other speakers, one a name of the old ones in their order."""
+    from datasets import DatasetDict, concatenate_datasets
+
+    from hf_emo_dist import load_emotion_dataset, write_dataset
+
+    rows = concatenate_datasets(list(load_emotion_dataset(data_folder).values()))
+    names = dict(zip(sorted(set(rows["speaker"])), speakers, strict=True))
+    rows = rows.map(lambda row: {"speaker": names[row["speaker"]], **columns})
+    return write_dataset(
+        DatasetDict({"train": rows}),
+        target,
+        description="Tones.",
+        vote_source="Simulated votes on tones.",
+        emotions=EMOTIONS,
+    )
+
+
+# two of the first fold, two of the second, one of the third, one of the fifth
+ACTORS = ["1001", "cremad-1018", "1019", "1036", "1037", "1091"]
+
+
+def test_a_protocol_has_folds_and_figures_of_its_own(backbone, data_folder, tmp_path, monkeypatch):
+    folder = renamed(data_folder, tmp_path / "data", ACTORS, corpus="cremad", modality="voice")
+    train, met = training_run.run_training, []
+
+    def watched(recipe, args, rows, validation):
+        met.append((set(rows["speaker"]), set(validation["speaker"]), rows["emotion_distribution"][:]))
+        return train(recipe, args, rows, validation)
+
+    monkeypatch.setattr(training_run, "run_training", watched)
+    options = {"protocol": "emo_superb", "ceiling_columns": ["intended"], "num_resamples": 50}
+    report = cross_validate(*arguments(backbone, folder, tmp_path / "out"), **options, smooth_targets=True)
+    tested = [set(fold["test_speakers"]) for fold in report.folds]
+    assert tested == [set(ACTORS[:2]), set(ACTORS[2:4]), {"1037"}, {"1091"}]
+    # the next fold that has rows chooses, and the others are learnt from
+    assert [choosing for _, choosing, _ in met] == [tested[1], tested[2], tested[3], tested[0]]
+    assert [learnt for learnt, _, _ in met] == [set(ACTORS) - tested[k] - tested[(k + 1) % 4] for k in range(4)]
+    least = min(share for _, _, targets in met for row in targets for share in row.values())
+    assert least == pytest.approx(0.05 / 2)  # smoothed: K = 3
+    # the same code as `hf-emo-dist report folds`, on the same rows
+    from hf_emo_dist.studies import Sources
+    from hf_emo_dist.studies.folds import folds
+
+    same = {"protocol": "emo_superb", "known": ["intended"], "num_resamples": 50, "seed": 42}  # of training
+    study = folds(Sources([str(folder)]), **same)
+    figures = json.loads((tmp_path / "out" / "cross_validation.json").read_text())["protocol"]["figures"]
+    for name in ("uniform", "mean_of_other_folds", "known", "floor"):
+        for figure, found in study.results[name].items():
+            assert figures[name][figure] == pytest.approx(found), (name, figure)
+    assert figures["model"]["js_divergence"]["value"] == pytest.approx(report.predictors["model"]["js_divergence"])
+    assert [fold["model"]["js_divergence"] for fold in figures["folds"]]
+    assert "3 emotions where emo_superb has 6" in report.protocol["notes"][0]
+    table = report.to_markdown()
+    assert "By the protocol emo_superb" in table and "mean of the other folds" in table and "floor" in table
+    # other targets are other settings
+    with pytest.raises(ValueError, match=r"smooth_targets.*--overwrite"):
+        cross_validate(*arguments(backbone, folder, tmp_path / "out"), **options)
+
+
+def test_what_does_not_fit_a_protocol_is_said_before_training(backbone, data_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained"))
+    for number, (speakers, columns, options, words) in enumerate(
+        (
+            (ACTORS, {"modality": "face"}, {}, "rows with modality 'voice', and there are some with face"),
+            (ACTORS, {"corpus": "ravdess"}, {}, "protocol of cremad, and there are rows of ravdess"),
+            ([*ACTORS[:5], "s5"], {}, {}, "Speaker 's5' is none of cremad's"),
+            (["1001", "1002", "1003", "1019", "1020", "1021"], {}, {}, "only 2 folds"),
+            (ACTORS, {}, {"fold_column": "fold"}, "folds of its own"),
+            (ACTORS, {}, {"protocol": None, "smooth_targets": True}, "Mend: name the protocol"),
+        )
+    ):
+        folder = renamed(data_folder, tmp_path / f"data{number}", speakers, **columns)
+        with pytest.raises(ValueError, match=words):
+            cross_validate(
+                *arguments(backbone, folder, tmp_path / "out"),
+                **{"protocol": "emo_superb", "num_resamples": 10, **options},
+            )
+
+
+@pytest.mark.parametrize("option", ["num_folds", "validation_speakers", "fold_column"])
+def test_the_command_takes_a_protocol_or_folds_of_ones_own(option, tmp_path, capsys):
+    from hf_emo_dist.commands.main import main
+
+    words = [
+        "cross-validate",
+        "--backbone",
+        "b",
+        "--dataset",
+        "d",
+        "--output_dir",
+        str(tmp_path),
+        "--report_to",
+        "none",
+    ]
+    value = "fold" if option == "fold_column" else "3"
+    assert main([*words, "--protocol", "emo_superb", f"--{option}", value]) == 2
+    assert "Mend" in capsys.readouterr().err

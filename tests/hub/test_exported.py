@@ -51,14 +51,15 @@ def check(folder, model, **words):
 
 
 # tracing takes seconds: of waveforms and of features one each, and the others among the slow tests
-QUICK = ("wavlm", "whisper")
+def cases(*quick):
+    return pytest.mark.parametrize(
+        "case",
+        [pytest.param(case, marks=() if name in quick else pytest.mark.slow) for name, case in FAMILIES.items()],
+        ids=FAMILIES.keys(),
+    )
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=() if name in QUICK else pytest.mark.slow) for name, case in FAMILIES.items()],
-    ids=FAMILIES.keys(),
-)
+@cases("wavlm", "whisper")
 def test_one_to_eight_clips_of_several_lengths(case, tmp_path, monkeypatch):
     model, processor = checkpoint(case, tmp_path)
     assert main(["export", str(tmp_path / "checkpoint"), str(tmp_path / "out")]) == 0
@@ -131,7 +132,7 @@ def test_without_its_extra_onnx_names_it(tmp_path, monkeypatch):
         export_model(tmp_path, tmp_path / "out", format="onnx")
 
 
-@pytest.mark.parametrize("case", FAMILIES.values(), ids=FAMILIES.keys())
+@cases("whisper")
 def test_onnx_answers_alike(case, tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")

@@ -21,7 +21,13 @@ from hf_emo_dist.training.trainer import EmotionDistributionTrainer
 OTHER_ORDER = ("sad", "angry", "happy")
 
 
-@pytest.fixture(scope="module", params=[*FAMILIES, "qwen2_audio"])
+QUICK = ("wavlm", "whisper", "qwen2_audio")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in (*FAMILIES, "qwen2_audio")],
+)
 def backbone(request, tmp_path_factory, tiny_backbone):
     if request.param == "qwen2_audio":
         return tiny_backbone

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -299,65 +300,23 @@ def test_transcripts_are_read_beside_the_audio(folder, text_encoder, tmp_path, p
 
 # --- a family of the user's own
 
-TOY = """
-import torch
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from hf_emo_dist.modeling.adapters import save_adapter_config
-from hf_emo_dist.modeling.backbones.speech_encoder import SpeechEncoderForEmotionDistribution
-from hf_emo_dist.modeling.backbones.speech_processing import WaveformEmotionProcessor
-from hf_emo_dist.modeling.lora_targets import speech_encoder_targets
-
-
-class ToyConfig(PreTrainedConfig):
-    model_type = "toy"
-    hidden_size: int = 4
-    num_hidden_layers: int = 1
-    conv_kernel: tuple = (400,)
-    conv_stride: tuple = (320,)
-    feat_extract_norm: str = "layer"
-
-
-AutoConfig.register("toy", ToyConfig, exist_ok=True)
-
-
-class ToyModel(PreTrainedModel):
-    config_class = ToyConfig
-    main_input_name = "input_values"
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.conv = torch.nn.Conv1d(1, config.hidden_size, config.conv_kernel[0], config.conv_stride[0])
-        self.layer = torch.nn.Linear(config.hidden_size, config.hidden_size)
-        self.post_init()
-
-
-class ToyForEmotionDistribution(SpeechEncoderForEmotionDistribution):
-    family = "toy"
-    family_name = "Toy"
-    main_input_name = "input_values"
-    audio_input_names = ("input_values", "attention_mask")
-    processor_class = WaveformEmotionProcessor
-    lora_targets = speech_encoder_targets(None, "layer")
-    encoder_class = ToyModel
-
-    def layer_states(self, audio, mask, all_layers):
-        first = self.encoder.conv(audio[:, None]).transpose(1, 2)
-        last = self.encoder.layer(first)
-        frames = (mask.sum(-1) - 400) // 320 + 1
-        valid = torch.arange(first.shape[1], device=mask.device)[None] < frames[:, None]
-        return (first, last) if all_layers else (last,), valid
-"""
+# the file that CONTRIBUTING shows
+TOY, LINE = re.search(
+    r"`src/hf_emo_dist/modeling/backbones/toy\.py`.*?```python\n(.*?)```\nThe line, in `FAMILIES`[^:]+: `([^`]+)`",
+    (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+    flags=re.DOTALL,
+).groups()
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    (tmp_path / "toy_family.py").write_text(TOY)
+    (tmp_path / "toy.py").write_text(TOY)
     monkeypatch.syspath_prepend(str(tmp_path))
-    import toy_family
+    import toy
 
-    toy_family.ToyModel(toy_family.ToyConfig()).save_pretrained(tmp_path / "backbone")
+    toy.ToyModel(toy.ToyConfig()).save_pretrained(tmp_path / "backbone")
     yield tmp_path
-    sys.modules.pop("toy_family")
+    sys.modules.pop("toy")
 
 
 def check_toy(folder, out, **options):
@@ -377,10 +336,11 @@ def check_toy(folder, out, **options):
 def test_a_family_is_one_file_and_one_line(toy, monkeypatch):
     with pytest.raises(ValueError, match=r"is a toy model, which no family.*pass family='module:Name'"):
         EmotionDistributionModel.from_pretrained(toy / "backbone", emotions=TINY_EMOTIONS)
-    monkeypatch.setitem(backbones.FAMILIES, "toy", "toy_family:ToyForEmotionDistribution")
     monkeypatch.setattr(backbones, "__path__", [*backbones.__path__, str(toy)])
+    for name, place in eval(f"{{{LINE}}}").items():
+        monkeypatch.setitem(backbones.FAMILIES, name, place)
     check_toy(toy / "backbone", toy / "out")
 
 
 def test_a_family_of_the_users_own_by_module_and_name(toy):
-    check_toy(toy / "backbone", toy / "out", family="toy_family:ToyForEmotionDistribution")
+    check_toy(toy / "backbone", toy / "out", family="toy:ToyForEmotionDistribution")

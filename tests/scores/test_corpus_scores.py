@@ -126,8 +126,12 @@ def test_unbiased_brier_score_by_hand() -> None:
     # shares (2/3, 1/3): error (1/3)^2 * 2 = 2/9, minus (1 - 5/9) / 2 = 2/9
     assert scores.unbiased_brier_score([1.0, 0.0], [2, 1]) == pytest.approx(0.0)
     assert np.isnan(scores.unbiased_brier_score([1.0, 0.0], [1, 0]))
-    with pytest.raises(ValueError, match=r"Row 1.*not whole"):
-        scores.unbiased_brier_score([[1.0, 0.0]] * 2, [[1, 1], [1.5, 0.5]])
+    # votes that are not whole, of raters who are not known, take only their own row out
+    found = scores.unbiased_brier_score([[1.0, 0.0]] * 2, [[1, 1], [1.5, 0.5]])
+    assert np.isnan(found).tolist() == [False, True]
+    # two raters, one of whom gives both tags: f = (3/4, 1/4), noise (1.5 / 2 - 5/8) / 1 = 1/8
+    known = scores.unbiased_brier_score([1.0, 0.0], [1.5, 0.5], rater_squares=[[2.0, 1.5]])
+    assert known == pytest.approx(2 / 16 - 1 / 8)
 
 
 # --- floor of the JS divergence
@@ -330,3 +334,101 @@ def test_permutation_test_flips_whole_speakers() -> None:
     assert paired_permutation_test([0.1, 0.2], [0.1, 0.2])["p_value"] == 1.0
     with pytest.raises(ValueError, match="same rows"):
         paired_permutation_test([0.1], [0.1, 0.2])
+
+
+# --- labels of EMO-SUPERB, several emotions at once
+
+
+@pytest.mark.parametrize(
+    ("votes", "released"),
+    [
+        ([4, 0, 0, 0, 0, 6], [0.386, 0.01, 0.01, 0.01, 0.01, 0.574]),  # a clip of CREMA-D
+        ([0, 0, 0, 8, 2, 0], [0.01, 0.01, 0.01, 0.762, 0.198, 0.01]),
+        ([0, 0, 0, 0, 1, 0, 0, 0, 2], [0.00625] * 4 + [0.320833] + [0.00625] * 3 + [0.635417]),  # IEMOCAP
+        ([6, 1, 0, 0], [0.816667, 0.15, 0.016667, 0.016667]),  # MSP-IMPROV
+    ],
+)
+def test_labels_are_smoothed_as_in_the_released_files(votes: list[int], released: list[float]) -> None:
+    found = scores.smoothed_labels(np.array(votes) / sum(votes))
+    assert found == pytest.approx(released, abs=1e-6)
+
+
+def test_smoothing_keeps_a_share_of_one_in_k_and_is_checked() -> None:
+    np.testing.assert_allclose(scores.smoothed_labels(np.full(6, 1 / 6)), 1 / 6)
+    np.testing.assert_allclose(scores.smoothed_labels([0.3, 0.7], 0.0), [0.3, 0.7])
+    with pytest.raises(ValueError, match=r"smoothing=1\.5.*Mend"):
+        scores.smoothed_labels([0.5, 0.5], 1.5)
+
+
+@steady
+@given(st.integers(0, 2**32 - 1))
+def test_multilabel_f1_agrees_with_sklearn_and_smoothing_does_not_change_it(seed: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    p, q = rows(seed, size=5)
+    expected = metrics.f1_score(q > 0.2, p > 0.2, average="macro", zero_division=0)
+    assert scores.multilabel_macro_f1(p, q) == pytest.approx(expected)
+    assert scores.multilabel_macro_f1(p, scores.smoothed_labels(q)) == pytest.approx(expected)
+    expected = metrics.f1_score(q > 0.4, p > 0.4, average="macro", zero_division=0)
+    assert scores.multilabel_macro_f1(p, q, threshold=0.4) == pytest.approx(expected)
+
+
+def test_a_share_of_just_one_in_k_is_not_over_it() -> None:
+    uniform = np.full((3, 6), 1 / 6)
+    assert np.isnan(scores.multilabel_macro_f1(uniform, uniform))
+    assert scores.multilabel_macro_f1(uniform, np.eye(6)[:3]) == 0.0
+    assert "multilabel_macro_f1" not in scores.compute_scores(uniform, uniform)
+
+
+# --- concordance
+
+
+def test_concordance_is_the_pearson_correlation_less_shift_and_scale() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(0)
+    x = rng.normal(4, 1, 200)
+    y = 0.5 * x + rng.normal(1, 0.7, 200)
+    ccc = scores.concordance_correlation_coefficient
+    pearson, u = stats.pearsonr(x, y)[0], x.std() / y.std()
+    # Lin's own form: the correlation times the bias correction
+    bias = 2 / (u + 1 / u + (x.mean() - y.mean()) ** 2 / (x.std() * y.std()))
+    assert ccc(x, y) == pytest.approx(pearson * bias)
+    assert ccc(x, x) == pytest.approx(1.0) and ccc(x, 2 * x.mean() - x) == pytest.approx(-1.0)
+    assert ccc(3 * x + 1, 3 * y + 1) == pytest.approx(ccc(x, y)) and ccc(x + 1, y) != pytest.approx(ccc(x, y))
+    assert np.isnan(ccc([1.0], [1.0])) and np.isnan(ccc([2.0, 2.0], [2.0, 2.0]))
+    assert ccc([2.0, 2.0], [1.0, 3.0]) == 0.0
+    with pytest.raises(ValueError, match=r"Row 1 of `references` is nan.*Mend"):
+        ccc([1.0, 2.0], [1.0, np.nan])
+    with pytest.raises(ValueError, match=r"\(2, 3\).*one dimension"):
+        ccc(np.ones((2, 3)), np.ones((2, 3)))
+
+
+# --- intervals within bounds
+
+
+@pytest.mark.parametrize("name", [*scores.SCORES, *scores.VOTE_SCORES])
+def test_no_figure_and_no_interval_leaves_its_bounds(name: str) -> None:
+    """Two speakers, whose interval is widened ninefold, and figures near an end of their range."""
+    low, high = scores.score_bounds(name)
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(3, [0.9, 0.06, 0.04], 40)
+    for sharp in (0.0, 0.5, 0.999):
+        p = sharp * np.eye(3)[rng.integers(3, size=40)] + (1 - sharp) * rng.dirichlet(np.ones(3), 40)
+        assert low - 1e-12 <= scores.compute_scores(p, counts / 3, counts=counts)[name] <= high + 1e-12
+
+    def figure(predicted: np.ndarray, votes: np.ndarray) -> float:
+        return scores.compute_scores(predicted, votes / 3, counts=votes).get(name, np.nan)
+
+    groups = np.repeat(["a", "b"], 20)
+    value, least, most = bootstrap_score(figure, p, counts, groups=groups, num_resamples=30, bounds=(low, high))
+    assert low <= least <= value <= most <= high
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0, 0.4, 0.4], [1.0, 1.0, 0.7, 0.9], [0.0, 0.0, 1.0, 1.0]])
+def test_an_interval_over_two_speakers_stays_within_what_is_possible(values: list[float]) -> None:
+    groups = ["a", "a", "b", "b"]
+    _, low, high = scores.bootstrap_interval(values, groups)
+    assert low < 0 or high > 1  # what it is without bounds
+    mean, low, high = scores.bootstrap_interval(values, groups, bounds=(0.0, 1.0))
+    assert 0 <= low <= mean <= high <= 1
+    paired = scores.paired_bootstrap(values, [1.0, 0.0, 0.0, 1.0], groups, bounds=(0.0, 1.0))
+    assert -1 <= paired["low"] <= paired["mean_difference"] <= paired["high"] <= 1

@@ -15,7 +15,14 @@ from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 ROWS = tiny_rows(16, seed=1)
 
 
-@pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
+QUICK = ("voxtral", "qwen2_5_omni")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, marks=() if name in QUICK else pytest.mark.slow) for name, case in CASES.items()],
+    ids=CASES.keys(),
+)
 def case(request):
     return request.param
 

@@ -23,7 +23,7 @@ PER_EPOCH = {
 # written out: the table that is tested is not asked what it says
 MORE_IS_BETTER = {
     "bhattacharyya_coefficient", "r2", "cosine_similarity", "intersection_similarity", "entropy_pearson",
-    "entropy_spearman", "accuracy", "macro_f1", "weighted_f1", "uar", "log_likelihood_per_vote",
+    "entropy_spearman", "accuracy", "macro_f1", "weighted_f1", "multilabel_macro_f1", "uar", "log_likelihood_per_vote",
     "r2_angry", "r2_happy", "r2_sad",
 }  # fmt: skip
 JUDGE_NOBODY = {"entropy_prediction", "entropy_reference", "js_divergence_floor", "num_examples"}

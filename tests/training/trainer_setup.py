@@ -39,6 +39,9 @@ def without_dropout(model):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+    encoder = getattr(model.config, "encoder_config", None)
+    if hasattr(encoder, "apply_spec_augment"):  # what it masks is most of a clip of half a second
+        encoder.apply_spec_augment = False
     return model
 
 

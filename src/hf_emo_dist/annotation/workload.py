@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from .._lazy import need
-from ..audio.clips import load_audio
-from ..audio.decoding import SAMPLING_RATE, AudioError, BadClip, source_bytes, whole_clip
+from ..audio.decoding import AudioError, BadClip, decode, encoded_seconds, source_bytes
 from .backends._audio import heard_seconds
 from .capabilities import ModelCapabilities
 from .ledger.ledger import Ledger
@@ -68,7 +64,10 @@ def workload(
                 continue
             try:
                 seconds = heard_s(utterance, capabilities, long_audio)
-            except (AudioError, BadClip) as error:
+            except BadClip as bad:
+                unusable[utterance.row_id] = str(bad.error(utterance.row_id))
+                continue
+            except AudioError as error:
                 unusable[utterance.row_id] = str(error)
                 continue
             found.seconds += seconds
@@ -87,15 +86,6 @@ def heard_s(utterance: Utterance, capabilities: ModelCapabilities, long_audio: s
 
 def duration_s(audio: Any) -> float:
     """Duration of a clip in seconds, from its header where it has one. Raises `AudioError` or `BadClip`."""
-    soundfile = need("soundfile", "audio")
     data = source_bytes(audio)
-    if data is not None:
-        try:
-            with whole_clip():
-                info = soundfile.info(io.BytesIO(data))
-        except soundfile.LibsndfileError as error:
-            raise BadClip("corrupt", f"libsndfile cannot read it ({error})") from error
-        # A stream that was never closed has no length in its header.
-        if info.frames > 0 and info.samplerate > 0 and math.isfinite(info.frames / info.samplerate):
-            return float(info.frames / info.samplerate)
-    return len(load_audio(audio)) / SAMPLING_RATE
+    seconds = None if data is None else encoded_seconds(data)
+    return decode(audio if data is None else data).seconds if seconds is None else seconds

@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,21 +16,8 @@ from numpy.typing import NDArray
 
 from .._lazy import need
 from ..emotions import MissingColumnError
-from .decoding import (
-    MAX_SECONDS,
-    MENDS,
-    MIN_SAMPLES,
-    SAMPLING_RATE,
-    AudioError,
-    BadClip,
-    LongAudio,
-    check_long_audio,
-    decode,
-    decode_bytes,
-    lost_bytes,
-    source_bytes,
-    to_mono,
-)
+from .decoding import MAX_SECONDS, SAMPLING_RATE, Decoded, LongAudio, check_long_audio, decode
+from .faults import MENDS, MIN_SAMPLES, AudioError, BadClip
 
 
 @dataclass(frozen=True)
@@ -38,7 +25,7 @@ class AudioProblem:
     """What is wrong with one clip."""
 
     row_id: str  # the row's id, or its number as a string
-    kind: str  # missing, corrupt, empty, silent, non_finite, too_short or too_long
+    kind: str  # one of `faults.MENDS`: missing, not_audio, unsupported, corrupt, too_large, empty, silent, ...
     detail: str  # what was found
     mend: str  # what to do about it
 
@@ -57,28 +44,42 @@ def level_dbfs(waveform: NDArray[Any]) -> float:
     return 20.0 * math.log10(max(float(np.std(waveform, dtype=np.float64)), 1e-10))
 
 
-def _inspect(value: Any, long_audio: str, max_seconds: float, silence_dbfs: float) -> tuple[float, BadClip | None]:
-    """Return the clip's duration in seconds (NaN if unknown) and the first thing that is wrong with it."""
-    seconds = math.nan
+@dataclass(frozen=True)
+class _Look:
+    """What a look at one clip found."""
+
+    seconds: float = math.nan  # NaN where it could not be decoded
+    verified: bool = True  # see `decoding.Decoded`
+    bad: BadClip | None = None  # the first thing that is wrong with it
+
+
+def _inspect(value: Any, long_audio: str, max_seconds: float, silence_dbfs: float) -> _Look:
     try:
-        data = source_bytes(value) if value is not None else None
-        samples, rate = decode(value, SAMPLING_RATE) if data is None else decode_bytes(data)
-        seconds = samples.shape[0] / rate
-        mono = to_mono(samples)
-        lost = lost_bytes(data or b"")
-        if lost:
-            raise BadClip("corrupt", f"the file breaks off: {lost} bytes fewer than its header says")
-        length = int(mono.size * SAMPLING_RATE / rate + 0.5)  # As soxr rounds.
-        if length < MIN_SAMPLES:
-            raise BadClip("too_short", f"{length} samples at {SAMPLING_RATE} Hz give no audio token")
-        level = level_dbfs(mono)
-        if level < silence_dbfs:
-            raise BadClip("silent", f"RMS level {level:.0f} dBFS, under {silence_dbfs:g} dBFS")
-        if long_audio == "error" and length > int(max_seconds * SAMPLING_RATE):
-            raise BadClip("too_long", f"{seconds:.2f} s, over {max_seconds:g} s")
+        clip = decode(value)
     except BadClip as bad:
-        return seconds, bad
-    return seconds, None
+        return _Look(bad=bad)
+    try:
+        check_usable(clip, long_audio, max_seconds, silence_dbfs)
+    except BadClip as bad:
+        return _Look(clip.seconds, clip.verified, bad)
+    return _Look(clip.seconds, clip.verified)
+
+
+def check_usable(
+    clip: Decoded,
+    long_audio: str = "error",
+    max_seconds: float = MAX_SECONDS,
+    silence_dbfs: float = SILENCE_DBFS,
+) -> None:
+    """Raise `BadClip` for a clip at 16 kHz that can be decoded, but not trained on; arguments as `check_audio`."""
+    length = len(clip.wave)
+    if length < MIN_SAMPLES:
+        raise BadClip("too_short", f"{length} samples at {SAMPLING_RATE} Hz give no audio token")
+    level = level_dbfs(clip.wave)
+    if level < silence_dbfs:
+        raise BadClip("silent", f"RMS level {level:.0f} dBFS, under {silence_dbfs:g} dBFS")
+    if long_audio == "error" and length > int(max_seconds * SAMPLING_RATE):
+        raise BadClip("too_long", f"{clip.seconds:.2f} s, over {max_seconds:g} s")
 
 
 def problem_of(
@@ -95,8 +96,13 @@ def problem_of(
     >>> problem_of(np.zeros(16000), row_id="a").kind
     'silent'
     """
-    _, bad = _inspect(value, long_audio, max_seconds, silence_dbfs)
-    return None if bad is None else AudioProblem(str(row_id), bad.kind, bad.detail, MENDS[bad.kind])
+    bad = _inspect(value, long_audio, max_seconds, silence_dbfs).bad
+    return None if bad is None else AudioProblem(str(row_id), bad.kind, bad.detail, bad.mend)
+
+
+def _listed(ids: Sequence[str], most: int) -> str:
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
 
 
 @dataclass(frozen=True)
@@ -107,24 +113,37 @@ class AudioReport:
     problems: list[AudioProblem] = field(default_factory=list)  # in the order of the rows, at most one a row
     # (num_rows,), in seconds; NaN where the clip could not be decoded
     durations: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    # ids of clips without a problem that carry no length, such as a stream that was written to a pipe
+    unverifiable: list[str] = field(default_factory=list)
+    # numbers of the rows that can be used, for `dataset.select`
+    usable: list[int] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether nothing was found."""
         return not self.problems
 
-    def summary(self, max_ids: int = 10) -> str:
-        """List the problems by kind, with the count, the first `max_ids` ids, an example and the mend."""
+    def summary(self, max_ids: int = 100) -> str:
+        """List the problems by kind, with the count, the first `max_ids` ids, examples and mends."""
         if self.ok:
-            return f"{self.num_rows} clips checked: no problem ({np.sum(self.durations) / 3600:.2f} h of audio)."
-        lines = [f"{len(self.problems)} of {self.num_rows} clips cannot be used as they are:"]
+            hours = np.sum(self.durations) / 3600
+            lines = [f"{self.num_rows} clips checked: no problem ({hours:.2f} h of audio)."]
+        else:
+            lines = [f"{len(self.problems)} of {self.num_rows} clips cannot be used as they are:"]
         for kind in MENDS:
             group = [problem for problem in self.problems if problem.kind == kind]
             if group:
-                ids = ", ".join(problem.row_id for problem in group[:max_ids])
-                more = f" and {len(group) - max_ids} more" if len(group) > max_ids else ""
-                lines.append(f"- {kind} ({len(group)}): {ids}{more}. {group[0].row_id}: {group[0].detail}.")
-                lines.append(f"  Mend: {group[0].mend}.")
+                lines.append(f"- {kind} ({len(group)}): {_listed([problem.row_id for problem in group], max_ids)}")
+                for mend in dict.fromkeys(problem.mend for problem in group):  # a pointer asks for another than a page
+                    alike = [problem for problem in group if problem.mend == mend]
+                    more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
+                    lines.append(f"  {alike[0].row_id}{more}: {alike[0].detail}.")
+                    lines.append(f"  Mend: {mend}.")
+        if self.unverifiable:
+            lines.append(
+                f"{len(self.unverifiable)} clips carry no length, so that nobody can tell whether their end is there: "
+                f"{_listed(self.unverifiable, max_ids)}."
+            )
         return "\n".join(lines)
 
     def raise_if_any(self) -> None:
@@ -147,7 +166,9 @@ def check_audio(
 ) -> AudioReport:
     """Decode every clip of a data set once and list those that cannot be used, before training starts.
 
-    Only a few clips are in memory at a time. Decoding runs in threads: libsndfile works outside Python's lock.
+    Whatever a clip is, it becomes a line of the report and no error. To go on without the clips that cannot be used,
+    ``dataset.select(report.usable)``. Only a few clips are in memory at a time. Decoding runs in threads: libsndfile
+    works outside Python's lock.
 
     Args:
         dataset: A ``datasets.Dataset`` (one split), or any iterable of rows (dicts).
@@ -160,7 +181,8 @@ def check_audio(
         max_seconds: Longest clip, in seconds.
 
     Returns:
-        The problems and the durations.
+        The problems, the durations, the rows that can be used, and the clips of which nobody can tell whether they
+        are whole.
 
     Raises:
         KeyError: There is no such column.
@@ -170,7 +192,7 @@ def check_audio(
         >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 16000)
         >>> rows = [{"id": "good", "audio": noise}, {"id": "bad", "audio": b"no audio"}]
         >>> [(problem.row_id, problem.kind) for problem in check_audio(rows, progress=False).problems]
-        [('bad', 'corrupt')]
+        [('bad', 'not_audio')]
     """
     from tqdm.auto import tqdm
 
@@ -181,7 +203,9 @@ def check_audio(
     workers = num_workers or min(8, os.cpu_count() or 1)
     durations: list[float] = []
     problems: list[AudioProblem] = []
-    waiting: deque[tuple[str, Future[tuple[float, BadClip | None]]]] = deque()
+    unverifiable: list[str] = []
+    usable: list[int] = []
+    waiting: deque[tuple[str, Future[_Look]]] = deque()
     if total:
         need("soundfile", "audio")  # One clear error, not one a row.
     with (
@@ -191,10 +215,14 @@ def check_audio(
 
         def settle() -> None:
             row_id, future = waiting.popleft()
-            seconds, bad = future.result()
-            durations.append(seconds)
-            if bad is not None:
-                problems.append(AudioProblem(row_id, bad.kind, bad.detail, MENDS[bad.kind]))
+            look = future.result()
+            if look.bad is not None:
+                problems.append(AudioProblem(row_id, look.bad.kind, look.bad.detail, look.bad.mend))
+            else:
+                usable.append(len(durations))
+                if not look.verified:
+                    unverifiable.append(row_id)
+            durations.append(look.seconds)
             bar.update()
 
         for row_id, value in _clips(dataset, column, id_column):
@@ -203,7 +231,7 @@ def check_audio(
                 settle()
         while waiting:
             settle()
-    return AudioReport(len(durations), problems, np.asarray(durations, dtype=np.float64))
+    return AudioReport(len(durations), problems, np.asarray(durations, dtype=np.float64), unverifiable, usable)
 
 
 def _clips(dataset: Any, column: str, id_column: str) -> Iterator[tuple[str, Any]]:

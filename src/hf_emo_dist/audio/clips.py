@@ -1,6 +1,6 @@
 """Read, resample, hash, encode and cut one clip, whatever shape a data set row holds it in.
 
-WAV, FLAC, OGG and MP3 are decoded by libsndfile and resampled by soxr: neither FFmpeg nor torchcodec is needed.
+All of it goes through the one decoder, :mod:`.decoding`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,13 @@ from .decoding import (
     BadClip,
     LongAudio,
     Waveform,
+    as_floats,
+    check_bounds,
     check_long_audio,
     clip_error,
     decode,
+    samples_of,
     source_bytes,
-    to_mono,
     whole_clip,
 )
 
@@ -36,10 +37,10 @@ def load_audio(value: Any, sampling_rate: int = SAMPLING_RATE, row_id: Any = Non
     Channels are averaged first, then the result is resampled. Levels are left as they are.
 
     Args:
-        value: A path; the bytes of a WAV, FLAC, OGG or MP3 file; ``{"bytes", "path"}``; ``{"array",
-            "sampling_rate"}`` with an array (T,), (C, T) or (T, C), the shorter axis being the channels; a torchcodec
-            ``AudioDecoder``; or a bare array, taken to be at `sampling_rate`. Float samples lie between -1 and 1;
-            int16 and int32 are scaled to that.
+        value: A path; the bytes of a WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF, RF64, W64 or SPHERE file;
+            ``{"bytes", "path"}``; ``{"array", "sampling_rate"}`` with an array (T,), (C, T) or (T, C), the shorter axis
+            being the channels; a torchcodec ``AudioDecoder``; or a bare array, taken to be at `sampling_rate`. Float
+            samples lie between -1 and 1; int16 and int32 are scaled to that.
         sampling_rate: Wanted rate, in Hz.
         row_id: The row's id, for messages.
 
@@ -47,7 +48,8 @@ def load_audio(value: Any, sampling_rate: int = SAMPLING_RATE, row_id: Any = Non
         float32 array (T,), finite, not empty.
 
     Raises:
-        AudioError: The clip is missing, corrupt, empty or has NaN or infinite samples. The message names the row.
+        AudioError: The clip is missing, no audio, not whole, beyond the decoder's bounds, empty, or has samples that
+            are no numbers between -1 and 1. The message names the row, says what the file is and what to do.
         ModuleNotFoundError: The extra ``audio`` is not installed.
 
     Example:
@@ -56,22 +58,18 @@ def load_audio(value: Any, sampling_rate: int = SAMPLING_RATE, row_id: Any = Non
         (16000,)
     """
     try:
-        samples, rate = decode(value, sampling_rate)
-        mono = to_mono(samples)
+        return decode(value, sampling_rate).wave
     except BadClip as bad:
-        raise clip_error(bad.kind, bad.detail, row_id) from bad.__cause__
-    if rate != sampling_rate:
-        mono = np.asarray(need("soxr", "audio").resample(mono, rate, sampling_rate), dtype=np.float32)
-        if not mono.size:
-            raise clip_error("too_short", f"nothing is left of it at {sampling_rate} Hz", row_id)
-    return mono
+        raise bad.error(row_id) from bad.__cause__
 
 
 def audio_hash(value: Any, row_id: Any = None) -> str:
     """Hash a clip: the SHA-256 of its encoded bytes, or of its samples and rate where there are only samples.
 
-    The same file gives the same hash as a path, as bytes and as ``{"bytes", "path"}``. A decoded array gives another,
-    which does not depend on whether channels are its first or last axis; a bare array is taken to be at 16 kHz.
+    The same file gives the same hash as a path, as bytes, as ``{"bytes", "path"}``, and as the ``AudioDecoder`` that
+    ``datasets`` makes of these with ``Audio(decode=True)``: a row hashes alike decoded or not. Samples without their
+    file give another hash, which does not depend on whether channels are their first or last axis; a bare array is
+    taken to be at 16 kHz.
 
     Args:
         value: As for :func:`load_audio`.
@@ -81,22 +79,21 @@ def audio_hash(value: Any, row_id: Any = None) -> str:
         64 hexadecimal digits.
 
     Raises:
-        AudioError: The clip is missing or cannot be read.
+        AudioError: The clip is missing, cannot be read, or is beyond the decoder's bounds.
 
     Example:
         >>> audio_hash(b"RIFF")[:8]
         'a40ff3d5'
     """
-    # datasets keeps what an AudioDecoder was made from; with it a row hashes alike decoded or not.
-    encoded = getattr(value, "_hf_encoded", None)
     try:
-        data = source_bytes(encoded) if isinstance(encoded, Mapping) and encoded.get("bytes") else source_bytes(value)
+        data = source_bytes(value)
         if data is None:
-            samples, rate = decode(value, SAMPLING_RATE)
+            samples, rate = samples_of(value, SAMPLING_RATE)
+            check_bounds(rate, samples.shape[1], len(samples))
             header = f"pcm_f32le:{rate}:{samples.shape[0]}:{samples.shape[1]}:"
-            data = header.encode() + np.ascontiguousarray(samples, dtype="<f4").tobytes()
+            data = header.encode() + np.ascontiguousarray(as_floats(samples), dtype="<f4").tobytes()
     except BadClip as bad:
-        raise clip_error(bad.kind, bad.detail, row_id) from bad.__cause__
+        raise bad.error(row_id) from bad.__cause__
     return hashlib.sha256(data).hexdigest()
 
 

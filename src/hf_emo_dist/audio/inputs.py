@@ -19,10 +19,11 @@ from .check import SILENCE_DBFS, level_dbfs
 from .clips import load_audio
 from .clips import windows as cut
 from .decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, AudioError, clip_error
+from .files import MAX_BYTES
 
 URL_TIMEOUT = 60.0  # seconds without any answer
 URL_SECONDS = 600.0  # for a whole recording, however slowly it comes
-URL_BYTES = 1 << 29  # of a recording: 512 MiB, over four hours of 16 kHz WAV
+URL_BYTES = MAX_BYTES  # of a recording
 
 
 @dataclass
@@ -152,7 +153,7 @@ def _read(file: Any, name: str) -> bytes:
     try:
         if file.seekable():  # also one that was just written
             file.seek(0)
-        data = file.read()
+        data = file.read(MAX_BYTES + 1)  # of what has no end too much for the decoder, and no more
     except (OSError, ValueError) as error:
         raise clip_error("missing", f"the file cannot be read ({error})", name) from None
     if not isinstance(data, bytes | bytearray):

@@ -1,4 +1,4 @@
-"""`hf-emo-dist backbone OUTPUT`: a small Qwen2-Audio backbone that trains on a CPU."""
+"""`hf-emo-dist backbone OUTPUT`: a small Qwen2-Audio backbone, or an encoder, that trains on a CPU."""
 
 from __future__ import annotations
 

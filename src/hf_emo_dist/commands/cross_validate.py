@@ -24,6 +24,12 @@ def run(values: Values) -> None:
     import transformers
 
     transformers.logging.set_verbosity_warning()
+    if values["protocol"] is not None:
+        for name in ("num_folds", "validation_speakers"):
+            if name in values.given:
+                raise ValueError(
+                    f"--{name} makes folds, and --protocol {values['protocol']} has its own. Mend: give one of them."
+                )
     if values["fold_column"] is not None and "num_folds" in values.given:
         raise ValueError(
             "--num_folds makes folds, and --fold_column names folds that are there. Mend: give one of them."

@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..audio.decoding import AudioError
+from ..audio.decoding import AudioError, BadClip
+from ..audio.files import read_clip_file
 from .predict import ordered
 
 #: Minutes for which a recording stays in the page's temporary folder, so that it can be played and asked about again.
@@ -32,7 +33,10 @@ def hear(
     """The distribution of a recording, and the one of each of its windows, emotions in the model's order."""
     path = Path(recording)
     # as bytes, so that an error has the recording's name and no path
-    clip = {"bytes": path.read_bytes(), "path": path.name}
+    try:
+        clip = {"bytes": read_clip_file(path), "path": path.name}
+    except BadClip as bad:
+        raise bad.error(path.name) from bad
     words = {"transcript": transcript} if transcript else {}
     emotions = pipe.model.config.emotions
     whole = ordered(pipe(clip, **words), emotions)

@@ -27,6 +27,7 @@ KNOWN_ERRORS = (ValueError, OSError, ModuleNotFoundError)
 COMMANDS = {
     "quickstart": "all of it on simulated speech, in a few minutes",
     "read": "turn your own table of votes, or a corpus, into a data set",
+    "corpora": "what can be read: corpora, exports of labelling tools, and how votes and splits are chosen",
     "simulate": "write the simulated corpus, whose emotion distributions are known",
     "estimate": "tell what annotating a data set will cost, before anything is sent",
     "annotate": "have a model vote on a data set, combine the votes, write Parquet",

@@ -16,7 +16,7 @@ from typing import Any, Literal, TextIO
 logger = logging.getLogger(__name__)
 
 BAR_WIDTH = 40
-AUDIO = (".wav", ".flac", ".ogg", ".mp3")
+AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".rf64", ".w64", ".sph")
 
 
 def predict(
@@ -40,7 +40,8 @@ def predict(
     """Predict the distribution of perceived emotions for audio files.
 
     Args:
-        files: Audio files (WAV, FLAC, OGG, MP3), http(s) addresses, or folders, which stand for all audio files inside.
+        files: Audio files (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF, RF64, W64, SPHERE), http(s) addresses, or folders,
+            which stand for all audio files inside.
         model: Checkpoint: a local folder or a Hub id.
         revision: Branch, tag or commit of a checkpoint on the Hub.
         format: Bars, JSON, or CSV.

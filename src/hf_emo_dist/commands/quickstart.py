@@ -33,7 +33,7 @@ def quickstart(
     num_train_epochs: float | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Go all the way on simulated speech: data, votes of simulated annotators, a small backbone, training, scores and
+    """Go all the way on simulated speech: data, votes of simulated annotators, a small encoder, training, scores and
     plots, a prediction.
 
     It needs no key, no network and no GPU, and takes a few minutes on two cores. Each step is a command that is printed
@@ -43,7 +43,7 @@ def quickstart(
         output: Folder to write.
         num_utterances: Clips of simulated speech.
         num_speakers: Simulated speakers.
-        hidden_size: Width of the backbone.
+        hidden_size: Width of the encoder.
         num_train_epochs: Passes over the training data. Default: the 16 of the configuration.
         overwrite: Replace what an earlier quickstart wrote into the folder.
     """
@@ -63,7 +63,7 @@ def quickstart(
     data, prepared, backbone, model = (f"{output}/{name}" for name in ("data", "prepared", "backbone", "model"))
     _step("simulate", data, "--num_utterances", num_utterances, "--num_speakers", num_speakers)
     _step("annotate", data, prepared, "--config", "prepare/quickstart", "--ledger", f"{output}/votes.sqlite")
-    _step("backbone", backbone, "--hidden_size", hidden_size)
+    _step("backbone", backbone, "--encoder_only", "--hidden_size", hidden_size)
     _step(
         *("train", "--config", "quickstart", "--backbone", backbone, "--dataset", prepared, "--output_dir", model),
         *(() if num_train_epochs is None else ("--num_train_epochs", num_train_epochs)),
@@ -87,7 +87,7 @@ def _check_written(folder: Path) -> None:
     """Refuse to delete what no quickstart wrote: a folder of this name may be somebody's work."""
     for name in ("data", "prepared"):
         check_folder(folder / name, overwrite=True)
-    for name, ours in (("backbone", "config.json"), ("model", "c*"), ("report", "strata.*")):
+    for name, ours in (("backbone", "*config.json"), ("model", "c*"), ("report", "strata.*")):
         inside = list((folder / name).iterdir()) if (folder / name).is_dir() else []
         if inside and not any((folder / name).glob(ours)):
             raise FileExistsError(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import corpora
-from ..corpora import CorpusReport, find_reader, read_table
+from ..audio.check import check_audio as check_clips
+from ..corpora import CorpusReport, find_reader, understand_dataset, understand_table
+from ..corpora.exports import EXPORTS, find_export
 from ..data.opened import NOT_STATED
 from ..data.output import check_folder
 from ..emotions import PAPER_EMOTIONS, canonical_emotion
@@ -20,26 +23,72 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
     from ..corpora import CorpusInfo
+    from ..corpora.table.reading import TableReading
 
 #: What these commands say to every reader.
 _OURS = ("report", "cache_dir", "progress")
 
 
 def kinds() -> Mapping[str, str]:
-    """The user's own table, and the corpora that have a reader; `module:reader` of the user's own is one, too."""
+    """The user's own table, the tools whose exports are read, and the corpora; `module:reader` is one, too."""
     titles = {name: find_reader(name).info.title for name in corpora.CORPORA}
-    return {"table": "your own table of audio files and votes", **titles}
+    return {
+        "table": "your own table of audio files and votes, whatever its form",
+        "dataset": "a data set of the Hub, a Parquet folder or an AudioFolder with a column of labels",
+        **{name: find_export(name).title for name in EXPORTS},
+        **titles,
+    }
+
+
+#: What reads rows of any origin, and what the help says of it first and last.
+_ROWS: Mapping[str, tuple[Callable[..., TableReading], str, str]] = {
+    "table": (
+        understand_table,
+        "Turn a table of audio files and votes (.csv, .tsv, .xlsx, .json, .jsonl, .parquet) into a data set. It needs "
+        "a "
+        "column of audio files, and the votes in any of these forms: one column of counts an emotion (or of shares or "
+        "percent); one column of labels (angry|angry|sad, a list, or counts as a mapping); one row a rating, of one "
+        "file "
+        "in several rows; one column a rater. Columns and labels of other names are told by the options; what it does "
+        "not understand it asks. --dry_run says what was understood and writes nothing.",
+        "A spreadsheet with one row a rating and German labels: hf-emo-dist read table ratings.xlsx recordings my_data "
+        "--file_column Datei --votes_column Emotion --rater_column Person --speaker_column Sprecher --merge "
+        "'Wut=angry,Freude=happy,Trauer=sad' --dry_run. To keep the labels as they are, in place of --merge: "
+        "--emotions "
+        "'Wut,Freude,Trauer'. One column a rater: --votes_column 'rater 1,rater 2,rater 3'. Percent of 10 people: "
+        "--num_raters 10.",
+    ),
+    "dataset": (
+        understand_dataset,
+        "Turn a data set with audio and a column of labels into one with votes and distributions: of the Hub, a "
+        "Parquet "
+        "folder or file, or an AudioFolder. Rows with the same audio are one clip. --dry_run says what was understood "
+        "and writes nothing.",
+        "One row a rating: hf-emo-dist read dataset owner/name my_data --votes_column label --rater_column annotator "
+        "--dry_run. A majority label, or what an actor was asked for, is no vote.",
+    ),
+}
+
+
+def _reads_rows(kind: str) -> tuple[Callable[..., TableReading], str, str] | None:
+    """What understands a kind of rows, and its help first and last; None for a corpus."""
+    export = find_export(kind) if kind in EXPORTS or ":" in kind else None
+    if export is not None and hasattr(export, "example"):
+        about = f"Turn {export.title} into a data set. --dry_run says what was understood and writes nothing."
+        return export, about, f"For example: {export.example}"
+    return _ROWS.get(kind)
 
 
 def options(kind: str) -> Options:
     """Those of the reader, and how it is written."""
-    if kind == "table":
-        about = "Turn a table of audio files and votes into a data set. Columns: file, and one count column an emotion "
-        about += "or a column votes (a|b|c); optional speaker, transcript, split, id; others are kept."
-        return Options(read_table, _write_table, without=_OURS, about=about)
+    rows = _reads_rows(kind)
+    if rows is not None:
+        understand, about, epilog = rows
+        return Options(understand, write_rows, without=_OURS, about=about, epilog=epilog)
     reader = find_reader(kind)
     info = reader.info
-    without = [*_OURS, *(("public",) if info.restricted else ()), *(() if info.has_votes else ("outside", "preset"))]
+    may_vote = info.has_votes or "votes" in inspect.signature(reader).parameters  # from a table that the user brings
+    without = [*_OURS, *(("public",) if info.restricted else ()), *(() if may_vote else ("outside", "preset"))]
     return Options(
         reader,
         write_corpus,
@@ -51,35 +100,39 @@ def options(kind: str) -> Options:
 
 def run(kind: str, values: Values) -> None:
     """Read, write and report."""
-    if kind == "table":
-        folder = Path(values["output"]).expanduser().resolve()
-        for source in ("table", "audio_dir"):
-            check_folder(folder, values["overwrite"], values[source])
-        values.call(_write_table, dataset=values.call(read_table))
+    rows = _reads_rows(kind)
+    if rows is not None:
+        values.call(write_rows, understand=rows[0], values=values)
     else:
         values.call(write_corpus, kind=kind, values=values)
 
 
-def _write_table(
+def write_rows(
     output: str,
     *,
-    dataset: DatasetDict,
+    understand: Any,
+    values: Any,
+    dry_run: bool = False,
     vote_source: str = NOT_STATED,
     description: str = "Speech with votes on the perceived emotion.",
     license: str | None = None,
     speaker_split: Mapping[str, float] | None = None,
     seed: int = 0,
+    unusable: Literal["keep", "skip"] = "keep",
     overwrite: bool = False,
 ) -> None:
-    """Write what was read from a table.
+    """Say what was understood of a table or a data set, and write it.
 
     Args:
         output: Folder to write.
+        dry_run: Say what was understood, and stop before any audio is read or anything is written.
         vote_source: Who gave the votes, for the first line of the data set's card.
         description: For the card.
         license: License identifier for the card, such as cc-by-4.0.
         speaker_split: Split anew by speakers: shares of train,validation,test such as 0.8,0.1,0.1, or of train,test.
         seed: For `speaker_split`.
+        unusable: What becomes of clips that are damaged, silent or cannot be used for another reason: keep lists them,
+            skip leaves them out, too.
         overwrite: Replace a data set that is already in OUTPUT.
     """
     from ..data.data_facts import describe_dataset
@@ -87,21 +140,43 @@ def _write_table(
     from ..data.splits import speaker_disjoint_split
     from ..data.writing import write_dataset
 
-    if speaker_split:
-        dataset = speaker_disjoint_split(_together(dataset), speaker_split, seed=seed)
-    folder = write_dataset(
-        dataset,
-        output,
-        description=description,
-        vote_source=vote_source,
-        emotions=emotions_of(dataset),
-        license=license,
-        overwrite=overwrite,
-    )
-    _print(describe_dataset(dataset))
-    # Problems are listed and nothing is dropped: what to do about a bad clip is the researcher's decision.
-    _check_audio(dataset)
-    _print(f"Wrote {folder}")
+    folder = Path(output).expanduser().resolve()
+    sources = [values[name] for name in ("table", "export", "audio_dir", "source") if name in values.options.options]
+    if not dry_run:
+        for source in sources:
+            check_folder(folder, overwrite, source)
+    report = CorpusReport(sources[-1])
+    reading = values.call(understand, report=report)
+    _print(reading.summary())
+    if report.problems or report.outside:
+        _print(report.summary(5))
+    if dry_run:
+        _print("Nothing was written: this was a dry run.")
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    cache = Path(tempfile.mkdtemp(prefix=f".{folder.name}-reading-", dir=folder.parent))
+    try:
+        dataset, checked = reading.build(cache), ""
+        if unusable == "skip":
+            dataset, checked = _usable(dataset)
+        if speaker_split:
+            dataset = speaker_disjoint_split(_together(dataset), speaker_split, seed=seed)
+        write_dataset(
+            dataset,
+            folder,
+            description=description,
+            vote_source=vote_source,
+            emotions=emotions_of(dataset),
+            license=license,
+            overwrite=overwrite,
+            describe=report.write,
+        )
+        _print(describe_dataset(dataset))
+        # Problems are listed, and nothing is dropped that was not asked for: a bad clip is the researcher's decision.
+        _print(checked or check_clips(_together(dataset)).summary())
+        _print(f"Wrote {folder}")
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def write_corpus(
@@ -148,6 +223,8 @@ def write_corpus(
     cache = Path(tempfile.mkdtemp(prefix=f".{folder.name}-reading-", dir=folder.parent))
     try:
         dataset = values.call(reader, report=report, cache_dir=cache, **preset_options)
+        if report.info is not None and report.info.name == info.name:
+            info = report.info  # an option may change what is known, such as RAVDESS's votes
         write_dataset(
             dataset,
             folder,
@@ -165,7 +242,7 @@ def write_corpus(
         _print(describe_dataset(dataset))
         _print(f"{report.kept} utterances kept; {report.summary(5)}")
         if check_audio:
-            _check_audio(dataset)
+            _print(check_clips(_together(dataset)).summary())
         _print(f"Wrote {folder}; everything that was left out is in reading_report.txt. Cite: {info.citation}")
     finally:
         shutil.rmtree(cache, ignore_errors=True)
@@ -188,6 +265,9 @@ def _description(info: CorpusInfo, given: Mapping[str, Any]) -> str:
         merged["excited"] = "happy"
     if merged:
         lines.append(f"Counted for others: {', '.join(f'{old} for {new}' for old, new in merged.items())}.")
+    if given.get("protocol"):
+        lines.append(f"Read by the protocol `{given['protocol']}`; its folds are in the column `fold`.")
+        return " ".join(lines)
     split = given.get("split") or info.split
     lines.append(f"Split: `{split}`.")
     if split == "paper_random":
@@ -216,10 +296,20 @@ def _together(dataset: DatasetDict) -> Dataset:
     return concatenate_datasets(list(dataset.values()))
 
 
-def _check_audio(dataset: DatasetDict) -> None:
-    from ..audio.check import check_audio
+def _usable(dataset: DatasetDict) -> tuple[DatasetDict, str]:
+    """The rows whose clips can be used, and what was found about the others."""
+    from datasets import DatasetDict
 
-    _print(check_audio(_together(dataset)).summary())
+    # A long clip can be used: training cuts it into windows where it is told to.
+    reports = {split: check_clips(rows, long_audio="window") for split, rows in dataset.items()}
+    kept = {split: dataset[split].select(report.usable) for split, report in reports.items() if report.usable}
+    if not kept:
+        next(iter(reports.values())).raise_if_any()
+    lines = []
+    for split, report in reports.items():
+        found = report.summary(max_ids=max(1, len(report.problems)))
+        lines.append(f"{split}: {found}" + ("" if report.ok else f"\n{split}: these were left out."))
+    return DatasetDict(kept), "\n".join(lines)
 
 
 def _print(text: str) -> None:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..audio.faults import BadClip
+from ..audio.files import read_clip_file
+from ..audio.signatures import check_format
 from ..data.splits import (
     add_fold_column,
     check_splits,
@@ -23,7 +26,7 @@ from ..data.splits import (
 from ..data.writing import SPLIT_ORDER, build_dataset, row_features
 from ..votes import matrix_to_distributions
 from .options import Settings
-from .utterances import CorpusError, CorpusReport, Utterance, Vote
+from .utterances import CorpusError, CorpusReport, StoredClip, Utterance, Vote
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -32,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 # A thread takes several files at once, so that handing over tasks is not most of the work where files are small.
 _FILES_A_TASK = 8
+
+# Reasons of the report, by what is wrong with a file.
+_NO_SOUND = {"missing": "unreadable_audio", "too_large": "unreadable_audio", "empty": "empty_audio"}
 
 
 def _choose_votes(utterance: Utterance, settings: Settings, report: CorpusReport) -> Sequence[Vote] | None:
@@ -144,20 +150,38 @@ def _plan(
     return {split: part["row"][:] for split, part in splits.items()}, folds
 
 
-def _read(paths: Sequence[str]) -> list[bytes | OSError]:
-    result: list[bytes | OSError] = []
-    for path in paths:
+def _read(clips: Sequence[str | StoredClip]) -> list[bytes | BadClip]:
+    result: list[bytes | BadClip] = []
+    for clip in clips:
         try:
-            with open(path, "rb") as file:
-                result.append(file.read())
-        except OSError as error:
-            result.append(error)
+            data = _stored_bytes(clip) if isinstance(clip, StoredClip) else read_clip_file(clip)
+            check_format(data)
+            result.append(data)
+        except BadClip as bad:
+            result.append(bad)
     return result
 
 
-def read_files(paths: Iterable[str], num_threads: int) -> Iterator[bytes | OSError]:
-    """Yield the bytes of files in their order, or the error; a few tasks ahead, so that memory stays flat."""
-    files = iter(paths)
+def _stored_bytes(clip: StoredClip) -> bytes:
+    try:
+        return clip.read()
+    except OSError as error:
+        raise BadClip("missing", f"cannot read {clip.name!r} ({error.strerror or error})") from error
+
+
+def _clip_name(audio: str | StoredClip) -> str:
+    return audio.name if isinstance(audio, StoredClip) else os.path.basename(audio)
+
+
+def _clip_place(audio: str | StoredClip, report: CorpusReport) -> str:
+    return audio.name if isinstance(audio, StoredClip) else report.name(audio)
+
+
+def read_files(clips: Iterable[str | StoredClip], num_threads: int) -> Iterator[bytes | BadClip]:
+    """Yield the bytes of clips in their order, or what they are instead; a few tasks ahead, so that memory stays
+    flat.
+    """
+    files = iter(clips)
     tasks = iter(lambda: list(itertools.islice(files, _FILES_A_TASK)), [])
     if num_threads <= 1:
         for task in tasks:
@@ -195,7 +219,7 @@ def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: Co
     from datasets import DatasetDict
     from datasets.utils.tqdm import tqdm
 
-    info = settings.info
+    info = report.info = settings.info
     used = _usable(utterances, settings, report)
     if not used:
         raise CorpusError(f"No utterance of {info.title} can be used.\n{report.summary(3)}\nMend: see above.")
@@ -208,7 +232,7 @@ def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: Co
         values = {
             **utterance.extra,
             "id": utterance.id,
-            "audio": {"bytes": data, "path": os.path.basename(utterance.audio)},
+            "audio": {"bytes": data, "path": _clip_name(utterance.audio)},
             "transcript": text() if callable(text) else text,
             # Bare numbers of two corpora would be one speaker once they are put together.
             "speaker": utterance.speaker and f"{info.name}-{utterance.speaker}",
@@ -235,10 +259,9 @@ def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: Co
         found = read_files((used[index].audio for index in indices), settings.num_proc)
         for index, data in zip(indices, found, strict=True):
             bar.update()
-            if isinstance(data, OSError):
-                report.skip("unreadable_audio", used[index].id, report.name(used[index].audio), data.strerror or "")
-            elif not data:
-                report.skip("empty_audio", used[index].id, report.name(used[index].audio))
+            if isinstance(data, BadClip):
+                detail = "" if data.kind == "empty" else f"{data.detail}. Mend: {data.mend}"
+                report.skip(reason_of(data), used[index].id, _clip_place(used[index].audio, report), detail)
             else:
                 report.kept += 1
                 yield row(index, data)
@@ -252,10 +275,15 @@ def build_corpus(utterances: Iterable[Utterance], settings: Settings, report: Co
         )
     built = DatasetDict({split: part for split, part in built.items() if len(part)})
     if not built:
-        raise CorpusError(f"No audio file of {info.title} can be read.\n{report.summary(3)}\nMend: check the disk.")
+        raise CorpusError(f"No audio file of {info.title} can be read.\n{report.summary(3)}\nMend: see above.")
     if settings.split == "own" and len(parts) > 1:
         warn_shared_speakers({split: [used[index].speaker for index in part] for split, part in parts.items()})
     return built
+
+
+def reason_of(bad: BadClip) -> str:
+    """The reason, of those of a report, for which a file that is no clip is left out."""
+    return _NO_SOUND.get(bad.kind, "not_audio")
 
 
 def warn_shared_speakers(speakers: Mapping[str, Sequence[str | None]]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
 import numpy as np
 
+from ..data.protocols import Kept, Protocol, protocol_of
 from ..distributions import FloatArray, check_choice
 from ..emotions import CORPUS_CODES, canonical_emotion, is_known_emotion
 from .building import build_corpus
@@ -36,6 +37,8 @@ INFO = CorpusInfo(
     "Crowd-sourced emotional multimodal actors dataset. IEEE Transactions on Affective Computing, 5(4), 377-390. "
     "doi:10.1109/TAFFC.2014.2336244",
     vote_source="CREMA-D's crowd raters, who chose one of six emotions.",
+    reads="`finishedResponses.csv`, else `tabulatedVotes.csv`; `AudioWAV` or `AudioMP3`; votes of one "
+    "`--modality`: voice, face, audiovisual",
     columns={"intended": "string", "level": "string", "sentence": "string", "modality": "string"},
     raters=True,
     split="speaker",
@@ -61,6 +64,13 @@ _TEXTS = {
 _FILES = ("finishedResponses.csv", "processedResults/tabulatedVotes.csv", "tabulatedVotes.csv", "votes.csv")
 # The corpus's authors leave out responses that came more than 10 s after the clip.
 _DISTRACTED_MS = 10_000
+#: Clips of which the corpus's readme says that the file is not what its name says, but most likely what raters got.
+MARKED_CLIPS = {
+    "1076_MTI_NEU_XX": "the raters' file is very short and has no sound; the WAV file is fine",
+    "1076_MTI_SAD_XX": "very short, no sound",
+    "1064_TIE_SAD_XX": "the raters' file has no duration",
+    "1064_IEO_DIS_MD": "a minute long, with all emotional displays of the sentence",
+}
 
 
 @dataclass
@@ -76,6 +86,7 @@ _Votes = dict[str, dict[str, _Clip]]
 def _distracted(path: Path, report: CorpusReport) -> set[tuple[str, str, str]]:
     """Read which responses came late: session, query type and question."""
     if not path.is_file():
+        report.note("no_response_times", path.name, report.name(path), "there is no such file: late responses count")
         return set()
     keys = ("sessionNums", "queryType", "questNum")
     late = set()
@@ -88,10 +99,12 @@ def _distracted(path: Path, report: CorpusReport) -> set[tuple[str, str, str]]:
     return late
 
 
-def _responses(path: Path, report: CorpusReport) -> _Votes:
+def _responses(path: Path, report: CorpusReport, late_responses: Kept) -> _Votes:
     """Read one response a row: who answered what to which clip."""
     required = ("localid", "queryType", "questNum", "clipName", "sessionNums", "respEmo")
-    late = _distracted(path.with_name("finishedEmoResponses.csv"), report)
+    late = set()
+    if late_responses == "drop":
+        late = _distracted(path.with_name("finishedEmoResponses.csv"), report)
     found: _Votes = {}
     seen: set[tuple[str, str, str]] = set()
     file = report.name(path)
@@ -158,7 +171,22 @@ def _emotion(column: str) -> str:
     return name if name in _EMOTIONS else ""
 
 
-def _read_votes(source: str | Path, report: CorpusReport) -> _Votes:
+def _columns(table: Path) -> set[str]:
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return {cell.strip() for cell in next(csv.reader(file), [])}
+
+
+def holds_responses(table: Path) -> bool:
+    """Whether a file holds one response a row, as ``finishedResponses.csv`` does."""
+    return table.is_file() and {"respEmo", "clipName", "queryType"} <= _columns(table)
+
+
+def holds_authors_counts(table: Path) -> bool:
+    """Whether a file is the authors' table of counts, ``tabulatedVotes.csv``."""
+    return table.is_file() and {"", "fileName", *_LETTERS} <= _columns(table)
+
+
+def _read_votes(source: str | Path, report: CorpusReport, late_responses: Kept | None = None) -> _Votes:
     path = Path(source).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {path}. Mend: check the path.")
@@ -169,10 +197,14 @@ def _read_votes(source: str | Path, report: CorpusReport) -> _Votes:
             "Mend: give the folder of the CREMA-D repository, or the file itself."
         )
     report_on(table.parent if path.is_file() else path, report)
-    with table.open(encoding="utf-8-sig", errors="replace") as file:
-        columns = {cell.strip() for cell in next(csv.reader(file), [])}
+    columns = _columns(table)
     if "respEmo" in columns:
-        return _responses(table, report)
+        return _responses(table, report, late_responses or "drop")
+    if late_responses == "keep":
+        raise CorpusError(
+            f"late_responses='keep', and {table.name} holds counts, from which the authors left the late responses "
+            "out. Mend: give the folder with finishedResponses.csv, or leave late_responses out."
+        )
     if {"clip", "fileName"} & columns and len({_emotion(column) for column in columns} - {""}) == len(_EMOTIONS):
         return _tabulated(table, report)
     raise CorpusError(
@@ -199,11 +231,17 @@ class VotesOnly:
         return [self.ids[i] for i in used], [self.speakers[i] for i in used], self.counts[modality][used]
 
 
-def votes_only(source: str | Path, report: CorpusReport | None = None) -> VotesOnly:
+def votes_only(
+    source: str | Path,
+    report: CorpusReport | None = None,
+    *,
+    late_responses: Kept | None = None,
+    marked_clips: Kept = "drop",
+) -> VotesOnly:
     """Read CREMA-D's votes alone: from the corpus's folder, one of its vote files, or a table of counts.
 
     Such a table has the columns ``clip``, ``modality`` and one of counts an emotion; `report` receives the lines that
-    were passed over.
+    were passed over. `late_responses` and `marked_clips` are as for :func:`read_cremad`.
 
     Example:
         >>> import tempfile, pathlib
@@ -214,8 +252,13 @@ def votes_only(source: str | Path, report: CorpusReport | None = None) -> VotesO
         (['1001_IEO_HAP_LO'], ['1001'], [[0.0, 3.0, 6.0, 0.0, 0.0, 0.0]])
     """
     report = report if report is not None else CorpusReport()
-    found = _read_votes(source, report)
-    clips = {clip: match for clip in sorted(found) if (match := _named(clip, found[clip], report))}
+    found = _read_votes(source, report, late_responses)
+    clips = {
+        clip: match
+        for clip in sorted(found)
+        if (match := _named(clip, found[clip], report))
+        and not _left_out(clip, next(iter(found[clip].values())).where, marked_clips, report)
+    }
     if not clips:
         raise CorpusError(f"{source} holds no votes on CREMA-D's clips.\n{report.summary(3)}\nMend: see above.")
     counts = {modality: np.zeros((len(clips), len(_EMOTIONS))) for modality in MODALITIES}
@@ -243,11 +286,26 @@ def _named(clip: str, entries: Mapping[str, _Clip], report: CorpusReport) -> re.
     return match
 
 
+def _left_out(clip: str, where: str, marked_clips: Kept, report: CorpusReport) -> bool:
+    """Whether a clip is left out because its raters got another recording; it is reported in any case."""
+    if clip not in MARKED_CLIPS:
+        return False
+    (report.skip if marked_clips == "drop" else report.note)("wrong_recording", clip, where, MARKED_CLIPS[clip])
+    return marked_clips == "drop"
+
+
 def _level(code: str) -> str:
     return "XX" if code == "X" else code  # one file of the corpus is named so
 
 
-def _utterances(found: _Votes, clips: Mapping[str, str], modality: str, report: CorpusReport) -> Iterator[Utterance]:
+def _utterances(
+    found: _Votes,
+    clips: Mapping[str, str],
+    modality: str,
+    marked_clips: Kept,
+    rules: Protocol | None,
+    report: CorpusReport,
+) -> Iterator[Utterance]:
     for clip in sorted(found):
         match = _named(clip, found[clip], report)
         entry = found[clip].get(modality)
@@ -258,7 +316,7 @@ def _utterances(found: _Votes, clips: Mapping[str, str], modality: str, report: 
             report.skip("no_votes", clip, where, f"nobody voted on {modality}")
         elif clip not in clips:
             report.skip("no_audio", clip, where)
-        else:
+        elif not _left_out(clip, where, marked_clips, report):
             yield Utterance(
                 id=clip,
                 audio=clips[clip],
@@ -266,6 +324,7 @@ def _utterances(found: _Votes, clips: Mapping[str, str], modality: str, report: 
                 speaker=match[1],
                 votes=entry.votes,
                 transcript=_TEXTS.get(match[2]),
+                session=None if rules is None else rules.fold(match[1]),
                 intended=CORPUS_CODES["cremad"][match[3]],
                 extra={"level": _level(match[4]), "sentence": match[2], "modality": modality},
             )
@@ -296,6 +355,9 @@ def read_cremad(
     *,
     audio_dir: str | Path | None = None,
     modality: Modality = "voice",
+    protocol: Literal["emo_superb"] | None = None,
+    late_responses: Kept | None = None,
+    marked_clips: Kept | None = None,
     report: CorpusReport | None = None,
     **options: Unpack[ReadOptions],
 ) -> DatasetDict:
@@ -305,11 +367,20 @@ def read_cremad(
     ``finishedEmoResponses.csv`` is beside it (as the authors count); else from ``tabulatedVotes.csv``. The actor's task
     is in ``intended`` and is no vote.
 
+    Of four clips the corpus's readme says that the raters most likely got another recording than the file's name says:
+    they are left out, and named in the report.
+
     Args:
         source: The folder of the corpus's repository, or a file of votes.
         audio_dir: The folder of the clips. Default: ``AudioWAV``, else ``AudioMP3``, in `source`.
         modality: Whose votes: of those who heard the ``"voice"`` alone, saw the ``"face"`` alone, or both
             (``"audiovisual"``). Only the first judged what a model of speech gets.
+        protocol: ``"emo_superb"`` reads as EMO-SUPERB (arXiv 2402.13018) does: voice votes with late responses, all
+            clips, and its five folds of actors, 1 to 5, in a column ``fold`` (with `test_fold` three splits).
+        late_responses: Whether responses later than 10 s after the clip count; the authors' own table leaves them out,
+            and counts are as they are. Default: ``"drop"``, with ``"emo_superb"`` ``"keep"``.
+        marked_clips: Whether clips are read whose raters got another recording. Default: ``"drop"``, with
+            ``"emo_superb"`` ``"keep"``.
         report: Receives what is left out, by reason, file and line.
 
     Returns:
@@ -317,13 +388,47 @@ def read_cremad(
 
     Raises:
         CorpusError: There are no votes or no audio.
+        ValueError: An option does not fit, such as another modality or split than the protocol's.
 
     Example:
         >>> read_cremad("CREMA-D", modality="voice", split="folds")  # doctest: +SKIP
     """
     check_choice("modality", modality, MODALITIES)
+    for name, value in (("late_responses", late_responses), ("marked_clips", marked_clips)):
+        if value is not None:
+            check_choice(name, value, get_args(Kept))
+    rules = None if protocol is None else protocol_of(protocol)
+    if rules is not None:
+        options = _by_protocol(rules, modality, options)
     settings = check_options(INFO, source, options)
     report = report if report is not None else CorpusReport()
-    found = _read_votes(source, report)
+    late, marked = late_responses, marked_clips or (rules.marked_clips if rules else "drop")
+    if rules is not None and late is None and _has_responses(source):
+        late = rules.late_responses
+    found = _read_votes(source, report, late)
+    if rules is not None and late is None:
+        report.note("no_response_times", "counts", "", f"late responses are left out, which {rules.name} keeps")
     clips = _audio(Path(source).expanduser(), audio_dir)
-    return build_corpus(_utterances(found, clips, modality, report), settings, report)
+    return build_corpus(_utterances(found, clips, modality, marked, rules, report), settings, report)
+
+
+def _by_protocol(rules: Protocol, modality: str, options: ReadOptions) -> ReadOptions:
+    """The options with the protocol's folds, which stand in the place of sessions."""
+    if rules.corpus != INFO.name:
+        raise ValueError(f"{rules.name} is a protocol of {rules.corpus}. Mend: leave the protocol out.")
+    if modality != rules.rows.get("modality", modality):
+        raise ValueError(
+            f"{rules.name} has votes on the {rules.rows['modality']}, not on {modality}. Mend: leave the modality out, "
+            "or the protocol."
+        )
+    if options.get("split") not in (None, INFO.split, "session"):
+        raise ValueError(
+            f"split={options['split']!r}, and {rules.name} has folds of its own. Mend: leave the split out; test_fold "
+            "makes three splits of the folds."
+        )
+    return {**options, "split": "session"}
+
+
+def _has_responses(source: str | Path) -> bool:
+    path = Path(source).expanduser()
+    return holds_responses(path / _FILES[0] if path.is_dir() else path)

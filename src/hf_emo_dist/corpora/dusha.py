@@ -37,6 +37,7 @@ INFO = CorpusInfo(
     "Emotional Dataset with Aggregation Mechanism. arXiv:2212.12266",
     vote_source="Dusha's crowd raters, one answer each; `positive` counts as happy. Control clips with a known answer "
     "are left out.",
+    reads="`raw_<part>.tsv` or `.jsonl`, `wavs`",
     columns={"intended": "string", "domain": "string"},
 )
 

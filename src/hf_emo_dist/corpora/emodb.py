@@ -25,6 +25,7 @@ INFO = CorpusInfo(
     citation="Burkhardt, F., Paeschke, A., Rolfes, M., Sendlmeier, W., & Weiss, B. (2005). A database of German "
     "emotional speech. Interspeech 2005, 1517-1520. doi:10.21437/Interspeech.2005-446",
     vote_source=NOBODY_VOTED,
+    reads="file names",
     has_votes=False,
     columns={"intended": "string", "gender": "string"},
 )

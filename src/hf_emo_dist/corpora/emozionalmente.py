@@ -32,6 +32,7 @@ INFO = CorpusInfo(
     "Zenodo. doi:10.5281/zenodo.6569824",
     vote_source="Emozionalmente's volunteer evaluators (about five a clip), who named the emotion that they "
     "recognised.",
+    reads="`metadata/samples.csv`, `evaluations.csv`, `split/*.csv`; `audio`",
     columns={"intended": "string"},
 )
 

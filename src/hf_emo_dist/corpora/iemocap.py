@@ -31,6 +31,7 @@ INFO = CorpusInfo(
     "Evaluation, 42, 335-359. doi:10.1007/s10579-008-9076-6",
     vote_source="IEMOCAP's outside raters (usually three an utterance), who saw and heard the dialogue in order. A "
     "rater who gave m tags gives each 1/m. The actors' evaluations of themselves are left out.",
+    reads="`EmoEvaluation/<dialog>.txt`, transcriptions, wavs; missing raters from `EmoEvaluation/Categorical`",
     restricted=True,
     columns={
         "consensus": "string",

@@ -5,13 +5,14 @@ Odd encodings are read and reported, and every line keeps its number.
 
 from __future__ import annotations
 
-import csv
+import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
+from .csv_text import CsvRecord, csv_records
 from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
 
 _BOM = b"\xef\xbb\xbf"
@@ -51,26 +52,27 @@ def iter_csv(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and cells by column name of a table that must have the columns `required`."""
     name = report.name(path)
-    lines = (text + "\n" for _, text in iter_lines(path, report))
+    lines = (text for _, text in iter_lines(path, report))
     # A TSV of a corpus is not quoted; a quote there is a character of the text.
-    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
-    columns = [cell.strip() for cell in next(reader, [])]
+    records = csv_records(lines, delimiter, plain_quotes=delimiter == "\t")
+    columns = [cell.strip() for cell in next(records, CsvRecord(1, [])).cells]
     lacking = [column for column in required if column not in columns]
     if lacking:
         raise CorpusError(
             f"{name} has no column {', '.join(lacking)} (there are {', '.join(columns) or 'none'}). "
             "Mend: check that it is the right file."
         )
-    line = reader.line_num
-    for cells in reader:
-        first, line = line + 1, reader.line_num
+    for line, cells, problem in records:
+        if problem:
+            report.note("bad_line", name, f"{name}:{line}", problem)
+            continue
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(columns):
             found = f"{len(cells)} cells, the header has {len(columns)}"
-            report.note("bad_line", name, f"{name}:{first}", found)
+            report.note("bad_line", name, f"{name}:{line}", found)
             continue
-        yield first, {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
+        yield line, {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
 
 
 def file_name(text: str, where: str, report: CorpusReport) -> str:
@@ -113,6 +115,42 @@ def find_folder(root: Path, *names: str) -> Path | None:
     return next((folders[name.lower()] for name in names if name.lower() in folders), None)
 
 
+def find_file(folder: Path, *names: str) -> Path | None:
+    """Return the first file in `folder` whose name is one of `names` in any case, the first name before the second."""
+    if not folder.is_dir():
+        return None
+    files = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
+    return next((files[name.lower()] for name in names if name.lower() in files), None)
+
+
+def audio_below(root: Path, suffixes: Sequence[str] = (".wav",)) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return stem to path of the audio files in a folder and those below it, and the stems found again elsewhere."""
+    found: dict[str, str] = {}
+    again: list[tuple[str, str]] = []
+    for folder in (root, *sorted(path for path in root.rglob("*") if path.is_dir())):
+        for stem, path in audio_files(folder, suffixes).items():
+            if stem in found:
+                again.append((stem, path))
+            else:
+                found[stem] = path
+    return found, again
+
+
+def number(value: object) -> float | None:
+    """A rating as a number; None where it is none, and for the NaN that corpora write where nobody rated."""
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the ratings that are there, or None."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
 def split_name(text: str) -> str:
     """Return the standard name of a split; others in lower case, with an underscore for what a name may not hold."""
     name = text.strip().lower()
@@ -135,6 +173,11 @@ def utterances_by_name(
                 yield utterance
     if not found:
         raise CorpusError(f"There are no audio files of {info.title} below {root}. Mend: check the path.")
+
+
+def is_split_name(text: str) -> bool:
+    """Whether text is one of the usual names of a split."""
+    return text.strip().lower() in _SPLITS
 
 
 class Labels:

@@ -125,24 +125,35 @@ def corpus_reader(info: CorpusInfo) -> Callable[[Callable[P, DatasetDict]], Corp
     """
 
     def decorate(function: Callable[P, DatasetDict]) -> CorpusReader[P]:
-        # Readers import `datasets` for type checkers only, so that one name cannot be looked up.
-        written = inspect.signature(function, locals={"DatasetDict": "DatasetDict"}, eval_str=True)
-        own = [one for one in written.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        defaults = {**DEFAULTS, "split": info.split}
-        shared = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
-            for name, hint in get_type_hints(ReadOptions).items()
-        ]
         reader = cast("CorpusReader[P]", function)
         reader.info = info
-        reader.__signature__ = written.replace(parameters=[*own, *shared])
-        text, _, arguments = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
-        described, blank, rest = arguments.partition("\n\n")
-        options = inspect.cleandoc(ReadOptions.__doc__ or "").partition("Attributes:\n")[2]
-        reader.__doc__ = f"{text.rstrip()}\n\nArgs:\n{described}\n{options}{blank}{rest}"
+        spell_out(reader, ReadOptions, {**DEFAULTS, "split": info.split})
         return reader
 
     return decorate
+
+
+def spell_out(function: Any, options: type, defaults: Mapping[str, Any]) -> None:
+    """Write the options of a ``**options: Unpack[...]`` into a function's signature and docstring.
+
+    Args:
+        function: Has a docstring with a section ``Args:``.
+        options: A ``TypedDict`` whose docstring has a section ``Attributes:``.
+        defaults: The default of every option.
+    """
+    # Readers import what they return for type checkers only, so those names cannot be looked up.
+    returned = {"DatasetDict": "DatasetDict"}
+    written = inspect.signature(function, locals=returned, eval_str=True)
+    own = [one for one in written.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
+        for name, hint in get_type_hints(options).items()
+    ]
+    function.__signature__ = written.replace(parameters=[*own, *shared])
+    text, _, arguments = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
+    described, blank, rest = arguments.partition("\n\n")
+    of_options = inspect.cleandoc(options.__doc__ or "").partition("Attributes:\n")[2]
+    function.__doc__ = f"{text.rstrip()}\n\nArgs:\n{described}\n{of_options}{blank}{rest}"
 
 
 def cache_folder(name: str, key: str) -> Path:

@@ -30,6 +30,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         # the utterance is left out
         "no_audio": "labels without an audio file: complete the corpus, or leave it so",
         "empty_audio": "the audio file has no bytes: copy it again",
+        "not_audio": "the file is no audio, or of a format that is not decoded: the line says what it is",
         "unreadable_audio": "the audio file cannot be read: check its permissions and the disk",
         "no_labels": "an audio file without labels: complete the label files, or leave it so",
         "labels_withheld": "the corpus keeps the labels of this partition to itself",
@@ -40,17 +41,26 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "bad_header": "the line that begins an utterance cannot be read: correct it",
         "bad_name": "the file name does not follow the corpus's scheme",
         "unknown_speaker": "the speaker is not known, so no speaker-disjoint part can hold the utterance",
+        "other_modality": "ratings of a recording that is not this sound (seen, or sung): they are not votes on it",
+        "same_sound": "the sound of a take that is read from another file already",
         "control_task": "a control clip with a known answer that was used to check raters",
+        "wrong_recording": "the corpus's readme says that the raters got another recording than the file's name says",
         # the utterance is kept
         "few_raters": "fewer raters than the corpus asks for: a rater line may be missing",
         "bad_line": "a line cannot be read and is passed over",
         "unknown_label": "a label that the corpus does not have: the vote is passed over",
         "duplicate_rater": "the rater is named twice for one utterance: the first vote counts",
+        "not_submitted": "a rating that was skipped, discarded or never sent off: it is no vote",
+        "not_approved": "a rating of somebody whose submission was not approved: it is no vote",
+        "part_of_clip": "a rating of a part of the recording, which says nothing of the whole",
+        "no_answer": "the rater named no emotion: there is no vote to count",
         "distracted_rater": "a response over 10 s after the clip, which the corpus's authors leave out",
+        "no_response_times": "when the responses came is not known, so late ones cannot be told apart",
         "brackets_in_comment": "a comment holds brackets: check that its tags were read as they were meant",
         "empty_transcript": "the transcript is empty",
         "no_transcript": "there is no transcript",
         "windows_path": "a path with backslashes: only the file's name is used",
+        "path_spelling": "found under another spelling of its path (backslashes, %20, file://, Unicode form)",
         "crlf": "the file has Windows line ends",
         "bom": "the file begins with a byte order mark",
         "encoding": "the line is not UTF-8 and was read as Windows-1252",
@@ -74,6 +84,7 @@ class CorpusInfo:
     terms: str  # the license in a sentence
     citation: str
     vote_source: str  # who voted on what; or NOBODY_VOTED
+    reads: str = ""  # which files are read, in Markdown, for the table of corpora
     # Whether the terms forbid handing the recordings on. Sending them to a remote model then needs allow_upload=True,
     # and they are never pushed publicly.
     restricted: bool = False
@@ -85,15 +96,24 @@ class CorpusInfo:
     split: SplitBy = "own"  # what becomes of the rows by default
 
 
+@dataclass(frozen=True, slots=True)
+class StoredClip:
+    """A clip that is no file of its own, such as one in a Parquet table: its name, and the function that reads it."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
 @dataclass(slots=True)
 class Utterance:
     """One utterance as its corpus describes it.
 
-    `where` is the file and line of its labels. `transcript` may be a function that reads it, called when it is needed.
+    `audio` is the path of its clip, or a clip that is stored with others. `where` is the file and line of its labels.
+    `transcript` may be a function that reads it, called when it is needed.
     """
 
     id: str
-    audio: str
+    audio: str | StoredClip
     where: str = ""
     speaker: str | None = None
     votes: Sequence[Vote] = ()
@@ -135,6 +155,7 @@ class CorpusReport:
 
     def __init__(self, root: str | Path = ".") -> None:
         self.root = Path(root)
+        self.info: CorpusInfo | None = None  # what was read: a reader's options may change what is known of a corpus
         self.problems: list[Problem] = []
         self.outside: Counter[str] = Counter()
         self.kept = 0

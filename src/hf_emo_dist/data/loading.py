@@ -30,7 +30,8 @@ def _load_local(path: Path) -> Any:
         return load_from_disk(str(path))
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise DatasetLoadError(
-            f"{path} holds no Parquet files. Mend: give a folder that hf-emo-dist read wrote (its OUTPUT)."
+            f"{path} holds no Parquet files. Mend: give a folder that hf-emo-dist read wrote (its OUTPUT); of an "
+            "AudioFolder, hf-emo-dist read dataset makes one."
         )
     if path.is_file() and path.suffix != ".parquet":
         raise DatasetLoadError(
@@ -67,10 +68,19 @@ def _load_hub(name: str, revision: str | None) -> Any:
         ) from error
 
 
-def _undecoded(dataset: Dataset, source: str) -> Dataset:
+def _undecoded(dataset: Dataset, source: str, column: str = "audio") -> Dataset:
     """Keep audio as bytes: decoding by ``datasets`` would need torchcodec."""
     from datasets import Audio, Value
 
+    if column != "audio" and column in dataset.column_names:
+        if "audio" in dataset.column_names:
+            dataset = dataset.remove_columns(["audio"])
+        dataset = dataset.rename_column(column, "audio")
+    elif column != "audio":
+        raise DatasetLoadError(
+            f"{source} has no column {column!r} (there are {', '.join(dataset.column_names)}). Mend: name the column "
+            "that holds the clips, --audio_column."
+        )
     if "audio" not in dataset.column_names:
         raise DatasetLoadError(
             f"{source} has no column 'audio' (there are {', '.join(dataset.column_names)}). "
@@ -88,7 +98,7 @@ def _undecoded(dataset: Dataset, source: str) -> Dataset:
 
 
 def load_emotion_dataset(
-    path_or_id: str | Path, split: str | None = None, revision: str | None = None
+    path_or_id: str | Path, split: str | None = None, revision: str | None = None, audio_column: str = "audio"
 ) -> Dataset | DatasetDict:
     """Open a data set with its audio left as bytes.
 
@@ -96,6 +106,7 @@ def load_emotion_dataset(
         path_or_id: A Parquet folder, one Parquet file, a ``save_to_disk`` folder, or a Hub id such as ``"owner/name"``.
         split: One split; also a slice such as ``"train[:100]"``. Default: all of them.
         revision: Branch, tag or commit, for a Hub id.
+        audio_column: The column of the audio, which is renamed to ``audio``.
 
     Returns:
         A ``Dataset`` for one split, else a ``DatasetDict``.
@@ -123,10 +134,12 @@ def load_emotion_dataset(
     if isinstance(loaded, Dataset):
         if split is not None:
             raise DatasetLoadError(f"{name!r} is a single data set without splits. Mend: leave the split out.")
-        return _undecoded(loaded, repr(name))
+        return _undecoded(loaded, repr(name), audio_column)
     if split is not None:
-        return _undecoded(rows_of(loaded, split, name), f"{name!r}, split {split!r},")
-    return DatasetDict({key: _undecoded(value, f"{name!r}, split {key!r},") for key, value in loaded.items()})
+        return _undecoded(rows_of(loaded, split, name), f"{name!r}, split {split!r},", audio_column)
+    return DatasetDict(
+        {key: _undecoded(value, f"{name!r}, split {key!r},", audio_column) for key, value in loaded.items()}
+    )
 
 
 def rows_of(splits: Mapping[str, Dataset], split: str, name: str) -> Dataset:

@@ -51,6 +51,16 @@ def row_ids(rows: Any) -> list[str]:
     return [str(i) if name is None else str(name) for i, name in enumerate(ids)]
 
 
+def is_blank(value: Any) -> bool:
+    """Whether a cell says nothing: null, empty text, or the NaN that pandas makes of a blank.
+
+    Example:
+        >>> is_blank(None), is_blank(float("nan")), is_blank(0)
+        (True, True, False)
+    """
+    return value is None or value == "" or value != value
+
+
 def speaker_groups(rows: Any, column: str = "speaker") -> tuple[np.ndarray, bool]:
     """Who speaks in each row, (N,) strings, and whether that is known; a row without a speaker is a group of its own.
 
@@ -59,9 +69,9 @@ def speaker_groups(rows: Any, column: str = "speaker") -> tuple[np.ndarray, bool
         (array(['a', 'b'], dtype='<U1'), True)
     """
     speakers = column_of(rows, column)
-    known = speakers is not None and all(speaker not in (None, "") for speaker in speakers)
+    known = speakers is not None and not any(is_blank(speaker) for speaker in speakers)
     names = [None] * len(rows) if speakers is None else speakers
-    groups = [f"row {i}" if name in (None, "") else str(name) for i, name in enumerate(names)]
+    groups = [f"row {i}" if is_blank(name) else str(name) for i, name in enumerate(names)]
     return np.array(groups), known
 
 

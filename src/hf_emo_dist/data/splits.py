@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .mixed_rows import MixedRows, find_mixed_rows, select_splits
-from .rows import row_ids
+from ..audio.clips import audio_hash
+from ..audio.decoding import AudioError
+from .mixed_rows import MixedRows, find_mixed_rows, is_mixed, select_splits
+from .rows import is_blank, row_ids
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -32,7 +34,7 @@ def _column(dataset: Dataset, column: str) -> list[Any]:
             "Mend: add it, or name the right one."
         )
     values = list(dataset[column])
-    blank = [index for index, value in enumerate(values) if value is None or value == ""]
+    blank = [index for index, value in enumerate(values) if is_blank(value)]
     if blank:
         ids = row_ids(dataset)
         named = ", ".join(repr(ids[index]) for index in blank[:5])
@@ -359,20 +361,27 @@ class SplitError(ValueError):
     """A speaker, an utterance or a mixed clip's source is on both sides of a split."""
 
 
-def check_splits(dataset: DatasetDict | Mapping[str, Dataset] | Dataset, fold_column: str | None = None) -> None:
-    """Make sure that nothing which is scored was trained on: no speaker, utterance or mixed clip's source crosses.
+def check_splits(
+    dataset: DatasetDict | Mapping[str, Dataset] | Dataset,
+    fold_column: str | None = None,
+    audio_column: str | None = "audio",
+) -> None:
+    """Make sure that nothing which is scored was trained on: no speaker, utterance, recording or mixed clip's source
+    crosses.
 
-    Every speaker and every id must be in one split only, and a row that was mixed from others (``mixed_from``) in the
-    split of all of its sources, also of those that were mixed themselves. A mixed row's own ``speaker`` says nothing:
-    who speaks in it is known by its sources.
+    Every speaker, every id and every recording must be in one split only, and a row that was mixed from others
+    (``mixed_from``) in the split of all of its sources, also of those that were mixed themselves. A mixed row's own
+    ``speaker`` says nothing: who speaks in it is known by its sources. Two recordings are one where their audio is the
+    same to the byte, whatever their ids, or where they are the same file.
 
     Args:
         dataset: The splits; or one data set whose `fold_column` names the folds, which are then held apart like splits.
         fold_column: The column of folds.
+        audio_column: The column of the audio, which is read for its hash; None does not look at it.
 
     Raises:
         SplitError: Something crosses. The message names up to ten cases, with both splits.
-        ValueError: There is no such column.
+        ValueError: There is no such column of folds.
 
     Example:
         >>> from datasets import Dataset
@@ -393,7 +402,7 @@ def check_splits(dataset: DatasetDict | Mapping[str, Dataset] | Dataset, fold_co
             if place.setdefault(row["id"], split) != split:
                 found.append(f"utterance {row['id']!r} is in {place[row['id']]!r} and in {split!r}")
         for speaker in dict.fromkeys(row.get("speaker") for row in rows if not row.get("mixed_from")):
-            if speaker in (None, ""):
+            if is_blank(speaker):
                 unknown += 1
             elif speakers.setdefault(speaker, split) != split:
                 found.append(f"speaker {speaker!r} is in {speakers[speaker]!r} and in {split!r}")
@@ -405,6 +414,7 @@ def check_splits(dataset: DatasetDict | Mapping[str, Dataset] | Dataset, fold_co
                     lost[str(row["id"])] = None
                 elif place[source] != split:
                     found.append(f"{row['id']!r} in {split!r} was mixed from {source!r}, which is in {place[source]!r}")
+    found += _shared_recordings(dataset, fold_column, audio_column)
     if unknown:
         logger.warning("rows without a speaker cannot be checked: somebody may speak in more than one split")
     if lost:
@@ -412,8 +422,46 @@ def check_splits(dataset: DatasetDict | Mapping[str, Dataset] | Dataset, fold_co
     if found:
         more = f"; and {len(found) - 10} more" if len(found) > 10 else ""
         raise SplitError(
-            f"{'; '.join(found[:10])}{more}. Mend: split by speakers first, then mix within the training split."
+            f"{'; '.join(found[:10])}{more}. Mend: split by speakers first, then mix within the training split; of "
+            "clips with the same audio keep one, with the votes of all."
         )
+
+
+def _shared_recordings(dataset: Any, fold_column: str | None, audio_column: str | None) -> list[str]:
+    """What is said of recordings in two splits or folds; mixed rows, whose audio is others', are passed over."""
+    splits = dict(dataset) if isinstance(dataset, Mapping) else {"all": dataset}
+    first: dict[str, tuple[str, str]] = {}
+    found = []
+    for split, rows in splits.items():
+        if audio_column is None or audio_column not in rows.column_names or len(splits) + bool(fold_column) < 2:
+            continue
+        ids = row_ids(rows)
+        folds = rows[fold_column][:] if fold_column is not None else None
+        mixed = is_mixed(rows)
+        for row, digest in enumerate(_recordings(rows, audio_column)):
+            if digest is None or mixed[row]:
+                continue
+            part = split if folds is None else f"fold {folds[row]}"
+            name, place = first.setdefault(digest, (ids[row], part))
+            if place != part and name != ids[row]:  # one id in two splits is told of already
+                found.append(f"utterance {name!r} in {place!r} and {ids[row]!r} in {part!r} are the same recording")
+    return found
+
+
+def _recordings(rows: Dataset, column: str) -> Iterator[str | None]:
+    """The hash of each row's audio, or its file's path where it cannot be read; None where there is none."""
+    from datasets import Audio
+
+    feature = rows.features[column]
+    rows = rows.select_columns([column])
+    if isinstance(feature, Audio) and feature.decode:
+        rows = rows.cast_column(column, Audio(sampling_rate=feature.sampling_rate, decode=False))
+    for row in rows:
+        try:
+            yield None if row[column] is None else audio_hash(row[column])
+        except (AudioError, ModuleNotFoundError):  # what cannot be heard is `check_audio`'s to tell
+            path = row[column].get("path") if isinstance(row[column], Mapping) else None
+            yield f"file {path}" if path else None
 
 
 def _parts(dataset: Any, fold_column: str | None) -> dict[str, list[dict[str, Any]]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..columns import distributions_to_matrix
+from ..votes import rater_squares, vote_counts_matrix
 from .label_map import refuse_without_votes
 from .mixed_rows import refuse_mixed
 from .rows import column_of, row_ids
@@ -31,6 +32,22 @@ def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distr
             "from the human votes with combine_votes, or name another column with score_column."
         )
     return distributions_to_matrix(values, emotions, ids=row_ids(rows), column_name=column)
+
+
+def counted_votes(rows: Any, emotions: Sequence[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The human votes of each row, (N, K), and what must be known of raters who gave several tags, (N, 2).
+
+    The first is `None` where there is no column of votes, the second where every vote is a whole one
+    (`hf_emo_dist.votes.rater_squares`). Votes for other labels than `emotions` are left out.
+    """
+    votes = column_of(rows, "human_votes")
+    if votes is None:
+        return None, None
+    weights, ids = column_of(rows, "human_vote_weights"), row_ids(rows)
+    counts = vote_counts_matrix(votes, emotions, weights, ids, outside="drop")
+    if all(weight == 1 for row in weights or () for weight in row or ()):
+        return counts, None
+    return counts, rater_squares(votes, emotions, weights, column_of(rows, "human_raters"), ids, outside="drop")
 
 
 def training_targets(rows: Any, emotions: Sequence[str], column: str = "emotion_distribution") -> np.ndarray:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..audio.faults import BadClip
+from ..audio.files import read_clip_file
+from ..audio.signatures import check_format
 from ..emotions import validate_emotions
 from ..markdown import as_text, one_line
 from ..votes import distribution_feature
@@ -157,12 +160,12 @@ def _embed_audio(table: pa.Table) -> pa.Table:
     for row_id, value in zip(ids, values, strict=True):
         if value is not None and value.get("bytes") is None and value.get("path"):
             try:
-                value = {"bytes": Path(value["path"]).read_bytes(), "path": Path(value["path"]).name}
-            except OSError as error:
-                raise FileNotFoundError(
-                    f"Row {row_id!r}, column 'audio': cannot read {value['path']!r} ({error.strerror}). "
-                    "Mend: restore the file, or leave the row out."
-                ) from error
+                data = read_clip_file(value["path"])
+                # a stranger's table may name any file of this machine: what is no audio is not taken in
+                check_format(data)
+                value = {"bytes": data, "path": Path(value["path"]).name}
+            except BadClip as bad:
+                raise FileNotFoundError(f"Row {row_id!r}, column 'audio': {bad.detail}. Mend: {bad.mend}.") from bad
         embedded.append(value)
     field = table.schema.field(index)
     return table.set_column(index, field, pa.array(embedded, type=field.type))

@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.output import write_json, write_text
+from ..data.protocols import Protocol, protocol_of
 from ..data.rows import column_of, row_ids
 from ..data.splits import folds_from_column, speaker_folds
-from ..data.targets import scored_matrix
+from ..data.targets import counted_votes, scored_matrix
+from ..scores.classes import smoothed_labels
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_divergence
 from ..scores.summary import compute_scores
-from ..votes import distributions_to_matrix
+from ..votes import distributions_to_matrix, matrix_to_distributions
 from .baselines import SoftLogisticRegression, tower_features
 from .checkpoint import write_predictions
+from .fold_figures import FLOOR, KNOWN, MEAN, UNIFORM, FoldedVotes, cell_means, constant_predictions, fold_figures
+from .fold_figures import folds_markdown as fold_rows
 from .plots import write_plots
 from .refitted_targets import (
     TARGET,
@@ -71,6 +75,7 @@ class CrossValidationReport:
             without a ceiling.
         js_divergence: Name to (N,) of each row.
         folds: Rows and speakers of each fold.
+        protocol: With a protocol of the field its name and `fold_figures`, of the model too; else empty.
         notes: What a reader must know before the figures.
     """
 
@@ -84,6 +89,7 @@ class CrossValidationReport:
     ceiling_title: str | None = None
     folds: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    protocol: dict[str, Any] = field(default_factory=dict)
     vote_source: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +107,7 @@ class CrossValidationReport:
                 "ceiling": self.ceiling_title,
                 "gap_closed": self.gap_closed,
                 "folds": self.folds,
+                "protocol": self.protocol,
             }
         )
 
@@ -139,6 +146,13 @@ class CrossValidationReport:
             lines += ["", f"Trained model minus regression, JS: {text}."]
         if self.gap_closed:
             lines += ["", f"Gap closed: from the mean predictor to {self.ceiling_title}."]
+        if self.protocol:
+            titles = {UNIFORM: "uniform", MEAN: "mean of the other folds", KNOWN: str(self.ceiling_title), **TITLES}
+            titles |= {FLOOR: "floor: the true distributions"}
+            columns, rows = fold_rows(self.protocol["figures"], titles)
+            lines += ["", f"By the protocol {self.protocol['name']} (95 % intervals over speakers):", ""]
+            lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+            lines += [f"| {' | '.join(row)} |" for row in rows]
         return "\n".join(lines) + "\n"
 
     def save(self, folder: str | Path) -> Path:
@@ -199,7 +213,9 @@ def compare_predictors(
         num_speakers=len(np.unique(speakers)),
         predictors=predictors,
         differences={
-            f"{a}_minus_{b}": bootstrap.difference(js[a], js[b], speakers) for a, b in pairs if a in js and b in js
+            f"{a}_minus_{b}": bootstrap.difference(js[a], js[b], speakers, bounds="js_divergence")
+            for a, b in pairs
+            if a in js and b in js
         },
         gap_closed=gap_closed,
         js_divergence=js,
@@ -223,6 +239,8 @@ class _Plan:
         vote_source: str | None,
         overwrite: bool,
         refit: bool,
+        protocol: Protocol | None,
+        smooth_targets: bool,
     ) -> None:
         self.recipe, self.args, self.overwrite = recipe, args, overwrite
         self.opened = open_recipe(recipe, vote_source)
@@ -231,9 +249,13 @@ class _Plan:
         # how the targets were fitted on votes, where they were and are what is trained on
         self.fitted = combiner_settings(self.opened) if args.target_column == TARGET else None
         self.refit = self.fitted is not None and refit
-        self.folds, self.speakers = folds_with_speakers(
-            self.rows, fold_column, num_folds, validation_speakers, args.seed
-        )
+        self.protocol, self.smooth_targets = protocol, smooth_targets
+        if protocol is None:
+            self.folds, self.speakers = folds_with_speakers(
+                self.rows, fold_column, num_folds, validation_speakers, args.seed
+            )
+        else:
+            self.folds, self.speakers = protocol_folds(self.rows, protocol)
         # of each fold, (N, K) with the targets of its other rows; what else is there must not be looked at
         self.targets = self._targets_by_fold()
         self.stamp = self._stamp()
@@ -273,8 +295,14 @@ class _Plan:
         """What the model learns from: the fold's rows, and the mixed ones whose sources are all among them."""
         mixed = self.opened.mixed
         rows = self.opened.rows().select(mixed.train(mixed.originals[fold.learnt]))
-        if not self.refit:
+        rows = self._refitted_rows(rows, fold) if self.refit else rows
+        if self.protocol is None or not self.smooth_targets:
             return rows
+        smoothed = smoothed_labels(self._targets_of(rows), self.protocol.smoothing)
+        worth = column_of(rows, "emotion_concentration")
+        return with_targets(rows, Targets(matrix_to_distributions(smoothed, self.emotions), worth), self.emotions)
+
+    def _refitted_rows(self, rows: Dataset, fold: SpeakerFold) -> Dataset:
         made = self.refitted(fold.learnt)
         ids = [self.ids[place] for place in fold.learnt]
         worth = dict(zip(ids, made.concentrations or [None] * len(ids), strict=True))
@@ -305,9 +333,11 @@ def cross_validate(
     recipe: Any,
     args: Any,
     *,
+    protocol: str | None = None,
     fold_column: str | None = None,
     num_folds: int = 4,
     validation_speakers: int = 2,
+    smooth_targets: bool = False,
     ceiling_columns: Sequence[str] | None = None,
     vote_source: str | None = None,
     regression: bool = True,
@@ -330,9 +360,14 @@ def cross_validate(
         recipe: `hf_emo_dist.training.fine_tuning.RecipeArguments`, with backbone and dataset.
         args: Training arguments; `output_dir` receives the folds and the report, `seed` draws folds, validation
             speakers and the bootstrap.
+        protocol: Folds of a protocol of the field: `emo_superb`, CREMA-D's voice votes in five ranges of actors, of
+            which the next range chooses the checkpoint (arXiv 2402.13018). Its figures are reported, too, beside those
+            of predictors that hear nothing, as `hf-emo-dist report folds` has them.
         fold_column: Column that names the folds; the default makes `num_folds` folds of whole speakers.
         num_folds: Folds, where no column names them.
-        validation_speakers: Speakers of the training folds that choose the checkpoint.
+        validation_speakers: Speakers of the training folds that choose the checkpoint; a protocol has its own.
+        smooth_targets: Train on targets smoothed as the protocol's labels are. What is scored against is not smoothed,
+            but for macro-F1 at a threshold of 1/K.
         ceiling_columns: Columns such as `intended`; the mean of the training targets in each of their cells is
             "knowing" them, and the share of the gap from the mean predictor to it is reported. Without them a
             `true_distribution` is the ceiling.
@@ -359,7 +394,20 @@ def cross_validate(
         >>> print(cross_validate(recipe, args, fold_column="fold").to_markdown())  # doctest: +SKIP
     """
     bootstrap = Bootstrap(num_resamples, args.seed)
-    plan = _Plan(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite, refit)
+    rules = None if protocol is None else protocol_of(protocol)
+    if rules is not None and fold_column is not None:
+        raise ValueError(f"{protocol} has folds of its own. Mend: leave fold_column out, or the protocol.")
+    if rules is None and smooth_targets:
+        raise ValueError("smooth_targets smooths as a protocol does. Mend: name the protocol, or leave it out.")
+    if smooth_targets and args.target_column != TARGET:
+        raise ValueError(
+            f"smooth_targets smooths {TARGET!r}, and {args.target_column!r} is trained on. Mend: one of them."
+        )
+    plan = _Plan(
+        *(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite, refit),
+        protocol=rules,
+        smooth_targets=smooth_targets,
+    )
     ceiling_title, ceiling = _ceiling(plan, ceiling_columns or ())
     predictions: dict[str, np.ndarray] = {
         "uniform": np.full(plan.references.shape, 1.0 / len(plan.emotions)),
@@ -404,6 +452,8 @@ def cross_validate(
         notes=notes,
         vote_source=plan.opened.vote_source,
     )
+    if rules is not None:
+        report.protocol = _protocol_figures(plan, rules, predictions, ceiling_columns or (), bootstrap)
     report.save(plan.out)
     columns: dict[str, Any] = {"fold": fold_of, "predicted_distribution": model, args.score_column: plan.references}
     columns["js_divergence"] = report.js_divergence["model"]
@@ -452,20 +502,64 @@ def folds_with_speakers(
     return folds, speakers
 
 
-def cell_means(
-    targets: np.ndarray, cells: Sequence[Any], train: np.ndarray, test: np.ndarray
-) -> tuple[np.ndarray, list[Any]]:
-    """For each test row the mean of the training targets in its cell, and the cells that training has not seen.
+def protocol_folds(rows: Any, protocol: Protocol) -> tuple[list[SpeakerFold], np.ndarray]:
+    """The folds of a protocol over rows of which none is mixed, and who speaks in each row.
 
-    An unseen cell gets the mean of all training rows.
+    Raises:
+        ValueError: A row is none of the protocol's, or fewer than three folds have rows, so that nobody is left to
+            learn from beside those who choose.
     """
-    members: dict[Any, list[int]] = {}
-    for i in train:
-        members.setdefault(cells[i], []).append(int(i))
-    means = {cell: targets[rows].mean(axis=0) for cell, rows in members.items()}
-    overall = targets[train].mean(axis=0)
-    unseen = sorted({cells[i] for i in test} - set(means), key=str)
-    return np.stack([means.get(cells[i], overall) for i in test]), unseen
+    for column, value in protocol.rows.items():
+        others = sorted({str(found) for found in column_of(rows, column) or () if found is not None} - {value})
+        if others:
+            raise ValueError(
+                f"{protocol.name} has rows with {column} {value!r}, and there are some with {', '.join(others)}. Mend: "
+                f"read the corpus with --{column} {value}."
+            )
+    if column_of(rows, "speaker") is None:
+        raise ValueError("There is no column 'speaker', by which the folds are made. Mend: read the corpus again.")
+    fold = protocol.fold_of(rows["speaker"], column_of(rows, "corpus"))
+    there = np.unique(fold).tolist()
+    if len(there) < 3:
+        raise ValueError(
+            f"Rows of only {len(there)} folds of {protocol.name}: one is tested and one chooses, and none is left to "
+            "learn from. Mend: give more speakers."
+        )
+    speakers = np.array([str(speaker) for speaker in rows["speaker"]])
+    found = []
+    for number in there:
+        tested, chooses = fold == number, fold == protocol.choosing_fold(number, there)
+        choosing = np.flatnonzero(chooses)
+        found.append(
+            SpeakerFold(
+                np.flatnonzero(tested),
+                np.flatnonzero(~tested),
+                np.flatnonzero(~tested & ~chooses),
+                choosing,
+                sorted(set(speakers[choosing].tolist())),
+            )
+        )
+    return found, speakers
+
+
+def _protocol_figures(
+    plan: _Plan, rules: Protocol, predictions: Mapping[str, np.ndarray], known: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """What the protocol's report has of the model and the regression, and of predictors that hear nothing."""
+    fold = rules.fold_of(plan.rows["speaker"])
+    counts, squares = counted_votes(plan.rows, plan.emotions)
+    votes = FoldedVotes(plan.references, counts, fold, plan.speakers, rules.labels(plan.references), squares)
+    cells = None if not known else list(zip(*(column_of(plan.rows, name) or () for name in known), strict=True))
+    found, _ = constant_predictions(plan.references, fold, cells)
+    trained = {name: predictions[name] for name in ("regression", "model") if name in predictions}
+    return {
+        "name": rules.name,
+        "source": rules.source,
+        "known": list(known),
+        "smoothed_targets": plan.smooth_targets,
+        "notes": rules.differs(plan.emotions),
+        "figures": fold_figures({**found, **trained}, votes, bootstrap),
+    }
 
 
 def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str | None, np.ndarray | None]:
@@ -549,7 +643,12 @@ def _fold(plan: _Plan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, 
         lambda: plan.training_rows(fold),
         plan.rows.select(fold.choosing),
         plan.rows.select(fold.test),
-        {**plan.stamp, **plan.mixed_stamp, "validation_speakers": fold.validation_speakers},
+        {
+            **plan.stamp,
+            **plan.mixed_stamp,
+            "validation_speakers": fold.validation_speakers,
+            "smooth_targets": plan.smooth_targets,
+        },
         overwrite=plan.overwrite,
         keep_checkpoints=keep_checkpoints,
     )

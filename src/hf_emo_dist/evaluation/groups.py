@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.rows import FEW_SPEAKERS, column_of, row_ids, speaker_groups
-from ..data.targets import scored_matrix
+from ..data.targets import counted_votes, scored_matrix
 from ..emotions import validate_emotions
 from ..markdown import as_code, as_text, one_line
+from ..scores.bootstrap import bounds_of_difference
 from ..scores.divergences import jensen_shannon_divergence
 from ..scores.likelihood import log_likelihood
-from ..scores.summary import SCORES, greater_is_better
-from ..votes import vote_counts_matrix
+from ..scores.summary import SCORES, greater_is_better, score_bounds
 from .scoring import Bootstrap, check_predictions, interval_words
 
 #: What the tables and the plot show; every score of `compute_scores` that has a value is in the JSON.
@@ -125,7 +125,7 @@ def scores_by_group(
     references = scored_matrix(rows, names, score_column)
     predicted = check_predictions(predictions, references.shape, row_ids(rows))
     members, known = speaker_groups(rows)
-    figures = _figures(predicted, references, _counts(rows, names))
+    figures = _figures(predicted, references, counted_votes(rows, names)[0])
     mean = None
     if train_targets is not None:
         average = np.asarray(train_targets, dtype=np.float64).mean(axis=0)
@@ -146,13 +146,6 @@ def scores_by_group(
                     gap[figure] = found
         report[column] = {"groups": groups, "gap": gap, "notes": _notes(groups, compared, known)}
     return report
-
-
-def _counts(rows: Any, emotions: tuple[str, ...]) -> np.ndarray | None:
-    votes = column_of(rows, "human_votes")
-    if votes is None:
-        return None
-    return vote_counts_matrix(votes, emotions, column_of(rows, "human_vote_weights"), row_ids(rows), outside="drop")
 
 
 def _figures(predicted: np.ndarray, references: np.ndarray, counts: np.ndarray | None) -> dict[str, Figure]:
@@ -204,11 +197,11 @@ def _group(
         found = {"value": value, "low": math.nan, "high": math.nan}
         if too_small is None:
             if by_row:
-                found = bootstrap.interval(own[0], members[place])
+                found = bootstrap.interval(own[0], members[place], bounds=name)
             elif compute is _ratio:
-                found = bootstrap.ratio(own[0], own[1], members[place])
+                found = bootstrap.ratio(own[0], own[1], members[place], bounds=score_bounds(name))
             else:
-                found = _fewer(bootstrap).score(compute, *own, groups=members[place])
+                found = _fewer(bootstrap).score(compute, *own, groups=members[place], bounds=name)
         scores[name] = found
     return {
         "num_examples": len(place),
@@ -248,6 +241,7 @@ def _gap(
             is_upper,
             *(array[both] for array in arrays),
             groups=members[both],
+            bounds=bounds_of_difference(score_bounds(score)),
         )
     else:
         found = recovered(groups[upper]["scores"][score], groups[lower]["scores"][score])

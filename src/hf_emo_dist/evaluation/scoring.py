@@ -13,20 +13,23 @@ from numpy.typing import ArrayLike
 
 from ..data.output import write_json, write_text
 from ..data.rows import column_of, notes_about, rough_intervals, row_ids, speaker_groups
-from ..data.targets import scored_matrix
+from ..data.targets import counted_votes, scored_matrix
 from ..emotions import validate_emotions
-from ..scores.bootstrap import bootstrap_interval, bootstrap_score
+from ..scores.bootstrap import UNBOUNDED, Bounds, bootstrap_interval, bootstrap_score, bounds_of_difference
 from ..scores.divergences import jensen_shannon_divergence
-from ..scores.summary import compute_scores
-from ..votes import vote_counts_matrix
+from ..scores.floor import js_divergence_floor_interval
+from ..scores.summary import compute_scores, score_bounds
 
 
 @dataclass(frozen=True)
 class Bootstrap:
     """The draws behind every interval of a report; an estimate is a dict of `value`, `low` and `high`.
 
+    Every interval is of something that lies within bounds, and does not leave them: `bounds` is the name of a figure of
+    `compute_scores`, or the least and the greatest value.
+
     Example:
-        >>> Bootstrap(10).interval([1.0, 1.0], ["a", "b"])
+        >>> Bootstrap(10).interval([1.0, 1.0], ["a", "b"], bounds="js_divergence")
         {'value': 1.0, 'low': 1.0, 'high': 1.0}
     """
 
@@ -39,20 +42,34 @@ class Bootstrap:
                 f"num_resamples={self.num_resamples} gives no interval. Mend: 1 or more; leave it out for the default."
             )
 
-    def interval(self, values: ArrayLike, groups: Any = None) -> dict[str, float]:
+    def interval(self, values: ArrayLike, groups: Any = None, *, bounds: str | Bounds) -> dict[str, float]:
         """Mean of values (N,), whole groups (speakers) being resampled; NaN where there are no rows."""
         data = np.asarray(values, dtype=np.float64)
         if not len(data):
             return dict.fromkeys(("value", "low", "high"), math.nan)
-        return _estimate(bootstrap_interval(data, groups, self.num_resamples, seed=self.seed))
+        limits = _bounds(bounds)
+        return _estimate(bootstrap_interval(data, groups, self.num_resamples, seed=self.seed, bounds=limits))
 
-    def score(self, score: Callable[..., float], *arrays: ArrayLike, groups: Any = None) -> dict[str, float]:
+    def score(
+        self, score: Callable[..., float], *arrays: ArrayLike, groups: Any = None, bounds: str | Bounds
+    ) -> dict[str, float]:
         """A figure of all rows together, such as a kappa: see `scores.bootstrap.bootstrap_score`."""
+        options: dict[str, Any] = {"num_resamples": self.num_resamples, "seed": self.seed, "bounds": _bounds(bounds)}
+        return _estimate(bootstrap_score(score, *arrays, groups=groups, **options))
+
+    def floor(
+        self, counts: ArrayLike, groups: Any = None, *, squares: ArrayLike | None = None, rows: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """The floor of the JS divergence (base 2): see `scores.floor.js_divergence_floor_interval`."""
         return _estimate(
-            bootstrap_score(score, *arrays, groups=groups, num_resamples=self.num_resamples, seed=self.seed)
+            js_divergence_floor_interval(
+                counts, groups, rater_squares=squares, rows=rows, num_resamples=self.num_resamples, seed=self.seed
+            )
         )
 
-    def ratio(self, numerator: ArrayLike, denominator: ArrayLike, groups: Any = None) -> dict[str, float]:
+    def ratio(
+        self, numerator: ArrayLike, denominator: ArrayLike, groups: Any = None, *, bounds: Bounds = UNBOUNDED
+    ) -> dict[str, float]:
         """Ratio of two paired means, all NaN where the denominator's mean is not above 0, since there is no gap then.
 
         The interval is that of the mean of `(numerator - ratio * denominator) / mean(denominator)`, the ratio's
@@ -62,13 +79,18 @@ class Bootstrap:
         if not bottom.mean() > 0:
             return dict.fromkeys(("value", "low", "high"), math.nan)
         ratio = float(top.mean() / bottom.mean())
-        found = self.interval((top - ratio * bottom) / bottom.mean(), groups)
+        around = (bounds[0] - ratio, bounds[1] - ratio)
+        found = self.interval((top - ratio * bottom) / bottom.mean(), groups, bounds=around)
         return {"value": ratio, "low": ratio + found["low"], "high": ratio + found["high"]}
 
-    def difference(self, a: np.ndarray, b: np.ndarray, groups: Any = None) -> dict[str, float]:
-        """Mean of the paired difference a - b, as `difference`, `low` and `high`."""
-        found = self.interval(a - b, groups)
+    def difference(self, a: np.ndarray, b: np.ndarray, groups: Any = None, *, bounds: str | Bounds) -> dict[str, float]:
+        """Mean of the paired difference a - b, as `difference`, `low` and `high`; the bounds are those of a and b."""
+        found = self.interval(a - b, groups, bounds=bounds_of_difference(_bounds(bounds)))
         return {"difference": found.pop("value"), **found}
+
+
+def _bounds(bounds: str | Bounds) -> Bounds:
+    return score_bounds(bounds) if isinstance(bounds, str) else bounds
 
 
 def _estimate(found: tuple[float, float, float]) -> dict[str, float]:
@@ -241,15 +263,17 @@ def evaluate_distributions(
         told.append("no training targets: the mean predictor is left out")
     others["uniform"] = np.full(references.shape, 1.0 / len(names))
 
-    counts = _vote_counts(dataset, names)
+    counts, squares = counted_votes(dataset, names)
+    if counts is not None and not (counts.sum(axis=1) > 0).all():
+        counts, squares = None, None
     js = {name: jensen_shannon_divergence(p, references, base=2) for name, p in others.items()}
     predictors: dict[str, dict[str, Any]] = {}
     for name, p in others.items():
-        scores = compute_scores(p, references, emotions=names, counts=counts)
-        found = bootstrap.interval(js[name], members)
+        scores = compute_scores(p, references, emotions=names, counts=counts, rater_squares=squares)
+        found = bootstrap.interval(js[name], members, bounds="js_divergence")
         predictors[name] = {**scores, "js_interval": [found["low"], found["high"]]}
     differences = {
-        f"model_minus_{name}": bootstrap.difference(js["model"], js[name], members)
+        f"model_minus_{name}": bootstrap.difference(js["model"], js[name], members, bounds="js_divergence")
         for name in others
         if name != "model"
     }
@@ -265,8 +289,10 @@ def evaluate_distributions(
             mean = js["mean_of_training_targets"]
             gap = bootstrap.ratio(mean - js["model"], mean - floor, members)
         truth = {
-            "js_divergence": {name: bootstrap.interval(values, members) for name, values in js_truth.items()},
-            "floor": bootstrap.interval(floor, members),
+            "js_divergence": {
+                name: bootstrap.interval(values, members, bounds="js_divergence") for name, values in js_truth.items()
+            },
+            "floor": bootstrap.interval(floor, members, bounds="js_divergence"),
             "gap_closed": gap,
         }
     return EvaluationReport(
@@ -302,14 +328,6 @@ def check_predictions(predictions: ArrayLike, shape: tuple[int, ...], ids: Seque
             "Mend: a model that gives NaN was trained with too high a learning rate or in fp16; train it again."
         )
     return np.asarray(values / sums[:, None])
-
-
-def _vote_counts(rows: Any, emotions: tuple[str, ...]) -> np.ndarray | None:
-    votes = column_of(rows, "human_votes")
-    if votes is None:
-        return None
-    counts = vote_counts_matrix(votes, emotions, column_of(rows, "human_vote_weights"), row_ids(rows), outside="drop")
-    return counts if (counts.sum(axis=1) > 0).all() else None
 
 
 def interval_words(estimate: dict[str, float], spec: str = ".3f", unknown: str = "") -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.rows import column_of, row_ids, speaker_groups
-from ..data.targets import scored_matrix
+from ..data.rows import speaker_groups
+from ..data.targets import counted_votes, scored_matrix
 from ..emotions import validate_emotions
 from ..markdown import as_code, one_line
 from ..modeling.calibration import fitted_on, without_speakers
@@ -18,7 +18,6 @@ from ..scores.divergences import jensen_shannon_divergence
 from ..scores.likelihood import log_likelihood
 from ..scores.summary import compute_scores
 from ..scores.temperature import at_temperature
-from ..votes import vote_counts_matrix
 from .scoring import Bootstrap, difference_words
 
 #: What the table shows, with its title.
@@ -69,11 +68,7 @@ def temperature_report(
     """
     names = validate_emotions(emotions)
     references = scored_matrix(rows, names, score_column)
-    counts = None
-    votes = column_of(rows, "human_votes")
-    if votes is not None:
-        weights = column_of(rows, "human_vote_weights")
-        counts = vote_counts_matrix(votes, names, weights, row_ids(rows), outside="drop")
+    counts, squares = counted_votes(rows, names)
     before = np.asarray(predictions, dtype=np.float64)
     shared = fitted_on(dict(calibration), rows)
     report: dict[str, Any] = {
@@ -81,7 +76,7 @@ def temperature_report(
         "applied": applied,
         "fitted_on": without_speakers(dict(calibration)),
         "shared_speakers": shared,
-        "before": compute_scores(before, references, names, counts),
+        "before": compute_scores(before, references, names, counts, rater_squares=squares),
         "after": None,
         "difference": None,
     }
@@ -91,12 +86,13 @@ def temperature_report(
     members, _ = speaker_groups(rows)
     bootstrap = Bootstrap(num_resamples, seed)
     js = [jensen_shannon_divergence(p, references, base=2) for p in (after, before)]
-    difference = {"js_divergence": bootstrap.difference(js[0], js[1], members)}
+    difference = {"js_divergence": bootstrap.difference(js[0], js[1], members, bounds="js_divergence")}
     if counts is not None and counts.sum() > 0:
         (last, number), (first, _) = log_likelihood(after, counts), log_likelihood(before, counts)
         found = bootstrap.ratio(last - first, number, members)
         difference["log_likelihood_per_vote"] = {"difference": found.pop("value"), **found}
-    return {**report, "after": compute_scores(after, references, names, counts), "difference": difference}
+    scores = compute_scores(after, references, names, counts, rater_squares=squares)
+    return {**report, "after": scores, "difference": difference}
 
 
 def temperature_markdown(report: Mapping[str, Any] | None) -> str:

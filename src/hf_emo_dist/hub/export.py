@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .._lazy import need
 from ..data.output import write_text
@@ -55,7 +55,11 @@ def export_model(
     if format == "onnx":
         need("onnxscript", "export_model(format='onnx')")
     merge = is_adapter(checkpoint, {"revision": revision} if revision else {})
-    model, processor = load_emotion_model(checkpoint, merge=merge, revision=revision, dtype="float32", device="cpu")
+    # torch's translation to ONNX decomposes fused attention into views that do not fit its own strides (wav2vec2-bert)
+    options: dict[str, Any] = {"attn_implementation": "eager"} if format == "onnx" else {}
+    model, processor = load_emotion_model(
+        checkpoint, merge=merge, revision=revision, dtype="float32", device="cpu", **options
+    )
     if not isinstance(model, SpeechEncoderForEmotionDistribution):
         raise ValueError(
             f"'{checkpoint}' is a {model.family_name}, and only speech encoders are exported. Mend: serve it with "

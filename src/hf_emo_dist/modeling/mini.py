@@ -1,4 +1,4 @@
-"""A small backbone of Qwen2-Audio's own classes, for CPUs, tests and the quickstart."""
+"""A small backbone of Qwen2-Audio's own classes, or a Whisper encoder alone, for CPUs, tests and the quickstart."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
+    WhisperConfig,
     WhisperFeatureExtractor,
 )
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ..audio.clips import load_audio
+from ..data.output import write_json
 from ..emotions import KNOWN_EMOTIONS
 from .backbones.qwen2_audio_tower import audio_kwargs_for, use_trimmed_audio_tower
+from .bare_encoder import BARE_CONFIG_NAME, BARE_WEIGHTS_NAMES
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
 # What the prompts say. The merges learned from it make a prompt some 30 tokens instead of 120, a third of the language
@@ -58,9 +63,10 @@ def build_mini_backbone(
     *,
     hidden_size: int = 128,
     audio_layers: int | None = None,
-    text_layers: int = 2,
+    text_layers: int | None = None,
     num_mel_bins: int = 80,
     calibrate: bool = True,
+    encoder_only: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write a small Qwen2-Audio backbone (model, tokenizer, feature extractor) that trains on a CPU.
@@ -74,11 +80,14 @@ def build_mini_backbone(
             its weights are random. A folder may hold a whole model, or `encoder_config.json` and one safetensors file.
         hidden_size: Width of the language model, and of the tower where no Whisper gives it.
         audio_layers: Layers of the tower, with Whisper the first so many of its own. Default: 2, or with Whisper all
-            but the last, since the last layers of a recogniser are about words, not about the voice.
-        text_layers: Layers of the language model.
+            but the last, since the last layers of a recogniser are about words, not about the voice; of an encoder
+            alone all, whose head learns which to hear.
+        text_layers: Layers of the language model. Default: 2.
         num_mel_bins: Mel bins where no Whisper gives them.
         calibrate: With Whisper: have the projector standardise the tower's outputs, over a few minutes of simulated
             speech. Without it the projector is an identity.
+        encoder_only: The tower alone, as a Whisper encoder (`encoder_config.json` and one safetensors file), which is
+            all that the configuration `encoder` needs.
         seed: Of the random weights.
 
     Returns:
@@ -86,11 +95,18 @@ def build_mini_backbone(
 
     Raises:
         OSError: The Whisper model cannot be loaded.
-        ValueError: `hidden_size` is not a multiple of 8, or the Whisper weights do not fit.
+        ValueError: `hidden_size` is not a multiple of 8, the Whisper weights do not fit, or an encoder alone is given
+            layers of a language model.
 
     Example:
         >>> build_mini_backbone("mini")  # doctest: +SKIP
     """
+    if encoder_only and text_layers is not None:
+        raise ValueError(
+            f"text_layers={text_layers} are those of a language model, which an encoder alone has not. "
+            "Mend: leave out text_layers or encoder_only."
+        )
+    text_layers = 2 if text_layers is None else text_layers
     for name, number in (("hidden_size", hidden_size), ("text_layers", text_layers), ("num_mel_bins", num_mel_bins)):
         if number < 1:
             raise ValueError(f"{name}={number} is too small. Mend: at least 1.")
@@ -110,8 +126,12 @@ def build_mini_backbone(
         weights = None
     else:
         audio, weights = load_whisper_encoder(whisper)
-        audio["encoder_layers"] = audio_layers or max(1, audio["encoder_layers"] - 1)
+        audio["encoder_layers"] = audio_layers or max(1, audio["encoder_layers"] - (not encoder_only))
         hidden_size = audio["d_model"]
+    folder = Path(output)
+    if encoder_only:
+        _save_encoder(folder, audio, weights, str(whisper), seed)
+        return folder
     tokenizer = byte_level_tokenizer()
     config = Qwen2AudioConfig(
         audio_config={"model_type": "qwen2_audio_encoder", **audio},
@@ -141,10 +161,26 @@ def build_mini_backbone(
     _open_channel(model.model)
     if whisper is not None and calibrate:
         _standardise(model.model, feature_extractor)
-    folder = Path(output)
     model.save_pretrained(folder)
     Qwen2AudioProcessor(feature_extractor, tokenizer).save_pretrained(folder)
     return folder
+
+
+def _save_encoder(
+    folder: Path, audio: dict[str, Any], weights: dict[str, torch.Tensor] | None, source: str, seed: int
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = WhisperEncoder(WhisperConfig(**audio))
+        if weights is None:
+            _scale_random_tower(encoder)
+    if weights is not None:
+        _copy_whisper(encoder, weights, source)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / BARE_WEIGHTS_NAMES[0]
+    )
+    write_json(folder / BARE_CONFIG_NAME, {"model_type": "whisper", **audio})
 
 
 def load_whisper_encoder(source: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -7,7 +7,7 @@ in float64 whatever comes in, and divide rows by their sums, so that rounding in
 
 from ..distributions import entropy
 from .agreement import fleiss_kappa, krippendorff_alpha, observed_agreement
-from .bootstrap import bootstrap_interval, bootstrap_score, paired_bootstrap, paired_permutation_test
+from .bootstrap import UNBOUNDED, bootstrap_interval, bootstrap_score, paired_bootstrap, paired_permutation_test
 from .checking import EPSILON
 from .classes import (
     accuracy,
@@ -15,9 +15,12 @@ from .classes import (
     entropy_error,
     expected_calibration_error,
     macro_f1,
+    multilabel_macro_f1,
+    smoothed_labels,
     unweighted_average_recall,
     weighted_f1,
 )
+from .concordance import concordance_correlation_coefficient
 from .divergences import (
     bhattacharyya_coefficient,
     brier_score,
@@ -31,9 +34,15 @@ from .divergences import (
     kl_divergence,
     r2_score,
 )
-from .floor import fit_dirichlet_prior, js_divergence_above_floor, js_divergence_floor
+from .floor import (
+    fit_dirichlet_prior,
+    js_divergence_above_floor,
+    js_divergence_floor,
+    js_divergence_floor_interval,
+)
 from .likelihood import log_likelihood_per_vote, unbiased_brier_score
-from .summary import SCORES, VOTE_SCORES, Score, compute_scores, greater_is_better
+from .raters import effective_votes, share_noise
+from .summary import SCORES, VOTE_SCORES, Score, VoteScore, compute_scores, greater_is_better, score_bounds
 from .temperature import MIN_ROWS, TEMPERATURE_RANGE, TemperatureFit, at_temperature, fit_temperature
 from .transport import PLEASURE_AROUSAL, circumplex_cost, wasserstein_distance
 
@@ -43,9 +52,11 @@ __all__ = [
     "PLEASURE_AROUSAL",
     "SCORES",
     "TEMPERATURE_RANGE",
+    "UNBOUNDED",
     "VOTE_SCORES",
     "Score",
     "TemperatureFit",
+    "VoteScore",
     "accuracy",
     "at_temperature",
     "bhattacharyya_coefficient",
@@ -57,7 +68,9 @@ __all__ = [
     "circumplex_cost",
     "clark_distance",
     "compute_scores",
+    "concordance_correlation_coefficient",
     "cosine_similarity",
+    "effective_votes",
     "entropy",
     "entropy_correlation",
     "entropy_error",
@@ -71,14 +84,19 @@ __all__ = [
     "jensen_shannon_divergence",
     "js_divergence_above_floor",
     "js_divergence_floor",
+    "js_divergence_floor_interval",
     "kl_divergence",
     "krippendorff_alpha",
     "log_likelihood_per_vote",
     "macro_f1",
+    "multilabel_macro_f1",
     "observed_agreement",
     "paired_bootstrap",
     "paired_permutation_test",
     "r2_score",
+    "score_bounds",
+    "share_noise",
+    "smoothed_labels",
     "unbiased_brier_score",
     "unweighted_average_recall",
     "wasserstein_distance",

@@ -16,6 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..distributions import FloatArray
 
+#: The least and the greatest that a figure can be.
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+
 # Resampled entries held at a time.
 _CHUNK = 1 << 21
 
@@ -26,6 +30,7 @@ def bootstrap_interval(
     num_resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    bounds: Bounds = UNBOUNDED,
 ) -> tuple[float, float, float]:
     """Mean of a figure over rows, with a bootstrap interval.
 
@@ -42,6 +47,8 @@ def bootstrap_interval(
         num_resamples: Number of resamples.
         level: Share of resamples inside the interval, between 0 and 1.
         seed: Seed of the resampling; the same seed gives the same interval.
+        bounds: What the figure lies within, such as 0 and 1: an interval that was widened for few groups is cut there.
+            :func:`hf_emo_dist.scores.score_bounds` knows them of every figure.
 
     Returns:
         ``(mean, low, high)``.
@@ -69,7 +76,7 @@ def bootstrap_interval(
     for at in range(0, num_resamples, step):
         drawn = rng.integers(number, size=(min(step, num_resamples - at), number))
         means[at : at + step] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    return _interval(mean, means, number, level)
+    return _interval(mean, means, number, level, bounds)
 
 
 def paired_bootstrap(
@@ -79,10 +86,12 @@ def paired_bootstrap(
     num_resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    bounds: Bounds = UNBOUNDED,
 ) -> dict[str, float]:
     """Mean difference ``a - b`` of a figure of two predictors on the same rows, with a bootstrap interval.
 
-    Pairing takes out what makes a row hard for both. Arguments and errors as for :func:`bootstrap_interval`.
+    Pairing takes out what makes a row hard for both. Arguments and errors as for :func:`bootstrap_interval`; `bounds`
+    are those of the figure, and the difference lies within their distance.
 
     Returns:
         ``mean_difference``, ``low``, ``high``, and ``num_groups``, the number of groups (or rows) resampled.
@@ -95,7 +104,7 @@ def paired_bootstrap(
     a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"The two predictors have {a.shape} and {b.shape} values; they must be of the same rows.")
-    mean, low, high = bootstrap_interval(a - b, groups, num_resamples, level, seed)
+    mean, low, high = bootstrap_interval(a - b, groups, num_resamples, level, seed, bounds_of_difference(bounds))
     number = len(a) if groups is None else len(set(groups))
     return {"mean_difference": mean, "low": low, "high": high, "num_groups": number}
 
@@ -107,6 +116,7 @@ def bootstrap_score(
     num_resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    bounds: Bounds = UNBOUNDED,
 ) -> tuple[float, float, float]:
     """A figure of all rows together (macro F1, R2, kappa, a correlation), with a bootstrap interval.
 
@@ -149,7 +159,7 @@ def bootstrap_score(
     values = values[np.isfinite(values)]
     if not len(values):
         return value, math.nan, math.nan
-    return _interval(value, values, number, level)
+    return _interval(value, values, number, level, bounds)
 
 
 def paired_permutation_test(
@@ -225,15 +235,25 @@ def _group_sums(data: FloatArray, groups: Sequence[Any] | NDArray[Any] | None) -
     return np.bincount(index, weights=data).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
-def _interval(value: float, draws: FloatArray, number: int, level: float) -> tuple[float, float, float]:
-    """The value with the interval of its draws, widened for few groups."""
+def bounds_of_difference(bounds: Bounds) -> Bounds:
+    """What the difference of two figures within these bounds lies within.
+
+    >>> bounds_of_difference((0.0, 1.0))
+    (-1.0, 1.0)
+    """
+    return bounds[0] - bounds[1], bounds[1] - bounds[0]
+
+
+def _interval(value: float, draws: FloatArray, number: int, level: float, bounds: Bounds) -> tuple[float, float, float]:
+    """The value with the interval of its draws, widened for few groups and cut at the bounds of the figure."""
     tail = (1.0 - level) / 2.0
     wider = 1.0
     if number <= 1000:
         t, z = _student_quantile(1.0 - tail, number - 1), NormalDist().inv_cdf(1.0 - tail)
         wider = math.sqrt(number / (number - 1)) * t / z
     low, high = np.quantile(draws - value, [tail, 1.0 - tail]) * wider + value
-    return value, float(low), float(high)
+    # rounding can take a value just past a bound, which the interval must hold all the same
+    return value, float(max(low, min(bounds[0], value))), float(min(high, max(bounds[1], value)))
 
 
 def _student_quantile(quantile: float, freedom: int) -> float:

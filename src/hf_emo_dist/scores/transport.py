@@ -117,23 +117,35 @@ def wasserstein_distance(
 
 
 def _transported(p: FloatArray, q: FloatArray, cost: FloatArray) -> FloatArray:
-    """Solve several rows at once: their constraints share nothing, so the sum is least where each of them is."""
-    from scipy.optimize import linprog
-    from scipy.sparse import block_diag, csr_matrix, kron, vstack
+    """Solve several rows at once: their constraints share nothing, so the sum is least where each of them is.
 
-    size, number = p.shape[1], len(p)
-    ones, unit = csr_matrix(np.ones((1, size))), csr_matrix(np.eye(size))
-    one = vstack([kron(unit, ones), kron(ones, unit)])
-    # one of the 2 K constraints of a row follows from the others; rounding could make it contradict them
-    one = one.tocsr()[:-1]
+    What is solved is the dual programme: prices f and g of each emotion with ``f[i] - g[j] <= cost[i, j]`` that make
+    ``p @ f - q @ g`` greatest. The masses are in what is maximised and not in the constraints, so that no mass, however
+    small, can make a row infeasible: HiGHS takes equalities of masses near 1e-7 for contradictions.
+    """
+    from scipy.optimize import linprog
+    from scipy.sparse import block_diag, csr_matrix, hstack, kron
+
+    size, number, most = p.shape[1], len(p), float(cost.max())
+    ones, unit = csr_matrix(np.ones((size, 1))), csr_matrix(np.eye(size))
+    # prices count up to a constant, so that the last g is 0
+    one = hstack([kron(unit, ones), -kron(ones, unit)]).tocsc()[:, :-1]
     solved = linprog(
-        np.tile(cost.ravel(), number),
-        A_eq=block_diag([one] * number, format="csr"),
-        b_eq=np.concatenate([p, q[:, :-1]], axis=1).ravel(),
-        bounds=(0, None),
-        method="highs",
+        -np.concatenate([p, -q[:, :-1]], axis=1).ravel(),
+        A_ub=block_diag([one] * number, format="csr"),
+        b_ub=np.tile(cost.ravel(), number),
+        bounds=(-most, most),  # there are best prices within them
+        method="highs-ds",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
-    if solved.x is None:
-        raise ArithmeticError(f"The transport problem was not solved: {solved.message}")
-    moved = solved.x.reshape(number, size * size)
-    return np.asarray(np.maximum(moved @ cost.ravel(), 0.0))
+    if solved.status != 0:
+        if number > 1:
+            return np.concatenate([_transported(p[row : row + 1], q[row : row + 1], cost) for row in range(number)])
+        raise ArithmeticError(
+            f"The cost of moving {p[0].tolist()} to {q[0].tolist()} was not found ({solved.message}). Mend: leave the "
+            "row out."
+        )
+    prices = np.concatenate([solved.x.reshape(number, -1)[:, size:], np.zeros((number, 1))], axis=1)
+    # the best f for these g, which holds every constraint exactly
+    least = (cost[None] + prices[:, None, :]).min(axis=2)
+    return np.asarray(np.clip((p * least - q * prices).sum(axis=1), 0.0, most))

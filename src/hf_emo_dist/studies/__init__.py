@@ -26,6 +26,10 @@ STUDIES = {
         "how many votes an utterance needs, over what independent draws would give",
     ),
     "strata": ("strata:strata", "scores by ambiguity, or by any column, and skill over predictors that hear nothing"),
+    "folds": (
+        "folds:folds",
+        "what hears nothing scores on folds of speakers, by a protocol of the field or of one's own, and the floor",
+    ),
     "agreement": ("agreement:agreement", "listeners among themselves, and each synthetic annotator with them"),
     "bought": (
         "bought.bought:bought",

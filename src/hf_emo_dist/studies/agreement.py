@@ -65,8 +65,10 @@ def _corpus(table: VoteTable, bootstrap: Bootstrap) -> dict[str, Any]:
     found: dict[str, Any] = {"rows": len(several), "votes": float(counts[several].sum() / max(len(several), 1))}
     if len(several) >= 2:
         for name, score in (("fleiss_kappa", fleiss_kappa), ("krippendorff_alpha", krippendorff_alpha)):
-            found[name] = bootstrap.score(score, counts[several], groups=groups[several])
-        found["pair_agreement"] = bootstrap.interval(observed_agreement(counts[several]), groups[several])
+            found[name] = bootstrap.score(score, counts[several], groups=groups[several], bounds=(-1.0, 1.0))
+        found["pair_agreement"] = bootstrap.interval(
+            observed_agreement(counts[several]), groups[several], bounds=(0.0, 1.0)
+        )
     if table.annotations is None:
         return found
     with_votes = np.flatnonzero(counts.sum(axis=1) > 0)
@@ -84,11 +86,12 @@ def _corpus(table: VoteTable, bootstrap: Bootstrap) -> dict[str, Any]:
     for focus, (values, rows) in added_by_focus(table, table.annotations, bootstrap.seed).items():
         parts = {place: stratum[rows] == index for index, place in enumerate(strata.names)}
         found["focus"][focus] = {
-            place: bootstrap.interval(values[inside], groups[rows[inside]]) for place, inside in parts.items()
+            place: bootstrap.interval(values[inside], groups[rows[inside]], bounds=(-1.0, 1.0))
+            for place, inside in parts.items()
         }
     gains, halves, rows = gain_from_synthetic(table, bootstrap.seed)
     found["gain"] = {
-        place: bootstrap.interval(gains[halves.index == index], groups[rows[halves.index == index]])
+        place: bootstrap.interval(gains[halves.index == index], groups[rows[halves.index == index]], bounds=(-1.0, 1.0))
         for index, place in enumerate(halves.names)
     }
     return found
@@ -110,14 +113,16 @@ def _annotator(
     agreement = (given * human).sum(axis=1)
     found = {
         "annotations": len(row),
-        "agreement": bootstrap.interval(agreement, owners),
-        "kappa": bootstrap.score(kappa, given, human, groups=owners),
+        "agreement": bootstrap.interval(agreement, owners, bounds=(0.0, 1.0)),
+        "kappa": bootstrap.score(kappa, given, human, groups=owners, bounds=(-1.0, 1.0)),
         "label_shares": dict(zip(table.emotions, given.mean(axis=0).tolist(), strict=True)),
     }
     pairs = observed_agreement(table.counts())[row]
     several = ~np.isnan(pairs)
     if several.any():
-        found["minus_listener"] = bootstrap.interval(agreement[several] - pairs[several], owners[several])
+        found["minus_listener"] = bootstrap.interval(
+            agreement[several] - pairs[several], owners[several], bounds=(-1.0, 1.0)
+        )
     return found
 
 

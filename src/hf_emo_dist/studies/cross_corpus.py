@@ -30,8 +30,7 @@ from ..evaluation.resuming import (
 from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.classes import accuracy, macro_f1, unweighted_average_recall
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_divergence
-from ..scores.floor import js_divergence_floor
-from ..votes import vote_counts_matrix
+from ..votes import rater_squares, vote_counts_matrix
 from .study import GREY, Plot, Study, StudyTable, interval_plot, legend_below, panels, polished
 from .vote_table import FloatArray, shares_of
 
@@ -51,6 +50,8 @@ class TestSet:
     voted: bool
     source: str
     notes: tuple[str, ...] = ()
+    # of each row its votes, their weights and who gave them, where a rater may give several tags
+    tags: tuple[Sequence[Any], Sequence[Any], Sequence[Any] | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -225,19 +226,36 @@ def _score(
         "accuracy": accuracy(p, target),
         "macro_f1": macro_f1(p, target),
     }
-    result["uar"] = bootstrap.score(unweighted_average_recall, p, target, groups=groups)
+    result["uar"] = bootstrap.score(unweighted_average_recall, p, target, groups=groups, bounds="uar")
     result["uar_of_chance"] = 1.0 / len(np.unique(target.argmax(axis=1)))
     if not test.voted:
         return result
     js = jensen_shannon_divergence(p, target)
     mean = jensen_shannon_divergence(np.broadcast_to(target.mean(axis=0), target.shape), target)
-    result["js_divergence"] = bootstrap.interval(js, groups)
-    result["bhattacharyya_coefficient"] = bootstrap.interval(bhattacharyya_coefficient(p, target), groups)
-    result["skill"] = bootstrap.ratio(mean - js, mean, groups)
-    whole = counts[kept]
-    if (whole == np.round(whole)).all() and (whole.sum(axis=1) >= 2).any():
-        result["js_divergence_floor"] = float(js_divergence_floor(whole).mean())
+    result["js_divergence"] = bootstrap.interval(js, groups, bounds="js_divergence")
+    coefficient = bhattacharyya_coefficient(p, target)
+    result["bhattacharyya_coefficient"] = bootstrap.interval(coefficient, groups, bounds=(0.0, 1.0))
+    result["skill"] = bootstrap.ratio(mean - js, mean, groups, bounds=(-np.inf, 1.0))
+    if (counts[kept].sum(axis=1) > 1).any():
+        squares = None if test.tags is None else _squares(test, common, rules)[kept]
+        result["js_divergence_floor"] = bootstrap.floor(counts[kept], groups, squares=squares)
     return result
+
+
+def _squares(test: TestSet, common: Sequence[str], rules: Mapping[str, str | None]) -> FloatArray:
+    """What must be known of raters who gave several tags, of the labels as they are counted."""
+    assert test.tags is not None
+    votes, weights, raters = test.tags
+    mapped: list[list[list[Any]]] = [[], [], []]
+    for row, labels in enumerate(votes):
+        given = [canonical_emotion(label) for label in labels or ()]
+        counted = [rules.get(name, name) for name in given]
+        inside = [place for place, name in enumerate(counted) if name in common]
+        mapped[0].append([counted[place] for place in inside])
+        mapped[1].append([1.0 if weights[row] is None else weights[row][place] for place in inside])
+        known = None if raters is None else raters[row]
+        mapped[2].append([None if known is None else known[place] for place in inside])
+    return rater_squares(mapped[0], common, mapped[1], mapped[2])
 
 
 def _table(results: list[dict[str, Any]]) -> StudyTable:
@@ -250,7 +268,7 @@ def _table(results: list[dict[str, Any]]) -> StudyTable:
                 found["test"] if voted else f"{found['test']} (intended labels)",
                 f"{found['rows']}" + (f" (+{found['left_out']} left out)" if found["left_out"] else ""),
                 interval_words(found["js_divergence"]) if voted else "-",
-                f"{found['js_divergence_floor']:.3f}" if "js_divergence_floor" in found else "-",
+                interval_words(found["js_divergence_floor"]) if "js_divergence_floor" in found else "-",
                 interval_words(found["skill"], ".2f") if voted else "-",
                 interval_words(found["bhattacharyya_coefficient"]) if voted else "-",
                 interval_words(found["uar"], ".2f"),
@@ -308,7 +326,10 @@ def read_test_set(name: str, opened: OpenedDataset, split: str | None = None) ->
         shares = next((value for value in column_of(rows, "human_distribution") or [] if value), None)
         names = tuple(shares) if shares else tuple(sorted({canonical_emotion(v) for row in votes for v in row or []}))
         counts = vote_counts_matrix(votes, names, column_of(rows, "human_vote_weights"), row_ids(rows), outside="drop")
-        return TestSet(names, counts, speakers, True, name, notes)
+        weights, tags = column_of(rows, "human_vote_weights"), None
+        if not all(weight == 1 for row in weights or () for weight in row or ()):
+            tags = (votes, weights or [], column_of(rows, "human_raters"))
+        return TestSet(names, counts, speakers, True, name, notes, tags)
     if intended is None or not any(intended):
         raise ValueError(f"{name} has neither human votes nor intended labels. Mend: choose another split or data set.")
     labels = [None if label is None else canonical_emotion(label) for label in intended]

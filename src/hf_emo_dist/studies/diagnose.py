@@ -152,7 +152,8 @@ def _synthetic_entropy(table: VoteTable, where: str, bootstrap: Bootstrap) -> Ch
         ]
         synthetic, human = (entropy(shares_of(counts)) for counts in two)
         differences.append(synthetic - human)
-    estimate = bootstrap.interval(np.mean(differences, axis=0), table.groups()[rows])
+    most = float(np.log2(size))
+    estimate = bootstrap.interval(np.mean(differences, axis=0), table.groups()[rows], bounds=(-most, most))
     return Check(
         name,
         "failure" if estimate["high"] < 0 else "ok" if estimate["low"] >= 0 else "unclear",
@@ -173,7 +174,7 @@ def _complementarity(table: VoteTable, where: str, bootstrap: Bootstrap) -> Chec
     except ValueError as error:
         return Check(name, "not run", "-", str(error))
     inside = strata.index == len(strata.names) - 1
-    estimate = bootstrap.interval(gains[inside], table.groups()[rows[inside]])
+    estimate = bootstrap.interval(gains[inside], table.groups()[rows[inside]], bounds=(-1.0, 1.0))
     return Check(
         name,
         _judged(estimate["low"], estimate["high"]),
@@ -277,7 +278,7 @@ def _audio(table: VoteTable, predictions: FloatArray | None, swapped: FloatArray
     target = shares_of(counts[rows])
     moved = float(jensen_shannon_divergence(predictions, swapped).mean())
     harm = jensen_shannon_divergence(swapped[rows], target) - jensen_shannon_divergence(predictions[rows], target)
-    estimate = bootstrap.interval(harm, table.groups()[rows])
+    estimate = bootstrap.interval(harm, table.groups()[rows], bounds=(-1.0, 1.0))
     status = "failure" if moved < SAME or estimate["high"] <= 0 else "ok" if estimate["low"] > 0 else "unclear"
     return Check(
         name,

@@ -15,7 +15,6 @@ from ..distributions import ambiguity_strata, entropy
 from ..evaluation.resuming import predictions_for
 from ..evaluation.scoring import Bootstrap, interval_words
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_distance, jensen_shannon_divergence
-from ..scores.floor import js_divergence_floor
 from .study import Plot, Study, StudyTable, interval_plot, panels, polished, slanted
 from .vote_table import FloatArray, Sources, VoteTable, shares_of
 
@@ -268,19 +267,23 @@ def _stratum(
         "name": part.strata.names[place],
         "rows": len(inside),
         "entropy": float(entropy(target).mean()),
-        "js_divergence": {name: bootstrap.interval(values, groups) for name, values in js.items()},
+        "js_divergence": {
+            name: bootstrap.interval(values, groups, bounds="js_divergence") for name, values in js.items()
+        },
         "bhattacharyya_coefficient": {
-            name: bootstrap.interval(bhattacharyya_coefficient(p[inside], target), groups)
+            name: bootstrap.interval(bhattacharyya_coefficient(p[inside], target), groups, bounds=(0.0, 1.0))
             for name, p in part.predictors.items()
         },
     }
     try:
-        floor = js_divergence_floor(part.counts)[inside]
-        found["floor"] = bootstrap.interval(floor, groups)
+        found["floor"] = bootstrap.floor(part.counts, members, rows=inside)
     except ValueError:
         found["floor"] = None  # no row has 2 votes
     if main is not None:
-        found["skill"] = {other: bootstrap.ratio(js[other] - js[main], js[other], groups) for other in (UNIFORM, MEAN)}
+        found["skill"] = {
+            other: bootstrap.ratio(js[other] - js[main], js[other], groups, bounds=(-math.inf, 1.0))
+            for other in (UNIFORM, MEAN)
+        }
     return found
 
 
@@ -307,7 +310,7 @@ def _tables(strata: list[dict[str, Any]], predictors: list[str], main: str | Non
             str(stratum["rows"]),
             f"{stratum['entropy']:.2f}",
             *(interval_words(stratum["js_divergence"][name]) for name in predictors),
-            "-" if stratum["floor"] is None else f"{stratum['floor']['value']:.3f}",
+            "-" if stratum["floor"] is None else interval_words(stratum["floor"]),
         ]
         for stratum in strata
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..corpora.cremad import holds_authors_counts, holds_responses, votes_only
 from ..data.label_map import refuse_unknown_labels
 from ..data.loading import DatasetLoadError
 from ..data.opened import OpenedDataset, open_dataset
+from ..data.protocols import Kept
 from ..data.rows import column_of, notes_about, row_ids
 from ..emotions import canonical_emotion, validate_emotions
 from ..markdown import hub_id, last_part
@@ -167,6 +168,7 @@ class Sources:
         by: Column each of whose values is shown by itself, such as modality.
         where: COLUMN=VALUE, only such rows; may be repeated.
         speaker_column: Who speaks (default: speaker, or actor).
+        keep: Columns of a table of counts that hold numbers and no votes, such as age.
 
     Raises:
         ValueError: Two sources have one name.
@@ -178,6 +180,7 @@ class Sources:
     by: str | None = None
     where: Mapping[str, str] | None = None
     speaker_column: str | None = None
+    keep: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         names = [name for name, _ in self._named()]
@@ -213,7 +216,10 @@ class Sources:
 
     def read(self, source: OpenedDataset | Path, split: str | None) -> VoteTable:
         """The votes of another split of a source."""
-        return read_vote_table(source, split=split, emotions=self.emotions, speaker_column=self.speaker_column)
+        kept = [*(self.keep or ()), *(self.where or ()), *([self.by] if self.by else [])]
+        return read_vote_table(
+            source, split=split, emotions=self.emotions, speaker_column=self.speaker_column, keep=kept
+        )
 
     def one(self, what: str) -> VoteTable:
         """The only table, for a study that is not of several."""
@@ -246,8 +252,13 @@ def read_vote_table(
     split: str | None = None,
     emotions: Sequence[str] | None = None,
     speaker_column: str | None = None,
+    keep: Sequence[str] = (),
+    late_responses: Kept | None = None,
 ) -> VoteTable:
     """Read votes from a data set, or from a table of counts (``.csv``, ``.tsv``), which needs no audio.
+
+    In a table, columns of numbers that are no votes and no known fields must be named in `keep`. CREMA-D's own files of
+    votes are tables, too; `late_responses` is for its responses, as `read_cremad` has it.
 
     A rater who gave several tags (weights under 1) counts with the first of them, so that every vote is a whole one; a
     note says so. Labels outside `emotions` are left out, and rows that were mixed from others, which have no votes.
@@ -260,7 +271,10 @@ def read_vote_table(
                 f"{source.name} is a table of counts, without splits. Mend: leave the split ({split!r}) out; "
                 "--where COLUMN=VALUE chooses rows."
             )
-        rows, names, in_order = _from_text(source, emotions)
+        if holds_responses(source) or holds_authors_counts(source):
+            rows, names, in_order = _from_cremad(source, emotions, late_responses)
+        else:
+            rows, names, in_order = _from_text(source, emotions, [*keep, *([speaker_column] if speaker_column else [])])
         told, notes = f"{source.name}, {len(rows)} rows", notes_about(rows)
     else:
         rows, told, notes = _from_dataset(source, split)
@@ -290,27 +304,56 @@ def read_vote_table(
     return VoteTable(ids, names, votes, columns, synthetic, annotations, in_order, told, notes)
 
 
-def _from_text(path: Path, emotions: Sequence[str] | None) -> tuple[list[dict[str, Any]], tuple[str, ...], bool]:
-    from ..corpora.table.file import Table
+def _from_cremad(
+    path: Path, emotions: Sequence[str] | None, late_responses: Kept | None
+) -> tuple[list[dict[str, Any]], tuple[str, ...], bool]:
+    """CREMA-D's votes, a row for each clip and modality that has any, all clips."""
+    found = votes_only(path, late_responses=late_responses, marked_clips="keep")
+    names = validate_emotions(emotions) if emotions else found.emotions
+    rows = []
+    for modality, counts in found.counts.items():
+        for place in np.flatnonzero(counts.sum(axis=1) > 0):
+            votes = np.repeat(np.array(found.emotions), counts[place].astype(np.int64)).tolist()
+            rows.append(
+                {
+                    "clip": found.ids[place],
+                    "actor": found.speakers[place],
+                    "sentence": found.sentences[place],
+                    "intended": found.intended[place],
+                    "level": found.levels[place],
+                    "modality": modality,
+                    "human_votes": [name for name in votes if name in names],
+                    "human_vote_weights": None,
+                }
+            )
+    return rows, names, False
+
+
+def _from_text(
+    path: Path, emotions: Sequence[str] | None, keep: Sequence[str]
+) -> tuple[list[dict[str, Any]], tuple[str, ...], bool]:
+    from ..corpora.table.file import load_table
+    from ..corpora.table.labels import LabelBook
+    from ..corpora.table.options import table_settings
+    from ..corpora.table.shape import find_shape
     from ..corpora.table.votes import read_votes
 
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no table at {path}. Mend: check the path.")
-    text = path.read_text(encoding="utf-8-sig")
-    delimiter = max((",", ";", "\t"), key=text.partition("\n")[0].count)
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
-    rows = [{str(name).strip(): (value or "").strip() or None for name, value in row.items() if name} for row in reader]
-    if not rows:
-        raise ValueError(f"{path.name} has no rows. Mend: check that it is the right file.")
-    table = Table(
-        path, tuple(rows[0]), rows, list(range(2, len(rows) + 2)), is_text=True, decimal_comma=delimiter != ","
-    )
-    votes, weights, names, used = read_votes(table, emotions, "drop")
-    kept = [{name: value for name, value in row.items() if name not in used} for row in rows]
-    for place, row in enumerate(kept):
-        row["human_votes"] = votes[place]
-        row["human_vote_weights"] = None if weights is None else weights[place]
-    return kept, names, "votes" in used
+    table = load_table(path)
+    settings = table_settings({"emotions": emotions, "outside": "drop_vote", "keep": keep})
+    book = LabelBook(settings.emotions, settings.merge)
+    shape = find_shape(table, settings, book, need_file=False)
+    if shape.rater is not None:
+        raise ValueError(
+            f"{path.name} has one row a rating (column {shape.rater!r}), and here a row is an utterance. Mend: make a "
+            "data set of it, hf-emo-dist read table, or count the votes of each utterance first."
+        )
+    found = read_votes(table, shape, settings, book)
+    kept: list[dict[str, Any]] = []
+    for row, clip in zip(table.rows, found.clips, strict=True):
+        texts = {name: None if value is None else str(value) for name, value in row.items() if name not in shape.voted}
+        weights = clip.weights if found.weighted else None
+        kept.append({**texts, "human_votes": clip.labels, "human_vote_weights": weights})
+    return kept, found.emotions, bool(shape.votes)
 
 
 def _from_dataset(opened: OpenedDataset, split: str | None) -> tuple[Any, str, list[str]]:

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from ...audio.check import problem_of
-from ...audio.clips import audio_hash, encode_flac, encode_wav, load_audio
-from ...audio.decoding import (
-    SAMPLING_RATE,
-    AudioError,
-    BadClip,
-    clip_error,
-    decode,
-    decode_bytes,
-    lost_bytes,
-    source_bytes,
-    to_mono,
-)
+from ...audio.check import check_usable
+from ...audio.clips import audio_hash, encode_flac, encode_wav
+from ...audio.decoding import SAMPLING_RATE, AudioError, BadClip, decode
 from ..capabilities import ModelCapabilities
 from ..types import PreparedAudio
 
@@ -68,35 +58,23 @@ def prepare_audio(
     Raises:
         AudioError: The clip cannot be used, or is too long.
     """
-    # What an AudioDecoder was made from; audio_hash looks there too.
-    encoded = getattr(value, "_hf_encoded", None)
-    if isinstance(encoded, Mapping) and encoded.get("bytes"):
-        value = encoded
     try:
-        data = source_bytes(value) if value is not None else None
-        samples, rate = decode(value, SAMPLING_RATE) if data is None else decode_bytes(data)
-        mono = to_mono(samples)
-        lost = lost_bytes(data or b"")
-        if lost:
-            raise BadClip("corrupt", f"the file breaks off: {lost} bytes fewer than its header says")
+        clip = decode(value)
+        check_usable(clip, long_audio="truncate")  # how much is heard is said below, by model
     except BadClip as bad:
-        raise clip_error(bad.kind, bad.detail, row_id) from bad.__cause__
-    decoded = {"array": mono, "sampling_rate": rate}
-    problem = problem_of(decoded, row_id, long_audio="truncate")  # how much is heard is said below, by model
-    if problem is not None:
-        raise clip_error(problem.kind, problem.detail, row_id)
+        raise bad.error(row_id) from bad.__cause__
+    data, wave, seconds = clip.data, clip.wave, clip.seconds
     digest = audio_hash(value if data is None else data)
     kind = None if data is None else sniff(data)
     as_it_is = (data, MIME[kind]) if data is not None and kind is not None and kind in has.audio_formats else None
-    heard = heard_seconds(len(mono) / rate, has, long_audio, row_id)
-    if heard < len(mono) / rate:
-        mono, as_it_is = mono[: int(heard * rate)], None
-    seconds = len(mono) / rate
-    plain = rate == SAMPLING_RATE and samples.shape[1] == 1 and kind == encode_as
+    heard = heard_seconds(seconds, has, long_audio, row_id)
+    if heard < seconds:
+        wave, as_it_is = wave[: int(heard * SAMPLING_RATE)], None
+        seconds = len(wave) / SAMPLING_RATE
+    plain = clip.rate == SAMPLING_RATE and clip.channels == 1 and kind == encode_as
     if as_it_is is not None and (plain or encode_as is None):
         return PreparedAudio(*as_it_is, seconds, digest)
     encode_as = encode_as or "flac"
-    wave = load_audio({"array": mono, "sampling_rate": rate}, row_id=row_id)
     smaller = (_ENCODERS[encode_as](wave), MIME[encode_as])
     if as_it_is is not None and len(as_it_is[0]) <= len(smaller[0]):
         smaller = as_it_is

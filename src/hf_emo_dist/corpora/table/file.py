@@ -1,124 +1,157 @@
-"""Reading a table of utterances from CSV, Parquet or JSON Lines, with the line of every row for messages."""
+"""Files of rows: CSV, TSV, JSON, JSON Lines, Parquet and Excel as a :class:`Table`, with the line of every row."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-#: Columns with a meaning of their own, recognised in any case ("File" is `file`).
-RESERVED = ("file", "id", "speaker", "transcript", "split", "votes")
+from ..csv_text import csv_records
+from .content import RESERVED, Table, TableError, cells_table, class_labels, same_name, table_of
+from .workbook import load_workbook
+
+__all__ = ["RESERVED", "Table", "TableError", "load_table", "parse_json"]
+
+_TEXT = (".csv", ".tsv", ".txt")
+_LINE_END = re.compile("\r\n|\r|\n")
 
 
-class TableError(ValueError):
-    """A table that cannot be turned into a data set."""
+# --- text
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table as it was read."""
-
-    path: Path
-    columns: tuple[str, ...]  # in order
-    rows: list[dict[str, Any]]  # CSV cells are strings, blank ones None
-    lines: list[int]  # the place of each row in the file, from 1: a line of text, or a row of Parquet
-    is_text: bool  # whether the cells are text whose types are not known (CSV)
-    decimal_comma: bool = False  # whether numbers may be written with a comma
-
-    def where(self, index: int) -> str:
-        """Name row `index` for a message, such as ``votes.csv line 3 (a.wav)``."""
-        unit = "row" if self.path.suffix.lower() == ".parquet" else "line"
-        file = self.rows[index].get("file")
-        return f"{self.path.name} {unit} {self.lines[index]}" + (f" ({file})" if file else "")
-
-    def fail(self, indices: Sequence[int], problem: str, mend: str) -> TableError:
-        """Make one error over several rows: up to ten by name, and how many there are."""
-        more = f" and {len(indices) - 10} more" if len(indices) > 10 else ""
-        return TableError(f"{problem}: {'; '.join(self.where(i) for i in indices[:10])}{more}. Mend: {mend}")
-
-
-def _column_names(names: Sequence[Any], path: Path) -> tuple[str, ...]:
-    cleaned = []
-    for name in names:
-        text = str(name).strip() if name is not None else ""
-        cleaned.append(text.lower() if text.lower() in RESERVED else text)
-    for position, name in enumerate(cleaned):
-        if not name:
-            raise TableError(f"{path.name}: column {position + 1} has no name. Mend: name it or delete it.")
-        if name in cleaned[:position]:
-            raise TableError(f"{path.name}: there are two columns {name!r}. Mend: rename one of them.")
-    if "file" not in cleaned:
-        raise TableError(
-            f"{path.name} has no column 'file' (there are {', '.join(cleaned)}). "
-            "Mend: name the column that holds the audio files 'file'."
-        )
-    return tuple(cleaned)
-
-
-def _delimiter(header: str) -> str:
-    """The delimiter that splits the header into the most columns, of those that leave a column `file`."""
-
-    def score(delimiter: str) -> tuple[bool, int]:
-        names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-        return "file" in names, len(names)
-
-    return max((",", ";", "\t"), key=score)
-
-
-def _load_csv(path: Path) -> Table:
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise TableError(
             f"{path.name} is not UTF-8 text (byte {error.start}). Mend: save it as 'CSV UTF-8'."
         ) from error
-    header = text.splitlines()[0] if text.strip() else ""
+
+
+def _delimiter(header: str, file_names: Sequence[str]) -> str:
+    """The delimiter that splits the header into the most columns, of those that leave a column of files."""
+
+    def score(delimiter: str) -> tuple[bool, int]:
+        record = next(csv_records([header], delimiter))
+        return any(same_name(name) in file_names for name in record.cells), len(record.cells)
+
+    return max((",", ";", "\t"), key=score)
+
+
+def _load_csv(path: Path, file_names: Sequence[str]) -> Table:
+    lines = _LINE_END.split(_read_text(path))
+    start = 0
+    told = re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE) if lines else None  # as Excel writes it
+    if told:
+        start = 1
+    header = lines[start] if len(lines) > start else ""
     if not header.strip():
         raise TableError(f"{path.name} is empty or begins with an empty line. Mend: begin it with the column names.")
-    delimiter = _delimiter(header)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns = _column_names(next(reader), path)
-    rows, lines, line = [], [], reader.line_num
-    for cells in reader:
-        first, line = line + 1, reader.line_num
+    delimiter = told[1] if told else _delimiter(header, file_names)
+    columns = next(csv_records([header], delimiter)).cells
+    file_column = next((place for place, name in enumerate(columns) if same_name(name) in file_names), 0)
+    names: list[str] = []
+    rows, places = [], []
+    for record in csv_records(lines[start:], delimiter, file_column=file_column):
+        line, cells = record.line + start, record.cells
+        if record.problem:
+            raise TableError(
+                f'{path.name} line {line}: {record.problem}. Mend: close the quote, or write "" for a quote in a text.'
+            )
         if not any(cell.strip() for cell in cells):
             continue
-        if len(cells) > len(columns):
+        if not names:
+            names = cells
+            continue
+        while len(cells) > len(names) and not cells[-1].strip():
+            cells.pop()
+        if len(cells) != len(names):
+            mend = "put text that holds the delimiter in double quotes."
+            if len(cells) < len(names):
+                mend = "complete the line; if the file was cut off, export it again."
             raise TableError(
-                f"{path.name} line {first} has {len(cells)} cells, the header has {len(columns)}. "
-                "Mend: put text that holds the delimiter in double quotes."
+                f"{path.name} line {line} has {len(cells)} cells, the header has {len(names)}. Mend: {mend}"
             )
-        cells += [""] * (len(columns) - len(cells))
-        rows.append({name: cell.strip() or None for name, cell in zip(columns, cells, strict=True)})
-        lines.append(first)
-    return Table(path, columns, rows, lines, is_text=True, decimal_comma=delimiter != ",")
+        rows.append(cells)
+        places.append(f"line {line}")
+    return cells_table(names, rows, path.name, places, is_text=True, decimal_comma=delimiter != ",")
+
+
+# --- JSON
+
+
+class _Twice(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+    return found
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON; a key that stands twice in an object, of which Python would keep the last, is an error.
+
+    Raises:
+        ValueError: It is not JSON; the message says why.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise ValueError(error.msg + (f" in line {error.lineno}" if error.lineno > 1 else "")) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _load_jsonl(path: Path) -> Table:
-    raw: list[dict[str, Any]] = []
-    lines: list[int] = []
-    names: dict[str, None] = {}
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise TableError(f"{path.name} line {number} is not JSON ({error.msg}). Mend: correct it.") from error
-            if not isinstance(value, dict):
-                raise TableError(f"{path.name} line {number} is not an object. Mend: write one {{...}} a line.")
-            raw.append(value)
-            lines.append(number)
-            names.update(dict.fromkeys(value))
-    columns = _column_names(list(names), path)
-    rows = [{new: row.get(old) for old, new in zip(names, columns, strict=True)} for row in raw]
-    return Table(path, columns, rows, lines, is_text=False)
+    rows: list[Mapping[str, Any]] = []
+    places: list[str] = []
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = parse_json(line)
+        except ValueError as error:
+            mend = "if the file was cut off, export it again; else correct the line."
+            raise TableError(f"{path.name} line {number} is not JSON ({error}). Mend: {mend}") from error
+        if not isinstance(value, dict):
+            raise TableError(f"{path.name} line {number} is not an object. Mend: write one {{...}} a line.")
+        rows.append(value)
+        places.append(f"line {number}")
+    return table_of(rows, path.name, places)
+
+
+def _load_json(path: Path) -> Table:
+    text = _read_text(path)
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        if len(text.strip().splitlines()) > 1 and text.lstrip().startswith("{") and "Extra data" in str(error):
+            return _load_jsonl(path)
+        raise TableError(
+            f"{path.name} is not JSON ({error}). Mend: if the file was cut off, export it again."
+        ) from error
+    if isinstance(content, dict) and content and all(isinstance(value, list) for value in content.values()):
+        if len({len(value) for value in content.values()}) > 1:
+            sizes = ", ".join(f"{name} {len(value)}" for name, value in list(content.items())[:5])
+            raise TableError(f"{path.name}: its columns are not of one length ({sizes}). Mend: export it again.")
+        content = [dict(zip(content, cells, strict=True)) for cells in zip(*content.values(), strict=True)]
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise TableError(
+            f'{path.name} is no list of rows. Mend: write [{{"file": ..., "votes": [...]}}, ...], as '
+            "`to_json(orient='records')` does, or a JSON Lines file."
+        )
+    return table_of(content, path.name, [f"entry {number}" for number in range(1, len(content) + 1)])
+
+
+# --- Parquet
 
 
 def _load_parquet(path: Path) -> Table:
@@ -127,65 +160,54 @@ def _load_parquet(path: Path) -> Table:
 
     try:
         content = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise TableError(f"{path.name} is not a Parquet file ({error}). Mend: write it again.") from error
-    columns = _column_names(content.column_names, path)
-    rows = content.rename_columns(list(columns)).to_pylist()
-    return Table(path, columns, rows, list(range(1, len(rows) + 1)), is_text=False)
+        columns = [column.to_pylist() for column in content.columns]
+    except (pa.ArrowException, OSError, OverflowError) as error:
+        raise TableError(f"{path.name} cannot be read as Parquet ({_first(error)}). Mend: write it again.") from error
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path.name} holds text that is not UTF-8. Mend: write it again.") from error
+    rows = list(zip(*columns, strict=True))
+    return cells_table(content.column_names, rows, path.name, classes=class_labels(content.schema))
 
 
-def load_table(path: str | Path) -> Table:
-    """Read a table by its extension; the delimiter of text (comma, semicolon or tab) is found from the header."""
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+# --- all of them
+
+
+def load_table(path: str | Path, file_column: str | None = None, sheet: str | None = None) -> Table:
+    """Read a table by its extension.
+
+    Args:
+        path: ``.csv``, ``.tsv``, ``.txt`` (comma, semicolon or tab, found from the header), ``.jsonl``, ``.ndjson``,
+            ``.json``, ``.parquet`` or ``.xlsx``.
+        file_column: The column that names the files, by which the delimiter and swallowed rows are known.
+        sheet: Of a workbook. Default: the only one that is not empty.
+
+    Returns:
+        The rows.
+
+    Raises:
+        TableError: The file does not hold rows; the message names the line.
+        FileNotFoundError: There is no such file.
+    """
     source = Path(path).expanduser()
     if not source.is_file():
         raise FileNotFoundError(f"There is no table at {source}. Mend: check the path.")
     suffix = source.suffix.lower()
+    if sheet is not None and suffix not in (".xlsx", ".xlsm"):
+        raise TableError(f"{source.name} has no sheets. Mend: leave `sheet` out.")
     if suffix == ".parquet":
-        table = _load_parquet(source)
-    elif suffix in (".jsonl", ".ndjson"):
-        table = _load_jsonl(source)
-    elif suffix in (".csv", ".tsv", ".txt"):
-        table = _load_csv(source)
-    else:
-        raise TableError(f"{source.name}: tables are .csv, .tsv, .parquet or .jsonl. Mend: export it as one of them.")
-    if not table.rows:
-        raise TableError(f"{source.name} has no rows. Mend: check that it is the right file.")
-    return table
-
-
-def infer_column(values: Sequence[Any], is_text: bool) -> tuple[list[Any], Any]:
-    """Find the type of a column that is kept as it is: its values, converted, and their ``datasets`` feature."""
-    import pyarrow as pa
-    from datasets import Value
-    from datasets.features.features import generate_from_arrow_type
-
-    present = [value for value in values if value is not None]
-    if not present:
-        return list(values), Value("string")
-    if is_text:  # a number only where every cell is one without losing anything: 007 stays text
-        if all(_is_plain_int(value) for value in present):
-            return [None if value is None else int(value) for value in values], Value("int64")
-        if all(_is_plain_float(value) for value in present):
-            return [None if value is None else float(value) for value in values], Value("float64")
-        return list(values), Value("string")
-    try:
-        array = pa.array(list(values))
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return [None if value is None else str(value) for value in values], Value("string")
-    return list(values), generate_from_arrow_type(array.type)
-
-
-def _is_plain_int(text: str) -> bool:
-    digits = text.removeprefix("-")
-    # 18 digits always fit an int64; longer ones are identifiers.
-    return digits.isascii() and digits.isdigit() and len(digits) <= 18 and (digits == "0" or digits[0] != "0")
-
-
-def _is_plain_float(text: str) -> bool:
-    digits = text.removeprefix("-")
-    if not digits.isascii() or (digits[:1] == "0" and digits[1:2].isdigit()):
-        return False
-    try:
-        return math.isfinite(float(text)) and "_" not in text
-    except ValueError:
-        return False
+        return _load_parquet(source)
+    if suffix in (".jsonl", ".ndjson"):
+        return _load_jsonl(source)
+    if suffix == ".json":
+        return _load_json(source)
+    if suffix in (".xlsx", ".xlsm"):
+        return load_workbook(source, sheet)
+    if suffix in _TEXT:
+        return _load_csv(source, [same_name(name) for name in (file_column, "file", "file_name") if name])
+    raise TableError(
+        f"{source.name}: tables are .csv, .tsv, .xlsx, .parquet, .jsonl or .json. Mend: export it as one of them."
+    )

@@ -14,13 +14,11 @@ from ..._lazy import need
 from ..._tables import resolve
 from ...data.opened import OpenedDataset
 from ...data.rows import column_of, rough_intervals, row_ids, speaker_groups
-from ...data.targets import scored_matrix
+from ...data.targets import counted_votes, scored_matrix
 from ...evaluation.cross_validation import folds_with_speakers
 from ...evaluation.refitted_targets import Targets, with_targets
 from ...evaluation.resuming import data_stamp, open_recipe, parse_recipe, predicted_by_training, resumable
 from ...evaluation.scoring import Bootstrap
-from ...scores.floor import js_divergence_floor
-from ...votes import vote_counts_matrix
 from ..study import Plot, Study
 from ..vote_table import FloatArray
 from .cell_tables import ablation_plot, cell_scores, findings, honest_table, paper_table
@@ -142,15 +140,14 @@ def ablation(
     }
     cells = cell_scores(predictions, references, speakers, bootstrap)
     study.results = {"cells": cells, "runs": details}
-    counts = vote_counts_matrix(
-        column_of(test, "human_votes"), emotions, column_of(test, "human_vote_weights"), outside="drop"
-    )
+    counts, squares = counted_votes(test, emotions)
     floor = None
-    # the floor is of whole votes, at least two of them; and of those that are scored against, and no others
-    scored = np.allclose(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), references, atol=1e-6)
-    if scored and (counts == np.round(counts)).all() and (counts.sum(axis=1) >= 2).any():
-        floor = float(np.nanmean(js_divergence_floor(counts)))
-        study.results["js_divergence_floor"] = floor
+    # the floor is of two votes at least; and of those that are scored against, and no others
+    if counts is not None:
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
+        if np.allclose(shares, references, atol=1e-6) and (counts.sum(axis=1) > 1).any():
+            floor = bootstrap.floor(counts, speakers, squares=squares)
+            study.results["js_divergence_floor"] = floor
     own_labels = {source: _own_labels(division, parts) for source, parts in targets.items()}
     told, study.results["paper_protocol"] = paper_table(predictions, own_labels, emotions)
     study.tables = [honest_table(cells, floor, named), told]

@@ -38,8 +38,8 @@ def cell_scores(
         found: dict[str, Any] = {
             "source": cell[0],
             "augmented": cell[1],
-            "js_divergence": bootstrap.interval(rows, speakers),
-            "bhattacharyya_coefficient": bootstrap.interval(coefficient, speakers),
+            "js_divergence": bootstrap.interval(rows, speakers, bounds="js_divergence"),
+            "bhattacharyya_coefficient": bootstrap.interval(coefficient, speakers, bounds=(0.0, 1.0)),
             "by_seed": values.mean(axis=1).tolist(),
             "seed_deviation": float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None,
         }
@@ -47,7 +47,7 @@ def cell_scores(
             if other != cell and other in js:
                 difference = js[other].mean(axis=0)
                 found[name] = {
-                    **bootstrap.interval(rows - difference, speakers),
+                    **bootstrap.interval(rows - difference, speakers, bounds=(-1.0, 1.0)),
                     "p_value": paired_permutation_test(rows, difference, speakers)["p_value"],
                 }
         cells.append(found)
@@ -58,7 +58,7 @@ def _cell_name(cell: dict[str, Any]) -> str:
     return cell["source"] + (", augmented" if cell["augmented"] else "")
 
 
-def honest_table(cells: list[dict[str, Any]], floor: float | None, name: str) -> StudyTable:
+def honest_table(cells: list[dict[str, Any]], floor: dict[str, float] | None, name: str) -> StudyTable:
     """All cells on the same human votes; `floor` is what the true distributions would be expected to score."""
 
     def difference(cell: dict[str, Any], key: str) -> str:
@@ -79,7 +79,9 @@ def honest_table(cells: list[dict[str, Any]], floor: float | None, name: str) ->
         for cell in cells
     ]
     least = (
-        "" if floor is None else f" The true distributions would be expected to score {floor:.3f} against so few votes."
+        ""
+        if floor is None
+        else f" The true distributions would be expected to score {interval_words(floor)} against so few votes."
     )
     return StudyTable(
         "On human votes of the same test rows (base 2; JS lower, Bhattacharyya higher is better)",

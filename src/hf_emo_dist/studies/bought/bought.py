@@ -119,18 +119,22 @@ def _findings(
     told = [
         f"{int(known.answers.sum()):,} answers on {len(there):,} of {len(table.ids):,} rows{': ' + who if who else ''}."
     ]
+
+    def words(values: np.ndarray, groups: np.ndarray) -> str:
+        return interval_words(bootstrap.interval(values, groups, bounds="js_divergence"))
+
     dealt = np.flatnonzero(np.isfinite(known.by_chance))
     if len(dealt):
         groups = table.groups()[dealt]
         told.append(
-            f"JS divergence of people and panel: {interval_words(bootstrap.interval(known.divergence[dealt], groups))} "
+            f"JS divergence of people and panel: {words(known.divergence[dealt], groups)} "
             f"on {len(dealt):,} rows; if both had one opinion, their numbers of votes alone would give "
-            f"{interval_words(bootstrap.interval(known.by_chance[dealt], groups))}."
+            f"{words(known.by_chance[dealt], groups)}."
         )
     elif np.isfinite(known.divergence).any():
         both = np.flatnonzero(np.isfinite(known.divergence))
-        words = interval_words(bootstrap.interval(known.divergence[both], table.groups()[both]))
-        told.append(f"JS divergence of people and panel: {words} on {len(both):,} rows.")
+        divergence = words(known.divergence[both], table.groups()[both])
+        told.append(f"JS divergence of people and panel: {divergence} on {len(both):,} rows.")
     if found.bill is not None:
         bill = found.bill
         kinds = Counter(one.outcome for one in found.missing)

@@ -32,6 +32,7 @@ MATERIAL, LEVEL = 0.02, 0.05
 # Distance to the asymptote that counts as none, in the measure's own unit.
 TOLERANCE = 0.01
 MEASURES = {"js": "JS divergence", "correlation": "entropy correlation"}
+_BOUNDS = {"js": (0.0, 1.0), "correlation": (-1.0, 1.0)}
 
 
 def saturation(
@@ -151,7 +152,7 @@ def _measure(curves: Curves, measure: str) -> dict[str, Any]:
         return {"defined": False}
     boot, null = boot[np.isfinite(boot).all(axis=1)], null[np.isfinite(null).all(axis=1)]
     # redrawn votes are less spread: their deviations are what counts, not their level
-    centred = observed + boot - boot.mean(axis=0)
+    centred = np.clip(observed + boot - boot.mean(axis=0), *_BOUNDS[measure])
     null_mean = null.mean(axis=0)
     shape, null_shape = _shape(observed), _shape(null_mean)
     distance = float(np.abs(shape - null_shape).max())

@@ -38,6 +38,8 @@ METHODS = {
     POSTERIOR: "posterior",
 }
 #: What targets are scored by.
+#: The figure of `compute_scores` that each of them is.
+BOUNDS = {"js": "js_divergence", "unbiased_brier": "unbiased_brier_score"}
 FIGURES = {"js": "JS divergence", "unbiased_brier": "Unbiased Brier score"}
 #: Votes that a row must have beside those of its target: the unbiased Brier score needs two.
 HELD_OUT = 2
@@ -126,8 +128,8 @@ def compared(
         for figure, values in figures.items():
             reference = rows[baseline][figure]
             found[name][figure] = {
-                **bootstrap.interval(values, groups),
-                f"minus_{baseline}": bootstrap.difference(values, reference, groups),
+                **bootstrap.interval(values, groups, bounds=BOUNDS[figure]),
+                f"minus_{baseline}": bootstrap.difference(values, reference, groups, bounds=BOUNDS[figure]),
                 f"ratio_to_{baseline}": bootstrap.ratio(values, reference, groups),
             }
     return found
