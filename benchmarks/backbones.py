@@ -251,12 +251,6 @@ class Table:
         self.lines.append(f"| {title} | {interval_words(cell['js'], '.4f')} | {told} | {share} | {what} |")
 
 
-def minutes_words(reports: list[CrossValidationReport]) -> str:
-    """How long an arm trained, as its folds tell it."""
-    seconds = [fold["training_seconds"] for report in reports for fold in report.folds]
-    return f"{sum(seconds) / len(reports) / 60:.0f} min of training on all folds"
-
-
 def make_table(args: argparse.Namespace, rows: Any, emotions: Any) -> tuple[list[str], dict[str, Any]]:
     """Train what is asked for, and tell it; regressions come with the frozen arms."""
     folds, speakers = folds_with_speakers(rows, "fold", 0, VALIDATION_SPEAKERS, args.seeds[0])
@@ -293,10 +287,8 @@ def make_table(args: argparse.Namespace, rows: Any, emotions: Any) -> tuple[list
         )  # fmt: skip
     for name, found in reports.items():
         js = [report.js_divergence["model"] for report in found]
-        told = minutes_words(found)
-        if len(js) > 1:
-            each = ", ".join(f"{values.mean():.4f}" for values in js)
-            told = f"mean of {len(js)} seeds, each {each}; {told}"
+        each = ", ".join(f"{values.mean():.4f}" for values in js)
+        told = f"mean of {len(js)} seeds, each {each}" if len(js) > 1 else ""
         table.add(
             name, ARMS[name].title, np.mean(js, axis=0), rivals.get(ARMS[name].encoder), told,
             js_by_seed=[float(values.mean()) for values in js],
