@@ -219,7 +219,8 @@ def speed_lines(found: dict[str, dict[str, float]], threads: int) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for name, cell in found.items():
-        told = [verdict(found["mini"][kind] / cell[kind], 2) if name != "mini" else "" for kind in ("computed", "kept")]
+        ratio = {kind: found["mini"][kind] / took for kind, took in cell.items()}
+        told = ["", ""] if name == "mini" else [f"{ratio['computed']:.1f} x", verdict(ratio["kept"], 2)]
         lines.append(
             f"| {ARMS[name].title} | {cell['computed']:.3f} s | {told[0]} | {cell['kept']:.3f} s | {told[1]} |"
         )
