@@ -56,6 +56,34 @@ def test_a_speakers_own_features_do_not_choose_the_penalty():
     assert by_speaker.chosen_l2 > by_row.chosen_l2
 
 
+def test_the_layer_is_chosen_with_the_penalty_by_what_is_given_alone(problem):
+    x, q, groups = problem
+    noise = np.random.default_rng(3).standard_normal((120, 3, 5)).astype(np.float32)
+    for informative in range(3):
+        layers = noise.copy()
+        layers[:, informative] = x
+        fitted = SoftLogisticRegression().fit(layers[:80], q[:80], groups[:80])
+        alone = SoftLogisticRegression().fit(layers[:80, informative], q[:80], groups[:80])
+        assert (fitted.chosen_layer, fitted.chosen_l2) == (informative, alone.chosen_l2)
+        assert np.array_equal(fitted.predict(layers[80:]), alone.predict(layers[80:, informative]))
+    # with a penalty that is given, too; and of two layers that are alike, the lower
+    layers = np.stack([noise[:, 0], x, x], axis=1)
+    assert SoftLogisticRegression(l2=0.1).fit(layers, q, groups).chosen_layer == 1
+    assert SoftLogisticRegression().fit(x, q, groups).chosen_layer is None
+
+
+def test_a_layer_that_knows_the_speakers_is_not_taken():
+    # layer 0 says who speaks, and so half of each target by heart; layer 1 says a little of everybody's
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(16), 10)
+    heard = rng.standard_normal((160, 30)) * (np.arange(30) < 5)
+    said = np.exp(2 * heard @ rng.standard_normal((30, 3)))
+    q = 0.7 * rng.dirichlet(np.ones(3), size=16)[groups] + 0.3 * said / said.sum(axis=1, keepdims=True)
+    layers = np.stack([rng.standard_normal((16, 30))[groups], heard], axis=1)
+    assert SoftLogisticRegression().fit(layers, q, groups).chosen_layer == 1
+    assert SoftLogisticRegression().fit(layers, q).chosen_layer == 0
+
+
 def test_folds_hold_out_whole_groups_once():
     groups = np.array(list("aabbccdde"))
     tested = []
@@ -77,6 +105,9 @@ def test_what_cannot_be_fitted_is_refused(problem):
         SoftLogisticRegression(l2=0.0)
     only_one = SoftLogisticRegression().fit(x, q, np.zeros(len(x)))
     assert jensen_shannon_divergence(only_one.predict(x), q).mean() < 0.1
+    assert SoftLogisticRegression().fit(np.stack([x, x, x], 1), q, np.zeros(len(x))).chosen_layer == 1
+    with pytest.raises(ValueError, match="shapes"):
+        SoftLogisticRegression().fit(x[:, :, None, None], q)
 
 
 def test_features_do_not_depend_on_batching_or_padding(tones_checkpoint, data_folder):

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import speech_encoders
 from datasets import Dataset
 
 from hf_emo_dist.data.output import write_json
+from hf_emo_dist.evaluation import cross_validation
 from hf_emo_dist.evaluation.checkpoint import write_predictions
 from hf_emo_dist.evaluation.cross_validation import (
     cell_means,
@@ -119,6 +121,22 @@ def test_finished_folds_are_not_trained_again(finished, backbone, data_folder, m
     monkeypatch.setattr(training_run, "run_training", lambda *a, **k: pytest.fail("trained again"))
     again = cross_validate(*arguments(backbone, data_folder, output, "--logging_steps", "7"), **OPTIONS)
     assert again.to_dict() == before.to_dict()
+
+
+def test_of_a_speech_encoder_the_regression_chooses_its_layer_in_every_fold(data_folder, tmp_path, monkeypatch):
+    backbone = speech_encoders.CASES["whisper"].backbone(tmp_path / "backbone")
+    args = arguments(backbone, data_folder, tmp_path / "cv", "--freeze", "encoder")
+
+    def uniform(recipe, args, folder, emotions, train, validation, test, *rest, **options):
+        return np.full((len(test), len(emotions)), 1 / len(emotions)), {}
+
+    monkeypatch.setattr(cross_validation, "predicted_by_training", uniform)
+    report = cross_validate(*args, **OPTIONS)
+    layers = [fold["regression_layer"] for fold in report.folds]
+    assert len(layers) == 2 and set(layers) <= {0, 1, 2}
+    assert f"one layer, chosen among those speakers: {layers[0]}, {layers[1]}." in report.to_markdown()
+    monkeypatch.setattr(cross_validation, "tower_features", lambda *a: pytest.fail("computed again"))
+    assert cross_validate(*args, **OPTIONS).to_dict() == report.to_dict()
 
 
 def test_predictions_of_other_settings_are_refused_by_name(finished, backbone, data_folder):

@@ -313,8 +313,27 @@ def test_features_of_what_is_heard(loaded, folder, tiny_validation):
         column_matrix(compute_features(rows, "backbone", source), "dime_features_backbone")
         for source in (str(folder), (model, processor))
     )
-    assert np.array_equal(by_folder, by_model) and by_folder.shape == (3, together.shape[1])
+    assert np.array_equal(by_folder, by_model) and by_folder.shape == (3, together.shape[-1])
     assert np.isfinite(by_folder).all() and np.ptp(by_folder, axis=0).max() > 1e-3
+    if model.family == "qwen2_audio":
+        assert together.ndim == 2
+    else:  # of the regression each layer, of DiME-Aug the mean of all
+        assert together.shape == (len(tiny_validation), model.head.scale.shape[0], model.head.scale.shape[1])
+        whole = torch.from_numpy(together[:3]).double()
+        each = torch.nn.functional.layer_norm(whole, whole.shape[-1:])
+        np.testing.assert_allclose(by_folder, each.mean(1).numpy(), atol=5e-3)
+
+
+def test_features_of_windows_are_averaged_by_duration(loaded):
+    model, processor = loaded
+    processor.long_audio = "window"
+    wave = np.concatenate([tone(150, 25), tone(600, 20)])
+    rows = [
+        {"id": str(i), "audio": {"array": clip, "sampling_rate": 16000}}
+        for i, clip in enumerate([wave, *np.array_split(wave, 2)])
+    ]
+    whole, first, second = tower_features(model, processor, rows, progress=False)
+    np.testing.assert_allclose(whole, (first + second) / 2, atol=2e-3)
 
 
 # --- Hub, pipelines, card

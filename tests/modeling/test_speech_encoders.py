@@ -9,15 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 from speech_encoders import CASES, FAMILIES
 from tiny_data import TINY_EMOTIONS, tone
 
+from hf_emo_dist import load_emotion_model
 from hf_emo_dist.modeling import backbones
+from hf_emo_dist.modeling.adapters import save_adapter_config
 from hf_emo_dist.modeling.backbones.speech_encoder import SpeechEncoderForEmotionDistribution
 from hf_emo_dist.modeling.bare_encoder import bare_encoder_config
+from hf_emo_dist.modeling.base_content import base_content
 from hf_emo_dist.modeling.model import EmotionDistributionModel, IncompleteWeightsError
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.training.lora import emotion_lora_config
 
 SECONDS = [0.021, 0.3, 0.9, 0.05, 0.6, 0.4013, 0.033, 1.2]
 CLIPS = [tone(100 + 60 * i, seconds, seed=i) for i, seconds in enumerate(SECONDS)]
@@ -159,6 +164,18 @@ def test_a_folder_with_an_encoder_alone(tmp_path):
     (folder / "encoder_config.json").write_text("{}")
     with pytest.raises(ValueError, match="names no model_type that is known"):
         bare_encoder_config(folder, {})
+
+
+def test_an_adapter_on_an_encoder_alone_comes_back(tmp_path):
+    folder, _ = bare(tmp_path / "encoder")
+    model, processor = load(folder)
+    adapted = get_peft_model(model, emotion_lora_config("all", model=model, init_lora_weights=False)).eval()
+    adapted.save_pretrained(tmp_path / "adapter")
+    save_adapter_config(model.config, tmp_path / "adapter", base_content(model))
+    processor.save_pretrained(tmp_path / "adapter")
+    again, its_processor = load_emotion_model(tmp_path / "adapter")
+    with torch.no_grad():
+        torch.testing.assert_close(again(**its_processor(audio=CLIPS)).logits, adapted(**processor(audio=CLIPS)).logits)
 
 
 @pytest.mark.skipif(

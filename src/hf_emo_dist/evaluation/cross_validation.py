@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,6 +135,10 @@ class CrossValidationReport:
                 f"{share_words(self.gap_closed[name]) if name in self.gap_closed else '-'} |"
             )
         lines += ["", "(1) uses all rows of the other folds, the validation speakers' too."]
+        layers = [str(fold["regression_layer"]) for fold in self.folds if "regression_layer" in fold]
+        if layers:
+            told = ", ".join(layers)
+            lines[-1] += f" The regression is on the mean states of one layer, chosen among those speakers: {told}."
         if "model" in self.predictors:
             lines.append("(2) trains on the other folds without the validation speakers, who choose its checkpoint.")
         if "model_minus_regression" in self.differences:
@@ -367,7 +372,8 @@ def cross_validate(
             "knowing" them, and the share of the gap from the mean predictor to it is reported. Without them a
             `true_distribution` is the ceiling.
         vote_source: Where the votes come from; the default is what the data set's card says.
-        regression: Also fit the regression on the frozen tower's features.
+        regression: Also fit the regression on the frozen tower's features; of a speech encoder on the layer that is
+            best within the speakers it is fitted on.
         refit: Fit targets that were fitted on votes anew in every fold. Without it the targets have seen the votes that
             a fold is scored against, which the report then says.
         overwrite: Train again what has been predicted.
@@ -410,13 +416,14 @@ def cross_validate(
     model = np.empty_like(plan.references)
     fold_of = np.empty(len(plan.rows), dtype=np.int64)
     details: list[dict[str, Any]] = []
+    layers: list[int] = []
     with resumable(plan.out):
         if regression:
-            predictions["regression"] = _regression(plan)
+            predictions["regression"], layers = _regression(plan)
         for index, fold in enumerate(plan.folds):
             model[fold.test], detail = _fold(plan, index, keep_checkpoints)
             fold_of[fold.test] = index
-            details.append(detail)
+            details.append({**detail, **({"regression_layer": layers[index]} if layers else {})})
         predictions["model"] = model
     if ceiling is not None:
         predictions["ceiling"] = ceiling
@@ -589,7 +596,8 @@ def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str | None, np.ndarra
     return f"knowing {' and '.join(columns)}", predicted
 
 
-def _regression(plan: _Plan) -> np.ndarray:
+def _regression(plan: _Plan) -> tuple[np.ndarray, list[int]]:
+    """Its predictions, and the layer of each fold where the features are of several."""
     from ..training.fine_tuning import load_model
 
     recipe, args = plan.recipe, plan.args
@@ -602,24 +610,28 @@ def _regression(plan: _Plan) -> np.ndarray:
     file, about = plan.out / "regression.parquet", plan.out / "regression.json"
     if not plan.overwrite and is_done(file, about, settings):
         logger.info("the regression has been predicted already")
-        return read_predictions(file, plan.ids, plan.emotions)
+        layers = json.loads(about.read_text(encoding="utf-8")).get("layer", [])
+        return read_predictions(file, plan.ids, plan.emotions), layers
     model, processor = load_model(recipe, plan.emotions)
     features = tower_features(model.to(args.device), processor, plan.rows, args.per_device_eval_batch_size)
     # the first fold's model must find the memory free
     del model
     gc.collect()
     chosen: list[float | None] = []
+    layers = []
 
     def predict(targets: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
         fitted = SoftLogisticRegression(seed=args.seed).fit(features[train], targets[train], plan.speakers[train])
         chosen.append(fitted.chosen_l2)
+        if fitted.chosen_layer is not None:
+            layers.append(fitted.chosen_layer)
         return fitted.predict(features[test])
 
     predicted = plan.by_fold(predict)
     write_predictions(file, plan.rows, plan.emotions, {"predicted_distribution": predicted})
-    write_json(about, {"settings": settings, "l2": chosen})
+    write_json(about, {"settings": settings, "l2": chosen, **({"layer": layers} if layers else {})})
     # read back, so that a first run and a resumed one agree to the last digit
-    return read_predictions(file, plan.ids, plan.emotions)
+    return read_predictions(file, plan.ids, plan.emotions), layers
 
 
 def _fold(plan: _Plan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:

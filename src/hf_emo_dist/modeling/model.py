@@ -102,10 +102,19 @@ class EmotionDistributionModel(PreTrainedModel):
         raise NotImplementedError(f"{type(self).__name__} does not say what can be kept.")
 
     @torch.no_grad()
+    def layer_means(self, audio: dict[str, Tensor]) -> Tensor:
+        """Return the means over time of `cached_outputs`, float64: (clips, layers, d), or (clips, d) where it has one.
+
+        Args:
+            audio: What the processor made of the clips, by `audio_input_names`.
+        """
+        outputs, counts = self.cached_outputs(audio)
+        return torch.stack([part.double().mean(0) for part in outputs.split(counts)])
+
+    @torch.no_grad()
     def mean_states(self, audio: dict[str, Tensor]) -> Tensor:
         """Return the means over time, and over layers, of `cached_outputs`: one vector a clip, (clips, d) float64."""
-        outputs, counts = self.cached_outputs(audio)
-        means = torch.stack([part.double().mean(0) for part in outputs.split(counts)])
+        means = self.layer_means(audio)
         if means.ndim == 2:
             return means
         # each layer standardised, so that none drowns the others
@@ -308,6 +317,8 @@ class EmotionDistributionModel(PreTrainedModel):
                 f"was loaded. Mend: name a complete {cls.family_name} checkpoint, or load an adapter with "
                 "hf_emo_dist.load_emotion_model."
             )
+        if weights is not None:  # what an adapter names as its base
+            model.name_or_path = model.config._name_or_path = str(pretrained_model_name_or_path)
         if new_head:
             # transformers keeps modules in float32 that it loads, but makes new ones in the backbone's dtype
             model.head.float()
