@@ -122,6 +122,43 @@ def test_a_recipe_takes_a_training_step(tmp_path, tiny_backbone, tiny_encoder, n
     assert ("adapter_model.safetensors" if recipe.lora else "model.safetensors") in saved
 
 
+#: Recipes in half precision, on a CPU too; and towers that are kept
+IN_BF16 = {
+    "wavlm_large": ("wavlm_large", {}),
+    "whisper_large_v3": ("whisper_large_v3", {}),
+    "qwen2_5_omni_lora": ("qwen2_5_omni_lora", {}),
+    "the paper's head": ("mini", {"bf16": "true", "backbone": "qwen2_5_omni_lora"}),
+    "kept tower": ("encoder", {"bf16": "true"}),
+    "kept tower of a waveform": ("encoder", {"bf16": "true", "backbone": "wavlm_large"}),
+}
+
+
+@pytest.mark.parametrize(("name", "changes"), IN_BF16.values(), ids=IN_BF16.keys())
+def test_a_model_trains_in_the_precision_that_its_recipe_says(tmp_path, tiny_encoder, name, changes):
+    from hf_emo_dist.training.fine_tuning import finish_training, prepare_training
+
+    said = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    model = BACKBONES.get(changes.get("backbone", name))
+    changes = {
+        **{key: said[key] for key in ("bf16", "model_dtype") if key in said},
+        "attn_implementation": "eager",  # WavLM has no other
+        "tower_cache_dir": tmp_path / "cache",
+        **changes,
+        "backbone": model.backbone(tmp_path / "backbone") if model else tiny_encoder,
+        "max_steps": 2,
+        "per_device_train_batch_size": 4,
+    }
+    train, validation = (as_dataset(tiny_rows(8, seed=seed, emotions=PAPER_EMOTIONS)) for seed in (1, 2))
+    recipe, args = parse(command_line(name, tmp_path / "out", **changes))
+    assert args.bf16
+    trainer = prepare_training(recipe, args, train, validation)
+    scores = finish_training(trainer, recipe)
+    network = trainer.model.get_base_model() if recipe.lora else trainer.model
+    if hasattr(network, "calibrate"):
+        assert bool(network.head.calibrated) and network.head.center.isfinite().all()
+    assert 0 <= scores["eval_js_divergence"] <= 1
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_says_what_is_parsed(tmp_path, name):
     values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
