@@ -10,6 +10,7 @@ import pytest
 import speech_encoders
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from tiny_data import as_dataset, tiny_rows
 
 from hf_emo_dist.commands.configs import ACCELERATE_CONFIGS, CONFIGS, config_file, config_names
@@ -85,7 +86,6 @@ def test_the_promised_recipes_are_there():
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
     """A tiny Whisper encoder in a folder of its own, as `encoder_config.json` and one safetensors file."""
-    from safetensors.torch import save_file
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -157,6 +157,32 @@ def test_a_model_trains_in_the_precision_that_its_recipe_says(tmp_path, tiny_enc
     if hasattr(network, "calibrate"):
         assert bool(network.head.calibrated) and network.head.center.isfinite().all()
     assert 0 <= scores["eval_js_divergence"] <= 1
+
+
+@pytest.mark.parametrize("lora", ["none", "language_model"])
+def test_a_backbone_with_an_adapter_of_its_own_is_trained_as_a_backbone(tmp_path, lora):
+    from hf_emo_dist import load_emotion_model, predict_distributions
+
+    backbone = tmp_path / "backbone"
+    audio_language_models.CASES["granite_speech"].with_own_adapter(backbone)
+    train, validation = (as_dataset(tiny_rows(8, seed=seed)) for seed in (1, 2))
+    words = command_line(
+        "mini", tmp_path / "out", backbone=backbone, emotions="angry,happy,sad", lora=lora, head="small",
+        freeze_audio_tower="false", freeze_language_model="false", cache_audio_tower="false",
+    )  # fmt: skip
+    recipe, args = parse(words)
+    scores = run_training(recipe, args, train, validation)
+    assert ("adapter_model.safetensors" if recipe.lora else "model.safetensors") in {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+    model, processor = load_emotion_model(tmp_path / "out")
+    assert len(predict_distributions(model, processor, validation, progress=False)) == 8
+    assert 0 <= scores["eval_js_divergence"] <= 1
+    if recipe.lora:  # its base is the weights and the adapter beside them
+        file = backbone / "adapter_model.safetensors"
+        save_file({name: value + 1 for name, value in load_file(file).items()}, file, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match="trained on a backbone with other weights"):
+            load_emotion_model(tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -237,8 +263,6 @@ def test_an_unknown_argument_is_refused(tmp_path):
 
 
 def test_frozen_parts_stay_as_they_are(tmp_path, tiny_backbone, tiny_train, tiny_validation):
-    from safetensors.torch import load_file
-
     from hf_emo_dist import load_emotion_model
 
     options = {"freeze_audio_tower": "true", "freeze_language_model": "true", "learning_rate": 0.1, "warmup_steps": 0}
@@ -254,8 +278,6 @@ def test_frozen_parts_stay_as_they_are(tmp_path, tiny_backbone, tiny_train, tiny
 
 
 def test_an_encoder_s_folder_as_it_is_makes_a_checkpoint_that_needs_nothing_else(tmp_path, tiny_encoder, monkeypatch):
-    from safetensors.torch import load_file
-
     from hf_emo_dist import load_emotion_model, predict_distributions
 
     folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")

@@ -114,7 +114,13 @@ def may_be_adapter(backbone: str | None) -> bool:
     """Whether a backbone may be an adapter, as far as can be told without the Hub."""
     if backbone is None:
         return False
-    return not os.path.isdir(backbone) or os.path.isfile(os.path.join(backbone, "adapter_config.json"))
+    if not os.path.isdir(backbone):
+        return True
+    peft, own, full = (
+        os.path.isfile(os.path.join(backbone, name))
+        for name in ("adapter_config.json", "emotion_config.json", "config.json")
+    )
+    return peft and (own or not full)  # as `modeling.adapters.is_adapter`, which loads transformers
 
 
 @dataclass
