@@ -39,8 +39,8 @@ def learning_rates(model: Any, args: Any) -> dict[int, float]:
         exponents = dict(_exponents(network))
         if not any(value.requires_grad for name, value in network.named_parameters() if exponents.get(name)):
             raise ValueError(
-                f"layer_decay={args.layer_decay} has no effect: none of the weights that it would slow down is trained. Mend: "
-                "leave it out, or leave freeze=encoder (freeze_audio_tower, freeze_language_model) out."
+                f"layer_decay={args.layer_decay} has no effect: none of the weights that it slows down is trained. "
+                "Mend: leave it out, or leave freeze=encoder (freeze_audio_tower, freeze_language_model) out."
             )
         for name, value in network.named_parameters():
             rates[id(value)] = args.learning_rate * args.layer_decay ** exponents.get(name, 0)
