@@ -90,6 +90,18 @@ class Case:
         self.feature_extractor().save_pretrained(folder)
         return folder
 
+    def with_own_adapter(self, folder):
+        """Its folder as Granite Speech's are on the Hub, an adapter for audio beside the weights; gives the model."""
+        from peft import LoraConfig, get_peft_model
+
+        self.backbone(folder)
+        lora = LoraConfig(
+            r=2, lora_alpha=6, target_modules=r".*language_model\..*\.(q_proj|v_proj)", init_lora_weights=False
+        )
+        stock = get_peft_model(self.stock(), lora).eval()
+        stock.save_pretrained(folder)
+        return stock
+
 
 def _qwen2_audio(token):
     return transformers.Qwen2AudioConfig(

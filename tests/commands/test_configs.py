@@ -10,6 +10,7 @@ import pytest
 import speech_encoders
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from tiny_data import as_dataset, tiny_rows
 
 from hf_emo_dist.commands.configs import ACCELERATE_CONFIGS, CONFIGS, config_file, config_names
@@ -85,7 +86,6 @@ def test_the_promised_recipes_are_there():
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
     """A tiny Whisper encoder in a folder of its own, as `encoder_config.json` and one safetensors file."""
-    from safetensors.torch import save_file
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -120,6 +120,69 @@ def test_a_recipe_takes_a_training_step(tmp_path, tiny_backbone, tiny_encoder, n
     saved = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"train_results.json", "recipe.json", "training_args.json", "processor_config.json"} <= saved
     assert ("adapter_model.safetensors" if recipe.lora else "model.safetensors") in saved
+
+
+#: Recipes in half precision, on a CPU too; and towers that are kept
+IN_BF16 = {
+    "wavlm_large": ("wavlm_large", {}),
+    "whisper_large_v3": ("whisper_large_v3", {}),
+    "qwen2_5_omni_lora": ("qwen2_5_omni_lora", {}),
+    "the paper's head": ("mini", {"bf16": "true", "backbone": "qwen2_5_omni_lora"}),
+    "kept tower": ("encoder", {"bf16": "true"}),
+    "kept tower of a waveform": ("encoder", {"bf16": "true", "backbone": "wavlm_large"}),
+}
+
+
+@pytest.mark.parametrize(("name", "changes"), IN_BF16.values(), ids=IN_BF16.keys())
+def test_a_model_trains_in_the_precision_that_its_recipe_says(tmp_path, tiny_encoder, name, changes):
+    from hf_emo_dist.training.fine_tuning import finish_training, prepare_training
+
+    said = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    model = BACKBONES.get(changes.get("backbone", name))
+    changes = {
+        **{key: said[key] for key in ("bf16", "model_dtype") if key in said},
+        "attn_implementation": "eager",  # WavLM has no other
+        "tower_cache_dir": tmp_path / "cache",
+        **changes,
+        "backbone": model.backbone(tmp_path / "backbone") if model else tiny_encoder,
+        "max_steps": 2,
+        "per_device_train_batch_size": 4,
+    }
+    train, validation = (as_dataset(tiny_rows(8, seed=seed, emotions=PAPER_EMOTIONS)) for seed in (1, 2))
+    recipe, args = parse(command_line(name, tmp_path / "out", **changes))
+    assert args.bf16
+    trainer = prepare_training(recipe, args, train, validation)
+    scores = finish_training(trainer, recipe)
+    network = trainer.model.get_base_model() if recipe.lora else trainer.model
+    if hasattr(network, "calibrate"):
+        assert bool(network.head.calibrated) and network.head.center.isfinite().all()
+    assert 0 <= scores["eval_js_divergence"] <= 1
+
+
+@pytest.mark.parametrize("lora", ["none", "language_model"])
+def test_a_backbone_with_an_adapter_of_its_own_is_trained_as_a_backbone(tmp_path, lora):
+    from hf_emo_dist import load_emotion_model, predict_distributions
+
+    backbone = tmp_path / "backbone"
+    audio_language_models.CASES["granite_speech"].with_own_adapter(backbone)
+    train, validation = (as_dataset(tiny_rows(8, seed=seed)) for seed in (1, 2))
+    words = command_line(
+        "mini", tmp_path / "out", backbone=backbone, emotions="angry,happy,sad", lora=lora, head="small",
+        freeze_audio_tower="false", freeze_language_model="false", cache_audio_tower="false",
+    )  # fmt: skip
+    recipe, args = parse(words)
+    scores = run_training(recipe, args, train, validation)
+    assert ("adapter_model.safetensors" if recipe.lora else "model.safetensors") in {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+    model, processor = load_emotion_model(tmp_path / "out")
+    assert len(predict_distributions(model, processor, validation, progress=False)) == 8
+    assert 0 <= scores["eval_js_divergence"] <= 1
+    if recipe.lora:  # its base is the weights and the adapter beside them
+        file = backbone / "adapter_model.safetensors"
+        save_file({name: value + 1 for name, value in load_file(file).items()}, file, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match="trained on a backbone with other weights"):
+            load_emotion_model(tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -200,8 +263,6 @@ def test_an_unknown_argument_is_refused(tmp_path):
 
 
 def test_frozen_parts_stay_as_they_are(tmp_path, tiny_backbone, tiny_train, tiny_validation):
-    from safetensors.torch import load_file
-
     from hf_emo_dist import load_emotion_model
 
     options = {"freeze_audio_tower": "true", "freeze_language_model": "true", "learning_rate": 0.1, "warmup_steps": 0}
@@ -217,8 +278,6 @@ def test_frozen_parts_stay_as_they_are(tmp_path, tiny_backbone, tiny_train, tiny
 
 
 def test_an_encoder_s_folder_as_it_is_makes_a_checkpoint_that_needs_nothing_else(tmp_path, tiny_encoder, monkeypatch):
-    from safetensors.torch import load_file
-
     from hf_emo_dist import load_emotion_model, predict_distributions
 
     folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")

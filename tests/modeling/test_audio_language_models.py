@@ -371,16 +371,8 @@ def test_heads_ignore_padding_and_come_back(folder, head, tmp_path):
 
 
 def test_granite_s_own_adapter_is_merged_into_its_backbone(tmp_path):
-    from peft import LoraConfig, get_peft_model
-
     case = CASES["granite_speech"]
-    case.backbone(tmp_path)
-    # as on the Hub: an adapter for audio, of the language model, beside the weights
-    lora = LoraConfig(
-        r=2, lora_alpha=6, target_modules=r".*language_model\..*\.(q_proj|v_proj)", init_lora_weights=False
-    )
-    stock = get_peft_model(case.stock(), lora).eval()
-    stock.save_pretrained(tmp_path)
+    stock = case.with_own_adapter(tmp_path)
     model, processor = load(tmp_path)
     inputs = processor(audio=[CLIPS[2]])
     with torch.no_grad():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 from speech_encoders import CASES, FAMILIES
@@ -176,6 +177,21 @@ def test_an_adapter_on_an_encoder_alone_comes_back(tmp_path):
     again, its_processor = load_emotion_model(tmp_path / "adapter")
     with torch.no_grad():
         torch.testing.assert_close(again(**its_processor(audio=CLIPS)).logits, adapted(**processor(audio=CLIPS)).logits)
+
+
+@pytest.mark.parametrize("task", ["speech-emotion-distribution", "audio-classification"])
+def test_pipelines_say_that_an_adapter_is_of_other_weights(tmp_path, task):
+    case = CASES["whisper"]
+    model, processor = load(case.backbone(tmp_path / "backbone"))
+    get_peft_model(model, emotion_lora_config("all", model=model)).save_pretrained(tmp_path / "adapter")
+    save_adapter_config(model.config, tmp_path / "adapter", "1:of another")
+    processor.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ValueError, match=r"was trained on a backbone with other weights than those in '.*backbone'"):
+        transformers.pipeline(task, model=str(tmp_path / "adapter"))
+    # what was refused says nothing of a model that is loaded next
+    stock = case.stock("ForAudioClassification")
+    with pytest.raises(ValueError, match="what was loaded is a WhisperForAudioClassification"):
+        transformers.pipeline("speech-emotion-distribution", model=stock, feature_extractor=case.feature_extractor())
 
 
 @pytest.mark.skipif(

@@ -77,6 +77,16 @@ def test_lower_layers_are_trained_at_smaller_rates(tmp_path, tiny_processor, tin
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
+def test_decay_of_layers_that_are_frozen_is_refused(tmp_path, tiny_model, tiny_processor, tiny_train):
+    tiny_model.freeze(["audio_tower", "language_model"])
+    trainer = make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, layer_decay=0.5)
+    with pytest.raises(ValueError, match=r"layer_decay=0.5 has no effect: .* Mend: leave it out, or leave freeze"):
+        trainer.train()
+    tiny_model.part("audio_tower").layers[0].requires_grad_(True)
+    trainer = make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, layer_decay=0.5)
+    assert len({rate for rate, _ in groups(trainer).values()}) == 2
+
+
 def test_a_run_with_rates_of_its_own_resumes_with_the_same_weights(tmp_path, tiny_model, tiny_processor, tiny_train):
     def run(folder, interrupt=None, resume=None):
         trainer = make_trainer(

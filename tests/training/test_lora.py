@@ -1,9 +1,11 @@
 import json
 
 import pytest
+import speech_encoders
 import torch
 from peft import get_peft_model
 
+from hf_emo_dist.modeling.backbones import family_class
 from hf_emo_dist.training.lora import emotion_lora_config, paper_lora_config
 
 LANGUAGE = {"language_model.q_proj", "language_model.k_proj", "language_model.v_proj", "language_model.o_proj"}
@@ -32,6 +34,18 @@ def test_which_modules_get_adapters(tiny_model, preset, expected):
     assert all("lora_" in name or ".head.modules_to_save." in name for name in trained)
     heads = {name for name in trained if ".head." in name}
     assert len(heads) == len(list(tiny_model.head.original_module.parameters()))
+
+
+@pytest.mark.parametrize("family", speech_encoders.FAMILIES)
+def test_a_speech_encoder_has_the_presets_of_its_kind_or_says_why_not(family):
+    kind = family_class(family)
+    assert {*kind.lora_targets, *kind.lora_lacks} == {"attention", "feed_forward", "all"}
+    assert kind.lora_targets.keys().isdisjoint(kind.lora_lacks) and ("attention" in kind.lora_lacks) == (
+        family == "wavlm"
+    )
+    for preset, reason in kind.lora_lacks.items():
+        with pytest.raises(ValueError, match=f"{kind.family_name}: {reason}. Mend: use one of feed_forward, all"):
+            emotion_lora_config(preset, model=kind)
 
 
 def test_the_papers_settings_and_overrides():

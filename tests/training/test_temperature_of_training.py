@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
@@ -79,3 +80,34 @@ def test_a_concentration_that_votes_do_not_determine_is_said(tmp_path, tiny_back
         caplog.clear()
         trained(tmp_path / "b", tiny_backbone, tiny_train, VALIDATION, loss_type="dirichlet_multinomial")
         assert not any("no training row has 2 votes" in text for text in caplog.messages)
+
+
+def test_what_is_printed_says_that_a_temperature_is_at_its_bound(tmp_path, tiny_backbone, capsys):
+    from datasets import DatasetDict
+
+    from hf_emo_dist.commands.main import main
+    from hf_emo_dist.data.writing import write_dataset
+
+    # listeners who hear everything in everything: no temperature is flat enough
+    emotions = list(TINY_EMOTIONS)
+    even = dict.fromkeys(emotions, 1 / len(emotions))
+    parts = {
+        name: as_dataset([
+            {**row, "id": f"{name}{i}", "speaker": f"{name}-{row['speaker']}", "human_votes": emotions,
+             "human_distribution": even, "emotion_distribution": even}
+            for i, row in enumerate(tiny_rows(24, seed=seed))
+        ])
+        for seed, name in enumerate(("train", "validation"))
+    }  # fmt: skip
+    data = write_dataset(
+        DatasetDict(parts), tmp_path / "data", description="Tones.", vote_source="Simulated.", emotions=emotions
+    )
+    out = tmp_path / "out"
+    words = f"--backbone {tiny_backbone} --dataset {data} --output_dir {out} --max_steps 1 --use_cpu true".split()
+    assert main(["train", *words, "--disable_tqdm", "true", "--report_to", "none"]) == 0
+    bound = r" \(simulated data.*; the best temperature lies beyond the bounds: these predictions say little .*\)"
+    told = capsys.readouterr().out
+    assert re.search(rf"(?m)^temperature of the validation votes, not applied: [\d.]+{bound}$", told), told
+    assert main(["temperature", str(out), str(data), "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(rf"(?m)^temperature [\d.]+{bound}, fitted on", told), told

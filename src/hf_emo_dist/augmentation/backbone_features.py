@@ -47,7 +47,9 @@ class BackboneFeatures(FeatureExtractor):
         self._loaded = None
         self.source = str(backbone)
         folder = Path(self.source)
-        if folder.is_dir() and (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        from ..modeling.adapters import is_adapter
+
+        if folder.is_dir() and is_adapter(folder, {}):
             raise ValueError(
                 f"{folder} is an adapter. Mend: load it with load_emotion_model and pass backbone=(model, processor)."
             )

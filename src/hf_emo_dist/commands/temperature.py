@@ -15,13 +15,14 @@ def options() -> Options:
 
 def run(values: Values) -> None:
     """Fit, keep, and say what it does to the votes that it was fitted on."""
+    from ..modeling.calibration import notes_words
+
     found = values.call(calibrate_checkpoint)
     speakers = f", {found['speakers']} speakers" if found["speakers"] else ""
     likelihood, error = found["log_likelihood_per_vote"], found["expected_calibration_error"]
-    lines = [f"note: {note}" for note in found["notes"]]
-    lines += [
-        f"temperature {found['temperature']:.3f}, fitted on {found['votes']:g} human votes of {found['rows']} "
-        f"rows{speakers}, and kept in {values['model']}",
+    lines = [
+        f"temperature {found['temperature']:.3f}{notes_words(found)}, fitted on {found['votes']:g} human votes of "
+        f"{found['rows']} rows{speakers}, and kept in {values['model']}",
         f"on these votes, before and after: log-likelihood a vote {likelihood['before']:.4f}, "
         f"{likelihood['after']:.4f}; calibration error {error['before']:.4f}, {error['after']:.4f}",
         "It is not applied unless asked for: hf-emo-dist predict or evaluate with --apply_temperature. On unseen "

@@ -67,6 +67,7 @@ def run(values: Values) -> None:
 
 
 def _train(recipe: Any, args: Any) -> None:
+    from ..modeling.calibration import notes_words
     from ..training.fine_tuning import finish_training, prepare_training
 
     trainer = prepare_training(recipe, args)
@@ -81,7 +82,8 @@ def _train(recipe: Any, args: Any) -> None:
             if name in scores:
                 sys.stdout.write(f"{name}: {scores[name]:.4f}\n")
         if "temperature" in scores:
-            sys.stdout.write(f"temperature of the validation votes, not applied: {scores['temperature']:.2f}\n")
+            told = notes_words(trainer.calibration or {})
+            sys.stdout.write(f"temperature of the validation votes, not applied: {scores['temperature']:.2f}{told}\n")
 
 
 def _launch(*, words: Any, accelerate_config: str | None = None, num_processes: int | None = None) -> int:

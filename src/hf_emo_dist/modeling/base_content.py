@@ -20,7 +20,16 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .adapters import ADAPTER_CONFIG_NAME, BASE_CONTENT, WEIGHTS_INDEX_NAME, WEIGHTS_NAME, find_file
+from .adapters import (
+    ADAPTER_CONFIG_NAME,
+    BASE_CONTENT,
+    PEFT_CONFIG_NAME,
+    PEFT_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    find_file,
+    is_adapter,
+)
 from .bare_encoder import bare_encoder_files
 
 logger = logging.getLogger(__name__)
@@ -50,7 +59,7 @@ def base_content(model: Any) -> str | None:
     if known is None:
         digest = hashlib.sha256()
         found = 0
-        for name, part in _stored(network, lambda name: True):
+        for name, part in (*_stored(network, lambda name: True), *_own_adapter(network)):
             digest.update(f"{name}:{tuple(part.shape)}:".encode())
             digest.update(part.to(torch.bfloat16).contiguous().view(torch.uint8).numpy())
             found += 1
@@ -70,6 +79,14 @@ def differing_weights(model: Any) -> list[str]:
     network = _network(model)
     weights = _weights(network)
     comparable = {name for name, value in weights.items() if value.dtype in _PLAIN and value.numel()}
+    if any(_own_adapter(network)):  # in memory it is in the weights
+        rename = _renaming(network, weights)
+        merged = {rename(key): value for key, value in (network.bare_weights(*network.base_from) or {}).items()}
+        return [
+            name
+            for name in sorted(merged.keys() & comparable)
+            if merged[name].dim() and not _close(_slice(weights[name].detach()).cpu(), _slice(merged[name]))
+        ]
     return [
         name
         for name, part in _stored(network, comparable.__contains__)
@@ -155,6 +172,24 @@ def _stored(network: Any, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
                 part = tensors.get_slice(key)
                 if part.get_shape():  # a single number has no slices
                     yield name, _slice(part)
+
+
+def _own_adapter(network: Any) -> Iterator[tuple[str, Tensor]]:
+    """The same of an adapter that lies beside a backbone's weights and is merged into them (Granite Speech's)."""
+    source = getattr(network, "base_from", None)
+    if source is None or find_file(source[0], PEFT_CONFIG_NAME, source[1]) is None or is_adapter(*source):
+        return
+    file = find_file(source[0], PEFT_WEIGHTS_NAME, source[1])
+    if file is not None:
+        with safe_open(file, framework="pt") as tensors:
+            for name in sorted(tensors.keys()):
+                yield name, _slice(tensors.get_slice(name))
+
+
+def _close(value: Tensor, stored: Tensor) -> bool:
+    # a product of matrices, whose last bit depends on how many threads shared it
+    error = 4 * torch.finfo(stored.dtype).eps
+    return torch.allclose(value.float(), stored.to(value.dtype).float(), rtol=error, atol=error * 1e-2)
 
 
 def _slice(tensor: Any) -> Tensor:

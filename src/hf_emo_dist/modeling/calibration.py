@@ -99,6 +99,11 @@ def fitted_on(calibration: dict[str, Any], rows: Any) -> int:
     return len(set(str(calibration.get(_FITTED_ON) or "").split()) & set(_digests(rows)))
 
 
+def notes_words(calibration: dict[str, Any]) -> str:
+    """What a reader of the temperature must know, in brackets after the number; nothing where there is nothing."""
+    return f" ({'; '.join(calibration['notes'])})" if calibration.get("notes") else ""
+
+
 def without_speakers(calibration: dict[str, Any]) -> dict[str, Any]:
     """The calibration for reports, without the digests."""
     return {key: value for key, value in calibration.items() if key != _FITTED_ON}

@@ -64,6 +64,8 @@ class EmotionDistributionModel(PreTrainedModel):
     frozen_by_default: ClassVar[tuple[str, ...]] = ()
     #: LoRA presets: name → `target_modules`
     lora_targets: ClassVar[dict[str, list[str] | str]] = {}
+    #: presets that others of its kind have → why it has not
+    lora_lacks: ClassVar[dict[str, str]] = {}
     #: longest clip in seconds
     max_seconds: ClassVar[float] = 30.0
     #: name and Hub arguments of the checkpoint that this model was loaded from, beside which its processor lies

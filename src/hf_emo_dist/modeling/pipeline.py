@@ -6,6 +6,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
     def __init__(self, model: Any, processor: Any = None, **kwargs: Any) -> None:
         network = model.get_base_model() if hasattr(model, "get_base_model") else model
         if not isinstance(network, EmotionDistributionModel):
+            _raise_what_was_refused(network)
             raise ValueError(
                 f"the {TASK} pipeline needs an EmotionDistributionModel, and what was loaded is a "
                 f"{type(network).__name__}. Mend: name a checkpoint of this library; where it is one, "
@@ -292,6 +294,7 @@ class _AudioClassification(AudioClassificationPipeline):
         model: Any = kwargs.get("model", args[0] if args else None)
         network = model.get_base_model() if hasattr(model, "get_base_model") else model
         if not isinstance(network, EmotionDistributionModel):
+            _raise_what_was_refused(network)
             return AudioClassificationPipeline(*args, **kwargs)
         kwargs.setdefault("top_k", 5)  # as there
         kwargs.pop("function_to_apply", None)
@@ -323,14 +326,32 @@ def _one_each(value: Any, inputs: Any, name: str, single: bool) -> Any:
     return lambda number: values[number]
 
 
-PIPELINE_REGISTRY.register_pipeline(
-    TASK, SpeechEmotionDistributionPipeline, pt_model=EmotionDistributionModel, type="audio"
-)
-# it would make save_pretrained copy this module beside the model and ask for trust_remote_code when that is loaded
-del SpeechEmotionDistributionPipeline._registered_impl
+# Why the last adapter was not loaded. pipeline() goes on to transformers' own class, which takes the adapter without a
+# word of it.
+_REFUSED: ContextVar[Exception | None] = ContextVar("refused", default=None)
 
 
-class _OurAdapters:
+class _Ours:
+    """Loads a model of this library, and keeps why an adapter could not be."""
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        _REFUSED.set(None)
+        try:
+            return EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
+        except (OSError, ValueError, RuntimeError) as error:
+            _REFUSED.set(error)
+            raise
+
+
+def _raise_what_was_refused(network: Any) -> None:
+    error = _REFUSED.get()
+    if error is not None and getattr(network, "_hf_peft_config_loaded", False):
+        _REFUSED.set(None)
+        raise error
+
+
+class _OurAdapters(_Ours):
     """Loads an adapter of this library, which transformers would put onto its backbone's own classifier."""
 
     @classmethod
@@ -340,8 +361,12 @@ class _OurAdapters:
         asked = {**hub, "revision": getattr(hub.get("revision"), "initial", hub.get("revision"))}
         if find_file(name_or_path, ADAPTER_CONFIG_NAME, asked) is None:
             raise ValueError(f"'{name_or_path}' is no adapter of hf_emo_dist.")
-        return EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
+        return super().from_pretrained(name_or_path, **kwargs)
 
+
+PIPELINE_REGISTRY.register_pipeline(TASK, SpeechEmotionDistributionPipeline, pt_model=_Ours, type="audio")
+# it would make save_pretrained copy this module beside the model and ask for trust_remote_code when that is loaded
+del SpeechEmotionDistributionPipeline._registered_impl
 
 _stock = PIPELINE_REGISTRY.supported_tasks["audio-classification"]
 PIPELINE_REGISTRY.supported_tasks["audio-classification"] = {

@@ -106,7 +106,7 @@ class SpeechHead(nn.Module):
         if self.statistics:
             assert self.attention is not None and self.mixing is not None
             scores = ATTENTION_RATE * self.attention(hidden)[..., 0]
-            scores = scores.masked_fill(~valid, torch.finfo(hidden.dtype).min)
+            scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)  # not of hidden: autocast
             weights = scores.softmax(-1)[..., None]
             mean = (weights * hidden).sum(1)
             # about the mean and not as a difference of squares, which cancels

@@ -44,5 +44,7 @@ class CalibrateHead(TrainerCallback):
             chosen = list(islice(rows, CLIPS))
         processor = trainer.processing_class
         parts = (chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH))
+        # features come from the data loader otherwise, where there is no autocast; they are not to be of half precision
+        batches = [dict(processor.from_rows(part).to(network.device)) for part in parts]
         with trainer.accelerator.autocast():
-            network.calibrate([dict(processor.from_rows(part).to(network.device)) for part in parts])
+            network.calibrate(batches)

@@ -17,7 +17,7 @@ from transformers import AutoConfig, set_seed
 from ..data.loading import emotions_of
 from ..data.opened import open_dataset
 from ..data.output import write_json, write_text
-from ..modeling.adapters import PEFT_CONFIG_NAME, find_file
+from ..modeling.adapters import find_file, is_adapter
 from ..modeling.calibration import store_calibration
 from ..modeling.families import family_of, read_config
 from ..modeling.label_sets import change_emotions
@@ -105,13 +105,13 @@ def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, E
     options: dict[str, Any] = {"dtype": recipe.model_dtype}
     if recipe.attn_implementation:
         options["attn_implementation"] = recipe.attn_implementation
-    is_adapter = find_file(recipe.backbone, PEFT_CONFIG_NAME, {}) is not None
+    goes_on = is_adapter(recipe.backbone, {})
     if recipe.load_in_4bit:
-        if recipe.lora is None and not is_adapter:
+        if recipe.lora is None and not goes_on:
             raise ValueError(NEEDS_AN_ADAPTER)
         options["quantization_config"] = four_bits()
     head = {name: getattr(recipe, name) for name in HEAD_OPTIONS if getattr(recipe, name) is not None}
-    if is_adapter:
+    if goes_on:
         model = _adapter_to_train(recipe, emotions, options, head)
         known: Sequence[str] | None = model.config.emotions
     else:
@@ -131,7 +131,7 @@ def load_model(recipe: RecipeArguments, emotions: Sequence[str]) -> tuple[Any, E
     )
     processor.emotions = list(model.config.emotions)
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if recipe.freeze is not None and not is_adapter:
+    if recipe.freeze is not None and not goes_on:
         for name in set(network.frozen_by_default) & set(network.backbone_parts()):
             network.backbone_parts()[name].requires_grad_(True)
     for part in frozen_parts(recipe, network).values():

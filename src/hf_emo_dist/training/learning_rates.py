@@ -24,6 +24,9 @@ def learning_rates(model: Any, args: Any) -> dict[int, float]:
     Args:
         model: The model, or a `PeftModel` around it.
         args: The training arguments.
+
+    Raises:
+        ValueError: `layer_decay` is set, and there is an adapter, or no weight of a layer is trained.
     """
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     rates: dict[int, float] = {}
@@ -34,6 +37,11 @@ def learning_rates(model: Any, args: Any) -> dict[int, float]:
                 "without lora."
             )
         exponents = dict(_exponents(network))
+        if not any(value.requires_grad for name, value in network.named_parameters() if exponents.get(name)):
+            raise ValueError(
+                f"layer_decay={args.layer_decay} has no effect: none of the weights that it slows down is trained. "
+                "Mend: leave it out, or leave freeze=encoder (freeze_audio_tower, freeze_language_model) out."
+            )
         for name, value in network.named_parameters():
             rates[id(value)] = args.learning_rate * args.layer_decay ** exponents.get(name, 0)
     if args.layer_decay is not None or args.head_learning_rate is not None:

@@ -26,7 +26,7 @@ def emotion_lora_config(
     Args:
         preset: `paper` (q, k, v, o by name, so also q, k, v of the audio tower), `language_model` (q, k, v, o of the
             language model only) or `all` (every linear layer of tower, projector and language model); with a speech
-            encoder as `model` `attention`, `feed_forward` or `all`.
+            encoder as `model` `attention` (not WavLM), `feed_forward` or `all` (both).
         model: The model that the adapter is for, whose family says what its layers are called. Default: an
             audio-language model.
         r: Rank.
@@ -46,7 +46,9 @@ def emotion_lora_config(
     targets = TARGETS if model is None else model.lora_targets
     if preset not in targets:
         where = "" if model is None else f" for {model.family_name}"
-        raise ValueError(f"LoRA preset {preset!r} is not known{where}. Mend: use one of {', '.join(targets)}.")
+        reason = getattr(model, "lora_lacks", {}).get(preset)
+        told = f": {reason}" if reason else ""
+        raise ValueError(f"LoRA preset {preset!r} is not known{where}{told}. Mend: use one of {', '.join(targets)}.")
     return peft.LoraConfig(
         r=r,
         lora_alpha=lora_alpha,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .._fields import option
 from .._name_list import name_list
-from ..modeling.lora_targets import PRESETS
+from ..modeling.lora_targets import AUDIO_LANGUAGE_TARGETS, PRESETS
 
 LORA_DEFAULTS = {"lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.2}
 NEEDS_AN_ADAPTER = f"load_in_4bit trains only through an adapter. Mend: set lora to one of {', '.join(PRESETS)}."
@@ -27,7 +27,11 @@ class RecipeArguments:
     emotions: str | None = option(
         None, "Emotions in order, comma separated. Default: those of the data's distributions."
     )
-    lora: str | None = option(None, f"LoRA preset: {', '.join(PRESETS)}. Default: train all weights.")
+    lora: str | None = option(
+        None,
+        f"LoRA preset. Of an audio-language model: {', '.join(AUDIO_LANGUAGE_TARGETS)}; of a speech encoder: attention "
+        "(not WavLM), feed_forward, all. Default: train all weights.",
+    )
     lora_r: int = option(8, "LoRA rank.")
     lora_alpha: int = option(16, "LoRA alpha.")
     lora_dropout: float = option(0.2, "LoRA dropout.")
@@ -114,7 +118,13 @@ def may_be_adapter(backbone: str | None) -> bool:
     """Whether a backbone may be an adapter, as far as can be told without the Hub."""
     if backbone is None:
         return False
-    return not os.path.isdir(backbone) or os.path.isfile(os.path.join(backbone, "adapter_config.json"))
+    if not os.path.isdir(backbone):
+        return True
+    peft, own, full = (
+        os.path.isfile(os.path.join(backbone, name))
+        for name in ("adapter_config.json", "emotion_config.json", "config.json")
+    )
+    return peft and (own or not full)  # as `modeling.adapters.is_adapter`, which loads transformers
 
 
 @dataclass

@@ -224,7 +224,8 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
         if self.config.pooling == "statistics":
             was_training = self.training
             self.eval()
-            self.head.calibrate(torch.cat([self.cached_outputs(batch)[0] for batch in audio]))
+            # autocast in bfloat16 joins no float16, which is what is kept of the states
+            self.head.calibrate(torch.cat([self.cached_outputs(batch)[0].float() for batch in audio]))
             self.train(was_training)
 
     # ---

@@ -23,8 +23,10 @@ class WavLMForEmotionDistribution(WaveformEncoderForEmotionDistribution):
     family_name = "WavLM"
     family_example = "microsoft/wavlm-large"
     processor_class = WaveformEmotionProcessor
-    # its attention takes the projections' weights and never calls them, so that an adapter there would do nothing
     lora_targets = speech_encoder_targets(None, "intermediate_dense|output_dense")
+    lora_lacks: ClassVar[dict[str, str]] = {
+        "attention": "its attention takes the projections' weights and never calls them, so an adapter would do nothing"
+    }
     _supports_sdpa = False
     _supports_flash_attn = False
     _supports_flex_attn = False
