@@ -210,6 +210,8 @@ class EmotionDistributionTrainer(ChoosingTrainer):
             if source is not None and adapter.revision is None:
                 adapter.revision = source[1].get("revision")
             model = get_peft_model(model, adapter)
+        elif self._trains and getattr(model, "peft_config", None):  # by the user's own get_peft_model, perhaps
+            check_base_is_on_disk(model)
         check_adapters(model)
         return model
 
