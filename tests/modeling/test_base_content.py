@@ -76,6 +76,20 @@ def test_a_backbone_of_the_same_shapes_with_other_weights_is_refused(adapter, ba
         loader(adapter)
 
 
+def test_so_does_a_model_that_is_there_already(adapter, base):
+    again = load(base)
+    again.load_adapter(adapter)
+    emotions = TINY_EMOTIONS[::-1]
+    with pytest.raises(ValueError, match="was trained for"):
+        Qwen2AudioForEmotionDistribution.from_pretrained(base, emotions=emotions).load_adapter(str(adapter))
+    merged, _ = load_emotion_model(adapter, merge=True)
+    with pytest.raises(OtherBaseError, match=r"others in memory.*Mend: put back"):
+        merged.load_adapter(adapter)
+    change(base, "language_model.model.layers.0.self_attn.q_proj.weight")
+    with pytest.raises(OtherBaseError, match=r"trained on a backbone with other weights.*Mend: put back"):
+        load(base).load_adapter(str(adapter), adapter_kwargs={"local_files_only": True})
+
+
 def test_any_weight_but_the_heads_counts(base):
     content = base_content(load(base))
     names = [name for name in load_file(base / "model.safetensors") if "lm_head" not in name]

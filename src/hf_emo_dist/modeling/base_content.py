@@ -104,12 +104,13 @@ def check_base(adapter: str | os.PathLike[str], model: Any, hub: dict[str, Any])
     found = base_content(model)
     if found is None or wanted.partition(":")[0] != _VERSION:
         logger.warning("whether the backbone of '%s' is the one that it was trained on could not be checked", adapter)
-    elif found != wanted:
+    elif found != wanted or differing_weights(model):
         name = (getattr(_network(model), "base_from", None) or ("",))[0]
         raise OtherBaseError(
             f"'{adapter}' was trained on a backbone with other weights than those in '{name}' (content {wanted}, found "
-            f"{found}): its answers would be wrong. Mend: put back the files it was trained on, or set "
-            "base_model_name_or_path (and revision) in its adapter_config.json to where they are."
+            f"{found if found != wanted else 'others in memory, as after merging'}): its answers would be wrong. Mend: "
+            "put back the files it was trained on, or set base_model_name_or_path (and revision) in its "
+            "adapter_config.json to where they are."
         )
 
 
