@@ -39,7 +39,7 @@ from .collator import (
     warn_about_large_rows,
 )
 from .learning_rates import learning_rates, split_groups
-from .refusals import check_adapters, refuse_ignored, refuse_task_type
+from .refusals import check_adapters, refuse_ignored, refuse_no_data_set, refuse_task_type
 from .row_weights import RowWeights
 from .sampler import (
     EmotionSampler,
@@ -107,7 +107,8 @@ class EmotionDistributionTrainer(ChoosingTrainer):
             raise ValueError(
                 "the trainer needs args, processing_class and either model or model_init. Mend: give them by name."
             )
-        refuse_ignored(args, train_dataset, compute_loss_func)
+        refuse_ignored(args, train_dataset, compute_loss_func, compute_metrics is not None)
+        refuse_no_data_set(eval_dataset)
         self._processor = processing_class
         self._emotion_args = args
         self._peft_config = peft_config
@@ -286,6 +287,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
     def _evaluation_rows(self, dataset: Any) -> Any:
         if dataset is None or isinstance(dataset, Rows):
             return dataset
+        refuse_no_data_set(dataset)
         if isinstance(dataset, dict):
             return {name: self._evaluation_rows(split) for name, split in dataset.items()}
         check_columns(dataset, self.emotions, self._emotion_args.score_column, "evaluation")
