@@ -24,6 +24,7 @@ from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, network_of, open_cache
 from .calibration import CalibrateHead
+from .checkpoint_facts import facts_of_rows
 from .choosing import EarlyStoppingCallback, check_metric
 from .choosing_trainer import ChoosingTrainer
 from .collator import (
@@ -276,6 +277,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
             batch = args.train_batch_size
             return StreamedRows(dataset, collator, batch * args.world_size, batch * args.process_index)
         self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
+        self._rows_facts = facts_of_rows(dataset, self._targets)
         if args.group_by_duration and not args.check_audio:
             logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
         if args.check_audio:
