@@ -33,7 +33,10 @@ REFUSED = {
     "losses for scores": ({"include_for_metrics": ["loss"]}, r"include_for_metrics=\['loss'\]"),
     "batches of scores": ({"eval_do_concat_batches": False}, "eval_do_concat_batches=False"),
     "scores a batch": ({"batch_eval_metrics": True}, "batch_eval_metrics=True"),
-    "no scores": ({"prediction_loss_only": True}, "prediction_loss_only=True gives eval_loss and no eval_js_divergence"),
+    "no scores": (
+        {"prediction_loss_only": True},
+        "prediction_loss_only=True gives eval_loss and no eval_js_divergence",
+    ),
     "short batches": ({"dataloader_drop_last": True, "max_audio_tokens_per_batch": 99}, "dataloader_drop_last"),
 }
 

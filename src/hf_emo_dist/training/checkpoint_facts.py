@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: a digest of its files as they were written, and of the rows that were trained on."""
+"""What a checkpoint says of itself: digests of its files as they were written, and of its training rows."""
 
 from __future__ import annotations
 

@@ -191,8 +191,8 @@ class GuardedTrainer(HubTrainer):
             raise ValueError(
                 f"the optimizer of {checkpoint} is of other weights or of other learning rates ({error}"
                 + "".join(f"; {name}: {there} there, {now} now" for name, (there, now) in changed.items())
-                + "). Mend: freeze what was frozen, and give head_learning_rate, layer_decay and optim as they were; or "
-                "start a new training from it in another output folder."
+                + "). Mend: freeze what was frozen, and give head_learning_rate, layer_decay and optim as they were; "
+                "or start a new training from it in another output folder."
             ) from error
         for name, (there, now) in changed.items() if goes_on else ():
             logger.warning(

@@ -73,8 +73,8 @@ def refuse_ignored(args: Any, train_dataset: Any, compute_loss_func: Any, own_me
         ),
         (
             args.batch_eval_metrics and not own_metrics,
-            "batch_eval_metrics=True scores batch by batch, and the scores here are of all rows together (correlations, "
-            "recall of each emotion). Mend: leave it out, or give a compute_metrics that takes compute_result.",
+            "batch_eval_metrics=True scores batch by batch, and the scores here are of all rows together, such as "
+            "correlations. Mend: leave it out, or give a compute_metrics that takes compute_result.",
         ),
         (
             bool(args.prediction_loss_only) and not by_loss,
