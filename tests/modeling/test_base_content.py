@@ -6,8 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_data import TINY_EMOTIONS, tone
+from trainer_setup import make_trainer
 from transformers import AutoModelForAudioClassification, pipeline
 
 from hf_emo_dist import load_emotion_model
@@ -71,6 +73,20 @@ def test_a_backbone_of_the_same_shapes_with_other_weights_is_refused(adapter, ba
         loader(adapter)
 
 
+def test_so_does_a_model_that_is_there_already(adapter, base):
+    again = load(base)
+    again.load_adapter(adapter)
+    emotions = TINY_EMOTIONS[::-1]
+    with pytest.raises(ValueError, match="was trained for"):
+        Qwen2AudioForEmotionDistribution.from_pretrained(base, emotions=emotions).load_adapter(str(adapter))
+    merged, _ = load_emotion_model(adapter, merge=True)
+    with pytest.raises(OtherBaseError, match=r"others in memory.*Mend: put back"):
+        merged.load_adapter(adapter)
+    change(base, "language_model.model.layers.0.self_attn.q_proj.weight")
+    with pytest.raises(OtherBaseError, match=r"trained on a backbone with other weights.*Mend: put back"):
+        load(base).load_adapter(str(adapter), adapter_kwargs={"local_files_only": True})
+
+
 def test_any_weight_but_the_heads_counts(base):
     content = base_content(load(base))
     names = [name for name in load_file(base / "model.safetensors") if "lm_head" not in name]
@@ -111,6 +127,38 @@ def test_a_merged_model_in_memory_is_no_backbone_for_a_second_adapter(
     second = make_adapter(load(tmp_path / "merged"), processor, tmp_path / "second", tiny_train)
     named = json.loads((second / "adapter_config.json").read_text())["base_model_name_or_path"]
     assert named == str(tmp_path / "merged") and load_emotion_model(second)
+
+
+def test_nor_is_one_that_somebody_wrapped_beforehand(adapter, base, tmp_path, tiny_processor, tiny_train):
+    merged, processor = load_emotion_model(adapter, merge=True)
+    wrapped = get_peft_model(merged, emotion_lora_config("paper"))
+    with pytest.raises(OtherBaseError, match=r"weights of the backbone in memory are not those.*Mend: save"):
+        make_trainer(wrapped, processor, tmp_path / "second", tiny_train)
+    for whole in (
+        get_peft_model(load(base), emotion_lora_config("paper", bias="all")),
+        load_emotion_model(adapter, trainable=True)[0],
+    ):
+        trainer = make_trainer(whole, processor, tmp_path / "whole", tiny_train)
+        trainer.train()
+        trainer.save_model()
+        again = load_emotion_model(tmp_path / "whole", trainable=True)[0]
+        make_trainer(again, processor, tmp_path / "again", tiny_train)
+
+
+def test_nor_is_one_without_files(adapter, base, tmp_path, tiny_processor, tiny_train):
+    for make in (
+        lambda model: make_adapter(model, tiny_processor, tmp_path / "none"),
+        lambda model: make_trainer(
+            get_peft_model(model, emotion_lora_config("paper")), tiny_processor, tmp_path / "none", tiny_train
+        ),
+    ):
+        with pytest.raises(OtherBaseError, match=r"in memory only.*Mend: save"):
+            make(Qwen2AudioForEmotionDistribution.from_config(load(base).config))
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": None}))
+    for loader in (load_emotion_model, Qwen2AudioForEmotionDistribution.from_pretrained):
+        with pytest.raises(ValueError, match=r"does not say which backbone.*Mend"):
+            loader(adapter)
 
 
 def test_trained_weights_in_memory_are_none_either(base, tmp_path, tiny_processor):

@@ -10,7 +10,9 @@ from trainer_setup import make_args, make_trainer
 from transformers import TrainerCallback
 
 from hf_emo_dist import scores
+from hf_emo_dist.training.arguments import EmotionDistributionTrainingArguments
 from hf_emo_dist.training.choosing import is_greater_better
+from hf_emo_dist.training.fine_tuning import parse_config
 
 PER_EPOCH = {
     "eval_strategy": "epoch",
@@ -188,3 +190,58 @@ def test_a_schedule_that_follows_the_score_knows_its_direction(
     )  # fmt: skip
     with pytest.raises(ValueError, match="Mend: leave mode out"):
         trainer.train()
+
+
+STRATEGIES = {
+    "neither": ({}, ("epoch", "epoch", True)),
+    "saving by steps": ({"save_strategy": "steps", "save_steps": 4}, ("steps", "steps", True, 4, 4)),
+    "evaluating by steps": ({"eval_strategy": "steps", "eval_steps": 2}, ("steps", "steps", True, 2, 2)),
+    "every log": ({"eval_strategy": "steps", "logging_steps": 3}, ("steps", "steps", True, 3, 3)),
+    "both by steps": (
+        {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2},
+        ("steps", "steps", True, 2, 2),
+    ),
+    "saved less often": (
+        {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 6},
+        ("steps", "steps", True, 2, 6),
+    ),
+    "not saved": ({"save_strategy": "no"}, ("epoch", "no", False)),
+    "not evaluated": ({"eval_strategy": "no"}, ("no", "epoch", False)),
+    "the best": ({"save_strategy": "best"}, ("epoch", "best", True)),
+    "not loaded": (
+        {"save_strategy": "steps", "eval_strategy": "epoch", "load_best_model_at_end": False},
+        ("epoch", "steps", False),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "expected"), STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_what_is_not_said_of_evaluating_and_saving_follows(tmp_path, given, expected):
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    for args in (
+        EmotionDistributionTrainingArguments(str(tmp_path), use_cpu=True, **given),
+        parse_config(["--output_dir", str(tmp_path), "--use_cpu", "true", *words])[1],
+    ):
+        found = (args.eval_strategy, args.save_strategy, args.load_best_model_at_end, args.eval_steps, args.save_steps)
+        assert found[: len(expected)] == expected
+
+
+CLASHES = {
+    "both said": ({"eval_strategy": "epoch", "save_strategy": "steps"}, "eval_strategy=epoch and save_strategy=steps"),
+    "not saved": ({"save_strategy": "no", "load_best_model_at_end": True}, "eval_strategy=epoch and save_strategy=no"),
+    "steps": (
+        {"eval_strategy": "steps", "eval_steps": 3, "save_steps": 4},
+        "save_steps=4 is no multiple of eval_steps=3",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), CLASHES.values(), ids=CLASHES.keys())
+def test_what_does_not_go_together_is_refused(tmp_path, given, message):
+    with pytest.raises(ValueError, match=rf"{message}.*Mend"):
+        EmotionDistributionTrainingArguments(str(tmp_path), use_cpu=True, **given)
+
+
+def test_a_strategy_that_is_not_known_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="epochs"):
+        EmotionDistributionTrainingArguments(str(tmp_path), use_cpu=True, eval_strategy="epochs")

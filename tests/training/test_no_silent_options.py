@@ -29,6 +29,14 @@ REFUSED = {
     "another sampler": ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy='group_by_length'"),
     "label names": ({"label_names": ["labels"]}, "label_names has no effect"),
     "columns removed": ({"remove_unused_columns": True}, "remove_unused_columns=True"),
+    "inputs for scores": ({"include_for_metrics": ["inputs"]}, r"include_for_metrics=\['inputs'\]"),
+    "losses for scores": ({"include_for_metrics": ["loss"]}, r"include_for_metrics=\['loss'\]"),
+    "batches of scores": ({"eval_do_concat_batches": False}, "eval_do_concat_batches=False"),
+    "scores a batch": ({"batch_eval_metrics": True}, "batch_eval_metrics=True"),
+    "no scores": (
+        {"prediction_loss_only": True},
+        "prediction_loss_only=True gives eval_loss and no eval_js_divergence",
+    ),
     "short batches": ({"dataloader_drop_last": True, "max_audio_tokens_per_batch": 99}, "dataloader_drop_last"),
 }
 
@@ -37,6 +45,43 @@ REFUSED = {
 def test_what_would_have_no_effect_is_refused(tmp_path, tiny_model, tiny_processor, tiny_train, changes, message):
     with pytest.raises(ValueError, match=rf"{message}.*Mend"):
         make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, **changes)
+
+
+NO_DATA_SETS = {
+    "none by name": (lambda rows: {}, "holds no data set"),
+    "a list": (lambda rows: [rows, rows], "eval_dataset is a list"),
+    "a list by name": (lambda rows: {"a": [rows]}, "eval_dataset is a list"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), NO_DATA_SETS.values(), ids=NO_DATA_SETS.keys())
+def test_what_cannot_be_evaluated_is_refused(tmp_path, tiny_model, tiny_processor, tiny_train, make, message):
+    with pytest.raises(ValueError, match=rf"{message}.*Mend"):
+        make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, make(tiny_train), eval_strategy="epoch")
+    trainer = make_trainer(tiny_model, tiny_processor, tmp_path, tiny_train, tiny_train)
+    with pytest.raises(ValueError, match=rf"{message}.*Mend"):
+        trainer.evaluate(make(tiny_train))
+
+
+def test_options_of_evaluation_that_are_of_use_are_taken(tmp_path, tiny_model, tiny_processor, tiny_train):
+    seen = []
+
+    def own(prediction, compute_result=True):
+        seen.append(prediction.losses is not None)
+        return {"mine": 1.0}
+
+    saved = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
+    for changes, options in (
+        ({"prediction_loss_only": True, "metric_for_best_model": "loss"}, {}),
+        ({"include_for_metrics": ["loss"], "batch_eval_metrics": True, "metric_for_best_model": "mine",
+          "greater_is_better": True}, {"compute_metrics": own}),
+    ):  # fmt: skip
+        trainer = make_trainer(
+            tiny_model, tiny_processor, tmp_path, tiny_train, tiny_train, options, **saved, **changes
+        )
+        trainer.train()
+        assert trainer.state.best_model_checkpoint
+    assert all(seen) and seen
 
 
 def test_balanced_sampling_of_a_stream_is_refused(tmp_path, tiny_model, tiny_processor, tiny_train):

@@ -139,11 +139,23 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def zero(path, start=0.5, end=1.0):
+    content = path.read_bytes()
+    first, last = int(len(content) * start), int(len(content) * end)
+    path.write_bytes(content[:first] + bytes(last - first) + content[last:])
+
+
 KILLED = {
     "before the state was written": lambda folder: (folder / "trainer_state.json").unlink(),
     "while the state was written": lambda folder: cut(folder / "trainer_state.json"),
     "while the weights were written": lambda folder: cut(folder / "model.safetensors"),
     "while the optimizer was written": lambda folder: cut(folder / "optimizer.pt"),
+    "while the random state was written": lambda folder: cut(folder / "rng_state.pth"),
+    "before the configuration reached the disk": lambda folder: (folder / "config.json").unlink(),
+    "before the processor did": lambda folder: (folder / "processor_config.json").unlink(),
+    "before the end of the weights did": lambda folder: zero(folder / "model.safetensors"),
+    "before the end of the optimizer's did": lambda folder: zero(folder / "optimizer.pt", 0.3, 0.6),
+    "with no weights": lambda folder: (folder / "model.safetensors").unlink(),
     "at once": lambda folder: [path.unlink() for path in folder.iterdir()],
 }
 
@@ -189,9 +201,45 @@ def test_a_missing_optimizer_state_is_said(tiny_backbone, tiny_train, output, ca
     assert "checkpoint-2 has no optimizer state" in caplog.text
 
 
-def test_an_optimizer_of_other_weights_is_refused(tiny_backbone, tiny_train, output):
-    with pytest.raises(ValueError, match=r"the optimizer of .* is of other weights.*Mend"):
+def test_so_is_a_missing_state_of_random_numbers(tiny_backbone, tiny_train, output, caplog):
+    (output["full"] / "checkpoint-2" / "rng_state.pth").unlink()
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        assert resume(tiny_backbone, tiny_train, output["full"]).state.global_step == 4
+    assert "checkpoint-2 has no state of the random numbers" in caplog.text
+
+
+def test_an_optimizer_of_other_weights_is_refused_once(tiny_backbone, tiny_train, output, caplog):
+    message = r"the optimizer of .* is of other weights.*head_learning_rate: None there, 0\.1 now\)\. Mend"
+    with pytest.raises(ValueError, match=message):
         resume(tiny_backbone, tiny_train, output["full"], head_learning_rate=0.1)
+    assert "has no effect" not in caplog.text
+
+
+def test_rates_have_an_effect_where_the_optimizer_starts_anew(tiny_backbone, tiny_train, output, caplog):
+    for name in ("optimizer.pt", "scheduler.pt"):
+        (output["full"] / "checkpoint-2" / name).unlink()
+    resumed = resume(tiny_backbone, tiny_train, output["full"], learning_rate=5e-4)
+    assert "has no effect" not in caplog.text and resumed.state.log_history[-2]["learning_rate"] <= 5e-4
+
+
+ROWS = {
+    "fewer": (lambda rows: rows.select(range(12)), "16 rows there, 12 now"),
+    "others": (lambda rows: changed(rows, id=lambda row: f"new-{row['id']}"), "with other ids or in another order"),
+    "another order": (lambda rows: rows.select(range(15, -1, -1)), "with other ids or in another order"),
+    "other targets": (
+        lambda rows: changed(rows, emotion_distribution=lambda row: dict.fromkeys(TINY_EMOTIONS, 1 / 3)),
+        "the same ids with other targets",
+    ),
+    "the same": (lambda rows: rows, None),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), ROWS.values(), ids=ROWS.keys())
+def test_other_rows_than_the_checkpoints_are_said(tiny_backbone, tiny_train, output, caplog, change, message):
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        resume(tiny_backbone, change(tiny_train), output["full"])
+    assert ("the training rows are not those of" in caplog.text) == (message is not None)
+    assert message is None or message in caplog.text
 
 
 PER_EPOCH = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True, "learning_rate": 0.0}

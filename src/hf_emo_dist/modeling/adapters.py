@@ -55,7 +55,7 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
     """Read what lies beside an adapter's weights: the model's configuration and peft's.
 
     Raises:
-        ValueError: The order of the emotions is not known, or the adapter holds no head.
+        ValueError: The order of the emotions or the backbone is not known, or the adapter holds no head.
         OSError: There are no weights in safetensors.
     """
     from peft import PeftConfig
@@ -73,6 +73,12 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
     adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
     if "head" not in (getattr(adapter, "modules_to_save", None) or []):
         raise ValueError(_no_head(name_or_path))
+    if not adapter.base_model_name_or_path:
+        raise ValueError(
+            f"the adapter in '{name_or_path}' does not say which backbone it is for (base_model_name_or_path in its "
+            f"{PEFT_CONFIG_NAME}): it was trained on weights in memory only. Mend: if you have the backbone's files, "
+            "write their folder or Hub id there."
+        )
     weights = find_file(name_or_path, PEFT_WEIGHTS_NAME, hub)
     if weights is None:
         raise OSError(

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 _VERSION = "1"
 _VALUES = 32  # of the first and of the middle row of each weight
+_SAVE_FIRST = "save model and processor with save_pretrained into a folder, and load the model from there."
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -71,14 +72,21 @@ def base_content(model: Any) -> str | None:
 def differing_weights(model: Any) -> list[str]:
     """Names of the backbone's weights that are not, in memory, what the files hold that it was loaded from.
 
-    Weights that are quantised, or that other processes hold, are not compared.
+    Weights that are quantised, offloaded, or held by other processes are not compared, nor are biases that an adapter
+    trains and saves itself.
 
     Args:
         model: As for `base_content`.
     """
     network = _network(model)
     weights = _weights(network)
-    comparable = {name for name, value in weights.items() if value.dtype in _PLAIN and value.numel()}
+    adapters = (getattr(network, "peft_config", {}) or {}).values()
+    own_biases = any(getattr(adapter, "bias", "none") != "none" for adapter in adapters)
+    comparable = {
+        name
+        for name, value in weights.items()
+        if value.dtype in _PLAIN and value.numel() and not value.is_meta and not (own_biases and name.endswith("bias"))
+    }
     if any(_own_adapter(network)):  # in memory it is in the weights
         rename = _renaming(network, weights)
         merged = {rename(key): value for key, value in (network.bare_weights(*network.base_from) or {}).items()}
@@ -113,12 +121,13 @@ def check_base(adapter: str | os.PathLike[str], model: Any, hub: dict[str, Any])
     found = base_content(model)
     if found is None or wanted.partition(":")[0] != _VERSION:
         logger.warning("whether the backbone of '%s' is the one that it was trained on could not be checked", adapter)
-    elif found != wanted:
+    elif found != wanted or differing_weights(model):
         name = (getattr(_network(model), "base_from", None) or ("",))[0]
         raise OtherBaseError(
             f"'{adapter}' was trained on a backbone with other weights than those in '{name}' (content {wanted}, found "
-            f"{found}): its answers would be wrong. Mend: put back the files it was trained on, or set "
-            "base_model_name_or_path (and revision) in its adapter_config.json to where they are."
+            f"{found if found != wanted else 'others in memory, as after merging'}): its answers would be wrong. Mend: "
+            "put back the files it was trained on, or set base_model_name_or_path (and revision) in its "
+            "adapter_config.json to where they are."
         )
 
 
@@ -126,15 +135,21 @@ def check_base_is_on_disk(model: Any) -> None:
     """Refuse to train an adapter on weights that exist in memory only: nobody could load it again.
 
     Raises:
-        OtherBaseError: Weights differ from the files, as after merging another adapter or after training.
+        OtherBaseError: Weights differ from the files, as after merging another adapter or after training; or there are
+            no files.
     """
+    if getattr(_network(model), "base_from", None) is None:
+        raise OtherBaseError(
+            "the weights of this model are in memory only, as from_config makes them, and an adapter is of use with "
+            f"its backbone alone: nothing could load it. Mend: {_SAVE_FIRST}"
+        )
     changed = differing_weights(model)
     if changed:
         name = (getattr(_network(model), "base_from", None) or ("",))[0]
         raise OtherBaseError(
             f"{len(changed)} weights of the backbone in memory are not those in '{name}' (first: {changed[0]}), as "
             "after merging an adapter: an adapter that is trained on them would name a backbone it does not fit. Mend: "
-            "save model and processor with save_pretrained into a folder, and load the model from there."
+            f"{_SAVE_FIRST}"
         )
 
 

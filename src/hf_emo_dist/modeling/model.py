@@ -17,6 +17,7 @@ from ..emotions import validate_emotions
 from .adapters import (
     adapter_settings,
     check_safetensors,
+    find_file,
     is_adapter,
     load_adapter_weights,
     save_adapter_config,
@@ -24,7 +25,7 @@ from .adapters import (
 )
 from .backbones import FAMILIES
 from .base_content import base_content, check_base
-from .configuration import CONFIGS, SURE_LOSSES, EmotionConfig
+from .configuration import ADAPTER_CONFIG_NAME, CONFIGS, SURE_LOSSES, EmotionConfig
 from .families import HUB_ARGUMENTS, family_of, read_config
 from .head import average_windows
 from .losses import distribution_loss
@@ -345,7 +346,7 @@ class EmotionDistributionModel(PreTrainedModel):
         base = peft_config.base_model_name_or_path
         config = with_own_quantization(config, base, {"revision": peft_config.revision})
         model, info = cls.from_pretrained(base, config=config, output_loading_info=True, **kwargs)
-        check_base(adapter, model, hub)
+        check_base(adapter, model, hub)  # `load_adapter` does not come by for every kind of adapter
         with _without_load_report():
             loaded = load_adapter_weights(model, adapter, peft_config, hub)
         if getattr(loaded, "missing_keys", None):
@@ -355,6 +356,33 @@ class EmotionDistributionModel(PreTrainedModel):
             )
         model.loaded_from = (str(adapter), hub)
         return (model, info) if output_loading_info else model
+
+    def load_adapter(
+        self,
+        peft_model_id: str | os.PathLike[str] | None = None,
+        *args: Any,
+        adapter_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Put an adapter into this model as transformers does, if it was trained on these weights and emotions.
+
+        Args:
+            peft_model_id: Its folder or Hub id.
+            args, kwargs: As in transformers.
+            adapter_kwargs: Arguments for the Hub.
+
+        Raises:
+            ValueError: It is for other emotions or another order of them.
+            OtherBaseError: (A ValueError.) It was trained on a backbone with other weights.
+        """
+        hub = {key: value for key, value in (adapter_kwargs or {}).items() if key in HUB_ARGUMENTS}
+        hub |= {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key)}
+        # without it, it is an adapter of somebody else's, such as Granite Speech's own
+        if peft_model_id is not None and find_file(peft_model_id, ADAPTER_CONFIG_NAME, hub):
+            check_emotions(peft_model_id, adapter_settings(peft_model_id, hub)[0], self.config.emotions)
+            check_base(peft_model_id, self, hub)
+        name = None if peft_model_id is None else str(peft_model_id)
+        return super().load_adapter(name, *args, adapter_kwargs=adapter_kwargs, **kwargs)
 
     @classmethod
     def load_config(

@@ -38,9 +38,10 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
     """Arguments of `EmotionDistributionTrainer`: those of `TrainingArguments`, `TaskArguments` and the ones
     below.
 
-    Other defaults than transformers': evaluation and saving once an epoch, the best checkpoint by `eval_js_divergence`
-    (base 2, lower is better) loaded at the end, and `remove_unused_columns=False`, since rows hold audio that the
-    collator reads. In which direction a score is better is known (`scores.greater_is_better`).
+    Other defaults than transformers': evaluation and saving once an epoch (where one of the two is chosen, the other
+    follows), the best checkpoint by `eval_js_divergence` (base 2, lower is better) loaded at the end, and
+    `remove_unused_columns=False`, since rows hold audio that the collator reads. In which direction a score is better
+    is known (`scores.greater_is_better`).
 
     Raises:
         ValueError: A value is out of range, two options exclude each other, or an option was removed.
@@ -50,10 +51,20 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
         'eval_js_divergence'
     """
 
-    eval_strategy: IntervalStrategy | str = option("epoch", "When to evaluate: no, steps or epoch.")  # noqa: RUF009
-    save_strategy: SaveStrategy | str = option("epoch", "When to save: no, steps or epoch.")  # noqa: RUF009
+    # None: not said. Each of these then follows the others, see `_settle_strategies`.
+    eval_strategy: IntervalStrategy | str | None = option(  # type: ignore[assignment]  # noqa: RUF009
+        None, "When to evaluate: no, steps or epoch. Default: when it is saved, else epoch."
+    )
+    save_strategy: SaveStrategy | str | None = option(  # type: ignore[assignment]  # noqa: RUF009
+        None, "When to save: no, steps, epoch or best. Default: when it is evaluated, else epoch."
+    )
+    save_steps: float | None = option(  # type: ignore[assignment]
+        None, "Steps between checkpoints, with save_strategy=steps. Default: eval_steps, else 500."
+    )
     save_total_limit: int | None = option(2, "Checkpoints to keep; the best one is always kept.")
-    load_best_model_at_end: bool = option(True, "Load the checkpoint with the best metric when training ends.")
+    load_best_model_at_end: bool | None = option(  # type: ignore[assignment]
+        None, "Load the checkpoint with the best metric when training ends. Default: where it is evaluated and saved."
+    )
     metric_for_best_model: str | None = option(
         "eval_js_divergence",
         "eval_js_divergence (base 2, against human votes), eval_loss (the paper's), or another score.",
@@ -71,9 +82,42 @@ class EmotionDistributionTrainingArguments(TaskArguments, TrainingArguments):
         refuse_removed(kwargs)
         return super().__new__(cls)
 
+    def _settle_strategies(self) -> None:
+        """Let what was not said of evaluating and saving follow what was, and refuse what does not go together."""
+        asked = self.eval_strategy, self.save_strategy
+        evaluate, save = (None if value is None else str(getattr(value, "value", value)) for value in asked)
+        eval_steps: float | None = self.__dict__["eval_steps"]
+        if evaluate is None:
+            evaluate = save if save in ("steps", "epoch") else "epoch"
+            if evaluate == "steps" and eval_steps is None:
+                eval_steps = self.eval_steps = self.save_steps
+        elif save is None:
+            save = evaluate if evaluate in ("steps", "epoch") else "epoch"
+        save = save or "epoch"
+        self.eval_strategy, self.save_strategy = IntervalStrategy(evaluate), SaveStrategy(save)  # known ones only
+        every = eval_steps or self.logging_steps  # as in transformers, also 500
+        if self.save_steps is None:
+            self.save_steps = every if evaluate == save == "steps" else 500
+        if self.load_best_model_at_end is None:
+            self.load_best_model_at_end = "no" not in (evaluate, save)
+        if not self.load_best_model_at_end or save == "best":
+            return
+        if evaluate != save:
+            raise ValueError(
+                f"load_best_model_at_end needs a checkpoint for each evaluation, and eval_strategy={evaluate} and "
+                f"save_strategy={save} differ. Mend: give one of them only, which the other follows, or both alike; or "
+                "load_best_model_at_end=False."
+            )
+        if evaluate == "steps" and every >= 1 and self.save_steps >= 1 and self.save_steps % every:
+            raise ValueError(
+                f"load_best_model_at_end needs an evaluation for each checkpoint, and save_steps={self.save_steps:g} "
+                f"is no multiple of eval_steps={every:g}. Mend: give both alike; or load_best_model_at_end=False."
+            )
+
     def __post_init__(self) -> None:
         if self.metric_for_best_model is not None:
             self.greater_is_better = is_greater_better(self.metric_for_best_model, self.greater_is_better)
+        self._settle_strategies()
         super().__post_init__()
         if self.loss_type is not None and self.loss_type not in LOSSES:
             raise ValueError(f"loss_type={self.loss_type!r} is not known. Mend: use one of {', '.join(LOSSES)}.")

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..modeling.adapters import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME
 from ..modeling.configuration import ADAPTER_CONFIG_NAME
+from .checkpoint_facts import FACTS_NAME, differing_rows, digest_of, read_facts
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,11 @@ def checkpoints_in(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def why_not_whole(checkpoint: str | os.PathLike[str]) -> str | None:
-    """Say what is wrong with a checkpoint whose writing was interrupted; None for one that is whole."""
+    """Say what is wrong with a checkpoint whose writing was interrupted; None for one that is whole.
+
+    A weight file of full length whose end never reached the disk is told by the digest beside it, which checkpoints of
+    0.1 do not have: of those it is not found.
+    """
     folder = Path(checkpoint)
     if not folder.is_dir():
         return "it is no folder"
@@ -71,10 +76,37 @@ def why_not_whole(checkpoint: str | os.PathLike[str]) -> str | None:
                 pass  # its header is checked against the file's length
         except (OSError, SafetensorError):
             return f"{name} is missing or breaks off"
-    for name in ("optimizer.pt", "scheduler.pt"):
+    for name in ("optimizer.pt", "scheduler.pt", *sorted(path.name for path in folder.glob("rng_state*.pth"))):
         # torch writes zip archives, whose directory is at the end
         if (folder / name).is_file() and not zipfile.is_zipfile(folder / name):
             return f"{name} breaks off"
+    return _missing_settings(folder, names) or _not_as_written(folder)
+
+
+def _missing_settings(folder: Path, weights: list[str]) -> str | None:
+    """What is missing of what says which model and which emotions the weights are of."""
+    if not weights:
+        # FSDP and DeepSpeed may write theirs into folders, without the model's settings beside them
+        return None if any(path.is_dir() for path in folder.iterdir()) else "it holds no weights in safetensors"
+    settings = (PEFT_CONFIG_NAME, ADAPTER_CONFIG_NAME) if PEFT_WEIGHTS_NAME in weights else ("config.json",)
+    for name in (*settings, "processor_config.json"):
+        try:
+            json.loads((folder / name).read_text(encoding="utf-8"))
+        except OSError:
+            return f"{name} is missing"
+        except ValueError:
+            return f"{name} breaks off"
+    return None
+
+
+def _not_as_written(folder: Path) -> str | None:
+    try:
+        digests = read_facts(folder).get("files", {})
+        for name, digest in digests.items():
+            if (folder / name).is_file() and digest_of(folder / name) != digest:
+                return f"{name} does not hold what was written"
+    except ValueError:
+        return f"{FACTS_NAME} breaks off"
     return None
 
 
@@ -160,16 +192,34 @@ def check_same_training(checkpoint: str, model: Any, processor: Any, args: Any) 
             f"{'; '.join(differences)}. Mend: resume with the settings it was written with, or start a new training "
             "from it in another output folder (--backbone with its folder, without --resume_from_checkpoint)."
         )
-    for name in KEPT_AT_RESUME:
-        if name in written and hasattr(args, name) and _plain(getattr(args, name)) != written[name]:
-            logger.warning(
-                "%s=%s has no effect: what is resumed from %s goes on with its own, %s. Mend: start a new training "
-                "from it to change that.",
-                name,
-                _plain(getattr(args, name)),
-                checkpoint,
-                written[name],
-            )
+
+
+def warn_about_rows(checkpoint: str, rows: dict[str, Any] | None) -> None:
+    """Warn where a checkpoint was trained on other rows than those that it would go on with.
+
+    Args:
+        checkpoint: Its folder.
+        rows: What `facts_of_rows` says of the training rows now; None for a stream.
+    """
+    there = read_facts(checkpoint).get("rows")
+    for difference in differing_rows(there, rows) if there and rows else ():
+        logger.warning(
+            "the training rows are not those of %s (%s): the weights will have seen both, and a part of an epoch may "
+            "be left out or come twice. Mend: resume on the rows it was trained on, or start a new training from it in "
+            "another output folder.",
+            checkpoint,
+            difference,
+        )
+
+
+def changed_rates(checkpoint: str, args: Any) -> dict[str, tuple[Any, Any]]:
+    """Optimizer settings that are not a checkpoint's own: by name, what they are there and now."""
+    written = _read(checkpoint, "training_args.json") or {}
+    return {
+        name: (written[name], _plain(getattr(args, name)))
+        for name in KEPT_AT_RESUME
+        if name in written and hasattr(args, name) and _plain(getattr(args, name)) != written[name]
+    }
 
 
 def metric_changed(checkpoint: str, args: Any) -> str | None:
@@ -179,6 +229,12 @@ def metric_changed(checkpoint: str, args: Any) -> str | None:
     if any(name in written and written[name] != getattr(args, name) for name in names):
         return " on ".join(str(written.get(name)) for name in names)
     return None
+
+
+def has_random_state(checkpoint: str | os.PathLike[str], args: Any) -> bool:
+    """Whether a checkpoint has the state of this process's random numbers."""
+    name = f"rng_state_{args.process_index}.pth" if args.world_size > 1 else "rng_state.pth"
+    return Path(checkpoint, name).is_file()
 
 
 def has_optimizer(checkpoint: str | os.PathLike[str]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .choosing import mean_over_sets
 from .guarded_trainer import GuardedTrainer
+from .refusals import refuse_no_data_set
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class ChoosingTrainer(GuardedTrainer):
         Raises:
             ValueError: The data does not fit, or the model answers NaN.
         """
+        refuse_no_data_set(eval_dataset)
         metrics: dict[str, float] = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         data = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(data, dict):

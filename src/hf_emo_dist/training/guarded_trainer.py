@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..modeling.base_content import check_base
 from ..modeling.prediction import ANSWERS_NAN
-from .checkpoints import check_same_training, checkpoint_to_resume, has_optimizer, metric_changed
+from .checkpoint_facts import write_facts
+from .checkpoints import (
+    changed_rates,
+    check_same_training,
+    checkpoint_to_resume,
+    has_optimizer,
+    has_random_state,
+    metric_changed,
+    warn_about_rows,
+)
 from .choosing import EarlyStoppingCallback
 from .finite import MAX_SKIPPED_STEPS, diverged, is_finite, not_finite_weights, refuse_half_weights
 from .hub_trainer import HubTrainer
@@ -24,6 +35,7 @@ class GuardedTrainer(HubTrainer):
 
     _processor: Any
     _emotion_args: Any
+    _rows_facts: dict[str, Any] | None = None  # what `facts_of_rows` says of what is trained on
     _skipped_steps: int = 0  # on end, by mixed precision with a loss scale
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -63,6 +75,17 @@ class GuardedTrainer(HubTrainer):
         """Save model and processor, unless weights are no numbers."""
         self._refuse_weights_that_are_no_numbers()
         super().save_model(output_dir, _internal_call)
+        if _internal_call and output_dir is not None and self.args.should_save:
+            self._write_facts(output_dir)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        if self.args.should_save:  # the optimizer's state has been written by now
+            self._write_facts(output_dir)
+
+    def _write_facts(self, folder: str) -> None:
+        if Path(folder).name.startswith(PREFIX_CHECKPOINT_DIR):
+            write_facts(folder, self._rows_facts)
 
     def _refuse_weights_that_are_no_numbers(self) -> None:
         bad = not_finite_weights(self.accelerator.unwrap_model(self.model))
@@ -90,6 +113,8 @@ class GuardedTrainer(HubTrainer):
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
         if checkpoint is not None and self.model_init is None:  # else there is no model yet
             self._check_same_training(checkpoint)
+        if checkpoint is not None:
+            warn_about_rows(checkpoint, self._rows_facts)
         self._skipped_steps = 0
         result = super().train(checkpoint, trial, ignore_keys_for_eval)
         self._refuse_weights_that_are_no_numbers()  # the last step's, which no loss has seen
@@ -138,8 +163,12 @@ class GuardedTrainer(HubTrainer):
         return result
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
         own_format = self.is_deepspeed_enabled or self.is_fsdp_enabled
-        if checkpoint is not None and not own_format and not has_optimizer(checkpoint):
+        goes_on = own_format or has_optimizer(checkpoint)
+        if not goes_on:
             logger.warning(
                 "%s has no optimizer state (was it written with save_only_model?): the optimizer's averages and the "
                 "learning-rate schedule start anew at step %d. Mend: resume from a checkpoint with optimizer.pt and "
@@ -147,10 +176,30 @@ class GuardedTrainer(HubTrainer):
                 checkpoint,
                 self.state.global_step,
             )
+        if not has_random_state(checkpoint, self.args):
+            logger.warning(
+                "%s has no state of the random numbers of this process: dropout and the like are drawn anew from step "
+                "%d. Mend: resume from a checkpoint with rng_state.pth, with as many processes as before, for the "
+                "weights of an uninterrupted run.",
+                checkpoint,
+                self.state.global_step,
+            )
+        changed = changed_rates(checkpoint, self._emotion_args)
         try:
             super()._load_optimizer_and_scheduler(checkpoint)
         except ValueError as error:
             raise ValueError(
-                f"the optimizer of {checkpoint} is of other weights or of other learning rates ({error}). Mend: freeze "
-                "what was frozen, and give head_learning_rate, layer_decay and optim as they were."
+                f"the optimizer of {checkpoint} is of other weights or of other learning rates ({error}"
+                + "".join(f"; {name}: {there} there, {now} now" for name, (there, now) in changed.items())
+                + "). Mend: freeze what was frozen, and give head_learning_rate, layer_decay and optim as they were; "
+                "or start a new training from it in another output folder."
             ) from error
+        for name, (there, now) in changed.items() if goes_on else ():
+            logger.warning(
+                "%s=%s has no effect: what is resumed from %s goes on with its own, %s. Mend: start a new training "
+                "from it to change that.",
+                name,
+                now,
+                checkpoint,
+                there,
+            )

@@ -8,17 +8,20 @@ from typing import Any
 from torch import nn
 
 
-def refuse_ignored(args: Any, train_dataset: Any, compute_loss_func: Any) -> None:
+def refuse_ignored(args: Any, train_dataset: Any, compute_loss_func: Any, own_metrics: bool = False) -> None:
     """Refuse training arguments that nothing would read, before anything is loaded.
 
     Args:
         args: The training arguments.
         train_dataset: What is trained on.
         compute_loss_func: A loss of the user's own.
+        own_metrics: Whether a `compute_metrics` of the user's own scores.
 
     Raises:
         ValueError: One of them is set.
     """
+    by_loss = (args.metric_for_best_model or "eval_loss").removeprefix("eval_") == "loss"
+    further = sorted(set(args.include_for_metrics or ()) - ({"loss"} if own_metrics else set()))
     stream = train_dataset is not None and not hasattr(train_dataset, "__len__")
     refused = (
         (
@@ -57,10 +60,49 @@ def refuse_ignored(args: Any, train_dataset: Any, compute_loss_func: Any) -> Non
             "compute_loss_func replaces the model's loss, so that loss_type, entropy_weight and concentration_weight "
             "would have no effect. Mend: leave those out.",
         ),
+        (
+            bool(further),
+            f"include_for_metrics={further} has no use here: inputs are rows of several kinds, which cannot be put "
+            "together, and losses are read by a compute_metrics of your own only. Mend: leave it out; eval_loss is "
+            "reported anyway.",
+        ),
+        (
+            not args.eval_do_concat_batches,
+            "eval_do_concat_batches=False would give the scores a list of batches, and they are of all rows together. "
+            "Mend: leave it out.",
+        ),
+        (
+            args.batch_eval_metrics and not own_metrics,
+            "batch_eval_metrics=True scores batch by batch, and the scores here are of all rows together, such as "
+            "correlations. Mend: leave it out, or give a compute_metrics that takes compute_result.",
+        ),
+        (
+            bool(args.prediction_loss_only) and not by_loss,
+            f"prediction_loss_only=True gives eval_loss and no {args.metric_for_best_model}, by which the checkpoint "
+            "is chosen. Mend: leave it out, or set metric_for_best_model=eval_loss.",
+        ),
     )
     for is_set, message in refused:
         if is_set:
             raise ValueError(message)
+
+
+def refuse_no_data_set(eval_dataset: Any) -> None:
+    """Refuse evaluation data that is no data set, and several of which there is none.
+
+    Args:
+        eval_dataset: A data set, or several by name.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(eval_dataset, Mapping) and not eval_dataset:
+        raise ValueError("eval_dataset={} holds no data set. Mend: name one or more in it, or leave it out.")
+    if isinstance(eval_dataset, list | tuple):
+        raise ValueError(
+            f"eval_dataset is a {type(eval_dataset).__name__}, and no data set. Mend: give a datasets.Dataset, which "
+            "Dataset.from_list makes of rows; several by name, as in eval_dataset={'german': one, 'thai': other}."
+        )
 
 
 def check_adapters(model: Any) -> None:

@@ -24,6 +24,7 @@ from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, network_of, open_cache
 from .calibration import CalibrateHead
+from .checkpoint_facts import facts_of_rows
 from .choosing import EarlyStoppingCallback, check_metric
 from .choosing_trainer import ChoosingTrainer
 from .collator import (
@@ -39,7 +40,7 @@ from .collator import (
     warn_about_large_rows,
 )
 from .learning_rates import learning_rates, split_groups
-from .refusals import check_adapters, refuse_ignored, refuse_task_type
+from .refusals import check_adapters, refuse_ignored, refuse_no_data_set, refuse_task_type
 from .row_weights import RowWeights
 from .sampler import (
     EmotionSampler,
@@ -107,7 +108,8 @@ class EmotionDistributionTrainer(ChoosingTrainer):
             raise ValueError(
                 "the trainer needs args, processing_class and either model or model_init. Mend: give them by name."
             )
-        refuse_ignored(args, train_dataset, compute_loss_func)
+        refuse_ignored(args, train_dataset, compute_loss_func, compute_metrics is not None)
+        refuse_no_data_set(eval_dataset)
         self._processor = processing_class
         self._emotion_args = args
         self._peft_config = peft_config
@@ -210,6 +212,8 @@ class EmotionDistributionTrainer(ChoosingTrainer):
             if source is not None and adapter.revision is None:
                 adapter.revision = source[1].get("revision")
             model = get_peft_model(model, adapter)
+        elif self._trains and getattr(model, "peft_config", None):  # by the user's own get_peft_model, perhaps
+            check_base_is_on_disk(model)
         check_adapters(model)
         return model
 
@@ -273,6 +277,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
             batch = args.train_batch_size
             return StreamedRows(dataset, collator, batch * args.world_size, batch * args.process_index)
         self._targets = check_columns(dataset, self.emotions, args.target_column, "training")
+        self._rows_facts = facts_of_rows(dataset, self._targets)
         if args.group_by_duration and not args.check_audio:
             logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
         if args.check_audio:
@@ -284,6 +289,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
     def _evaluation_rows(self, dataset: Any) -> Any:
         if dataset is None or isinstance(dataset, Rows):
             return dataset
+        refuse_no_data_set(dataset)
         if isinstance(dataset, dict):
             return {name: self._evaluation_rows(split) for name, split in dataset.items()}
         check_columns(dataset, self.emotions, self._emotion_args.score_column, "evaluation")
