@@ -239,10 +239,10 @@ class Table:
         self, name: str, title: str, js: np.ndarray, rival: np.ndarray | None = None, what: str = "", **more: Any
     ) -> None:
         """Add a row."""
-        cell: dict[str, Any] = {"js": self.bootstrap.interval(js, self.speakers), **more}
+        cell: dict[str, Any] = {"js": self.bootstrap.interval(js, self.speakers, bounds="js_divergence"), **more}
         told = share = ""
         if rival is not None:
-            cell["minus_regression"] = self.bootstrap.interval(js - rival, self.speakers)
+            cell["minus_regression"] = self.bootstrap.interval(js - rival, self.speakers, bounds=(-1.0, 1.0))
             cell["p_value"] = paired_permutation_test(js, rival, self.speakers)["p_value"]
             told = f"{interval_words(cell['minus_regression'], '+.4f')}, {p_words(cell['p_value'])}"
         if js is not self.mean and js is not self.ceiling:
