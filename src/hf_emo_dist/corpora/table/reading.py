@@ -414,10 +414,14 @@ def _without_audio(
     for place in lacking:
         report.skip("no_audio", names[place], table.where(votes.clips[place].rows[0], None), clips[place].name)
         if place not in gone:
-            amount = votes.clips[place].total
-            votes.balance.kept -= amount
-            votes.balance.left_out["a clip without audio"] += amount
+            _leave_votes_out(votes, place)
     return set(lacking)
+
+
+def _leave_votes_out(votes: TableVotes, place: int) -> None:
+    amount = votes.clips[place].total
+    votes.balance.kept -= amount
+    votes.balance.left_out["a clip without audio"] += amount
 
 
 def _without_sound(
@@ -453,9 +457,7 @@ def _without_sound(
     for place, fault in found.items():
         where = table.where(rows[place], None)
         report.skip(reason_of(fault), names[place], where, f"{fault.detail}. Mend: {fault.mend}")
-        amount = votes.clips[place].total
-        votes.balance.kept -= amount
-        votes.balance.left_out["a clip without audio"] += amount
+        _leave_votes_out(votes, place)
     return set(found)
 
 
