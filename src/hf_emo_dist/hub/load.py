@@ -13,6 +13,7 @@ from ..modeling.adapters import adapter_settings, is_adapter, with_own_quantizat
 from ..modeling.base_content import check_base
 from ..modeling.families import HUB_ARGUMENTS
 from ..modeling.model import EmotionDistributionModel
+from ..modeling.own_code import without_trust
 from ..modeling.processing import EmotionDistributionProcessor
 from ..modeling.quantization import four_bits
 
@@ -41,7 +42,7 @@ def load_emotion_model(
         device: Such as `cuda` or `cpu`. Default: where `from_pretrained` leaves it, the CPU, or `device_map`'s.
         trainable: An adapter's weights are to be trained on; without it they are frozen.
         kwargs: Passed to transformers' `from_pretrained`: `device_map`, `token`, `quantization_config`,
-            `attn_implementation`, …
+            `attn_implementation`, … Python that comes with a checkpoint (`auto_map`) is never run.
 
     Returns:
         The model in evaluation mode (a `PeftModel` for an adapter that is not merged) and its processor.
@@ -55,6 +56,7 @@ def load_emotion_model(
     Example:
         >>> model, processor = load_emotion_model("you/checkpoint", dtype="bfloat16", device="cuda")  # doctest: +SKIP
     """
+    kwargs = without_trust(kwargs)
     if revision is not None:
         kwargs["revision"] = revision
     if dtype is not None:

@@ -57,6 +57,7 @@ def export_vllm(
     import torch
 
     from ..modeling.backbones.audio_language import AudioLanguageForEmotionDistribution
+    from ..modeling.own_code import check_own_code
     from .load import load_emotion_model
 
     model, processor = load_emotion_model(
@@ -86,6 +87,7 @@ def export_vllm(
             stock: Any = model.stock_class(stock_config)
         weights = own
     else:
+        check_own_code(backbone, {})
         stock = model.stock_class.from_pretrained(
             backbone, config=stock_config, dtype=next(iter(own.values())).dtype, use_safetensors=True
         )

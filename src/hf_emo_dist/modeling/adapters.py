@@ -22,6 +22,8 @@ WEIGHTS_NAME = "model.safetensors"
 WEIGHTS_INDEX_NAME = "model.safetensors.index.json"
 #: What a configuration in memory says of this machine: where the backbone lay, how its weights were held, how it ran.
 MACHINE_SETTINGS = ("_name_or_path", "name_or_path", "_commit_hash", "quantization_config", "use_cache")
+#: Kinds of adapters of peft that are made of several ones, which lie elsewhere.
+_KINDS_OF_MANY = ("XLORA",)
 #: What an adapter's file says beside the configuration: which weights it is for, as `base_content` hashes them.
 BASE_CONTENT = "base_content"
 
@@ -70,6 +72,7 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
     for key in (*MACHINE_SETTINGS, BASE_CONTENT):  # 0.1 wrote the quantisation of the training machine, too
         values.pop(key, None)
     config = emotion_config(values, name_or_path)
+    _check_peft_file(name_or_path, hub)
     adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
     if "head" not in (getattr(adapter, "modules_to_save", None) or []):
         raise ValueError(_no_head(name_or_path))
@@ -89,6 +92,43 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
         if not any(".head." in name for name in tensors.keys()):  # noqa: SIM118  it is no mapping
             raise ValueError(_no_head(name_or_path))
     return config, adapter
+
+
+def _check_peft_file(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
+    """Refuse an adapter whose file sends peft elsewhere: to a module, to other adapters, to a folder of this machine."""
+    file = find_file(name_or_path, PEFT_CONFIG_NAME, hub)
+    values = json.loads(Path(file).read_text(encoding="utf-8")) if file is not None else {}
+    where = f"the {PEFT_CONFIG_NAME} of '{name_or_path}'"
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} is no JSON object. Mend: copy or download the adapter again.")
+    if values.get("megatron_config"):
+        raise ValueError(
+            f"{where} names a Python module to import (megatron_core={values.get('megatron_core')!r}). Mend: take "
+            "megatron_config out of it, if you know who made it."
+        )
+    if str(values.get("peft_type", "LORA")).upper() in _KINDS_OF_MANY:
+        raise ValueError(
+            f"{where} is a {values['peft_type']}, which loads further adapters from where it says. Mend: name one "
+            "adapter by itself."
+        )
+    base = values.get("base_model_name_or_path")
+    if not isinstance(base, str | None):
+        raise ValueError(f"{where} names {base!r} as its backbone. Mend: write its Hub id there.")
+    # from the Hub, a path is one of the machine that it was made on, and means something else or nothing here; a share
+    # of another machine would be asked with this user's name, also of a local folder
+    if base and (base.startswith(("\\\\", "//")) or not (os.path.isdir(name_or_path) or _can_be_on_the_hub(base))):
+        raise ValueError(
+            f"{where} names {base!r} as its backbone, which is no name on the Hub. Mend: download the adapter into a "
+            "folder and write there, as base_model_name_or_path, where the backbone is."
+        )
+
+
+def _can_be_on_the_hub(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def check_safetensors(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:

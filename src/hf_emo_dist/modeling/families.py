@@ -13,6 +13,7 @@ from .adapters import find_file
 from .backbones import FAMILIES, family_class
 from .bare_encoder import bare_encoder_config
 from .configuration import ADAPTER_CONFIG_NAME, EmotionConfig, emotion_config
+from .own_code import OwnCodeError, check_own_code, forget_code, load_part
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
@@ -22,12 +23,16 @@ def read_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> An
 
     Raises:
         OSError: There is none, or it cannot be reached.
+        OwnCodeError: (A ValueError.) It names code of its own that would have to be run.
     """
     adapter = find_file(name_or_path, ADAPTER_CONFIG_NAME, hub)
     if adapter is not None:
         return emotion_config(json.loads(Path(adapter).read_text(encoding="utf-8")), name_or_path)
     try:
-        return AutoConfig.from_pretrained(name_or_path, **hub)
+        check_own_code(name_or_path, hub)
+        return forget_code(load_part(AutoConfig, name_or_path, **hub))
+    except OwnCodeError:
+        raise
     except (OSError, ValueError) as error:
         bare = bare_encoder_config(name_or_path, hub)
         if bare is not None:

@@ -29,6 +29,7 @@ from .configuration import ADAPTER_CONFIG_NAME, CONFIGS, SURE_LOSSES, EmotionCon
 from .families import HUB_ARGUMENTS, family_of, read_config
 from .head import average_windows
 from .losses import distribution_loss
+from .own_code import without_trust
 from .quantization import check_head_is_whole, keep_head_whole
 
 logger = logging.getLogger(__name__)
@@ -256,6 +257,7 @@ class EmotionDistributionModel(PreTrainedModel):
             >>> model = EmotionDistributionModel.from_pretrained(
             ...     "Qwen/Qwen2-Audio-7B-Instruct", emotions=["angry", "happy", "neutral", "sad"])  # doctest: +SKIP
         """
+        kwargs = without_trust(kwargs)
         given_config = config
         if not isinstance(config, EmotionConfig):
             config = None  # a backbone's, which AutoModelForAudioClassification hands over

@@ -13,9 +13,10 @@ from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 from ..audio.clips import load_audio, windows
 from ..audio.decoding import MIN_SAMPLES, SAMPLING_RATE, AudioError, LongAudio, check_long_audio
 from ..emotions import validate_emotions
-from .backbones import family_class
+from .backbones import FAMILIES, family_class
 from .configuration import CONFIGS
 from .families import HUB_ARGUMENTS, family_of, read_config
+from .own_code import OwnCodeError, without_trust
 
 #: of a `processor_config.json` that names no family: Qwen2-Audio's was the only one
 FIRST_FAMILY = "qwen2_audio"
@@ -76,6 +77,7 @@ class EmotionDistributionProcessor(ProcessorMixin):
             ValueError: `emotions` is missing for a backbone, or differs from the checkpoint's.
             OSError: Nothing can be loaded from there.
         """
+        kwargs = without_trust(kwargs)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         try:
             saved, _ = ProcessorMixin.get_processor_dict(pretrained_model_name_or_path, **hub)
@@ -251,6 +253,12 @@ def _processor_class(
 ) -> Any:
     if family is None and saved:
         family = saved.get("family", FIRST_FAMILY)
+        if family not in FAMILIES:  # 'module:Name' would be imported: only the user may say that
+            raise OwnCodeError(
+                f"the processor_config.json of '{name_or_path}' names the family {family!r}, which hf_emo_dist has not, and "
+                "a checkpoint's own code is never run. Mend: if the family is of your own code, pass "
+                "family='module:Name'."
+            )
     if family is not None:
         return family_class(family).processor_class
     try:

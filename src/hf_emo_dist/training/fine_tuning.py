@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from transformers import AutoConfig, set_seed
+from transformers import set_seed
 
 from ..data.loading import emotions_of
 from ..data.opened import open_dataset
@@ -161,7 +161,7 @@ def known_emotions(name_or_path: str) -> tuple[str, ...] | None:
     """The emotions of a checkpoint of this library, in order; None for a backbone."""
     if find_file(name_or_path, "config.json", {}) is None:
         return None
-    config = AutoConfig.from_pretrained(name_or_path)
+    config = read_config(name_or_path, {})
     return config.emotions if config.model_type.endswith("_emotion_distribution") else None
 
 

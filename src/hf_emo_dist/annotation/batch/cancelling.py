@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from ..backends import make_backend
+from ..backends import BACKENDS, make_backend
 from ..ledger.journal import PLANNED, RUNNING, BatchJob
 from ..ledger.ledger import Ledger
 from ..types import Backend, FatalError, TransientError
@@ -38,6 +38,11 @@ def cancel_jobs(ledger: Ledger, names: Sequence[str], backend: Backend | None = 
 
 async def _cancel(jobs: Iterable[BatchJob], given: Backend | None) -> None:
     for job in jobs:
+        if given is None and job.backend not in BACKENDS:  # 'module:Name' would be imported: only the user may say that
+            raise ValueError(
+                f"{job.name} was submitted through {job.backend!r}, which is not one of {', '.join(BACKENDS)}. Mend: "
+                "pass the backend."
+            )
         backend = given or make_backend(job.backend, job.model)
         if backend.endpoint != job.endpoint:
             raise ValueError(

@@ -11,6 +11,7 @@ import numpy as np
 from transformers import AutoFeatureExtractor, AutoTokenizer, ProcessorMixin
 
 from ...audio.decoding import SAMPLING_RATE, LongAudio
+from ..own_code import OwnCodeError, load_part
 from ..processing import EmotionDistributionProcessor, UnreadablePartError, window_inputs
 from .qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_samples
 
@@ -83,7 +84,9 @@ class AudioLanguageProcessor(EmotionDistributionProcessor):
         """Make it from the tokenizer and the feature extractor that lie there."""
         try:
             feature_extractor = cls.load_feature_extractor(name_or_path, hub)
-            tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
+            tokenizer = load_part(AutoTokenizer, name_or_path, **hub)
+        except OwnCodeError:
+            raise
         except ValueError as error:
             raise UnreadablePartError(str(error)) from error
         return cls(feature_extractor, tokenizer, **settings)
@@ -91,7 +94,7 @@ class AudioLanguageProcessor(EmotionDistributionProcessor):
     @classmethod
     def load_feature_extractor(cls, name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> Any:
         """Load the feature extractor that lies there."""
-        return AutoFeatureExtractor.from_pretrained(name_or_path, **hub)
+        return load_part(AutoFeatureExtractor, name_or_path, **hub)
 
     @property
     def model_input_names(self) -> list[str]:

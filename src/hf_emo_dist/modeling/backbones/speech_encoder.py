@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..configuration import SpeechEncoderEmotionConfig
-from ..families import HUB_ARGUMENTS
+from ..families import HUB_ARGUMENTS, read_config
 from ..model import EmotionDistributionModel
+from ..own_code import load_part
 from ..speech_head import SpeechHead
 
 
@@ -113,7 +114,7 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
         if text_encoder is not None and kwargs.get("text_encoder_config") is None:
             kwargs["text_encoder"] = str(text_encoder)
             hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs and key not in ("revision", "subfolder")}
-            kwargs["text_encoder_config"] = _without_origin(AutoConfig.from_pretrained(text_encoder, **hub))
+            kwargs["text_encoder_config"] = _without_origin(read_config(text_encoder, hub))
         return super().load_config(name_or_path, emotions, **kwargs)
 
     def fill_missing(self, missing: list[str], hub: dict[str, Any]) -> list[str]:
@@ -124,8 +125,9 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
             if name is None:
                 return rest
             given = {key: value for key, value in hub.items() if key not in ("revision", "subfolder")}
-            loaded, info = AutoModel.from_pretrained(
-                name, use_safetensors=True, dtype=self.dtype, output_loading_info=True, **given
+            read_config(name, given)  # refuses what only runs with code of its own
+            loaded, info = load_part(
+                AutoModel, name, use_safetensors=True, dtype=self.dtype, output_loading_info=True, **given
             )
             self.text_encoder.load_state_dict(loaded.state_dict())
             gone = {f"text_encoder.{key}" for key in info["missing_keys"] if not key.startswith("pooler.")}

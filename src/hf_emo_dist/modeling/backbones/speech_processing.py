@@ -18,6 +18,7 @@ from transformers import (
 
 from ...audio.decoding import SAMPLING_RATE, LongAudio
 from ..families import read_config
+from ..own_code import OwnCodeError, load_part
 from ..processing import EmotionDistributionProcessor, UnreadablePartError, window_inputs
 from .qwen2_audio_tower import num_mel_frames, padded_samples
 from .waveform_encoder import conv_lengths
@@ -100,7 +101,9 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
             family = encoder.model_type
             settings = {**settings, "geometry": cls.geometry_of(encoder)}
         try:
-            feature_extractor = AutoFeatureExtractor.from_pretrained(name_or_path, **hub)
+            feature_extractor = load_part(AutoFeatureExtractor, name_or_path, **hub)
+        except OwnCodeError:
+            raise
         except (OSError, ValueError) as error:
             if encoder is None:
                 raise UnreadablePartError(str(error)) from error
@@ -112,7 +115,9 @@ class SpeechEncoderEmotionProcessor(EmotionDistributionProcessor):
             source = name_or_path if own else named
             others = {key: value for key, value in hub.items() if own or key not in ("revision", "subfolder")}
             try:
-                tokenizer = AutoTokenizer.from_pretrained(source, **others)
+                tokenizer = load_part(AutoTokenizer, source, **others)
+            except OwnCodeError:
+                raise
             except ValueError as error:
                 raise UnreadablePartError(str(error)) from error
         return cls(feature_extractor, **settings, family=family, text_tokenizer=tokenizer)
