@@ -1,4 +1,4 @@
-"""A stranger's checkpoint asks to run its own code: through no entry is it run, nobody is asked, and the error says it."""
+"""A stranger's checkpoint asks to run its own code: it is run by no entry, nobody is asked, the error says so."""
 
 import ast
 import json
@@ -14,6 +14,7 @@ import hf_emo_dist
 from hf_emo_dist import load_emotion_model
 from hf_emo_dist.annotation.batch.cancelling import cancel_jobs
 from hf_emo_dist.commands.main import main
+from hf_emo_dist.hub.vllm_layout import export_vllm
 from hf_emo_dist.modeling.model import EmotionDistributionModel
 from hf_emo_dist.modeling.own_code import OwnCodeError
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
@@ -83,15 +84,13 @@ PYTHON = {
     "load_emotion_model": lambda name: load_emotion_model(name),
     "trust_remote_code=True": lambda name: load_emotion_model(name, trust_remote_code=True),
     "model": lambda name: EmotionDistributionModel.from_pretrained(name, emotions=TINY_EMOTIONS),
-    "export_vllm": lambda name: hf_emo_dist.hub.vllm_layout.export_vllm(name, "out"),
+    "export_vllm": lambda name: export_vllm(name, "out"),
 }
 
 
 @pytest.mark.parametrize("layout", ["foreign", "foreign_adapter"])
 @pytest.mark.parametrize("entry", PYTHON)
 def test_in_python(entry, layout, request):
-    import hf_emo_dist.hub.vllm_layout
-
     name = request.getfixturevalue(layout)
     with pytest.raises(ValueError, match=r"never\s+runs a checkpoint's own code .*Mend: "):
         PYTHON[entry](str(name))
@@ -149,8 +148,9 @@ def test_a_card_is_written_without_it(foreign, capsys):
     main(["card", str(foreign)])
 
 
+TOKENIZER = {"tokenizer_class": "Stranger", "auto_map": {"AutoTokenizer": ["code.Tokenizer", None]}}
 PARTS = {
-    "tokenizer": ("tokenizer_config.json", {"tokenizer_class": "Stranger", "auto_map": {"AutoTokenizer": ["code.Tokenizer", None]}}),
+    "tokenizer": ("tokenizer_config.json", TOKENIZER),
     "features": (
         "preprocessor_config.json",
         {"feature_extractor_type": "Stranger", "auto_map": {"AutoFeatureExtractor": "code.Features"}},
@@ -287,9 +287,10 @@ def loading_calls(tree):
             owner = name.removesuffix(".from_pretrained")
             if owner not in OURS | PLAIN and not untrusting(node):
                 yield node, name
-        elif name in LOADERS or name == "load_dataset" and any(w.arg == "trust_remote_code" for w in node.keywords):
-            yield node, name
-        elif any(w.arg == "weights_only" and getattr(w.value, "value", None) is not True for w in node.keywords):
+            continue
+        words = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+        unsafe = words.get("weights_only", True) is not True or ("trust_remote_code" in words and not untrusting(node))
+        if name in LOADERS or unsafe:
             yield node, name
 
 

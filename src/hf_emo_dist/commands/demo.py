@@ -24,6 +24,7 @@ def demo(
     model: Sequence[str],
     host: str = "127.0.0.1",
     port: int | None = None,
+    allowed_host: Sequence[str] = (),
     device: str | None = None,
     dtype: str | None = None,
     open: bool = False,
@@ -35,6 +36,8 @@ def demo(
         model: Checkpoint, a local folder or a Hub id; several are compared: --model A --model B.
         host: Address to serve at; 127.0.0.1 is this machine alone.
         port: Port. Default: the first free one from 7860.
+        allowed_host: Further names by which browsers may ask for the page, such as a proxy's; localhost and the address
+            itself are allowed. Whatever comes from other pages is refused.
         device: cpu, cuda, ... Default: a GPU where there is one.
         dtype: float32, bfloat16 or float16. Default: as saved.
         open: Open the page in the browser.
@@ -50,7 +53,7 @@ def demo(
 
         need("gradio", "demo")  # what is missing is said before a checkpoint is loaded
         page = build_page(load_pipelines(model, device, dtype))
-        address = serve(page, host, port, open)
+        address = serve(page, host, port, open, allowed_host)
         sys.stdout.write(f"The page is at {address} (Ctrl-C ends it; recordings are deleted then)\n")
         sys.stdout.flush()
         try:
@@ -72,9 +75,18 @@ def load_pipelines(models: Sequence[str], device: str | None = None, dtype: str 
     return pipes
 
 
-def serve(page: Any, host: str = "127.0.0.1", port: int | None = None, inbrowser: bool = False) -> str:
+def serve(
+    page: Any,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    inbrowser: bool = False,
+    allowed_host: Sequence[str] = (),
+) -> str:
     """Serve a page of `build_page` in the background and return its address."""
     import gradio
+    from starlette.middleware import Middleware
+
+    from .demo_guard import Guard
 
     if not _is_loopback(host):
         logger.warning(
@@ -93,6 +105,8 @@ def serve(page: Any, host: str = "127.0.0.1", port: int | None = None, inbrowser
         run_history=False,
         max_file_size="100mb",
         theme=theme,
+        allowed_paths=[],
+        app_kwargs={"middleware": [Middleware(Guard, bound=host, named=tuple(allowed_host))]},
     )
     return str(address)
 

@@ -77,6 +77,7 @@ def commit_files(
     folder: str = "",
     overwrite_card: bool = False,
     replaces: Sequence[str] = (),
+    not_secret: Sequence[str] = (),
 ) -> PushReport:
     """Put files into a repository, made if need be, in one commit.
 
@@ -100,16 +101,17 @@ def commit_files(
             written by this library.
         replaces: Patterns of files in the repository that these take the place of: what matches and is not among them
             is deleted in the same commit, since it would be read together with them.
+        not_secret: Places where what looks like a secret is none, as the error names them.
 
     Raises:
-        SecretFoundError: A file holds a token or a path of this machine.
+        SecretFoundError: A file holds a key, a token or a path of this machine, or is a link out of its folder.
         ValueError: The repository is public, and must not be.
         PermissionError: The token may not write there.
         OSError: The Hub cannot be reached, or answers with an error.
     """
-    check_uploads(files)
+    check_uploads(files, not_secret)
     if folder:
-        files = [UploadFile(f"{folder}/{file.path_in_repo}", file.content) for file in files]
+        files = [UploadFile(f"{folder}/{file.path_in_repo}", file.content, file.root) for file in files]
     report = PushReport(repo_id, repo_type, tuple(files), private, dry_run, withheld=tuple(withheld))
     if dry_run:
         return report

@@ -7,12 +7,14 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..markdown import hub_id, last_part
+from .contents import NotLookedThroughError, places
+from .secrets import of_this_user
 
 # What evaluation draws.
 PLOTS = ("reliability.png", "predicted_against_target.png", "by_group.png")
@@ -51,6 +53,8 @@ CHECKPOINT_FILES = (
 # Vocabularies and templates hold any string; only the others are searched for paths to take out.
 _AS_THEY_ARE = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", "chat_template.json")
 _TEXT = (".json", ".md", ".txt", ".py", ".jinja", ".yaml", ".csv")
+# These name code that comes with a checkpoint: ours needs none, and nobody is to be asked to run a stranger's.
+_CODE = ("auto_map", "custom_pipelines")
 # Keys of this machine or of this user, where they hold text: a number such as `pad_token_id` is neither.
 _DROPPED = re.compile(
     r"(?i)(token$|_token|secret|password|api_?key|_dir$|^run_name$|_name_or_path$|^name_or_path$|^local_files_only$|^is_local$)"
@@ -62,7 +66,6 @@ _PATH = re.compile(
     r"(?<![\w.:/\\<])(?:~|file://)?(?:/(?!/)[^\s/:\"'<>|]+){2,}/?|\b[A-Za-z]:\\[^\s\"'<>|]+|\\\\[^\s\\]+\\[^\s\"'<>|]+"
 )
 _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
-_SECRET_NAMES = re.compile(r"(?i)(token|secret|password|api_?key|credential)")
 
 
 class SecretFoundError(ValueError):
@@ -75,6 +78,7 @@ class UploadFile:
 
     path_in_repo: str
     content: Path | bytes = field(repr=False)
+    root: Path | None = field(default=None, repr=False)  # the folder that it must lie in; by default its own
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -131,7 +135,7 @@ def checkpoint_files(
 def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:
     if not name.endswith(".json") or name in _AS_THEY_ARE:
         return path
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = json.loads(inside(path).read_text(encoding="utf-8"))
     if name == "adapter_config.json":
         base = base_model or values.get("base_model_name_or_path")
         facts = path.with_name("training_facts.json")
@@ -153,7 +157,11 @@ def clean_json(value: Any) -> Any:
     {'backbone': 'mini', 'note': 'see a.txt'}
     """
     if isinstance(value, dict):
-        return {key: clean_json(entry) for key, entry in value.items() if not _is_private(str(key), entry)}
+        return {
+            key: clean_json(entry)
+            for key, entry in value.items()
+            if key not in _CODE and not _is_private(str(key), entry)
+        }
     if isinstance(value, list):
         return [clean_json(entry) for entry in value]
     if isinstance(value, str):
@@ -167,36 +175,64 @@ def _is_private(key: str, value: Any) -> bool:
     return isinstance(value, str | bool) and _DROPPED.search(key) is not None and _SPECIAL_TOKEN.match(key) is None
 
 
-def check_uploads(files: Iterable[UploadFile]) -> None:
-    """Look once more through every text file for tokens, secret environment variables, and this machine's folders."""
-    wanted = _secrets()
+def check_uploads(files: Iterable[UploadFile], not_secret: Sequence[str] = ()) -> None:
+    """Look once more through every file for keys and tokens, and through every text for this machine's folders.
+
+    Args:
+        files: What is about to be uploaded.
+        not_secret: Places as the error names them, also with `*`, where what was found is no secret.
+
+    Raises:
+        SecretFoundError: Something was found, a file lies outside of the folder that is pushed, or it cannot be
+            searched.
+    """
+    secrets = of_this_user()
+    folders = _own_folders()
+    accepted = re.compile("|".join(map(fnmatch.translate, not_secret)) or r"(?!)")
     for file in files:
-        if not file.path_in_repo.endswith(_TEXT) or file.path_in_repo.endswith(_AS_THEY_ARE):
-            continue
-        text = file.read().decode("utf-8", "replace")
-        found = next((what for what, secret in wanted if secret.search(text)), None)
-        if found is None and _HUB_TOKEN.search(text):
-            found = "what looks like a Hugging Face token"
-        if found is not None:  # said without the thing itself: messages end up in logs
-            raise SecretFoundError(
-                f"{file.path_in_repo} holds {found}: nothing was uploaded. Mend: take it out of the file."
-            )
+        if isinstance(file.content, Path):
+            inside(file.content, file.root)
+        try:
+            for place in places(file.path_in_repo, file.content, secrets):
+                if not accepted.match(place.path):
+                    raise _found(place.path, f"{place.path} holds {place.what} ({place.detail})")
+        except NotLookedThroughError as error:
+            if not accepted.match(file.path_in_repo):
+                raise _found(
+                    file.path_in_repo, f"{file.path_in_repo} could not be searched for secrets: {error}"
+                ) from error
+        if file.path_in_repo.endswith(_TEXT) and not file.path_in_repo.endswith(_AS_THEY_ARE):
+            text = file.read().decode("utf-8", "replace")
+            if any(folder.search(text) for folder in folders) and not accepted.match(file.path_in_repo):
+                raise _found(file.path_in_repo, f"{file.path_in_repo} holds a path of this machine")
 
 
-def _secrets() -> list[tuple[str, re.Pattern[str]]]:
-    from huggingface_hub import get_token
+def _found(place: str, what: str) -> SecretFoundError:
+    # said without the thing itself: messages end up in logs
+    return SecretFoundError(
+        f"{what}: nothing was uploaded. Mend: take it out of the file; if it is no secret, say so with "
+        f"not_secret=[{place!r}] (--not_secret '{place}')."
+    )
 
-    found = [
-        (f"the value of {name}", re.compile(re.escape(value)))
-        for name, value in os.environ.items()
-        if len(value) >= 12 and _SECRET_NAMES.search(name)
-    ]
-    token = get_token()
-    if token:
-        found.insert(0, ("your Hugging Face token", re.compile(re.escape(token))))
+
+def inside(path: Path, root: Path | None = None) -> Path:
+    """The path, if it is an ordinary file, and no link to one outside of a folder (by default the one it lies in).
+
+    Raises:
+        SecretFoundError: It is none: whoever made the folder could have any file of this machine uploaded.
+    """
+    folder = (root or path.parent).resolve()
+    real = path.resolve()
+    if real.is_file() and not real.is_relative_to(folder):
+        raise SecretFoundError(
+            f"{path} is a link to a file outside of {folder}: nothing was uploaded. Mend: put the file itself in its "
+            "place (cp -L) if it is to be published."
+        )
+    if real.exists() and not real.is_file():
+        raise SecretFoundError(f"{path} is no ordinary file: nothing was uploaded. Mend: take it away.")
+    return path
+
+
+def _own_folders() -> list[re.Pattern[str]]:
     folders = {str(Path.home()), tempfile.gettempdir(), os.getcwd()}
-    return found + [
-        ("a path of this machine", re.compile(rf"(?<![\w.:/-]){re.escape(folder)}[/\\]"))
-        for folder in folders
-        if len(folder) > 3
-    ]
+    return [re.compile(rf"(?<![\w.:/-]){re.escape(folder)}[/\\]") for folder in folders if len(folder) > 3]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..markdown import one_line
 from .commit import PushReport, commit_files, full_name
-from .files import UploadFile
+from .files import UploadFile, inside
 
 METRICS = Path(__file__).parent / "metrics"
 SDK_VERSION = "6.31.0"
@@ -78,6 +79,7 @@ def push_metric(
     create_pr: bool = False,
     commit_message: str | None = None,
     dry_run: bool = False,
+    not_secret: Sequence[str] = (),
 ) -> PushReport:
     """Push a metric to a Space, where `evaluate.load(repo_id)` finds it: its folder, and what the Space's page needs.
 
@@ -86,7 +88,7 @@ def push_metric(
             package: `js_divergence` and `bhattacharyya_coefficient`, which work where this package is not installed,
             or `emotion_distribution`, which needs it.
         repo_id: `owner/name`; `evaluate` wants the Space to have the metric's name.
-        private, token, revision, create_pr, commit_message, dry_run: As for `push_model`.
+        private, token, revision, create_pr, commit_message, dry_run, not_secret: As for `push_model`.
 
     Returns:
         What was pushed; `str(report)` lists it.
@@ -135,6 +137,7 @@ def push_metric(
         revision=revision,
         create_pr=create_pr,
         dry_run=dry_run,
+        not_secret=not_secret,
     )
 
 
@@ -142,7 +145,7 @@ def _readme(file: Path, title: str, repo_id: str) -> str:
     """The README with the metadata that makes a Space of a repository, and its code loading from there."""
     from huggingface_hub import RepoCard
 
-    text = file.read_text(encoding="utf-8") if file.is_file() else f"---\ntitle: {title}\n---\n# {title}\n"
+    text = inside(file).read_text(encoding="utf-8") if file.is_file() else f"---\ntitle: {title}\n---\n# {title}\n"
     card = RepoCard(text.replace(f'"metrics/{file.parent.name}"', f'"{repo_id}"'))
     wanted: dict[str, Any] = {"sdk": "gradio", "sdk_version": SDK_VERSION, "app_file": "app.py", "pinned": False}
     for key, value in {"title": title, "tags": ["evaluate", "metric"], **wanted}.items():

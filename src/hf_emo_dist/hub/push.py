@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..data.output import write_text
@@ -15,7 +16,7 @@ from .cards.model_facts import gather_model_facts
 from .cards.rendering import is_edited
 from .commit import PushReport, commit_files, full_name
 from .endpoint import FILES as HANDLER_FILES
-from .files import PLOTS, RESULTS, checkpoint_files
+from .files import PLOTS, RESULTS, checkpoint_files, inside
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def push_model(
     create_pr: bool = False,
     commit_message: str | None = None,
     dry_run: bool = False,
+    not_secret: Sequence[str] = (),
 ) -> PushReport:
     """Push a checkpoint with its processor and its card to a model repository.
 
@@ -65,6 +67,8 @@ def push_model(
         create_pr: Open a pull request instead.
         commit_message: Of the commit.
         dry_run: List files and sizes, and send nothing.
+        not_secret: Places where what looks like a key, a token or a path is none, as the error that stopped the push
+            named them; also with `*`.
 
     Returns:
         What was pushed; `str(report)` lists it.
@@ -102,7 +106,7 @@ def push_model(
     card = model_card(facts)
     readme = folder / "README.md"
     if readme.is_file() and not overwrite_card:
-        own = readme.read_text(encoding="utf-8")
+        own = inside(readme).read_text(encoding="utf-8")
         if is_edited(own):
             logger.info("%s was edited by hand and goes up as it is", readme)
             card = own
@@ -133,6 +137,7 @@ def push_model(
             revision=revision,
             create_pr=create_pr,
             dry_run=dry_run,
+            not_secret=not_secret,
             overwrite_card=overwrite_card,
             replaces=WEIGHTS,
         )

@@ -14,7 +14,7 @@ from ..data.rows import column_of, says_restricted
 from ._renamed import renamed
 from .cards.dataset_card import vote_card
 from .commit import PushReport, account, commit_files, full_name
-from .files import UploadFile, clean_json
+from .files import UploadFile, clean_json, inside
 from .vote_columns import choose_columns
 
 SHARD_ROWS = 500_000  # rows of votes are small
@@ -40,6 +40,7 @@ def push_votes(
     create_pr: bool = False,
     commit_message: str | None = None,
     dry_run: bool = False,
+    not_secret: Sequence[str] = (),
 ) -> PushReport:
     """Push votes to a data set repository, which is private unless asked otherwise.
 
@@ -57,7 +58,7 @@ def push_votes(
         description: Of the data, for the card.
         license: Identifier such as `cc-by-4.0`; by default the one of the data set's own card.
         allow_restricted: Publish votes of data that is marked as restricted: only where its terms allow it.
-        private, token, revision, create_pr, commit_message, dry_run: As for `push_model`.
+        private, token, revision, create_pr, commit_message, dry_run, not_secret: As for `push_model`.
 
     Returns:
         What was pushed; `str(report)` lists it.
@@ -114,6 +115,7 @@ def push_votes(
             revision=revision,
             create_pr=create_pr,
             dry_run=dry_run,
+            not_secret=not_secret,
             withheld=[f"{name} ({how})" for name, how in withheld.items()],
         )
 
@@ -129,6 +131,7 @@ def push_dataset(
     create_pr: bool = False,
     commit_message: str | None = None,
     dry_run: bool = False,
+    not_secret: Sequence[str] = (),
 ) -> PushReport:
     """Push a whole data set with its recordings, as `hf-emo-dist read` or `annotate`, or `write_dataset`, wrote it.
 
@@ -137,7 +140,7 @@ def push_dataset(
         repo_id: `owner/name`, or `name` for your own account.
         allow_restricted: Push data that is marked as restricted: only where its terms allow it. Unless `private` is
             given as False, a repository that is public already is refused then.
-        private, token, revision, create_pr, commit_message, dry_run: As for `push_votes`.
+        private, token, revision, create_pr, commit_message, dry_run, not_secret: As for `push_votes`.
 
     Returns:
         What was pushed; `str(report)` lists it.
@@ -164,13 +167,13 @@ def push_dataset(
         values = pq.read_table(shard, columns=names).to_pydict() if names else {}
         restricted |= says_restricted(values.get("restricted"), values.get("corpus"))
     _refuse_restricted(restricted, allow_restricted, repo_id)
-    files = [UploadFile("README.md", (root / "README.md").read_bytes())]
+    files = [UploadFile("README.md", inside(root / "README.md").read_bytes())]
     if (root / PREPARATION_NAME).is_file():
-        preparation = clean_json(json.loads((root / PREPARATION_NAME).read_text(encoding="utf-8")))
+        preparation = clean_json(json.loads(inside(root / PREPARATION_NAME).read_text(encoding="utf-8")))
         files.append(UploadFile(PREPARATION_NAME, (json.dumps(preparation, indent=2) + "\n").encode()))
     if (root / COMBINER_NAME).is_file():
-        files.append(UploadFile(COMBINER_NAME, (root / COMBINER_NAME).read_bytes()))
-    files += [UploadFile(f"data/{shard.name}", shard) for shard in shards]
+        files.append(UploadFile(COMBINER_NAME, inside(root / COMBINER_NAME).read_bytes()))
+    files += [UploadFile(f"data/{shard.name}", shard, root) for shard in shards]
     return commit_files(
         repo_id,
         files,
@@ -183,6 +186,7 @@ def push_dataset(
         revision=revision,
         create_pr=create_pr,
         dry_run=dry_run,
+        not_secret=not_secret,
     )
 
 

@@ -255,8 +255,8 @@ def _processor_class(
         family = saved.get("family", FIRST_FAMILY)
         if family not in FAMILIES:  # 'module:Name' would be imported: only the user may say that
             raise OwnCodeError(
-                f"the processor_config.json of '{name_or_path}' names the family {family!r}, which hf_emo_dist has not, and "
-                "a checkpoint's own code is never run. Mend: if the family is of your own code, pass "
+                f"the processor_config.json of '{name_or_path}' names the family {family!r}, which hf_emo_dist has "
+                "not, and a checkpoint's own code is never run. Mend: if the family is of your own code, pass "
                 "family='module:Name'."
             )
     if family is not None:

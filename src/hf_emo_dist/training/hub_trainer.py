@@ -23,7 +23,7 @@ from ..hub.cards.model_card import model_card, write_model_card
 from ..hub.cards.model_facts import gather_model_facts
 from ..hub.cards.rendering import is_edited
 from ..hub.commit import commit_files
-from ..hub.files import checkpoint_files
+from ..hub.files import checkpoint_files, inside
 from ..markdown import hub_id
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class HubTrainer(Trainer):
     ) -> Any:
         repo_id = str(self.hub_model_id)
         readme = Path(str(self.args.output_dir)) / "README.md"
-        edited = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        edited = inside(readme).read_text(encoding="utf-8") if readme.is_file() else ""
         card = edited if is_edited(edited) else model_card(gather_model_facts(folder, repo_id=repo_id))
         files = checkpoint_files(folder, readme=card)
         if subfolder:
