@@ -1,4 +1,4 @@
-"""Names that somebody else chose, in Markdown and YAML: an emotion, a data set or a model may be called anything."""
+"""Names that somebody else chose, in Markdown, YAML and CSV: an emotion, a data set or a model may be called anything."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#|~!$^]|:(?=//))")
 _LIST_START = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+=])(?=[\s=-]|$)")
 _LINK_START = re.compile(r"(?i)\b(www)\.")
+# what Excel, LibreOffice and Google Sheets compute, also in their full-width forms
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -74,6 +77,18 @@ def yaml_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [yaml_value(entry) for entry in value]
     return one_line(value) if isinstance(value, str) else value
+
+
+def csv_text(value: Any) -> Any:
+    """A value as a cell that no spreadsheet takes for a formula: a text that begins like one gets an apostrophe first.
+
+    Example:
+        >>> csv_text("=1+1"), csv_text("-5.wav"), csv_text("-0.5"), csv_text("a.wav"), csv_text(3)
+        ("'=1+1", "'-5.wav", '-0.5', 'a.wav', 3)
+    """
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(_FORMULA) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def last_part(path: Any) -> str:

@@ -61,7 +61,12 @@ def address(wav):
     server.server_close()
 
 
-def test_every_kind_of_request(handler, full, wav, address, tmp_path):
+def test_every_kind_of_request(handler, full, wav, address, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"'127\.0\.0\.1' is an address of this machine"):
+        handler({"inputs": address})
+    with pytest.raises(ValueError, match="not for a request to say"):
+        handler({"inputs": address, "parameters": {"allow_private_addresses": True}})
+    monkeypatch.setattr("hf_emo_dist.audio.fetching.is_public", lambda address: True)
     model, processor = load_emotion_model(full)
     pipe = SpeechEmotionDistributionPipeline(model=model, processor=processor)
     expected = pipe(wav)

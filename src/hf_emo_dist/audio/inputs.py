@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-import io
 import math
 import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +13,9 @@ import numpy as np
 from .check import SILENCE_DBFS, level_dbfs
 from .clips import load_audio
 from .clips import windows as cut
-from .decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, AudioError, clip_error
+from .decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, clip_error
+from .fetching import fetch, is_address_of_the_web
 from .files import MAX_BYTES
-
-URL_TIMEOUT = 60.0  # seconds without any answer
-URL_SECONDS = 600.0  # for a whole recording, however slowly it comes
-URL_BYTES = MAX_BYTES  # of a recording
 
 
 @dataclass
@@ -56,7 +48,7 @@ def name_of(value: Any, number: int) -> str:
         return str(value.name)
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
-        return text.partition("?")[0] if _is_url(text) else text
+        return text.partition("?")[0] if is_address_of_the_web(text) else text
     if isinstance(value, Mapping):
         audio = value.get("audio")
         for found in (value.get("id"), value.get("path"), audio.get("path") if isinstance(audio, Mapping) else None):
@@ -75,6 +67,7 @@ def open_clip(
     speaker: str | None = None,
     sampling_rate: int = SAMPLING_RATE,
     window_seconds: float = MAX_SECONDS,
+    allow_private_addresses: bool = False,
 ) -> Clip:
     """Read one input, or say why it cannot be used, in an AudioError that names it.
 
@@ -88,13 +81,14 @@ def open_clip(
         speaker: Who speaks; a row's own where it is None.
         sampling_rate: Of bare arrays, in Hz.
         window_seconds: A longer clip is cut into the fewest windows of equal length that are no longer than this.
+        allow_private_addresses: Whether an address may be of this machine or its network.
     """
     if isinstance(value, Mapping) and "audio" in value:
         transcript = value.get("transcript") if transcript is None else transcript
         speaker = value.get("speaker") if speaker is None else speaker
         value = value["audio"]
-    if isinstance(value, str) and _is_url(value):
-        value = _download(value, name)
+    if is_address_of_the_web(value):
+        value = fetch(value, name, allow_private_addresses)
     elif is_file(value):
         value = _read(value, name)
     elif (pair := rate_and_array(value)) is not None:
@@ -145,10 +139,6 @@ def check_window(seconds: float) -> float:
     return float(seconds)
 
 
-def _is_url(text: str) -> bool:
-    return text.startswith(("http://", "https://"))
-
-
 def _read(file: Any, name: str) -> bytes:
     try:
         if file.seekable():  # also one that was just written
@@ -159,34 +149,3 @@ def _read(file: Any, name: str) -> bytes:
     if not isinstance(data, bytes | bytearray):
         raise clip_error("corrupt", "the file is open as text; open it with 'rb'", name)
     return bytes(data)
-
-
-def _download(url: str, name: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=URL_TIMEOUT) as response:
-            return _received(response, name)
-    except urllib.error.HTTPError as error:
-        raise clip_error("missing", f"the server answered {error.code} ({error.reason})", name) from None
-    except AudioError:
-        raise
-    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or type(error).__name__
-        raise clip_error("missing", f"nothing could be fetched ({reason})", name) from None
-
-
-def _received(response: Any, name: str) -> bytes:
-    said = response.headers.get("Content-Length") or ""
-    length = int(said) if said.isdigit() else None
-    large = f"it is larger than {URL_BYTES >> 20} MiB; download it and give the file"
-    if length is not None and length > URL_BYTES:
-        raise clip_error("missing", large, name)
-    data, end = io.BytesIO(), time.monotonic() + URL_SECONDS
-    while part := response.read1(1 << 16):
-        data.write(part)
-        if data.tell() > URL_BYTES:
-            raise clip_error("missing", large, name)
-        if time.monotonic() > end:
-            raise clip_error("missing", f"it has not come whole within {URL_SECONDS:g} s", name)
-    if length is not None and data.tell() < length:
-        raise clip_error("corrupt", f"the server broke off after {data.tell()} of {length} bytes", name)
-    return data.getvalue()

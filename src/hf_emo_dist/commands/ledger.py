@@ -20,6 +20,7 @@ from ..data.output import output_file
 from ..emotions import validate_emotions
 from .arguments import Options, Values
 from .option import summary_of
+from .terminal import in_one_line
 
 
 def spending(ledger: Path) -> None:
@@ -61,10 +62,10 @@ def failures(ledger: Path, *, plan: str | None = None, reasons: int = 5) -> None
     for kind in kinds:
         _print(f"{kind.outcome}, {kind.model}: {kind.count:,} ({FAILURES.get(kind.outcome, 'not known here')})")
         for reason, count in list(kind.reasons.items())[:reasons]:
-            _print(f"  {count:,} × {reason or 'no reason was given'}")
+            _print(f"  {count:,} × {in_one_line(reason or 'no reason was given')}")
         if len(kind.reasons) > reasons:
             _print(f"  and {len(kind.reasons) - reasons:,} other reasons")
-        _print(f"  rows such as {', '.join(kind.row_ids)}")
+        _print(f"  rows such as {', '.join(map(in_one_line, kind.row_ids))}")
     if not kinds:
         _print("Every key has a vote.")
     elif any(kind.outcome in READING_FAILURES for kind in kinds):

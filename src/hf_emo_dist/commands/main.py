@@ -17,6 +17,7 @@ from typing import Any
 
 from .. import __version__
 from .._lazy import missing_extra
+from .terminal import Formatter, continued, guarded
 
 logger = logging.getLogger(__name__)
 
@@ -116,15 +117,20 @@ def options_of(command: str, *kind: str) -> Any:
 
 def run_command(command: Callable[[], None]) -> int:
     """Run a command; returns its exit status: 0, 2 after an error that the user can mend, 130 after Ctrl-C."""
+    with guarded():
+        return _status_of(command)
+
+
+def _status_of(command: Callable[[], None]) -> int:
     try:
         command()
     except KeyboardInterrupt as stop:
         told = f": {stop}" if str(stop) else ""  # what can be resumed says how
-        sys.stderr.write(f"stopped{told}\n")
+        sys.stderr.write(continued(f"stopped{told}") + "\n")
         return 130
     except KNOWN_ERRORS as error:
         logger.debug("the command failed", exc_info=True)
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(continued(f"error: {error}") + "\n")
         return 2
     return 0
 
@@ -133,7 +139,9 @@ def _set_up_logging() -> None:
     """Show our own messages from INFO, everybody else's from WARNING, and none of the Hub client's retries."""
     from huggingface_hub.utils import logging as hub_logging
 
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("hf_emo_dist").setLevel(logging.INFO)
     hub_logging.set_verbosity_error()  # they would bury the one message that counts
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..markdown import csv_text
 from .arguments import Options, Values
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def next_votes(
     before = expected_error(fitted.rows_and_concentration(rows)[1])
     with output_file(output) as part:
         if suffix == ".csv":
-            chosen.to_csv(part, index=False)
+            chosen.map(lambda row: {"id": csv_text(row["id"])}).to_csv(part, index=False)
         elif suffix == ".parquet":
             chosen.to_parquet(part)
         else:

@@ -13,6 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from ..markdown import csv_text
+from .terminal import in_one_line
+
 logger = logging.getLogger(__name__)
 
 BAR_WIDTH = 40
@@ -53,6 +56,7 @@ def predict(
     device: str | None = None,
     dtype: str | None = None,
     load_in_4bit: bool = False,
+    allow_private_addresses: bool = False,
 ) -> None:
     """Predict the distribution of perceived emotions for audio files.
 
@@ -74,6 +78,7 @@ def predict(
         device: cpu, cuda, ... Default: a GPU where there is one.
         dtype: float32, bfloat16 or float16. Default: as saved.
         load_in_4bit: The backbone in 4 bits (needs bitsandbytes and a GPU).
+        allow_private_addresses: Also fetch from http(s) addresses of this machine and its network.
     """
     from tqdm.auto import tqdm
 
@@ -91,6 +96,8 @@ def predict(
     pipe = open_pipeline(model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
     options: dict[str, Any] = {"window_seconds": window_seconds, "return_track": True}
     options |= {"apply_temperature": apply_temperature, "return_concentration": concentration}
+    if allow_private_addresses:
+        options["allow_private_addresses"] = True
     if transcript is not None:
         options["transcript"] = [transcript]
     results = pipe(iter(names), batch_size=batch_size, **options)
@@ -124,7 +131,12 @@ def predict(
     if bad:
         told = [f"  {line}" for line in told_by_reason(told_parts(file, error) for file, error in bad.items())]
         raise ValueError(
-            "\n".join([f"{len(bad)} of {len(names)} files could not be predicted: {', '.join(list(bad)[:40])}", *told])
+            "\n".join(
+                [
+                    f"{len(bad)} of {len(names)} files could not be predicted: {', '.join(map(in_one_line, list(bad)[:40]))}",
+                    *told,
+                ]
+            )
         )
 
 
@@ -208,9 +220,9 @@ def _write_table(answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | No
     except UnicodeEncodeError:
         block = "#"
     for answer in answers:
-        out.write(f"{answer['file']}\n")
+        out.write(f"{in_one_line(answer['file'])}\n")
         if "error" in answer:
-            out.write(f"  not predicted: {answer['error']}\n")
+            out.write(f"  not predicted: {in_one_line(answer['error'])}\n")
         else:
             if "silent" in answer:
                 out.write("  silent: what follows is not heard in it\n")
@@ -242,11 +254,11 @@ def _write_csv(
 ) -> None:
     writer = csv.writer(out, lineterminator="\n")
     more = ["concentration"] if sure else []
-    writer.writerow(["file", *(["start", "end"] if track else []), *emotions, *more, "error", "silent"])
+    writer.writerow(["file", *(["start", "end"] if track else []), *map(csv_text, emotions), *more, "error", "silent"])
     for answer in answers:
         if "error" in answer:
             empty = [""] * (2 * track + len(emotions) + len(more))
-            writer.writerow([answer["file"], *empty, answer["error"], ""])
+            writer.writerow([csv_text(answer["file"]), *empty, csv_text(answer["error"]), ""])
             continue
         for part in answer["track"] if track else [answer]:
             kept = dict(_top(part["distribution"], top_k))
@@ -254,4 +266,4 @@ def _write_csv(
             shares = [f"{kept[name]:.6f}" if name in kept else "" for name in emotions]
             figures = [f"{part[name]:.6g}" for name in more]
             silent = "yes" if "silent" in part else ""
-            writer.writerow([answer["file"], *times, *shares, *figures, "", silent])
+            writer.writerow([csv_text(answer["file"]), *times, *shares, *figures, "", silent])

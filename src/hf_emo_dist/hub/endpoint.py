@@ -64,7 +64,10 @@ class EndpointHandler:
         inputs = data["inputs"]
         many = isinstance(inputs, list)
         read = [_recording(value) for value in inputs] if many else _recording(inputs)
-        return self.pipeline(read, **(data.get("parameters") or {}))
+        parameters = dict(data.get("parameters") or {})
+        if "allow_private_addresses" in parameters:  # whoever asks is outside; the server's network is not theirs
+            raise ValueError("allow_private_addresses is not for a request to say. Mend: leave it out.")
+        return self.pipeline(read, **parameters)
 
 
 def _recording(value: Any) -> str | bytes:

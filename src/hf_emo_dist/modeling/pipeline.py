@@ -90,6 +90,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         known = {
             "transcript": 0, "speaker": 0, "sampling_rate": 0, "window_seconds": 0, "on_error": 0,
+            "allow_private_addresses": 0,
             "top_k": 2, "return_track": 2, "apply_temperature": 2, "return_concentration": 2,
         }  # fmt: skip
         parts: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
@@ -134,6 +135,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
                 with the checkpoint (default: not). It acts on the distribution of the whole recording, and on each
                 window's of a track by itself.
             return_concentration: Also how sure the model is, in votes, for one trained with `dirichlet_multinomial`.
+            allow_private_addresses: Whether an http(s) URL may be of this machine or its network (default: not).
             on_error: ``"return"`` an unreadable input's message in its place (the default for many), or ``"raise"``
                 (for one).
 
