@@ -1,4 +1,4 @@
-"""Names that somebody else chose, in Markdown, YAML and CSV: an emotion, a data set or a model may be called anything."""
+"""Names that somebody else chose, in Markdown, YAML and CSV: an emotion, a data set, a model may be called anything."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -80,7 +81,7 @@ def address(tmp_path_factory):
     with gradio.Blocks(analytics_enabled=False) as page:
         recording = gradio.Audio(type="filepath")
         told = gradio.HTML()
-        gradio.Button().click(lambda path: open(path, "rb").read().hex(), [recording], [told], api_name="listen")
+        gradio.Button().click(lambda path: Path(path).read_bytes().hex(), [recording], [told], api_name="listen")
     yield urlsplit(serve(page))
     page.close(verbose=False)
     os.environ.pop("GRADIO_TEMP_DIR") if old is None else os.environ.update(GRADIO_TEMP_DIR=old)
@@ -124,7 +125,6 @@ def test_requests_of_others_are_refused(address, request_):
 
 def test_a_refused_upload_leaves_no_file(address):
     import os
-    from pathlib import Path
 
     before = {path for path in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*") if path.is_file()}
     assert ask(address, "POST", "/gradio_api/upload", BODY, **UPLOAD, **EVIL)[0] == 403

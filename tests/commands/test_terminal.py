@@ -14,8 +14,9 @@ from hf_emo_dist.markdown import csv_text
 # what it does → the characters
 STEERING = {
     "colour": "\x1b[31m", "clear the screen": "\x1b[2J", "title": "\x1b]0;x\x07", "link": "\x1b]8;;http://evil\x1b\\",
-    "clipboard": "\x1b]52;c;x\x07", "C1 of CSI": "\x9b2J", "backspace": "\b\b\b", "back to the line's start": "a\rerror",
-    "bell": "\a", "delete": "\x7f", "null": "\0", "right to left": "\u202egpj.wav", "isolate": "\u2067", "mark": "\u200f",
+    "clipboard": "\x1b]52;c;x\x07", "C1 of CSI": "\x9b2J", "backspace": "\b\b\b", "back to its start": "a\rerror",
+    "bell": "\a", "delete": "\x7f", "null": "\0", "right to left": "\u202egpj.wav", "isolate": "\u2067",
+    "mark": "\u200f",
     "line separator": "\u2028", "next line": "\x85", "tag": "\U000e0041", "byte order mark": "\ufeff",
     "no UTF-8": "\udcff",
 }  # fmt: skip

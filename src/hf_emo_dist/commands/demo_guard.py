@@ -33,7 +33,7 @@ class Guard:
         self.named = {name.lower().strip("[]") for name in named}
         self.known = {*LOCAL, bound.lower().strip("[]"), *self.named}
         # at all addresses: which one a request came to cannot be told beforehand, and no name can stand for it
-        self.any_address = bound in ("0.0.0.0", "::", "")  # noqa: S104
+        self.any_address = bound in ("0.0.0.0", "::", "")
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request, or hand it on."""

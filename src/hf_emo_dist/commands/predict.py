@@ -130,13 +130,9 @@ def predict(
         write(chain([first], found), out, top_k, track)
     if bad:
         told = [f"  {line}" for line in told_by_reason(told_parts(file, error) for file, error in bad.items())]
+        shown = ", ".join(map(in_one_line, list(bad)[:40]))
         raise ValueError(
-            "\n".join(
-                [
-                    f"{len(bad)} of {len(names)} files could not be predicted: {', '.join(map(in_one_line, list(bad)[:40]))}",
-                    *told,
-                ]
-            )
+            "\n".join([f"{len(bad)} of {len(names)} files could not be predicted: {shown}", *map(in_one_line, told)])
         )
 
 

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-# C0 and C1 without tab and newline, DEL; direction, line separators, byte order marks, tags; halves of characters, as in
-# names of files that are not UTF-8
+# C0 and C1 without tab and newline, DEL; direction, line separators, byte order marks, tags; halves of characters, as
+# in names of files that are not UTF-8
 _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
