@@ -228,14 +228,13 @@ def _way(request: Any, check: Callable[[str], None], connect: Way, to_proxy: Way
 
 
 def _connection(kind: Any, way: Way) -> Any:
-    class Connection(kind):  # type: ignore[misc]
-        """A connection whose socket is made in this way; what is around it, such as TLS, is its own."""
+    def made(*args: Any, **kwargs: Any) -> Any:
+        connection = kind(*args, **kwargs)
+        # what it makes its socket by; what is around that, such as TLS, is its own
+        connection._create_connection = lambda address, timeout, source_address=None: way(*address, timeout)
+        return connection
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._create_connection = lambda address, timeout, source_address=None: way(*address, timeout)
-
-    return Connection
+    return made
 
 
 def _addresses(host: str, port: int, must: bool = True) -> list[tuple[Any, ...]]:

@@ -135,10 +135,13 @@ def read_pool(
 
 
 def _votes(dataset: Dataset, order: NDArray[np.int64]) -> FloatArray:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     total = np.zeros(len(dataset))
     for name in {"human_votes", "synthetic_votes"} & set(dataset.column_names):
         column = dataset.select_columns([name]).with_format("arrow")[:].column(0)
+        if pa.types.is_null(column.type):
+            continue
         total += pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     return np.where(total > 0, total, _ASSUMED_VOTES)[order]

@@ -245,6 +245,7 @@ def _annotations(entries: Any, names: tuple[str, ...], outside: str, where: Call
 
     models, model_names = column("model", UNNAMED)
     modes, mode_names = column("mode", "label")
+    _each_once(values, row, fields, modes, *column("key", ""), where)
     foci, focus_names = column("focus", "")
     label = _places(values.field("label"), names, outside, lambda i: f"{where(int(row[i]))}: synthetic vote: ")
     answer = np.zeros((len(row), size))
@@ -272,6 +273,30 @@ def _annotations(entries: Any, names: tuple[str, ...], outside: str, where: Call
         versions = tuple(sorted({model_names[place] for place in np.unique(models[kept])}))
         found[name] = Answers.of_answers(rows, row[kept], answer[kept], place_of[foci[kept]], told, versions)
     return found
+
+
+def _each_once(
+    values: Any,
+    row: IndexArray,
+    fields: set[str],
+    modes: IndexArray,
+    keys: IndexArray,
+    key_names: list[str],
+    where: Callable[[int], str],
+) -> None:
+    """Refuse an answer that stands there twice: copied, it would weigh as much as people who agree."""
+    named = np.array([bool(name) for name in key_names], dtype=bool)[keys] if len(keys) else np.zeros(0, dtype=bool)
+    number = np.zeros(len(row), dtype=np.int64)
+    if "replicate" in fields:
+        number = values.field("replicate").cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
+    answers = np.stack([row, keys, modes, number], axis=1)[named]
+    distinct, times = np.unique(answers, axis=0, return_counts=True)
+    if len(distinct) < len(answers):
+        first = int(np.argmax(times > 1))
+        raise ValueError(
+            f"{where(int(distinct[first][0]))}: synthetic_annotations holds the answer "
+            f"{key_names[distinct[first][1]]!r} {times[first]} times, and one counts once. Mend: keep one of them."
+        )
 
 
 def _stated(

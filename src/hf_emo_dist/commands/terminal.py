@@ -21,6 +21,8 @@ _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
+#: Most characters of a line of a message, which may quote a label of a megabyte; its mend stands at the end.
+_LONGEST = 4000
 # what progress bars write, each by itself: to the line's beginning, and lines up and down
 _MOVES = re.compile(r"(?:\x1b\[A|\n|\r)*")
 
@@ -46,13 +48,17 @@ def in_one_line(value: Any) -> str:
 
 
 def continued(text: str) -> str:
-    r"""A message, of which no line but the first begins as a message of its own would.
+    r"""A message, of which no line but the first begins as a message of its own would, and no line is endless.
 
     Example:
         >>> continued("a name\nerror: b")
         'a name\n  error: b'
     """
-    return re.sub(r"\n(?=[^\s])", "\n  ", text)
+    lines = [
+        line if len(line) <= _LONGEST else f"{line[: _LONGEST - 500]} … ({len(line):,} characters) … {line[-400:]}"
+        for line in text.split("\n")
+    ]
+    return re.sub(r"\n(?=[^\s])", "\n  ", "\n".join(lines))
 
 
 class Guarded:

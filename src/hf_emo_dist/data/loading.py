@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .label_map import refuse_without_votes
+from .outside_files import check_folder_stays_inside, check_repository_stays_inside
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -41,6 +42,7 @@ def _load_local(path: Path) -> Any:
     try:
         if path.is_file():
             return load_dataset("parquet", data_files=str(path))
+        check_folder_stays_inside(path)
         return load_dataset(str(path))
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
         raise DatasetLoadError(
@@ -56,6 +58,7 @@ def _load_hub(name: str, revision: str | None) -> Any:
     hint = "Mend: check the spelling, that it is public or that you are logged in, and your connection."
     try:
         validate_repo_id(name)  # before anything is asked of the network
+        check_repository_stays_inside(name, revision)
         return load_dataset(name, revision=revision)
     except HFValidationError as error:
         raise DatasetLoadError(

@@ -134,7 +134,7 @@ class _Walk:
         except (EOFError, OSError, ValueError) as error:
             raise NotLookedThroughError(f"it cannot be unpacked ({error})") from error
 
-    def _bounded(self, member: IO[bytes]) -> IO[bytes]:
+    def _bounded(self, member: Any) -> IO[bytes]:
         """A member as a file that can be read twice, if it is no bomb."""
         import tempfile
 

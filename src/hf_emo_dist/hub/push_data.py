@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.outside_files import check_folder_stays_inside
 from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME, read_preparation
 from ..data.rows import column_of, says_restricted
 from ._renamed import renamed
@@ -232,6 +233,7 @@ def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if path.is_dir():
         if not any(path.rglob("*.parquet")):
             raise OSError(f"'{source}' holds no Parquet files. Mend: name a folder that hf-emo-dist annotate wrote.")
+        check_folder_stays_inside(path)
         return dict(load_dataset(str(path))), _about(path)
     if not path.is_file():
         raise OSError(f"there is nothing at '{source}'. Mend: check the path.")

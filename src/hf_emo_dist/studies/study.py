@@ -272,7 +272,7 @@ def interval_plot(
     width = 0.7 / max(len(series), 1)
     for place, (name, estimates) in enumerate(series.items()):
         x = np.arange(len(groups)) + (place - (len(series) - 1) / 2) * width
-        values = np.array([[e["value"], e["low"], e["high"]] for e in estimates], dtype=np.float64)
+        values = np.array([[e["value"], e["low"], e["high"]] for e in estimates], dtype=np.float64).reshape(-1, 3)
         spread = np.abs(np.nan_to_num(np.stack([values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]])))
         axis.errorbar(
             x,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
+from ...data.outside_files import check_repository_stays_inside
 from ..table.options import TableOptions
 from ..table.reading import TableReading
 from ..utterances import CorpusReport
@@ -107,6 +108,7 @@ def _records(answers: Answers, export: Path) -> list[dict[str, Any]]:
 def _from_hub(answers: Answers, name: str) -> list[Any]:
     from datasets import load_dataset
 
+    check_repository_stays_inside(name, None)
     try:
         splits = load_dataset(name)
     except Exception as error:  # noqa: BLE001 - of many kinds: no such name, no network, no permission

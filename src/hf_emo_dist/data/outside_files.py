@@ -1,0 +1,97 @@
+"""Data sets whose own README sends the reader elsewhere: to files of this machine, to other servers, other repositories.
+
+``datasets`` opens whatever ``data_files`` of a README names. A stranger's data set could so bring files of whoever opens
+it into what is written, and pushed, under another name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+#: Files of a data set's folder or repository that may say where its data lies.
+NAMES = ("README.md", ".huggingface.yaml")
+_FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)(?:\r?\n---[ \t]*(?:\r?\n|\Z)|\Z)", re.DOTALL)
+_ELSEWHERE = re.compile(r"^[/\\~]|^[A-Za-z]:|://|::|(?:^|[/\\])\.\.(?:[/\\]|$)")
+
+
+def check_folder_stays_inside(folder: Path) -> None:
+    """Refuse a local data set whose README names files outside of its folder.
+
+    Raises:
+        ValueError: The message names them.
+    """
+    for name in NAMES:
+        if (folder / name).is_file():
+            check_stays_inside((folder / name).read_bytes().decode("utf-8", "replace"), f"{name} of {folder}")
+
+
+def check_repository_stays_inside(repo_id: str, revision: str | None) -> None:
+    """The same of a data set on the Hub; what cannot be fetched is left to whoever loads it."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for name in NAMES:
+        try:
+            file = hf_hub_download(repo_id, name, repo_type="dataset", revision=revision)
+        except (OSError, HfHubHTTPError):  # there is none, or no connection
+            continue
+        check_stays_inside(Path(file).read_bytes().decode("utf-8", "replace"), f"{name} of {repo_id}")
+
+
+def check_stays_inside(text: str, where: str) -> None:
+    """Refuse metadata that names data files elsewhere.
+
+    Args:
+        text: Of a README, or a YAML file.
+        where: What it is, for the message.
+
+    Raises:
+        ValueError: A file lies outside.
+
+    Example:
+        >>> check_stays_inside("---\\nconfigs:\\n- data_files: data/*.parquet\\n---\\n", "README.md")
+        >>> check_stays_inside("---\\nconfigs:\\n- data_files: ../*.parquet\\n---\\n", "README.md")
+        Traceback (most recent call last):
+        ...
+        ValueError: README.md says that the data lies in ..., outside of the data set itself, ...open those files themselves.
+    """
+    import yaml
+
+    front = _FRONT.match(text)
+    try:
+        values = yaml.safe_load(front[1] if front else "" if where.startswith("README") else text)
+    except (yaml.YAMLError, RecursionError):
+        return  # who opens it says what is wrong with it
+    for place in _places(values):
+        if _ELSEWHERE.search(place):
+            raise ValueError(
+                f"{where} says that the data lies in {place[:200]!r}, outside of the data set itself, and it is not read "
+                "from there. Mend: name files of its own in data_files, or open those files themselves."
+            )
+
+
+def _places(values: Any) -> Iterator[str]:
+    """What is named as data files or their folder, once each: YAML's aliases can repeat one part without end."""
+    configs = values.get("configs") if isinstance(values, dict) else None
+    waiting = [
+        config[key]
+        for config in (configs if isinstance(configs, list) else [configs])
+        if isinstance(config, dict)
+        for key in ("data_files", "data_dir")
+        if key in config
+    ]
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting += [entry for key, entry in value.items() if key != "split"]
+        elif isinstance(value, list):
+            waiting += value
