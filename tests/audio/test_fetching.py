@@ -138,7 +138,8 @@ REFUSED = {
     "endless chunks": LATE + "|larger", "slow headers": LATE, "slow status": LATE, "slow body": LATE,
     "silence": LATE + "|" + NONE,
     "no HTTP": NONE, "many headers": NONE, "a long header": NONE, "an error": "answered 503",
-    "round and round": "answered 302", "to a file": "leads to file|not allowed", "to ftp": "leads to ftp", "to nowhere": NONE,
+    "round and round": "answered 302", "to a file": "leads to file|not allowed", "to ftp": "leads to ftp",
+    "to nowhere": NONE,
     "to this machine": OURS, "to a private name": OURS, "to the metadata": OURS, "without a place": "answered 302",
 }  # fmt: skip
 

@@ -48,7 +48,8 @@ def test_everything_that_a_command_writes(what, capsys):
 
     def command():
         sys.stdout.write(text + "\n")
-        print(text)  # what others print
+        sys.stdout.write(text)  # a part of a line
+        sys.stdout.write("\n")
         sys.stderr.write(text + "\n")
         sys.stdout.writelines([text])
         raise ValueError(f"row {text}\nwith more")

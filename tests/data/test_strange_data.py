@@ -82,9 +82,11 @@ def test_an_id_is_no_name_of_a_file(name, tmp_path):
     assert "<img" not in card.split("---\n", 2)[2] and "\x1b" not in card
 
 
-PLACES = ["/root/private/*.parquet", "../private/*.parquet", "data/../../x.parquet", "~/x.parquet", "file:///root/x.parquet",
-          "http://127.0.0.1/x.parquet", "zip://a.parquet::/root/x.zip", "hf://datasets/me/private/x.parquet", "C:\\\\x.parquet",
-          "..\\\\x.parquet"]  # fmt: skip
+PLACES = [
+    "/root/private/*.parquet", "../private/*.parquet", "data/../../x.parquet", "~/x.parquet", "file:///root/x.parquet",
+    "http://127.0.0.1/x.parquet", "zip://a.parquet::/root/x.zip", "hf://datasets/me/private/x.parquet",
+    "C:\\x.parquet", "..\\x.parquet",
+]  # fmt: skip
 SHAPES = ["data_files: '{}'", "data_files: ['data/*', '{}']", "data_files: [{{split: train, path: '{}'}}]",
           "data_files: {{train: ['{}']}}", "data_dir: '{}'"]  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""Data sets whose own README sends the reader elsewhere: to files of this machine, to other servers, other repositories.
+"""Data sets whose own README sends the reader elsewhere: to files of this machine, to other servers or repositories.
 
-``datasets`` opens whatever ``data_files`` of a README names. A stranger's data set could so bring files of whoever opens
-it into what is written, and pushed, under another name.
+``datasets`` opens whatever ``data_files`` of a README names. A stranger's data set could so bring files of whoever
+opens it into what is written, and pushed, under another name.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def check_stays_inside(text: str, where: str) -> None:
         >>> check_stays_inside("---\\nconfigs:\\n- data_files: ../*.parquet\\n---\\n", "README.md")
         Traceback (most recent call last):
         ...
-        ValueError: README.md says that the data lies in ..., outside of the data set itself, ...open those files themselves.
+        ValueError: README.md says that the data lies in '../*.parquet', outside of the data set itself, ...
     """
     import yaml
 
@@ -68,8 +68,8 @@ def check_stays_inside(text: str, where: str) -> None:
     for place in _places(values):
         if _ELSEWHERE.search(place):
             raise ValueError(
-                f"{where} says that the data lies in {place[:200]!r}, outside of the data set itself, and it is not read "
-                "from there. Mend: name files of its own in data_files, or open those files themselves."
+                f"{where} says that the data lies in {place[:200]!r}, outside of the data set itself, and it is not "
+                "read from there. Mend: name files of its own in data_files, or open those files themselves."
             )
 
 

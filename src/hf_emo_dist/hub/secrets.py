@@ -187,15 +187,15 @@ def _texts(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         found = (words & np.uint64(~chars & 0xFFFF_FFFF_FFFF_FFFF)) == 0
         found &= ((words + added) & over) == over  # a character is 0x20 or more
         run, last = _run(step), 0
-        for place in (places[found] * 8 + shift).tolist():
-            if place < last:
-                continue
-            begin = place
+        begins, at = places[found] * 8 + shift, 0
+        while at < len(begins):
+            begin = int(begins[at])
             while begin - step >= last and run.fullmatch(data, begin - step, begin + 1):
                 begin -= step
             last = run.match(data, begin).end()  # type: ignore[union-attr]
             if last - begin >= _RUN * step:
                 yield data[begin:last:step], begin, step
+            at = int(np.searchsorted(begins, last))
 
 
 @lru_cache
