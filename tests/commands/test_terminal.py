@@ -71,13 +71,13 @@ def test_logs(capsys):
         def command():
             _set_up_logging()
             logging.getLogger("hf_emo_dist.x").info("found %s", "a\x1b[2J\nWARNING hf_emo_dist: b")
-            logging.getLogger("transformers.x").warning("\x9b%s", "\u202e")
+            logging.getLogger("others.x").warning("\x9b%s", "\u202e")
 
         assert run_command(command) == 0
     finally:
         root.handlers = handlers
     assert capsys.readouterr().err == (
-        "INFO hf_emo_dist.x: found a\\u001b[2J\n  WARNING hf_emo_dist: b\nWARNING transformers.x: \\u009b\\u202e\n"
+        "INFO hf_emo_dist.x: found a\\u001b[2J\n  WARNING hf_emo_dist: b\nWARNING others.x: \\u009b\\u202e\n"
     )
 
 

@@ -231,8 +231,11 @@ def _connection(kind: Any, way: Way) -> Any:
     def made(*args: Any, **kwargs: Any) -> Any:
         connection = kind(*args, **kwargs)
         # what it makes its socket by; what is around that, such as TLS, is its own
-        connection._create_connection = lambda address, timeout, source_address=None: way(*address, timeout)
+        connection._create_connection = reached
         return connection
+
+    def reached(address: tuple[str, int], timeout: float, source_address: Any = None) -> socket.socket:
+        return way(address[0], address[1], timeout)
 
     return made
 

@@ -74,7 +74,10 @@ class _Walk:
         if head[:4] == b"PAR1":
             yield from self._parquet(path, file)
             return
-        yield from self._stream(path, file)
+        told = set()
+        for place in self._stream(path, file):
+            told.add(place.what)
+            yield place
         file.seek(0)
         if head[:4] == b"PK\x03\x04" or head[:2] == b"\x1f\x8b":
             if deep == MOST_DEEP:
@@ -84,7 +87,7 @@ class _Walk:
             yield from self._sqlite(path, disk)
         elif path.endswith(_TEXT):
             text = file.read(MOST_TEXT)
-            yield from self._unbroken(path, text)
+            yield from (place for place in self._unbroken(path, text) if place.what not in told)
             if path.endswith((".json", ".ipynb")) and b"\\" in text:
                 yield from self._json(path, text)
 
