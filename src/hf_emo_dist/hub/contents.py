@@ -21,7 +21,7 @@ import numpy as np
 from .secrets import LONGEST, Secrets
 
 _BLOCK = 1 << 23  # bytes
-_ROWS = 256  # of a batch of Parquet: recordings are large
+_ROWS, _BATCH = 1 << 14, 1 << 24  # of a batch of Parquet: most rows, and bytes, since recordings are large
 #: Most that an archive may unpack to, and how deep they may lie in each other.
 MOST_UNPACKED, MOST_DEEP = 1 << 34, 3
 #: Largest file of JSON or text that is also looked at without its escapes and line breaks.
@@ -182,7 +182,10 @@ class _Walk:
                 for found in self.secrets.search(value):
                     yield Place(path, f"metadata {key.decode('utf-8', 'replace')}", found.what)
             before = 0
-            for batch in table.iter_batches(batch_size=_ROWS, use_threads=False):
+            groups = [table.metadata.row_group(place) for place in range(table.metadata.num_row_groups)]
+            widest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
+            size = max(1, min(_ROWS, int(_BATCH / max(widest, 1.0))))
+            for batch in table.iter_batches(batch_size=size, use_threads=False):
                 for name, column in zip(batch.schema.names, batch.columns, strict=True):
                     for row, what in self._array(column, lambda place: place):
                         yield Place(f"{path}:{name}", f"row {before + row}", what)
