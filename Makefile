@@ -1,4 +1,4 @@
-# make quickstart | test | test-all | lint | bench: each makes the virtual environment that it needs.
+# make quickstart | test | test-all | test-lowest | lint | bench: each makes the virtual environment that it needs.
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= quickstart_output
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: quickstart test test-all lint bench clean
+.PHONY: quickstart test test-all test-lowest lint bench clean
 
 $(VENV)/.base: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -41,6 +41,22 @@ test: $(VENV)/.dev
 test-all: $(VENV)/.dev
 	$(PYTEST)
 
+# The oldest versions that setup.cfg allows, in an environment of their own (the oldest torch is a CUDA build: 6 GB).
+LOWEST ?= .venv-lowest
+$(LOWEST)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install -q uv
+	$(LOWEST)/bin/uv pip compile -q --resolution lowest-direct --python $(LOWEST)/bin/python \
+		--extra train --extra reports --extra augment --extra tables setup.cfg -o $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python -r $(LOWEST)/lowest.txt pytest pytest-xdist hypothesis
+	$(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python --no-deps -e .
+	@touch $@
+
+# Reading, loading and training with them.
+test-lowest: $(LOWEST)/.installed
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" \
+		tests/data tests/corpora tests/modeling tests/training
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,4 +69,4 @@ bench: $(VENV)/.dev
 	@for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) quickstart_output build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(LOWEST) quickstart_output build dist .pytest_cache .ruff_cache .mypy_cache

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from quick import mostly_slow
 
 from hf_emo_dist.annotation.hearing import judging
 from hf_emo_dist.annotation.hearing.asking import askable, looks, wants_again
@@ -241,7 +242,7 @@ POWER = {  # benchmarks/hearing.py has the whole table
 }
 
 
-@pytest.mark.parametrize("shares_of, verdict, least", POWER.values(), ids=POWER)
+@pytest.mark.parametrize("shares_of, verdict, least", mostly_slow(POWER, "hears", "deaf, by the words"))
 def test_power(shares_of, verdict, least):
     found = runs(shares_of, 40)
     assert found[verdict] >= least, found
@@ -249,6 +250,7 @@ def test_power(shares_of, verdict, least):
     assert found[wrong] <= (0.03 if verdict == "hears" else 0.1), found
 
 
+@pytest.mark.slow
 def test_a_weak_hearer_is_not_stopped():
     """The worst that can be said wrongly: of an annotator that is right two times in five, of four."""
     for panel in (3, 10):

@@ -84,6 +84,7 @@ def test_servers(ledger, kind, noise, content, options, verdict):
             assert {len(row) for row in result.dataset["synthetic_annotations"]} == {len(asked.members)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, verdict", [("hears", "hears"), ("words", "does not hear"), ("constant", "does not hear")]
 )

@@ -308,6 +308,7 @@ def renamed(data_folder, target, speakers, **columns):
 ACTORS = ["1001", "cremad-1018", "1019", "1036", "1037", "1091"]
 
 
+@pytest.mark.slow
 def test_a_protocol_has_folds_and_figures_of_its_own(backbone, data_folder, tmp_path, monkeypatch):
     folder = renamed(data_folder, tmp_path / "data", ACTORS, corpus="cremad", modality="voice", late_responses="drop")
     train, met = training_run.run_training, []

@@ -40,7 +40,7 @@ def answers(pipe):
     return np.array([[{x["label"]: x["score"] for x in one}[name] for name in TINY_EMOTIONS] for one in given])
 
 
-@pytest.mark.parametrize("layout", ["full", "adapter"])
+@pytest.mark.parametrize("layout", [pytest.param("full", marks=pytest.mark.slow), "adapter"])
 @pytest.mark.parametrize(
     "case",
     [pytest.param(case, marks=() if name == "voxtral" else pytest.mark.slow) for name, case in CASES.items()],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from peft import get_peft_model
+from quick import mostly_slow
 from safetensors.torch import load_file, save_file
 from tiny_data import TINY_EMOTIONS, tone
 from trainer_setup import make_trainer
@@ -65,7 +66,7 @@ LOADERS = {
 }
 
 
-@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS.keys())
+@pytest.mark.parametrize("loader", mostly_slow(LOADERS, "load_emotion_model", "merged"))
 def test_a_backbone_of_the_same_shapes_with_other_weights_is_refused(adapter, base, loader):
     assert loader(adapter)
     change(base, "language_model.model.layers.0.self_attn.q_proj.weight")
@@ -129,6 +130,7 @@ def test_a_merged_model_in_memory_is_no_backbone_for_a_second_adapter(
     assert named == str(tmp_path / "merged") and load_emotion_model(second)
 
 
+@pytest.mark.slow
 def test_nor_is_one_that_somebody_wrapped_beforehand(adapter, base, tmp_path, tiny_processor, tiny_train):
     merged, processor = load_emotion_model(adapter, merge=True)
     wrapped = get_peft_model(merged, emotion_lora_config("paper"))

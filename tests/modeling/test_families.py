@@ -8,6 +8,7 @@ import pytest
 import torch
 import trainer_setup
 from hub_server import put
+from quick import mostly_slow
 from speech_encoders import FAMILIES as ENCODERS
 from tiny_data import TINY_EMOTIONS, tone
 from transformers import AutoConfig, AutoModelForAudioClassification, AutoProcessor, TrainerCallback, pipeline
@@ -226,7 +227,7 @@ def train(folder, out, rows, interrupt=None, resume=None, lora_preset=False, fro
     return trainer
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", mostly_slow(WAYS.keys(), "cache"))
 def test_an_interrupted_run_ends_with_the_same_weights(folder, tmp_path, tiny_train, way):
     changes = dict(WAYS[way])
     changes["lora_preset"] = changes.pop("lora", False)

@@ -92,7 +92,7 @@ def test_another_label_set_keeps_the_rows_it_can(backbone):
     assert torch.equal(after[0], before[2]) and torch.equal(after[2], before[0])
 
 
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("lora", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_another_order_of_emotions_is_no_continuation(backbone, rows, tmp_path, lora):
     make(*load(backbone), tmp_path, rows, lora).train()
     with pytest.raises(ValueError, match=r"emotions: \['angry', 'happy', 'sad'\] there, \['sad', 'angry', 'happy'\]"):

@@ -261,6 +261,7 @@ def test_what_does_not_fit_is_said_before_training(backbone, data, tmp_path, mon
     refused(ModuleNotFoundError, r"hf-emo-dist\[augment\]")
 
 
+@pytest.mark.slow
 def test_folds_score_every_row_once_by_models_that_never_met_its_speaker(backbone, data, tmp_path, monkeypatch):
     """Three folds; the splits are put together, and the validation speakers are those of no cell's training."""
     train, met = training_run.run_training, []

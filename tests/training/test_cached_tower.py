@@ -6,6 +6,7 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
+from quick import mostly_slow
 from tiny_data import as_dataset, tiny_rows, tone
 from trainer_setup import largest_difference, make_args, make_trainer, weights
 
@@ -308,7 +309,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", mostly_slow(VARIANTS.keys(), "language model trained", "lora", "token batches"))
 def test_training_and_evaluation_come_to_the_same_and_the_tower_runs_once_a_clip(
     tmp_path, tiny_model, frozen, tiny_processor, tiny_train, tiny_validation, name
 ):

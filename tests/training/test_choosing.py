@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+from quick import mostly_slow
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 from trainer_setup import make_args, make_trainer
 from transformers import TrainerCallback
@@ -53,7 +54,16 @@ class AnotherModel(TrainerCallback):
             )
 
 
-@pytest.mark.parametrize("score", ["loss", *(name for name in ALL if name not in JUDGE_NOBODY)])
+@pytest.mark.parametrize(
+    "score",
+    mostly_slow(
+        ["loss", *(name for name in ALL if name not in JUDGE_NOBODY)],
+        "loss",
+        "js_divergence",
+        "accuracy",
+        "log_likelihood_per_vote",
+    ),
+)
 def test_the_best_checkpoint_by_each_score_is_kept(
     tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation, score
 ):

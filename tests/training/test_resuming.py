@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from quick import mostly_slow
 from test_trainer_exactness import Interrupt
 from tiny_data import TINY_EMOTIONS
 from trainer_setup import changed, largest_difference, make_trainer, weights
@@ -160,7 +161,9 @@ KILLED = {
 }
 
 
-@pytest.mark.parametrize("kill", KILLED.values(), ids=KILLED.keys())
+@pytest.mark.parametrize(
+    "kill", mostly_slow(KILLED, "while the weights were written", "with no weights", "while the optimizer was written")
+)
 def test_a_checkpoint_killed_in_the_writing_is_passed_over_and_named(
     tiny_backbone, tiny_train, output, kill, caplog, tiny_validation
 ):

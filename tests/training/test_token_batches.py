@@ -138,7 +138,11 @@ def test_a_training_step_sees_batches_of_the_budget(tmp_path, tiny_model, tiny_p
 
 @pytest.mark.parametrize(
     "changes",
-    [pytest.param({}, marks=pytest.mark.slow), {"balanced_sampling": True}, {"dataloader_num_workers": 1}],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"balanced_sampling": True},
+        pytest.param({"dataloader_num_workers": 1}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_interrupted_in_an_epoch_ends_with_the_same_weights(
     tmp_path, tiny_model, tiny_processor, tiny_train, changes

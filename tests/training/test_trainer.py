@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from quick import mostly_slow
 from tiny_data import TINY_EMOTIONS, as_dataset, tiny_rows
 from trainer_setup import changed, largest_difference, make_args, make_trainer, weights, without_dropout
 
@@ -154,7 +155,7 @@ def test_rows_weigh_by_what_their_targets_are_worth_in_training_alone(
     assert scores[0] == scores[1] == scores[2]
 
 
-@pytest.mark.parametrize("metric", ["eval_js_divergence", "js_divergence", "eval_loss"])
+@pytest.mark.parametrize("metric", mostly_slow(["eval_js_divergence", "js_divergence", "eval_loss"], "js_divergence"))
 def test_the_best_checkpoint_is_loaded_at_the_end(
     tmp_path, tiny_model, tiny_processor, tiny_train, tiny_validation, metric
 ):

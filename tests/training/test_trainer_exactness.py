@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from quick import mostly_slow
 from trainer_setup import largest_difference, make_trainer, weights, without_dropout, worth
 from transformers import TrainerCallback
 
@@ -32,16 +33,20 @@ def accumulated(model, processor, folder, train, size, steps, **changes):
 
 @pytest.mark.parametrize(
     ("rows", "changes"),
-    [
-        (16, {}),
-        (13, {}),  # the last step has batches of 2, 2 and 1 against one of 5
-        (9, {"loss_type": "kl", "entropy_weight": 0.08}),
-        (13, {"loss_type": "dirichlet_multinomial"}),
-        (13, {"lora": "all"}),
-        (16, {"balanced_sampling": True, "group_by_duration": False}),
-        (13, {"concentration_weight": 5.0, "entropy_weight": 0.08}),
-    ],
-    ids=["16 rows", "13 rows", "9 rows, kl", "dirichlet", "lora", "balanced", "row weights"],
+    mostly_slow(
+        {
+            "16 rows": (16, {}),
+            "13 rows": (13, {}),  # the last step has batches of 2, 2 and 1 against one of 5
+            "9 rows, kl": (9, {"loss_type": "kl", "entropy_weight": 0.08}),
+            "dirichlet": (13, {"loss_type": "dirichlet_multinomial"}),
+            "lora": (13, {"lora": "all"}),
+            "balanced": (16, {"balanced_sampling": True, "group_by_duration": False}),
+            "row weights": (13, {"concentration_weight": 5.0, "entropy_weight": 0.08}),
+        },
+        "13 rows",
+        "lora",
+        "row weights",
+    ),
 )
 def test_two_times_four_is_eight_times_one(tmp_path, tiny_model, tiny_processor, tiny_train, rows, changes):
     train = tiny_train.select(range(rows))
