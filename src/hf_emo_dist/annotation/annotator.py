@@ -692,7 +692,7 @@ class Annotator:
     ) -> Run:
         """What the stages of a run of single requests, or of batch jobs, share."""
         self.tell_old_facts()
-        ledger = ledger or self.ledger
+        ledger = self.ledger if ledger is None else ledger  # an empty one is false
         ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
         return Run(
             self.backend,
