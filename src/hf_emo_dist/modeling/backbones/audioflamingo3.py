@@ -12,10 +12,10 @@ from transformers.models.audioflamingo3.modeling_audioflamingo3 import (
     AudioFlamingo3PreTrainedModel,
 )
 
+from ...audio.qwen2_audio_tower import TrimmedTower, encode_audio
 from ..lora_targets import audio_language_targets
 from .audio_language import WHISPER_AND_LANGUAGE_MODEL, AudioLanguageForEmotionDistribution
 from .audio_language_processing import AudioLanguageProcessor
-from .qwen2_audio_tower import TrimmedTower, encode_audio
 
 
 class TrimmedAudioFlamingo3Encoder(TrimmedTower, AudioFlamingo3Encoder):
