@@ -408,8 +408,10 @@ class Annotator:
 
     @property
     def clip_by_clip(self) -> bool:
-        """Whether all members are asked about one clip before the next: where the backend answers them at once."""
-        return bool(getattr(self.backend, "whole_panel", False))
+        """Whether all members are asked about one clip before the next: where the backend answers them at once, or all
+        are read out, since what a server has of a clip is used while it is there."""
+        read = all(member.mode == "readout" for member in self.members)
+        return bool(getattr(self.backend, "whole_panel", False)) or read
 
     def annotate(self, dataset: Dataset, pilot: int = 0, hearing_test: bool = False) -> AnnotationResult:
         """Annotates a whole data set, with no barrier between batches, and breadth first.

@@ -28,6 +28,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "unreadable": "what came is no reply of the service's protocol",
         "outside": "the reply names something that is not among the emotions",
         "bad_sum": "the stated shares do not sum to 1",
+        "cut_off": "the server shows too little for label probabilities to be read",
         "other_model": "another model answered than the one that was asked",
         "rejected": "the service refused this clip or request",
         "refused": "the annotator declined to answer",

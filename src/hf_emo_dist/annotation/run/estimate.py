@@ -212,7 +212,8 @@ def usage_at_most(request: Any, seconds: float, capabilities: ModelCapabilities)
     rate = capabilities.audio_tokens_per_second
     audio = int((seconds + 1) * _AUDIO_TOKENS_A_SECOND) if rate is None else int((seconds + 1) * rate) + 1
     limit = max(_limits(request), default=_OUTPUT_LIMIT)
-    return Usage(len(_text_of(request).encode()) + 64 + audio, audio, 0, limit)
+    times = _most_requests(request)
+    return Usage(times * (len(_text_of(request).encode()) + 64 + audio), times * audio, 0, times * limit)
 
 
 def expected_usage(request: Any, seconds: float, num_emotions: int, capabilities: ModelCapabilities) -> dict[str, Span]:
@@ -222,12 +223,20 @@ def expected_usage(request: Any, seconds: float, num_emotions: int, capabilities
     audio = Span(0, (seconds + 1) * _AUDIO_TOKENS_A_SECOND)
     if rate is not None:
         audio = Span(int(seconds * rate), (seconds + 1) * rate)
+    # One request is enough where an answer is certain; else one more for each label tells that it ends there.
+    times = Span(1, num_emotions + 1) if _most_requests(request) > 1 else Span(1, 1)
+    prompt = Span(size / 5, size / 3 + 20) + audio  # a token of English is three to five bytes
     return {
-        "prompt": Span(size / 5, size / 3 + 20) + audio,  # a token of English is three to five bytes
-        "audio": audio,
+        "prompt": Span(prompt.low * times.low, prompt.high * times.high),
+        "audio": Span(audio.low * times.low, audio.high * times.high),
         "thinking": Span(*_THINKING[capabilities.thinking.kind]),
         "output": Span(1, 12 * num_emotions + 10),
     }
+
+
+def _most_requests(request: Any) -> int:
+    """How many requests a rendered one stands for at most: a read-out of a server may take several."""
+    return int(request.get("most_requests", 1)) if isinstance(request, Mapping) else 1
 
 
 def _text_of(request: Any) -> str:
