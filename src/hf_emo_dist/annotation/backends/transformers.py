@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
@@ -26,7 +27,7 @@ from ..model_data import resolve_capabilities
 from ..readout.gathering import Asked, Gathering
 from ..readout.weights import Weights, weights_of
 from ..shares import Share
-from ..types import MODES, Answer, FatalError, PanelMember, PreparedAudio, Prompt, Usage, request_hash
+from ..types import WRITTEN_MODES, Answer, FatalError, PanelMember, PreparedAudio, Prompt, Usage, request_hash
 from ._audio import AnnotatorAudio, heard_seconds
 
 if TYPE_CHECKING:
@@ -141,18 +142,19 @@ class TransformersBackend:
         for name, value in (("clips", clips), ("max_output_tokens", max_output_tokens), ("token_budget", token_budget)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"`{name}` is {value!r}. Mend: a whole number from 1.")
-        self._path, self._asked_revision = str(model), revision
-        self.model = os.path.basename(os.path.abspath(os.path.expanduser(model))) if os.path.isdir(
-            os.path.expanduser(model)
-        ) else str(model)
-        self.dtype, self.device_map, self.quantization = str(dtype), device_map, quantization
+        folder = Path(model).expanduser()
+        self._is_folder = folder.is_dir()
+        self._path, self._asked_revision = str(folder) if self._is_folder else str(model), revision
+        # Where it lies is nobody's business who reads the ledger or a card.
+        self.model = folder.resolve().name if self._is_folder else str(model)
+        self.dtype, self.device_map, self.quantization = str(dtype).removeprefix("torch."), device_map, quantization
         self.token_budget, self.family = token_budget, family
         self.clips, self.max_output_tokens, self.long_audio = clips, max_output_tokens, long_audio
         has = resolve_capabilities("transformers", self.model, capabilities)
         given = set(capabilities) if isinstance(capabilities, Mapping) else set()
         here: dict[str, Any] = {
-            "temperature": True, "seed": True, "modes": MODES[::-1][:1] + MODES[:-1], "logprobs": True,
-            "prices": (_NOTHING,), "structured": "none",
+            "temperature": True, "seed": True, "modes": ("readout", *WRITTEN_MODES), "logprobs": True,
+            "prices": (_NOTHING,),
         }  # fmt: skip
         if not isinstance(capabilities, ModelCapabilities):
             has = replace(has, **{name: value for name, value in here.items() if name not in given})
@@ -193,6 +195,10 @@ class TransformersBackend:
     def _weights(self) -> Weights:
         return weights_of(self._path, self._asked_revision)
 
+    @property
+    def _commit(self) -> str | None:
+        return None if self._is_folder else self._weights.revision
+
     def weights(self) -> dict[str, Any]:
         """What the model's name does not tell: revision, precision, and that probabilities are read."""
         return {
@@ -220,10 +226,8 @@ class TransformersBackend:
 
         from ..readout.reader import family_of
 
-        revision = None if os.path.isdir(os.path.expanduser(self._path)) else self._weights.revision
-        where = os.path.expanduser(self._path)
         try:
-            config = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(self._path, revision=self._commit, trust_remote_code=False)
             family_of(config, self.model, self.family)
         except (ValueError, OSError) as error:
             raise _setup(error) from error
@@ -313,9 +317,8 @@ class TransformersBackend:
 
     def _loaded(self) -> Reader:
         if self._reader is None:
-            revision = None if os.path.isdir(os.path.expanduser(self._path)) else self._weights.revision
             options: dict[str, Any] = {
-                "revision": revision, "dtype": self.dtype, "device_map": self.device_map or _own_device(),
+                "revision": self._commit, "dtype": self.dtype, "device_map": self.device_map or _own_device(),
                 "quantization": self.quantization, "family": self.family,
             }  # fmt: skip
             if self.token_budget is not None:
@@ -328,7 +331,7 @@ class TransformersBackend:
 
                     logger.info("Loading %s", self.model)
                     try:
-                        self._reader = LabelReader.from_pretrained(os.path.expanduser(self._path), **options)
+                        self._reader = LabelReader.from_pretrained(self._path, **options)
                     except (ValueError, OSError, ModuleNotFoundError) as error:
                         raise _setup(error) from error
                     _READERS[key] = self._reader
