@@ -194,7 +194,8 @@ class Backend(Protocol):
     `gathers`, a number where it computes in this process and gathers what is asked at the same time into batches: then
     so many requests are with it at once, however fast it answers, and none is timed out; `service_tier`, at which it
     asks where that is not ``"standard"``, and then `ask` takes a further argument `tier`, to be asked at that one
-    instead; and `batches`, its batch jobs (see `annotation.batch.service`). A method `check_ready` raises a
+    instead; and `batches`, its batch jobs (see `annotation.batch.service`). A method `weights` tells for cards what the
+    model's name does not (revision, precision); `check_ready` raises a
     `FatalError` where no request can be sent at all, for want of a key, so that it is said before anything else is
     done.
     """

@@ -50,8 +50,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
         output: Folder to write.
         dataset_revision: Revision of a data set on the Hub.
         emotions: Label set, in order. Default: those of human_distribution.
-        backend: Who votes: gemini, openai (any chat-completions server), simulated, `module:Name` of your own code, or
-            none.
+        backend: Who votes: gemini, openai (any chat-completions server), transformers (an open model on this machine),
+            simulated, `module:Name` of your own code, or none.
         model: Model to ask. Default: the backend's.
         backend_options: Further arguments of the backend, as YAML: '{base_url: http://localhost:8000/v1}'.
         capabilities: What the model takes and honours, where `hf-emo-dist models` does not know it, as YAML:
@@ -92,14 +92,15 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     preset: str = _of(Annotator, "preset")
     num_annotations: int = _of(Annotator, "num_annotations")
     num_distributions: int = _of(Annotator, "num_distributions")
+    mode: Literal["label", "readout"] | None = _of(Annotator, "mode")
     panel: str | Sequence[Mapping[str, Any]] | None = field(
         default=None,
         metadata={
             "mirrors": Annotator,
             "help": "YAML file of your own annotators, or in a --config file they themselves: a list of members with "
             "focus (needed), temperature, mode "
-            "(label|distribution), wording, persona and replicate; one that asks another model has backend, model, "
-            "backend_options, capabilities, prices and answers_as of its own.",
+            "(label|distribution|readout), wording, persona and replicate; one that asks another model has backend, "
+            "model, backend_options, capabilities, prices and answers_as of its own.",
         },
     )
     prompts: str | None = _of(Annotator, "prompts")

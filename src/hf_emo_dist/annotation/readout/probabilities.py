@@ -185,6 +185,10 @@ class Masses:
         """Of the masses; 1 where there is none."""
         return self.total / self.number if self.number else 1.0
 
+    def to_dict(self) -> dict[str, float]:
+        """In figures."""
+        return {"number": self.number, "mean": self.mean, "least": self.least, "under_half": self.low}
+
     def told(self) -> str:
         """In words."""
         return (

@@ -1,0 +1,28 @@
+"""The families of audio-language models that are read out, one file each where a family needs something of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...._tables import resolve
+
+#: `model_type` of a checkpoint's configuration → its family. Imported when it is used.
+FAMILIES: dict[str, str] = {
+    "qwen2_audio": "qwen2_audio:Qwen2AudioFamily",
+}
+
+
+def family_class(name: str) -> Any:
+    """Return the class of a family.
+
+    Args:
+        name: A key of `FAMILIES`; or `module:Name`, a subclass of `families.family.Family` in the user's own code.
+
+    Raises:
+        ValueError: There is no such family.
+
+    Example:
+        >>> family_class("qwen2_audio").title
+        'Qwen2-Audio'
+    """
+    return resolve(name, FAMILIES, "family", __name__)
