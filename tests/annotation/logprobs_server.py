@@ -16,13 +16,21 @@ VOCABULARY = (
     "angry", "hap", "py", "happiness", "neut", "ral", "sad", "ness", "calm", "fé", "e", " Sad", "Happy", "ANGRY", "The",
     " speaker", "\n", ".", "ly", END,
 )  # fmt: skip
+_BEGUN = ("hap", "neut")
 
 
 class TinyModel:
-    """Next-token probabilities that follow from the question and from what is written so far, and from nothing else."""
+    """Next-token probabilities that follow from the question and from what is written so far, and from nothing else.
 
-    def __init__(self, vocabulary=VOCABULARY, sharpness=1.5, liking=(), to_end=4.0):
-        self.vocabulary, self.sharpness, self.liking, self.to_end = vocabulary, sharpness, dict(liking), to_end
+    Args:
+        liking: Added to the logits of first tokens.
+        spells: The same of tokens after ``hap`` and ``neut``, which begin words.
+        to_end: The same of the end of the turn, after whatever else was written.
+    """
+
+    def __init__(self, vocabulary=VOCABULARY, sharpness=1.5, liking=(), spells=6.0, to_end=6.0):
+        self.vocabulary, self.sharpness, self.liking = vocabulary, sharpness, dict(liking)
+        self.spells, self.to_end = spells, to_end
 
     def next(self, question, written):
         """Token to probability, after an answer that begins with the text `written`."""
@@ -50,7 +58,9 @@ def _next(model, question, written):
     for place, token in enumerate(model.vocabulary):
         logits[place] += model.liking.get(token, 0.0) if not written else 0.0
         if token == END:
-            logits[place] += model.to_end if written else -4.0
+            logits[place] += model.to_end if written and written not in _BEGUN else -4.0
+        elif (written, token) in (("hap", "py"), ("neut", "ral")):
+            logits[place] += model.spells
     shares = np.exp(logits - logits.max())
     return dict(zip(model.vocabulary, (shares / shares.sum()).tolist(), strict=True))
 

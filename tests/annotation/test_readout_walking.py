@@ -138,7 +138,7 @@ def test_an_odd_reply_is_unreadable_and_no_more(case):
 
 
 READ = {
-    "numbers as texts": (choice(entry("sad", "-0.1", ("glad", "-3.0"))), {b"sad": math.exp(-0.1), b"glad": math.exp(-3)}),
+    "numbers as texts": (choice(entry("sad", "-0.1", ("glad", "-3"))), {b"sad": math.exp(-0.1), b"glad": math.exp(-3)}),
     "null beside numbers": (choice(entry("sad", -0.1, ("glad", None))), {b"sad": math.exp(-0.1)}),
     "a little above 0": (choice(entry("sad", 1e-5, ("glad", -12.0))), {b"sad": 1.0, b"glad": math.exp(-12)}),
     "an impossible one in a whole list": (choice(entry("sad", -1.0, ("glad", -9999.0))), {b"sad": math.exp(-1)}),

@@ -29,6 +29,8 @@ MOST_TOKENS = 8
 #: Shares of the labels' probability: open beginnings are asked on for until so little is open, and more than so much
 #: that nobody knows whose it is makes no read-out.
 _OPEN, _UNREAD = 1e-3, 1e-2
+# Less than this is not told.
+_NOTHING = 1e-9
 # The same question to the same server, asked on: lists of half-precision models differ by a hundredth.
 _APART = 0.25
 #: Settings that leave the model's probabilities as they are, under vLLM's names.
@@ -260,9 +262,9 @@ class ServerReadOut:
         facts: dict[str, Any] = {"end_of_turn": "read"}
         if not self._ends_seen() and self._hides_ends:
             facts["end_of_turn"] = "not shown"
-        elif standing.assumed > 0:
+        elif standing.assumed > _NOTHING:
             facts["end_of_turn"] = f"assumed for {standing.assumed:.3g}"
-        if standing.unread > 0 or standing.assumed > 0:
+        if standing.unread > _NOTHING or standing.assumed > _NOTHING:
             facts["unread"] = _rounded(standing.unread)
             facts["bounds"] = {name: [_rounded(low), _rounded(high)] for name, (low, high) in standing.bounds.items()}
         if not self._learnt.neutral:
@@ -288,9 +290,12 @@ class ServerReadOut:
                 f"line --backend_options '{{top_logprobs: {max(count, 100)}}}'."
             )
         if alike:
+            why_not = self._learnt.why_not
+            if self._learnt.continues is not False:
+                why_not = "too many requests would be needed" if self._learnt.continues else "it was too short to tell"
             parts.append(
                 f"{', '.join(map(repr, alike))}: it is not known how the answer goes on after tokens that begin them, "
-                f"since {self._learnt.why_not}. Mend: ask a server that takes continue_final_message, such as vLLM's."
+                f"since {why_not}. Mend: ask a server that takes continue_final_message, such as vLLM's."
             )
         dressed = variants(self._labels, self._places[b""])
         if dressed and sum(dressed.values()) > sum(standing.taken.values()):

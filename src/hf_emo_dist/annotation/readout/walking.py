@@ -20,6 +20,8 @@ ENDS = frozenset(
     (b"<|im_end|>", b"<|endoftext|>", b"<|eot_id|>", b"<|eom_id|>", b"<|end_of_text|>", b"<|end|>", b"<|return|>",
      b"</s>", b"<eos>", b"<end_of_turn>", b"<turn|>")
 )  # fmt: skip
+# What a whole list lacks of 1 by rounding.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Place:
     @property
     def unseen(self) -> float:
         """What one token that is not shown can have at most."""
-        return min(self.least, max(0.0, 1.0 - sum(share for _, share in self.tokens)))
+        left = 1.0 - sum(share for _, share in self.tokens)
+        return min(self.least, left) if left > _ROUNDING else 0.0
 
     def apart(self, other: Place) -> float:
         """How far two lists are apart: half the sum of differences over texts that both show; 1 where none is in both.
