@@ -43,6 +43,7 @@ from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport, together
 from .run.runner import Runner
 from .run.side_by_side import SideBySide
+from .shares import Share
 from .types import Backend, FatalError, PanelMember, ledger_key, request_hash
 
 if TYPE_CHECKING:
@@ -682,6 +683,7 @@ class Annotator:
     ) -> None:
         """The same for several models at once, side by side."""
         began = datetime.now(UTC)
+        shown = shown and Share.own().rank == 0  # of several processes one draws
         with Progress(total, self.progress and shown, leave) as progress:
             runs = [one.run_of(report, progress, whole=whole, ledger=self.ledger) for one, _, report in wanted]
             runners = SideBySide([Runner(run) for run in runs])

@@ -80,12 +80,12 @@ class TransformersBackend:
 
     In mode ``"readout"``, which a preset's panel has here, the probability of every label as the whole answer is read
     off the model, exactly and without sampling: the number of votes and the temperatures cost nothing. Clip and common
-    prompt are computed once for all members of a panel. In the modes ``"label"`` and ``"distribution"`` the model writes
-    its answer, as a service would.
+    prompt are computed once for all members of a panel. In the modes ``"label"`` and ``"distribution"`` the model
+    writes its answer, as a service would.
 
     The model is loaded when it is first asked, once a process; with ``accelerate launch`` each process has its own GPU
-    and its share of the clips. Replies are kept under the weights' own revision (the commit on the Hub, or a hash of the
-    folder's files), precision and prompt, so that other weights are never taken for these.
+    and its share of the clips. Replies are kept under the weights' own revision (the commit on the Hub, or a hash of
+    the folder's files), precision and prompt, so that other weights are never taken for these.
 
     Args:
         model: Id on the Hub, or a folder that `save_pretrained` has written. No code of a repository is run.
