@@ -4,15 +4,20 @@ import asyncio
 import json
 import math
 import re
+import time
 
 import pytest
 from annotation_setup import annotator, dataset
 from backend_setup import EMOTIONS, everything_about, member, noise, prompt
+from datasets import load_dataset
 from logprobs_server import END, VOCABULARY, LogprobsServer, TinyModel
+from processes import Annotating
 
 from hf_emo_dist.annotation.backends.openai import OpenAIBackend
-from hf_emo_dist.annotation.types import Answer, FatalError, PanelMember, TransientError
+from hf_emo_dist.annotation.ledger.ledger import Ledger
+from hf_emo_dist.annotation.types import IN_FLIGHT, Answer, FatalError, PanelMember, TransientError
 from hf_emo_dist.audio.clips import encode_wav
+from hf_emo_dist.commands.main import main
 
 LABELS = ("angry", "happy", "neutral", "sad")
 PANEL = [{"focus": focus, "mode": "readout"} for focus in ("voice", "words", "subtle_cues")]
@@ -302,6 +307,32 @@ def test_a_run_goes_on_after_faults_and_every_read_out_is_the_same(server, tmp_p
             assert a["distribution"] == pytest.approx(b["distribution"], abs=2e-3)
 
 
+@pytest.mark.slow
+def test_a_kill_between_two_requests_of_a_read_out_loses_that_one(server, tmp_path):
+    path, rows = tmp_path / "v.sqlite", 5
+    options = {"openai": "tiny", "panel": PANEL, "concurrency": 1, "today": None}
+    for kill in range(3):
+        first = server.count + 10
+        server.fault("never", lambda request, first=first: request.beginning != "" and request.number >= first, times=1)
+        process = Annotating(f"{server.url}/v1", path, rows, **options)
+        while server.script[0][2]:  # until it was taken
+            assert process.runs()
+            time.sleep(0.01)
+        process.kill()
+        server.script.clear()
+        with Ledger(path) as ledger:
+            there = [record for record in ledger.records() if record.outcome == "ok"]
+        assert len({record.key for record in there}) == len(there) >= kill
+    outcome, _ = Annotating(f"{server.url}/v1", path, rows, **options).outcome()
+    assert outcome["report"]["votes"] + outcome["report"]["stored_votes"] == rows * len(PANEL)
+    with Ledger(path) as ledger:
+        records = list(ledger.records())
+    lost = [record for record in records if record.outcome != "ok"]
+    assert len(lost) <= 3 and all(record.detail == IN_FLIGHT for record in lost)
+    sent = sum(record.settings["requests"] for record in records if record.outcome == "ok")
+    assert server.count - sent <= 3 * (2 * len(LABELS) + 2)
+
+
 def test_another_model_in_a_further_reply_is_another_model(server, tmp_path):
     server.fault("model", when=first_follow_up)
     server.fault_model = lambda request: _renamed(server, request)
@@ -343,6 +374,37 @@ def test_a_panel_of_labels_and_read_outs_asks_each_in_its_way(server, tmp_path):
     assert [{a["mode"] for a in row} for row in data["synthetic_annotations"]] == [{"label", "readout"}] * 4
     labels = [r for r in server.requests if "logprobs" not in r.config]
     assert len(labels) == 4 and all(request.system for request in labels)
+
+
+def test_the_command_line_reads_a_panel_out(server, tmp_path, capsys):
+    data, out = tmp_path / "data", tmp_path / "out"
+    people = {"human_votes": ["sad", "sad", "angry"], "human_distribution": dict.fromkeys(LABELS, 0.0) | {"sad": 1.0}}
+    rows = [{**row, **people, "speaker": f"s{i}"} for i, row in enumerate(dataset(6))]
+    dataset(rows).to_parquet(data / "train.parquet")
+    words = ["--backend", "openai", "--model", "tiny", "--backend_options", f"{{base_url: '{server.url}/v1'}}",
+             "--mode", "readout", "--num_annotations", "5", "--ledger", str(tmp_path / "v.sqlite"),
+             "--hearing_test", "false"]  # fmt: skip
+    assert main(["estimate", str(data), *words]) == 0
+    assert "30" in capsys.readouterr().out and server.count == 0
+    assert main(["annotate", str(data), str(out), *words]) == 0
+    told = capsys.readouterr().out
+    assert "30 read-outs: on the labels is" in told
+    found = load_dataset("parquet", data_files=str(out / "**" / "*.parquet"), split="train")
+    for row in found:
+        assert [a["mode"] for a in row["synthetic_annotations"]] == ["readout"] * 5
+        assert sum(row["emotion_distribution"].values()) == pytest.approx(1, abs=1e-6)
+    sent = server.count
+    assert main(["annotate", str(data), str(tmp_path / "again"), *words]) == 0 and server.count == sent
+
+
+@pytest.mark.parametrize(("by", "verdict"), [("text", "does not hear"), ("audio", "hears")])
+def test_whether_a_server_hears_is_told_by_read_outs(server, tmp_path, by, verdict):
+    server.question = lambda request: getattr(request, by)
+    try:
+        run = annotator(backend(server), tmp_path / "v.sqlite", panel=PANEL[:2], emotions=LABELS)
+        assert run.hearing_test(dataset(20)).verdict == verdict
+    finally:
+        vars(server).pop("question")
 
 
 def test_the_tiny_model_is_one_that_sampling_agrees_with():
