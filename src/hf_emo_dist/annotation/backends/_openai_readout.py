@@ -318,8 +318,8 @@ class ServerReadOut:
         )
 
     def _model(self) -> str | None:
-        """Who answered; where several did, one that was not asked, so that the run is told of it."""
-        others = (model for model in self._models if model != self._request["model"])
+        """Who answered; where several did, one that is not the first and was not asked, so that the run is told of it."""
+        others = (model for model in self._models if model not in (self._models[0], self._request["model"]))
         return next(others, self._models[0] if self._models else None)
 
     def _billed(self, outcome: Answer | TransientError | FatalError) -> Answer | TransientError | FatalError:
