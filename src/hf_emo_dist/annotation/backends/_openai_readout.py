@@ -318,7 +318,7 @@ class ServerReadOut:
         )
 
     def _model(self) -> str | None:
-        """Who answered; where several did, one that is not the first and was not asked, so that the run is told of it."""
+        """Who answered; where several did, one that is not the first and was not asked: the run is to know of it."""
         others = (model for model in self._models if model not in (self._models[0], self._request["model"]))
         return next(others, self._models[0] if self._models else None)
 
