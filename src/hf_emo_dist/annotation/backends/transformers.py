@@ -38,9 +38,6 @@ logger = logging.getLogger(__name__)
 #: A clip as it goes to the model: little-endian float32 at 16 kHz.
 _SAMPLES = "audio/x-float32"
 _NOTHING = Prices(0.0, 0.0, 0.0, source="of your own machine: none")
-#: Clips that wait while one batch is computed, as batches of it.
-_AHEAD = 3
-_MOST_AT_ONCE = 1024
 #: Read-outs that are remembered: members that differ in temperature or number alone have one.
 _REMEMBERED = 8192
 #: Tokens of a reply in words, at most: a JSON object over ten emotions.
@@ -170,8 +167,8 @@ class TransformersBackend:
 
     @property
     def gathers(self) -> int:
-        """Requests that are to be with it at once: some batches, so that none waits for what is read or stored."""
-        return min(_MOST_AT_ONCE, (1 + _AHEAD) * self.clips * 10)
+        """Clips that are to be with it at once: one batch is computed, the next one waits."""
+        return 2 * self.clips
 
     def __repr__(self) -> str:
         return f"TransformersBackend(model={self.model!r})"
