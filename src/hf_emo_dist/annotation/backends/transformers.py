@@ -293,18 +293,20 @@ class TransformersBackend:
             reader = self._loaded()
             began = time.monotonic()
             found: dict[int, Answer | Exception] = {}
-            reads = [place for place, asked in enumerate(batch) if asked.request["mode"] == "readout"]
-            words: dict[float | None, list[int]] = {}
+            groups: dict[tuple[bool, float | None], list[int]] = {}
             for place, asked in enumerate(batch):
-                if asked.request["mode"] != "readout":
-                    words.setdefault(asked.request["temperature"], []).append(place)
-            try:
-                found.update(zip(reads, self._read(reader, [batch[place] for place in reads]), strict=True))
-                for temperature, places in words.items():
-                    answers = self._write(reader, [batch[place] for place in places], temperature)
-                    found.update(zip(places, answers, strict=True))
-            except ValueError as error:  # of labels or prompts, not of a clip: nothing was computed
-                raise _setup(error) from error
+                read = asked.request["mode"] == "readout"
+                groups.setdefault((read, None if read else asked.request["temperature"]), []).append(place)
+            for (read, temperature), places in groups.items():
+                some = [batch[place] for place in places]
+                answers: Sequence[Answer | Exception]
+                try:
+                    answers = self._read(reader, some) if read else self._write(reader, some, temperature)
+                except ValueError as error:  # of labels or prompts, not of a clip: nothing was computed
+                    answers = [_setup(error)] * len(some)
+                except Exception as error:  # noqa: BLE001 - of one way of asking, and told to who asked so
+                    answers = [error] * len(some)
+                found.update(zip(places, answers, strict=True))
             # Of each answer its share of the machine's time: what an estimate multiplies.
             latency_s = (time.monotonic() - began) / max(1, len(batch))
             return [
