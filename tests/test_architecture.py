@@ -154,7 +154,7 @@ def test_imports_are_relative():
 
 
 #: Below `modeling`, and layers of torch themselves: imported by nothing but functions and by rooms that load torch.
-OF_TORCH = {"audio.qwen2_audio_tower"}
+OF_TORCH = {"audio.qwen2_audio_tower", "audio.audioflamingo3_tower"}
 
 
 def test_rooms_below_modeling_load_no_torch():

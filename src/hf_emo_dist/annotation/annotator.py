@@ -719,6 +719,7 @@ class Annotator:
             answers_as=self.answers_as,
             not_asked=self.not_asked(),
             tier="batch" if batch else self.tier,
+            members=len(self.members),
             # One that cannot be told of other names has none; a job's replies come all at once.
             answerer_known=batch or self._answerer_known or not hasattr(self.backend, "answers_as"),
         )

@@ -38,9 +38,6 @@ logger = logging.getLogger(__name__)
 #: A clip as it goes to the model: little-endian float32 at 16 kHz.
 _SAMPLES = "audio/x-float32"
 _NOTHING = Prices(0.0, 0.0, 0.0, source="of your own machine: none")
-#: Clips that wait while one batch is computed, as batches of it.
-_AHEAD = 3
-_MOST_AT_ONCE = 1024
 #: Read-outs that are remembered: members that differ in temperature or number alone have one.
 _REMEMBERED = 8192
 #: Tokens of a reply in words, at most: a JSON object over ten emotions.
@@ -170,8 +167,8 @@ class TransformersBackend:
 
     @property
     def gathers(self) -> int:
-        """Requests that are to be with it at once: some batches, so that none waits for what is read or stored."""
-        return min(_MOST_AT_ONCE, (1 + _AHEAD) * self.clips * 10)
+        """Clips that are to be with it at once: one batch is computed, the next one waits."""
+        return 2 * self.clips
 
     def __repr__(self) -> str:
         return f"TransformersBackend(model={self.model!r})"
@@ -296,18 +293,20 @@ class TransformersBackend:
             reader = self._loaded()
             began = time.monotonic()
             found: dict[int, Answer | Exception] = {}
-            reads = [place for place, asked in enumerate(batch) if asked.request["mode"] == "readout"]
-            words: dict[float | None, list[int]] = {}
+            groups: dict[tuple[bool, float | None], list[int]] = {}
             for place, asked in enumerate(batch):
-                if asked.request["mode"] != "readout":
-                    words.setdefault(asked.request["temperature"], []).append(place)
-            try:
-                found.update(zip(reads, self._read(reader, [batch[place] for place in reads]), strict=True))
-                for temperature, places in words.items():
-                    answers = self._write(reader, [batch[place] for place in places], temperature)
-                    found.update(zip(places, answers, strict=True))
-            except ValueError as error:  # of labels or prompts, not of a clip: nothing was computed
-                raise _setup(error) from error
+                read = asked.request["mode"] == "readout"
+                groups.setdefault((read, None if read else asked.request["temperature"]), []).append(place)
+            for (read, temperature), places in groups.items():
+                some = [batch[place] for place in places]
+                answers: Sequence[Answer | Exception]
+                try:
+                    answers = self._read(reader, some) if read else self._write(reader, some, temperature)
+                except ValueError as error:  # of labels or prompts, not of a clip: nothing was computed
+                    answers = [_setup(error)] * len(some)
+                except Exception as error:  # noqa: BLE001 - of one way of asking, and told to who asked so
+                    answers = [error] * len(some)
+                found.update(zip(places, answers, strict=True))
             # Of each answer its share of the machine's time: what an estimate multiplies.
             latency_s = (time.monotonic() - began) / max(1, len(batch))
             return [

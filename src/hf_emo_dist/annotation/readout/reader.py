@@ -71,9 +71,9 @@ class ReadOut:
 
 @dataclass(frozen=True)
 class _Prompt:
-    """A rendered prompt: its tokens before and behind the clip's."""
+    """A prompt: as text, as far as labels stand behind it, and its tokens before and behind the clip's."""
 
-    rendered: str
+    written: str
     before: tuple[int, ...]
     behind: tuple[int, ...]
 
@@ -198,6 +198,7 @@ class LabelReader:
         model = model_class.from_pretrained(
             where, dtype=dtype, device_map=device_map, attn_implementation="sdpa", **common, **common_model
         )
+        chosen.loaded(model, where, revision)
         reader = cls(model, processor, family=family, token_budget=token_budget)
         reader.provenance["model"] = where
         reader.provenance["revision"] = reader.provenance["revision"] or revision
@@ -222,8 +223,7 @@ class LabelReader:
         self._check_length(prompt, tokens, 1)
 
     def _new_prompt(self, system: str, text: str) -> _Prompt:
-        rendered = self.family.render(system, text)
-        ids = self.family.tokenize(rendered)
+        ids = self.family.prompt_ids(system, text)
         audio = self.family.audio_token_id
         if ids.count(audio) != 1:
             raise ValueError(
@@ -232,11 +232,11 @@ class LabelReader:
             )
         place = ids.index(audio)
         start, end = self.family.around()
-        return _Prompt(rendered, (*ids[:place], *start), (*end, *ids[place + 1 :]))
+        return _Prompt(self.family.written(system, text), (*ids[:place], *start), (*end, *ids[place + 1 :]))
 
     def _new_labels(self, system: str, text: str, labels: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-        rendered = self._prompt(system, text).rendered
-        return label_tokens(self.family.tokenize, rendered, labels, self.family.special_tokens())
+        written = self._prompt(system, text).written
+        return label_tokens(self.family.tokenize, written, labels, self.family.special_tokens())
 
     def _check_length(self, prompt: _Prompt, labels: Sequence[Sequence[int]], audio_tokens: int) -> None:
         longest = max(map(len, labels), default=0) + 1
@@ -356,10 +356,10 @@ class LabelReader:
 
         with torch.inference_mode():
             new = list(dict.fromkeys(row.clip for row in batch.rows if row.clip not in heard))
-            if new:
-                inputs = self._on_device(self.family.inputs([clips[clip] for clip in new]))
-                sizes = [self.family.audio_tokens(len(clips[clip])) for clip in new]
-                heard.update(zip(new, self.family.encode(inputs).split(sizes), strict=True))
+            for together in self._alike(new, [len(clips[clip]) for clip in new]):
+                inputs = self._on_device(self.family.inputs([clips[clip] for clip in together]))
+                sizes = [self.family.audio_tokens(len(clips[clip])) for clip in together]
+                heard.update(zip(together, self.family.encode(inputs).split(sizes), strict=True))
             # without a configuration: every layer keeps all keys, also one that sees a window of them
             cache = DynamicCache()
             lengths = [len(row.prefix) for row in batch.rows]
@@ -466,10 +466,13 @@ class LabelReader:
         """The mask as the language model takes it: one for all layers, or one a kind of layer."""
         config = self.family.text_config
         kinds = set(getattr(config, "layer_types", None) or ())
-        if not kinds - {"full_attention"}:
+        window = getattr(config, "sliding_window", None)
+        if window is None or kinds == {"full_attention"}:
             return self._mask(mask, embeddings)
-        near = positions[:, :, None] - key_positions[:, None, :] < config.sliding_window
-        masks = {"full_attention": mask, "sliding_attention": mask & near}
+        near = mask & (positions[:, :, None] - key_positions[:, None, :] < window)
+        if not kinds:
+            return self._mask(near, embeddings)
+        masks = {"full_attention": mask, "sliding_attention": near}
         return {kind: self._mask(masks[kind], embeddings) for kind in kinds}
 
     def _mask(self, mask: np.ndarray, embeddings: Tensor) -> Tensor:
@@ -545,12 +548,14 @@ class LabelReader:
                 results[place] = error
                 continue
             prompts[place] = (*prompt.before, *([self.family.audio_token_id] * audio), *prompt.behind)
-        waiting = sorted(prompts, key=lambda place: len(prompts[place]))
+        alike = {place: self.family.alike(len(requests[place].samples)) for place in prompts}
+        waiting = sorted(prompts, key=lambda place: (alike[place], len(prompts[place])))
         while waiting:
-            # of those that are left, the longest decides the padding
+            # of those that go together, the last is the longest and decides the padding
             number = 1
             while (
                 number < len(waiting)
+                and alike[waiting[number]] == alike[waiting[0]]
                 and (number + 1) * (len(prompts[waiting[number]]) + max_new_tokens) <= self.token_budget
             ):
                 number += 1
@@ -559,7 +564,7 @@ class LabelReader:
                 texts: list[str] | None = generate(
                     self.family,
                     [prompts[place] for place in places],
-                    self._on_device(self.family.inputs([requests[place].samples for place in places])),
+                    self._on_device(self._inputs([requests[place] for place in places])),
                     temperature=temperature,
                     seeds=[seeds[place] for place in places],
                     max_new_tokens=max_new_tokens,
@@ -583,6 +588,15 @@ class LabelReader:
                 self._shrink(number, tokens, tokens // 2)
         return [result for result in results if result is not None]
 
+    def _inputs(self, requests: Sequence[ReadRequest]) -> dict[str, Tensor]:
+        """What `generate` takes of the clips of requests; the features of a clip are computed once."""
+        clips = {request.clip: request.samples for request in requests}
+        made = self.family.inputs(list(clips.values()))
+        if any(len(value) != len(clips) for value in made.values()):  # of several windows a clip
+            return self.family.inputs([request.samples for request in requests])
+        order = {clip: number for number, clip in enumerate(clips)}
+        return {name: value[[order[request.clip] for request in requests]] for name, value in made.items()}
+
     def _shrink(self, prompts: int, tokens: int, budget: int) -> None:
         self.token_budget = budget
         logger.warning(
@@ -592,6 +606,13 @@ class LabelReader:
             tokens,
             budget,
         )
+
+    def _alike(self, names: Sequence[Any], lengths: Sequence[int]) -> list[list[Any]]:
+        """Names of clips in the groups that may go through the tower together."""
+        groups: dict[int, list[Any]] = {}
+        for name, length in zip(names, lengths, strict=True):
+            groups.setdefault(self.family.alike(length), []).append(name)
+        return list(groups.values())
 
     def _on_device(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {

@@ -8,7 +8,14 @@ from ...._tables import resolve
 
 #: `model_type` of a checkpoint's configuration → its family. Imported when it is used.
 FAMILIES: dict[str, str] = {
+    "audioflamingo3": "audioflamingo3:AudioFlamingo3Family",
+    "gemma4": "gemma4:Gemma4Family",
+    "granite_speech": "granite_speech:GraniteSpeechFamily",
+    "phi4_multimodal": "phi4_multimodal:Phi4MultimodalFamily",
+    "qwen2_5_omni": "qwen2_5_omni:Qwen2_5OmniFamily",
+    "qwen2_5_omni_thinker": "qwen2_5_omni:Qwen2_5OmniFamily",
     "qwen2_audio": "qwen2_audio:Qwen2AudioFamily",
+    "voxtral": "voxtral:VoxtralFamily",
 }
 
 

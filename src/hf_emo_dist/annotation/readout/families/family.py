@@ -96,6 +96,10 @@ class Family:
         """The token that is looked up in the places of the audio tokens, whose embedding is then replaced."""
         return 0
 
+    @classmethod
+    def loaded(cls, model: Any, where: str, revision: str | None) -> None:
+        """Add to a model that was loaded from `where` what lies beside it."""
+
     # --- the prompt
 
     @property
@@ -127,11 +131,21 @@ class Family:
             )
         return rendered
 
+    def prompt_ids(self, system: str, text: str) -> list[int]:
+        """Tokens of the prompt, the place of the audio once."""
+        return self.tokenize(self.render(system, text))
+
+    def written(self, system: str, text: str) -> str:
+        """The prompt that a label stands behind, as `tokenize` takes it."""
+        return self.render(system, text)
+
     def _templated(self, system: str, text: str) -> str | None:
         from jinja2 import TemplateError
 
+        # of some checkpoints the tokenizer has it
+        has_it = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
         try:
-            rendered: str = self.processor.apply_chat_template(
+            rendered: str = has_it.apply_chat_template(
                 self.conversation(system, text), tokenize=False, add_generation_prompt=True
             )
         except (TemplateError, TypeError):
@@ -179,8 +193,12 @@ class Family:
         """Return how many tokens a clip at 16 kHz has."""
         raise NotImplementedError
 
+    def alike(self, num_samples: int) -> int:
+        """Clips go through the tower together that give the same here: all, where it has a mask for padding."""
+        return 0
+
     def inputs(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        """Return what transformers' class takes of clips at 16 kHz, for `generate`."""
+        """Return what transformers' class takes of clips at 16 kHz that are `alike`."""
         raise NotImplementedError
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
