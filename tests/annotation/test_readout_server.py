@@ -236,6 +236,14 @@ def test_a_model_whose_data_says_that_it_shows_none_is_refused_before_anything_i
     assert server.count == 0
 
 
+def test_openais_own_are_sent_their_own_fields():
+    """No name that only other servers know; and no answer is given a beginning there."""
+    asked = OpenAIBackend("gpt-audio", capabilities={"logprobs": True})
+    config = asked.render(prompt("readout"), member("readout"), {})["config"]
+    assert "readout" in asked.capabilities.modes and config["max_completion_tokens"] == 8
+    assert not {"extra_body", "max_tokens", "response_format"} & set(config) and config["logprobs"] is True
+
+
 ODD = {
     "NaN": lambda choice: choice["logprobs"]["content"][0].update(logprob=float("nan")),
     "words": lambda choice: choice["logprobs"]["content"][0].update(logprob="likely"),

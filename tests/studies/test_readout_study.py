@@ -13,7 +13,7 @@ from hf_emo_dist.studies.readout.expected import expected_divergences, in_turn
 from hf_emo_dist.studies.readout.readout import readout
 from hf_emo_dist.studies.vote_table import Annotations
 
-ROWS = 150
+ROWS = 120
 
 
 def annotations(parts):
@@ -56,7 +56,7 @@ def test_the_closed_form_is_the_mean_over_all_draws(number):
 
 def test_it_tells_what_is_near_to_what(told, tmp_path):
     table, q, members = told
-    study = readout(Sources({"drawn": table}), num_resamples=60)
+    study = readout(Sources({"drawn": table}), num_resamples=30)
     (found,) = study.results["panels"].values()
     assert (found["model"], found["rows"], found["members"]) == ("tiny", ROWS, [3, 3])
     mean, people = np.mean(members, axis=0), table.counts() / 20
@@ -88,7 +88,7 @@ def test_a_model_with_random_weights_is_told_and_shows(told):
     rng = np.random.default_rng(1)
     random = rng.dirichlet(np.full(len(EMOTIONS), 20.0), ROWS)
     one = vote_table(table.votes, annotations=annotations([("readout", "voice", random)]), notes=["borrowed votes"])
-    study = readout(Sources({"drawn": one}), random_weights=["tiny"], num_resamples=60, max_votes=3)
+    study = readout(Sources({"drawn": one}), random_weights=["tiny"], num_resamples=30, max_votes=3)
     assert study.notes == ["borrowed votes", "tiny has random weights: its figures show how the study works alone"]
     assert any("say nothing of their clips" in line for line in study.findings)
     (found,) = study.results["panels"].values()

@@ -339,5 +339,6 @@ def _plot(results: dict[str, Any], notes: list[str], max_votes: int) -> Any:
         axis.set_xlim(0.5, max_votes + 0.5)
         axis.set_ylim(bottom=0)
         axis.set_xlabel("votes")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     legend_below(figure, axes[0][0])
     return polished(figure)
