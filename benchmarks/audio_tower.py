@@ -11,7 +11,7 @@ from common import measured_rate, medians, speech, tower_macs, tower_weights, ve
 from transformers import Qwen2AudioEncoderConfig, WhisperFeatureExtractor
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
-from hf_emo_dist.modeling.backbones.qwen2_audio_tower import (
+from hf_emo_dist.audio.qwen2_audio_tower import (
     TrimmedQwen2AudioEncoder,
     audio_kwargs_for,
     encode_audio_padded,

@@ -10,7 +10,7 @@ import torch
 from common import medians, speech, verdict
 from transformers import WhisperFeatureExtractor
 
-from hf_emo_dist.modeling.backbones.qwen2_audio_tower import audio_kwargs_for
+from hf_emo_dist.audio.qwen2_audio_tower import audio_kwargs_for
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ import torch
 from common import measured_rate, tower_macs
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
+from hf_emo_dist.audio.qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_mel_frames
 from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
-from hf_emo_dist.modeling.backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_mel_frames
 from hf_emo_dist.modeling.configuration import Qwen2AudioEmotionConfig
 from hf_emo_dist.training.lora import emotion_lora_config
 

@@ -21,8 +21,8 @@ from common import DATA, medians, speech, verdict
 from torch.profiler import ProfilerActivity, profile
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
+from hf_emo_dist.audio.qwen2_audio_tower import use_trimmed_audio_tower
 from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
-from hf_emo_dist.modeling.backbones.qwen2_audio_tower import use_trimmed_audio_tower
 from hf_emo_dist.modeling.mini import build_mini_backbone
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 

@@ -31,6 +31,7 @@ _PUBLIC = {
     # annotators
     "annotate_with_gemini": "annotation",
     "Annotator": "annotation",
+    "draw_votes": "annotation",
     "AnnotationIncomplete": "annotation",
     # what their votes are worth
     "VoteCombiner": "combining",
@@ -80,9 +81,10 @@ _MOVED = {
     "MixPlan": "augmentation",
     "WaveformPerturbation": "augmentation",
     **dict.fromkeys(
-        ("Qwen2AudioEmotionConfig", "audio_kwargs_for", "build_mini_backbone", "use_trimmed_audio_tower"),
+        ("Qwen2AudioEmotionConfig", "build_mini_backbone"),
         "modeling",
     ),
+    **dict.fromkeys(("audio_kwargs_for", "use_trimmed_audio_tower"), "audio"),
     "EmotionDistributionCollator": "training",
     "push_metric": "hub",
 }

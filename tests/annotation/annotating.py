@@ -18,6 +18,7 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 import aiohttp  # noqa: F401 - once, and not in each child
 from annotation_setup import annotator, dataset, gemini, votes
 
+from hf_emo_dist.annotation.backends.openai import OpenAIBackend
 from hf_emo_dist.annotation.run.run_report import AnnotationIncomplete
 
 
@@ -36,7 +37,10 @@ def main():
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that are done are gone
     for line in sys.stdin:
         command = json.loads(line)
-        backend, data = gemini(types.SimpleNamespace(url=command["url"])), dataset(command["rows"])
+        other = command["options"].pop("openai", None)  # a model behind OpenAI's protocol
+        backend = gemini(types.SimpleNamespace(url=command["url"]))
+        backend = OpenAIBackend(other, base_url=command["url"]) if other else backend
+        data = dataset(command["rows"])
         child = os.fork()
         if child:
             sys.stdout.write(f"{child}\n")

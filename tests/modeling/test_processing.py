@@ -10,8 +10,8 @@ from transformers import AutoProcessor
 
 from hf_emo_dist.audio.clips import encode_flac, load_audio
 from hf_emo_dist.audio.decoding import AudioError
+from hf_emo_dist.audio.qwen2_audio_tower import num_audio_tokens, num_mel_frames
 from hf_emo_dist.modeling.backbones.qwen2_audio_processing import Qwen2AudioEmotionProcessor
-from hf_emo_dist.modeling.backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames
 from hf_emo_dist.modeling.prediction import predict_distributions
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 

@@ -19,8 +19,8 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 from transformers.utils import is_flash_attn_2_available
 
 from hf_emo_dist.audio.clips import load_audio
+from hf_emo_dist.audio.qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from hf_emo_dist.modeling import audio_kwargs_for, use_trimmed_audio_tower
-from hf_emo_dist.modeling.backbones.qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from hf_emo_dist.modeling.mini import load_whisper_encoder
 
 CLIPS = [tone(200, 0.93), tone(400, 1.8, seed=1), tone(300, 0.0301, seed=2)]

@@ -11,9 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from tqdm.auto import tqdm
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
@@ -21,15 +19,15 @@ from ..emotions import PAPER_EMOTIONS, validate_emotions
 from .annotation_columns import (
     annotation_columns,
     annotation_features,
-    split_keys,
     typed,
     votes_by_row,
     with_columns,
 )
 from .backends import BackendChoice
-from .batch.batches import Batches
+from .batch.calling import call_batches
+from .estimating import estimate
 from .hearing.asking import CLIPS
-from .hearing.hearing import hear, hearing_requests
+from .hearing.hearing import hear
 from .hearing.verdict import HearingTest
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
@@ -38,24 +36,15 @@ from .ordering import ClipStore, Rounds
 from .panel import by_model, choose_panel, describe_panel
 from .prompts import PromptSet, choose_prompts
 from .reading import Utterance, read_batch, read_dataset
-from .run.estimate import (
-    Estimate,
-    Span,
-    estimates_together,
-    measured,
-    share_of,
-    spans_cost,
-    tier_costs,
-    time_needed,
-)
+from .run.estimate import Estimate
 from .run.evidence import Evidence
 from .run.jobs import PATIENCE_S, TIMEOUT_S, Clip, Job, Run, RunSettings
 from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport, together
 from .run.runner import Runner
 from .run.side_by_side import SideBySide
-from .types import Backend, FatalError, PanelMember, Record, ledger_key, request_hash
-from .workload import workload
+from .shares import Share
+from .types import Backend, FatalError, PanelMember, ledger_key, request_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -110,8 +99,8 @@ class Annotator:
     off goes on where it was, by the same call.
 
     Args:
-        backend: ``"gemini"``, ``"openai"``, ``"simulated"``, ``module:Name`` of a class of your own, an instance, or a
-            `BackendChoice`: who is asked, unless a member of the panel names its own model.
+        backend: ``"gemini"``, ``"openai"``, ``"transformers"``, ``"simulated"``, ``module:Name`` of a class of your
+            own, an instance, or a `BackendChoice`: who is asked, unless a member of the panel names its own model.
         emotions: The label set.
         preset: ``"default"``, or ``"paper"``: the panel, paper-like prompts and the way of reading replies of arXiv
             2601.14620.
@@ -120,6 +109,8 @@ class Annotator:
             "openai", "model": "gpt-audio"}``, see `panel.by_model`.
         num_annotations: Annotators that give one label, where `panel` does not say who answers.
         num_distributions: Annotators that state the distribution that they expect, beside these.
+        mode: How the `num_annotations` answer: ``"label"``, or ``"readout"``, by the model's own probabilities of the
+            labels. Default: a read-out by ``"transformers"``, a label by the others.
         prompts: A YAML file (see `load_prompts`) or a `PromptSet` instead of the preset's prompts.
         use_transcript: Whether the transcript, where there is one, is shown, as quoted data.
         ledger: The SQLite file of replies, or a `Ledger`. Default: :func:`default_ledger`.
@@ -128,7 +119,8 @@ class Annotator:
         audio_column: Name of the audio's column.
         progress: Whether to show progress bars.
         concurrency: Requests in flight at most. A run starts with 16 and climbs for as long as replies come as fast as
-            before; signs of overload bring it down, by the share of requests that meet one.
+            before; signs of overload bring it down, by the share of requests that meet one. A model on this machine has
+            as many at once as it asks for, and is given all the time that it takes.
         requests_per_minute: Bound on requests a minute, shared by all processes on the ledger; None for no bound.
         tokens_per_minute: Bound on tokens a minute, likewise.
         max_cost_usd: Cap on all that the ledger has cost since it exists, in US dollars; None for no cap.
@@ -174,6 +166,7 @@ class Annotator:
         panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None = None,
         num_annotations: int = 10,
         num_distributions: int = 0,
+        mode: Literal["label", "readout"] | None = None,
         prompts: str | Path | PromptSet | None = None,
         use_transcript: bool = True,
         ledger: str | Path | Ledger | None = None,
@@ -210,7 +203,7 @@ class Annotator:
         main = BackendChoice(backend) if isinstance(backend, str) else backend
         own, *others = by_model(main, panel, preset)
         self.backend: Backend = own.backend
-        tier = self._tier
+        tier = self.tier
         self.settings = RunSettings(
             concurrency=concurrency,
             requests_per_minute=requests_per_minute,
@@ -228,14 +221,14 @@ class Annotator:
         )
         self.prompts = choose_prompts(prompts, preset)
         self.members = choose_panel(
-            self.backend, self.prompts, preset, own.members, num_annotations, num_distributions, seed
+            self.backend, self.prompts, preset, own.members, num_annotations, num_distributions, seed, mode
         )
         names = [answers_as] if isinstance(answers_as, str) else answers_as
         if own.named and names:  # of the model that `backend` says, which others ask, or nobody
             names = ()
         self.answers_as = tuple(dict.fromkeys((*names, *getattr(self.backend, "answers_as", ()))))
         self.today = today
-        today, capabilities = self._today(), self.backend.capabilities
+        today, capabilities = self.day(), self.backend.capabilities
         if capabilities.is_retired(today):
             logger.warning("%s. It is not asked: votes that the ledger has are read.", capabilities.retirement())
         elif capabilities.retired_on is not None and self.backend.destination is not None:
@@ -280,24 +273,26 @@ class Annotator:
         }
 
     def _start(self) -> None:
-        self._loop, self._lock = LoopThread(), threading.RLock()
+        self.loop, self._lock = LoopThread(), threading.RLock()
         self._told: set[str] = set()
         self._answerer_known = False
         self._evidence = Evidence()
         # Connections that nobody closed are closed when the annotator is gone, or the process ends.
-        weakref.finalize(self, _finish, self._loop, [one.backend for one in self.asked])
+        weakref.finalize(self, _finish, self.loop, [one.backend for one in self.asked])
 
     @property
-    def _tier(self) -> str:
+    def tier(self) -> str:
+        """The service tier at which single requests are asked."""
         return getattr(self.backend, "service_tier", "standard")
 
-    def _today(self) -> date:
+    def day(self) -> date:
+        """The day by which prices, retirements and the age of facts are told."""
         return self.today or datetime.now(UTC).date()
 
     def not_asked(self) -> tuple[str, str] | None:
         """Why nobody is asked, where no reply would be a vote, and the mend."""
         has = self.backend.capabilities
-        if not has.is_retired(self._today()):
+        if not has.is_retired(self.day()):
             return None
         successor = f", such as {has.replaced_by}" if has.replaced_by else ""
         return (
@@ -336,7 +331,8 @@ class Annotator:
             "plan": self.plan,
             **({"answers_as": list(self.answers_as)} if self.answers_as else {}),
             **({"others": [other.describe() for other in self.others]} if self.others else {}),
-            **({"service_tier": self._tier} if self._tier != "standard" else {}),
+            **({"service_tier": self.tier} if self.tier != "standard" else {}),
+            **({"weights": self.backend.weights()} if hasattr(self.backend, "weights") else {}),
         }
 
     def __repr__(self) -> str:
@@ -349,7 +345,7 @@ class Annotator:
     def __getstate__(self) -> dict[str, Any]:
         # `Dataset.map` takes its fingerprint from this. An upgrade of the library, and failures that came since, make
         # it another: `map` then reads the votes from the ledger again.
-        left_out = ("_ledger", "_given_ledger", "_loop", "_lock", "_told", "_answerer_known", "_evidence")
+        left_out = ("_ledger", "_given_ledger", "loop", "_lock", "_told", "_answerer_known", "_evidence")
         state = {name: value for name, value in self.__dict__.items() if name not in left_out}
         failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
         return {**state, "_version": ANNOTATOR_VERSION, "_failures": failures}
@@ -374,7 +370,7 @@ class Annotator:
 
     def close(self) -> None:
         """Closes the connections and the ledger, unless that was given as an object. The next use opens them again."""
-        self._loop.close(lambda: _close_all([one.backend for one in self.asked]))
+        self.loop.close(lambda: _close_all([one.backend for one in self.asked]))
         for other in self.others:
             other.close()
         with self._lock:
@@ -418,8 +414,10 @@ class Annotator:
 
     @property
     def clip_by_clip(self) -> bool:
-        """Whether all members are asked about one clip before the next: where the backend answers them at once."""
-        return bool(getattr(self.backend, "whole_panel", False))
+        """Whether all members are asked about one clip before the next: where the backend answers them at once, or all
+        are read out, since what a server has of a clip is used while it is there."""
+        read = all(member.mode == "readout" for member in self.members)
+        return bool(getattr(self.backend, "whole_panel", False)) or read
 
     def annotate(self, dataset: Dataset, pilot: int = 0, hearing_test: bool = False) -> AnnotationResult:
         """Annotates a whole data set, with no barrier between batches, and breadth first.
@@ -428,7 +426,9 @@ class Annotator:
         in an order drawn from (`seed`, row id), then the second, and so on. A run that must stop early (budget, Ctrl-C,
         a wrong key) so is a smaller run of the same kind, and returns what there is, with all that the ledger has:
         look at ``report.complete`` and ``report.votes_a_clip``. A backend that answers a whole panel at once
-        (``whole_panel``) is asked clip by clip in that order. Where a panel names several models, they are asked side
+        (``whole_panel``) is asked clip by clip in that order; where that is a model on this machine and several
+        processes run this (``accelerate launch``, one a GPU), each begins with its share of the clips, and all wait
+        until everything is in the one ledger. Where a panel names several models, they are asked side
         by side, each at its own speed; where one must stop, the others go on, and ``report.by_model`` tells of each.
 
         Args:
@@ -529,18 +529,18 @@ class Annotator:
             found = self.stored(dataset)
             stopped.note_votes(map(len, found["synthetic_annotations"]), self.answers_a_clip)
             return AnnotationResult(found, stopped)
-        report, keys = self._run_batches(dataset, collect=True, submit=True, wait=wait, poll_s=poll_s)
+        report, keys = call_batches(self, dataset, collect=True, submit=True, wait=wait, poll_s=poll_s)
         report.hearing_test = tested[self.backend.model].hearing_test
         logger.debug("%s", report.summary())  # who has the report prints it
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
     def submit_batch(self, dataset: Dataset) -> RunReport:
         """Submits what is wanted, and neither in the ledger nor in a job, as batch jobs; see :meth:`annotate_batch`."""
-        return self._run_batches(dataset, collect=False, submit=True)[0]
+        return call_batches(self, dataset, collect=False, submit=True)[0]
 
     def collect_batch(self, dataset: Dataset) -> AnnotationResult:
         """Collects the batch jobs that are done, of whatever data set; see :meth:`annotate_batch`."""
-        report, keys = self._run_batches(dataset, collect=True, submit=False)
+        report, keys = call_batches(self, dataset, collect=True, submit=False)
         return AnnotationResult(with_columns(dataset, self.ledger, keys, self.emotions), report)
 
     def estimate(
@@ -563,79 +563,7 @@ class Annotator:
             AnnotationIncomplete: The pilot had to stop.
             ValueError: `pilot` is no number of clips, or the data set does not fit the backend.
         """
-        if pilot < 0 or isinstance(pilot, bool):
-            raise ValueError(f"`pilot` must be a number of clips from 1, got {pilot!r}. Mend: 0 for no pilot.")
-        keys: list[bytes] = []
-        if pilot:
-            chosen = self.pilot(dataset, pilot)
-            report, keys = self.run(self.utterances(chosen), total=len(chosen) * self.answers_a_clip)
-            if not report.complete:
-                raise AnnotationIncomplete(report)
-        records = list(self.ledger.lookup([key for row in keys for key in split_keys(row)]).values())
-        tested = dataset if hearing_test is True else hearing_test or None
-        return estimates_together(
-            {name: one._estimate(dataset, records, batch, tested) for name, one in self.models.items()}
-        )
-
-    def _estimate(self, dataset: Dataset, pilot: Sequence[Record], batch: bool, tested: Dataset | None) -> Estimate:
-        """What this model alone would take, with those records of a pilot that are its own."""
-        who = (self.backend.name, self.backend.endpoint, self.backend.model)
-        records = [record for record in pilot if (record.backend, record.endpoint, record.model) == who]
-        self._tell_old_facts()
-        not_asked = self.not_asked()
-        report, settings, capabilities = RunReport(), self.settings, self.backend.capabilities
-        clips = tqdm(
-            self.utterances(dataset), total=len(dataset), desc="Estimating", unit="clip", disable=not self.progress
-        )
-        load = workload(
-            ((utterance, self.jobs(utterance, report, sends=False)) for utterance in clips),
-            self.ledger,
-            settings,
-            len(self.emotions),
-            capabilities,
-            report.skipped,
-            getattr(self.backend, "long_audio", None),
-        )
-        found = measured(records, load.requests)
-        tokens, latency = found or (load.tokens, None)
-        more = hearing_requests(self, tested) if tested is not None and load.requests else Span(0, 0)
-        of_test = {kind: share_of(span, more, load.requests) for kind, span in tokens.items()}
-        today, tier = self._today(), "batch" if batch else self._tier
-        prices, cost = capabilities.prices_on(today), spans_cost(tokens, capabilities, today)
-        # The test is not sent by batch jobs: they would tell too late.
-        cost_of_test = spans_cost(of_test, capabilities, today)
-        tokens = {kind: span + of_test[kind] for kind, span in tokens.items()}
-        return Estimate(
-            model=self.backend.model,
-            rows=load.rows,
-            requests=load.requests,
-            stored=load.stored,
-            audio_hours=load.seconds / 3600,
-            prompt=tokens["prompt"],
-            audio=tokens["audio"],
-            thinking=tokens["thinking"],
-            output=tokens["output"],
-            cost_usd=None
-            if cost is None or cost_of_test is None
-            else cost * capabilities.price_share(tier) + cost_of_test * capabilities.price_share(self._tier),
-            seconds=time_needed(
-                load.requests,
-                tokens["prompt"] + tokens["thinking"] + tokens["output"],
-                settings.concurrency,
-                latency,
-                settings.requests_per_minute,
-                settings.tokens_per_minute,
-                tier,
-            ),
-            tier=tier,
-            tiers=tier_costs(cost, cost_of_test, capabilities),
-            pilot=len(records) if found else 0,
-            prices="" if prices is None else prices.described(),
-            unusable=report.skipped,
-            no_vote=" ".join(not_asked) if not_asked and load.requests else "",
-            advice=(),
-            hearing_requests=more,
-        )
+        return estimate(self, dataset, pilot, batch, hearing_test)
 
     def check_ready(self, dataset: Dataset) -> None:
         """Find what would end :meth:`annotate` at its first request: nothing is sent.
@@ -699,7 +627,7 @@ class Annotator:
     def utterances(self, dataset: Dataset) -> Iterator[Utterance]:
         """The utterances of a data set, after a look at all of them for what would stop the run."""
         for one in self.asked:
-            one._check_upload(read_dataset(dataset, self.audio_column, self._row_columns, only_flags=True))
+            one.check_upload(read_dataset(dataset, self.audio_column, self._row_columns, only_flags=True))
         return read_dataset(dataset, self.audio_column, self._row_columns)
 
     def run(
@@ -715,7 +643,7 @@ class Annotator:
             utterances = list(utterances)
         if isinstance(utterances, list):
             for one in self.asked:
-                one._check_upload(utterances)
+                one.check_upload(utterances)
         reports = {name: RunReport() for name in self.models}
         keys: list[list[bytes]] = []
         wanted = []
@@ -755,17 +683,27 @@ class Annotator:
     ) -> None:
         """The same for several models at once, side by side."""
         began = datetime.now(UTC)
+        shown = shown and Share.own().rank == 0  # of several processes one draws
         with Progress(total, self.progress and shown, leave) as progress:
-            runs = [one._run_of(self.ledger, report, progress, whole) for one, _, report in wanted]
+            runs = [one.run_of(report, progress, whole=whole, ledger=self.ledger) for one, _, report in wanted]
             runners = SideBySide([Runner(run) for run in runs])
             jobs = [groups for _, groups, _ in wanted]
-            self._loop.run(runners.run(jobs), on_interrupt=runners.request_stop)
+            self.loop.run(runners.run(jobs), on_interrupt=runners.request_stop)
         for run, (one, _, report) in zip(runs, wanted, strict=True):
             one._answerer_known = run.answerer_known
             report.seconds += (datetime.now(UTC) - began).total_seconds()
 
-    def _run_of(self, ledger: Ledger, report: RunReport, progress: Progress, whole: bool) -> Run:
-        self._tell_old_facts()
+    def run_of(
+        self,
+        report: RunReport,
+        progress: Progress,
+        batch: bool = False,
+        whole: bool = True,
+        ledger: Ledger | None = None,
+    ) -> Run:
+        """What the stages of a run of single requests, or of batch jobs, share."""
+        self.tell_old_facts()
+        ledger = self.ledger if ledger is None else ledger  # an empty one is false
         ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
         return Run(
             self.backend,
@@ -780,58 +718,11 @@ class Annotator:
             whole,
             answers_as=self.answers_as,
             not_asked=self.not_asked(),
-            tier=self._tier,
-            # One that cannot be told of other names has none.
-            answerer_known=self._answerer_known or not hasattr(self.backend, "answers_as"),
+            tier="batch" if batch else self.tier,
+            members=len(self.members),
+            # One that cannot be told of other names has none; a job's replies come all at once.
+            answerer_known=batch or self._answerer_known or not hasattr(self.backend, "answers_as"),
         )
-
-    def _run_batches(
-        self, dataset: Dataset, collect: bool, submit: bool, wait: bool = False, poll_s: float = 60.0
-    ) -> tuple[RunReport, list[bytes]]:
-        if self.others:
-            raise ValueError(
-                f"The panel asks {len(self.asked)} models ({', '.join(self.models)}), and batch jobs are of one. Mend: "
-                "one call a model with --batch, with a panel of its own members and the same ledger; then the whole "
-                "panel without --batch, which finds all replies in the ledger."
-            )
-        service = getattr(self.backend, "batches", None)
-        if service is None:
-            raise ValueError(
-                f"{self.backend!r} has no batch jobs here. Mend: leave --batch out, in Python call annotate(); or ask "
-                "a Gemini model through the Developer API (Vertex AI's jobs read from a bucket and are not known here)."
-            )
-        if self._tier != "standard":
-            raise ValueError(
-                f"A batch job has a price of its own, and service_tier={self._tier!r} is for single requests. Mend: "
-                "one of the two."
-            )
-        self._check_upload(read_dataset(dataset, self.audio_column, self.backend.row_columns, only_flags=True))
-        self._tell_old_facts()
-        report = RunReport()
-        keys: list[bytes] = []
-        self.ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
-
-        def groups() -> Iterator[list[Job]]:
-            report.rows = 0
-            keys.clear()
-            for utterance in read_dataset(dataset, self.audio_column, self.backend.row_columns):
-                report.rows += 1
-                jobs = self.jobs(utterance, report, sends=submit)
-                keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
-                yield jobs
-
-        began = datetime.now(UTC)
-        with Progress(None, False, False) as progress:
-            progress.shown = self.progress
-            run = Run(
-                self.backend, self.ledger, self.settings, self.plan, self.emotions, self.preset == "paper", report,
-                progress, self._evidence, answers_as=self.answers_as, not_asked=self.not_asked(), tier="batch",
-            )  # fmt: skip
-            batches = Batches(run, service, groups)
-            work = batches.run(collect, submit, wait, poll_s)
-            self._loop.run(work, on_interrupt=batches.request_stop)
-        report.seconds = (datetime.now(UTC) - began).total_seconds()
-        return report, keys
 
     def jobs(
         self,
@@ -878,7 +769,8 @@ class Annotator:
             jobs.append(Job(key, clip, member, prompt, request, hashed, digest))
         return jobs
 
-    def _check_upload(self, utterances: Iterable[Utterance]) -> None:
+    def check_upload(self, utterances: Iterable[Utterance]) -> None:
+        """Refuses to send restricted data to a remote service. Raises `ValueError`."""
         if self.backend.destination is None or self.allow_upload:
             return
         restricted = [utterance.row_id for utterance in utterances if utterance.restricted]
@@ -889,8 +781,9 @@ class Annotator:
                 "machine, or, if your licence allows it, pass allow_upload=True."
             )
 
-    def _tell_old_facts(self) -> None:
-        old = old_facts(self.backend.capabilities, self._today())
+    def tell_old_facts(self) -> None:
+        """Warns, once, of facts about the model that are old."""
+        old = old_facts(self.backend.capabilities, self.day())
         if old:
             self._tell(
                 "old",

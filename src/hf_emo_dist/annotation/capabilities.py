@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
-from .types import MODES, Mode, Usage
+from .types import WRITTEN_MODES, Mode, Usage
 
 #: Generally available since September 2026; takes audio.
 DEFAULT_GEMINI_MODEL = "gemini-3.8-flash"
@@ -71,7 +71,8 @@ class ModelCapabilities:
         audio_tokens_per_second: None where that is not known.
         audio_formats: Of a file that is sent as it is: ``"wav"``, ``"flac"``, ``"ogg"``, ``"mp3"``.
         longest_clip_s: What it hears of a clip at most, in seconds; None where that is not known.
-        modes: Forms of answer that it can be asked for.
+        modes: Forms of answer that it can be asked for; a preset's panel is read out where ``"readout"``, which
+            needs log-probabilities, is the first of them.
         logprobs: Whether log-probabilities can be had; None where that is not known.
         since: First day on which it was generally available.
         retired_on: From this day on the model does not answer.
@@ -97,7 +98,7 @@ class ModelCapabilities:
     audio_tokens_per_second: float | None = None
     audio_formats: tuple[str, ...] = ("wav",)
     longest_clip_s: float | None = None
-    modes: tuple[Mode, ...] = MODES
+    modes: tuple[Mode, ...] = WRITTEN_MODES
     logprobs: bool | None = None
     since: date | None = None
     retired_on: date | None = None

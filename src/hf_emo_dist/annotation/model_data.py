@@ -23,7 +23,7 @@ from .types import MODES
 
 FOLDER = Path(__file__).parent / "models"
 #: Each is a file of `FOLDER`.
-SERVICES = ("gemini", "vertex", "openai", "openai-compatible")
+SERVICES = ("gemini", "vertex", "openai", "openai-compatible", "transformers")
 #: A fact that is older has to be looked up again: prices and last days change by the month.
 OLD_AFTER_DAYS = 61
 #: What a service with a `base` does not take from there.
@@ -258,7 +258,7 @@ def _source(name: Any, sources: Mapping[str, Source], where: str) -> Source:
 def capabilities_of(service: str, model: str) -> ModelCapabilities:
     """What is known of a model; cautious guesses and no prices for one that is not in the service's file."""
     data = service_data(service)
-    if service == "openai-compatible":
+    if service in ("openai-compatible", "transformers"):
         by_last_part = {name.rpartition("/")[2].lower(): entry for name, entry in data.models.items()}
         entry = by_last_part.get(model.rpartition("/")[2].lower())
     else:

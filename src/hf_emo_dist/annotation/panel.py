@@ -24,12 +24,13 @@ _PAPER_JITTER = 0.05
 _LOWEST, _HIGHEST = 0.4, 1.0
 
 
-def paper_panel(num_annotations: int = 10, seed: int = 42) -> tuple[PanelMember, ...]:
+def paper_panel(num_annotations: int = 10, seed: int = 42, mode: Mode = "label") -> tuple[PanelMember, ...]:
     """The panel of arXiv 2601.14620: annotator i has focus i mod 5 and a temperature from band i mod 5.
 
     Focus and temperature are fully confounded there, and so they are here. A temperature is drawn once for all
     utterances: uniformly from its band, moved by up to ±0.05, clipped to [0.1, 1.0]. The paper has 6 to 8 annotators
-    for IEMOCAP, 10 for MSP-Podcast and 20 for its saturation study.
+    for IEMOCAP, 10 for MSP-Podcast and 20 for its saturation study. In mode ``"readout"`` there are five questions, and
+    the temperatures are applied to their answers in closed form.
 
     >>> [member.focus for member in paper_panel(6)][4:]
     ['what_and_how', 'tone_and_content']
@@ -40,7 +41,7 @@ def paper_panel(num_annotations: int = 10, seed: int = 42) -> tuple[PanelMember,
         rng = np.random.default_rng([seed, i])
         low, high = _PAPER_BANDS[i % 5]
         temperature = np.clip(rng.uniform(low, high) + rng.uniform(-_PAPER_JITTER, _PAPER_JITTER), 0.1, 1.0)
-        members.append(PanelMember(PAPER_FOCI[i % 5], round(float(temperature), 3), replicate=i // 5))
+        members.append(PanelMember(PAPER_FOCI[i % 5], round(float(temperature), 3), mode, replicate=i // 5))
     return tuple(members)
 
 
@@ -50,8 +51,12 @@ def default_panel(
     honours_temperature: bool = True,
     num_wordings: int = 4,
     foci: Sequence[str] = PAPER_FOCI,
+    mode: Mode = "label",
 ) -> tuple[PanelMember, ...]:
     """Foci crossed with temperatures, or with phrasings where the model does not honour temperature; labels first.
+
+    The `num_annotations` answer in `mode`; where that is ``"readout"``, they differ in phrasing too: another
+    temperature of a read-out says nothing new.
 
     The members are spread evenly: after the first len(foci) each focus was asked once, after the second twice at
     another level, so that the effect of a focus can be told from that of a level.
@@ -65,9 +70,10 @@ def default_panel(
     _check_number("num_distributions", num_distributions, 0)
     if num_annotations + num_distributions < 1:
         raise ValueError("A panel needs at least one member. Mend: raise num_annotations or num_distributions.")
-    modes: tuple[tuple[Mode, int], ...] = (("label", num_annotations), ("distribution", num_distributions))
+    parts: tuple[tuple[Mode, int], ...] = ((mode, num_annotations), ("distribution", num_distributions))
     members = []
-    for mode, number in modes:
+    for form, number in parts:
+        by_temperature = honours_temperature and form != "readout"
         rounds = -(-number // len(foci))
         levels = max(1, min(rounds, num_wordings))
         for i in range(number):
@@ -76,10 +82,10 @@ def default_panel(
             members.append(
                 PanelMember(
                     foci[i % len(foci)],
-                    round(warmth, 3) if honours_temperature else None,
-                    mode,
+                    round(warmth, 3) if by_temperature else None,
+                    form,
                     replicate,
-                    0 if honours_temperature else level,
+                    0 if by_temperature else level,
                 )
             )
     return tuple(members)
@@ -303,6 +309,10 @@ def without_temperature(panel: Sequence[PanelMember], prompts: PromptSet) -> tup
     seen: set[PanelMember] = set()
     changed = []
     for member in panel:
+        if member.mode == "readout":  # whose temperature is ours to apply
+            seen.add(member)
+            changed.append(member)
+            continue
         values = {**asdict(member), "temperature": None}
         count = prompts.wordings(member.mode)
         candidates = (
@@ -325,13 +335,24 @@ def choose_panel(
     num_annotations: int,
     num_distributions: int,
     seed: int,
+    mode: Mode | None = None,
 ) -> tuple[PanelMember, ...]:
-    """The panel for a model: what it does not honour is left out, and is said."""
-    honours = backend.capabilities.temperature
+    """The panel for a model: what it does not honour is left out, and is said.
+
+    `mode` is that of a preset's annotators, ``"label"`` or ``"readout"``; None for what the model does best.
+    """
+    honours, modes = backend.capabilities.temperature, backend.capabilities.modes
+    if mode is None:
+        mode = "readout" if modes[0] == "readout" else "label"
+    elif panel is not None or mode not in ("label", "readout"):
+        raise ValueError(
+            f"`mode` is {mode!r}{' and there is a panel' * (panel is not None)}. Mend: 'label' or 'readout' for a "
+            "preset's annotators; those of a panel say it each, such as {focus: voice, mode: readout}."
+        )
     if panel is None and preset == "default":
-        wordings = min(prompts.wordings(mode) for mode in MODES if prompts.wordings(mode))
-        members = default_panel(num_annotations, num_distributions, honours, wordings)
-        if not honours:
+        wordings = min(prompts.wordings(form) for form in MODES if prompts.wordings(form))
+        members = default_panel(num_annotations, num_distributions, honours, wordings, mode=mode)
+        if not honours and mode == "label":
             logger.info(
                 "%s does not honour temperature: annotators differ in focus and wording (%s)",
                 backend.model,
@@ -339,29 +360,52 @@ def choose_panel(
             )
     else:
         if panel is None:
-            members = paper_panel(num_annotations, seed)
+            members = paper_panel(num_annotations, seed, mode)
         else:
             members = panel_from(panel)
-        if not honours and any(member.temperature is not None for member in members):
+        if not honours and any(one.temperature is not None and one.mode != "readout" for one in members):
             members = without_temperature(members, prompts)
             logger.warning(
                 "%s does not honour temperature, so none is sent, and annotators differ in focus and wording alone%s",
                 backend.model,
                 ": this is not the paper's panel" if panel is None else "",
             )
+    _check_read_outs(members)
     for member in members:
-        if member.mode not in backend.capabilities.modes:
+        if member.mode == "readout" and "readout" not in modes:
+            raise ValueError(
+                f"{backend.model} gives no log-probabilities that label probabilities could be read from, and the "
+                "panel has annotators in readout mode. Mend: ask it in label mode; or ask an open model: --backend "
+                "transformers on this machine, or a server that returns log-probabilities, such as vLLM's, by "
+                "--backend openai with capabilities={'logprobs': True, 'modes': ['readout', 'label', 'distribution']}."
+            )
+        if member.mode not in modes:
             raise ValueError(
                 f"{backend.model} cannot be asked in {member.mode} mode, and the panel has such annotators. "
-                f"Mend: ask in {' or '.join(backend.capabilities.modes)} mode, or give the backend "
+                f"Mend: ask in {' or '.join(modes)} mode, or give the backend "
                 "capabilities={'modes': [...]}."
             )
         if not prompts.wordings(member.mode):
+            asked = "distribution" if member.mode == "distribution" else "label"
             raise ValueError(
                 f"The prompts ask no question in {member.mode} mode, and the panel has such annotators. "
-                f"Mend: give '{member.mode}' in the prompt file, or change the panel."
+                f"Mend: give '{asked}' in the prompt file, or change the panel."
             )
     return members
+
+
+def _check_read_outs(panel: Sequence[PanelMember]) -> None:
+    """Raise a ValueError where members would read the same off: they would be counted as several that agree."""
+    seen: dict[PanelMember, int] = {}
+    for position, member in enumerate(panel):
+        alike = replace(member, replicate=0)
+        if member.mode == "readout" and alike in seen:
+            raise ValueError(
+                f"Annotator {position} would read the same off as annotator {seen[alike]}: nothing is drawn in readout "
+                "mode. Mend: give it another focus, wording or persona, or leave it out (num_annotations up to foci "
+                "times phrasings); as many votes as are wanted are drawn afterwards, with draw_votes."
+            )
+        seen[alike] = position
 
 
 def describe_panel(panel: Sequence[PanelMember]) -> str:

@@ -9,6 +9,7 @@ there was no audio is no vote, whatever else it says.
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..emotions import UnknownEmotionError, canonical_emotion
+from .readout.probabilities import distribution_at, mass_of
 from .types import OK, Mode
 
 #: Of what is read out of a text. Raise it when a reply may be read otherwise: stored ones can then be read again.
@@ -110,6 +112,35 @@ def read_reply(text: str | None, mode: Mode, emotions: Sequence[str], lenient: b
     if mode == "distribution":
         return _read_distribution(content, emotions)
     return _read_label(content, emotions, lenient)
+
+
+def read_probabilities(
+    log_probabilities: Mapping[str, float] | None, emotions: Sequence[str], temperature: float | None = None
+) -> Reading:
+    """Read what a model's probabilities of the labels say, at a temperature of whole answers.
+
+    Args:
+        log_probabilities: Emotion to ln P(the answer is exactly it), as in `types.Answer`; None where there is nothing.
+        emotions: The label set.
+        temperature: None for 1.
+
+    Example:
+        >>> read_probabilities({"happy": -1.0, "sad": -1.0}, ["happy", "sad"]).distribution
+        {'happy': 0.5, 'sad': 0.5}
+    """
+    if log_probabilities is None:
+        return Reading("unreadable", detail="the reply has no log-probabilities")
+    if unknown := set(log_probabilities) - set(emotions):
+        return Reading("outside", detail=f"{', '.join(sorted(unknown))} among the log-probabilities was not asked for")
+    values = [log_probabilities.get(name, -math.inf) for name in emotions]
+    try:
+        mass_of(values)
+        if all(map(math.isinf, values)):
+            return Reading("outside", detail="none of the emotions is among the answers whose probability is known")
+        shares = distribution_at(values, temperature).tolist()
+    except ValueError as error:
+        return Reading("unreadable", detail=str(error))
+    return Reading(OK, distribution=dict(zip(emotions, shares, strict=True)))
 
 
 def _plain(content: str, emotions: Sequence[str]) -> str:

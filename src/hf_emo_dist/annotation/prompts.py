@@ -18,7 +18,7 @@ from typing import Any
 
 from .._yaml_errors import in_one_line
 from ..emotions import validate_emotions
-from .types import MODES, Mode, PanelMember, Prompt
+from .types import WRITTEN_MODES, Mode, PanelMember, Prompt
 
 #: Of the wording in this file. Raise it with every change of a text below: replies to another wording are other
 #: replies.
@@ -97,13 +97,18 @@ class PromptSet:
     rotate: bool = True
 
     def wordings(self, mode: Mode) -> int:
-        """How many phrasings there are."""
-        return len(self.label if mode == "label" else self.distribution)
+        """How many phrasings there are; a read-out is of the answer to the question for one emotion."""
+        return len(self._questions(mode))
+
+    def _questions(self, mode: Mode) -> tuple[str, ...]:
+        return self.distribution if mode == "distribution" else self.label
 
     def render(self, member: PanelMember, emotions: Sequence[str], transcript: str | None = None) -> Prompt:
         """What `member` is told about a clip; `transcript` is None where it is not known or not to be shown."""
         names = list(_validated(tuple(emotions)))
-        texts = self.label if member.mode == "label" else self.distribution
+        texts = self._questions(member.mode)
+        # What is read off is no draw: members that differ in their number alone would be asked the same twice.
+        replicate = 0 if member.mode == "readout" else member.replicate
         if member.wording >= len(texts):
             raise ValueError(
                 f"There are {len(texts)} phrasings of the {member.mode} question, and annotator {member.focus!r} asks "
@@ -112,7 +117,7 @@ class PromptSet:
         if self.rotate:
             # By what is written of the member, so that it does not depend on who else is on the panel.
             place = list(FOCI).index(member.focus) if member.focus in FOCI else len(member.focus)
-            shift = (place + member.wording + member.replicate) % len(names)
+            shift = (place + member.wording + replicate) % len(names)
             names = names[shift:] + names[:shift]
         quoted = ""
         if transcript is not None and transcript.strip():
@@ -121,7 +126,7 @@ class PromptSet:
         values = {
             "emotions": ", ".join(names),
             "focus": {**FOCI, **self.foci}.get(member.focus, member.focus),
-            "listener": str(member.replicate + 1),
+            "listener": str(replicate + 1),
             "persona": member.persona or "",
             "transcript": quoted,
         }
@@ -129,9 +134,9 @@ class PromptSet:
         if member.persona and "{persona}" not in self.system:
             system = f"{system} Answer as this listener would: {member.persona}."
         question = texts[member.wording]
-        if member.replicate and "{listener}" not in self.system + question:
+        if replicate and "{listener}" not in self.system + question:
             # Otherwise equal requests could be answered out of a cache, or taken for one request sent twice.
-            system = f"{system} (Annotator {member.replicate + 1}.)"
+            system = f"{system} (Annotator {replicate + 1}.)"
         return Prompt(system, _fill(question, values), tuple(names), member.mode, self.version)
 
 
@@ -207,7 +212,7 @@ def load_prompts(path: str | Path) -> PromptSet:
             f"The prompt file {path} has {', '.join(map(str, content)) if isinstance(content, dict) else content!r}. "
             f"Mend: give the key 'system' (a text), and nothing but {', '.join(sorted(known))}."
         )
-    texts = {mode: _texts(content.get(mode), mode, path) for mode in MODES}
+    texts = {mode: _texts(content.get(mode), mode, path) for mode in WRITTEN_MODES}
     if not any(texts.values()):
         raise ValueError(f"The prompt file {path} asks nothing. Mend: give 'label' or 'distribution'.")
     foci = content.get("foci") or {}

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-Mode = Literal["label", "distribution"]
-MODES: tuple[Mode, ...] = ("label", "distribution")
+#: How a member answers: with one label, with a distribution in words, or by its probabilities of the labels, read off.
+Mode = Literal["label", "distribution", "readout"]
+MODES: tuple[Mode, ...] = ("label", "distribution", "readout")
+#: Those that any model can be asked in which answers in words.
+WRITTEN_MODES: tuple[Mode, ...] = ("label", "distribution")
 
 #: The outcome of a reply that holds a vote.
 OK = "ok"
@@ -25,6 +28,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "unreadable": "what came is no reply of the service's protocol",
         "outside": "the reply names something that is not among the emotions",
         "bad_sum": "the stated shares do not sum to 1",
+        "cut_off": "the server shows too little for label probabilities to be read",
         "other_model": "another model answered than the one that was asked",
         "rejected": "the service refused this clip or request",
         "refused": "the annotator declined to answer",
@@ -60,8 +64,10 @@ class PanelMember:
 
     Attributes:
         focus: What the annotator attends to: a name of `prompts.FOCI`, or a sentence of the user's own.
-        temperature: Sampling temperature, or None for the model's own.
-        mode: ``"label"`` for one emotion, ``"distribution"`` for the expected split of listeners.
+        temperature: Sampling temperature, or None for the model's own. Of a read-out the temperature of whole answers,
+            in closed form; None for 1.
+        mode: ``"label"`` for one emotion, ``"distribution"`` for the expected split of listeners, ``"readout"`` for the
+            model's own probability of each emotion as its answer.
         replicate: Number among members that are otherwise alike; from 0.
         wording: Number of the phrasing of the question, of `prompts.WORDINGS`.
         persona: Who the annotator is to be, in words; None (the default) leaves it out.
@@ -129,7 +135,7 @@ class Usage:
 class Answer:
     """What a backend got back for one request, before the text is read."""
 
-    text: str | None  # the reply as it came
+    text: str | None  # the reply as it came; None where `log_probabilities` are the answer
     failure: str | None = None  # or one of: empty, blocked, withheld, truncated, rejected, refused, unreadable
     detail: str = ""  # the service's own reason, without secrets
     model_version: str | None = None  # the model that says it answered
@@ -137,6 +143,9 @@ class Answer:
     settings: Mapping[str, Any] = field(default_factory=dict)  # those that were in effect
     latency_s: float | None = None  # from when the request left, where the backend knows better than who calls it
     tier: str | None = None  # at which it was served, such as "standard" or "flex", where the reply says so
+    #: Of a read-out: emotion to ln P(the answer is exactly this label). One that is left out was not seen: a server's
+    #: list of tokens may be too short for it. It counts as no probability, and its mass is reported as missing.
+    log_probabilities: Mapping[str, float] | None = None
 
 
 class TransientError(Exception):
@@ -182,10 +191,13 @@ class Backend(Protocol):
     clips that are longer than the model hears, ``"error"`` or ``"truncate"``; `hears`, False where answers come from
     anything but the audio, so that there is nothing to test; `whole_panel`, true where all members cost little more
     than one (as of one pass through a model): then a data set is gone through clip by clip, and not member by member;
-    `service_tier`, at which it asks where that is not ``"standard"``, and then `ask` takes a further argument `tier`,
-    to be asked at that one instead; and `batches`, its batch jobs (see `annotation.batch.service`). A
-    method `check_ready` raises a `FatalError` where no request can be sent at all, for want of a key, so that it is
-    said before anything else is done.
+    `gathers`, a number of clips where it computes in this process and gathers what is asked at the same time into
+    batches: then all members' requests about so many are with it at once, however fast it answers, and none is timed
+    out; `service_tier`, at which it asks where that is not ``"standard"``, and then `ask` takes a further argument `tier`, to be asked at that one
+    instead; and `batches`, its batch jobs (see `annotation.batch.service`). A method `weights` tells for cards what the
+    model's name does not (revision, precision); `check_ready` raises a
+    `FatalError` where no request can be sent at all, for want of a key, so that it is said before anything else is
+    done.
     """
 
     name: str

@@ -33,7 +33,7 @@ class BackboneFeatures(FeatureExtractor):
                 "features='backbone' needs a checkpoint. Mend: pass backbone=..., a local folder or a Hub id."
             )
         if isinstance(backbone, tuple):
-            from ..modeling.backbones.qwen2_audio_tower import add_weights
+            from ..audio.qwen2_audio_tower import add_weights
 
             model, processor = backbone
             network = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -56,7 +56,7 @@ def _last_layer_means(tower: Any, audio: Any) -> Any:
     """The means (clips, d) of the last layer's states; pairs of frames are averaged, and a norm comes, after it."""
     import torch
 
-    from ..modeling.backbones.qwen2_audio_tower import encode_audio_padded
+    from ..audio.qwen2_audio_tower import encode_audio_padded
 
     seen: list[Any] = []
     handle = tower.layers[-1].register_forward_hook(

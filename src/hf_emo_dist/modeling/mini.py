@@ -20,9 +20,9 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ..audio.clips import load_audio
+from ..audio.qwen2_audio_tower import audio_kwargs_for, use_trimmed_audio_tower
 from ..data.output import write_json
 from ..emotions import KNOWN_EMOTIONS
-from .backbones.qwen2_audio_tower import audio_kwargs_for, use_trimmed_audio_tower
 from .bare_encoder import BARE_CONFIG_NAME, BARE_WEIGHTS_NAMES
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")

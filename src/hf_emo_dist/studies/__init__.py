@@ -31,6 +31,10 @@ STUDIES = {
         "what hears nothing scores on folds of speakers, by a protocol of the field or of one's own, and the floor",
     ),
     "agreement": ("agreement:agreement", "listeners among themselves, and each synthetic annotator with them"),
+    "readout": (
+        "readout.readout:readout",
+        "read-outs of open models, votes drawn from them, stated distributions, and how many votes make a read-out",
+    ),
     "bought": (
         "bought.bought:bought",
         "hear the clips, see human and synthetic votes side by side, read raw replies and failures",

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..audio.clips import audio_hash, load_audio
-from ..modeling.backbones.qwen2_audio_tower import add_weights
+from ..audio.qwen2_audio_tower import add_weights
 
 logger = logging.getLogger(__name__)
 

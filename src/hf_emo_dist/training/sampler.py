@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
 from ..audio.decoding import MAX_SECONDS, SAMPLING_RATE, LongAudio
-from ..modeling.backbones.qwen2_audio_tower import num_audio_tokens, num_mel_frames
+from ..audio.qwen2_audio_tower import num_audio_tokens, num_mel_frames
 
 # How many optimizer batches are sorted by duration together: enough to match, few enough to stay random, and at most a
 # quarter of the data, or every epoch would have the same batches in another order.

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from ..model_data import resolve_capabilities
 from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, TransientError, Usage
 from ._audio import MIME, AnnotatorAudio, prepare_audio
 from ._http import PLAIN, Redirected, TooLong, bounded_httpx, found_in
+from ._openai_readout import MOST_TOKENS, NEUTRAL, Came, Learnt, ServerReadOut
 from ._remote import (
     RemoteBackend,
     endpoint_of,
@@ -37,6 +38,7 @@ from ._remote import (
 _URL = "https://api.openai.com/v1"
 _MEND_KEY = "set OPENAI_API_KEY in the environment, or pass client=openai.AsyncOpenAI(api_key=...) and num_proc=1."
 _MAX_OUTPUT_TOKENS = 512
+_TOP_LOGPROBS = 20
 _FORMATS = {mime: name for name, mime in MIME.items()}
 
 
@@ -45,6 +47,16 @@ class _Connection:
     client: Any
     failures: tuple[type[BaseException], ...]
     turn: asyncio.Lock
+    learnt: Learnt = field(default_factory=Learnt)
+
+
+@dataclass
+class _Completion:
+    """A reply that is a chat completion, and its first choice; that is empty where it has none."""
+
+    found: Mapping[str, Any]
+    choice: Mapping[str, Any]
+    latency_s: float
 
 
 class OpenAIBackend(RemoteBackend):
@@ -56,6 +68,10 @@ class OpenAIBackend(RemoteBackend):
         vllm serve Qwen/Qwen2-Audio-7B-Instruct
         OpenAIBackend("Qwen/Qwen2-Audio-7B-Instruct", base_url="http://localhost:8000/v1",
                       capabilities={"structured": "json_schema"})
+
+    A server that returns log-probabilities, as vLLM does, can be asked in mode ``"readout"``: the probability of each
+    label is read off, and not sampled. Such requests have the audio in front, and behind it whatever differs between
+    the members of a panel, so that the server's prefix cache serves all of them.
 
     A server on this machine counts as no upload. If it hands the audio on to somewhere else, say so to whom it
     concerns.
@@ -72,6 +88,10 @@ class OpenAIBackend(RemoteBackend):
             other name is another model, whose replies are no votes.
         long_audio: What to do with a clip that is longer than the model hears, where its data says so: ``"error"``, it
             is not sent; ``"truncate"``, its first seconds are.
+        top_logprobs: Tokens that a read-out asks to see at each place of the answer. Default: 20, the most that vLLM
+            shows unless it is started with ``--max-logprobs``. A server that shows fewer is asked for these.
+        extra_body: Further fields of each request, such as vLLM's ``{"chat_template_kwargs": {"enable_thinking":
+            False}}``.
 
     Raises:
         ValueError: `base_url` has a secret in it, or an argument does not fit.
@@ -92,6 +112,8 @@ class OpenAIBackend(RemoteBackend):
         max_output_tokens: int | None = None,
         answers_as: str | Sequence[str] = (),
         long_audio: AnnotatorAudio = "error",
+        top_logprobs: int = _TOP_LOGPROBS,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         if client is not None and base_url is not None:
             raise ValueError("There are `client` and `base_url`. Mend: one of them; a client has its own server.")
@@ -102,8 +124,19 @@ class OpenAIBackend(RemoteBackend):
         super().__init__(client, answers_as, long_audio)
         self.endpoint = endpoint_of(str(client.base_url)) if client is not None else self._planned_endpoint()
         self._own = (urlsplit(self.endpoint).hostname or "").endswith(".openai.com")
-        self.capabilities = resolve_capabilities("openai" if self._own else "openai-compatible", model, capabilities)
+        found = resolve_capabilities("openai" if self._own else "openai-compatible", model, capabilities)
+        # A server of one's own is asked whether it shows log-probabilities, by its first reply; OpenAI's data says so.
+        if (found.logprobs or (found.logprobs is None and not self._own)) and "readout" not in found.modes:
+            if not isinstance(capabilities, ModelCapabilities) and "modes" not in (capabilities or {}):
+                found = replace(found, modes=(*found.modes, "readout"))
+        self.capabilities = found
         self.max_output_tokens = max_output_tokens or _MAX_OUTPUT_TOKENS
+        if not isinstance(top_logprobs, int) or isinstance(top_logprobs, bool) or top_logprobs < 1:
+            raise ValueError(f"`top_logprobs` is {top_logprobs!r}. Mend: a whole number from 1, such as 20.")
+        self.top_logprobs = top_logprobs
+        if not isinstance(extra_body or {}, Mapping):
+            raise ValueError(f"`extra_body` is {extra_body!r}. Mend: names and values of the request's fields.")
+        self.extra_body = dict(extra_body or {})
 
     def _planned_endpoint(self) -> str:
         return endpoint_of(self._base_url or os.environ.get("OPENAI_BASE_URL") or _URL)
@@ -128,17 +161,43 @@ class OpenAIBackend(RemoteBackend):
     def render(self, prompt: Prompt, member: PanelMember, row: Mapping[str, Any]) -> dict[str, Any]:
         """The request without audio, as it is sent; settings that the model does not honour are not in it."""
         has = self.capabilities
-        # OpenAI has renamed the limit; other servers know the old name.
-        config: dict[str, Any] = {"max_completion_tokens" if self._own else "max_tokens": self.max_output_tokens}
-        if self._own:
-            config["modalities"] = ["text"]
+        if member.mode == "readout":
+            return self._render_readout(prompt, member)
+        config = self._limited(self.max_output_tokens)
         if has.temperature and member.temperature is not None:
             config["temperature"] = member.temperature
         if has.seed:
             config["seed"] = member.replicate
         if has.structured != "none":
             config["response_format"] = _response_format(prompt)
+        if self.extra_body:
+            config["extra_body"] = self.extra_body
         return {"model": self.model, "system": prompt.system, "text": prompt.text, "config": config}
+
+    def _limited(self, tokens: int) -> dict[str, Any]:
+        # OpenAI has renamed the limit; other servers know the old name.
+        return {"max_tokens": tokens} if not self._own else {"max_completion_tokens": tokens, "modalities": ["text"]}
+
+    def _render_readout(self, prompt: Prompt, member: PanelMember) -> dict[str, Any]:
+        """Of label probabilities. What may differ between members stands behind the audio, the system prompt too."""
+        has = self.capabilities
+        config = {**self._limited(MOST_TOKENS), "logprobs": True, "top_logprobs": self.top_logprobs}
+        # Where a server shows probabilities after sampling's own changes, these leave them as they are.
+        config |= {"temperature": 1.0, "top_p": 1.0} if has.temperature else {}
+        config |= {"seed": 0} if has.seed else {}
+        extra = {**({} if self._own else NEUTRAL), **self.extra_body}
+        if extra:
+            config["extra_body"] = extra
+        return {
+            "model": self.model,
+            "system": "",
+            "text": "\n".join(filter(None, (prompt.system, prompt.text))),
+            "labels": list(prompt.emotions),
+            # Members that differ in their temperature alone are told apart in the ledger.
+            "read_at": 1.0 if member.temperature is None else member.temperature,
+            "most_requests": 2 * len(prompt.emotions) + 2,
+            "config": config,
+        }
 
     def prepare(self, audio: Any, row_id: Any = None) -> PreparedAudio:
         """The clip as 16 kHz mono WAV, or as it is where that is smaller. Raises `AudioError`."""
@@ -147,28 +206,48 @@ class OpenAIBackend(RemoteBackend):
         return prepare_audio(audio, row_id, replace(self.capabilities, audio_formats=formats), "wav", self.long_audio)
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
-        """Sends one request, once."""
+        """Sends one request, once; for a read-out as many as it takes, each once."""
         connection: _Connection = self._connect()
-        try:
-            # The raw body: what is odd in it is for us to read, and no exception of a client's own model of it.
-            response, latency_s = await send_in_turn(
-                connection.turn,
-                lambda: connection.client.chat.completions.with_raw_response.create(
-                    model=request["model"], messages=_messages(request, audio), **request["config"]
-                ),
-                timeout_s,
-            )
+        if "labels" in request:
+
+            async def send(more: Sequence[Any], config: Mapping[str, Any], left_s: float) -> Any:
+                came = await self._completion(connection, [*_messages(request, audio), *more], config, left_s)
+                if not isinstance(came, _Completion):
+                    return came
+                text = _text(part_of(came.choice, "message").get("content"))
+                return Came(came.found, came.choice, text, _usage(part_of(came.found, "usage")))
+
+            reading = ServerReadOut(send, connection.learnt, request, self._own, timeout_s)
+            outcome = await reading.outcome(audio.digest, timeout_s)
+        else:
+            config = request["config"]
+            came = await self._completion(connection, _messages(request, audio), config, timeout_s)
             # Without the schema, which is long and the same in every row; the request's hash covers it.
-            settings = {name: value for name, value in request["config"].items() if name != "response_format"}
+            settings = {name: value for name, value in config.items() if name != "response_format"}
             settings["structured"] = self.capabilities.structured
-            outcome = self._read(response.http_response, settings, latency_s)
-        except connection.failures as error:
-            outcome = self._judge(error)
+            outcome = came if not isinstance(came, _Completion) else _answer(came, settings, self.secrets())
         if isinstance(outcome, Answer):
             return outcome
         # Outside of the except block, so that the client's own error, whose text may hold secrets, is not chained to
         # it.
         raise outcome
+
+    async def _completion(
+        self, connection: _Connection, messages: Sequence[Any], config: Mapping[str, Any], timeout_s: float
+    ) -> _Completion | Answer | TransientError | FatalError:
+        """Send one request, once."""
+        try:
+            # The raw body: what is odd in it is for us to read, and no exception of a client's own model of it.
+            response, latency_s = await send_in_turn(
+                connection.turn,
+                lambda: connection.client.chat.completions.with_raw_response.create(
+                    model=self.model, messages=messages, **config
+                ),
+                timeout_s,
+            )
+            return self._read(response.http_response, latency_s)
+        except connection.failures as error:
+            return self._judge(error)
 
     def _open(self) -> _Connection:
         openai = need("openai", "OpenAIBackend")
@@ -242,10 +321,8 @@ class OpenAIBackend(RemoteBackend):
             return FatalError("quota", f"The quota is used up: {text}", "add credit; the ledger keeps what there is.")
         return transient_status(status, text, retry_after(headers, message)) or Answer(None, "rejected", text)
 
-    def _read(
-        self, response: Any, settings: Mapping[str, Any], latency_s: float
-    ) -> Answer | TransientError | FatalError:
-        """What a reply says, however odd it is."""
+    def _read(self, response: Any, latency_s: float) -> _Completion | Answer | TransientError | FatalError:
+        """The chat completion in a reply, however odd that is."""
         secrets = self.secrets()
         found = parsed(response.content, secrets)
         if isinstance(found, Answer):
@@ -266,7 +343,7 @@ class OpenAIBackend(RemoteBackend):
             return unreadable(f"no chat completion: {str(found)[:100]}", secrets)
         if choice.get("finish_reason") == "error":
             return TransientError("server", "the reply ended with finish reason error", billed=True)
-        return _answer(found, choice, settings, secrets, latency_s)
+        return _Completion(found, choice, latency_s)
 
     async def close(self) -> None:
         """Closes the connections of the running event loop; a given client stays open."""
@@ -308,20 +385,15 @@ def _guarded(openai: Any) -> Any:
     )
 
 
-def _answer(
-    found: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    secrets: Iterable[str],
-    latency_s: float,
-) -> Answer:
+def _answer(came: _Completion, settings: Mapping[str, Any], secrets: Iterable[str]) -> Answer:
     """The answer in a chat completion."""
+    found, choice = came.found, came.choice
     model = found.get("model")
     facts: dict[str, Any] = {
         "model_version": model if isinstance(model, str) else None,
         "usage": _usage(part_of(found, "usage")),
         "settings": settings,
-        "latency_s": latency_s,
+        "latency_s": came.latency_s,
     }
     if not choice:
         return Answer(None, "empty", "the reply has no choices", **facts)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ..capabilities import may_answer
-from ..parsing import PARSER_VERSION, Reading, read_reply
+from ..parsing import PARSER_VERSION, Reading, read_probabilities, read_reply
+from ..readout.probabilities import mass_of
 from ..types import Answer, Record, Usage
 from .charging import Charge, charge
 from .jobs import Job, Run
@@ -20,6 +22,8 @@ def reading_of(run: Run, job: Job, answer: Answer) -> Reading:
         return Reading("other_model", detail=run.clean(f"{answer.model_version} answered"))
     if answer.failure is not None:
         return Reading(answer.failure, detail=run.clean(answer.detail))
+    if job.member.mode == "readout":
+        return read_probabilities(answer.log_probabilities, run.emotions, job.member.temperature)
     try:
         return read_reply(answer.text, job.member.mode, run.emotions, run.lenient)
     except Exception as error:  # noqa: BLE001 - whatever a model writes, it was paid for and is kept
@@ -47,11 +51,19 @@ def answered(
         found,
         text=None if answer.text is None else run.clean(answer.text),
         model_version=None if answer.model_version is None else run.clean(answer.model_version),
-        settings={**answer.settings, **tiers, "parser": PARSER_VERSION},
+        settings={**answer.settings, **tiers, **(_read_off(answer) or {"parser": PARSER_VERSION})},
         latency_s=latency_s,
         final=final,
         **asdict(found.usage),
     )
+
+
+def _read_off(answer: Answer) -> dict[str, Any]:
+    """What the row of a read-out says beside its distribution; empty for an answer in words."""
+    known = {name: value for name, value in (answer.log_probabilities or {}).items() if math.isfinite(value)}
+    if not known:
+        return {}
+    return {"read": True, "mass": float(f"{mass_of(list(known.values())):.6g}"), "log_probabilities": known}
 
 
 def unanswered(run: Run, job: Job, outcome: str, detail: str, *, final: bool, reserved: bool = False) -> Record:

@@ -14,11 +14,11 @@ from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import torch_compilable_check
 
+from ...audio.qwen2_audio_tower import num_audio_tokens
 from ..configuration import AudioLanguageEmotionConfig
 from ..head import HEADS
 from ..lora_targets import AUDIO_LANGUAGE_TARGETS
 from ..model import EmotionDistributionModel
-from .qwen2_audio_tower import num_audio_tokens
 
 
 class AudioLanguageForEmotionDistribution(EmotionDistributionModel):

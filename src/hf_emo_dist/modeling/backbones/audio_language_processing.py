@@ -11,9 +11,9 @@ import numpy as np
 from transformers import AutoFeatureExtractor, AutoTokenizer, ProcessorMixin
 
 from ...audio.decoding import SAMPLING_RATE, LongAudio
+from ...audio.qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_samples
 from ..own_code import OwnCodeError, load_part
 from ..processing import EmotionDistributionProcessor, UnreadablePartError, window_inputs
-from .qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_samples
 
 PROMPT_VERSION = 1
 

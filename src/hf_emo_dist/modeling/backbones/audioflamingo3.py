@@ -7,19 +7,15 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from transformers import AudioFlamingo3ForConditionalGeneration
 from transformers.models.audioflamingo3.modeling_audioflamingo3 import (
-    AudioFlamingo3Encoder,
     AudioFlamingo3Model,
     AudioFlamingo3PreTrainedModel,
 )
 
+from ...audio.audioflamingo3_tower import TrimmedAudioFlamingo3Encoder
+from ...audio.qwen2_audio_tower import encode_audio
 from ..lora_targets import audio_language_targets
 from .audio_language import WHISPER_AND_LANGUAGE_MODEL, AudioLanguageForEmotionDistribution
 from .audio_language_processing import AudioLanguageProcessor
-from .qwen2_audio_tower import TrimmedTower, encode_audio
-
-
-class TrimmedAudioFlamingo3Encoder(TrimmedTower, AudioFlamingo3Encoder):
-    """`AudioFlamingo3Encoder` on the batch's longest clip."""
 
 
 class AudioFlamingo3EmotionProcessor(AudioLanguageProcessor):

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration, Qwen2AudioModel
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioPreTrainedModel
 
+from ...audio.qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 from ..configuration import Qwen2AudioEmotionConfig
 from ..model import EmotionDistributionModel
 from .audio_language import WHISPER_AND_LANGUAGE_MODEL, AudioLanguageForEmotionDistribution
 from .qwen2_audio_processing import Qwen2AudioEmotionProcessor
-from .qwen2_audio_tower import TrimmedQwen2AudioEncoder, encode_audio
 
 
 class Qwen2AudioForEmotionDistribution(AudioLanguageForEmotionDistribution, Qwen2AudioPreTrainedModel):

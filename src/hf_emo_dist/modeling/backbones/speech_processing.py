@@ -17,10 +17,10 @@ from transformers import (
 )
 
 from ...audio.decoding import SAMPLING_RATE, LongAudio
+from ...audio.qwen2_audio_tower import num_mel_frames, padded_samples
 from ..families import read_config
 from ..own_code import OwnCodeError, load_part
 from ..processing import EmotionDistributionProcessor, UnreadablePartError, window_inputs
-from .qwen2_audio_tower import num_mel_frames, padded_samples
 from .waveform_encoder import conv_lengths
 
 MAX_TEXT_TOKENS = 512

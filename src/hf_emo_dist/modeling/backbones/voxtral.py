@@ -8,10 +8,10 @@ from torch import Tensor
 from transformers import VoxtralForConditionalGeneration, VoxtralModel
 from transformers.models.voxtral.modeling_voxtral import VoxtralPreTrainedModel
 
+from ...audio.qwen2_audio_tower import HOP_LENGTH
 from ..lora_targets import audio_language_targets
 from .audio_language import WHISPER_AND_LANGUAGE_MODEL, AudioLanguageForEmotionDistribution
 from .audio_language_processing import AudioLanguageProcessor
-from .qwen2_audio_tower import HOP_LENGTH
 
 FRAMES_A_TOKEN = 8
 

@@ -8,7 +8,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.qwen2_audio.configuration_qwen2_audio import Qwen2AudioEncoderConfig
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
-from hf_emo_dist.modeling.backbones.qwen2_audio_tower import (
+from hf_emo_dist.audio.qwen2_audio_tower import (
     TrimmedQwen2AudioEncoder,
     num_audio_tokens,
     num_mel_frames,

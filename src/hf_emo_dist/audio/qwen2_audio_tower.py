@@ -155,7 +155,7 @@ def why_not_trimmed(tower: nn.Module) -> str | None:
         )
     # what wraps a tower (an adapter, a sharded module) hands its `encode` on
     if not hasattr(tower, "encode"):
-        return f"{SLOW}: it is a {type(tower).__name__}. Mend: call hf_emo_dist.use_trimmed_audio_tower(model)"
+        return f"{SLOW}: it is a {type(tower).__name__}. Mend: call hf_emo_dist.audio.use_trimmed_audio_tower(model)"
     return None
 
 

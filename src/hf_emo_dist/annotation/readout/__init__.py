@@ -1,0 +1,1 @@
+"""Read-outs: the probability of every label, read off an open model and not sampled."""
