@@ -5,7 +5,6 @@ import json
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -344,8 +343,8 @@ def test_a_tiny_model_annotates_alike_alone_and_in_batches(mini, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_share_a_run(mini, tmp_path):
-    from hf_emo_dist.data.writing import write_dataset
     from hf_emo_dist.corpora import simulate_corpus
+    from hf_emo_dist.data.writing import write_dataset
 
     corpus = simulate_corpus(num_utterances=40)
     write_dataset(corpus, tmp_path / "data", vote_source="simulated")

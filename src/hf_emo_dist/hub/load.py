@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from .._lazy import need
+from .._own_code import without_trust
 from ..modeling.adapters import adapter_settings, is_adapter, with_own_quantization
 from ..modeling.base_content import check_base
 from ..modeling.families import HUB_ARGUMENTS
 from ..modeling.model import EmotionDistributionModel
-from ..modeling.own_code import without_trust
 from ..modeling.processing import EmotionDistributionProcessor
 from ..modeling.quantization import four_bits
 

@@ -56,8 +56,8 @@ def export_vllm(
     """
     import torch
 
+    from .._own_code import check_own_code
     from ..modeling.backbones.audio_language import AudioLanguageForEmotionDistribution
-    from ..modeling.own_code import check_own_code
     from .load import load_emotion_model
 
     model, processor = load_emotion_model(

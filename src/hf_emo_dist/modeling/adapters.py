@@ -11,8 +11,8 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers.utils import cached_file
 
+from .._checkpoint_files import find_file
 from ..data.output import write_text
 from .configuration import ADAPTER_CONFIG_NAME, emotion_config
 
@@ -26,24 +26,6 @@ MACHINE_SETTINGS = ("_name_or_path", "name_or_path", "_commit_hash", "quantizati
 _KINDS_OF_MANY = ("XLORA",)
 #: What an adapter's file says beside the configuration: which weights it is for, as `base_content` hashes them.
 BASE_CONTENT = "base_content"
-
-
-def find_file(name_or_path: str | os.PathLike[str], name: str, hub: dict[str, Any]) -> str | None:
-    """Find a file of a checkpoint, downloaded if need be; None where it is not there or cannot be reached."""
-    if not os.path.isdir(name_or_path):
-        try:
-            validate_repo_id(str(name_or_path))
-        except HFValidationError:
-            return None  # a path with nothing at it
-    found: str | None = cached_file(
-        name_or_path,
-        name,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-        **hub,
-    )
-    return found
 
 
 def is_adapter(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CONFIG_MAPPING
 
-from .adapters import find_file
+from .._checkpoint_files import find_file
 
 BARE_CONFIG_NAME = "encoder_config.json"
 # of a repository; a folder may name its one file as it likes

@@ -9,11 +9,11 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from .adapters import find_file
+from .._checkpoint_files import find_file
+from .._own_code import OwnCodeError, check_own_code, forget_code, load_part
 from .backbones import FAMILIES, family_class
 from .bare_encoder import bare_encoder_config
 from .configuration import ADAPTER_CONFIG_NAME, EmotionConfig, emotion_config
-from .own_code import OwnCodeError, check_own_code, forget_code, load_part
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForAudioClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .._own_code import without_trust
 from ..emotions import validate_emotions
 from .adapters import (
     adapter_settings,
@@ -29,7 +30,6 @@ from .configuration import ADAPTER_CONFIG_NAME, CONFIGS, SURE_LOSSES, EmotionCon
 from .families import HUB_ARGUMENTS, family_of, read_config
 from .head import average_windows
 from .losses import distribution_loss
-from .own_code import without_trust
 from .quantization import check_head_is_whole, keep_head_whole
 
 logger = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipeline, Pipeline
 
+from .._checkpoint_files import find_file
 from ..audio.decoding import SAMPLING_RATE
 from ..audio.inputs import Clip, check_window, is_file, name_of, open_clip, rate_and_array
 from ..scores.temperature import at_temperature
-from .adapters import find_file
 from .calibration import check_sure, temperature_of
 from .configuration import ADAPTER_CONFIG_NAME, SURE_LOSSES
 from .families import HUB_ARGUMENTS

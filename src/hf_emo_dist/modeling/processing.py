@@ -10,13 +10,13 @@ import numpy as np
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
+from .._own_code import OwnCodeError, without_trust
 from ..audio.clips import load_audio, windows
 from ..audio.decoding import MIN_SAMPLES, SAMPLING_RATE, AudioError, LongAudio, check_long_audio
 from ..emotions import validate_emotions
 from .backbones import FAMILIES, family_class
 from .configuration import CONFIGS
 from .families import HUB_ARGUMENTS, family_of, read_config
-from .own_code import OwnCodeError, without_trust
 
 #: of a `processor_config.json` that names no family: Qwen2-Audio's was the only one
 FIRST_FAMILY = "qwen2_audio"

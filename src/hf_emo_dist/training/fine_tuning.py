@@ -14,10 +14,11 @@ from typing import Any, NoReturn
 import torch
 from transformers import set_seed
 
+from .._checkpoint_files import find_file
 from ..data.loading import emotions_of
 from ..data.opened import open_dataset
 from ..data.output import write_json, write_text
-from ..modeling.adapters import find_file, is_adapter
+from ..modeling.adapters import is_adapter
 from ..modeling.calibration import store_calibration
 from ..modeling.families import family_of, read_config
 from ..modeling.label_sets import change_emotions

@@ -221,10 +221,12 @@ class TransformersBackend:
             return
         from transformers import AutoConfig
 
+        from ..._own_code import check_own_code, load_part
         from ..readout.reader import family_of
 
         try:
-            config = AutoConfig.from_pretrained(self._path, revision=self._commit, trust_remote_code=False)
+            check_own_code(self._path, {"revision": self._commit})
+            config = load_part(AutoConfig, self._path, revision=self._commit)
             family_of(config, self.model, self.family)
         except (ValueError, OSError) as error:
             raise _setup(error) from error

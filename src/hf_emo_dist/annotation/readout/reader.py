@@ -173,12 +173,13 @@ class LabelReader:
         import transformers
 
         from ..._lazy import need
+        from ..._own_code import check_own_code, load_part
 
         if quantization not in QUANTIZATIONS:
             raise ValueError(f"quantization={quantization!r} is not known. Mend: None or '4bit'.")
         where = str(name_or_path)
-        common: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-        config = transformers.AutoConfig.from_pretrained(where, **common)
+        check_own_code(where, {"revision": revision})
+        config = load_part(transformers.AutoConfig, where, revision=revision)
         chosen = family_of(config, where, family)
         if quantization is not None:
             import torch
@@ -193,10 +194,16 @@ class LabelReader:
             common_model = {}
         if device_map is None:
             device_map = {"": need("accelerate", "annotation.readout").PartialState().device}
-        processor = transformers.AutoProcessor.from_pretrained(where, **common)
+        processor = load_part(transformers.AutoProcessor, where, revision=revision)
         model_class = getattr(transformers, chosen.model_class or "AutoModelForMultimodalLM")
-        model = model_class.from_pretrained(
-            where, dtype=dtype, device_map=device_map, attn_implementation="sdpa", **common, **common_model
+        model = load_part(
+            model_class,
+            where,
+            revision=revision,
+            dtype=dtype,
+            device_map=device_map,
+            attn_implementation="sdpa",
+            **common_model,
         )
         chosen.loaded(model, where, revision)
         reader = cls(model, processor, family=family, token_budget=token_budget)

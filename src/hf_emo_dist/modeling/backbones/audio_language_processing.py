@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from transformers import AutoFeatureExtractor, AutoTokenizer, ProcessorMixin
 
+from ..._own_code import OwnCodeError, load_part
 from ...audio.decoding import SAMPLING_RATE, LongAudio
 from ...audio.qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_samples
-from ..own_code import OwnCodeError, load_part
 from ..processing import EmotionDistributionProcessor, UnreadablePartError, window_inputs
 
 PROMPT_VERSION = 1

@@ -22,8 +22,9 @@ from transformers import (
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.granite_speech.modeling_granite_speech import GraniteSpeechModel, GraniteSpeechPreTrainedModel
 
+from ..._checkpoint_files import find_file
 from ...audio.decoding import SAMPLING_RATE
-from ..adapters import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME, find_file, load_all
+from ..adapters import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME, load_all
 from ..configuration import AudioLanguageEmotionConfig
 from ..lora_targets import ATTENTION, AUDIO_LANGUAGE_TARGETS, FEED_FORWARD
 from .audio_language import AudioLanguageForEmotionDistribution

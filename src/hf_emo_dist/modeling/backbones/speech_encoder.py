@@ -13,10 +13,10 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ..._own_code import load_part
 from ..configuration import SpeechEncoderEmotionConfig
 from ..families import HUB_ARGUMENTS, read_config
 from ..model import EmotionDistributionModel
-from ..own_code import load_part
 from ..speech_head import SpeechHead
 
 

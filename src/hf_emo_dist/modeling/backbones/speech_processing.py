@@ -16,10 +16,10 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from ..._own_code import OwnCodeError, load_part
 from ...audio.decoding import SAMPLING_RATE, LongAudio
 from ...audio.qwen2_audio_tower import num_mel_frames, padded_samples
 from ..families import read_config
-from ..own_code import OwnCodeError, load_part
 from ..processing import EmotionDistributionProcessor, UnreadablePartError, window_inputs
 from .waveform_encoder import conv_lengths
 

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING
-
-from .adapters import find_file
+from ._checkpoint_files import find_file
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +52,8 @@ def check_own_code(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) ->
     Raises:
         OwnCodeError: Its model type is not known here and `auto_map` names a file, or it names a kernel to download.
     """
+    from transformers import CONFIG_MAPPING
+
     file = find_file(name_or_path, "config.json", hub)
     if file is None:
         return

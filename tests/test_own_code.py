@@ -12,11 +12,11 @@ from tiny_data import TINY_EMOTIONS
 
 import hf_emo_dist
 from hf_emo_dist import load_emotion_model
+from hf_emo_dist._own_code import OwnCodeError
 from hf_emo_dist.annotation.batch.cancelling import cancel_jobs
 from hf_emo_dist.commands.main import main
 from hf_emo_dist.hub.vllm_layout import export_vllm
 from hf_emo_dist.modeling.model import EmotionDistributionModel
-from hf_emo_dist.modeling.own_code import OwnCodeError
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 
 PACKAGE = Path(hf_emo_dist.__file__).parent
@@ -318,10 +318,10 @@ def test_every_call_says_it():
         if re.search(r"from_pretrained\(|pipeline\(|\bload|weights_only", text := path.read_text())
         for node, name in loading_calls(ast.parse(text))
     ]
-    assert [re.sub(r":\d+", "", one) for one in found] == ["modeling/own_code.py auto.from_pretrained"], (
-        f"{found}: use modeling.own_code.load_part"
+    assert [re.sub(r":\d+", "", one) for one in found] == ["_own_code.py auto.from_pretrained"], (
+        f"{found}: use _own_code.load_part"
     )
-    assert '"trust_remote_code": False' in (PACKAGE / "modeling" / "own_code.py").read_text()
+    assert '"trust_remote_code": False' in (PACKAGE / "_own_code.py").read_text()
 
 
 def test_a_ledger_names_no_module_to_import(tmp_path, monkeypatch, mark):
