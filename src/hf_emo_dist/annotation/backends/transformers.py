@@ -22,12 +22,12 @@ from ...audio.check import check_usable
 from ...audio.clips import audio_hash
 from ...audio.decoding import SAMPLING_RATE, BadClip, decode
 from ...distributions import check_choice
-from ..capabilities import ModelCapabilities, Prices
+from ..capabilities import ModelCapabilities
 from ..model_data import resolve_capabilities
 from ..readout.gathering import Asked, Gathering
 from ..readout.weights import Weights, weights_of
 from ..shares import Share
-from ..types import WRITTEN_MODES, Answer, FatalError, PanelMember, PreparedAudio, Prompt, Usage, request_hash
+from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, Usage, request_hash
 from ._audio import AnnotatorAudio, heard_seconds
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 #: A clip as it goes to the model: little-endian float32 at 16 kHz.
 _SAMPLES = "audio/x-float32"
-_NOTHING = Prices(0.0, 0.0, 0.0, source="of your own machine: none")
 #: Read-outs that are remembered: members that differ in temperature or number alone have one.
 _REMEMBERED = 8192
 #: Tokens of a reply in words, at most: a JSON object over ten emotions.
@@ -147,15 +146,7 @@ class TransformersBackend:
         self.dtype, self.device_map, self.quantization = str(dtype).removeprefix("torch."), device_map, quantization
         self.token_budget, self.family = token_budget, family
         self.clips, self.max_output_tokens, self.long_audio = clips, max_output_tokens, long_audio
-        has = resolve_capabilities("transformers", self.model, capabilities)
-        given = set(capabilities) if isinstance(capabilities, Mapping) else set()
-        here: dict[str, Any] = {
-            "temperature": True, "seed": True, "modes": ("readout", *WRITTEN_MODES), "logprobs": True,
-            "prices": (_NOTHING,),
-        }  # fmt: skip
-        if not isinstance(capabilities, ModelCapabilities):
-            has = replace(has, **{name: value for name, value in here.items() if name not in given})
-        self.capabilities = has
+        self.capabilities = resolve_capabilities("transformers", self.model, capabilities)
         self._given = reader
         self._start()
 
