@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -344,12 +345,28 @@ def test_a_tiny_model_annotates_alike_alone_and_in_batches(mini, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_share_a_run(mini, tmp_path):
-    from hf_emo_dist.data.writing import write_dataset
-    from hf_emo_dist.corpora import simulate_corpus
+    from datasets import load_dataset
 
-    corpus = simulate_corpus(num_utterances=40)
-    write_dataset(corpus, tmp_path / "data", vote_source="simulated")
-    words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "hf_emo_dist", "annotate", tmp_path / "data"]
-    words += [tmp_path / "out", "--backend", "transformers", "--model", mini, "--ledger", tmp_path / "votes.sqlite"]
-    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout.count("Wrote") == 1
+    from hf_emo_dist.annotation.ledger.ledger import Ledger
+
+    command = [sys.executable, "-m", "hf_emo_dist", "simulate", tmp_path / "data", "--num_utterances", "60"]
+    subprocess.run([*map(str, command)], check=True, capture_output=True, timeout=300)
+    # what `accelerate launch` starts for several GPUs
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "hf_emo_dist", "annotate"]
+    command += [tmp_path / "data", tmp_path / "out", "--backend", "transformers", "--model", mini, "--ledger"]
+    command += [
+        tmp_path / "votes.sqlite",
+        "--num_annotations",
+        "5",
+        "--no_hearing_test",
+        "--backend_options",
+        "{clips: 2}",
+    ]
+    done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True, timeout=500)
+    assert done.stdout.count("Wrote") == 1 and done.stderr.count(f"Loading {mini.name}") == 2
+    (told,) = re.findall(r"(\d+) new votes, (\d+) from the ledger", done.stdout)
+    here, elsewhere = map(int, told)  # of the process that writes
+    rows = load_dataset("parquet", data_files=str(tmp_path / "out" / "data" / "train*.parquet"))["train"]
+    assert here + elsewhere == 5 * len(rows) and min(here, elsewhere) >= len(rows)
+    assert [len(row) for row in rows["synthetic_annotations"]] == [5] * len(rows)
+    assert sum(1 for _ in Ledger(tmp_path / "votes.sqlite").counting(("ok",))) == 5 * len(rows)
