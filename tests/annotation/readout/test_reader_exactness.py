@@ -98,9 +98,10 @@ def test_other_audio_another_read_out(tiny):
     other = tiny.reader.read(panel(CLIPS["b"], labels, name="a") + panel(CLIPS["a"], labels, name="b"))
     for here, there in zip(first, other[3:] + other[:3], strict=True):
         np.testing.assert_allclose(here.log_probabilities, there.log_probabilities, **TOLERANCE)
-    assert min(
-        np.abs(a.log_probabilities - b.log_probabilities).max() for a, b in zip(first[:3], first[3:], strict=True)
-    ) > 1e-3
+    assert (
+        min(np.abs(a.log_probabilities - b.log_probabilities).max() for a, b in zip(first[:3], first[3:], strict=True))
+        > 1e-3
+    )
 
 
 class _Forced:

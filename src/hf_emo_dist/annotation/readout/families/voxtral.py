@@ -46,7 +46,9 @@ class VoxtralFamily(Family):
         chat: list[dict[str, Any]] = [{"role": "user", "content": said}]
         if system:
             chat.insert(0, {"role": "system", "content": system})
-        ids = [int(id_) for id_ in self.tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"]]
+        ids = [
+            int(id_) for id_ in self.tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"]
+        ]
         audio = self.audio_token_id
         return [id_ for place, id_ in enumerate(ids) if id_ != audio or ids[place - 1] != audio]
 
