@@ -74,6 +74,9 @@ def focus_last(number: int) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(s, f"{t} Take your time." if i >= len(FOCI) else t, e) for i, (s, t, e) in enumerate(asked)]
 
 
+PROMPTS = {"the default panel's prompts": panel, "the focus last": focus_last}
+
+
 def requests_of(clips: Sequence[np.ndarray], members: Sequence[tuple[str, str, tuple[str, ...]]]) -> list[ReadRequest]:
     """Every member asked about every clip."""
     return [ReadRequest(wave, str(i), *member) for i, wave in enumerate(clips) for member in members]
@@ -172,7 +175,7 @@ def upto(ratio: float, target: float) -> str:
 def floors(reader: LabelReader, clips: Sequence[np.ndarray], repeats: int) -> None:
     """Prints ten foci against one."""
     clock = Clock(reader)
-    for name, members in (("the default panel's prompts", panel), ("the focus last", focus_last)):
+    for name, members in PROMPTS.items():
         ten = requests_of(clips, members(TEN))
         one = requests_of(clips, members(TEN)[:1])
         times: dict[str, list[tuple[float, float]]] = {"one": [], "ten": []}
@@ -197,9 +200,10 @@ def floors(reader: LabelReader, clips: Sequence[np.ndarray], repeats: int) -> No
         delattr(reader.family, name)
 
 
-def against_generate(reader: LabelReader, models: dict[str, Any], wave: np.ndarray, repeats: int) -> None:
+def against_generate(
+    reader: LabelReader, models: dict[str, Any], asked: list[ReadRequest], repeats: int, prompts: str
+) -> None:
     """Prints ten foci about one clip against ten calls of `generate`, and a hundred votes against ten."""
-    asked = requests_of([wave], panel(TEN))
 
     def read(votes: int) -> list[Any]:
         found: list[Any] = reader.read(asked)
@@ -213,8 +217,9 @@ def against_generate(reader: LabelReader, models: dict[str, Any], wave: np.ndarr
             generate, model, reader.processor, asked, new_tokens, trimmed=kind == "trimmed"
         )
     took = medians(functions, repeats)
-    print(f"  100 votes against 10: {took['hundred'] / took['read']:.2f} x the time")
-    print(f"  ten calls of generate, {new_tokens} tokens each, for one clip of {len(wave) / 16000:.1f} s:")
+    print(f"  {prompts}: 100 votes against 10: {took['hundred'] / took['read']:.2f} x the time")
+    seconds = len(asked[0].samples) / 16000
+    print(f"    ten calls of generate, {new_tokens} tokens each, about one clip of {seconds:.1f} s:")
     print(f"    stock {took['stock']:.2f} s, read {took['read']:.3f} s: {verdict(took['stock'] / took['read'], 15)}")
     print(f"    trimmed {took['trimmed']:.2f} s: {verdict(took['trimmed'] / took['read'], 5)}")
 
@@ -239,7 +244,8 @@ def main() -> None:
         models = {"stock": build(width, layers)[0], "trimmed": use_trimmed_audio_tower(build(width, layers)[0])}
         reader = LabelReader(model, processor)
         floors(reader, clips, args.repeats)
-        against_generate(reader, models, clips[0], args.repeats)
+        for prompts, members in PROMPTS.items():
+            against_generate(reader, models, requests_of(clips[:1], members(TEN)), args.repeats, prompts)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_wrong_labels_and_prompts(tiny, nothing_runs, labels, text, message):
     with pytest.raises(ValueError, match=message) as caught:
         tiny.reader.check(labels, SYSTEM, text)
     assert "Mend: " in str(caught.value)
-    asked = panel(clip(0.5), LABELS) + [ReadRequest(clip(0.5), "clip", SYSTEM, text, labels)]
+    asked = [*panel(clip(0.5), LABELS), ReadRequest(clip(0.5), "clip", SYSTEM, text, labels)]
     with pytest.raises(ValueError, match=message):
         tiny.reader.read(asked)
 
@@ -157,10 +157,10 @@ def test_models_that_cannot_be_read_out(make, options, message):
 def test_a_template_without_a_place_for_audio(tiny):
     model, processor = model_and_processor("qwen2_audio")
     processor.chat_template = "{% for m in messages %}{% for c in m.content %}{{ c.text }}{% endfor %}{% endfor %}"
-    with pytest.raises(ValueError, match="writes 0 places for the audio.*Mend: "):
+    with pytest.raises(ValueError, match=r"writes 0 places for the audio.*Mend: "):
         LabelReader(model, processor).check(LABELS, SYSTEM, "What?")
     processor.chat_template = "Hello."
-    with pytest.raises(ValueError, match="does not write what the user says.*Mend: "):
+    with pytest.raises(ValueError, match=r"does not write what the user says.*Mend: "):
         LabelReader(model, processor).check(LABELS, SYSTEM, "What?")
 
 
