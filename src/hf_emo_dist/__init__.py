@@ -31,6 +31,7 @@ _PUBLIC = {
     # annotators
     "annotate_with_gemini": "annotation",
     "Annotator": "annotation",
+    "draw_votes": "annotation",
     "AnnotationIncomplete": "annotation",
     # what their votes are worth
     "VoteCombiner": "combining",

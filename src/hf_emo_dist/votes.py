@@ -288,8 +288,9 @@ def combine_votes(
     ``synthetic_annotations``, ``mixed_from`` and ``id``.
 
     An entry of ``synthetic_annotations`` that states a distribution and no label adds that distribution, as
-    `distribution_weight` votes; one with a label counts once, as its label. Where there is no ``synthetic_votes``, the
-    labels are taken from ``synthetic_annotations``.
+    `distribution_weight` votes, and so does a read-out, unless votes were drawn from it (`draw_votes`): these are among
+    ``synthetic_votes`` then, and count in its place. One with a label counts once, as its label. Where there is no
+    ``synthetic_votes``, the labels are taken from ``synthetic_annotations``.
 
     A row that came from mixing two others (``mixed_from`` is not empty) has no votes: its ``human_distribution`` is
     ``None`` and its ``emotion_distribution`` stays as it is.
@@ -304,7 +305,7 @@ def combine_votes(
         outside: What becomes of a vote for something not among `emotions`: ``"error"``, or ``"drop"`` that vote.
         human_weight: Votes that a human vote counts for in ``emotion_distribution``.
         synthetic_weight: Votes that a synthetic label counts for.
-        distribution_weight: Votes that a stated distribution counts for.
+        distribution_weight: Votes that a stated distribution, or a read-out, counts for.
 
     Returns:
         ``{"human_distribution": ..., "emotion_distribution": ...}``: a dict (emotion to float) or ``None`` each; for
@@ -397,14 +398,18 @@ def _row_counts(
     human = _count([] if votes is None else votes, names, row.get("human_vote_weights"), outside, where, seen)
     annotations = row.get("synthetic_annotations")
     annotations = [] if annotations is None else list(annotations)
+    said = [entry["label"] for entry in annotations if entry.get("label") is not None]
     labels = row.get("synthetic_votes")
     if labels is None:
-        labels = [entry["label"] for entry in annotations if entry.get("label") is not None]
+        labels = said
+    # More votes than labels were drawn from read-outs (`annotation.draw_votes`), which are no evidence beside them.
+    drawn = len(labels) > len(said)
     synthetic = synthetic_weight * _count(labels, names, None, outside, f"{where}synthetic vote: ", seen)
     stated = [
         entry["distribution"]
         for entry in annotations
         if entry.get("label") is None
+        and not (drawn and entry.get("mode") == "readout")
         and entry.get("distribution") is not None
         and any(value is not None for value in entry["distribution"].values())
     ]

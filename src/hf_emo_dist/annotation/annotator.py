@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
@@ -43,6 +43,7 @@ from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport, together
 from .run.runner import Runner
 from .run.side_by_side import SideBySide
+from .shares import Share
 from .types import Backend, FatalError, PanelMember, ledger_key, request_hash
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ class Annotator:
     off goes on where it was, by the same call.
 
     Args:
-        backend: ``"gemini"``, ``"openai"``, ``"simulated"``, ``module:Name`` of a class of your own, an instance, or a
-            `BackendChoice`: who is asked, unless a member of the panel names its own model.
+        backend: ``"gemini"``, ``"openai"``, ``"transformers"``, ``"simulated"``, ``module:Name`` of a class of your
+            own, an instance, or a `BackendChoice`: who is asked, unless a member of the panel names its own model.
         emotions: The label set.
         preset: ``"default"``, or ``"paper"``: the panel, paper-like prompts and the way of reading replies of arXiv
             2601.14620.
@@ -108,6 +109,8 @@ class Annotator:
             "openai", "model": "gpt-audio"}``, see `panel.by_model`.
         num_annotations: Annotators that give one label, where `panel` does not say who answers.
         num_distributions: Annotators that state the distribution that they expect, beside these.
+        mode: How the `num_annotations` answer: ``"label"``, or ``"readout"``, by the model's own probabilities of the
+            labels. Default: a read-out by ``"transformers"``, a label by the others.
         prompts: A YAML file (see `load_prompts`) or a `PromptSet` instead of the preset's prompts.
         use_transcript: Whether the transcript, where there is one, is shown, as quoted data.
         ledger: The SQLite file of replies, or a `Ledger`. Default: :func:`default_ledger`.
@@ -116,7 +119,8 @@ class Annotator:
         audio_column: Name of the audio's column.
         progress: Whether to show progress bars.
         concurrency: Requests in flight at most. A run starts with 16 and climbs for as long as replies come as fast as
-            before; signs of overload bring it down, by the share of requests that meet one.
+            before; signs of overload bring it down, by the share of requests that meet one. A model on this machine has
+            as many at once as it asks for, and is given all the time that it takes.
         requests_per_minute: Bound on requests a minute, shared by all processes on the ledger; None for no bound.
         tokens_per_minute: Bound on tokens a minute, likewise.
         max_cost_usd: Cap on all that the ledger has cost since it exists, in US dollars; None for no cap.
@@ -162,6 +166,7 @@ class Annotator:
         panel: str | Path | Sequence[PanelMember | Mapping[str, Any]] | None = None,
         num_annotations: int = 10,
         num_distributions: int = 0,
+        mode: Literal["label", "readout"] | None = None,
         prompts: str | Path | PromptSet | None = None,
         use_transcript: bool = True,
         ledger: str | Path | Ledger | None = None,
@@ -216,7 +221,7 @@ class Annotator:
         )
         self.prompts = choose_prompts(prompts, preset)
         self.members = choose_panel(
-            self.backend, self.prompts, preset, own.members, num_annotations, num_distributions, seed
+            self.backend, self.prompts, preset, own.members, num_annotations, num_distributions, seed, mode
         )
         names = [answers_as] if isinstance(answers_as, str) else answers_as
         if own.named and names:  # of the model that `backend` says, which others ask, or nobody
@@ -327,6 +332,7 @@ class Annotator:
             **({"answers_as": list(self.answers_as)} if self.answers_as else {}),
             **({"others": [other.describe() for other in self.others]} if self.others else {}),
             **({"service_tier": self.tier} if self.tier != "standard" else {}),
+            **({"weights": self.backend.weights()} if hasattr(self.backend, "weights") else {}),
         }
 
     def __repr__(self) -> str:
@@ -418,7 +424,9 @@ class Annotator:
         in an order drawn from (`seed`, row id), then the second, and so on. A run that must stop early (budget, Ctrl-C,
         a wrong key) so is a smaller run of the same kind, and returns what there is, with all that the ledger has:
         look at ``report.complete`` and ``report.votes_a_clip``. A backend that answers a whole panel at once
-        (``whole_panel``) is asked clip by clip in that order. Where a panel names several models, they are asked side
+        (``whole_panel``) is asked clip by clip in that order; where that is a model on this machine and several
+        processes run this (``accelerate launch``, one a GPU), each begins with its share of the clips, and all wait
+        until everything is in the one ledger. Where a panel names several models, they are asked side
         by side, each at its own speed; where one must stop, the others go on, and ``report.by_model`` tells of each.
 
         Args:
@@ -673,6 +681,7 @@ class Annotator:
     ) -> None:
         """The same for several models at once, side by side."""
         began = datetime.now(UTC)
+        shown = shown and Share.own().rank == 0  # of several processes one draws
         with Progress(total, self.progress and shown, leave) as progress:
             runs = [one.run_of(report, progress, whole=whole, ledger=self.ledger) for one, _, report in wanted]
             runners = SideBySide([Runner(run) for run in runs])
@@ -708,6 +717,7 @@ class Annotator:
             answers_as=self.answers_as,
             not_asked=self.not_asked(),
             tier="batch" if batch else self.tier,
+            members=len(self.members),
             # One that cannot be told of other names has none; a job's replies come all at once.
             answerer_known=batch or self._answerer_known or not hasattr(self.backend, "answers_as"),
         )

@@ -12,6 +12,7 @@ from .annotation_columns import split_keys
 from .hearing.hearing import Asker, hearing_requests
 from .run.estimate import Estimate, Span, estimates_together, measured, share_of, spans_cost, tier_costs, time_needed
 from .run.run_report import AnnotationIncomplete, RunReport
+from .shares import Share
 from .types import Record
 from .workload import workload
 
@@ -76,7 +77,7 @@ def _of_model(
     who = (backend.name, backend.endpoint, backend.model)
     records = [record for record in pilot if (record.backend, record.endpoint, record.model) == who]
     annotator.tell_old_facts()
-    not_asked = annotator.not_asked()
+    not_asked, here = annotator.not_asked(), getattr(backend, "gathers", None)
     report, settings, capabilities = RunReport(), annotator.settings, backend.capabilities
     clips = tqdm(
         annotator.utterances(dataset),
@@ -119,12 +120,15 @@ def _of_model(
         seconds=time_needed(
             load.requests,
             tokens["prompt"] + tokens["thinking"] + tokens["output"],
-            settings.concurrency,
+            # A model on this machine tells of each answer what it took of the machine's time.
+            settings.concurrency if here is None else Share.own().of,
             latency,
             settings.requests_per_minute,
             settings.tokens_per_minute,
             tier,
-        ),
+        )
+        if here is None or latency is not None or not load.requests
+        else None,
         tier=tier,
         tiers=tier_costs(cost, cost_of_test, capabilities),
         pilot=len(records) if found else 0,

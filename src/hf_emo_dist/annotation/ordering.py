@@ -15,6 +15,7 @@ from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
 from .reading import Utterance, read_dataset, read_ids
 from .run.jobs import Clip, Job
+from .shares import Share
 from .types import Backend, PanelMember, PreparedAudio
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Rounds:
         self._annotator, self._dataset, self._report, self._store = annotator, dataset, report, store
         self._columns = annotator.backend.row_columns
         self._order = random_order(read_ids(dataset), annotator.seed)
+        if getattr(annotator.backend, "gathers", None) is not None:
+            self._order = Share.own().first(self._order)
         self._audio = dataset.select_columns([annotator.audio_column]).with_format("arrow")
         self._digests = [b""] * len(dataset)  # of those that can be asked about
         self._sends = True

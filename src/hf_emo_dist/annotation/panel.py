@@ -370,6 +370,7 @@ def choose_panel(
                 backend.model,
                 ": this is not the paper's panel" if panel is None else "",
             )
+    _check_read_outs(members)
     for member in members:
         if member.mode == "readout" and "readout" not in modes:
             raise ValueError(
@@ -391,6 +392,20 @@ def choose_panel(
                 f"Mend: give '{asked}' in the prompt file, or change the panel."
             )
     return members
+
+
+def _check_read_outs(panel: Sequence[PanelMember]) -> None:
+    """Raise a ValueError where members would read the same off: they would be counted as several that agree."""
+    seen: dict[PanelMember, int] = {}
+    for position, member in enumerate(panel):
+        alike = replace(member, replicate=0)
+        if member.mode == "readout" and alike in seen:
+            raise ValueError(
+                f"Annotator {position} would read the same off as annotator {seen[alike]}: nothing is drawn in readout "
+                "mode. Mend: give it another focus, wording or persona, or leave it out (num_annotations up to foci "
+                "times phrasings); as many votes as are wanted are drawn afterwards, with draw_votes."
+            )
+        seen[alike] = position
 
 
 def describe_panel(panel: Sequence[PanelMember]) -> str:

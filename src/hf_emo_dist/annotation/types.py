@@ -190,10 +190,11 @@ class Backend(Protocol):
     clips that are longer than the model hears, ``"error"`` or ``"truncate"``; `hears`, False where answers come from
     anything but the audio, so that there is nothing to test; `whole_panel`, true where all members cost little more
     than one (as of one pass through a model): then a data set is gone through clip by clip, and not member by member;
-    `gathers`, a number where it computes in this process and gathers what is asked at the same time into batches: then
-    so many requests are with it at once, however fast it answers, and none is timed out; `service_tier`, at which it
-    asks where that is not ``"standard"``, and then `ask` takes a further argument `tier`, to be asked at that one
-    instead; and `batches`, its batch jobs (see `annotation.batch.service`). A method `check_ready` raises a
+    `gathers`, a number of clips where it computes in this process and gathers what is asked at the same time into
+    batches: then all members' requests about so many are with it at once, however fast it answers, and none is timed
+    out; `service_tier`, at which it asks where that is not ``"standard"``, and then `ask` takes a further argument `tier`, to be asked at that one
+    instead; and `batches`, its batch jobs (see `annotation.batch.service`). A method `weights` tells for cards what the
+    model's name does not (revision, precision); `check_ready` raises a
     `FatalError` where no request can be sent at all, for want of a key, so that it is said before anything else is
     done.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..annotation.run.run_report import AnnotationIncomplete
+from ..annotation.shares import Share
 from ..annotation.types import FatalError
 from ..preparation.prepare import PrepareSettings, estimate_preparation, prepare_dataset
 from .arguments import Options, Values
@@ -45,6 +46,8 @@ def annotating(settings: PrepareSettings) -> None:
         raise ValueError(str(error)) from error
     for split, report in reports.items():
         sys.stdout.write(f"{split}: {report.summary()}\n")
+    if Share.own().rank:  # one of several processes writes
+        return
     sys.stdout.write(f"Wrote {settings.output}\n")
     if not all(report.complete for report in reports.values()):
         sys.stderr.write(

@@ -13,7 +13,7 @@ def models(*, service: Sequence[str] = SERVICES) -> None:
     """The models that are known: prices, what they take and honour, and when they end.
 
     Args:
-        service: Of which services: gemini, vertex, openai, openai-compatible.
+        service: Of which services: gemini, vertex, openai, openai-compatible, transformers.
     """
     sys.stdout.write(models_table(service, datetime.now(UTC).date()))
     sys.stdout.write(

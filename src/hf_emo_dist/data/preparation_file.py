@@ -2,7 +2,8 @@
 
 Every part and every key may be missing; unknown keys are kept and not shown. `combine` has a `method`: ``posterior``;
 ``weighted``, with its ``weight``; ``pool``, with the weights of `combine_votes` among its settings; or ``human``, where
-there was nothing to combine. `others` are there where a panel names several models, `partial` where annotating was cut
+there was nothing to combine. `weights` are of a model on one's own machine, and `read_outs` of label probabilities:
+how many, and how much of the model's probability was on the labels. `others` are there where a panel names several models, `partial` where annotating was cut
 short, and `hearing_test` is null where none was made. Worth is in human votes and gain in nats a vote, each with its
 95 % interval over speakers, null where it is not known::
 
@@ -10,6 +11,8 @@ short, and `hearing_test` is null where none was made. Worth is in human votes a
       "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1",
                      "preset": "default", "panel": [{"focus": "…", "temperature": 1.0, "mode": "label"}, …],
                      "others": [{"backend": "openai", "model": "…", "panel": […], "hearing_test": {…}}],
+                     "weights": {"revision": "…", "dtype": "bfloat16", "quantization": null},
+                     "read_outs": {"number": 0, "mean": 0.9, "least": 0.4, "under_half": 0},
                      "num_requests": 0, "num_votes": 0, "failures": {"blocked": 0}, "cost_usd": 0.0,
                      "hearing_test": {"verdict": "hears", "p_value": 0.001, "clips": 20, "members": 1, "reason": "",
                                       "agreement": {"own": 0.9, "other": 0.2, "silence": 0.1, "other clips": 0.2},

@@ -16,6 +16,7 @@ from .._fields import mirrored as _of
 from ..annotation.annotator import Annotator
 from ..annotation.backends import BackendChoice
 from ..annotation.run.run_report import AnnotationIncomplete, RunReport
+from ..annotation.shares import Share
 from ..annotation.types import FAILURES
 from ..audio.check import check_audio
 from ..augmentation.augment_splits import AugmentationArguments, augment_splits
@@ -50,8 +51,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
         output: Folder to write.
         dataset_revision: Revision of a data set on the Hub.
         emotions: Label set, in order. Default: those of human_distribution.
-        backend: Who votes: gemini, openai (any chat-completions server), simulated, `module:Name` of your own code, or
-            none.
+        backend: Who votes: gemini, openai (any chat-completions server), transformers (an open model on this machine),
+            simulated, `module:Name` of your own code, or none.
         model: Model to ask. Default: the backend's.
         backend_options: Further arguments of the backend, as YAML: '{base_url: http://localhost:8000/v1}'.
         capabilities: What the model takes and honours, where `hf-emo-dist models` does not know it, as YAML:
@@ -92,14 +93,15 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
     preset: str = _of(Annotator, "preset")
     num_annotations: int = _of(Annotator, "num_annotations")
     num_distributions: int = _of(Annotator, "num_distributions")
+    mode: Literal["label", "readout"] | None = _of(Annotator, "mode")
     panel: str | Sequence[Mapping[str, Any]] | None = field(
         default=None,
         metadata={
             "mirrors": Annotator,
             "help": "YAML file of your own annotators, or in a --config file they themselves: a list of members with "
             "focus (needed), temperature, mode "
-            "(label|distribution), wording, persona and replicate; one that asks another model has backend, model, "
-            "backend_options, capabilities, prices and answers_as of its own.",
+            "(label|distribution|readout), wording, persona and replicate; one that asks another model has backend, "
+            "model, backend_options, capabilities, prices and answers_as of its own.",
         },
     )
     prompts: str | None = _of(Annotator, "prompts")
@@ -209,6 +211,9 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
 def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     """Check audio, annotate, combine, augment and write; returns the report of each split that was annotated.
 
+    Where several processes run it (``accelerate launch``), each with a model on its own GPU, they share the clips, and the
+    first of them writes.
+
     In the data set's folder lie `preparation.json`, which says what was done; `combiner.json`, the fitted
     `VoteCombiner`, where one made the targets; and, where training data was augmented, a folder `preparation` with the
     plan, a table and a plot of the class mass, and a page to listen to.
@@ -231,7 +236,9 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
         )
     folder = Path(settings.output).expanduser().resolve()
     # All that can be wrong is found before money is spent.
-    check_folder(folder, settings.overwrite, settings.dataset)
+    writes = Share.own().rank == 0
+    if writes:
+        check_folder(folder, settings.overwrite, settings.dataset)
     opened = settings.open()
     emotions = opened.emotions()
     chosen = opened.chosen(settings.annotate_splits, "annotate_splits")
@@ -266,6 +273,9 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
                 voted, report = annotator.annotate(wanted, hearing_test=heard)
             if not report.complete and not (settings.write_partial and report.votes + report.stored_votes):
                 raise AnnotationIncomplete(report)
+            reports[", ".join(chosen)] = report
+            if not writes:
+                return reports
             first = 0
             for split, rows in opened.splits.items():
                 if split in chosen:
@@ -273,7 +283,6 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
                     first += len(rows)
                 else:  # the splits of one data set have the same columns
                     dataset[split] = annotator.without_votes(rows)
-            reports[", ".join(chosen)] = report
             preparation["annotation"] = _about_votes(annotator, dataset, chosen, report)
         finally:
             annotator.close()
@@ -372,6 +381,7 @@ def _about_votes(
         "num_votes": sum(versions.values()),
         "num_requests": report.requests,
         "failures": {outcome: len(ids) for outcome, ids in report.failures.items()},
+        **({"read_outs": report.masses.to_dict()} if report.masses.number else {}),
         "skipped": sorted(report.skipped),
         **partial,
     }

@@ -16,6 +16,7 @@ BACKENDS = {
     "gemini": "gemini:GeminiBackend",
     "openai": "openai:OpenAIBackend",
     "simulated": "simulated:SimulatedBackend",
+    "transformers": "transformers:TransformersBackend",
 }
 _NAMES = {name: module for module, name in (entry.split(":") for entry in BACKENDS.values())}
 __all__ = ["BACKENDS", "BackendChoice", "make_backend", *_NAMES]

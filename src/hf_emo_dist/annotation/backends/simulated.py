@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..capabilities import ModelCapabilities, Prices
-from ..types import Answer, PanelMember, PreparedAudio, Prompt, TransientError, Usage, canonical_json
+from ..types import MODES, Answer, PanelMember, PreparedAudio, Prompt, TransientError, Usage, canonical_json
 from ._audio import MIME, prepare_audio
 
 #: Changes with the rater model, so that replies of another one are not taken for these.
@@ -37,8 +37,8 @@ class SimulatedBackend:
     5. temperature T: r_k^(1/T) / Σ_j r_j^(1/T); T = 1 where the annotator has none, the largest share wins at T = 0.
 
     With probability `refusal_rate` the annotator declines. Otherwise it answers with a label drawn from r, or states a
-    distribution drawn from Dir_ν(r), ν = `statement_noise`, with three decimals. Every draw follows from the seed, the
-    clip's hash and the annotator alone, in any order and any process.
+    distribution drawn from Dir_ν(r), ν = `statement_noise`, with three decimals; or r itself is read out. Every draw
+    follows from the seed, the clip's hash and the annotator alone, in any order and any process.
 
     Replies have the form of a real model's: a label, or JSON. Every record of them has the backend ``"simulated"``.
 
@@ -76,6 +76,8 @@ class SimulatedBackend:
         temperature=True,
         seed=True,
         structured="enum",
+        modes=MODES,
+        logprobs=True,
         audio_tokens_per_second=0.0,
         audio_formats=tuple(MIME),
         prices=(_NOTHING,),
@@ -166,6 +168,11 @@ class SimulatedBackend:
             if self.latency_s > timeout_s:
                 raise TransientError("timeout", f"no simulated reply within {timeout_s:g} s")
         text = draw_reply(request, audio.digest)
+        read = None
+        if request["mode"] == "readout":  # the temperature is applied by who reads it
+            shares = rater_distribution({**request, "temperature": None}, audio.digest)
+            with np.errstate(divide="ignore"):
+                read = dict(zip(request["emotions"], np.log(shares).tolist(), strict=True))
         facts: dict[str, Any] = {
             "model_version": self.model,
             "usage": Usage(0, 0, 0, 0),
@@ -173,7 +180,7 @@ class SimulatedBackend:
         }
         if text is None:
             return Answer(None, "refused", "the simulated annotator declined", **facts)
-        return Answer(text, **facts)
+        return Answer(text, **facts) if read is None else Answer(None, log_probabilities=read, **facts)
 
     async def close(self) -> None:
         """Does nothing."""
@@ -241,7 +248,7 @@ def draw_reply(request: Mapping[str, Any], digest: str) -> str | None:
     if rng.random() < settings["refusal_rate"]:
         return None
     shares = rater_distribution(request, digest)
-    if request["mode"] == "label":
+    if request["mode"] != "distribution":
         return str(emotions[int(rng.choice(len(emotions), p=shares))])
     stated = _dirichlet(rng, shares, settings["statement_noise"])
     thousandths = np.floor(1000 * stated + 0.5).astype(int)

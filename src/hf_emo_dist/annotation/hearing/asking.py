@@ -29,6 +29,9 @@ AGAIN = 2
 # Of the risks, what earlier looks may take; the last one has the rest.
 _FIRST_ALPHA, _ALPHA, _ALPHA_NO = 0.005, 0.01, 0.0025
 
+# Shares of read-outs that differ by less are the same, in float32 and in half precision (or where it is not known).
+_EXACT, _HALF = 1e-4, 0.05
+
 #: The jobs of some members about an utterance.
 JobsOf = Callable[[Utterance, Sequence[PanelMember]], list[Job]]
 #: A job once more: the same question under a key of its own, numbered.
@@ -106,10 +109,13 @@ def trials_of(
 
 
 def askable(panel: Sequence[PanelMember]) -> list[PanelMember]:
-    """The members whose answers are compared: of one mode, at least two; a single one gets a second of its kind."""
-    labels = [member for member in panel if member.mode == "label"]
-    members = labels if len(labels) > 1 or len(labels) == len(panel) else [m for m in panel if m.mode != "label"]
-    members = members or list(panel)
+    """The members whose answers are compared: of one mode, at least two; a single one gets a second of its kind.
+
+    Read-outs first: nothing is drawn there. Then labels, then stated distributions.
+    """
+    modes = ("readout", "label", "distribution")
+    by_mode = [[member for member in panel if member.mode == mode] for mode in modes]
+    members = next((some for some in by_mode if len(some) > 1), None) or next(filter(None, by_mode), list(panel))
     if len(members) == 1:
         members = [members[0], replace(members[0], replicate=members[0].replicate + 1)]
     return members
@@ -173,6 +179,16 @@ class Questions:
         return ((job, member) for member, job in enumerate(self._jobs_of(utterance, members)))
 
 
+def _rounding(records: Sequence[Record]) -> float | None:
+    """By how much shares of equal read-outs may differ, by the precision that they were computed in; None of others.
+
+    The same clip in another batch differs by some 1e-6 in float32, and by steps of the logits in half precision.
+    """
+    if not all(record.mode == "readout" for record in records):
+        return None
+    return _EXACT if all(record.settings.get("dtype") == "float32" for record in records) else _HALF
+
+
 def ask(
     questions: Questions,
     plan: Sequence[Look],
@@ -229,9 +245,10 @@ def ask(
             ClipAnswers(**one, again=more, alike=alike)
             for one, more, alike in zip(votes, again, questions.alike, strict=False)
         ]
-        found, done = judge(clips, look.alpha, look.alpha_no, margin), look
+        same = _rounding([there[key] for key in keys if key in there])
+        found, done = judge(clips, look.alpha, look.alpha_no, margin, same), look
         if found.verdict != "undecided":
             break
-        if wants_again(found, look, left):
+        if same is None and wants_again(found, look, left):
             left = [later for later in plan_again if later.again]
     return found, done, list(of_test.values())

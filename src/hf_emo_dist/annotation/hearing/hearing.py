@@ -116,7 +116,7 @@ def hearing_requests(annotator: Asker, dataset: Dataset) -> Span:
         return Span(0, 0)
     questions, plan, plan_again = prepared
     number = []
-    for look in (plan[0], plan[-1], plan_again[-1]):
+    for look in (plan[0], plan[-1], *plan_again[-1:]):
         keys = list(dict.fromkeys(job.key for *_, job in questions.of(look) if job.plan is not None))
         number.append(len(keys) - len(annotator.ledger.lookup(keys)))
     return Span(number[0], max(number))
@@ -172,6 +172,8 @@ def _questions(
         return replace(job, key=key, member=member, also=[])
 
     questions = Questions(trials, members, annotator.members, jobs_of, _plan(annotator), again)
+    if members[0].mode == "readout":  # asked again, it is the same
+        return questions, plan, []
     return questions, plan, looks(len(trials), len(members), replies, again=True)
 
 

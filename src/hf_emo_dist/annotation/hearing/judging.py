@@ -26,6 +26,9 @@ too. The audio is heard in a clip where it changes answers; three ways to see th
   replicates tell the noise: D_i = mean agreement of a member's answers to the own audio with each other, less that of
   them with its answers to other audio, has an upper bound below `CHANGES_AGAIN`. Replicates never show that anybody
   hears: a cache would answer them from memory.
+
+Read-outs are not drawn. Their T and its p-value are as above; and only who gives the very same one to other audio and
+to silence, in every clip, does not hear: a model that is unsure of everything changes little, and hears.
 """
 
 from __future__ import annotations
@@ -123,7 +126,11 @@ class Finding:
 
 
 def judge(
-    clips: Sequence[ClipAnswers], alpha: float = ALPHA, alpha_no: float = ALPHA_NO, margin: float = MARGIN
+    clips: Sequence[ClipAnswers],
+    alpha: float = ALPHA,
+    alpha_no: float = ALPHA_NO,
+    margin: float = MARGIN,
+    same: float | None = None,
 ) -> Finding:
     """Judge the answers of one look.
 
@@ -132,6 +139,9 @@ def judge(
         alpha: Risk of a false "hears" of this look.
         alpha_no: Risk of a false "does not hear" of this look.
         margin: `MARGIN`, or `MARGIN_UNKNOWN`.
+        same: Of read-outs: by how much shares of equal ones may differ, for the rounding of a computation. Nothing is
+            drawn there, so who does not hear gives the same whatever the audio, and who gives another one is not said
+            not to hear, however little it differs; None for answers that are drawn.
 
     Example:
         >>> label = {"angry": (1.0, 0.0), "sad": (0.0, 1.0)}
@@ -165,7 +175,10 @@ def judge(
     asked = sum(len(clip.other) + len(clip.silence) for clip in clips)
     missing = 1 - (counted["other"] + counted["silence"]) / asked
     at_most, verdict = None, "undecided"
-    if len(tested) >= LEAST_CLIPS:
+    if same is not None:
+        if len(tested) >= LEAST_CLIPS and missing == 0 and all(clip.unchanged(same) for clip in tested):
+            verdict = "does not hear"  # whatever rounding is worth
+    elif len(tested) >= LEAST_CLIPS:
         at_most = _upper(effects, alpha_no)
         alike = own >= AGREE and at_most < margin
         alike |= of_clip.mean() >= OF_CLIP and _upper(effects - MARGIN_OF_CLIP * of_clip, alpha_no) < 0
@@ -176,7 +189,7 @@ def judge(
         alike &= varied or sum(not clip.alike for clip in tested) >= LEAST_CLIPS
         if alike and missing <= _MOST_MISSING and p_value > alpha:
             verdict = "does not hear"
-    if p_value <= alpha:
+    if p_value <= alpha and verdict == "undecided":
         verdict = "hears"
     return Finding(
         verdict,  # type: ignore[arg-type]
@@ -225,9 +238,9 @@ class _Clip:
                 found.append(float(np.mean(with_others)))
         return float(np.mean(found)) if found else math.nan
 
-    def unchanged(self) -> bool:
+    def unchanged(self, same: float = 1e-9) -> bool:
         """Whether each tested member's answers are the same, whatever the audio."""
-        return all(np.abs(self.votes[j] - self.votes[j][0]).max() < 1e-9 for j in self.members)
+        return all(np.abs(self.votes[j] - self.votes[j][0]).max() < same for j in self.members)
 
     def stay(self) -> float:
         """Mean agreement of the tested members' answers to other audio with their own to the own one."""

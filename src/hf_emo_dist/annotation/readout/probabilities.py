@@ -157,7 +157,7 @@ class Masses:
         >>> for mass in (0.9, 0.4):
         ...     found.add(mass)
         >>> found.told()
-        '2 read-outs: on the labels is 0.650 of the probability on average, 0.400 at the least; under 0.5 in 1'
+        '2 read-outs: on the labels is 0.65 of the probability on average, 0.4 at the least; under 0.5 in 1'
     """
 
     number: int = 0
@@ -185,11 +185,15 @@ class Masses:
         """Of the masses; 1 where there is none."""
         return self.total / self.number if self.number else 1.0
 
+    def to_dict(self) -> dict[str, float]:
+        """In figures."""
+        return {"number": self.number, "mean": self.mean, "least": self.least, "under_half": self.low}
+
     def told(self) -> str:
         """In words."""
         return (
-            f"{self.number:,} read-outs: on the labels is {self.mean:.3f} of the probability on average, "
-            f"{self.least:.3f} at the least; under {LOW_MASS:g} in {self.low:,}"
+            f"{self.number:,} read-outs: on the labels is {self.mean:.3g} of the probability on average, "
+            f"{self.least:.3g} at the least; under {LOW_MASS:g} in {self.low:,}"
         )
 
 

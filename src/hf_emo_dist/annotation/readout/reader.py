@@ -110,7 +110,7 @@ class LabelReader:
         self, model: Any, processor: Any, *, family: str | None = None, token_budget: int = TOKEN_BUDGET
     ) -> None:
         name = model.config.name_or_path or type(model).__name__
-        chosen = _family_of(model.config, name, family)
+        chosen = family_of(model.config, name, family)
         if token_budget < 1:
             raise ValueError(f"token_budget={token_budget} is too small. Mend: at least 1, such as {TOKEN_BUDGET}.")
         attention = model.config.get_text_config()._attn_implementation
@@ -179,7 +179,7 @@ class LabelReader:
         where = str(name_or_path)
         common: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         config = transformers.AutoConfig.from_pretrained(where, **common)
-        chosen = _family_of(config, where, family)
+        chosen = family_of(config, where, family)
         if quantization is not None:
             import torch
 
@@ -621,8 +621,17 @@ class LabelReader:
         }
 
 
-def _family_of(config: Any, where: str, family: str | None) -> Any:
-    """The class of the family that takes a configuration."""
+def family_of(config: Any, where: str, family: str | None) -> Any:
+    """The class of the family that takes a configuration.
+
+    Args:
+        config: Of transformers.
+        where: Whose, for messages.
+        family: As `LabelReader` takes it.
+
+    Raises:
+        ValueError: No family takes it, or it hears nothing.
+    """
     if family is None and config.model_type not in FAMILIES:
         raise ValueError(
             f"{where} is a {config.model_type} model, which is no audio-language model that is known here. Mend: use "

@@ -63,7 +63,7 @@ class Estimate:
         audio_hours: Of the clips that would be sent, each counted once.
         prompt, audio, thinking, output: Tokens; audio is part of prompt.
         cost_usd: None where the model's prices are not known.
-        seconds: Wall-clock time.
+        seconds: Wall-clock time; None where only a pilot can tell, of a model on this machine.
         tier: At which it would be asked: standard, flex or batch.
         tiers: What it would cost at each tier that the model is known to have; empty where no price is known.
         pilot: Replies that the figures for one request come from; 0 where they are assumed.
@@ -85,7 +85,7 @@ class Estimate:
     thinking: Span
     output: Span
     cost_usd: Span | None
-    seconds: Span
+    seconds: Span | None
     tier: str = "standard"
     tiers: Mapping[str, Span] = field(default_factory=dict)
     pilot: int = 0
@@ -102,12 +102,11 @@ class Estimate:
         if self.cost_usd is not None:
             cost = f"${self.cost_usd.text(',.2f')}"
         source = f"measured on {self.pilot} replies" if self.pilot else "assumed thinking and latency, not measured"
-        minutes = (self.seconds * (1 / 60)).text(",.1f")
         return (
             f"{self._warning()}"
             f"{self.requests:,} requests to {self.model}{self._hearing()} ({self.stored:,} replies are in the ledger), "
             f"{(self.prompt + self.thinking + self.output).text()} tokens, {cost}{self._at()}, "
-            f"{minutes} min ({source})."
+            f"{self._time()} ({source})."
         )
 
     def table(self) -> str:
@@ -127,7 +126,7 @@ class Estimate:
             f"thinking tokens   {self.thinking.text()}",
             f"output tokens     {self.output.text()}",
             f"cost              {cost}",
-            f"time              {(self.seconds * (1 / 60)).text(',.1f')} min",
+            f"time              {self._time()}",
             f"figures a request {source}",
         ]
         if others:
@@ -149,15 +148,19 @@ class Estimate:
         cost = "unknown: no price for one of the models"
         if self.cost_usd is not None:
             cost = f"${self.cost_usd.text(',.4f')}"
-        minutes = (self.seconds * (1 / 60)).text(",.1f")
         lines = [
             "all models, side by side:",
             f"requests          {self.requests:,}{self._hearing()}",
             f"cost              {cost}",
-            f"time              {minutes} min, that of the slowest",
+            f"time              {self._time()}, that of the slowest",
             *(f"answers to buy    {line}" for line in self.advice),
         ]
         return "\n".join([*parts, *lines])
+
+    def _time(self) -> str:
+        if self.seconds is None:
+            return "time not known: a pilot measures it on this machine (--pilot 20)"
+        return f"{(self.seconds * (1 / 60)).text(',.1f')} min"
 
     def _at(self) -> str:
         return "" if self.tier == "standard" else f" at the {self.tier} tier"
@@ -178,6 +181,7 @@ def estimates_together(estimates: Mapping[str, Estimate]) -> Estimate:
     if len(parts) == 1:
         return parts[0]
     costs = [one.cost_usd for one in parts]
+    times = [one.seconds for one in parts if one.seconds is not None]
     return Estimate(
         model=", ".join(estimates),
         rows=max(one.rows for one in parts),
@@ -195,7 +199,7 @@ def estimates_together(estimates: Mapping[str, Estimate]) -> Estimate:
             for tier in parts[0].tiers
             if all(tier in one.tiers for one in parts)
         },
-        seconds=Span(max(one.seconds.low for one in parts), max(one.seconds.high for one in parts)),
+        seconds=None if len(times) < len(parts) else Span(max(t.low for t in times), max(t.high for t in times)),
         pilot=sum(one.pilot for one in parts),
         unusable={row_id: why for one in parts for row_id, why in (one.unusable or {}).items()},
         no_vote=" ".join(one.no_vote for one in parts if one.no_vote),

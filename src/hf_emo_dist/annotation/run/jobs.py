@@ -155,8 +155,11 @@ class Run:
     not_asked: tuple[str, str] | None = None  # why nobody is asked, and the mend: what is stored is all there will be
     tier: str = "standard"  # that is asked: of the service, or "batch"
     answerer_known: bool = True  # else the first request goes alone, until its reply tells who answers
+    members: int = 1  # of the panel
 
     def __post_init__(self) -> None:
+        if self.gathers is not None:  # it decides how much is under way at once, and not the speed of its answers
+            self.settings = replace(self.settings, concurrency=self.gathers)
         self._secrets = tuple(secret for secret in self.backend.secrets() if secret)
         self.limits = Limits(
             max_cost_usd=self.settings.max_cost_usd,
@@ -165,6 +168,12 @@ class Run:
             tokens_per_minute=self.settings.tokens_per_minute,
             scope=f"{self.backend.name}|{self.backend.endpoint}|{self.backend.model}",
         )
+
+    @property
+    def gathers(self) -> int | None:
+        """How many requests its backend is to have at once, where it computes here and gathers them into batches."""
+        clips = getattr(self.backend, "gathers", None)
+        return None if clips is None else int(clips) * self.members
 
     def clean(self, text: str) -> str:
         """The text without the backend's secrets: it goes to the ledger, logs or messages."""

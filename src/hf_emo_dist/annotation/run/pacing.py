@@ -78,10 +78,12 @@ class Pacing:
         clock: Callable[[], float] = time.monotonic,
         pace: Pace | None = None,
         sheds: bool = False,  # a tier that fills idle hours, where slow replies and refusals say little of a queue
+        steady: bool = False,  # who answers gathers requests into batches: `concurrency` of them, however fast
     ) -> None:
-        self.sheds = sheds
+        self.sheds, self.steady = sheds, steady
         self.settings, self.clock, self.pace = settings, clock, pace or Pace()
-        self.pace.allowed = min(float(settings.concurrency), self.pace.allowed or START)
+        started = self.pace.allowed or (settings.concurrency if steady else START)
+        self.pace.allowed = min(float(settings.concurrency), started)
         self.in_flight = 0
         self.last_reply = float("-inf")
         self._held = False
@@ -222,6 +224,8 @@ class Pacing:
         return ratio
 
     def _set(self, allowed: float) -> None:
+        if self.steady:
+            return
         self.pace.allowed = min(float(self.settings.concurrency), max(1.0, allowed))
 
     # --- what follows from it

@@ -63,7 +63,7 @@ def _read_off(answer: Answer) -> dict[str, Any]:
     known = {name: value for name, value in (answer.log_probabilities or {}).items() if math.isfinite(value)}
     if not known:
         return {}
-    return {"read": True, "mass": round(float(mass_of(list(known.values()))), 9), "log_probabilities": known}
+    return {"read": True, "mass": float(f"{mass_of(list(known.values())):.6g}"), "log_probabilities": known}
 
 
 def unanswered(run: Run, job: Job, outcome: str, detail: str, *, final: bool, reserved: bool = False) -> Record:

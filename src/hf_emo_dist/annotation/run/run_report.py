@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from ...audio.faults import told_by_reason, told_parts
+from ..readout.probabilities import Masses
 from ..types import FAILURES, OK, Record
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class RunReport:
             was asked.
         under_way: Replies that are wanted and in a batch job, or asked for by another process.
         jobs_running: Batch jobs at the service.
+        masses: Of read-outs, those that the ledger had too: how much of the model's probability is on the labels.
         batch_jobs: Name of a batch job to what is to be said of it: that it failed, or was incomplete.
         stop_reason: Why the run stopped before its end; None if it did not.
         mend: What to do about that.
@@ -72,6 +74,7 @@ class RunReport:
     tiers: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     jobs_running: int = 0
+    masses: Masses = field(default_factory=Masses)
     batch_jobs: dict[str, str] = field(default_factory=dict)
     stop_reason: str | None = None
     mend: str = ""
@@ -92,6 +95,8 @@ class RunReport:
             self.votes += 1
         else:
             self.stored_votes += 1
+        if record.outcome == OK and "mass" in record.settings:
+            self.masses.add(record.settings["mass"])
         if fresh:
             self._add_cost(record)
 
@@ -142,6 +147,11 @@ class RunReport:
             if self.tiers:
                 tiers = ", ".join(f"{name} ({n})" for name, n in self.tiers.most_common())
                 lines.append(f"Served, and charged, at the tier: {tiers}.")
+        if self.masses.number:
+            lines.append(
+                f"Label probabilities were read, {self.masses.told()}. What is missing went to other answers; the "
+                "distributions are over the labels alone."
+            )
         if self.estimate is not None and self.requests:
             lines.append(f"Expected: {self.estimate.summary()}")
         if self.hearing_test is not None and not self.hearing_test.stops:  # that is why it stopped
@@ -192,6 +202,7 @@ class RunReport:
         values = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
         values["estimate"] = None if self.estimate is None else self.estimate.to_dict()
         values["hearing_test"] = None if self.hearing_test is None else self.hearing_test.to_dict()
+        values["masses"] = self.masses.to_dict()
         values["by_model"] = {name: report.to_dict() for name, report in self.by_model.items()}
         return values
 
@@ -206,6 +217,7 @@ def together(reports: Mapping[str, RunReport]) -> RunReport:
     summed = ("votes", "stored_votes", "requests", "assumed_usd", "assumed_tokens", "charged_tries", "under_way")
     for name in (*summed, "jobs_running"):
         setattr(whole, name, sum(getattr(report, name) for report in parts))
+    whole.masses.update(report.masses for report in parts)
     costs = [report.cost_usd for report in parts]
     whole.cost_usd = None if None in costs else sum(cost or 0.0 for cost in costs)
     for report in parts:

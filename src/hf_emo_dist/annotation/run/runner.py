@@ -63,7 +63,8 @@ class Runner:
         number = run.settings.concurrency
         self._todo: Channel[Job] = Channel(4 * number)
         # What is leased and prepared beyond the requests in flight, so that none waits for the ledger.
-        self._ready: Channel[Job] = Channel(max(2, number))
+        # What a model on this machine has not begun with is left to the other processes of the run.
+        self._ready: Channel[Job] = Channel(max(2, number if run.gathers is None else number // 4))
         self._apart: deque[Job] = deque()  # without an answer, and it is not known yet whose doing that is
         self._open: dict[str, _Open] = {}  # by key
         self._stop = Stop(self._todo.close, self._ready.close, self._settled.set)
@@ -87,7 +88,7 @@ class Runner:
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="hf_emo_dist-audio")
         self._keeper.start()
         # More workers than requests in flight: some are storing a reply meanwhile.
-        workers = number + max(1, number // 4)
+        workers = number + max(1, number // 4 if self._run.gathers is None else number // 16)
         stages = [self._feed(groups), self._grant(), *(self._work() for _ in range(workers))]
         tasks = [asyncio.create_task(self._guarded(stage)) for stage in stages]
         try:

@@ -39,7 +39,9 @@ class Sender:
     def __init__(self, run: Run, keeper: Keeper, stop: Stop) -> None:
         self.run, self.evidence = run, run.evidence
         self._keeper, self._stop = keeper, stop
-        self.pacing = Pacing(run.settings, pace=run.evidence.pace, sheds=run.tier != "standard")
+        self.pacing = Pacing(
+            run.settings, pace=run.evidence.pace, sheds=run.tier != "standard", steady=run.gathers is not None
+        )
         self.doubts = Doubts(run, keeper, stop, self.pacing, self.ask)
         self._first = FirstReply(needed=not run.answerer_known)
         stop.closes += [self.pacing.close, self._first.over]
@@ -167,7 +169,9 @@ class Sender:
         cancelled = task.cancelling() if task is not None else 0
         try:
             # The backend keeps the time-out itself; this holds where it does not. Large clips are uploaded first.
-            async with asyncio.timeout(timeout_s + len(clip.data) / _SLOWEST_UPLOAD):
+            # What computes here has no time of its own: a batch takes what it takes, and loading a model minutes.
+            limit = None if self.run.gathers is not None else timeout_s + len(clip.data) / _SLOWEST_UPLOAD
+            async with asyncio.timeout(limit):
                 if job.tier is not None:
                     return await self.run.backend.ask(job.request, clip, timeout_s, tier=job.tier)  # type: ignore[call-arg]
                 return await self.run.backend.ask(job.request, clip, timeout_s)

@@ -25,12 +25,27 @@ def annotation_rows(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
         told = f"{len(panel)} annotators: {'; '.join(map(_member, panel[:20]))}" if panel else "not recorded"
         rows.append(("Annotator model", f"{model} through {backend}"))
         rows.append(("Panel" if len(models) == 1 else f"Panel of {model}", told))
+        if isinstance(one.get("weights"), Mapping):
+            facts = {name: value for name, value in one["weights"].items() if value is not None}
+            rows.append(("Weights" if len(models) == 1 else f"Weights of {model}", settings_text(facts)))
     rows.insert(1, ("Version that answered", ", ".join(as_code(name) for name in answered) or "not recorded"))
     rows.insert(2, ("Prompts", f"version {version}, preset {preset}"))
     if about.get("num_requests") is not None:
         asked, voted = as_text(about["num_requests"]), as_text(about.get("num_votes", "unknown"))
         failed = settings_text(failures) if isinstance(failures, dict) and failures else as_text(failures or "none")
         rows.append(("Requests", f"{asked}; votes: {voted}; failures: {failed}"))
+    read = about.get("read_outs")
+    if isinstance(read, Mapping) and isinstance(read.get("mean"), int | float):
+        rows.append(
+            (
+                "Label probabilities",
+                f"were read off the model and not sampled, {as_text(read.get('number', 'unknown'))} times. Of its "
+                f"probability {_number(read['mean'], 3)} was on the labels on average, "
+                f"{_number(read.get('least', math.nan), 3)} at the least, under 0.5 in "
+                f"{as_text(read.get('under_half', 'unknown'))}; the rest went to other answers, and distributions are "
+                "over the labels alone",
+            )
+        )
     partial = about.get("partial")
     if isinstance(partial, Mapping):
         clips = partial.get("clips_by_votes") or {}

@@ -305,6 +305,10 @@ def _how(entry: Mapping[str, Any], record: Record | None) -> str:
     temperature, words = value("temperature"), []
     if value("mode") == "distribution":
         words.append("states shares")
+    elif value("mode") == "readout":
+        mass = record.settings.get("mass") if record is not None else None
+        on_labels = "" if mass is None else f" ({mass:.3g} of it on the labels)"
+        words.append(f"probabilities read off{on_labels}")
     if temperature is not None:
         words.append(f"temperature {round(float(temperature), 4):g}")
     words += [f"{name} {value(name)}" for name in ("wording", "replicate") if value(name)]
