@@ -27,6 +27,7 @@ from . import exchange
 from . import limits as limiting
 from . import plans as planning
 from . import replies as rows
+from .clock import steady
 from .journal import Journal
 from .limits import Claim, Limits, Owner, Reservation, Spending
 from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
@@ -58,7 +59,7 @@ class Ledger:
         path: Of the file; made, with its folder, if missing.
         synchronous: ``"FULL"``: a stored reply survives a loss of power; ``"NORMAL"``: the death of the process.
         busy_timeout_s: How long to wait for another process that is writing.
-        clock: Seconds since 1970. For tests.
+        clock: Seconds since 1970; by default those of `clock.steady`, which no setting of the machine's clock moves.
 
     Raises:
         LedgerError: The file cannot be a ledger: no folder, read-only, no locks, damaged, not SQLite or of another
@@ -80,7 +81,7 @@ class Ledger:
         *,
         synchronous: str = "FULL",
         busy_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"`synchronous` is {synchronous!r}. Mend: 'FULL' or 'NORMAL'.")
@@ -102,7 +103,7 @@ class Ledger:
         return {"path": str(self.path), "synchronous": database.synchronous, "busy_timeout_s": database.busy_timeout_s}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], time.time)
+        self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], steady)
         self._database.checked = True
 
     # ---- reading
@@ -337,8 +338,8 @@ class Ledger:
             with self._transaction() as connection:
                 now = self._clock()
                 connection.execute(
-                    f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
-                    (now + lease_s, self._owner.token, now, value),
+                    f"UPDATE leases SET expires = ?, granted = ? WHERE owner = ? AND expires > ? AND {condition}",
+                    (now + lease_s, now, self._owner.token, now, value),
                 )
 
     def pause(self, scope: str, seconds: float) -> None:
