@@ -431,6 +431,8 @@ def copies_of_a_killed_run(tmp_path, monkeypatch):
 def replies_in(path):
     """In the file alone, whatever lies beside it."""
     with contextlib.closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'replies'").fetchone():
+            return 0
         return connection.execute("SELECT COUNT(*) FROM replies").fetchone()[0]
 
 

@@ -222,8 +222,11 @@ class Database:
                 "start processes with multiprocessing or os.fork, or by `spawn`.",
             )
         check_place(self.path)
+        left = _log_bytes(self.path)
         self._connection = self._open()
         self._process = os.getpid()
+        if left:  # by a process that was killed, or by one that writes
+            self._checkpoint(self._connection)
         try:
             self.on_open()
         except BaseException:
