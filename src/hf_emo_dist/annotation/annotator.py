@@ -29,6 +29,7 @@ from .estimating import estimate
 from .hearing.asking import CLIPS
 from .hearing.hearing import hear
 from .hearing.verdict import HearingTest
+from .kept_on_disk import JoinedKeys
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
 from .model_data import described_old, old_facts
@@ -68,11 +69,6 @@ async def _close_all(backends: Sequence[Backend]) -> None:
 
 def _no_audio() -> PreparedAudio:
     raise AssertionError("nothing is sent")
-
-
-def _joined(keys: Sequence[Sequence[bytes]]) -> list[bytes]:
-    """The keys of each row, those of several models one after the other."""
-    return [b"".join(row) for row in zip(*keys, strict=False)]
 
 
 class AnnotationResult(NamedTuple):
@@ -448,7 +444,7 @@ class Annotator:
             self._send_together(list(wanted), total=len(dataset) * self.answers_a_clip)
         report = stopped or together(reports)
         report.estimate = estimate
-        keys = _joined([one.rest() for one in rounds])
+        keys = JoinedKeys([one.rest() for one in rounds])
         found = with_columns(dataset, self.ledger, keys, self.emotions)
         if not report.complete:
             report.note_votes(votes_by_row(found, keys), self.answers_a_clip)
@@ -612,7 +608,7 @@ class Annotator:
         for one in self.asked:
             jobs = (one.jobs(utterance, RunReport(), sends=False) for utterance in one.utterances(dataset))
             keys.append([b"".join(bytes.fromhex(job.key) for job in row) for row in jobs])
-        return with_columns(dataset, self.ledger, _joined(keys), self.emotions)
+        return with_columns(dataset, self.ledger, JoinedKeys(keys), self.emotions)
 
     def without_votes(self, dataset: Dataset) -> Dataset:
         """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
@@ -653,7 +649,7 @@ class Annotator:
             keys.append([])
             wanted.append((one, one._groups(utterances, report, keys[-1]), report))
         self._send_together(wanted, total, leave, shown, whole)
-        return together(reports), _joined(keys)
+        return together(reports), list(JoinedKeys(keys))
 
     def _groups(self, utterances: Iterable[Utterance], report: RunReport, keys: list[bytes]) -> Iterator[list[Job]]:
         """The jobs of this model, clip by clip; `keys` gets theirs."""

@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...data.writing import mapped_dataset
 from ..types import IN_FLIGHT, Record
 from . import exchange
 from . import limits as limiting
@@ -368,14 +369,14 @@ class Ledger:
         share), so that several label sets can stand together; `counts`: whether this is the reply of its key that
         counts; `reply_id`: its name, by which `import_dataset` knows it again.
         """
-        from datasets import Dataset, concatenate_datasets
+        import pyarrow as pa
 
         features = exchange.dataset_features()
-        parts = [
-            Dataset.from_dict(exchange.dataset_rows(row[1:] for row in page), features)
-            for page in rows.pages(self._reading, size=10_000)
-        ]
-        return concatenate_datasets(parts) if parts else Dataset.from_dict(exchange.dataset_rows([]), features)
+        batches = (
+            pa.RecordBatch.from_pydict(exchange.dataset_rows(row[1:] for row in page), schema=features.arrow_schema)
+            for page in rows.pages(self._reading)
+        )
+        return mapped_dataset(batches, features)
 
     def import_dataset(self, dataset: datasets.Dataset | datasets.IterableDataset) -> Added:
         """Add replies from a data set in long form, as `to_dataset` gives it; how many were new.
