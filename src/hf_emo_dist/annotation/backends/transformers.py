@@ -24,6 +24,7 @@ from ...audio.decoding import SAMPLING_RATE, BadClip, decode
 from ...distributions import check_choice
 from ..capabilities import ModelCapabilities
 from ..model_data import resolve_capabilities
+from ..readout.families import family_class
 from ..readout.gathering import Asked, Gathering
 from ..readout.weights import Weights, weights_of
 from ..shares import Share
@@ -165,7 +166,7 @@ class TransformersBackend:
         return f"TransformersBackend(model={self.model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_given", "_reader", "_gatherings", "_known", "_lock")
+        left_out = ("_given", "_reader", "_gatherings", "_known", "_lock", "_has")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -251,13 +252,18 @@ class TransformersBackend:
         digest = audio_hash(audio if clip.data is None else clip.data)
         return PreparedAudio(wave.tobytes(), _SAMPLES, len(wave) / SAMPLING_RATE, digest)
 
-    @property
+    @cached_property
     def _has(self) -> ModelCapabilities:
-        """What the model takes, with what its processor says of the longest clip where it is loaded."""
-        reader, told = self._reader, self.capabilities.longest_clip_s
-        if reader is None or reader.longest_clip_s is None:
+        """What the model takes, with what its family hears of a clip where nothing else says it."""
+        if self.capabilities.longest_clip_s is not None:
             return self.capabilities
-        return replace(self.capabilities, longest_clip_s=min(reader.longest_clip_s, told or reader.longest_clip_s))
+        if self._given is not None:
+            return replace(self.capabilities, longest_clip_s=self._given.longest_clip_s)
+        try:
+            of_family = family_class(self.family or str(self._weights.config.get("model_type"))).longest_clip_s
+        except ValueError:  # a model that is not known is told of where it is loaded
+            of_family = None
+        return replace(self.capabilities, longest_clip_s=of_family)
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
         """Answers one request, in a batch with those that are asked at the same time. It has no time-out."""
