@@ -21,6 +21,7 @@ from hf_emo_dist.annotation.readout.reader import ReadOut
 from hf_emo_dist.annotation.shares import Share
 from hf_emo_dist.annotation.types import FatalError
 from hf_emo_dist.audio.clips import encode_flac
+from hf_emo_dist.audio.decoding import AudioError
 
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
 
@@ -214,6 +215,14 @@ def test_time_is_told_by_a_pilot_or_said_to_be_unknown(folder, tmp_path):
     assert estimate.cost_usd.high == 0 and estimate.to_dict()["seconds"] is None
     measured = run.estimate(dataset(12), pilot=4)
     assert measured.stored == 12 and measured.seconds.high > 0 and "not known" not in measured.table()
+
+
+def test_a_clip_over_what_the_family_hears_is_told_before_the_model_is_loaded(folder):
+    clip = {"array": tone(200, 30.5), "sampling_rate": 16000}
+    with pytest.raises(AudioError, match=r"Row 'a': 30.50 s, and tiny hears 30 s .* --long_audio truncate"):
+        TransformersBackend(str(folder)).prepare(clip, "a")
+    cut = TransformersBackend(str(folder), long_audio="truncate").prepare(clip, "a")
+    assert cut.seconds == 30 and len(cut.data) == 4 * 16000 * 30
 
 
 REFUSED = {
