@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from hf_emo_dist.annotation.readout.reader import ReadOut
 from hf_emo_dist.annotation.shares import Share
 from hf_emo_dist.annotation.types import FatalError
 from hf_emo_dist.audio.clips import encode_flac
+from hf_emo_dist.audio.decoding import AudioError
 
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
 
@@ -215,6 +217,14 @@ def test_time_is_told_by_a_pilot_or_said_to_be_unknown(folder, tmp_path):
     assert measured.stored == 12 and measured.seconds.high > 0 and "not known" not in measured.table()
 
 
+def test_a_clip_over_what_the_family_hears_is_told_before_the_model_is_loaded(folder):
+    clip = {"array": tone(200, 30.5), "sampling_rate": 16000}
+    with pytest.raises(AudioError, match=r"Row 'a': 30.50 s, and tiny hears 30 s .* --long_audio truncate"):
+        TransformersBackend(str(folder)).prepare(clip, "a")
+    cut = TransformersBackend(str(folder), long_audio="truncate").prepare(clip, "a")
+    assert cut.seconds == 30 and len(cut.data) == 4 * 16000 * 30
+
+
 REFUSED = {
     "a service without log-probabilities": (
         lambda folder: Annotator(GeminiBackend("gemini-2.5-flash"), mode="readout"), "gives no log-probabilities",
@@ -284,11 +294,11 @@ def test_a_model_that_cannot_be_asked_is_told_before_anything_is_loaded(
 
 # --- several processes
 def test_shares_are_whole_and_each_begins_with_its_own(monkeypatch):
-    order = [5, 3, 8, 1, 9, 2, 7]
+    order = np.array([5, 3, 8, 1, 9, 2, 7])
     parts = [Share(rank, 3).first(order) for rank in range(3)]
     assert all(sorted(part) == sorted(order) for part in parts)
-    assert [part[: len(order[rank::3])] for rank, part in enumerate(parts)] == [order[rank::3] for rank in range(3)]
-    assert Share().first(order) == order
+    assert all(part[: len(order[rank::3])].tolist() == order[rank::3].tolist() for rank, part in enumerate(parts))
+    assert Share().first(order).tolist() == order.tolist()
     for name, value in {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     assert Share.own() == Share(2, 4, 0)
@@ -343,12 +353,22 @@ def test_a_tiny_model_annotates_alike_alone_and_in_batches(mini, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_share_a_run(mini, tmp_path):
-    from hf_emo_dist.corpora import simulate_corpus
-    from hf_emo_dist.data.writing import write_dataset
+    from datasets import load_dataset
 
-    corpus = simulate_corpus(num_utterances=40)
-    write_dataset(corpus, tmp_path / "data", vote_source="simulated")
-    words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "hf_emo_dist", "annotate", tmp_path / "data"]
-    words += [tmp_path / "out", "--backend", "transformers", "--model", mini, "--ledger", tmp_path / "votes.sqlite"]
-    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout.count("Wrote") == 1
+    from hf_emo_dist.annotation.ledger.ledger import Ledger
+
+    command = [sys.executable, "-m", "hf_emo_dist", "simulate", tmp_path / "data", "--num_utterances", "60"]
+    subprocess.run([*map(str, command)], check=True, capture_output=True, timeout=300)
+    # what `accelerate launch` starts for several GPUs
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "hf_emo_dist", "annotate"]
+    command += [tmp_path / "data", tmp_path / "out", "--backend", "transformers", "--model", mini, "--ledger"]
+    command += [tmp_path / "votes.sqlite", "--num_annotations", "5", "--no_hearing_test"]
+    command += ["--backend_options", "{clips: 2}"]
+    done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True, timeout=500)
+    assert done.stdout.count("Wrote") == 1 and done.stderr.count(f"Loading {mini.name}") == 2
+    told = re.findall(r"process (\d) of 2, train: .* (\d+) new votes", done.stdout)
+    new = {process: int(number) for process, number in told}
+    rows = load_dataset("parquet", data_files=str(tmp_path / "out" / "data" / "train*.parquet"))["train"]
+    assert sorted(new) == ["1", "2"] and sum(new.values()) == 5 * len(rows) and min(new.values()) >= len(rows)
+    assert [len(row) for row in rows["synthetic_annotations"]] == [5] * len(rows)
+    assert sum(1 for _ in Ledger(tmp_path / "votes.sqlite").counting(("ok",))) == 5 * len(rows)

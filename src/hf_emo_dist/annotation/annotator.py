@@ -29,6 +29,7 @@ from .estimating import estimate
 from .hearing.asking import CLIPS
 from .hearing.hearing import hear
 from .hearing.verdict import HearingTest
+from .kept_on_disk import JoinedKeys
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
 from .model_data import described_old, old_facts
@@ -44,7 +45,7 @@ from .run.run_report import AnnotationIncomplete, Progress, RunReport, together
 from .run.runner import Runner
 from .run.side_by_side import SideBySide
 from .shares import Share
-from .types import Backend, FatalError, PanelMember, ledger_key, request_hash
+from .types import Backend, FatalError, PanelMember, PreparedAudio, ledger_key, request_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -67,9 +68,8 @@ async def _close_all(backends: Sequence[Backend]) -> None:
         await backend.close()
 
 
-def _joined(keys: Sequence[Sequence[bytes]]) -> list[bytes]:
-    """The keys of each row, those of several models one after the other."""
-    return [b"".join(row) for row in zip(*keys, strict=False)]
+def _no_audio() -> PreparedAudio:
+    raise AssertionError("nothing is sent")
 
 
 class AnnotationResult(NamedTuple):
@@ -454,7 +454,7 @@ class Annotator:
             self._send_together(list(wanted), total=len(dataset) * self.answers_a_clip)
         report = stopped or together(reports)
         report.estimate = estimate
-        keys = _joined([one.rest() for one in rounds])
+        keys = JoinedKeys([one.rest() for one in rounds])
         found = with_columns(dataset, self.ledger, keys, self.emotions)
         if not report.complete:
             report.note_votes(votes_by_row(found, keys), self.answers_a_clip)
@@ -576,14 +576,22 @@ class Annotator:
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
         for one in self.asked:
-            for utterance in one.utterances(dataset):
-                one.jobs(utterance, RunReport(), sends=False)  # what does not fit a column does so in its first row
-                break
+            one.check_rows(dataset)
             try:
                 getattr(one.backend, "check_ready", lambda: None)()
             except FatalError:
                 if one.not_asked() is None and one.lacks(dataset):
                     raise
+
+    def check_rows(self, dataset: Dataset) -> None:
+        """Finds the first row whose request cannot be written, and what forbids to send it. Raises `ValueError`."""
+        for utterance in self.utterances(dataset):
+            self.jobs(utterance, RunReport(), sends=False)  # what does not fit a column does so in its first row
+            break
+        if self.backend.row_columns:  # but for what the backend reads, where each row has a value of its own
+            for utterance in read_dataset(dataset, self.audio_column, self._row_columns, with_audio=False):
+                if not utterance.mixed:
+                    self.jobs_about(utterance, self.members[:1], Clip(utterance.row_id, _no_audio), "", sends=False)
 
     def lacks(self, dataset: Dataset) -> bool:
         """Whether a reply of this model is wanted that the ledger has not; rows are read until one is found."""
@@ -610,7 +618,7 @@ class Annotator:
         for one in self.asked:
             jobs = (one.jobs(utterance, RunReport(), sends=False) for utterance in one.utterances(dataset))
             keys.append([b"".join(bytes.fromhex(job.key) for job in row) for row in jobs])
-        return with_columns(dataset, self.ledger, _joined(keys), self.emotions)
+        return with_columns(dataset, self.ledger, JoinedKeys(keys), self.emotions)
 
     def without_votes(self, dataset: Dataset) -> Dataset:
         """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
@@ -651,7 +659,7 @@ class Annotator:
             keys.append([])
             wanted.append((one, one._groups(utterances, report, keys[-1]), report))
         self._send_together(wanted, total, leave, shown, whole)
-        return together(reports), _joined(keys)
+        return together(reports), list(JoinedKeys(keys))
 
     def _groups(self, utterances: Iterable[Utterance], report: RunReport, keys: list[bytes]) -> Iterator[list[Job]]:
         """The jobs of this model, clip by clip; `keys` gets theirs."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .._yaml_errors import in_one_line
+from .._yaml import in_one_line, read_yaml_file
 from .capabilities import NOBODY, ModelCapabilities, Prices, Source, Thinking, bare_name, family
-from .types import MODES
+from .types import MODES, WRITTEN_MODES, Mode
 
 FOLDER = Path(__file__).parent / "models"
 #: Each is a file of `FOLDER`.
@@ -185,7 +185,7 @@ def read_service(path: Path) -> Service:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml_file(path)
     except yaml.YAMLError as error:
         raise ModelDataError(f"{path.name} is not YAML: {in_one_line(error)}. Mend: correct it.") from error
     known = {"service", "base", "destination", "terms", "sources", "notes", "groups", "unlisted", "models"}
@@ -263,7 +263,16 @@ def capabilities_of(service: str, model: str) -> ModelCapabilities:
         entry = by_last_part.get(model.rpartition("/")[2].lower())
     else:
         entry = data.models.get(bare_name(model)) or data.models.get(family(model))
-    return replace(entry or data.unlisted, model=model)
+    found = replace(entry or data.unlisted, model=model)
+    # Weights that one has do not change by the month.
+    return replace(_on_this_machine(found), sources=()) if service == "transformers" else found
+
+
+def _on_this_machine(has: ModelCapabilities) -> ModelCapabilities:
+    """What holds for every model here: it costs nothing but time, and all that it computes can be had."""
+    modes: tuple[Mode, ...] = ("readout", *WRITTEN_MODES)
+    nothing = Prices(0.0, 0.0, 0.0, source="of your own machine: none")
+    return replace(has, temperature=True, seed=True, modes=modes, logprobs=True, prices=(nothing,))
 
 
 def resolve_capabilities(
@@ -320,7 +329,8 @@ def models_table(services: Iterable[str], today: date) -> str:
     lines = []
     for name in services:
         data = service_data(name)
-        rows = [_COLUMNS, *(_row(has, today) for has in data.models.values())]
+        here = _on_this_machine if name == "transformers" else lambda has: has
+        rows = [_COLUMNS, *(_row(here(has), today) for has in data.models.values())]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
         lines += [f"{name}: {data.destination or 'a server of your own'}"]
         for row in rows:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,15 @@ class Share:
         rank, of = int(found[0]), int(found[1])
         return cls(rank, max(of, 1), int(found[2]) if found[2].isdigit() else rank)
 
-    def first(self, order: Sequence[int]) -> list[int]:
+    def first(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
         """The same rows, this process's own share of them first.
 
         Then come those of the others, the last ones first: mostly they are in the ledger by then. Where they are not,
         who is done early helps from the far end, and what a process that died has left is done, too.
 
         Example:
-            >>> Share(1, 2).first([10, 11, 12, 13, 14])
+            >>> Share(1, 2).first(np.arange(10, 15)).tolist()
             [11, 13, 14, 12, 10]
         """
-        own = list(order[self.rank :: self.of])
-        return own + [row for place, row in reversed(list(enumerate(order))) if place % self.of != self.rank]
+        mine = np.arange(len(order)) % self.of == self.rank
+        return np.concatenate([order[mine], order[~mine][::-1]])

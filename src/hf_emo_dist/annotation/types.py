@@ -193,11 +193,10 @@ class Backend(Protocol):
     than one (as of one pass through a model): then a data set is gone through clip by clip, and not member by member;
     `gathers`, a number of clips where it computes in this process and gathers what is asked at the same time into
     batches: then all members' requests about so many are with it at once, however fast it answers, and none is timed
-    out; `service_tier`, at which it asks where that is not ``"standard"``, and then `ask` takes a further argument `tier`, to be asked at that one
-    instead; and `batches`, its batch jobs (see `annotation.batch.service`). A method `weights` tells for cards what the
-    model's name does not (revision, precision); `check_ready` raises a
-    `FatalError` where no request can be sent at all, for want of a key, so that it is said before anything else is
-    done.
+    out; `service_tier`, at which it asks where that is not ``"standard"``, and then `ask` takes a further argument
+    `tier`, to be asked at that one instead; and `batches`, its batch jobs (see `annotation.batch.service`). A method
+    `weights` tells for cards what the model's name does not (revision, precision); `check_ready` raises a `FatalError`
+    where no request can be sent at all, for want of a key, so that it is said before anything else is done.
     """
 
     name: str
@@ -284,19 +283,29 @@ def request_hash(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(request).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def ledger_key(*, audio: str, request: str, backend: str, endpoint: str, model: str, replicate: int) -> str:
+def ledger_key(
+    *,
+    audio: str,
+    request: str,
+    backend: str,
+    endpoint: str,
+    model: str,
+    replicate: int,
+    audio_preparation: int = AUDIO_PREPARATION_VERSION,
+) -> str:
     """The key of a reply, 64 hexadecimal digits: it changes with whatever may change the answer, and with nothing else.
 
-    `audio` is the `audio_hash` of the clip, `request` the `request_hash` of the whole rendered request.
+    `audio` is the `audio_hash` of the clip, `request` the `request_hash` of the whole rendered request;
+    `audio_preparation` is another than today's only where a key of an earlier release is computed again.
     """
     parts = {
         "version": _KEY_VERSION,
         "audio": audio,
-        "audio_preparation": AUDIO_PREPARATION_VERSION,
+        "audio_preparation": audio_preparation,
         "request": request,
         "backend": backend,
         "endpoint": endpoint,
         "model": model,
         "replicate": replicate,
     }
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()

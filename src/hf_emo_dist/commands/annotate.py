@@ -44,9 +44,11 @@ def annotating(settings: PrepareSettings) -> None:
         raise SystemExit(3) from None
     except FatalError as error:
         raise ValueError(str(error)) from error
+    share = Share.own()
+    who = "" if share.of == 1 else f"process {share.rank + 1} of {share.of}, "
     for split, report in reports.items():
-        sys.stdout.write(f"{split}: {report.summary()}\n")
-    if Share.own().rank:  # one of several processes writes
+        sys.stdout.write(f"{who}{split}: {report.summary()}\n")
+    if share.rank:  # one of several processes writes
         return
     sys.stdout.write(f"Wrote {settings.output}\n")
     if not all(report.complete for report in reports.values()):

@@ -2,10 +2,10 @@
 
 Every part and every key may be missing; unknown keys are kept and not shown. `combine` has a `method`: ``posterior``;
 ``weighted``, with its ``weight``; ``pool``, with the weights of `combine_votes` among its settings; or ``human``, where
-there was nothing to combine. `weights` are of a model on one's own machine, and `read_outs` of label probabilities:
-how many, and how much of the model's probability was on the labels. `others` are there where a panel names several models, `partial` where annotating was cut
-short, and `hearing_test` is null where none was made. Worth is in human votes and gain in nats a vote, each with its
-95 % interval over speakers, null where it is not known::
+there was nothing to combine. `weights` are of a model on one's own machine, and `read_outs` of label probabilities: how
+many, and how much of the model's probability was on the labels. `others` are there where a panel names several models,
+`partial` where annotating was cut short, and `hearing_test` is null where none was made. Worth is in human votes and
+gain in nats a vote, each with its 95 % interval over speakers, null where it is not known::
 
     {
       "annotation": {"backend": "gemini", "model": "…", "model_versions": ["…"], "prompt_version": "1",

@@ -211,8 +211,8 @@ def estimate_preparation(settings: PrepareSettings) -> dict[str, Estimate]:
 def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     """Check audio, annotate, combine, augment and write; returns the report of each split that was annotated.
 
-    Where several processes run it (``accelerate launch``), each with a model on its own GPU, they share the clips, and the
-    first of them writes.
+    Where several processes run it (``accelerate launch``), each with a model on its own GPU, they share the clips, and
+    the first of them writes.
 
     In the data set's folder lie `preparation.json`, which says what was done; `combiner.json`, the fitted
     `VoteCombiner`, where one made the targets; and, where training data was augmented, a folder `preparation` with the

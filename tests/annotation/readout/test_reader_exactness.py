@@ -168,7 +168,8 @@ def test_drawn_answers_follow_their_seeds_and_the_read_out(tiny):
     request = panel(CLIPS["c"], ("a", "b", "ba"), ("Voice.",), "c")[0]
     family = tiny.reader.family
     ids = {token for tokens in label_tokens(family.tokenize, tiny.prompt(request), request.labels) for token in tokens}
-    bias = torch.zeros(tiny.stock.lm_head.out_features)
+    bias = torch.full((tiny.stock.lm_head.out_features,), -50.0)
+    bias[:250] = 0.0  # letters; what lies above may be written and is not seen in a text
     bias[list(ids)], bias[list(tiny.reader.closing)] = 9.0, 9.3
     hook = family.model.lm_head.register_forward_hook(lambda module, inputs, output: output / 3 + bias)
     try:
@@ -180,7 +181,7 @@ def test_drawn_answers_follow_their_seeds_and_the_read_out(tiny):
         hook.remove()
     assert again == [drawn[7], drawn[5], drawn[7]]
     shares = np.exp(out.log_probabilities)
-    assert shares.sum() > 0.2
+    assert 0.15 < shares.sum() < 0.9
     counts = [drawn.count(label) for label in request.labels]
     observed, wanted = [*counts, number - sum(counts)], [*shares * number, (1 - shares.sum()) * number]
     assert chisquare(observed, wanted).pvalue > 0.01

@@ -64,7 +64,8 @@ def phi4_multimodal():
             rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
             audio_config={
                 "hidden_size": 16, "intermediate_size": 24, "num_blocks": 2, "num_attention_heads": 2,
-                "input_size": MEL_BINS, "ext_pw_out_channel": 16, "nemo_conv_channels": 16, "depthwise_separable_out_channel": 16,
+                "input_size": MEL_BINS, "ext_pw_out_channel": 16, "nemo_conv_channels": 16,
+                "depthwise_separable_out_channel": 16,
                 "audio_token_id": tokenizer.convert_tokens_to_ids("<|audio|>"), "time_reduction": 8,
             },
             vision_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -22,12 +22,13 @@ from ...audio.check import check_usable
 from ...audio.clips import audio_hash
 from ...audio.decoding import SAMPLING_RATE, BadClip, decode
 from ...distributions import check_choice
-from ..capabilities import ModelCapabilities, Prices
+from ..capabilities import ModelCapabilities
 from ..model_data import resolve_capabilities
+from ..readout.families import family_class
 from ..readout.gathering import Asked, Gathering
 from ..readout.weights import Weights, weights_of
 from ..shares import Share
-from ..types import WRITTEN_MODES, Answer, FatalError, PanelMember, PreparedAudio, Prompt, Usage, request_hash
+from ..types import Answer, FatalError, PanelMember, PreparedAudio, Prompt, Usage, request_hash
 from ._audio import AnnotatorAudio, heard_seconds
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 #: A clip as it goes to the model: little-endian float32 at 16 kHz.
 _SAMPLES = "audio/x-float32"
-_NOTHING = Prices(0.0, 0.0, 0.0, source="of your own machine: none")
 #: Read-outs that are remembered: members that differ in temperature or number alone have one.
 _REMEMBERED = 8192
 #: Tokens of a reply in words, at most: a JSON object over ten emotions.
@@ -147,15 +147,7 @@ class TransformersBackend:
         self.dtype, self.device_map, self.quantization = str(dtype).removeprefix("torch."), device_map, quantization
         self.token_budget, self.family = token_budget, family
         self.clips, self.max_output_tokens, self.long_audio = clips, max_output_tokens, long_audio
-        has = resolve_capabilities("transformers", self.model, capabilities)
-        given = set(capabilities) if isinstance(capabilities, Mapping) else set()
-        here: dict[str, Any] = {
-            "temperature": True, "seed": True, "modes": ("readout", *WRITTEN_MODES), "logprobs": True,
-            "prices": (_NOTHING,),
-        }  # fmt: skip
-        if not isinstance(capabilities, ModelCapabilities):
-            has = replace(has, **{name: value for name, value in here.items() if name not in given})
-        self.capabilities = has
+        self.capabilities = resolve_capabilities("transformers", self.model, capabilities)
         self._given = reader
         self._start()
 
@@ -174,7 +166,7 @@ class TransformersBackend:
         return f"TransformersBackend(model={self.model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_given", "_reader", "_gatherings", "_known", "_lock")
+        left_out = ("_given", "_reader", "_gatherings", "_known", "_lock", "_has")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -262,13 +254,18 @@ class TransformersBackend:
         digest = audio_hash(audio if clip.data is None else clip.data)
         return PreparedAudio(wave.tobytes(), _SAMPLES, len(wave) / SAMPLING_RATE, digest)
 
-    @property
+    @cached_property
     def _has(self) -> ModelCapabilities:
-        """What the model takes, with what its processor says of the longest clip where it is loaded."""
-        reader, told = self._reader, self.capabilities.longest_clip_s
-        if reader is None or reader.longest_clip_s is None:
+        """What the model takes, with what its family hears of a clip where nothing else says it."""
+        if self.capabilities.longest_clip_s is not None:
             return self.capabilities
-        return replace(self.capabilities, longest_clip_s=min(reader.longest_clip_s, told or reader.longest_clip_s))
+        if self._given is not None:
+            return replace(self.capabilities, longest_clip_s=self._given.longest_clip_s)
+        try:
+            of_family = family_class(self.family or str(self._weights.config.get("model_type"))).longest_clip_s
+        except ValueError:  # a model that is not known is told of where it is loaded
+            of_family = None
+        return replace(self.capabilities, longest_clip_s=of_family)
 
     async def ask(self, request: Mapping[str, Any], audio: PreparedAudio, timeout_s: float) -> Answer:
         """Answers one request, in a batch with those that are asked at the same time. It has no time-out."""

@@ -13,23 +13,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...data.writing import mapped_dataset
 from ..types import IN_FLIGHT, Record
 from . import exchange
 from . import limits as limiting
 from . import plans as planning
 from . import replies as rows
+from .clock import steady
 from .journal import Journal
 from .limits import Claim, Limits, Owner, Reservation, Spending
 from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
 from .plans import Plan
 from .schema import LedgerError, new_id
+from .taking_in import Added, Taken
 
 if TYPE_CHECKING:
     import datasets
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Ledger", "LedgerError", "Limits", "Reservation", "Spending"]
 
 logger = logging.getLogger(__name__)
+
+_BUNCH = 1000  # replies that are taken in together
 
 
 class Ledger:
@@ -53,7 +60,7 @@ class Ledger:
         path: Of the file; made, with its folder, if missing.
         synchronous: ``"FULL"``: a stored reply survives a loss of power; ``"NORMAL"``: the death of the process.
         busy_timeout_s: How long to wait for another process that is writing.
-        clock: Seconds since 1970. For tests.
+        clock: Seconds since 1970; by default those of `clock.steady`, which no setting of the machine's clock moves.
 
     Raises:
         LedgerError: The file cannot be a ledger: no folder, read-only, no locks, damaged, not SQLite or of another
@@ -75,7 +82,7 @@ class Ledger:
         *,
         synchronous: str = "FULL",
         busy_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"`synchronous` is {synchronous!r}. Mend: 'FULL' or 'NORMAL'.")
@@ -97,7 +104,7 @@ class Ledger:
         return {"path": str(self.path), "synchronous": database.synchronous, "busy_timeout_s": database.busy_timeout_s}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], time.time)
+        self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], steady)
         self._database.checked = True
 
     # ---- reading
@@ -108,21 +115,20 @@ class Ledger:
 
     def records(self, plan: str | None = None) -> Iterator[Record]:
         """All replies, every attempt, in the order in which they came into this file; of one plan, or of all."""
-        return (rows.record_of(row[3:]) for page in rows.pages(self._reading, plan) for row in page)
+        return (rows.record_of(row[3:], self.path) for page in rows.pages(self._reading, plan) for row in page)
 
     def failures(self, plan: str) -> list[Record]:
         """The records that count and are not ok, of one plan, by key."""
         query = f"SELECT {rows.COLUMNS} FROM replies WHERE plan = ? AND counts = 1 AND outcome <> 'ok' ORDER BY key"
         with self._reading() as connection:
-            return [rows.record_of(row) for row in connection.execute(query, (plan,))]
+            return [rows.record_of(row, connection) for row in rows.fetched(connection, query, (plan,))]
 
     def counting(self, outcomes: Collection[str]) -> Iterator[Record]:
         """The records that count and have one of these outcomes, in the order in which they came into this file."""
         for page in rows.pages(self._reading):
             for row in page:
-                record = row[3:]
-                if row[2] and record[rows.OUTCOME] in outcomes:
-                    yield rows.record_of(record)
+                if row[2] and (record := rows.record_of(row[3:], self.path)).outcome in outcomes:
+                    yield record
 
     def remember_plan(self, name: str, plan: Plan) -> None:
         """Write what a plan asks for, so that its replies can be read again."""
@@ -204,8 +210,8 @@ class Ledger:
         query = f"""SELECT {rows.COLUMNS} FROM replies
                     WHERE {" AND ".join(f"{name} IS ?" for name in names)} ORDER BY id DESC LIMIT 1000"""
         with self._reading() as connection:
-            found = connection.execute(query, [getattr(like, name) for name in names]).fetchall()
-        return [rows.record_of(row) for row in found]
+            found = rows.fetched(connection, query, [getattr(like, name) for name in names])
+        return [rows.record_of(row, self.path) for row in found]
 
     # ---- asking
     def reserve(self, claims: Sequence[Claim], limits: Limits | None = None, lease_s: float = 600.0) -> Reservation:
@@ -333,8 +339,8 @@ class Ledger:
             with self._transaction() as connection:
                 now = self._clock()
                 connection.execute(
-                    f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
-                    (now + lease_s, self._owner.token, now, value),
+                    f"UPDATE leases SET expires = ?, granted = ? WHERE owner = ? AND expires > ? AND {condition}",
+                    (now + lease_s, now, self._owner.token, now, value),
                 )
 
     def pause(self, scope: str, seconds: float) -> None:
@@ -363,31 +369,32 @@ class Ledger:
         share), so that several label sets can stand together; `counts`: whether this is the reply of its key that
         counts; `reply_id`: its name, by which `import_dataset` knows it again.
         """
-        from datasets import Dataset, concatenate_datasets
+        import pyarrow as pa
 
         features = exchange.dataset_features()
-        parts = [
-            Dataset.from_dict(exchange.dataset_rows(row[1:] for row in page), features)
-            for page in rows.pages(self._reading, size=10_000)
-        ]
-        return concatenate_datasets(parts) if parts else Dataset.from_dict(exchange.dataset_rows([]), features)
+        batches = (
+            pa.RecordBatch.from_pydict(exchange.dataset_rows(row[1:] for row in page), schema=features.arrow_schema)
+            for page in rows.pages(self._reading)
+        )
+        return mapped_dataset(batches, features)
 
-    def import_dataset(self, dataset: datasets.Dataset | datasets.IterableDataset) -> int:
+    def import_dataset(self, dataset: datasets.Dataset | datasets.IterableDataset) -> Added:
         """Add replies from a data set in long form, as `to_dataset` gives it; how many were new.
 
         A reply that is in the ledger already is passed over, known by its `reply_id`, or by all its content where it
-        has none. A new one counts towards spending. Of several ok replies under one key the one that was stored first
-        counts, wherever it was stored.
+        has none. A new one counts towards spending. Types, ranges and, where a reply says what it was asked about, its
+        key are checked; what cannot be is left out, and told by a warning and by `left_out` of the number. A vote that
+        counts here goes on counting, whatever comes in under its key; of several that come, the first one.
 
         Raises:
-            ValueError: A column is missing, or a value cannot be; the message names row and column.
+            ValueError: A column is missing, or no row is a reply; the message names row and column.
         """
-        return sum(self._add(batch) for batch in exchange.rows_of_dataset(dataset))
+        return self._take(exchange.entries_of_dataset(dataset), Taken("The data set"))
 
-    def merge(self, other: str | os.PathLike[str]) -> int:
+    def merge(self, other: str | os.PathLike[str]) -> Added:
         """Add the replies of another ledger, or of lines of JSON (a rescue file, or an export); how many were new.
 
-        The same rules hold as for `import_dataset`, so that no order of merging changes what counts.
+        The same rules hold as for `import_dataset`.
 
         Raises:
             LedgerError: `other` is neither, or cannot be read.
@@ -396,23 +403,22 @@ class Ledger:
         if not path.is_file():
             raise LedgerError(f"There is no ledger {path} to merge.", "check the path.")
         if path == self.path:
-            return 0
-        if ".part.jsonl" in path.name or path.suffix == ".jsonl":
-            found, bad = exchange.read_lines(path)
-            if bad and not found:
-                raise LedgerError(f"No line of {path} is a reply.", "give a file that export wrote, or a rescue file.")
-            if bad:
-                logger.warning("%s: %d lines cannot be read and are left out", path, bad)
-            return self._add(found)
-        with contextlib.closing(open_to_read(path)) as connection:
-            try:
+            return Added(0, {})
+        taken = Taken(str(path))
+        try:
+            if ".part.jsonl" in path.name or path.suffix == ".jsonl":
+                return self._take(exchange.entries_of_lines(path, taken), taken)
+            with contextlib.closing(open_to_read(path)) as connection:
                 if theirs := planning.known(connection):
                     with self._transaction() as mine:
                         planning.remember(mine, theirs)
                 pages = rows.pages(lambda: contextlib.nullcontext(connection))
-                return sum(self._add([(row[1], row[3:]) for row in page]) for page in pages)
-            except sqlite3.Error as error:
-                raise LedgerError(f"The ledger {path} cannot be read ({error}).", "see whether it is whole.") from error
+                return self._take(exchange.entries_of_ledger(pages), taken)
+        except sqlite3.Error as error:
+            raise LedgerError(f"The ledger {path} cannot be read ({error}).", "see whether it is whole.") from error
+        except ValueError as error:
+            message, _, mend = str(error).partition(" Mend: ")
+            raise LedgerError(message, mend) from error
 
     # ---- closing
     def close(self) -> None:
@@ -462,6 +468,19 @@ class Ledger:
             found.append(new_id(self._last_id))
         return found
 
+    def _take(self, entries: Iterable[tuple[str, Mapping[str, Any]]], taken: Taken) -> Added:
+        new, now = 0, max(self._clock(), time.time())
+        found = taken.sift(entries, now)
+        while some := list(islice(found, _BUNCH)):
+            new += self._add(some)
+        if taken.left_out and not taken.good:
+            raise ValueError(
+                f"{taken.summary()} That is all of it. Mend: give a ledger, a rescue file, or what export wrote."
+            )
+        if taken.left_out:
+            logger.warning("%s", taken.summary())
+        return Added(new, taken.left_out)
+
     def _add(self, entries: Sequence[tuple[str, rows.Row]]) -> int:
         with self._transaction(durable=True) as connection:
             return rows.insert(connection, entries)
@@ -476,15 +495,16 @@ class Ledger:
                     # process left
                     taken = file.with_name(f"{file.name}.{os.urandom(4).hex()}.merging")
                     os.rename(file, taken)
-                entries, bad = exchange.read_lines(taken)
+                found = Taken(file.name)
+                entries = list(found.sift(exchange.entries_of_lines(taken, found), math.inf))
             except FileNotFoundError:  # another process was quicker
                 continue
             new = self._add(entries)
             logger.info("%s: took in %d replies of %s", self.path, new, file.name)
-            if bad:
+            if found.left_out:
                 kept = taken.with_suffix(".damaged")
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(taken, kept)
-                logger.warning("%d lines cannot be read; the file is kept as %s", bad, kept)
+                logger.warning("%s The file is kept as %s", found.summary(), kept)
             else:
                 taken.unlink(missing_ok=True)

@@ -9,13 +9,13 @@ import os
 import socket
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from ..types import OK, Record
+from ..types import IN_FLIGHT, OK, Record
 from .exchange import line_of, row_of_line
-from .replies import KEY, among, cost_of, insert, lookup
+from .replies import KEY, among, cost_of, insert, lookup, row_of
 from .schema import new_id
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 #: No service that is waited for asks for more: a pause that has longer to go was written by a clock that is ahead.
 LONGEST_PAUSE_S = 3600.0
+_CLOCKS_DIFFER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ def reserve(
     """Decide about claims, in their order, and write the leases. To be called inside a write transaction."""
     result = Reservation()
     stored = lookup(connection, [claim.key for claim in claims])
+    _mend_clock(connection, now)
     _free_expired(connection, owner, now)
     rates = Rates(connection, limits, now)
     leases: list[tuple[object, ...]] = []
@@ -246,8 +248,8 @@ def reserve(
                            claim.cost_usd, claim.tokens, limits.scope))  # fmt: skip
             result.granted.append(claim.key)
     connection.executemany(
-        """INSERT INTO leases (key, owner, host, pid, started, expires, cost_usd, tokens, scope)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        f"""INSERT INTO leases (key, owner, host, pid, started, expires, cost_usd, tokens, scope, granted)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {now!r})""",
         leases,
     )
     rates.save()
@@ -307,10 +309,15 @@ def mark_sent(connection: sqlite3.Connection, owner: Owner, records: Mapping[str
 def let_go(connection: sqlite3.Connection, condition: str, values: Sequence[object], now: float) -> None:
     """Drop the leases for which a condition of SQL holds. What was sent for them may be billed, and is charged."""
     rows = []
-    for sent, about in connection.execute(
-        f"SELECT sent, about FROM leases WHERE sent IS NOT NULL AND {condition}", values
+    for sent, about, key, cost, tokens in connection.execute(
+        f"SELECT sent, about, key, cost_usd, tokens FROM leases WHERE sent IS NOT NULL AND {condition}", values
     ).fetchall():
-        row = row_of_line(about)
+        try:
+            row = row_of_line(about)
+        except (ValueError, TypeError):  # damaged: what it was about is lost, and what it may have cost is not
+            logger.error("The ledger is damaged: what was asked for under the key %s cannot be read.", key)
+            lost = Record(key, "connection", detail=IN_FLIGHT, cost_usd=cost, assumed_usd=cost, final=False)
+            row = row_of(replace(lost, assumed_tokens=tokens))
         # A reply, or a try that was charged, which a process wrote before it died, perhaps to a rescue file.
         later = connection.execute(
             "SELECT 1 FROM replies WHERE key = ? AND reply_id >= ?", (row[KEY], f"{int(sent * 1e6):016x}")
@@ -335,6 +342,28 @@ def free_dead(connection: sqlite3.Connection, owner: Owner, now: float) -> bool:
     for process in dead:
         let_go(connection, "host = ? AND pid = ? AND started = ?", process, now)
     return bool(dead)
+
+
+def _mend_clock(connection: sqlite3.Connection, now: float) -> None:
+    """Let leases that were granted by a clock that was ahead, since set back, last for as long as they were meant to.
+
+    Else what another machine, or this one before it was started again, was asking for when it ended would be waited
+    for until the clock has caught up.
+    """
+    latest = now + _CLOCKS_DIFFER_S
+    (number, ahead) = connection.execute(
+        "SELECT COUNT(*), MAX(granted) FROM leases WHERE granted > ?", (latest,)
+    ).fetchone()
+    if number:
+        connection.execute(
+            "UPDATE leases SET expires = expires - granted + ?, granted = ? WHERE granted > ?", (now, now, latest)
+        )
+        logger.warning(
+            "%d requests in flight were noted by a clock that is ahead of this one by %.0f s. They are waited for as "
+            "long as was meant then.",
+            number,
+            ahead - now,
+        )
 
 
 def _free_expired(connection: sqlite3.Connection, owner: Owner, now: float) -> None:

@@ -1,10 +1,10 @@
 """What a panel asks of a clip as one tree of tokens, and how clips share a batch: NumPy alone.
 
 All members of a panel see the same clip and mostly the same words, so their prompts, each followed by every label, are
-paths of one tree. What all paths have in common, the audio foremost, is the *prefix*: it goes through the language model
-once. Behind it the rest of the tree goes through in one pass: a token attends to the prefix and to the tokens on its own
-way back to it, and its position is the one that it has on that way. So every token sees what it would see in a prompt
-of its own, no common part is computed twice, and no key or value is copied for a member.
+paths of one tree. What all paths have in common, the audio foremost, is the *prefix*: it goes through the language
+model once. Behind it the rest of the tree goes through in one pass: a token attends to the prefix and to the tokens on
+its own way back to it, and its position is the one that it has on that way. So every token sees what it would see in a
+prompt of its own, no common part is computed twice, and no key or value is copied for a member.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Gemma 4 (E2B, E4B): a conformer with local attention and a Gemma language model, some of whose layers see a window."""
+"""Gemma 4 (E2B, E4B): a conformer with local attention; of its Gemma language model some layers see a window."""
 
 from __future__ import annotations
 
