@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .ledger.ledger import Ledger
+from .ledger.run_ledger import RunLedger
 from .types import OK
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def split_keys(row: bytes) -> list[str]:
 
 
 def annotation_columns(
-    ledger: Ledger, keys: Sequence[bytes], earlier: Sequence[Sequence[Mapping[str, Any]]], emotions: Sequence[str]
+    ledger: RunLedger, keys: Sequence[bytes], earlier: Sequence[Sequence[Mapping[str, Any]]], emotions: Sequence[str]
 ) -> dict[str, list[Any]]:
     """The two columns of some rows; what a row has already (`earlier`) of other keys is kept, in front.
 
@@ -110,7 +110,7 @@ def votes_by_row(dataset: Dataset, keys: Sequence[bytes]) -> list[int]:
     return numbers
 
 
-def with_columns(dataset: Dataset, ledger: Ledger, keys: Sequence[bytes], emotions: Sequence[str]) -> Dataset:
+def with_columns(dataset: Dataset, ledger: RunLedger, keys: Sequence[bytes], emotions: Sequence[str]) -> Dataset:
     """The data set with its two columns; rows that the run did not come to have none in them."""
     import pyarrow as pa
     from datasets import Dataset, concatenate_datasets
