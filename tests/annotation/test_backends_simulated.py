@@ -174,6 +174,8 @@ ROWS = {
     "no struct": ({"id": "r1", "true_distribution": [0.5, 0.5]}, "list"),
     "no sum": ({"id": "r1", "true_distribution": {**TRUTH, "sad": 0.5}}, "no distribution"),
     "negative": ({"id": "r1", "true_distribution": {**TRUTH, "sad": -0.1, "neutral": 0.2}}, "no distribution"),
+    "words": ({"id": "r1", "true_distribution": dict.fromkeys(TRUTH, "x")}, "no distribution"),
+    "structs": ({"id": "r1", "true_distribution": {name: {"a": 1} for name in TRUTH}}, "no distribution"),
     "null share": ({"id": "r1", "true_distribution": {**TRUTH, "sad": None}}, "no distribution"),
 }
 

@@ -1,5 +1,6 @@
-"""Export, import and merge: the same reply is never counted twice, and no order of merging changes what counts."""
+"""Export, import and merge: no reply is counted twice, no vote replaced, and what cannot be a reply stays outside."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_records import key, record
 
-from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
-from hf_emo_dist.annotation.types import FAILURES
+from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError, Limits
+from hf_emo_dist.annotation.ledger.plans import Plan
+from hf_emo_dist.annotation.rereading import reread
+from hf_emo_dist.annotation.types import FAILURES, Record, ledger_key
 
 
 @pytest.fixture
@@ -71,21 +74,127 @@ def test_what_arrow_cannot_hold_is_escaped(tmp_path):
         assert dataset[0]["text"] == "a\\ud800b" and ledger.import_dataset(dataset) == 0
 
 
-@pytest.mark.parametrize(
-    ("column", "values", "message"),
-    [
-        ("outcome", ["ok", "good"], "Row 1, column `outcome`: expected 'ok' or one of empty"),
-        ("key", ["k", None], "Row 1, column `key`"),
-        ("reply_id", ["0" * 32, "17"], "Row 1, column `reply_id`: expected 32 hexadecimal"),
-        ("settings", ["{}", "{"], "Row 1, column `settings`: expected a JSON object"),
-        ("cost_usd", ["much", "more"], "Row 0, column `cost_usd`: expected a number"),
-        ("distribution", [1.5, 2.5], "Row 0, column `distribution`: expected a list of structs"),
-    ],
-)
-def test_a_bad_row_is_named(tmp_path, column, values, message):
-    dataset = Dataset.from_dict({"key": ["a", "b"], "outcome": ["ok", "ok"]} | {column: values})
-    with Ledger(tmp_path / "v") as ledger, pytest.raises(ValueError, match=message):
-        ledger.import_dataset(dataset)
+CLIP = {"audio": "a" * 64, "request": "b" * 64, "backend": "gemini", "endpoint": "e", "model": "m", "replicate": 0}
+GOOD = {**CLIP, "key": ledger_key(**CLIP), "outcome": "ok", "label": "sad", "settings": "{}", "cost_usd": 0.25}
+#: What a stranger's reply holds instead of what is right, and what is said of it.
+BAD = {
+    "no outcome": ({"outcome": "good"}, "column `outcome`: expected 'ok' or one of empty"),
+    "no key": ({"key": None}, "column `key`"),
+    "a key of something else": ({"key": "f" * 64}, "column `key`: it is not that of its clip, request and model"),
+    "another clip's reply": ({"audio": "c" * 64}, "column `key`: it is not that of its clip"),
+    "a name": ({"reply_id": "17"}, "column `reply_id`: expected 32 hexadecimal"),
+    "a name of next year": ({"reply_id": f"{2**52:016x}" + "0" * 16}, "column `reply_id`: it is of a day"),
+    "settings that are no JSON": ({"settings": "{"}, "column `settings`: expected a JSON object"),
+    "settings that are a list": ({"settings": "[1]"}, "column `settings`: expected a JSON object"),
+    "settings beyond numbers": ({"settings": '{"a": Infinity}'}, "column `settings`: expected a JSON object"),
+    "a cost below 0": ({"cost_usd": -1e6}, "column `cost_usd`: expected a number from 0 to 1000"),
+    "a cost without end": ({"cost_usd": float("inf")}, "column `cost_usd`: expected a number"),
+    "no number": ({"assumed_usd": float("nan")}, "column `assumed_usd`: expected a number"),
+    "tokens below 0": ({"prompt_tokens": -5}, "column `prompt_tokens`: expected a number"),
+    "too many tokens": ({"assumed_tokens": 2**50}, "column `assumed_tokens`: expected a number"),
+    "no vote": ({"label": None}, "column `label`: expected a label or a distribution"),
+    "shares below 0": ({"distribution": '{"sad": 1.5, "angry": -0.5}'}, "column `distribution`"),
+    "shares of a number": ({"distribution": "1.5"}, "column `distribution`: expected a list of structs"),
+    "a mode": ({"mode": "shouted"}, "column `mode`: expected one of label, distribution"),
+    "a day that is none": ({"created": "yesterday"}, "column `created`: expected a time"),
+    "a day to come": ({"created": "2999-01-01T00:00:00+00:00"}, "column `created`: it is of a day"),
+}
+
+
+def as_table(values, folder):
+    return Dataset.from_list([values, {**GOOD, "label": "angry"}]), "row 0, "
+
+
+def as_lines(values, folder):
+    path = folder / "stranger.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in (values, {**GOOD, "label": "angry"})))
+    return path, "line 1, "
+
+
+def as_ledger(values, folder):
+    path = folder / "stranger.sqlite"
+    with Ledger(path) as other:
+        other.store([record(0), Record(**{**GOOD, "label": "angry", "settings": {}})])
+        names = [name for name in values if name not in ("final", "attempt")]
+        with other._database.transaction() as connection:
+            connection.execute(
+                f"UPDATE replies SET {', '.join(f'{name} = ?' for name in names)} WHERE key = ?",
+                [*(values[name] for name in names), key(0)],
+            )
+    return path, "reply "
+
+
+@pytest.mark.parametrize("form", [as_table, as_lines, as_ledger])
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_reply_is_left_out_counted_and_named(tmp_path, caplog, case, form):
+    change, message = BAD[case]
+    if form is as_ledger and case == "no number":
+        pytest.skip("SQLite has none: it stores null")
+    source, where = form({**GOOD, **change}, tmp_path)
+    with Ledger(tmp_path / "mine") as ledger:
+        added = ledger.import_dataset(source) if form is as_table else ledger.merge(source)
+        assert added == 1 and added.left_out == {message.split("`")[1]: 1}
+        assert f"{where}" in caplog.text and message in caplog.text and "1 reply is left out" in caplog.text
+        # and what is there can be read, and spent
+        assert [one.label for one in ledger.records()] == ["angry"]
+        assert ledger.spending().cost_usd == 0.25 and ledger.to_dataset()["label"][:] == ["angry"]
+        assert ledger.reserve([Claim(key(1), cost_usd=0.1)], Limits(max_cost_usd=0.4)).granted
+        assert not ledger.reserve([Claim(key(2), cost_usd=0.1)], Limits(max_cost_usd=0.4)).granted
+
+
+def test_where_nothing_is_a_reply_it_is_said(tmp_path):
+    with (
+        Ledger(tmp_path / "v") as ledger,
+        pytest.raises(ValueError, match=r"row 0, column `key`: .* That is all of it"),
+    ):
+        ledger.import_dataset(Dataset.from_dict({"key": [""], "outcome": ["ok"]}))
+
+
+def test_a_vote_that_is_there_stays_whatever_comes(tmp_path):
+    with Ledger(tmp_path / "stranger", clock=lambda: 1.0) as other:  # long before
+        other.store([record(0, label="theirs"), record(1, label="theirs")])
+    with Ledger(tmp_path / "mine") as ledger:
+        ledger.store([record(0, label="mine"), record(1, "server")])
+        assert ledger.merge(other.path) == 2
+        assert {k: r.label for k, r in ledger.lookup([key(0), key(1)]).items()} == {key(0): "mine", key(1): "theirs"}
+        ledger.store([record(0, label="later")])
+        assert ledger.lookup([key(0)])[key(0)].label == "mine"
+
+
+#: What one flipped bit may make of a text in the file.
+DAMAGE = {
+    "settings": ("settings", '{"temperature": 0.5', "happy"),
+    "settings that are no text": ("settings", b'{"temper\xffture": 0.5}', "happy"),
+    "a number instead of settings": ("settings", "3", "happy"),
+    "a stated distribution": ("distribution", '{"sad": 0.25, "happy" 0.75}', None),
+    "text": ("text", b"s\xe1d", "happy"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_reply_is_named_and_the_rest_is_read(tmp_path, caplog, case):
+    column, damage, label = DAMAGE[case]
+    mine = {"label": None, "mode": "distribution", "distribution": {"sad": 0.25, "happy": 0.75}}
+    with Ledger(tmp_path / "votes.sqlite") as ledger:
+        ledger.remember_plan("p" * 64, Plan(("happy", "sad")))
+        ledger.store([record(0, text='{"sad": 0.25, "happy": 0.75}', **({} if label else mine)), record(1)])
+        with ledger._database.transaction() as connection:
+            connection.execute(f"UPDATE replies SET {column} = CAST(? AS TEXT) WHERE key = ?", (damage, key(0)))
+        for _ in range(2):
+            found = ledger.lookup([key(0), key(1)])
+        assert found[key(1)] == record(1) and found[key(0)].label == label
+        assert [one.key for one in ledger.records()] == [key(0), key(1)] and len(ledger.to_dataset()) == 2
+        assert ledger.reserve([Claim(key(0)), Claim(key(1)), Claim(key(2))]).granted == [key(2)]
+        told = [entry.getMessage() for entry in caplog.records if entry.levelname == "ERROR"]
+        if column == "text":
+            assert not told and found[key(0)].text == "s\\xe1d"
+            return
+        (told,) = told
+        assert "votes.sqlite" in told and key(0) in told and f"`{column}`" in told and "Mend: " in told
+        if label is None:  # what was said is there still
+            assert found[key(0)].outcome == "unparseable" and not found[key(0)].distribution
+            assert reread(ledger).votes == 1
+            assert ledger.lookup([key(0)])[key(0)].distribution == {"sad": 0.25, "happy": 0.75}
 
 
 def test_what_is_no_ledger_is_not_merged(tmp_path, ledger):
@@ -106,7 +215,7 @@ REPLIES = st.lists(
 
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.lists(REPLIES, min_size=3, max_size=3))
-def test_no_order_of_merging_changes_what_counts(contents):
+def test_every_order_of_merging_brings_the_same_replies_and_moves_no_vote(contents):
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for number, replies in enumerate(contents):
@@ -120,11 +229,15 @@ def test_no_order_of_merging_changes_what_counts(contents):
         results = []
         for order in (paths, paths[::-1], paths[1:] + paths[:1]):
             with Ledger(Path(folder, f"merged {len(results)}"), synchronous="NORMAL") as merged:
+                votes = {}
                 for path in (*order, order[0]):
                     merged.merge(path)
+                    counting = merged.lookup([key(n) for n in range(4)])
+                    now = {n: one.label for n, one in counting.items() if one.outcome == "ok"}
+                    assert votes.items() <= now.items()
+                    votes = now
                 assert len(merged) == sum(map(len, contents))
-                counting = merged.lookup([key(n) for n in range(4)])
-                results.append((everything(merged)[:2], counting))
+                results.append(everything(merged)[:2])
                 for n, one in counting.items():
                     had_ok = any(
                         key(name) == n and outcome == "ok" for replies in contents for name, outcome, _ in replies

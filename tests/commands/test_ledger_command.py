@@ -117,7 +117,7 @@ WRONG = {
     "no ledger to reread": (["reread", "{}/none.sqlite"], "There is no ledger"),
     "another format": (["export", "{}/votes.sqlite", "{}/a.txt"], "neither .parquet nor .jsonl"),
     "no such thing": (["spent", "{}/votes.sqlite"], "one of spending, failures, export, merge, reread"),
-    "lines of something else": (["merge", "{}/votes.sqlite", "{}/odd.jsonl"], "No line of"),
+    "lines of something else": (["merge", "{}/votes.sqlite", "{}/odd.jsonl"], "That is all of it"),
     "an outcome": (["reread", "{}/votes.sqlite", "--outcomes", "unread"], "unread are not known"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,25 @@ def test_errors_of_loading_are_one_line_with_the_mend(folder, tmp_path):
     assert "cannot be read" in message(tmp_path / "torn.parquet")
     Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "text.parquet")
     assert "no column 'audio' (there are text)" in message(tmp_path / "text.parquet")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("x: [1", "expected ',' or ']'"),
+        ("x: 2020-13-45", "month must be in 1..12"),
+        ("- x", "expected <block end>"),
+        ("a: &a [" + "x, " * 99 + "]\nb: &b [" + "*a, " * 99 + "]\nc: [" + "*b, " * 99 + "]", "aliases"),
+    ],
+)
+def test_a_card_that_cannot_be_read_is_named_before_the_data_is(folder, line, told):
+    card = folder / "README.md"
+    _, front, rest = card.read_text().split("---\n", 2)
+    card.write_text(f"---\n{front}{line}\n---\n{rest}")
+    for read in (load_emotion_dataset, folder_card):
+        with pytest.raises(DatasetLoadError, match=re.escape(told)) as error:
+            read(folder)
+        assert str(card) in str(error.value) and "Mend: " in str(error.value)
 
 
 def test_an_unreachable_hub_id_is_one_clear_error(monkeypatch):

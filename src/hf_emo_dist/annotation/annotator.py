@@ -47,7 +47,7 @@ from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport, together
 from .run.runner import Runner
 from .run.side_by_side import SideBySide
-from .types import Backend, FatalError, PanelMember, ledger_key, request_hash
+from .types import Backend, FatalError, PanelMember, PreparedAudio, ledger_key, request_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -68,6 +68,10 @@ def _finish(loop: LoopThread, backends: Sequence[Backend]) -> None:
 async def _close_all(backends: Sequence[Backend]) -> None:
     for backend in backends:
         await backend.close()
+
+
+def _no_audio() -> PreparedAudio:
+    raise AssertionError("nothing is sent")
 
 
 def _joined(keys: Sequence[Sequence[bytes]]) -> list[bytes]:
@@ -621,14 +625,22 @@ class Annotator:
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
         for one in self.asked:
-            for utterance in one.utterances(dataset):
-                one.jobs(utterance, RunReport(), sends=False)  # what does not fit a column does so in its first row
-                break
+            one.check_rows(dataset)
             try:
                 getattr(one.backend, "check_ready", lambda: None)()
             except FatalError:
                 if one.not_asked() is None and one.lacks(dataset):
                     raise
+
+    def check_rows(self, dataset: Dataset) -> None:
+        """Finds the first row whose request cannot be written, and what forbids to send it. Raises `ValueError`."""
+        for utterance in self.utterances(dataset):
+            self.jobs(utterance, RunReport(), sends=False)  # what does not fit a column does so in its first row
+            break
+        if self.backend.row_columns:  # but for what the backend reads, where each row has a value of its own
+            for utterance in read_dataset(dataset, self.audio_column, self._row_columns, with_audio=False):
+                if not utterance.mixed:
+                    self.jobs_about(utterance, self.members[:1], Clip(utterance.row_id, _no_audio), "", sends=False)
 
     def lacks(self, dataset: Dataset) -> bool:
         """Whether a reply of this model is wanted that the ledger has not; rows are read until one is found."""

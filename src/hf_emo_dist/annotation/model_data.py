@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .._yaml_errors import in_one_line
+from .._yaml import in_one_line, read_yaml_file
 from .capabilities import NOBODY, ModelCapabilities, Prices, Source, Thinking, bare_name, family
 from .types import MODES
 
@@ -185,7 +185,7 @@ def read_service(path: Path) -> Service:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml_file(path)
     except yaml.YAMLError as error:
         raise ModelDataError(f"{path.name} is not YAML: {in_one_line(error)}. Mend: correct it.") from error
     known = {"service", "base", "destination", "terms", "sources", "notes", "groups", "unlisted", "models"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._yaml_errors import in_one_line
+from .._yaml import in_one_line, read_yaml_file
 from .backends import BackendChoice, checked
 from .prompts import PAPER_FOCI, PromptSet
 from .types import MODES, Backend, Mode, PanelMember
@@ -161,8 +161,8 @@ def read_panel_file(path: str | Path) -> Any:
     if not file.is_file():
         raise FileNotFoundError(f"No panel file at {path}. Mend: check the path.")
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return read_yaml_file(file)
+    except yaml.YAMLError as error:
         raise ValueError(
             f"The panel file {path} is not YAML in UTF-8 ({in_one_line(error)}). Mend: see load_panel."
         ) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .._yaml_errors import in_one_line
+from .._yaml import in_one_line, read_yaml
 from ..emotions import validate_emotions
 from .types import MODES, Mode, PanelMember, Prompt
 
@@ -196,7 +196,7 @@ def load_prompts(path: str | Path) -> PromptSet:
         raise FileNotFoundError(f"No prompt file at {path}. Mend: check the path.")
     data = file.read_bytes()
     try:
-        content = yaml.safe_load(data.decode("utf-8"))
+        content = read_yaml(data.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(
             f"The prompt file {path} is not YAML in UTF-8 ({in_one_line(error)}). Mend: see load_prompts."

@@ -272,19 +272,29 @@ def request_hash(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(request).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def ledger_key(*, audio: str, request: str, backend: str, endpoint: str, model: str, replicate: int) -> str:
+def ledger_key(
+    *,
+    audio: str,
+    request: str,
+    backend: str,
+    endpoint: str,
+    model: str,
+    replicate: int,
+    audio_preparation: int = AUDIO_PREPARATION_VERSION,
+) -> str:
     """The key of a reply, 64 hexadecimal digits: it changes with whatever may change the answer, and with nothing else.
 
-    `audio` is the `audio_hash` of the clip, `request` the `request_hash` of the whole rendered request.
+    `audio` is the `audio_hash` of the clip, `request` the `request_hash` of the whole rendered request;
+    `audio_preparation` is another than today's only where a key of an earlier release is computed again.
     """
     parts = {
         "version": _KEY_VERSION,
         "audio": audio,
-        "audio_preparation": AUDIO_PREPARATION_VERSION,
+        "audio_preparation": audio_preparation,
         "request": request,
         "backend": backend,
         "endpoint": endpoint,
         "model": model,
         "replicate": replicate,
     }
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()

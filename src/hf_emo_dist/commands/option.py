@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from .._name_list import name_list
-from .._yaml_errors import in_one_line
+from .._yaml import in_one_line, read_yaml
 
 NOTHING: Any = inspect.Parameter.empty
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -176,7 +176,7 @@ def _mapping(value: Any, kind: Any, where: str) -> dict[str, Any]:
         import yaml
 
         try:
-            content = yaml.safe_load(value) if isinstance(value, str) else value
+            content = read_yaml(value) if isinstance(value, str) else value
         except yaml.YAMLError as error:
             raise ValueError(f"{where} is not YAML: {in_one_line(error)}.") from error
         if not isinstance(content, dict):

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._yaml import in_one_line, read_yaml
 from .label_map import refuse_without_votes
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+#: Of a card's metadata, which lists a data set's columns.
+_MOST_FRONT_BYTES = 2_000_000
 
 
 class DatasetLoadError(ValueError):
@@ -38,6 +42,8 @@ def _load_local(path: Path) -> Any:
             f"{path} is not a Parquet file. Mend: turn a table and its audio into a data set with "
             "hf-emo-dist read table TABLE AUDIO_DIR OUTPUT."
         )
+    if path.is_dir():
+        folder_card(path)  # `datasets` reads it too, without a bound
     try:
         if path.is_file():
             return load_dataset("parquet", data_files=str(path))
@@ -196,17 +202,39 @@ def emotions_of(dataset: Dataset | DatasetDict, column: str = "human_distributio
 
 
 def folder_card(folder: str | Path) -> dict[str, Any]:
-    """What the metadata of a folder's README says, such as ``vote_source`` and ``license``; empty without one."""
+    """What the metadata of a folder's README says, such as ``vote_source`` and ``license``; empty without one.
+
+    Raises:
+        DatasetLoadError: It is no YAML, or comes to more than any such text does; the message names file and line.
+    """
     import yaml
 
-    card = Path(folder).expanduser() / "README.md"
-    if not card.is_file():
-        return {}
-    parts = card.read_text(encoding="utf-8").split("---\n", 2)
-    if len(parts) < 3 or parts[0].strip():
+    path = Path(folder).expanduser() / "README.md"
+    text = _front_matter(path)
+    if text is None:
         return {}
     try:
-        front = yaml.safe_load(parts[1])
-    except yaml.YAMLError:
-        return {}
-    return {key: value for key, value in front.items() if value} if isinstance(front, dict) else {}
+        front = read_yaml(text, _MOST_FRONT_BYTES)
+    except yaml.YAMLError as error:
+        raise DatasetLoadError(
+            f"The metadata at the top of {path} cannot be read ({in_one_line(error)}, from the line after ---). Mend: "
+            "correct it, or delete the README: the data is read without it."
+        ) from error
+    if front is not None and not isinstance(front, dict):
+        raise DatasetLoadError(
+            f"The metadata at the top of {path} is no list of `name: value`. Mend: correct it, or delete the README: "
+            "the data is read without it."
+        )
+    return {key: value for key, value in (front or {}).items() if value}
+
+
+def _front_matter(path: Path) -> str | None:
+    """The text between the two lines of --- with which a card begins; None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        text = file.read(_MOST_FRONT_BYTES + 1000).decode("utf-8", "replace").removeprefix("\ufeff")
+    parts = text.replace("\r\n", "\n").split("---\n", 2)
+    if len(parts) < 2 or parts[0].strip():
+        return None
+    return parts[1]

@@ -228,7 +228,8 @@ def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if path.is_dir():
         if not any(path.rglob("*.parquet")):
             raise OSError(f"'{source}' holds no Parquet files. Mend: name a folder that hf-emo-dist annotate wrote.")
-        return dict(load_dataset(str(path))), _about(path)
+        about = _about(path)  # first: `datasets` reads the card without a bound
+        return dict(load_dataset(str(path))), about
     if not path.is_file():
         raise OSError(f"there is nothing at '{source}'. Mend: check the path.")
     if path.suffix == ".parquet":

@@ -150,7 +150,7 @@ class SimulatedBackend:
         if not isinstance(found, Mapping) or set(found) != set(emotions):
             kind = f"the labels {', '.join(found)}" if isinstance(found, Mapping) else type(found).__name__
             raise ValueError(f"{where}: {self.column!r} has {kind}. {mend}")
-        shares = [math.nan if found[name] is None else float(found[name]) for name in emotions]
+        shares = [float(value) if isinstance(value := found[name], int | float) else math.nan for name in emotions]
         if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-3):  # NaN fails too
             raise ValueError(f"{where}: {self.column!r} is no distribution: {dict(found)}. {mend}")
         return shares

@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..types import FAILURES, OK, Record
-from .replies import Row, content_id, row_of
+from ..types import Record
+from .replies import Row, row_of
 from .schema import FIELDS, INTEGERS, REALS, LedgerError
+from .taking_in import BadReply, Taken, reply_of
 
 if TYPE_CHECKING:
     import datasets
 
 logger = logging.getLogger(__name__)
 
-_DEFAULTS = vars(Record("", OK))
-_ID = re.compile("[0-9a-f]{32}")
+_MOST_LINE = 64_000_000  # bytes
 
 
 # ---- rescue files: lines of JSON beside the ledger, for what a process could not write into it
@@ -40,9 +41,9 @@ def line_of(reply_id: str, record: Record) -> str:
 
 
 def row_of_line(line: str) -> Row:
-    """The row of such a line, whatever its name."""
+    """The row of such a line, whatever its name. Raises `ValueError` where that is damaged."""
     values = json.loads(line)
-    return _reply({name: values[name] for name in FIELDS if name in values}, 0)[1]
+    return reply_of({name: values[name] for name in FIELDS if name in values}, math.inf)[1]
 
 
 def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
@@ -60,20 +61,23 @@ def append_lines(path: Path, replies: Sequence[tuple[str, Record]]) -> None:
             return
 
 
-def read_lines(path: Path) -> tuple[list[tuple[str, Row]], int]:
-    """The replies in such a file, and how many lines could not be read."""
-    found: list[tuple[str, Row]] = []
-    bad = 0
-    *lines, last = path.read_bytes().split(b"\n")
-    for number, line in enumerate([*lines, last]):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-            found.append(_reply({name: values[name] for name in (*FIELDS, "reply_id") if name in values}, len(found)))
-        except (ValueError, TypeError):
-            bad += number < len(lines)  # a last line that breaks off was never acknowledged
-    return found, bad
+def entries_of_lines(path: Path, taken: Taken) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each reply in such a file stands, and its values; `taken` notes the lines that cannot be read."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(_MOST_LINE):
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+                if not isinstance(values, dict):
+                    raise ValueError("no mapping")
+            except (ValueError, RecursionError):
+                if line.endswith(b"\n") or len(line) == _MOST_LINE:  # else it breaks off, and was never acknowledged
+                    taken.leave_out(f"line {number}", BadReply("line", "it is no JSON"))
+                continue
+            yield f"line {number}", values
 
 
 def rescue(ledger: Path, token: str, replies: Sequence[tuple[str, Record]], reason: str) -> LedgerError:
@@ -127,13 +131,22 @@ def dataset_rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
             if isinstance(value, bytes):  # lone surrogates, which Arrow cannot hold
                 value = value.decode("utf-8", "surrogatepass").encode("utf-8", "backslashreplace").decode()
             if name == "distribution" and value is not None:
-                value = [{"emotion": emotion, "share": share} for emotion, share in json.loads(value).items()]
+                value = _shares(value)
             columns[name].append(value)
     return columns
 
 
-def rows_of_dataset(dataset: datasets.Dataset | datasets.IterableDataset) -> Iterator[list[tuple[str, Row]]]:
-    """The replies in a data set in long form, batch by batch. Columns that are not ours are passed over."""
+def _shares(text: str) -> list[dict[str, Any]] | None:
+    try:
+        return [{"emotion": emotion, "share": float(share)} for emotion, share in json.loads(text).items()]
+    except (ValueError, TypeError, AttributeError):  # damaged: who imports the table is told
+        return None
+
+
+def entries_of_dataset(
+    dataset: datasets.Dataset | datasets.IterableDataset,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each reply in a data set in long form stands, and its values. Columns that are not ours are passed over."""
     names = dataset.column_names
     for needed in ("key", "outcome"):
         if names is not None and needed not in names:
@@ -143,54 +156,13 @@ def rows_of_dataset(dataset: datasets.Dataset | datasets.IterableDataset) -> Ite
     number = 0
     for batch in dataset.iter(batch_size=1000):
         present = [name for name in (*FIELDS, "reply_id") if name in batch]
-        rows = []
         for values in zip(*(batch[name] for name in present), strict=True):
-            rows.append(_reply(dict(zip(present, values, strict=True)), number))
+            yield f"row {number}", dict(zip(present, values, strict=True))
             number += 1
-        yield rows
 
 
-def _reply(values: dict[str, Any], number: int) -> tuple[str, Row]:
-    def wrong(column: str, why: str) -> ValueError:
-        return ValueError(
-            f"Row {number}, column `{column}`: {why}. Mend: correct it and import again. Rows before it may be in the "
-            "ledger already; importing them again is safe."
-        )
-
-    reply_id = values.pop("reply_id", None)
-    if reply_id is not None and not (isinstance(reply_id, str) and _ID.fullmatch(reply_id)):
-        raise wrong("reply_id", f"expected 32 hexadecimal digits, got {reply_id!r}")
-    if not isinstance(values.get("key"), str) or not values["key"]:
-        raise wrong("key", f"expected the key of a reply, got {values.get('key')!r}")
-    if values.get("outcome") != OK and values.get("outcome") not in FAILURES:
-        raise wrong("outcome", f"expected 'ok' or one of {', '.join(FAILURES)}, got {values.get('outcome')!r}")
-    try:
-        values["settings"] = _settings(values.get("settings"))
-    except (ValueError, TypeError) as error:
-        raise wrong("settings", f"expected a JSON object ({error})") from error
-    try:
-        values["distribution"] = _distribution(values.get("distribution"))
-    except (ValueError, TypeError, KeyError) as error:
-        raise wrong("distribution", f"expected a list of structs with `emotion` and `share` ({error!r})") from error
-    for name in (*INTEGERS, *REALS):
-        if isinstance(values.get(name), str | bool):
-            raise wrong(name, f"expected a number, got {values[name]!r}")
-    # an empty value means the field's default
-    record = Record(**{name: value if value is not None else _DEFAULTS[name] for name, value in values.items()})
-    return reply_id or content_id(record), row_of(record)
-
-
-def _settings(value: Any) -> dict[str, Any]:
-    if isinstance(value, str):
-        value = json.loads(value) if value else {}
-    return dict(value or {})
-
-
-def _distribution(value: Any) -> dict[str, float] | None:
-    if isinstance(value, str):
-        value = json.loads(value)
-    if value is None or isinstance(value, Mapping):
-        shares = {str(emotion): float(share) for emotion, share in (value or {}).items() if share is not None}
-    else:
-        shares = {str(item["emotion"]): float(item["share"]) for item in value}
-    return shares or None
+def entries_of_ledger(pages: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same of the rows of another ledger, as `replies.pages` gives them."""
+    for page in pages:
+        for row in page:
+            yield f"reply {row[1]}", {**dict(zip(FIELDS, row[3:], strict=True)), "reply_id": row[1]}

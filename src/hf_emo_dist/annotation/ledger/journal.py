@@ -8,6 +8,7 @@ the same ledger, see them as under way until they are collected or given up, who
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from ..types import Record
 from . import replies
 from .limits import Claim, Owner
 from .replies import among
+
+logger = logging.getLogger(__name__)
 
 #: Of a lease that belongs to a job: no process of any host, so that nobody takes it for that of a dead one.
 _HOST = "batch job"
@@ -96,7 +99,8 @@ class Journal:
             if not _there(connection):
                 return {}
             rows = connection.execute("SELECT key, about FROM batch_requests WHERE name = ?", (name,))
-            return {key: json.loads(about) for key, about in rows}
+            read = {key: _read(about, dict, f"the request {key} of the job {name}") for key, about in rows}
+            return {key: about for key, about in read.items() if about}
 
     def under_way(self, keys: Sequence[str]) -> set[str]:
         """Those of these keys that a job holds."""
@@ -196,7 +200,20 @@ def read_jobs(connection: sqlite3.Connection) -> Iterator[BatchJob]:
         return
     for row in connection.execute(f"SELECT {_JOB} FROM batch_jobs ORDER BY created, name").fetchall():
         values = dict(zip(_JOB.split(", "), row, strict=True))
-        yield BatchJob(**{**values, "files": tuple(json.loads(values["files"]))})
+        files = _read(values["files"], list, f"the files of the job {values['name']}")
+        yield BatchJob(**{**values, "files": tuple(map(str, files))})
+
+
+def _read(text: str, kind: type, what: str) -> Any:
+    """JSON of this kind; what is damaged is told, and empty."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, kind):
+        return found
+    logger.error("The ledger is damaged: %s cannot be read, and the rest is.", what)
+    return kind()
 
 
 def _there(connection: sqlite3.Connection) -> bool:

@@ -14,10 +14,12 @@ import contextlib
 import copy
 import hashlib
 import logging
+import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
 from .plans import Plan
 from .run_ledger import RunLedger
 from .schema import LedgerError, new_id
+from .taking_in import Added, Taken
 
 if TYPE_CHECKING:
     import datasets
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Ledger", "LedgerError", "Limits", "Reservation", "Spending"]
 
 logger = logging.getLogger(__name__)
+
+_BUNCH = 1000  # replies that are taken in together
 
 
 def with_its_file(ledger: RunLedger) -> Ledger:
@@ -135,21 +140,20 @@ class Ledger:
 
     def records(self, plan: str | None = None) -> Iterator[Record]:
         """All replies, every attempt, in the order in which they came into this file; of one plan, or of all."""
-        return (rows.record_of(row[3:]) for page in rows.pages(self._reading, plan) for row in page)
+        return (rows.record_of(row[3:], self.path) for page in rows.pages(self._reading, plan) for row in page)
 
     def failures(self, plan: str) -> list[Record]:
         """The records that count and are not ok, of one plan, by key."""
         query = f"SELECT {rows.COLUMNS} FROM replies WHERE plan = ? AND counts = 1 AND outcome <> 'ok' ORDER BY key"
         with self._reading() as connection:
-            return [rows.record_of(row) for row in connection.execute(query, (plan,))]
+            return [rows.record_of(row, connection) for row in rows.fetched(connection, query, (plan,))]
 
     def counting(self, outcomes: Collection[str]) -> Iterator[Record]:
         """The records that count and have one of these outcomes, in the order in which they came into this file."""
         for page in rows.pages(self._reading):
             for row in page:
-                record = row[3:]
-                if row[2] and record[rows.OUTCOME] in outcomes:
-                    yield rows.record_of(record)
+                if row[2] and (record := rows.record_of(row[3:], self.path)).outcome in outcomes:
+                    yield record
 
     def remember_plan(self, name: str, plan: Plan) -> None:
         """Write what a plan asks for, so that its replies can be read again."""
@@ -235,8 +239,8 @@ class Ledger:
         query = f"""SELECT {rows.COLUMNS} FROM replies
                     WHERE {" AND ".join(f"{name} IS ?" for name in names)} ORDER BY id DESC LIMIT 1000"""
         with self._reading() as connection:
-            found = connection.execute(query, [getattr(like, name) for name in names]).fetchall()
-        return [rows.record_of(row) for row in found]
+            found = rows.fetched(connection, query, [getattr(like, name) for name in names])
+        return [rows.record_of(row, self.path) for row in found]
 
     # ---- asking
     def reserve(self, claims: Sequence[Claim], limits: Limits | None = None, lease_s: float = 600.0) -> Reservation:
@@ -424,22 +428,23 @@ class Ledger:
         ]
         return concatenate_datasets(parts) if parts else Dataset.from_dict(exchange.dataset_rows([]), features)
 
-    def import_dataset(self, dataset: datasets.Dataset | datasets.IterableDataset) -> int:
+    def import_dataset(self, dataset: datasets.Dataset | datasets.IterableDataset) -> Added:
         """Add replies from a data set in long form, as `to_dataset` gives it; how many were new.
 
         A reply that is in the ledger already is passed over, known by its `reply_id`, or by all its content where it
-        has none. A new one counts towards spending. Of several ok replies under one key the one that was stored first
-        counts, wherever it was stored.
+        has none. A new one counts towards spending. Types, ranges and, where a reply says what it was asked about, its
+        key are checked; what cannot be is left out, and told by a warning and by `left_out` of the number. A vote that
+        counts here goes on counting, whatever comes in under its key; of several that come, the first one.
 
         Raises:
-            ValueError: A column is missing, or a value cannot be; the message names row and column.
+            ValueError: A column is missing, or no row is a reply; the message names row and column.
         """
-        return sum(self._add(batch) for batch in exchange.rows_of_dataset(dataset))
+        return self._take(exchange.entries_of_dataset(dataset), Taken("The data set"))
 
-    def merge(self, other: str | os.PathLike[str]) -> int:
+    def merge(self, other: str | os.PathLike[str]) -> Added:
         """Add the replies of another ledger, or of lines of JSON (a rescue file, or an export); how many were new.
 
-        The same rules hold as for `import_dataset`, so that no order of merging changes what counts.
+        The same rules hold as for `import_dataset`.
 
         Raises:
             LedgerError: `other` is neither, or cannot be read.
@@ -448,23 +453,22 @@ class Ledger:
         if not path.is_file():
             raise LedgerError(f"There is no ledger {path} to merge.", "check the path.")
         if path == self.path:
-            return 0
-        if ".part.jsonl" in path.name or path.suffix == ".jsonl":
-            found, bad = exchange.read_lines(path)
-            if bad and not found:
-                raise LedgerError(f"No line of {path} is a reply.", "give a file that export wrote, or a rescue file.")
-            if bad:
-                logger.warning("%s: %d lines cannot be read and are left out", path, bad)
-            return self._add(found)
-        with contextlib.closing(open_to_read(path)) as connection:
-            try:
+            return Added(0, {})
+        taken = Taken(str(path))
+        try:
+            if ".part.jsonl" in path.name or path.suffix == ".jsonl":
+                return self._take(exchange.entries_of_lines(path, taken), taken)
+            with contextlib.closing(open_to_read(path)) as connection:
                 if theirs := planning.known(connection):
                     with self._transaction() as mine:
                         planning.remember(mine, theirs)
                 pages = rows.pages(lambda: contextlib.nullcontext(connection))
-                return sum(self._add([(row[1], row[3:]) for row in page]) for page in pages)
-            except sqlite3.Error as error:
-                raise LedgerError(f"The ledger {path} cannot be read ({error}).", "see whether it is whole.") from error
+                return self._take(exchange.entries_of_ledger(pages), taken)
+        except sqlite3.Error as error:
+            raise LedgerError(f"The ledger {path} cannot be read ({error}).", "see whether it is whole.") from error
+        except ValueError as error:
+            message, _, mend = str(error).partition(" Mend: ")
+            raise LedgerError(message, mend) from error
 
     # ---- closing
     def close(self) -> None:
@@ -515,6 +519,19 @@ class Ledger:
             found.append(new_id(self._last_id))
         return found
 
+    def _take(self, entries: Iterable[tuple[str, Mapping[str, Any]]], taken: Taken) -> Added:
+        new, now = 0, max(self._clock(), time.time())
+        found = taken.sift(entries, now)
+        while some := list(islice(found, _BUNCH)):
+            new += self._add(some)
+        if taken.left_out and not taken.good:
+            raise ValueError(
+                f"{taken.summary()} That is all of it. Mend: give a ledger, a rescue file, or what export wrote."
+            )
+        if taken.left_out:
+            logger.warning("%s", taken.summary())
+        return Added(new, taken.left_out)
+
     def _add(self, entries: Sequence[tuple[str, rows.Row]]) -> int:
         with self._transaction(durable=True) as connection:
             return rows.insert(connection, entries)
@@ -529,15 +546,16 @@ class Ledger:
                     # process left
                     taken = file.with_name(f"{file.name}.{os.urandom(4).hex()}.merging")
                     os.rename(file, taken)
-                entries, bad = exchange.read_lines(taken)
+                found = Taken(file.name)
+                entries = list(found.sift(exchange.entries_of_lines(taken, found), math.inf))
             except FileNotFoundError:  # another process was quicker
                 continue
             new = self._add(entries)
             logger.info("%s: took in %d replies of %s", self.path, new, file.name)
-            if bad:
+            if found.left_out:
                 kept = taken.with_suffix(".damaged")
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(taken, kept)
-                logger.warning("%d lines cannot be read; the file is kept as %s", bad, kept)
+                logger.warning("%s The file is kept as %s", found.summary(), kept)
             else:
                 taken.unlink(missing_ok=True)

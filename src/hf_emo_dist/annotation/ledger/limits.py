@@ -9,13 +9,13 @@ import os
 import socket
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from ..types import OK, Record
+from ..types import IN_FLIGHT, OK, Record
 from .exchange import line_of, row_of_line
-from .replies import KEY, among, cost_of, insert, lookup
+from .replies import KEY, among, cost_of, insert, lookup, row_of
 from .schema import new_id
 
 logger = logging.getLogger(__name__)
@@ -309,10 +309,15 @@ def mark_sent(connection: sqlite3.Connection, owner: Owner, records: Mapping[str
 def let_go(connection: sqlite3.Connection, condition: str, values: Sequence[object], now: float) -> None:
     """Drop the leases for which a condition of SQL holds. What was sent for them may be billed, and is charged."""
     rows = []
-    for sent, about in connection.execute(
-        f"SELECT sent, about FROM leases WHERE sent IS NOT NULL AND {condition}", values
+    for sent, about, key, cost, tokens in connection.execute(
+        f"SELECT sent, about, key, cost_usd, tokens FROM leases WHERE sent IS NOT NULL AND {condition}", values
     ).fetchall():
-        row = row_of_line(about)
+        try:
+            row = row_of_line(about)
+        except (ValueError, TypeError):  # damaged: what it was about is lost, and what it may have cost is not
+            logger.error("The ledger is damaged: what was asked for under the key %s cannot be read.", key)
+            lost = Record(key, "connection", detail=IN_FLIGHT, cost_usd=cost, assumed_usd=cost, final=False)
+            row = row_of(replace(lost, assumed_tokens=tokens))
         # A reply, or a try that was charged, which a process wrote before it died, perhaps to a rescue file.
         later = connection.execute(
             "SELECT 1 FROM replies WHERE key = ? AND reply_id >= ?", (row[KEY], f"{int(sent * 1e6):016x}")

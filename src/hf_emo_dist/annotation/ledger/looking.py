@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..types import Record
 from .accounts import existing
 from .opening import open_to_read
-from .replies import among, record_of
+from .replies import among, fetched, record_of
 from .schema import columns_of, explain
 
 _KEYS = 1000
@@ -65,8 +65,8 @@ def attempts(path: str | Path, keys: Sequence[str]) -> dict[str, list[Attempt]]:
         columns = columns_of(connection)
         for condition, value in _parts(keys):
             query = f"SELECT counts, {columns} FROM replies WHERE {condition} ORDER BY key, attempt"
-            for counts, *row in connection.execute(query, (value,)):
-                attempt = Attempt(bool(counts), record_of(tuple(row)))
+            for counts, *row in fetched(connection, query, (value,)):
+                attempt = Attempt(bool(counts), record_of(tuple(row), connection))
                 found.setdefault(attempt.record.key, []).append(attempt)
     return found
 

@@ -6,9 +6,15 @@ A table of its own, made when it is first needed: versions that do not know it p
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from ...emotions import validate_emotions
+from .replies import fetched
+
+logger = logging.getLogger(__name__)
 
 _TABLE = "CREATE TABLE IF NOT EXISTS plans (plan TEXT PRIMARY KEY, emotions TEXT NOT NULL, lenient INTEGER NOT NULL)"
 
@@ -34,9 +40,12 @@ def known(connection: sqlite3.Connection, names: Sequence[str] | None = None) ->
     """The plans that a ledger knows, all or these; none in a ledger of 0.1."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'plans'").fetchone():
         return {}
-    rows = connection.execute("SELECT plan, emotions, lenient FROM plans").fetchall()
-    return {
-        name: Plan(tuple(json.loads(emotions)), bool(lenient))
-        for name, emotions, lenient in rows
-        if names is None or name in names
-    }
+    found = {}
+    for name, emotions, lenient in fetched(connection, "SELECT plan, emotions, lenient FROM plans"):
+        if names is not None and name not in names:
+            continue
+        try:
+            found[str(name)] = Plan(validate_emotions(json.loads(emotions)), bool(lenient))
+        except (ValueError, TypeError) as error:  # damaged, or a stranger's
+            logger.warning("What the plan %s asks for cannot be read and is left out (%s).", name, error)
+    return found

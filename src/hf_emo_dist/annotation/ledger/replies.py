@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ..types import OK, Record, canonical_json
 from .schema import FIELDS, INTEGERS, REALS, columns_of, new_id
+
+logger = logging.getLogger(__name__)
 
 #: The values of a record in the order of `FIELDS`, as SQLite takes them.
 Row = tuple[Any, ...]
@@ -20,9 +24,15 @@ Row = tuple[Any, ...]
 COLUMNS = ", ".join(FIELDS)
 KEY, OUTCOME, _ATTEMPT = FIELDS.index("key"), FIELDS.index("outcome"), FIELDS.index("attempt")
 _DISTRIBUTION, _SETTINGS = FIELDS.index("distribution"), FIELDS.index("settings")
+_LABEL, _DETAIL, _ROW_ID = FIELDS.index("label"), FIELDS.index("detail"), FIELDS.index("row_id")
 _COST, _FINAL = FIELDS.index("cost_usd"), FIELDS.index("final")
 _TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens", "assumed_tokens"))
 _INSERT = f"INSERT INTO replies (reply_id, counts, {COLUMNS}) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"
+
+
+#: The outcome as which a reply is read whose distribution is damaged.
+_DAMAGED = "unparseable"
+_TOLD: set[tuple[str, str, str]] = set()  # what was said to be damaged
 
 
 def among(keys: Sequence[str]) -> tuple[str, str]:
@@ -92,23 +102,81 @@ def sent_at(record: Record) -> float:
 
 @functools.lru_cache(maxsize=1024)  # the settings of thousands of replies are the same
 def _parsed(text: str) -> dict[str, Any]:
-    return json.loads(text)
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("it is no mapping")
+    return found
 
 
-def record_of(row: Row) -> Record:
-    """The record of a row that `SELECT {COLUMNS}` gave."""
+def record_of(row: Row, source: sqlite3.Connection | Path | None = None) -> Record:
+    """The record of a row that `SELECT {COLUMNS}` gave.
+
+    What is damaged in it is told, with the name of the file (`source`, or the connection to it) and the reply, and the
+    rest is read: without its settings, a vote is one still; a distribution that cannot be read is none.
+    """
     values = list(row)
     if bytes in map(type, values):
-        values = [value.decode("utf-8", "surrogatepass") if type(value) is bytes else value for value in values]
+        values = [_decoded(value) if type(value) is bytes else value for value in values]
     if values[_DISTRIBUTION] is not None:
-        values[_DISTRIBUTION] = json.loads(values[_DISTRIBUTION])
-    values[_SETTINGS] = dict(_parsed(values[_SETTINGS]))
+        try:
+            shares = json.loads(values[_DISTRIBUTION])
+            values[_DISTRIBUTION] = {name: float(share) for name, share in shares.items()}
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            _tell_damage(source, values, "distribution", error)
+            values[_DISTRIBUTION] = None
+            if not values[_LABEL] and values[OUTCOME] == OK:
+                values[OUTCOME] = _DAMAGED
+                values[_DETAIL] = "the distribution in its row of the ledger is damaged"
+    try:
+        values[_SETTINGS] = dict(_parsed(values[_SETTINGS]))
+    except (ValueError, TypeError, RecursionError) as error:
+        _tell_damage(source, values, "settings", error)
+        values[_SETTINGS] = {}
     values[_FINAL] = bool(values[_FINAL])
     # what Record() does but for its check: these were checked when they were stored, and a full ledger is read at twice
     # the pace
     record = object.__new__(Record)
     record.__dict__.update(zip(FIELDS, values, strict=True))
     return record
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode("utf-8", "surrogatepass")  # text with lone surrogates
+    except UnicodeDecodeError:
+        return value.decode("utf-8", "backslashreplace")
+
+
+def _tell_damage(
+    source: sqlite3.Connection | Path | None, values: Sequence[Any], column: str, error: Exception
+) -> None:
+    """Say once of a reply that a column of it is damaged."""
+    if isinstance(source, sqlite3.Connection):
+        source = Path(source.execute("PRAGMA database_list").fetchone()[2])
+    place = (str(source), values[KEY], column)
+    if place in _TOLD:
+        return
+    _TOLD.add(place)
+    left = "its vote is read without them" if column == "settings" else "it is taken for a reply without a vote"
+    logger.error(
+        "The ledger %s is damaged: `%s` of the reply %s (row %r) cannot be read (%s); %s. Mend: put a copy of the file "
+        "in its place, if there is one, or merge it: hf-emo-dist ledger merge %s COPY.",
+        source, column, values[KEY], values[_ROW_ID], error, left, source,
+    )  # fmt: skip
+
+
+def fetched(connection: sqlite3.Connection, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """All rows of a query, those too of which a text is damaged so that it is no UTF-8."""
+    try:
+        return connection.execute(query, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+    connection.text_factory = _decoded
+    try:
+        return connection.execute(query, values).fetchall()
+    finally:
+        connection.text_factory = str
 
 
 def content_id(record: Record) -> str:
@@ -129,16 +197,17 @@ def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Rec
     found: dict[str, Record] = {}
     for start in range(0, len(keys), 1000):
         condition, value = among(keys[start : start + 1000])
-        for row in connection.execute(f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND {condition}", (value,)):
-            found[row[KEY]] = record_of(row)
+        for row in fetched(connection, f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND {condition}", (value,)):
+            found[row[KEY]] = record_of(row, connection)
     return found
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newest: bool = False) -> int:
     """Add replies, number the attempts of their keys anew, mark which one counts, and add to the totals.
 
-    Attempts are numbered in the order of `reply_id`. The first one that is ok counts; where none is, the last. So the
-    outcome is the same in whatever order ledgers are merged. To be called inside a write transaction.
+    Attempts are numbered in the order of `reply_id`. A vote that counts goes on counting, whatever comes after it and
+    whatever time that bears. Where there is none, the first one that is ok counts, and where none is, the last. To be
+    called inside a write transaction.
 
     A reply that is there already is passed over; returns how many were new. `newest`: they were stored just now, and
     come after all others of their key, whatever the clocks say.
@@ -146,7 +215,11 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     known: dict[str, list[list[Any]]] = {}
     condition, value = among(list({row[KEY] for _, row in rows}))
     for key, *entry in connection.execute(
-        f"SELECT key, reply_id, outcome, attempt, counts FROM replies WHERE {condition} ORDER BY reply_id", (value,)
+        # a stated distribution that is damaged is no vote
+        f"""SELECT key, reply_id, CASE WHEN label IS NULL AND distribution IS NOT NULL
+                AND NOT json_valid(CAST(distribution AS TEXT)) THEN '{_DAMAGED}' ELSE outcome END, attempt, counts
+            FROM replies WHERE {condition} ORDER BY reply_id""",
+        (value,),
     ):
         known.setdefault(key, []).append(entry)
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
@@ -162,7 +235,9 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     moved = []
     for entries in known.values():
         entries.sort()
-        counting = next((entry for entry in entries if entry[1] == OK), entries[-1] if entries else None)
+        votes = [entry for entry in entries if entry[1] == OK]
+        voted = next((entry for entry in votes if entry[3]), votes[0] if votes else None)
+        counting = voted or (entries[-1] if entries else None)
         for attempt, entry in enumerate(entries):
             entry[2:] = attempt, int(entry is counting)
             if entry[0] in new:
@@ -195,7 +270,7 @@ def pages(
         with reading() as connection:
             names = columns_of(connection)
             query = f"SELECT id, reply_id, counts, {names} FROM replies WHERE id > ? {where} ORDER BY id LIMIT ?"
-            page = connection.execute(query, (after, *values, size)).fetchall()
+            page = fetched(connection, query, (after, *values, size))
         if not page:
             return
         after = page[-1][0]

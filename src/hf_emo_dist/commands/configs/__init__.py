@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..._yaml_errors import in_one_line
+from ..._yaml import in_one_line, read_yaml_file
 
 CONFIGS = Path(__file__).parent
 ACCELERATE_CONFIGS = CONFIGS.parent / "accelerate_configs"
@@ -35,8 +35,8 @@ def read_config(name: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(config_file(name).read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_yaml_file(config_file(name)) or {}
+    except yaml.YAMLError as error:
         raise ValueError(
             f"{name} is not YAML in UTF-8 ({in_one_line(error)}). Mend: the line that it names."
         ) from error

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
+from ..._yaml import in_one_line, read_yaml_file
 from ...emotions import is_known_emotion
 from ..label_files import mean, number
 from ..table.options import TableOptions
@@ -18,6 +19,7 @@ from ..table.reading import TableReading
 from ..utterances import CorpusReport
 from .answers import Answers, ExportError, export_reader, read_parquet, read_rows, there
 
+_MOST_BYTES = 16_000_000  # of a header, which may list all of its speakers
 _ATTRIBUTES = ("arousal", "valence", "dominance")
 _ABOUT = {"speaker": "speaker", "transcription": "transcript", "transcript": "transcript", "text": "transcript"}
 _DURATION = ("", "nat", "none", "nan")
@@ -80,9 +82,11 @@ def _header(path: Path) -> _Header:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path.name} is not a header of audformat ({error}). Mend: copy it again.") from error
+        content = read_yaml_file(path, _MOST_BYTES)
+    except yaml.YAMLError as error:
+        raise ExportError(
+            f"{path.name} is not a header of audformat ({in_one_line(error)}). Mend: copy it again."
+        ) from error
     if not isinstance(content, Mapping) or not isinstance(content.get("tables"), Mapping):
         raise ExportError(f"{path.name} names no tables. Mend: give the folder of a database in audformat.")
     return {section: _entries(path, content, section) for section in ("tables", "schemes", "raters", "splits")}

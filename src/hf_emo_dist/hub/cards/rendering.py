@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..._yaml import read_yaml
 from ...data.output import write_text
 from ...markdown import Safe, as_code, as_text
 
@@ -93,7 +94,7 @@ def _digests(text: str) -> tuple[str, str]:
     if match is not None:
         body = text[match.end() :]
         try:
-            data = yaml.safe_load(match.group(2)) or {}
+            data = read_yaml(match.group(2)) or {}
         except yaml.YAMLError:
             data = {"unreadable": match.group(2)}
     if not isinstance(data, dict):
