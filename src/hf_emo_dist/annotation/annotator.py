@@ -638,7 +638,7 @@ class Annotator:
             self.jobs(utterance, RunReport(), sends=False)  # what does not fit a column does so in its first row
             break
         if self.backend.row_columns:  # but for what the backend reads, where each row has a value of its own
-            for utterance in read_dataset(dataset, self.audio_column, self._row_columns, with_audio=False):
+            for utterance in read_dataset(dataset, self.audio_column, self.row_columns, with_audio=False):
                 if not utterance.mixed:
                     self.jobs_about(utterance, self.members[:1], Clip(utterance.row_id, _no_audio), "", sends=False)
 

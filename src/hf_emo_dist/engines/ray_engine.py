@@ -263,6 +263,8 @@ def _cause(error: BaseException) -> BaseException:
     """What a worker raised, out of what Ray wraps around it."""
     while (inner := getattr(error, "cause", None) or (error.__cause__ if _is_rays(error) else None)) is not None:
         error = inner
+    if error.args and isinstance(error.args[0], str):  # Ray Data writes into the message how to set its retries
+        error.args = (error.args[0].partition("\nFailed to apply UDF")[0], *error.args[1:])
     return error
 
 
