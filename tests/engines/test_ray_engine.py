@@ -2,14 +2,11 @@
 
 import os
 import signal
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).parents[1] / "annotation")]
 from annotation_setup import annotator, dataset, gemini, votes
 from gemini_server import GeminiServer
 from processes import replies, sent, serving, wait_for
@@ -31,11 +28,11 @@ from hf_emo_dist.engines.ray_ledger import LedgerActor
 OPTIONS = {"emotions": TINY_EMOTIONS, "num_annotations": 3, "num_distributions": 1, "progress": False}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
-    """Ray on this machine, with two CPUs; started once."""
+    """Ray on this machine, with two CPUs; started once, and gone before other tests fork."""
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", namespace="hf_emo_dist")
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR", namespace="hf_emo_dist")
     yield ray
     ray.shutdown()
 

@@ -23,7 +23,7 @@ class EngineChoice:
         "local", "local, or ray: on all cores and GPUs of a Ray cluster, or of this machine."
     )
     address: str | None = option(
-        None, "Ray cluster to use, such as auto or 10.0.0.1:6379. Default: one is started on this machine."
+        None, "Ray cluster to use, such as auto or 10.0.0.1:6379. Default: RAY_ADDRESS, else one is started here."
     )
     workers: int | None = option(None, "Ray workers at most. Default: one a core, for local models one a GPU.")
 

@@ -47,7 +47,8 @@ class RayEngine:
     all of them. A cluster that the caller is connected to is used, and left as it is.
 
     Args:
-        address: Of a cluster, such as ``"auto"``; None starts one on this machine, which ends with the block.
+        address: Of a cluster, such as ``"auto"``. Default: ``RAY_ADDRESS``, where that is set, as in a job of Ray's;
+            else one is started on this machine, which ends with the block.
         workers: Workers at most. Default: one a CPU, for local models one a GPU.
         rows: Rows that an annotator is given at once.
         progress: Whether to show progress bars.
@@ -78,12 +79,13 @@ class RayEngine:
         need("ray.data", "RayEngine")
         with contextlib.ExitStack() as stack:
             if not ray.is_initialized():
-                options: dict[str, Any] = {} if self.address else {"include_dashboard": False}
+                address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+                options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
                 try:
-                    ray.init(self.address, namespace=NAMESPACE, logging_level=logging.ERROR, **options)
+                    ray.init(address, namespace=NAMESPACE, logging_level=logging.ERROR, **options)
                 except ConnectionError as error:
                     raise ConnectionError(
-                        f"There is no Ray cluster at {self.address!r} ({str(error).partition('.')[0]}). Mend: ray "
+                        f"There is no Ray cluster at {address!r} ({str(error).partition('.')[0]}). Mend: ray "
                         "start --head on its first machine, or leave --address out, which starts one on this machine."
                     ) from error
                 stack.callback(ray.shutdown)
