@@ -215,6 +215,18 @@ def test_leases_are_the_workers_and_caps_are_everybodys(tmp_path):
     assert actor.call(OWNERS[1], "another run", "reserve", (claims,), False).stop is None
 
 
+def test_a_lease_of_another_machine_is_free_when_it_runs_out(tmp_path):
+    """Nobody sees whether that process lives; what it had sent may be billed."""
+    actor = LedgerActor(str(tmp_path / "votes.sqlite"), "NORMAL")
+    claims, lost = [Claim("x", 0.5), Claim("y", 0.5)], Record("x", "connection", cost_usd=0.5, final=False)
+    assert actor.call(OWNERS[1], "", "reserve", (claims, None, 0.05), False).granted == ["x", "y"]
+    actor.call(OWNERS[1], "", "sending", ({"x": lost},), False)
+    assert actor.call(OWNERS[0], "", "reserve", (claims,), False).busy == ["x", "y"]
+    time.sleep(0.1)
+    assert actor.call(OWNERS[0], "", "reserve", (claims,), False).granted == ["x", "y"]
+    assert Ledger(tmp_path / "votes.sqlite").spending().cost_usd == 0.5
+
+
 def test_a_call_of_which_nobody_knows_whether_it_was_done_is_done_once(tmp_path):
     """The actor died in the midst of it: a new one is told that it was called before."""
     path, limits, claims = str(tmp_path / "votes.sqlite"), Limits(), [Claim("x", cost_usd=0.5), Claim("y", 0.5)]
@@ -297,6 +309,21 @@ def test_a_driver_that_was_killed_is_started_again(tmp_path, unbroken):
     assert outcome["complete"] and outcome["votes"] == unbroken
     assert outcome["report"]["stored_votes"] >= 40 - 2 * OPEN
     all_there_once(path, log, kills=2)  # of both workers
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_what_is_in_flight_everywhere(tmp_path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    log, path = tmp_path / "replies.jsonl", tmp_path / "votes.sqlite"
+    with serving(log, latency=0.2) as url:
+        driver = Driver(url, path, ROWS, concurrency=CONCURRENCY)
+        wait_for(log, 20)
+        driver.process.send_signal(signal.SIGINT)
+        outcome = driver.outcome()
+    report = outcome["report"]
+    assert not outcome["complete"] and report["stop_reason"] == "it was interrupted." and report["rows"] <= ROWS
+    assert 20 <= len(Ledger(path)) == sent(log) == sum(map(len, outcome["votes"].values())) < ROWS * MEMBERS
+    assert Ledger(path).spending().reserved_tokens == 0
 
 
 @pytest.mark.slow
