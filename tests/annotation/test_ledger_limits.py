@@ -9,6 +9,7 @@ from ledger_records import Clock, key, record
 
 from hf_emo_dist.annotation.ledger import exchange
 from hf_emo_dist.annotation.ledger import limits as ledger_limits
+from hf_emo_dist.annotation.ledger.clock import SteadyClock
 from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, Limits
 from hf_emo_dist.annotation.ledger.schema import new_id
 from hf_emo_dist.annotation.types import IN_FLIGHT
@@ -84,6 +85,54 @@ def test_a_clock_that_is_set_back_gives_nothing_and_does_not_block(tmp_path):
         assert ledger.admit(limits) <= 1
         ledger.store([record(1)])
         assert ledger.lookup([key(1)])
+
+
+SET = {"back": -3600.0, "by a day": -86400.0, "forward": 3600.0}
+
+
+@pytest.mark.parametrize("by", SET.values(), ids=SET)
+def test_a_clock_that_is_set_in_a_run_changes_no_rate_no_pause_and_no_lease(tmp_path, caplog, by):
+    """As it is in a process: both clocks go on, and the machine's is set after 30 s."""
+    wall, running = Clock(), Clock(100.0)
+    limits = Limits(requests_per_minute=60, scope="s")
+
+    def second():
+        wall.now, running.now = wall.now + 1, running.now + 1
+
+    def asks(ledger, seconds, first):
+        granted = 0
+        for _ in range(seconds):
+            second()
+            granted += len(ledger.reserve([Claim(key(first + granted))], limits).granted)
+        return granted
+
+    with Ledger(tmp_path / "v", clock=SteadyClock(wall, running)) as one:
+        assert asks(one, 30, 0) >= 29
+        assert one.reserve([Claim(key(999))]).granted
+        wall.now += by
+        assert one.reserve([Claim(key(999))]).busy
+        assert asks(one, 30, 100) >= 29
+        one.pause("s", 20)
+        assert not asks(one, 19, 200) and asks(one, 3, 200)
+        with Ledger(tmp_path / "v", clock=SteadyClock(wall, running)) as two:  # that starts with the clock as it is set
+            assert asks(two, 3, 300)
+    (told,) = [entry.getMessage() for entry in caplog.records if "clock of this machine" in entry.getMessage()]
+    assert f"set {'back' if by < 0 else 'forward'} by {abs(by):.0f} s" in told
+
+
+def test_what_another_host_held_when_its_clock_was_ahead_is_waited_for_as_long_as_was_meant(
+    tmp_path, monkeypatch, caplog
+):
+    clock = Clock()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(ledger_limits, "this_host", lambda: "another")
+        gone = Ledger(tmp_path / "v", clock=clock)
+        assert gone.reserve([Claim(key(0), cost_usd=0.5)], lease_s=600).granted
+    clock.now -= 3600
+    with Ledger(tmp_path / "v", clock=clock) as ledger:
+        assert ledger.reserve([Claim(key(0))]).busy and "ahead of this one by 3600 s" in caplog.text
+        clock.now += 601
+        assert ledger.reserve([Claim(key(0))]).granted
 
 
 def test_leases_of_another_host_run_out_and_those_of_the_dead_here_do_not_wait(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A ledger opens on any disk or says, before money is spent, why not. What it cannot take is kept elsewhere."""
 
 import collections
+import contextlib
 import errno
 import math
 import os
@@ -16,6 +17,7 @@ from ledger_records import key, record
 
 from hf_emo_dist.annotation.ledger import exchange as ledger_exchange
 from hf_emo_dist.annotation.ledger import opening
+from hf_emo_dist.annotation.ledger.copying import copy_ledger
 from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError
 from hf_emo_dist.annotation.ledger.opening import Database
 from hf_emo_dist.annotation.ledger.schema import VERSION
@@ -411,3 +413,69 @@ def test_a_file_that_another_process_is_making_is_no_other_application_s(tmp_pat
             return self.connection.execute(statement)
 
     check_owner(Slow(), path)
+
+
+def copies_of_a_killed_run(tmp_path, monkeypatch):
+    """A ledger as a process leaves it that was killed: the last replies are in the write-ahead log."""
+    monkeypatch.setattr(opening, "CHECKPOINT_S", 1e9)
+    ledger = Ledger(tmp_path / "votes.sqlite")
+    ledger.store([record(number) for number in range(40)])
+    there = tmp_path / "there"
+    there.mkdir()
+    for file in tmp_path.glob("votes.sqlite*"):
+        shutil.copy(file, there / file.name)
+    ledger.close()
+    return there
+
+
+def replies_in(path):
+    """In the file alone, whatever lies beside it."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'replies'").fetchone():
+            return 0
+        return connection.execute("SELECT COUNT(*) FROM replies").fetchone()[0]
+
+
+def test_a_ledger_is_copied_with_what_its_log_and_rescue_files_hold(tmp_path, monkeypatch):
+    there = copies_of_a_killed_run(tmp_path, monkeypatch)
+    assert (there / "votes.sqlite-wal").stat().st_size and replies_in(there / "votes.sqlite") < 40
+    line = ledger_exchange.line_of(f"{7:032x}", record(50))
+    (there / "votes.sqlite.host-1-0.part.jsonl").write_text(line + "\n")
+    before = {file.name: file.read_bytes() for file in there.iterdir() if not file.name.endswith("-shm")}
+    copy = tmp_path / "elsewhere" / "copy.sqlite"
+    assert copy_ledger(there / "votes.sqlite", copy) == 41 == replies_in(copy)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600 and [file.name for file in copy.parent.iterdir()] == [copy.name]
+    assert before == {file.name: file.read_bytes() for file in there.iterdir() if not file.name.endswith("-shm")}
+    with pytest.raises(FileExistsError, match="Mend: another name, or --overwrite"):
+        copy_ledger(there / "votes.sqlite", copy)
+    assert copy_ledger(there / "votes.sqlite", copy, overwrite=True) == 41
+    (copy.parent / "new.sqlite-wal").write_bytes(b"of another")
+    with pytest.raises(FileExistsError, match="of another ledger"):
+        copy_ledger(there / "votes.sqlite", copy.parent / "new.sqlite")
+    with pytest.raises(LedgerError, match="There is no ledger"):
+        copy_ledger(tmp_path / "none", copy.parent / "b")
+
+
+def test_replies_go_into_the_file_as_they_come_and_when_it_is_opened(tmp_path, monkeypatch):
+    there = copies_of_a_killed_run(tmp_path, monkeypatch)
+    with Ledger(there / "votes.sqlite"):
+        assert replies_in(there / "votes.sqlite") == 40
+    monkeypatch.setattr(opening, "CHECKPOINT_S", 0.0)
+    with Ledger(tmp_path / "new.sqlite") as ledger:
+        for number in range(3):
+            ledger.store([record(number)])
+            assert replies_in(tmp_path / "new.sqlite") == number + 1
+
+
+def test_a_log_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    there = copies_of_a_killed_run(tmp_path, monkeypatch)
+    real = sqlite3.connect
+
+    def connect(path, *arguments, **options):
+        if "mode=ro" in str(path) and "immutable" not in str(path):
+            raise sqlite3.OperationalError("unable to open database file")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(LedgerError, match=r"The last replies of .* are in votes.sqlite-wal"):
+        opening.open_to_read(there / "votes.sqlite")

@@ -133,7 +133,7 @@ def test_clips_are_kept_up_to_a_bound_of_memory(tmp_path, monkeypatch):
     assert max(times) == MEMBERS and abs(times[1] - ROWS // 2) <= 2 and times[MEMBERS] >= times[2]
 
 
-def test_a_store_gives_back_memory_and_remembers_what_cannot_be_sent():
+def test_a_store_gives_back_room_and_remembers_what_cannot_be_sent():
     made = []
 
     def prepare():
@@ -146,11 +146,11 @@ def test_a_store_gives_back_memory_and_remembers_what_cannot_be_sent():
 
     store = ClipStore(100)
     first = store.get("a", prepare, again=True)
-    assert store.get("a", prepare, again=True) is first and len(made) == 1
+    assert store.get("a", prepare, again=True) == first and len(made) == 1
     store.get("b", prepare, again=True)  # no room beside it
     store.get("b", prepare, again=True)
     assert len(made) == 3
-    assert store.get("a", prepare, again=False) is first  # the last time: there is room again
+    assert store.get("a", prepare, again=False) == first  # the last time: there is room again
     store.get("b", prepare, again=True)
     store.get("b", prepare, again=True)
     assert len(made) == 4

@@ -95,6 +95,10 @@ def test_export_merge_and_reread(path, tmp_path, capsys):
         status, shown = run(capsys, "export", other, again)
         assert status == 2 and "Mend: another name, or --overwrite" in shown and again.read_bytes() == before
         assert "Wrote 6 replies" in run(capsys, "export", path, again, "--overwrite")[1]
+    assert "Copied 6 replies" in run(capsys, "copy", path, tmp_path / "copy.sqlite")[1]
+    lines.write_text(lines.read_text() + '{"key": "k", "outcome": "ok", "label": "sad", "cost_usd": -1}\n')
+    assert "6 new replies, 1 left out" in run(capsys, "merge", tmp_path / "fourth.sqlite", lines)[1]
+    lines.write_text("".join(lines.read_text().splitlines(keepends=True)[:-1]))
     third = tmp_path / "third.sqlite"
     lines.write_text(lines.read_text().rstrip("\n"))  # as an editor leaves it
     assert "6 new replies" in run(capsys, "merge", third, lines)[1]
@@ -116,7 +120,7 @@ WRONG = {
     "no ledger to read": (["spending", "{}/none.sqlite"], "There is no ledger"),
     "no ledger to reread": (["reread", "{}/none.sqlite"], "There is no ledger"),
     "another format": (["export", "{}/votes.sqlite", "{}/a.txt"], "neither .parquet nor .jsonl"),
-    "no such thing": (["spent", "{}/votes.sqlite"], "one of spending, failures, export, merge, reread"),
+    "no such thing": (["spent", "{}/votes.sqlite"], "one of spending, failures, export, copy, merge, reread"),
     "lines of something else": (["merge", "{}/votes.sqlite", "{}/odd.jsonl"], "That is all of it"),
     "an outcome": (["reread", "{}/votes.sqlite", "--outcomes", "unread"], "unread are not known"),
 }

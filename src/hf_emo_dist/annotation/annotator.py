@@ -32,6 +32,7 @@ from .estimating import estimate
 from .hearing.asking import CLIPS
 from .hearing.hearing import hear
 from .hearing.verdict import HearingTest
+from .kept_on_disk import JoinedKeys
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
 from .ledger.run_ledger import RunLedger
@@ -72,11 +73,6 @@ async def _close_all(backends: Sequence[Backend]) -> None:
 
 def _no_audio() -> PreparedAudio:
     raise AssertionError("nothing is sent")
-
-
-def _joined(keys: Sequence[Sequence[bytes]]) -> list[bytes]:
-    """The keys of each row, those of several models one after the other."""
-    return [b"".join(row) for row in zip(*keys, strict=False)]
 
 
 class AnnotationResult(NamedTuple):
@@ -444,7 +440,7 @@ class Annotator:
         for one in self.asked:
             jobs = (one.jobs(utterance, RunReport(), sends=False) for utterance in utterances)
             keys.append([b"".join(bytes.fromhex(job.key) for job in row) for row in jobs])
-        return _joined(keys)
+        return list(JoinedKeys(keys))
 
     def through(self, ledger: RunLedger) -> Annotator:
         """The same annotator with its replies kept in another ledger, such as a handle that workers share; it shows no
@@ -503,7 +499,7 @@ class Annotator:
             self._send_together(list(wanted), total=len(dataset) * self.answers_a_clip)
         report = stopped or together(reports)
         report.estimate = estimate
-        keys = _joined([one.rest() for one in rounds])
+        keys = JoinedKeys([one.rest() for one in rounds])
         found = with_columns(dataset, self.ledger, keys, self.emotions)
         if not report.complete:
             report.note_votes(votes_by_row(found, keys), self.answers_a_clip)
@@ -667,7 +663,7 @@ class Annotator:
         for one in self.asked:
             jobs = (one.jobs(utterance, RunReport(), sends=False) for utterance in one.utterances(dataset))
             keys.append([b"".join(bytes.fromhex(job.key) for job in row) for row in jobs])
-        return with_columns(dataset, self.ledger, _joined(keys), self.emotions)
+        return with_columns(dataset, self.ledger, JoinedKeys(keys), self.emotions)
 
     def without_votes(self, dataset: Dataset) -> Dataset:
         """The data set with the two columns as it has them, or empty: for splits that are not annotated."""
@@ -708,7 +704,7 @@ class Annotator:
             keys.append([])
             wanted.append((one, one._groups(utterances, report, keys[-1]), report))
         self._send_together(wanted, total, leave, shown, whole)
-        return together(reports), _joined(keys)
+        return together(reports), list(JoinedKeys(keys))
 
     def _groups(self, utterances: Iterable[Utterance], report: RunReport, keys: list[bytes]) -> Iterator[list[Job]]:
         """The jobs of this model, clip by clip; `keys` gets theirs."""

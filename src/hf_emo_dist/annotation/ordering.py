@@ -6,13 +6,18 @@ ends the run, all clips then have as many votes, give or take one, of the same a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
+from .kept_on_disk import Heap, Keys
 from .reading import Utterance, read_dataset, read_ids
 from .run.jobs import Clip, Job
 from .types import Backend, PanelMember, PreparedAudio
@@ -22,29 +27,31 @@ if TYPE_CHECKING:
 
     from .run.run_report import RunReport
 
-#: Memory for clips that are ready to be sent, from the first round to the last: some 5,000 clips of 5 s as FLAC. What
-#: goes beyond it is prepared anew for each round: 1.5 ms a clip at 16 kHz, 7 ms at 48 kHz in stereo, beside the 4 ms
-#: that a client takes for a request.
+#: Room on the disk for clips that are ready to be sent, from the first round to the last: some 5,000 clips of 5 s as
+#: FLAC. What goes beyond it is prepared anew for each round: 1.5 ms a clip at 16 kHz, 7 ms at 48 kHz in stereo, beside
+#: the 4 ms that a client takes for a request.
 KEPT_BYTES = 512 * 2**20
 _BUNCH = 256
 
 
-def random_order(ids: Sequence[str], seed: int) -> list[int]:
+def random_order(ids: Sequence[str], seed: int) -> NDArray[np.int64]:
     """Positions of the ids in an order that depends on the seed and the ids alone.
 
-    >>> random_order(["a", "b", "c"], 0) == [2 - i for i in random_order(["c", "b", "a"], 0)]
+    >>> random_order(["a", "b", "c"], 0).tolist() == [2 - i for i in random_order(["c", "b", "a"], 0).tolist()]
     True
     """
-    drawn = [hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogatepass")).digest() for name in ids]
-    return sorted(range(len(drawn)), key=drawn.__getitem__)
+    drawn = np.empty(len(ids), "S32")
+    for place, name in enumerate(ids):
+        drawn[place] = hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogatepass")).digest()
+    return np.argsort(drawn, kind="stable")
 
 
 class ClipStore:
-    """Clips as they are sent, kept for later rounds up to a bound of memory; what cannot be sent is looked at once."""
+    """Clips as they are sent, kept in a file for later rounds up to a bound; what cannot be sent is looked at once."""
 
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
-        self._most_bytes, self._bytes = most_bytes, 0
-        self._kept: dict[Any, PreparedAudio] = {}
+        self._most_bytes, self._bytes, self._heap = most_bytes, 0, Heap()
+        self._kept: dict[Any, tuple[int, int, str, float, str]] = {}  # where it lies, and what it is
         self._unusable: dict[Any, AudioError] = {}
         self._lock = threading.Lock()
 
@@ -53,19 +60,22 @@ class ClipStore:
         if name in self._unusable:
             raise self._unusable[name]
         with self._lock:
-            found = self._kept.get(name) if again else self._kept.pop(name, None)
-            if found is not None:
-                self._bytes -= 0 if again else len(found.data)
-                return found
+            kept = self._kept.get(name) if again else self._kept.pop(name, None)
+            if kept is not None and not again:
+                self._bytes -= kept[1]
+        if kept is not None:
+            place, size, mime, seconds, digest = kept
+            return PreparedAudio(self._heap.get(place, size), mime, seconds, digest)
         try:
             found = prepare()
         except AudioError as error:
             self._unusable[name] = error
             raise
-        with self._lock:
-            if again and name not in self._kept and self._bytes + len(found.data) <= self._most_bytes:
-                self._kept[name] = found
-                self._bytes += len(found.data)
+        size = len(found.data)
+        with self._lock, contextlib.suppress(OSError):  # the disk is full: it is prepared again
+            if again and name not in self._kept and self._bytes + size <= self._most_bytes:
+                self._kept[name] = (self._heap.put(found.data), size, found.mime, found.seconds, found.digest)
+                self._bytes += size
         return found
 
 
@@ -100,16 +110,16 @@ class Rounds:
         self._columns = annotator.backend.row_columns
         self._order = random_order(read_ids(dataset), annotator.seed)
         self._audio = dataset.select_columns([annotator.audio_column]).with_format("arrow")
-        self._digests = [b""] * len(dataset)  # of those that can be asked about
+        self._digests = Keys(len(dataset), 1)  # of those that can be asked about
         self._sends = True
-        self.keys = [b""] * len(dataset)
+        self.keys = Keys(len(dataset), len(annotator.members))
         self._jobs = self._clip_by_clip() if annotator.clip_by_clip else self._breadth_first()
 
     def groups(self) -> Iterator[list[Job]]:
         """The jobs, some at a time; what is left of them after a run that stopped."""
         return self._jobs
 
-    def rest(self) -> list[bytes]:
+    def rest(self) -> Keys:
         """The keys of all jobs, those too that the run did not come to: the ledger may have their replies."""
         self._sends = False
         rows = self._report.rows
@@ -124,7 +134,8 @@ class Rounds:
             yield self._of(number, utterance, 0, 1)
         for place in range(1, len(members)):
             bunch: list[Job] = []
-            wanted = [number for number in self._order if self._digests[number]]
+            known = np.fromiter(map(bool, self._digests), bool, len(self._digests))
+            wanted = self._order[known[self._order]]
             for number, utterance in self._read(wanted, with_audio=False):
                 bunch += self._of(number, utterance, place, place + 1)
                 if len(bunch) >= _BUNCH:
@@ -136,10 +147,10 @@ class Rounds:
         for number, utterance in self._read(self._order):
             yield self._of(number, utterance, 0, len(self._annotator.members))
 
-    def _read(self, order: Sequence[int], with_audio: bool = True) -> Iterator[tuple[int, Utterance]]:
+    def _read(self, order: NDArray[np.int64], with_audio: bool = True) -> Iterator[tuple[int, Utterance]]:
         column = self._annotator.audio_column
         found = read_dataset(self._dataset, column, self._columns, order=order, with_audio=with_audio)
-        return zip(order, found, strict=True)
+        return zip(map(int, order), found, strict=True)
 
     def _of(self, number: int, utterance: Utterance, first: int, last: int) -> list[Job]:
         """The jobs of some panel members about one row; none for a mixed row or a clip that cannot be read."""
@@ -149,7 +160,7 @@ class Rounds:
             digest = None if utterance.mixed else self._digest(utterance)
             if digest is None:
                 return []
-            self._digests[number] = bytes.fromhex(digest)
+            self._digests.add(number, 0, bytes.fromhex(digest))
         again = last < len(annotator.members)
         audio = utterance.audio  # only in the first round: it is not kept in memory for the others
 
@@ -160,7 +171,8 @@ class Rounds:
         clip = Clip(row_id, lambda: self._store.get((id(self), number), prepare, again))
         members = annotator.members[first:last]
         jobs = annotator.jobs_about(utterance, members, clip, self._digests[number].hex(), self._sends)
-        self.keys[number] += b"".join(bytes.fromhex(job.key) for job in jobs)
+        for place, job in enumerate(jobs, first):
+            self.keys.add(number, place, bytes.fromhex(job.key))
         return jobs
 
     def _digest(self, utterance: Utterance) -> str | None:

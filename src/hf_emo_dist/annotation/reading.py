@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..data.rows import says_restricted
 from ..emotions import MissingColumnError
 
@@ -59,7 +62,7 @@ def read_dataset(
     audio_column: str,
     columns: Sequence[str] = (),
     only_flags: bool = False,
-    order: Sequence[int] | None = None,
+    order: Sequence[int] | NDArray[np.int64] | None = None,
     with_audio: bool = True,
 ) -> Iterator[Utterance]:
     """Go through the utterances of a `datasets.Dataset`; audio is not decoded, and a few rows at a time are in memory.
@@ -82,7 +85,7 @@ def read_dataset(
     names = [name for name in dict.fromkeys(wanted) if name in there]
     heard = with_audio and not only_flags
     arrow = dataset.select_columns(names if names and not heard else [audio_column, *names]).with_format("arrow")
-    numbers: Sequence[int] = range(len(dataset)) if order is None else order
+    numbers: Sequence[int] | NDArray[np.int64] = range(len(dataset)) if order is None else order
     if order is not None:
         arrow = arrow.select(order)
 
@@ -119,7 +122,10 @@ def _check_columns(there: Collection[str], audio_column: str, columns: Sequence[
 
 
 def _utterances(
-    clips: Sequence[Any], read: Mapping[str, Sequence[Any]], columns: Sequence[str], numbers: Sequence[int]
+    clips: Sequence[Any],
+    read: Mapping[str, Sequence[Any]],
+    columns: Sequence[str],
+    numbers: Sequence[int] | NDArray[np.int64],
 ) -> Iterator[Utterance]:
     for i, clip in enumerate(clips):
         values = {name: column[i] for name, column in read.items()}

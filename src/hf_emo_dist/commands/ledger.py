@@ -11,6 +11,7 @@ from typing import Any
 
 from ..annotation.batch.cancelling import cancel_jobs
 from ..annotation.ledger.accounts import assumed, batch_jobs, existing, failures_by_reason, spending_by_day
+from ..annotation.ledger.copying import copy_ledger
 from ..annotation.ledger.journal import PLANNED, RUNNING
 from ..annotation.ledger.ledger import Ledger
 from ..annotation.rereading import READING_FAILURES
@@ -95,6 +96,17 @@ def export(ledger: Path, output: Path, *, overwrite: bool = False) -> None:
     _print(f"Wrote {len(dataset):,} replies to {output}")
 
 
+def copy(ledger: Path, output: Path, *, overwrite: bool = False) -> None:
+    """All of a ledger in one file, also while a run goes on: cp may miss what its -wal holds.
+
+    Args:
+        ledger: The SQLite file, which is only read.
+        output: File to write, for its owner alone.
+        overwrite: Whether a file that is there may be replaced.
+    """
+    _print(f"Copied {copy_ledger(ledger, output, overwrite):,} replies to {output}")
+
+
 def merge(ledger: Path, others: Sequence[Path]) -> None:
     """Add the replies of other ledgers, rescue files or exported tables; what is there already is passed over.
 
@@ -110,7 +122,8 @@ def merge(ledger: Path, others: Sequence[Path]) -> None:
                 new = opened.import_dataset(Dataset.from_parquet(str(existing(other))))
             else:
                 new = opened.merge(other)
-            _print(f"{other}: {new:,} new replies")
+            left = f", {sum(new.left_out.values()):,} left out" if new.left_out else ""
+            _print(f"{other}: {new:,} new replies{left}")
         spent = opened.spending()
         _print(f"{ledger} has {spent.replies:,} rows, which have cost ${spent.cost_usd:.4f}.")
 
@@ -177,6 +190,7 @@ _KINDS: Mapping[str, Callable[..., None]] = {
     "spending": spending,
     "failures": failures,
     "export": export,
+    "copy": copy,
     "merge": merge,
     "reread": reread,
     "jobs": jobs,

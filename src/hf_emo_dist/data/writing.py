@@ -142,6 +142,44 @@ def build_dataset(
     return Dataset.from_file(str(cache_file))
 
 
+def mapped_dataset(batches: Iterable[pa.RecordBatch], features: Features, split: Any = None) -> Dataset:
+    """Make a ``Dataset`` of Arrow batches, written to a file as they come and read back memory mapped.
+
+    So its rows need no memory, however many they are. The file lies where ``datasets`` keeps temporary caches, and goes
+    when the process ends.
+
+    Args:
+        batches: Of the schema of `features`; consumed once.
+        features: The columns.
+        split: Name of the split, as ``Dataset.split`` gives it.
+
+    Returns:
+        The data set.
+
+    Raises:
+        OSError: The disk is full.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from datasets import Features, Value
+        >>> mapped_dataset([pa.RecordBatch.from_pydict({"a": [1, 2]})], Features({"a": Value("int64")}))["a"][:]
+        [1, 2]
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.fingerprint import generate_random_fingerprint, get_temporary_cache_files_directory
+
+    path = Path(get_temporary_cache_files_directory()) / f"hf-emo-dist-{generate_random_fingerprint()}.arrow"
+    try:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, features.arrow_schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return Dataset.from_file(str(path), split=split)
+
+
 def _embed_audio(table: pa.Table) -> pa.Table:
     """Read the bytes of clips that are given by path alone, so that the folder holds all of the data."""
     import pyarrow as pa

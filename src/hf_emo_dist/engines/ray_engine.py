@@ -15,7 +15,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
@@ -24,7 +23,8 @@ from .._lazy import need
 from ..annotation.annotation_columns import annotation_features
 from ..annotation.annotator import AnnotationResult, Annotator
 from ..annotation.run.run_report import RunReport
-from ..data.map_engine import kept, use_engine
+from ..data.map_engine import use_engine
+from ..data.writing import mapped_dataset
 from .ray_ledger import NAMESPACE, RayLedger
 from .rows_work import NUMBER, TOLD, Annotated, Mapped, RowsWork
 
@@ -150,7 +150,6 @@ class RayEngine:
             LedgerError, ValueError: As for `Annotator.annotate`.
         """
         from datasets import concatenate_datasets
-        from datasets.fingerprint import get_temporary_cache_files_directory
 
         annotator = self.share_ledger(annotator)
         ledger = annotator.ledger
@@ -174,8 +173,9 @@ class RayEngine:
                         report.add(RunReport.from_dict(json.loads(text)))
                     yield table
 
-        path = Path(get_temporary_cache_files_directory()) / f"votes-{os.urandom(8).hex()}.arrow"
-        added = kept(tables(), features, path)
+        schema = features.arrow_schema
+        batches = (batch for table in tables() for batch in table.cast(schema).to_batches())
+        added = mapped_dataset(batches, features)
         report.seconds = time.monotonic() - began
         if stopped is not None:
             votes_a_clip = report.votes_a_clip

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..hearing.hearing import Asker
+from ..kept_on_disk import Keys
 from ..reading import Utterance, read_dataset
 from ..run.jobs import Job, Run
 from ..run.loop import LoopThread
@@ -44,7 +45,7 @@ class Batching(Asker, Protocol):
 
 def call_batches(
     annotator: Batching, dataset: Dataset, collect: bool, submit: bool, wait: bool = False, poll_s: float = 60.0
-) -> tuple[RunReport, list[bytes]]:
+) -> tuple[RunReport, Keys]:
     """Collect and submit, as `Batches.run`; returns the report and, for each utterance, its keys joined."""
     if len(annotator.models) > 1:
         raise ValueError(
@@ -66,15 +67,15 @@ def call_batches(
         )
     annotator.check_upload(read_dataset(dataset, annotator.audio_column, backend.row_columns, only_flags=True))
     report = RunReport()
-    keys: list[bytes] = []
+    keys = Keys(len(dataset), len(annotator.members))
 
     def groups() -> Iterator[Sequence[Job]]:
         report.rows = 0
-        keys.clear()
         for utterance in read_dataset(dataset, annotator.audio_column, backend.row_columns):
-            report.rows += 1
             jobs = annotator.jobs(utterance, report, sends=submit)
-            keys.append(b"".join(bytes.fromhex(job.key) for job in jobs))
+            for member, job in enumerate(jobs):
+                keys.add(report.rows, member, bytes.fromhex(job.key))
+            report.rows += 1
             yield jobs
 
     began = datetime.now(UTC)

@@ -23,11 +23,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...data.writing import mapped_dataset
 from ..types import IN_FLIGHT, Record
 from . import exchange
 from . import limits as limiting
 from . import plans as planning
 from . import replies as rows
+from .clock import steady
 from .journal import Journal
 from .limits import Claim, Limits, Owner, Reservation, Spending
 from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
@@ -74,7 +76,7 @@ class Ledger:
         path: Of the file; made, with its folder, if missing.
         synchronous: ``"FULL"``: a stored reply survives a loss of power; ``"NORMAL"``: the death of the process.
         busy_timeout_s: How long to wait for another process that is writing.
-        clock: Seconds since 1970. For tests.
+        clock: Seconds since 1970; by default those of `clock.steady`, which no setting of the machine's clock moves.
 
     Raises:
         LedgerError: The file cannot be a ledger: no folder, read-only, no locks, damaged, not SQLite or of another
@@ -100,7 +102,7 @@ class Ledger:
         *,
         synchronous: str = "FULL",
         busy_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"`synchronous` is {synchronous!r}. Mend: 'FULL' or 'NORMAL'.")
@@ -123,7 +125,7 @@ class Ledger:
         return {"path": str(self.path), "synchronous": database.synchronous, "busy_timeout_s": database.busy_timeout_s}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], time.time)
+        self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], steady)
         self._database.checked = True
 
     def on_behalf_of(self, owner: Owner) -> Ledger:
@@ -389,8 +391,8 @@ class Ledger:
             with self._transaction() as connection:
                 now = self._clock()
                 connection.execute(
-                    f"UPDATE leases SET expires = ? WHERE owner = ? AND expires > ? AND {condition}",
-                    (now + lease_s, self._owner.token, now, value),
+                    f"UPDATE leases SET expires = ?, granted = ? WHERE owner = ? AND expires > ? AND {condition}",
+                    (now + lease_s, now, self._owner.token, now, value),
                 )
 
     def pause(self, scope: str, seconds: float) -> None:
@@ -419,14 +421,14 @@ class Ledger:
         share), so that several label sets can stand together; `counts`: whether this is the reply of its key that
         counts; `reply_id`: its name, by which `import_dataset` knows it again.
         """
-        from datasets import Dataset, concatenate_datasets
+        import pyarrow as pa
 
         features = exchange.dataset_features()
-        parts = [
-            Dataset.from_dict(exchange.dataset_rows(row[1:] for row in page), features)
-            for page in rows.pages(self._reading, size=10_000)
-        ]
-        return concatenate_datasets(parts) if parts else Dataset.from_dict(exchange.dataset_rows([]), features)
+        batches = (
+            pa.RecordBatch.from_pydict(exchange.dataset_rows(row[1:] for row in page), schema=features.arrow_schema)
+            for page in rows.pages(self._reading)
+        )
+        return mapped_dataset(batches, features)
 
     def import_dataset(self, dataset: datasets.Dataset | datasets.IterableDataset) -> Added:
         """Add replies from a data set in long form, as `to_dataset` gives it; how many were new.

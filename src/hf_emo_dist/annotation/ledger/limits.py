@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 #: No service that is waited for asks for more: a pause that has longer to go was written by a clock that is ahead.
 LONGEST_PAUSE_S = 3600.0
+_CLOCKS_DIFFER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ def reserve(
     """Decide about claims, in their order, and write the leases. To be called inside a write transaction."""
     result = Reservation()
     stored = lookup(connection, [claim.key for claim in claims])
+    _mend_clock(connection, now)
     _free_expired(connection, now)
     rates = Rates(connection, limits, now)
     leases: list[tuple[object, ...]] = []
@@ -248,8 +250,8 @@ def reserve(
                            claim.cost_usd, claim.tokens, limits.scope))  # fmt: skip
             result.granted.append(claim.key)
     connection.executemany(
-        """INSERT INTO leases (key, owner, host, pid, started, expires, cost_usd, tokens, scope)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        f"""INSERT INTO leases (key, owner, host, pid, started, expires, cost_usd, tokens, scope, granted)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {now!r})""",
         leases,
     )
     rates.save()
@@ -343,6 +345,28 @@ def free_dead(connection: sqlite3.Connection, now: float) -> bool:
     for process in dead:
         let_go(connection, "host = ? AND pid = ? AND started = ?", process, now)
     return bool(dead)
+
+
+def _mend_clock(connection: sqlite3.Connection, now: float) -> None:
+    """Let leases that were granted by a clock that was ahead, since set back, last for as long as they were meant to.
+
+    Else what another machine, or this one before it was started again, was asking for when it ended would be waited
+    for until the clock has caught up.
+    """
+    latest = now + _CLOCKS_DIFFER_S
+    (number, ahead) = connection.execute(
+        "SELECT COUNT(*), MAX(granted) FROM leases WHERE granted > ?", (latest,)
+    ).fetchone()
+    if number:
+        connection.execute(
+            "UPDATE leases SET expires = expires - granted + ?, granted = ? WHERE granted > ?", (now, now, latest)
+        )
+        logger.warning(
+            "%d requests in flight were noted by a clock that is ahead of this one by %.0f s. They are waited for as "
+            "long as was meant then.",
+            number,
+            ahead - now,
+        )
 
 
 def _free_expired(connection: sqlite3.Connection, now: float) -> None:

@@ -26,6 +26,9 @@ except ImportError:  # Windows, whose SQLite locks by other means
 Mode = Literal["wal", "delete"]
 
 CHECK_SECONDS = 2.0
+#: Seconds after which replies are moved from the write-ahead log into the file itself, so that this is nearly all there
+#: is, whoever copies it or ends the process.
+CHECKPOINT_S = 1.0
 FREE_BYTES = 32 * 2**20
 FREE_BYTES_TO_GRANT = 8 * 2**20  # for what is in flight in all processes when the disk runs full
 
@@ -128,6 +131,12 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     # a write-ahead log cannot be read without its shared memory; a file that nobody can write can be read as it is
     for query in ("mode=ro", "mode=ro&immutable=1"):
         connection = None
+        if tried is not None and _log_bytes(path):
+            raise LedgerError(
+                f"The last replies of the ledger {path} are in {path.name}-wal, which cannot be read in a folder that "
+                "is read-only.",
+                "make the folder writable, or copy both files to one that is.",
+            ) from tried
         try:
             connection = sqlite3.connect(
                 f"file:{quote(str(path))}?{query}",
@@ -168,6 +177,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._process = 0
         self._file = (0, 0)
+        self._checkpointed = 0.0
         _DATABASES.add(self)
 
     @contextlib.contextmanager
@@ -191,6 +201,15 @@ class Database:
             connection.execute(f"PRAGMA synchronous = {wanted}")
             with _transaction(connection):
                 yield connection
+            if durable and time.monotonic() - self._checkpointed > CHECKPOINT_S:
+                self._checkpoint(connection)
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Move what is in the write-ahead log into the file, as far as nobody is reading it."""
+        self._checkpointed = time.monotonic()
+        if self.mode == "wal":
+            with contextlib.suppress(sqlite3.Error):  # nothing is lost, and the next one may succeed
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def connect(self) -> sqlite3.Connection:
         """The connection of this process."""
@@ -203,8 +222,11 @@ class Database:
                 "start processes with multiprocessing or os.fork, or by `spawn`.",
             )
         check_place(self.path)
+        left = _log_bytes(self.path)
         self._connection = self._open()
         self._process = os.getpid()
+        if left:  # by a process that was killed, or by one that writes
+            self._checkpoint(self._connection)
         try:
             self.on_open()
         except BaseException:
@@ -217,6 +239,7 @@ class Database:
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None and self._process == os.getpid():
+                self._checkpoint(connection)  # the last one to close does it in any case
                 connection.close()
 
     @contextlib.contextmanager
@@ -312,6 +335,14 @@ class Database:
         if result != "ok":
             raise damaged(self.path, result)
         self.checked = True
+
+
+def _log_bytes(path: Path) -> int:
+    """How much the write-ahead log of a ledger holds."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except OSError:
+        return 0
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -35,7 +35,8 @@ def _column(name: str) -> str:
 
 # reply_id names a reply wherever it is copied to: 16 hexadecimal digits of its time in microseconds, then 16 random
 # ones. Its order is the order of storing. counts is 1 for the one reply of each key that counts. sent is when the
-# request of a lease may have left, NULL before; about, the row that is written where nothing is ever heard of it.
+# request of a lease may have left, NULL before; about, the row that is written where nothing is ever heard of it;
+# granted, the time by which it expires, by the clock of who holds it.
 NEW_FILE = (
     f"""CREATE TABLE replies (
         id INTEGER PRIMARY KEY, reply_id TEXT NOT NULL, counts INTEGER NOT NULL DEFAULT 0,
@@ -43,7 +44,7 @@ NEW_FILE = (
     """CREATE TABLE leases (
         key TEXT PRIMARY KEY, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL,
         expires REAL NOT NULL, cost_usd REAL NOT NULL, tokens INTEGER NOT NULL, scope TEXT NOT NULL,
-        sent REAL, about TEXT) WITHOUT ROWID""",
+        sent REAL, about TEXT, granted REAL) WITHOUT ROWID""",
     """CREATE TABLE rates (
         scope TEXT PRIMARY KEY, requests REAL, tokens REAL,
         updated REAL NOT NULL, paused_until REAL NOT NULL) WITHOUT ROWID""",
@@ -148,7 +149,7 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
     for name in missing_columns(connection):
         connection.execute(f"ALTER TABLE replies ADD COLUMN {_column(name)}")
     leases = {row[1] for row in connection.execute("PRAGMA table_info(leases)")}
-    for name, kind in (("sent", "REAL"), ("about", "TEXT")):
+    for name, kind in (("sent", "REAL"), ("about", "TEXT"), ("granted", "REAL")):
         if name not in leases:
             connection.execute(f"ALTER TABLE leases ADD COLUMN {name} {kind}")
     connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
+from ..._hub import check_hub_answers
 from ..table.options import TableOptions
 from ..table.reading import TableReading
 from ..utterances import CorpusReport
@@ -108,6 +109,7 @@ def _from_hub(answers: Answers, name: str) -> list[Any]:
     from datasets import load_dataset
 
     try:
+        check_hub_answers(name, "dataset")
         splits = load_dataset(name)
     except Exception as error:  # noqa: BLE001 - of many kinds: no such name, no network, no permission
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
