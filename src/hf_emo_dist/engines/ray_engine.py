@@ -187,8 +187,8 @@ class RayEngine:
         if report.complete:
             report.votes_a_clip = {}
         logger.debug("%s", report.summary())
-        kept_columns = dataset.remove_columns([name for name in features if name in dataset.column_names])
-        return AnnotationResult(concatenate_datasets([kept_columns, added], axis=1, split=dataset.split), report)
+        others = dataset.remove_columns([name for name in features if name in dataset.column_names])
+        return AnnotationResult(concatenate_datasets([others, added], axis=1, split=dataset.split), report)
 
     # ---- within
     def _tables(
