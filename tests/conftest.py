@@ -37,7 +37,7 @@ from tiny_setup import backbone, data_folder, tones_checkpoint  # noqa: F401 - f
 
 ROOT = Path(__file__).parents[1]
 # what several rooms' tests are set up with, also where only one room's are run
-sys.path += [str(ROOT / "tests" / room) for room in ("training", "hub", "audio")]
+sys.path += [str(ROOT / "tests" / room) for room in ("training", "hub", "audio", "annotation")]
 
 
 @pytest.fixture(scope="session")

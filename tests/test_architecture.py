@@ -43,6 +43,7 @@ HEAVY = {
     "scipy",
     "sklearn",
     "gradio",
+    "ray",
 }
 
 

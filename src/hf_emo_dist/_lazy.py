@@ -28,6 +28,7 @@ EXTRA_OF = {
     "openai": "openai",
     "openpyxl": "tables",
     "gradio": "demo",
+    "ray": "ray",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",

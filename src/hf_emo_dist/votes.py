@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .batches import columns_of, is_table, with_added
 from .columns import distribution_feature, distributions_to_matrix, matrix_to_distributions, to_list
 from .distributions import (
     Empty,
@@ -279,7 +280,7 @@ def combine_votes(
     human_weight: float = 1.0,
     synthetic_weight: float = 1.0,
     distribution_weight: float = 1.0,
-) -> dict[str, Any]:
+) -> Any:
     """Count human and synthetic votes into the two distribution columns; a function for ``Dataset.map``.
 
     The defaults pool as arXiv 2601.14620 does: the two lists of labels are concatenated and counted, one vote each.
@@ -309,7 +310,8 @@ def combine_votes(
 
     Returns:
         ``{"human_distribution": ..., "emotion_distribution": ...}``: a dict (emotion to float) or ``None`` each; for
-        a batch, lists of these.
+        a batch, lists of these. A batch of Ray Data (``map_batches(…, batch_format="pyarrow")``) is a table, which
+        comes back with both columns.
 
     Raises:
         KeyError: There is no ``human_votes`` column.
@@ -327,6 +329,9 @@ def combine_votes(
     for name, weight in weights.items():
         if not np.isfinite(weight) or weight < 0:
             raise ValueError(f"`{name}_weight` must be finite and not negative, got {weight}.")
+    if is_table(example_or_batch):
+        rest = (emotions, empty, outside, human_weight, synthetic_weight, distribution_weight)
+        return with_added(example_or_batch, combine_votes(columns_of(example_or_batch), *rest))
     if "human_votes" not in example_or_batch:
         there = ", ".join(example_or_batch)
         raise MissingColumnError(

@@ -138,7 +138,7 @@ def test_every_run_ends_and_every_job_is_accounted_for(ledger, seed):
         spent = ledger.spending()
         assert spent.reserved_tokens == 0 and spent.reserved_cost_usd == 0
         assert backend.flying == 0 and backend.most_flying <= run.settings.concurrency
-        loop = run._loop.loop()
+        loop = run.loop.loop()
         assert not [task for task in asyncio.all_tasks(loop) if not task.done()]
         run.close()
     for _ in range(100):
@@ -262,7 +262,7 @@ def test_a_service_that_refuses_after_a_long_wait_is_not_given_up_at_once(ledger
 
 def test_leases_are_prolonged_while_a_reply_is_awaited(tmp_path, monkeypatch):
     """A slow reply, and jobs that wait behind it, are not asked for by another process."""
-    monkeypatch.setattr("hf_emo_dist.annotation.run.keeping.LEASE_S", 0.2)
+    monkeypatch.setattr(Ledger, "lease_s", 0.2)
     backends = [ScriptedBackend(lambda *_: (0.5, "happy")) for _ in range(2)]
     results = []
 

@@ -49,6 +49,29 @@ def test_a_row_looks_beyond_what_it_may_not_have():
     assert found.indices.tolist() == [[200, 399]]
 
 
+def test_features_without_clusters_cost_no_more_for_a_row_where_there_are_more_of_them(monkeypatch, caplog):
+    monkeypatch.setattr(room, "_MOST_COMPARED", 600)
+    compared = []
+    faiss = room.need("faiss", "a test")
+    real = faiss.IndexIVFScalarQuantizer
+
+    def watched(*arguments):
+        index = real(*arguments)
+        compared.append(index)
+        return index
+
+    monkeypatch.setattr(faiss, "IndexIVFScalarQuantizer", watched)
+    for size in (3000, 6000):
+        x = np.random.default_rng(size).standard_normal((size, 32)).astype("f4")
+        found = find_neighbours(x, 5, index="ivf")
+        index = compared[-1]
+        assert index.nprobe * size / index.nlist <= 800
+        assert found.recall < 0.9 and "have hardly any clusters" in caplog.text
+        np.testing.assert_array_equal(found.indices, find_neighbours(x, 5, index="ivf").indices)
+        # the next best are hardly further away
+        assert found.distances.mean() < 1.1 * find_neighbours(x, 5, index="exact").distances.mean()
+
+
 def test_an_approximate_index_says_how_much_it_found():
     rng = np.random.default_rng(0)
     x = (rng.standard_normal((20, 8))[rng.integers(20, size=3000)] + 0.3 * rng.standard_normal((3000, 8))).astype("f4")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..data.writing import mapped_dataset
-from .ledger.ledger import Ledger
+from .ledger.run_ledger import RunLedger
 from .types import OK
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def split_keys(row: bytes) -> list[str]:
 
 
 def annotation_columns(
-    ledger: Ledger, keys: Sequence[bytes], earlier: Sequence[Sequence[Mapping[str, Any]]], emotions: Sequence[str]
+    ledger: RunLedger, keys: Sequence[bytes], earlier: Sequence[Sequence[Mapping[str, Any]]], emotions: Sequence[str]
 ) -> dict[str, list[Any]]:
     """The two columns of some rows; what a row has already (`earlier`) of other keys is kept, in front.
 
@@ -111,7 +111,7 @@ def votes_by_row(dataset: Dataset, keys: Sequence[bytes]) -> list[int]:
     return numbers
 
 
-def with_columns(dataset: Dataset, ledger: Ledger, keys: Sequence[bytes], emotions: Sequence[str]) -> Dataset:
+def with_columns(dataset: Dataset, ledger: RunLedger, keys: Sequence[bytes], emotions: Sequence[str]) -> Dataset:
     """The data set with its two columns; rows that the run did not come to have none in them."""
     import pyarrow as pa
     from datasets import concatenate_datasets

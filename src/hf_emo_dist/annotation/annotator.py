@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import threading
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..audio.clips import audio_hash
 from ..audio.decoding import AudioError
+from ..batches import columns_of, is_table, with_added
 from ..emotions import PAPER_EMOTIONS, validate_emotions
 from .annotation_columns import (
     annotation_columns,
     annotation_features,
+    split_keys,
     typed,
     votes_by_row,
     with_columns,
@@ -32,6 +35,7 @@ from .hearing.verdict import HearingTest
 from .kept_on_disk import JoinedKeys
 from .ledger.ledger import Ledger
 from .ledger.plans import Plan
+from .ledger.run_ledger import RunLedger
 from .model_data import described_old, old_facts
 from .ordering import ClipStore, Rounds
 from .panel import by_model, choose_panel, describe_panel
@@ -98,6 +102,12 @@ class Annotator:
     Every reply is in the ledger before it is used, and nothing that is there is asked for again: a run that was broken
     off goes on where it was, by the same call.
 
+    It can be pickled, keys and connections left out, and so is a function for Ray Data as it stands:
+    ``ray.data.read_parquet(folder).map_batches(annotator, batch_format="pyarrow", batch_size=256)``. Each worker then
+    has the ledger's file open; on several machines give ``ledger=RayLedger("votes.sqlite")`` of `hf_emo_dist.engines`,
+    through which all of them reserve, store, pace and cap in one place. A local model belongs into actors, one a GPU:
+    ``map_batches(Annotator, fn_constructor_kwargs={...}, num_gpus=1, compute=ray.data.ActorPoolStrategy(size=8))``.
+
     Args:
         backend: ``"gemini"``, ``"openai"``, ``"transformers"``, ``"simulated"``, ``module:Name`` of a class of your
             own, an instance, or a `BackendChoice`: who is asked, unless a member of the panel names its own model.
@@ -113,7 +123,8 @@ class Annotator:
             labels. Default: a read-out by ``"transformers"``, a label by the others.
         prompts: A YAML file (see `load_prompts`) or a `PromptSet` instead of the preset's prompts.
         use_transcript: Whether the transcript, where there is one, is shown, as quoted data.
-        ledger: The SQLite file of replies, or a `Ledger`. Default: :func:`default_ledger`.
+        ledger: The SQLite file of replies, a `Ledger`, or a handle to one (`engines.RayLedger`). Default:
+            :func:`default_ledger`.
         allow_upload: Whether data that is marked as restricted may be sent to a remote service.
         seed: Of the paper preset's temperatures, and of the order in which :meth:`annotate` goes through the clips.
         audio_column: Name of the audio's column.
@@ -169,7 +180,7 @@ class Annotator:
         mode: Literal["label", "readout"] | None = None,
         prompts: str | Path | PromptSet | None = None,
         use_transcript: bool = True,
-        ledger: str | Path | Ledger | None = None,
+        ledger: str | Path | RunLedger | None = None,
         allow_upload: bool = False,
         seed: int = 42,
         audio_column: str = "audio",
@@ -240,8 +251,9 @@ class Annotator:
                 "1, 'output': 4}} in US dollars a million tokens, on the command line --prices '{text_in: 1, audio_in: "
                 "1, output: 4}'."
             )
-        self._ledger_path = str(ledger.path if isinstance(ledger, Ledger) else ledger or default_ledger())
-        self._ledger: Ledger | None = ledger if isinstance(ledger, Ledger) else None
+        given = None if ledger is None or isinstance(ledger, str | Path) else ledger
+        self._ledger_path = str(given.path if given is not None else ledger or default_ledger())
+        self._ledger: RunLedger | None = given
         self._given_ledger = self._ledger  # stays its owner's
         del arguments["self"]
         #: Of the panel's other models: each an annotator as if it was asked alone, with those members who ask it.
@@ -348,15 +360,18 @@ class Annotator:
         left_out = ("_ledger", "_given_ledger", "loop", "_lock", "_told", "_answerer_known", "_evidence")
         state = {name: value for name, value in self.__dict__.items() if name not in left_out}
         failures = Ledger.failures_digest_of(self._ledger_path, self.plan)
+        given = self._given_ledger
+        if given is not None and given.survives_pickling:
+            state["_given_ledger"] = given
         return {**state, "_version": ANNOTATOR_VERSION, "_failures": failures}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({k: v for k, v in state.items() if k not in ("_version", "_failures")})
-        self._ledger = self._given_ledger = None
+        self._ledger = self._given_ledger = state.get("_given_ledger")
         self._start()
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> RunLedger:
         """The ledger, opened on first use.
 
         Raises:
@@ -380,28 +395,67 @@ class Annotator:
 
     # --- what it does
 
-    def __call__(self, example_or_batch: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, example_or_batch: Mapping[str, Any]) -> Any:
         """Annotates one example or a batch; returns the new columns only.
+
+        A batch of Ray Data is a table, which comes back with the new columns: ``map_batches`` keeps nothing else.
 
         Raises:
             AnnotationIncomplete: The run had to stop. What came is in the ledger; the same call goes on from there.
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
-        utterances, batched = read_batch(example_or_batch, self.audio_column, self._row_columns)
+        if is_table(example_or_batch):
+            return with_added(example_or_batch, self(columns_of(example_or_batch)))
+        utterances, batched = read_batch(example_or_batch, self.audio_column, self.row_columns)
         if not batched:
             self._tell(
                 "unbatched",
                 "One utterance at a time has only its own requests in flight. Faster: dataset.map(annotator, "
                 "batched=True, batch_size=256), or annotator.annotate(dataset).",
             )
-        total = len(utterances) * self.answers_a_clip
-        report, keys = self.run(utterances, total, leave=False, shown=batched, whole=False)
+        report, columns = self.votes_on(utterances, shown=batched)
         if report.stop_reason is not None:
             raise AnnotationIncomplete(report)
+        if report.complete:
+            report.votes_a_clip = {}
         if report.failures or report.unfinished or report.skipped:
             logger.warning("%s", report.summary())
+        return columns if batched else {name: values[0] for name, values in columns.items()}
+
+    def votes_on(self, utterances: list[Utterance], shown: bool = False) -> tuple[RunReport, dict[str, Any]]:
+        """Has a batch of utterances voted on: the report, and the two columns with all that the ledger has of them.
+
+        A run that had to stop says so in `report.stop_reason`; `report.votes_a_clip` tells how many votes there are.
+        """
+        total = len(utterances) * self.answers_a_clip
+        report, keys = self.run(utterances, total, leave=False, shown=shown, whole=False)
+        if report.stop_reason is not None:  # it has not come to all of them
+            keys = self._keys(utterances)
         columns = annotation_columns(self.ledger, keys, [u.annotations for u in utterances], self.emotions)
-        return typed(columns, self.emotions) if batched else {name: values[0] for name, values in columns.items()}
+        numbers = [
+            sum(entry["key"] in mine for entry in entries)
+            for entries, mine in zip(columns["synthetic_annotations"], map(set, map(split_keys, keys)), strict=True)
+            if mine
+        ]
+        report.note_votes(numbers, self.answers_a_clip)
+        return report, typed(columns, self.emotions)
+
+    def _keys(self, utterances: Sequence[Utterance]) -> list[bytes]:
+        """The keys of all that is wanted of each utterance, joined; nothing is sent."""
+        keys = []
+        for one in self.asked:
+            jobs = (one.jobs(utterance, RunReport(), sends=False) for utterance in utterances)
+            keys.append([b"".join(bytes.fromhex(job.key) for job in row) for row in jobs])
+        return list(JoinedKeys(keys))
+
+    def through(self, ledger: RunLedger) -> Annotator:
+        """The same annotator with its replies kept in another ledger, such as a handle that workers share; it shows no
+        bars."""
+        other = copy.copy(self)
+        other._ledger = other._given_ledger = ledger
+        other._ledger_path, other.progress = str(ledger.path), False
+        other.others = tuple(one.through(ledger) for one in self.others)
+        return other
 
     @property
     def answers_a_clip(self) -> int:
@@ -409,7 +463,8 @@ class Annotator:
         return sum(len(one.members) for one in self.asked)
 
     @property
-    def _row_columns(self) -> tuple[str, ...]:
+    def row_columns(self) -> tuple[str, ...]:
+        """Columns of a row that are read beside those that every annotator knows."""
         return tuple(dict.fromkeys(name for one in self.asked for name in one.backend.row_columns))
 
     @property
@@ -446,7 +501,7 @@ class Annotator:
         """
         self.utterances(dataset)  # looks at all of them
         store, reports = ClipStore(), {name: RunReport() for name in self.models}
-        stopped = self._stopped_by_hearing(dataset, reports) if hearing_test else None
+        stopped = self.stopped_by_hearing(dataset, reports) if hearing_test else None
         estimate = self.estimate(dataset, pilot) if pilot and stopped is None else None
         rounds = [Rounds(one, dataset, reports[name], store) for name, one in self.models.items()]
         if stopped is None:
@@ -461,7 +516,7 @@ class Annotator:
         logger.debug("%s", report.summary())  # who has the report prints it
         return AnnotationResult(found, report)
 
-    def _stopped_by_hearing(self, dataset: Dataset, reports: Mapping[str, RunReport]) -> RunReport | None:
+    def stopped_by_hearing(self, dataset: Dataset, reports: Mapping[str, RunReport]) -> RunReport | None:
         """Test each model; the report of a run that ends with that, or None."""
         for name, one in self.models.items():
             found, asked = hear(one, dataset)
@@ -524,7 +579,7 @@ class Annotator:
             ValueError: The backend has no batch jobs, restricted data would be uploaded, or a row does not fit.
         """
         tested = {self.backend.model: RunReport()}
-        stopped = self._stopped_by_hearing(dataset, tested) if hearing_test and not self.others else None
+        stopped = self.stopped_by_hearing(dataset, tested) if hearing_test and not self.others else None
         if stopped is not None:
             found = self.stored(dataset)
             stopped.note_votes(map(len, found["synthetic_annotations"]), self.answers_a_clip)
@@ -589,7 +644,7 @@ class Annotator:
             self.jobs(utterance, RunReport(), sends=False)  # what does not fit a column does so in its first row
             break
         if self.backend.row_columns:  # but for what the backend reads, where each row has a value of its own
-            for utterance in read_dataset(dataset, self.audio_column, self._row_columns, with_audio=False):
+            for utterance in read_dataset(dataset, self.audio_column, self.row_columns, with_audio=False):
                 if not utterance.mixed:
                     self.jobs_about(utterance, self.members[:1], Clip(utterance.row_id, _no_audio), "", sends=False)
 
@@ -635,8 +690,8 @@ class Annotator:
     def utterances(self, dataset: Dataset) -> Iterator[Utterance]:
         """The utterances of a data set, after a look at all of them for what would stop the run."""
         for one in self.asked:
-            one.check_upload(read_dataset(dataset, self.audio_column, self._row_columns, only_flags=True))
-        return read_dataset(dataset, self.audio_column, self._row_columns)
+            one.check_upload(read_dataset(dataset, self.audio_column, self.row_columns, only_flags=True))
+        return read_dataset(dataset, self.audio_column, self.row_columns)
 
     def run(
         self,
@@ -707,7 +762,7 @@ class Annotator:
         progress: Progress,
         batch: bool = False,
         whole: bool = True,
-        ledger: Ledger | None = None,
+        ledger: RunLedger | None = None,
     ) -> Run:
         """What the stages of a run of single requests, or of batch jobs, share."""
         self.tell_old_facts()

@@ -18,6 +18,7 @@ from .backends._audio import AnnotatorAudio
 from .backends.gemini import GeminiBackend
 from .capabilities import ModelCapabilities
 from .ledger.ledger import Ledger
+from .ledger.run_ledger import RunLedger
 from .prompts import PROMPT_VERSION, PromptSet
 from .run.jobs import RunSettings
 from .types import PanelMember, canonical_json
@@ -67,7 +68,7 @@ class _AnnotateWithGemini:
         num_distributions: int = 0,
         prompts: str | Path | PromptSet | None = None,
         use_transcript: bool = True,
-        ledger: str | Path | Ledger | None = None,
+        ledger: str | Path | RunLedger | None = None,
         allow_upload: bool = False,
         seed: int = 42,
         audio_column: str = "audio",
@@ -95,7 +96,7 @@ class _AnnotateWithGemini:
         long_audio: AnnotatorAudio = "error",
         service_tier: Literal["standard", "flex"] = "standard",
         today: date | None = None,
-    ) -> dict[str, Any]:
+    ) -> Any:
         """See the class."""
         arguments = {**locals()}  # before any other name is bound here
         del arguments["self"], arguments["example_or_batch"]
@@ -134,7 +135,7 @@ def _remembered() -> list[str]:
     return sorted(set(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
 
 
-def _remember(ledger: Ledger) -> None:
+def _remember(ledger: RunLedger) -> None:
     path = str(Path(ledger.path).expanduser().resolve())
     if path in _remembered():
         return

@@ -10,7 +10,7 @@ from typing import Any
 from ..audio.decoding import AudioError, BadClip, decode, encoded_seconds, source_bytes
 from .backends._audio import heard_seconds
 from .capabilities import ModelCapabilities
-from .ledger.ledger import Ledger
+from .ledger.run_ledger import RunLedger
 from .reading import Utterance
 from .run.estimate import Span, expected_usage
 from .run.jobs import Job, RunSettings
@@ -33,7 +33,7 @@ class Workload:
 
 def workload(
     wanted: Iterable[tuple[Utterance, Sequence[Job]]],
-    ledger: Ledger,
+    ledger: RunLedger,
     settings: RunSettings,
     num_emotions: int,
     capabilities: ModelCapabilities,

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..audio.clips import encode_flac, load_audio
 from ..audio.decoding import AudioError
+from ..data.map_engine import current_engine, kept
 from .mixing import BetweenClassMixer, Mixer, a_weighted_level, mix_distributions
 
 if TYPE_CHECKING:
@@ -116,13 +117,21 @@ def cached_map(
     batch_size: int,
     desc: str,
 ) -> Dataset:
-    """What a function makes of all columns of a data set, kept in a file named by what it depends on."""
+    """What a function makes of all columns of a data set, kept in a file named by what it depends on.
+
+    By `num_proc` processes, or by the engine of this block (`data.map_engine`).
+    """
     # without a file name, `datasets` keeps what it makes from a data set in memory in memory, too
-    from datasets import config
+    from datasets import Dataset, config
 
     fingerprint = hashlib.sha256("\x00".join(map(str, depends_on)).encode()).hexdigest()[:16]
     folder = Path(config.HF_DATASETS_CACHE) / "hf_emo_dist"
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"dime-{fingerprint}.arrow"
+    if (engine := current_engine()) is not None:
+        if path.is_file():
+            return Dataset.from_file(str(path))
+        return kept(engine.map(dataset, function, features, batch_size, desc), features, path)
     return dataset.map(
         function,
         batched=True,
@@ -131,14 +140,18 @@ def cached_map(
         num_proc=num_proc if num_proc and num_proc > 1 and len(dataset) > 1 else None,
         remove_columns=dataset.column_names,
         features=features,
-        cache_file_name=str(folder / f"dime-{fingerprint}.arrow"),
+        cache_file_name=str(path),
         new_fingerprint=fingerprint,
         desc=desc,
     )
 
 
 class RowMixer:
-    """Mixes rows of a plan, for ``Dataset.map``; a row that cannot be mixed has no audio, and `problem` says why."""
+    """Mixes rows of a plan, for ``Dataset.map``; a row that cannot be mixed has no audio, and `problem` says why.
+
+    It can be pickled, and so works on Ray's workers (``with RayEngine(): DiMEAug(…).augment(train)``): the sources are
+    pickled as the names of their files, which all workers must be able to read.
+    """
 
     # Without a mixer every row is as it will be but for its audio, which is made when the row is read.
 

@@ -33,6 +33,10 @@ EXACT_ROWS = 10_000
 # The furthest that a row looks for neighbours that it may have.
 _FURTHEST = 2048
 _RECALL_WANTED, _RECALL_QUERIES, _RECALL_DEPTH = 0.95, 400, 12
+# Rows that a search in IVF compares a row with at most, whatever share of its neighbours it finds so. Where features
+# have no clusters, the wanted share takes most of all lists, and the time of a plan would grow as the square of its
+# rows; but there the next best are hardly further away.
+_MOST_COMPARED = 20_000
 # Numbers that are gathered at a time when distances are computed again: 64 MB.
 _GATHERED = 1 << 24
 
@@ -102,7 +106,15 @@ def find_neighbours(
         indices[places], distances[places] = search(wanted[places], k)
         kinds[search.kind] = None
         if search.kind != "exact":
-            recalls.append((len(places), search.recall(wanted[places], k, indices[places])))
+            share, further = search.recall(wanted[places], k, indices[places], distances[places])
+            recalls.append((len(places), share))
+            if share < _RECALL_WANTED - 0.05:
+                logger.warning(
+                    "The features of %d rows have hardly any clusters: of their %d nearest neighbours the search found "
+                    "%.0f %%, and on average those that it took lie %.1f %% further away. An exact search takes the "
+                    "square of the rows: index='exact'.",
+                    len(members), k, 100 * share, 100 * further,
+                )  # fmt: skip
     recall = None
     if recalls:
         recall = sum(size * value for size, value in recalls) / sum(size for size, _ in recalls)
@@ -176,13 +188,14 @@ class _Search:
             index.add(rows[start : start + 65536])
         some = np.sort(rng.choice(len(rows), size=min(len(rows), _RECALL_QUERIES), replace=False))
         exact = self.faiss.knn(rows[some], rows, _RECALL_DEPTH)[1]
+        most = max(4, min(lists, round(_MOST_COMPARED * lists / len(rows))))
         index.nprobe = min(lists, 4)
-        while index.nprobe < lists:
+        while index.nprobe < most:
             found = index.search(rows[some], _RECALL_DEPTH)[1]
             hits = np.mean([len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)])
             if hits >= _RECALL_WANTED * _RECALL_DEPTH:
                 break
-            index.nprobe = min(lists, math.ceil(1.25 * index.nprobe))
+            index.nprobe = min(most, math.ceil(1.25 * index.nprobe))
         self._coarse = coarse  # the index does not own it
         return index.search  # type: ignore[no-any-return]
 
@@ -242,11 +255,13 @@ class _Search:
             exact = np.pad(exact, ((0, 0), (0, missing)), constant_values=np.inf)
         return best, exact
 
-    def recall(self, rows: Indices, k: int, found: Indices) -> float:
-        """Share of the exact neighbours among those found, on a sample."""
+    def recall(self, rows: Indices, k: int, found: Indices, distances: NDArray[np.float32]) -> tuple[float, float]:
+        """Share of the exact neighbours among those found, and by what share these lie further, on a sample."""
         rng = np.random.default_rng([self.seed, 1])
         some = np.sort(rng.choice(len(rows), size=min(len(rows), _RECALL_QUERIES), replace=False))
         exact = _Search(self.features, self.members, self.original, self.allowed, "exact", self.seed)
-        truth = exact(rows[some], k)[0]
+        truth, nearest = exact(rows[some], k)
         hits = sum(len(set(a[a >= 0]) & set(b)) for a, b in zip(truth, found[some], strict=True))
-        return float(hits / max(1, (truth >= 0).sum()))
+        both = np.isfinite(nearest) & np.isfinite(distances[some])
+        further = distances[some][both].sum() / max(nearest[both].sum(), 1e-12) - 1.0 if both.any() else 0.0
+        return float(hits / max(1, (truth >= 0).sum())), float(further)

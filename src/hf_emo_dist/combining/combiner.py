@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..batches import columns_of, is_table, with_added
 from ..columns import matrix_to_distributions
 from ..data.mixed_rows import is_mixed
 from ..data.output import write_json
@@ -233,14 +234,17 @@ class VoteCombiner:
             self._warn_of_strangers(fitted, evidence)
         return fitted.prior(evidence) + evidence.human
 
-    def __call__(self, example_or_batch: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, example_or_batch: Mapping[str, Any]) -> Any:
         """Write `human_distribution`, `emotion_distribution` and `emotion_concentration`; for ``Dataset.map``.
 
         Takes one example or a batch. On a row that was mixed from others, the target stays, and the other two are None.
+        A batch of Ray Data (``map_batches(combiner, batch_format="pyarrow")``) is a table, which comes back with them.
 
         Raises:
             ValueError: The combiner is not fitted, or was fitted for other emotions; or a row does not fit.
         """
+        if is_table(example_or_batch):
+            return with_added(example_or_batch, self(columns_of(example_or_batch)))
         batched = is_batch(example_or_batch)
         rows: Any = example_or_batch
         if not batched:

@@ -7,6 +7,7 @@ import sys
 from ..annotation.run.run_report import AnnotationIncomplete
 from ..annotation.shares import Share
 from ..annotation.types import FatalError
+from ..engines.choice import EngineChoice
 from ..preparation.prepare import PrepareSettings, estimate_preparation, prepare_dataset
 from .arguments import Options, Values
 from .augment import MOVED
@@ -14,9 +15,10 @@ from .configs import config_names
 
 
 def options() -> Options:
-    """Those of `PrepareSettings`."""
+    """Those of `PrepareSettings`, and where it runs."""
     return Options(
         PrepareSettings,
+        EngineChoice,
         placed=("dataset", "output"),
         moved=MOVED,
         about="Check the audio, have a model vote as further annotators, combine the votes, and write a data set.",
@@ -26,7 +28,9 @@ def options() -> Options:
 
 def run(values: Values) -> None:
     """Check audio, annotate, combine votes and write; with `--dry_run` tell what annotating will take."""
-    annotating(values.call(PrepareSettings))
+    settings = values.call(PrepareSettings)
+    with values.call(EngineChoice).open():
+        annotating(settings)
 
 
 def annotating(settings: PrepareSettings) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from ..augmentation.augment_splits import AugmentationArguments
+from ..engines.choice import EngineChoice
 from .arguments import Options, Values
 
 #: Options of DiME-Aug that are gone.
@@ -13,13 +14,14 @@ MOVED = {"augment_space": "leave it out: mixing in the embedding space was no be
 
 
 def options() -> Options:
-    """Those of `augment`; its preset is not `none`, which would copy the data."""
-    return Options(augment, defaults={"augment": "default"}, moved=MOVED)
+    """Those of `augment`, whose preset is not `none`, which would copy the data; and where it runs."""
+    return Options(augment, EngineChoice, defaults={"augment": "default"}, moved=MOVED)
 
 
 def run(values: Values) -> None:
     """Augment, write, and print the table."""
-    values.call(augment)
+    with values.call(EngineChoice).open():
+        values.call(augment)
 
 
 def augment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from ..augmentation.augment_splits import AugmentationArguments
+from ..engines.choice import EngineChoice
 from ..preparation.prepare import PrepareSettings
 from .annotate import annotating
 from .arguments import Options, Values
@@ -21,8 +22,9 @@ def options() -> Options:
     """Those of `PrepareSettings` that an estimate needs."""
     return Options(
         PrepareSettings,
+        EngineChoice,
         without=("dry_run",),
-        unseen=(*_WRITING, *(entry.name for entry in fields(AugmentationArguments))),
+        unseen=(*_WRITING, *(entry.name for part in (AugmentationArguments, EngineChoice) for entry in fields(part))),
         placed=("dataset",),
         moved=MOVED,
         about="Tell the requests, tokens, money and time that annotating will take. Nothing is sent, unless --pilot "

@@ -13,7 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from ..data.map_engine import current_engine
+from ..engines.choice import EngineChoice
 from ..markdown import csv_text
+from .arguments import Options, Values
+from .predict_by_engine import results_of
 from .terminal import in_one_line
 
 logger = logging.getLogger(__name__)
@@ -37,6 +41,17 @@ OTHERS = (
     ".wv",
     ".shn",
 )
+
+
+def options() -> Options:
+    """Those of `predict`, and where it runs."""
+    return Options(predict, EngineChoice)
+
+
+def run(values: Values) -> None:
+    """Predict, and write."""
+    with values.call(EngineChoice).open():
+        values.call(predict)
 
 
 def predict(
@@ -93,17 +108,23 @@ def predict(
     check_window(window_seconds)
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} is too small. Mend: at least 1.")
-    pipe = open_pipeline(model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
+    open_pipe = partial(open_pipeline, model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
     options: dict[str, Any] = {"window_seconds": window_seconds, "return_track": True}
     options |= {"apply_temperature": apply_temperature, "return_concentration": concentration}
     if allow_private_addresses:
         options["allow_private_addresses"] = True
     if transcript is not None:
         options["transcript"] = [transcript]
-    results = pipe(iter(names), batch_size=batch_size, **options)
+    results: Iterator[dict[str, Any]]
+    engine = current_engine()
+    if engine is not None:
+        emotions, results = results_of(engine, names, open_pipe, options, batch_size)
+    else:
+        pipe = open_pipe()
+        emotions, results = pipe.model.config.emotions, pipe(iter(names), batch_size=batch_size, **options)
     # a bar on long work only, and only where somebody watches
-    bar = tqdm(results, total=len(names), desc="predict", unit="file", disable=True if len(names) < 9 else None)
-    emotions = pipe.model.config.emotions
+    hidden = True if len(names) < 9 or engine is not None else None
+    bar = tqdm(results, total=len(names), desc="predict", unit="file", disable=hidden)
     bad: dict[str, str] = {}
 
     def answers() -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._hub import check_hub_answers
 from .._yaml import in_one_line, read_yaml
 from .label_map import refuse_without_votes
 from .outside_files import check_folder_stays_inside, check_repository_stays_inside
@@ -64,6 +65,7 @@ def _load_hub(name: str, revision: str | None) -> Any:
     hint = "Mend: check the spelling, that it is public or that you are logged in, and your connection."
     try:
         validate_repo_id(name)  # before anything is asked of the network
+        check_hub_answers(name, "dataset")
         check_repository_stays_inside(name, revision)
         return load_dataset(name, revision=revision)
     except HFValidationError as error:

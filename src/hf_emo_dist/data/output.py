@@ -111,8 +111,26 @@ def check_place(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}-"):
             pass
+        for place in (folder, folder / "data"):  # what lies there is moved away, and then removed
+            if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+                raise PermissionError(f"{place} is read-only")
     except OSError as error:
         raise OSError(f"{folder} cannot be written ({error}). Mend: choose another output folder.") from error
+
+
+def check_space(folder: Path, least: int) -> None:
+    """Refuse to begin what will not find room.
+
+    Raises:
+        OSError: The disk of `folder` has less than so many bytes left.
+    """
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < least:
+        raise OSError(
+            f"The disk of {folder} has {free / 1e9:.2f} GB left, and what is written there takes some "
+            f"{least / 1e9:.2f} GB. Mend: free some, or choose an output folder on another disk."
+        )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from .._lazy import lazy_attributes
 
 _NAMES = {
     "CrossValidationReport": "cross_validation",
+    "DistributionPredictor": "predictor",
     "EvaluationReport": "scoring",
     "SoftLogisticRegression": "baselines",
     "calibrate_checkpoint": "calibrate",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from .._hub import check_hub_answers
 from .cards.rendering import is_edited
 from .files import UploadFile, check_uploads
 
@@ -179,6 +180,7 @@ def account(repo_id: str, token: str | bool | None = None) -> str:
     """The account that is about to push to `repo_id`: the one that the token is of."""
     from huggingface_hub import HfApi
 
+    check_hub_answers(repo_id, token=token)
     return str(_with_retries(lambda: HfApi(token=token).whoami(), repo_id)["name"])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from .._hub import check_hub_answers
 from .._lazy import need
 from .._own_code import without_trust
 from ..modeling.adapters import adapter_settings, is_adapter, with_own_quantization
@@ -69,6 +70,7 @@ def load_emotion_model(
         kwargs["quantization_config"] = _four_bits()
         kwargs.setdefault("device_map", {"": str(device or "cuda")})
     hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
+    check_hub_answers(name_or_path, token=kwargs.get("token"))
     if is_adapter(name_or_path, hub):
         model = _load_adapter(name_or_path, hub, merge, trainable, kwargs)
     else:

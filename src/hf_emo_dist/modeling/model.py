@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForAudioClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .._hub import check_hub_answers
 from .._own_code import without_trust
 from ..emotions import validate_emotions
 from .adapters import (
@@ -258,6 +259,7 @@ class EmotionDistributionModel(PreTrainedModel):
             ...     "Qwen/Qwen2-Audio-7B-Instruct", emotions=["angry", "happy", "neutral", "sad"])  # doctest: +SKIP
         """
         kwargs = without_trust(kwargs)
+        check_hub_answers(pretrained_model_name_or_path, token=kwargs.get("token"))
         given_config = config
         if not isinstance(config, EmotionConfig):
             config = None  # a backbone's, which AutoModelForAudioClassification hands over

@@ -10,6 +10,7 @@ import numpy as np
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
+from .._hub import check_hub_answers
 from .._own_code import OwnCodeError, without_trust
 from ..audio.clips import load_audio, windows
 from ..audio.decoding import MIN_SAMPLES, SAMPLING_RATE, AudioError, LongAudio, check_long_audio
@@ -79,6 +80,7 @@ class EmotionDistributionProcessor(ProcessorMixin):
         """
         kwargs = without_trust(kwargs)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
+        check_hub_answers(pretrained_model_name_or_path, token=kwargs.get("token"))
         try:
             saved, _ = ProcessorMixin.get_processor_dict(pretrained_model_name_or_path, **hub)
         except (OSError, HFValidationError):

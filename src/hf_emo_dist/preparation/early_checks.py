@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..augmentation.augment_splits import AugmentationArguments, check_augmentation
 from ..data.data_facts import data_facts
-from ..data.output import check_place
+from ..data.output import check_place, check_space
 from ..data.writing import check_splits, write_dataset
 from ..hub.cards.dataset_card import write_dataset_card
 from .combine_settings import CombineArguments
@@ -88,8 +88,15 @@ def check_before_paying(
     if augmenting.augment != "none":
         check_augmentation(augmenting, opened.rows("train"), emotions)
     check_place(folder)
+    check_space(folder, _bytes_of(opened, augmenting))
     _rehearse(opened, emotions, folder)
     return saved
+
+
+def _bytes_of(opened: OpenedDataset, augmenting: AugmentationArguments) -> int:
+    """What the output takes about: the data as it is, and as much again where it is augmented."""
+    size = sum(int(rows.data.nbytes * len(rows) / max(1, rows.data.num_rows)) for rows in opened.splits.values())
+    return size if augmenting.augment == "none" else 2 * size
 
 
 @contextlib.contextmanager

@@ -18,15 +18,16 @@ from ..annotation.backends import BackendChoice
 from ..annotation.run.run_report import AnnotationIncomplete, RunReport
 from ..annotation.shares import Share
 from ..annotation.types import FAILURES
-from ..audio.check import check_audio
 from ..augmentation.augment_splits import AugmentationArguments, augment_splits
 from ..data.data_facts import data_facts
+from ..data.map_engine import current_engine
 from ..data.opened import NOT_STATED, OpenedDataset, open_dataset
 from ..data.output import check_folder, write_json
 from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME
 from ..data.rows import SIMULATED_ANNOTATORS, notes_about
 from ..data.writing import write_dataset
 from ..hub.cards.dataset_card import write_dataset_card
+from .clip_check import check_clips
 from .combine_settings import CombineArguments
 from .combine_splits import check_combining, combine_splits, learning_split
 from .early_checks import check_before_paying
@@ -70,7 +71,8 @@ class PrepareSettings(AugmentationArguments, CombineArguments):
         dry_run: Estimate and stop: nothing is sent, unless pilot is given.
         limit: Only the first so many rows of each split.
         write_partial: When annotating had to stop, write the data set with the votes that there are; its card says so,
-            and the exit status is 3 all the same. Every clip then has as many votes, give or take one.
+            and the exit status is 3 all the same. Every clip then has as many votes, give or take one; by an engine,
+            some batches of clips have all and others none.
         vote_source: Where the human votes come from. Default: what the data set's card says.
         overwrite: Replace a data set that is already in the output folder.
     """
@@ -242,7 +244,14 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     opened = settings.open()
     emotions = opened.emotions()
     chosen = opened.chosen(settings.annotate_splits, "annotate_splits")
-    annotator = settings.annotator(emotions)
+    annotator, engine = settings.annotator(emotions), current_engine()
+    if annotator is not None and engine is not None:
+        if settings.batch:
+            raise ValueError(
+                "Batch jobs are the service's own work, which no engine takes part in. Mend: leave out --engine, or "
+                "--batch."
+            )
+        annotator = engine.share_ledger(annotator)
     for one in annotator.asked if annotator is not None else ():
         if one.backend.destination and opened.restricted and not settings.allow_upload:
             raise ValueError(
@@ -255,7 +264,7 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
         annotator.check_ready(_together(opened, chosen))
     for split, rows in opened.splits.items():
         logger.info("%s: checking %d clips", split, len(rows))
-        check_audio(rows, long_audio="window").raise_if_any()
+        check_clips(rows, long_audio="window").raise_if_any()
 
     dataset = dict(opened.splits)
     reports: dict[str, RunReport] = {}
@@ -267,7 +276,9 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
         try:
             # As one run over all of them: cut short, it is no run that has come to some of the splits.
             wanted, heard = _together(opened, chosen), settings.hearing_test
-            if settings.batch:
+            if engine is not None:
+                voted, report = engine.annotate(annotator, wanted, hearing_test=heard)
+            elif settings.batch:
                 voted, report = annotator.annotate_batch(wanted, settings.wait, hearing_test=heard)
             else:
                 voted, report = annotator.annotate(wanted, hearing_test=heard)

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from ...audio.decoding import AudioError
 from ..ledger.journal import COLLECTED, FAILED, LOST, PLANNED, RUNNING, BatchJob
+from ..ledger.ledger import with_its_file
 from ..ledger.limits import Limits
 from ..rereading import read_again
 from ..run.jobs import Job, Run
@@ -54,7 +55,8 @@ class Batches:
 
     def __init__(self, run: Run, service: BatchService, groups: Callable[[], Iterator[Sequence[Job]]]) -> None:
         self._run, self._service, self._groups = run, service, groups
-        self._ledger, self._journal, self.report = run.ledger, run.ledger.journal, run.report
+        ledger = with_its_file(run.ledger)
+        self._ledger, self._journal, self.report = ledger, ledger.journal, run.report
         self._limits = Limits(run.settings.max_cost_usd, run.settings.max_tokens, scope=f"batch|{run.limits.scope}")
         self._stop = Stop()
         self._full: tuple[str, str] | None = None  # why no more is submitted for now, and the mend

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..ledger.journal import BatchJob
+from ..ledger.ledger import with_its_file
 from ..run.jobs import Job, Run
 from ..run.judging import MEANINGS, Outcome, charged, kind_of
 from ..run.recording import answered, reading_of, unanswered
@@ -49,11 +50,12 @@ class Collector:
 
     def __init__(self, run: Run, service: BatchService, job: BatchJob) -> None:
         self._service, self._job = service, job
-        plan = run.ledger.plans().get(job.plan)
+        ledger = with_its_file(run.ledger)
+        plan = ledger.plans().get(job.plan)
         if plan is not None:  # perhaps not the annotator's that collects it
             run = replace(run, plan=job.plan, emotions=plan.emotions, lenient=plan.lenient)
-        self._run, self._ledger = run, run.ledger
-        self._open = run.ledger.journal.requests(job.name)
+        self._run, self._ledger = run, ledger
+        self._open = ledger.journal.requests(job.name)
         self._failed: list[tuple[Job, Outcome, str]] = []
         self._clips: dict[PanelMember, set[str]] = {}  # that got votes; two, so that one is another clip's
         self.found = Collected()

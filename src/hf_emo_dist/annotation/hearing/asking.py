@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ...audio.clips import audio_hash
 from ...audio.decoding import AudioError, BadClip
-from ..ledger.ledger import Ledger
+from ..ledger.run_ledger import RunLedger
 from ..reading import Utterance
 from ..run.jobs import Job, RunSettings
 from ..types import OK, PanelMember, Record
@@ -193,7 +193,7 @@ def ask(
     questions: Questions,
     plan: Sequence[Look],
     plan_again: Sequence[Look],
-    ledger: Ledger,
+    ledger: RunLedger,
     settings: RunSettings,
     shares_of: Callable[[Record], Shares | None],
     send: Callable[[list[Job]], bool],

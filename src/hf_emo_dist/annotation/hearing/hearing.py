@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...data.rows import column_of
-from ..ledger.ledger import Ledger
 from ..ledger.plans import Plan
+from ..ledger.run_ledger import RunLedger
 from ..reading import Utterance
 from ..run.estimate import Span
 from ..run.jobs import Job, RunSettings
@@ -41,7 +41,7 @@ class Asker(Protocol):
         """Hash of who is asked what."""
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> RunLedger:
         """Where replies are kept."""
 
     def not_asked(self) -> Any:
@@ -79,7 +79,7 @@ def hear(annotator: Asker, dataset: Dataset, clips: int = CLIPS, seed: int = 42)
         nonlocal not_sent
         if not_sent is None:
             not_sent = "" if annotator.lacks(dataset) else "the ledger has all replies that the run wants"
-        if not not_sent and annotator.ledger.journal.under_way([job.key for job in jobs]):
+        if not not_sent and annotator.ledger.under_way([job.key for job in jobs]):
             not_sent = "its questions are in batch jobs that are under way"
         if not_sent:
             return False

@@ -11,6 +11,7 @@ thing twice, and together keep within one cap and one rate.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import logging
 import math
@@ -33,6 +34,7 @@ from .journal import Journal
 from .limits import Claim, Limits, Owner, Reservation, Spending
 from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
 from .plans import Plan
+from .run_ledger import RunLedger
 from .schema import LedgerError, new_id
 from .taking_in import Added, Taken
 
@@ -44,6 +46,20 @@ __all__ = ["Claim", "Ledger", "LedgerError", "Limits", "Reservation", "Spending"
 logger = logging.getLogger(__name__)
 
 _BUNCH = 1000  # replies that are taken in together
+
+
+def with_its_file(ledger: RunLedger) -> Ledger:
+    """The ledger, where it is one and not a handle: what batch jobs are kept in.
+
+    Raises:
+        ValueError: It is a handle.
+    """
+    if not isinstance(ledger, Ledger):
+        raise ValueError(
+            f"Batch jobs are kept in the ledger's file, and {ledger!r} is a handle to another process. Mend: "
+            f"ledger={str(ledger.path)!r}, once nobody else has it open."
+        )
+    return ledger
 
 
 class Ledger:
@@ -76,6 +92,10 @@ class Ledger:
         ('happy', 0.004)
     """
 
+    #: Seconds for which a lease is good: longer than any request, since what lives here is seen to live.
+    lease_s = 600.0
+    survives_pickling = False
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -95,6 +115,7 @@ class Ledger:
         self._clock = clock
         self._database = Database(path, synchronous, busy_timeout_s, self._take_in_rescued)
         self._owner = Owner.of_this_process()
+        self._speaks_for = False
         self._last_id = 0
         self._all_stored = True
         self._closed = False
@@ -106,6 +127,12 @@ class Ledger:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], steady)
         self._database.checked = True
+
+    def on_behalf_of(self, owner: Owner) -> Ledger:
+        """The same ledger on the same connection, with leases that are another process's, perhaps of another host."""
+        other = copy.copy(self)
+        other._owner, other._speaks_for = owner, True
+        return other
 
     # ---- reading
     def lookup(self, keys: Sequence[str]) -> dict[str, Record]:
@@ -170,6 +197,10 @@ class Ledger:
     def journal(self) -> Journal:
         """The batch jobs of this ledger."""
         return Journal(self._reading, self._transaction, self._clock, lambda: self._owner, self._new_ids)
+
+    def under_way(self, keys: Sequence[str]) -> set[str]:
+        """Those of these keys that a batch job holds."""
+        return self.journal.under_way(keys)
 
     def spending(self) -> Spending:
         """What all replies have cost since the ledger exists, merged and imported ones too, and what is reserved."""
@@ -320,6 +351,27 @@ class Ledger:
         except OSError as error:
             raise exchange.rescue(self.path, self._owner.token, replies, str(error).partition(" Mend:")[0]) from error
 
+    def lacking(self, records: Sequence[Record]) -> list[Record]:
+        """Those of these replies that are not here: of what was to be written when nobody told that it was."""
+        found = []
+        with self._reading() as connection:
+            for record in records:
+                there = connection.execute(
+                    "SELECT 1 FROM replies WHERE key = ? AND created = ? AND outcome = ?",
+                    (record.key, record.created, record.outcome),
+                )
+                if there.fetchone() is None:
+                    found.append(record)
+        return found
+
+    def give_up_unsent(self, keys: Sequence[str]) -> None:
+        """Give leases back whose requests have not left: of what was granted when nobody told that it was."""
+        condition, value = rows.among(keys)
+        with self._transaction() as connection:
+            connection.execute(
+                f"DELETE FROM leases WHERE owner = ? AND sent IS NULL AND {condition}", (self._owner.token, value)
+            )
+
     def release(self, keys: Sequence[str]) -> None:
         """Give leases back without a reply."""
         if keys:
@@ -426,11 +478,12 @@ class Ledger:
         if self._closed:
             return
         with contextlib.suppress(LedgerError):
-            if self._owner.pid == os.getpid():
+            if self._speaks_for or self._owner.pid == os.getpid():
                 with self._transaction() as connection:
                     limiting.let_go(connection, "owner = ?", (self._owner.token,), self._clock())
         self._closed = True
-        self._database.disconnect()
+        if not self._speaks_for:
+            self._database.disconnect()
 
     def __enter__(self) -> Ledger:
         return self
@@ -445,7 +498,7 @@ class Ledger:
     def _check(self) -> None:
         if self._closed:
             raise LedgerError(f"The ledger {self.path} is closed.", "open another: Ledger(path).")
-        if self._owner.pid != os.getpid():
+        if self._owner.pid != os.getpid() and not self._speaks_for:
             self._owner = Owner.of_this_process()
 
     @contextlib.contextmanager

@@ -77,6 +77,8 @@ class Reservation:
     # It would even if all that is in flight came for nothing. Over budget without this may change when replies in
     # flight cost less than was reserved.
     exhausted: bool = False
+    # Why nobody is granted anything any more, and the mend: another worker of the same run had to stop, or Ctrl-C.
+    stop: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def reserve(
     result = Reservation()
     stored = lookup(connection, [claim.key for claim in claims])
     _mend_clock(connection, now)
-    _free_expired(connection, owner, now)
+    _free_expired(connection, now)
     rates = Rates(connection, limits, now)
     leases: list[tuple[object, ...]] = []
     reaped = False
@@ -228,7 +230,7 @@ def reserve(
         if not reaped and (claim.key in held or _over(limits, claim, spent.cost_usd + cost, spent.tokens + tokens)):
             # looking for dead processes costs system calls, so only where somebody is in the way
             reaped = True
-            if free_dead(connection, owner, now):
+            if free_dead(connection, now):
                 held = _held(connection, claims)
                 before, spent = spent, spending(connection, now)
                 cost -= before.reserved_cost_usd - spent.reserved_cost_usd
@@ -335,10 +337,11 @@ def let_go(connection: sqlite3.Connection, condition: str, values: Sequence[obje
         )
 
 
-def free_dead(connection: sqlite3.Connection, owner: Owner, now: float) -> bool:
+def free_dead(connection: sqlite3.Connection, now: float) -> bool:
     """Drop the leases of processes of this host that are no more; whether there were any."""
-    processes = connection.execute("SELECT DISTINCT pid, started FROM leases WHERE host = ?", (owner.host,)).fetchall()
-    dead = [(owner.host, pid, started) for pid, started in processes if process_start(pid) != started]
+    here = this_host()  # and not that of who asks: he may ask from another machine
+    processes = connection.execute("SELECT DISTINCT pid, started FROM leases WHERE host = ?", (here,)).fetchall()
+    dead = [(here, pid, started) for pid, started in processes if process_start(pid) != started]
     for process in dead:
         let_go(connection, "host = ? AND pid = ? AND started = ?", process, now)
     return bool(dead)
@@ -366,11 +369,11 @@ def _mend_clock(connection: sqlite3.Connection, now: float) -> None:
         )
 
 
-def _free_expired(connection: sqlite3.Connection, owner: Owner, now: float) -> None:
+def _free_expired(connection: sqlite3.Connection, now: float) -> None:
     """Drop leases that ran out. A process that is known to live will tell itself what came of its requests."""
     processes = connection.execute("SELECT DISTINCT host, pid, started FROM leases WHERE expires <= ?", (now,))
     for host, pid, started in processes.fetchall():
-        if host != owner.host or process_start(pid) != started:
+        if host != this_host() or process_start(pid) != started:
             let_go(connection, "expires <= ? AND host = ? AND pid = ? AND started = ?", (now, host, pid, started), now)
     connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
 

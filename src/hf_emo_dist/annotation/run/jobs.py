@@ -16,7 +16,7 @@ from .charging import charge
 from .estimate import usage_at_most
 
 if TYPE_CHECKING:
-    from ..ledger.ledger import Ledger
+    from ..ledger.run_ledger import RunLedger
     from .evidence import Evidence
     from .run_report import Progress, RunReport
 
@@ -142,7 +142,7 @@ class Run:
     """What the stages of one run share: who is asked, where replies are kept, and what is counted and shown."""
 
     backend: Backend
-    ledger: Ledger
+    ledger: RunLedger
     settings: RunSettings
     plan: str  # hash of the annotator's settings, stored with each reply
     emotions: Sequence[str]

@@ -8,20 +8,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from ..ledger.ledger import Claim, Ledger, LedgerError, Limits, Reservation
+from ..ledger.ledger import Claim, LedgerError, Limits, Reservation
+from ..ledger.run_ledger import RunLedger
 from ..types import Record
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-#: Seconds for which a request is ours; prolonged for as long as the run holds it.
-LEASE_S = 600.0
 
 
 class Keeper:
     """Calls the ledger from an event loop, in one thread: transactions queue there and do not lock each other out."""
 
-    def __init__(self, ledger: Ledger, limits: Limits) -> None:
+    def __init__(self, ledger: RunLedger, limits: Limits) -> None:
         self._ledger, self._limits = ledger, limits
         self._leased: set[str] = set()
         self._sent: set[str] = set()  # of these, what may have left, and of what nothing is known yet
@@ -47,7 +46,7 @@ class Keeper:
         """Ask for leases, see `Ledger.reserve`."""
 
         def reserve() -> Reservation:
-            got = self._ledger.reserve(claims, self._limits, LEASE_S)
+            got = self._ledger.reserve(claims, self._limits, self._ledger.lease_s)
             self._leased.update(got.granted)  # here, so that they are known although who asks is cancelled
             return got
 
@@ -170,8 +169,8 @@ class Keeper:
     async def _prolong(self) -> None:
         """Replies may be slow, and pauses long: nobody else is to ask for the same meanwhile."""
         while True:
-            await asyncio.sleep(LEASE_S / 4)
+            await asyncio.sleep(self._ledger.lease_s / 4)
             try:
-                await self.call(lambda: self._ledger.extend(sorted(self._leased), LEASE_S))
+                await self.call(lambda: self._ledger.extend(sorted(self._leased), self._ledger.lease_s))
             except LedgerError as error:  # the next one may succeed; a reply that cannot be stored ends the run
                 logger.warning("Leases could not be prolonged: %s", error)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .estimate import Estimate
 
 _SHOWN_IDS = 10
+_SUMMED = ("votes", "stored_votes", "requests", "assumed_usd", "assumed_tokens", "charged_tries", "under_way")
 
 
 @dataclass
@@ -103,6 +104,38 @@ class RunReport:
     def note_votes(self, numbers: Iterable[int], wanted: int) -> None:
         """Note how many votes the clips have, of those that were wanted for each."""
         self.votes_a_clip = dict(sorted({wanted: 0, **Counter(numbers)}.items()))
+
+    def add(self, part: RunReport) -> None:
+        """Add what another part of the same run did, that of other rows; `seconds` are the whole's own.
+
+        Example:
+            >>> report = RunReport(votes=2)
+            >>> report.add(RunReport(rows=1, votes=3, stop_reason="no key"))
+            >>> report.votes, report.stop_reason
+            (5, 'no key')
+        """
+        self.rows += part.rows
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        unknown = self.cost_usd is None or part.cost_usd is None
+        self.cost_usd = None if unknown else (self.cost_usd or 0.0) + (part.cost_usd or 0.0)
+        self._join(part)
+        votes = Counter(self.votes_a_clip) + Counter(part.votes_a_clip)
+        self.votes_a_clip = {number: votes[number] for number in sorted({*self.votes_a_clip, *part.votes_a_clip})}
+        if self.stop_reason is None:
+            self.stop_reason, self.mend = part.stop_reason, part.mend
+        for name, report in part.by_model.items():
+            self.by_model.setdefault(name, RunReport()).add(report)
+
+    def _join(self, part: RunReport) -> None:
+        """Add all that is counted by name."""
+        self.batch_jobs.update(part.batch_jobs)
+        for name in ("transport_errors", "tokens", "model_versions", "tiers"):
+            getattr(self, name).update(getattr(part, name))
+        for name in ("failures", "unfinished"):
+            for outcome, ids in getattr(part, name).items():
+                getattr(self, name)[outcome] += ids
+        self.skipped.update(part.skipped)
 
     def charge(self, record: Record) -> None:
         """Add what a try has cost, or may have cost, that is no row's reply."""
@@ -206,6 +239,23 @@ class RunReport:
         values["by_model"] = {name: report.to_dict() for name, report in self.by_model.items()}
         return values
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunReport:
+        """The report of a run without an estimate and a test of the hearing, of what `to_dict` gave."""
+        return cls(**_known(values))
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a report as it has them, of what JSON made of them."""
+    made = dict(values)
+    for name in ("failures", "unfinished"):
+        made[name] = defaultdict(list, made[name])
+    for name in ("transport_errors", "tokens", "model_versions", "tiers"):
+        made[name] = Counter(made[name])
+    made["votes_a_clip"] = {int(number): clips for number, clips in made["votes_a_clip"].items()}
+    made["by_model"] = {name: RunReport.from_dict(report) for name, report in made["by_model"].items()}
+    return made
+
 
 def together(reports: Mapping[str, RunReport]) -> RunReport:
     """The reports of several models that were asked side by side, as one; that of a single model is it."""
@@ -214,20 +264,13 @@ def together(reports: Mapping[str, RunReport]) -> RunReport:
     whole = RunReport(by_model=dict(reports))
     parts = list(reports.values())
     whole.rows, whole.seconds = max(r.rows for r in parts), max(r.seconds for r in parts)
-    summed = ("votes", "stored_votes", "requests", "assumed_usd", "assumed_tokens", "charged_tries", "under_way")
-    for name in (*summed, "jobs_running"):
+    for name in (*_SUMMED, "jobs_running"):
         setattr(whole, name, sum(getattr(report, name) for report in parts))
     whole.masses.update(report.masses for report in parts)
     costs = [report.cost_usd for report in parts]
     whole.cost_usd = None if None in costs else sum(cost or 0.0 for cost in costs)
     for report in parts:
-        whole.batch_jobs.update(report.batch_jobs)
-        for name in ("transport_errors", "tokens", "model_versions", "tiers"):
-            getattr(whole, name).update(getattr(report, name))
-        for name in ("failures", "unfinished"):
-            for outcome, ids in getattr(report, name).items():
-                getattr(whole, name)[outcome] += ids
-        whole.skipped.update(report.skipped)
+        whole._join(report)
     stopped = {name: report for name, report in reports.items() if report.stop_reason is not None}
     reasons = list(dict.fromkeys(str(report.stop_reason) for report in stopped.values()))
     if len(reasons) == 1 and len(stopped) == len(reports):  # one for all, such as Ctrl-C

@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any
 
 from ...audio.decoding import AudioError
+from ..ledger.limits import Claim, Reservation
 from ..rereading import read_again
 from ..types import IN_FLIGHT, OK, PanelMember, Record
 from .evidence import DOUBTED, OTHERS
@@ -131,7 +132,7 @@ class Runner:
                 break
             keys = [job.key for job in jobs]
             stored = await self._keeper.call(self._run.ledger.lookup, keys)
-            in_batches = await self._keeper.call(self._run.ledger.journal.under_way, keys)
+            in_batches = await self._keeper.call(self._run.ledger.under_way, keys)
             missing: list[Job] = []
             for job in jobs:
                 record, first = stored.get(job.key), self._wanted.get(job.key)
@@ -235,7 +236,7 @@ class Runner:
             # A result may come in while the ledger is asked; waiting for one must not miss it.
             self._settled.clear()
             claims = [job.claim(self._run.backend.capabilities) for job in jobs.values()]
-            got = await self._keeper.reserve(claims)
+            got = await self._reserve(claims)
             for key, record in got.stored.items():  # somebody else got it since
                 self._settle(jobs.pop(key), record, fresh=False)
             for key in got.granted:
@@ -250,11 +251,17 @@ class Runner:
                 await self._stop.sleep(min(max(got.wait_s, 0.01), 30.0))
         self._ready.close()
 
+    async def _reserve(self, claims: Sequence[Claim]) -> Reservation:
+        got = await self._keeper.reserve(claims)
+        if got.stop is not None:  # of the run that this one is a part of
+            self._stop(*got.stop)
+        return got
+
     async def _look_at(self, busy: deque[Job]) -> None:
         """Take out those whose replies have come."""
         keys = [job.key for job in busy]
         found = await self._keeper.call(self._run.ledger.lookup, keys)
-        in_batches = await self._keeper.call(self._run.ledger.journal.under_way, keys)
+        in_batches = await self._keeper.call(self._run.ledger.under_way, keys)
         for _ in range(len(busy)):
             job = busy.popleft()
             record = found.get(job.key)
@@ -417,7 +424,7 @@ class Runner:
     async def _may_pay(self, job: Job) -> bool:
         """Take the lease again of a job that gave it back for want of money."""
         while not self._stop:
-            got = await self._keeper.reserve([replace(job.claim(self._run.backend.capabilities), retry=True)])
+            got = await self._reserve([replace(job.claim(self._run.backend.capabilities), retry=True)])
             if got.granted:
                 return True
             if got.over_budget:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
+from ..._hub import check_hub_answers
 from ...data.outside_files import check_repository_stays_inside
 from ..table.options import TableOptions
 from ..table.reading import TableReading
@@ -108,8 +109,9 @@ def _records(answers: Answers, export: Path) -> list[dict[str, Any]]:
 def _from_hub(answers: Answers, name: str) -> list[Any]:
     from datasets import load_dataset
 
-    check_repository_stays_inside(name, None)
     try:
+        check_hub_answers(name, "dataset")
+        check_repository_stays_inside(name, None)
         splits = load_dataset(name)
     except Exception as error:  # noqa: BLE001 - of many kinds: no such name, no network, no permission
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
