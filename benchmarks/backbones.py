@@ -31,9 +31,10 @@ from hf_emo_dist.data.opened import open_dataset
 from hf_emo_dist.data.output import write_json, write_text
 from hf_emo_dist.data.targets import scored_matrix
 from hf_emo_dist.evaluation.baselines import SoftLogisticRegression, tower_features
-from hf_emo_dist.evaluation.cross_validation import CrossValidationReport, cross_validate, folds_with_speakers
+from hf_emo_dist.evaluation.cross_validation import CrossValidationReport, cross_validate
 from hf_emo_dist.evaluation.resuming import backbone_stamp
 from hf_emo_dist.evaluation.scoring import Bootstrap, interval_words, jsonable, p_words, share_words
+from hf_emo_dist.evaluation.speaker_folds import folds_with_speakers
 from hf_emo_dist.modeling.mini import build_mini_backbone
 from hf_emo_dist.scores.bootstrap import paired_permutation_test
 from hf_emo_dist.scores.divergences import jensen_shannon_divergence

@@ -27,9 +27,9 @@ from hf_emo_dist.data.output import write_json, write_text
 from hf_emo_dist.data.rows import row_ids
 from hf_emo_dist.data.writing import build_dataset, row_features, write_dataset
 from hf_emo_dist.evaluation.baselines import SoftLogisticRegression, tower_features
-from hf_emo_dist.evaluation.cross_validation import folds_with_speakers
 from hf_emo_dist.evaluation.resuming import predictions_for
 from hf_emo_dist.evaluation.scoring import Bootstrap, interval_words, jsonable, p_words
+from hf_emo_dist.evaluation.speaker_folds import folds_with_speakers
 from hf_emo_dist.scores.bootstrap import UNBOUNDED, paired_permutation_test
 from hf_emo_dist.scores.divergences import jensen_shannon_divergence
 from hf_emo_dist.scores.likelihood import unbiased_brier_score

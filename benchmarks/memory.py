@@ -170,6 +170,7 @@ def measured(numbers: list[int], jobs: list[str], place: Path) -> dict[str, list
             raise SystemExit("The data set could not be made.")
         for job in jobs:
             found[job].append(measure(job, folder))
+            sys.stderr.write(f"{number} rows, {job}: {found[job][-1]['own_mb']:.0f} MB\n")
         shutil.rmtree(folder.parent)
     return found
 

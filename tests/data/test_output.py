@@ -3,12 +3,23 @@
 import json
 import multiprocessing
 import os
+import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from hf_emo_dist.data.output import check_folder, one_run, output_file, output_folder, write_json, write_text
+from hf_emo_dist.data.output import (
+    check_folder,
+    check_place,
+    check_space,
+    one_run,
+    output_file,
+    output_folder,
+    write_json,
+    write_text,
+)
 
 
 def entries(folder: Path) -> list[str]:
@@ -123,3 +134,48 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path):
     with one_run(tmp_path / "out"):
         pass
     assert not os.listdir(tmp_path)
+
+
+def test_what_cannot_be_written_is_found_beforehand(tmp_path, monkeypatch):
+    """A folder that is read-only itself cannot be moved away, though files beside it can be made."""
+    folder = tmp_path / "output"
+    (folder / "data").mkdir(parents=True)
+    check_place(folder)
+    real = os.access
+    for closed in (folder, folder / "data"):
+        monkeypatch.setattr(os, "access", lambda path, mode, closed=closed: path != closed and real(path, mode))
+        with pytest.raises(OSError, match=r"cannot be written \(.* is read-only\). Mend: choose another output folder"):
+            check_place(folder)
+    check_space(folder / "not" / "there", 1000)
+    with pytest.raises(OSError, match=r"takes some 1000000000.00 GB. Mend: free some, or choose"):
+        check_space(folder / "not" / "there", 10**18)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs the permissions of a POSIX system")
+def test_a_read_only_folder_is_refused_to_whom_may_not_write_it(tmp_path):
+    place = Path(tempfile.mkdtemp())
+    folder = place / "output"
+    folder.mkdir()
+    try:
+        place.chmod(0o777)
+        folder.chmod(0o555)
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            told = "no error"
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65534)
+                check_place(folder)
+            except OSError as error:
+                told = str(error)
+            finally:
+                os.write(write, told.encode())
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            assert "is read-only). Mend: choose another output folder" in pipe.read()
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(place)

@@ -16,11 +16,11 @@ from hf_emo_dist.evaluation.cross_validation import (
     cell_means,
     compare_predictors,
     cross_validate,
-    folds_with_speakers,
     standard_error,
 )
 from hf_emo_dist.evaluation.resuming import is_done, predictions_for
 from hf_emo_dist.evaluation.scoring import Bootstrap
+from hf_emo_dist.evaluation.speaker_folds import folds_with_speakers
 from hf_emo_dist.training import fine_tuning as training_run
 from hf_emo_dist.training.fine_tuning import parse_config
 

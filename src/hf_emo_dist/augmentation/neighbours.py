@@ -173,6 +173,11 @@ class _Search:
         return best, places
 
     def _ivf(self, rows: NDArray[np.float32]) -> Callable[..., tuple[Any, Indices]]:
+        # Zeros change no distance, and faiss decodes eight numbers at a time only where their number is a multiple.
+        wide = -rows.shape[1] % 8
+        if wide:
+            search = self._ivf(np.pad(rows, ((0, 0), (0, wide))))
+            return lambda queries, k: search(np.pad(queries, ((0, 0), (0, wide))), k)
         lists = 1 << max(0, round(math.log2(2 * math.sqrt(len(rows)))))
         lists = max(1, min(lists, len(rows) // 39))  # faiss wants 39 points or more to train each
         # half precision halves the memory; the distances that count are computed again from the features

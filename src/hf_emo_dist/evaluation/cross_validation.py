@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,33 +14,22 @@ import numpy as np
 
 from ..data.output import write_json, write_text
 from ..data.protocols import Protocol, protocol_of
-from ..data.rows import column_of, row_ids
-from ..data.splits import folds_from_column, speaker_folds
+from ..data.rows import column_of
 from ..data.targets import counted_votes, scored_matrix
-from ..scores.classes import smoothed_labels
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_divergence
 from ..scores.summary import compute_scores
-from ..votes import distributions_to_matrix, matrix_to_distributions
 from .baselines import SoftLogisticRegression, tower_features
 from .checkpoint import write_predictions
 from .fold_figures import FLOOR, KNOWN, MEAN, UNIFORM, FoldedVotes, cell_means, constant_predictions, fold_figures
 from .fold_figures import folds_markdown as fold_rows
+from .fold_plan import FoldPlan
 from .plots import write_plots
 from .refitted_targets import (
     TARGET,
-    Targets,
-    combiner_of,
-    combiner_settings,
-    refitted_targets,
-    remixed,
-    votes_digest,
-    with_targets,
 )
 from .resuming import (
     backbone_stamp,
-    data_stamp,
     is_done,
-    open_recipe,
     predicted_by_training,
     read_predictions,
     resumable,
@@ -48,9 +37,7 @@ from .resuming import (
 from .scoring import Bootstrap, check_predictions, difference_words, jsonable, share_words
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from ..combining.combiner import VoteCombiner
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -226,109 +213,6 @@ def compare_predictors(
     )
 
 
-class _Plan:
-    """The rows that somebody has heard, what they are scored against, and the folds; mixed rows are only trained on."""
-
-    def __init__(
-        self,
-        recipe: Any,
-        args: Any,
-        fold_column: str | None,
-        num_folds: int,
-        validation_speakers: int,
-        vote_source: str | None,
-        overwrite: bool,
-        refit: bool,
-        protocol: Protocol | None,
-        smooth_targets: bool,
-    ) -> None:
-        self.recipe, self.args, self.overwrite = recipe, args, overwrite
-        self.opened = open_recipe(recipe, vote_source)
-        self.emotions, self.rows = self.opened.emotions(args.target_column), self.opened.heard()
-        self.ids, self.references = row_ids(self.rows), scored_matrix(self.rows, self.emotions, args.score_column)
-        # how the targets were fitted on votes, where they were and are what is trained on
-        self.fitted = combiner_settings(self.opened) if args.target_column == TARGET else None
-        self.refit = self.fitted is not None and refit
-        self.protocol, self.smooth_targets = protocol, smooth_targets
-        if protocol is None:
-            self.folds, self.speakers = folds_with_speakers(
-                self.rows, fold_column, num_folds, validation_speakers, args.seed
-            )
-        else:
-            self.folds, self.speakers = protocol_folds(self.rows, protocol)
-        # of each fold, (N, K) with the targets of its other rows; what else is there must not be looked at
-        self.targets = self._targets_by_fold()
-        self.stamp = self._stamp()
-        mixed, self.mixed_stamp = self.opened.mixed, dict[str, str]()
-        if len(mixed.mixed):
-            made = self._targets_of(self.opened.rows().select(mixed.mixed))
-            self.mixed_stamp["mixed"] = data_stamp(mixed.ids, self.emotions, [made], [])["data"]
-
-    def _targets_by_fold(self) -> list[np.ndarray]:
-        if not self.refit:
-            return [self._targets_of(self.rows)] * len(self.folds)
-        found = []
-        for fold in self.folds:
-            made = self.refitted(fold.others)
-            targets = np.full((len(self.rows), len(self.emotions)), np.nan)
-            targets[fold.others] = made.matrix(self.emotions, [self.ids[place] for place in fold.others])
-            found.append(targets)
-        return found
-
-    def _stamp(self) -> dict[str, str]:
-        tested = [fold.test for fold in self.folds]
-        if not self.refit:
-            return data_stamp(self.ids, self.emotions, [self.targets[0], self.references], tested)
-        # not the targets themselves: they are made of the votes
-        stamp = data_stamp(self.ids, self.emotions, [self.references], tested)
-        return {**stamp, "votes": votes_digest(self._combiner(), self.rows)}
-
-    def _combiner(self) -> VoteCombiner:
-        assert self.fitted is not None
-        return combiner_of(self.emotions, self.fitted)
-
-    def refitted(self, places: np.ndarray) -> Targets:
-        """Targets of rows, in their order, fitted on these rows alone."""
-        return refitted_targets(self._combiner(), self.rows.select(places))
-
-    def training_rows(self, fold: SpeakerFold) -> Dataset:
-        """What the model learns from: the fold's rows, and the mixed ones whose sources are all among them."""
-        mixed = self.opened.mixed
-        rows = self.opened.rows().select(mixed.train(mixed.originals[fold.learnt]))
-        rows = self._refitted_rows(rows, fold) if self.refit else rows
-        if self.protocol is None or not self.smooth_targets:
-            return rows
-        smoothed = smoothed_labels(self._targets_of(rows), self.protocol.smoothing)
-        worth = column_of(rows, "emotion_concentration")
-        return with_targets(rows, Targets(matrix_to_distributions(smoothed, self.emotions), worth), self.emotions)
-
-    def _refitted_rows(self, rows: Dataset, fold: SpeakerFold) -> Dataset:
-        made = self.refitted(fold.learnt)
-        ids = [self.ids[place] for place in fold.learnt]
-        worth = dict(zip(ids, made.concentrations or [None] * len(ids), strict=True))
-        targets = remixed(rows, dict(zip(ids, made.distributions, strict=True)))
-        # nobody has heard a mixed row: it is worth no number of votes
-        return with_targets(rows, Targets(targets, [worth.get(name) for name in row_ids(rows)]), self.emotions)
-
-    def _targets_of(self, rows: Any) -> np.ndarray:
-        name = self.args.target_column
-        column = column_of(rows, name)
-        if column is None:
-            raise ValueError(f"There is no column {name!r} to train on. Mend: write it with combine_votes.")
-        return distributions_to_matrix(column, self.emotions, ids=row_ids(rows), column_name=name)
-
-    @property
-    def out(self) -> Path:
-        return Path(str(self.args.output_dir))
-
-    def by_fold(self, predict: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        """Predictions (N, K) by a function of a fold's targets (N, K), its rows to learn from and those to predict."""
-        result = np.empty_like(self.references)
-        for fold, targets in zip(self.folds, self.targets, strict=True):
-            result[fold.test] = predict(targets, fold.others, fold.test)
-        return result
-
-
 def cross_validate(
     recipe: Any,
     args: Any,
@@ -403,7 +287,7 @@ def cross_validate(
         raise ValueError(
             f"smooth_targets smooths {TARGET!r}, and {args.target_column!r} is trained on. Mend: one of them."
         )
-    plan = _Plan(
+    plan = FoldPlan(
         *(recipe, args, fold_column, num_folds, validation_speakers, vote_source, overwrite, refit),
         protocol=rules,
         smooth_targets=smooth_targets,
@@ -469,84 +353,8 @@ def cross_validate(
     return report
 
 
-@dataclass(frozen=True)
-class SpeakerFold:
-    """Places of rows: those to test on, all others, and of the others those to learn from and to choose by."""
-
-    test: np.ndarray
-    others: np.ndarray
-    learnt: np.ndarray
-    choosing: np.ndarray
-    validation_speakers: list[str]
-
-
-def folds_with_speakers(
-    rows: Any, fold_column: str | None, num_folds: int, validation_speakers: int, seed: int
-) -> tuple[list[SpeakerFold], np.ndarray]:
-    """Folds of whole speakers over rows of which none is mixed, and who speaks in each row.
-
-    `validation_speakers` of each fold's other speakers, drawn by (seed, fold), choose its checkpoint; at least one more
-    must be left to learn from.
-    """
-    cut = folds_from_column(rows, fold_column) if fold_column else speaker_folds(rows, num_folds, seed=seed)
-    speakers = np.array([str(speaker) for speaker in rows["speaker"]])
-    names = [np.unique(speakers[others]) for others, _ in cut]
-    fewest = min(map(len, names))
-    if not 1 <= validation_speakers < fewest:
-        raise ValueError(
-            f"validation_speakers={validation_speakers} does not fit: the other folds have {fewest} speakers, and at "
-            f"least one must be left to train on. Mend: a number from 1 to {fewest - 1}."
-        )
-    folds = []
-    for index, (others, test) in enumerate(cut):
-        drawn = np.random.default_rng([seed, index]).choice(names[index], size=validation_speakers, replace=False)
-        chooses = np.isin(speakers[others], drawn)
-        folds.append(SpeakerFold(test, others, others[~chooses], others[chooses], sorted(drawn.tolist())))
-    return folds, speakers
-
-
-def protocol_folds(rows: Any, protocol: Protocol) -> tuple[list[SpeakerFold], np.ndarray]:
-    """The folds of a protocol over rows of which none is mixed, and who speaks in each row.
-
-    Raises:
-        ValueError: A row is none of the protocol's, or fewer than three folds have rows, so that nobody is left to
-            learn from beside those who choose.
-    """
-    for column, value in protocol.rows.items():
-        others = sorted({str(found) for found in column_of(rows, column) or () if found is not None} - {value})
-        if others:
-            raise ValueError(
-                f"{protocol.name} has rows with {column} {value!r}, and there are some with {', '.join(others)}. Mend: "
-                f"read the corpus with --{column} {value}."
-            )
-    if column_of(rows, "speaker") is None:
-        raise ValueError("There is no column 'speaker', by which the folds are made. Mend: read the corpus again.")
-    fold = protocol.fold_of(rows["speaker"], column_of(rows, "corpus"))
-    there = np.unique(fold).tolist()
-    if len(there) < 3:
-        raise ValueError(
-            f"Rows of only {len(there)} folds of {protocol.name}: one is tested and one chooses, and none is left to "
-            "learn from. Mend: give more speakers."
-        )
-    speakers = np.array([str(speaker) for speaker in rows["speaker"]])
-    found = []
-    for number in there:
-        tested, chooses = fold == number, fold == protocol.choosing_fold(number, there)
-        choosing = np.flatnonzero(chooses)
-        found.append(
-            SpeakerFold(
-                np.flatnonzero(tested),
-                np.flatnonzero(~tested),
-                np.flatnonzero(~tested & ~chooses),
-                choosing,
-                sorted(set(speakers[choosing].tolist())),
-            )
-        )
-    return found, speakers
-
-
 def _protocol_figures(
-    plan: _Plan, rules: Protocol, predictions: Mapping[str, np.ndarray], known: Sequence[str], bootstrap: Bootstrap
+    plan: FoldPlan, rules: Protocol, predictions: Mapping[str, np.ndarray], known: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """What the protocol's report has of the model and the regression, and of predictors that hear nothing."""
     fold = rules.fold_of(plan.rows["speaker"])
@@ -566,7 +374,7 @@ def _protocol_figures(
     }
 
 
-def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str | None, np.ndarray | None]:
+def _ceiling(plan: FoldPlan, columns: Sequence[str]) -> tuple[str | None, np.ndarray | None]:
     """What the ceiling knows, and its predictions."""
     if not columns:
         if column_of(plan.rows, "true_distribution") is None:
@@ -596,7 +404,7 @@ def _ceiling(plan: _Plan, columns: Sequence[str]) -> tuple[str | None, np.ndarra
     return f"knowing {' and '.join(columns)}", predicted
 
 
-def _regression(plan: _Plan) -> tuple[np.ndarray, list[int]]:
+def _regression(plan: FoldPlan) -> tuple[np.ndarray, list[int]]:
     """Its predictions, and the layer of each fold where the features are of several."""
     from ..training.fine_tuning import load_model
 
@@ -634,7 +442,7 @@ def _regression(plan: _Plan) -> tuple[np.ndarray, list[int]]:
     return read_predictions(file, plan.ids, plan.emotions), layers
 
 
-def _fold(plan: _Plan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:
+def _fold(plan: FoldPlan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:
     """Predictions of one fold's rows: read where they are there, else trained for."""
     fold = plan.folds[index]
     told = ", ".join(fold.validation_speakers)

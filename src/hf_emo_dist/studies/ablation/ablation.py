@@ -15,10 +15,10 @@ from ..._tables import resolve
 from ...data.opened import OpenedDataset
 from ...data.rows import column_of, rough_intervals, row_ids, speaker_groups
 from ...data.targets import counted_votes, scored_matrix
-from ...evaluation.cross_validation import folds_with_speakers
 from ...evaluation.refitted_targets import Targets, with_targets
 from ...evaluation.resuming import data_stamp, open_recipe, parse_recipe, predicted_by_training, resumable
 from ...evaluation.scoring import Bootstrap
+from ...evaluation.speaker_folds import folds_with_speakers
 from ..study import Plot, Study
 from ..vote_table import FloatArray
 from .cell_tables import ablation_plot, cell_scores, findings, honest_table, paper_table
