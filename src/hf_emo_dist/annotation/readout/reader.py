@@ -257,7 +257,9 @@ class LabelReader:
             )
         seconds = len(samples) / SAMPLING_RATE
         if len(samples) < MIN_SAMPLES or (tokens := self.family.audio_tokens(len(samples))) < 1:
-            raise ValueError(f"A clip of {seconds:.3f} s is too short to be heard. Mend: leave out clips under 0.05 s.")
+            raise ValueError(
+                f"A clip of {seconds:.3f} s is too short for {self.family.title} to hear anything. Mend: leave it out."
+            )
         longest = self.longest_clip_s
         if longest is not None and seconds > longest:
             raise ValueError(
@@ -267,6 +269,14 @@ class LabelReader:
         if not np.isfinite(samples).all():
             raise ValueError("The clip has samples that are not finite. Mend: decode it with audio.load_audio.")
         return tokens
+
+    def _check_same(self, clips: dict[str, np.ndarray], request: ReadRequest) -> None:
+        """Keep a clip under its hash, if it is the one that is there."""
+        if len(clips.setdefault(request.clip, request.samples)) != len(request.samples):
+            raise ValueError(
+                f"Two clips of different lengths have the hash {request.clip!r}. Mend: give each audio a hash of its "
+                "own."
+            )
 
     # --- reading
 
@@ -299,10 +309,10 @@ class LabelReader:
             try:
                 audio = self._check_clip(request.samples)
                 self._check_length(prompt, labels, audio)
+                self._check_same(clips, request)
             except ValueError as error:
                 results[place] = error
                 continue
-            clips.setdefault(request.clip, request.samples)
             before = (*prompt.before, *([self.family.audio_token_id] * audio))
             asked.setdefault((request.clip, before), []).append(Member(place, prompt.behind, labels))
             results[place] = ReadOut(
@@ -539,10 +549,12 @@ class LabelReader:
             raise ValueError(f"temperature={temperature!r} is wrong. Mend: a number from 0, or None for 1.")
         results: list[str | Exception | None] = [None] * len(requests)
         prompts: dict[int, tuple[int, ...]] = {}
+        clips: dict[str, np.ndarray] = {}
         for place, request in enumerate(requests):
             prompt = self._prompt(request.system, request.text)
             try:
                 audio = self._check_clip(request.samples)
+                self._check_same(clips, request)
                 self._check_length(prompt, [[0] * max_new_tokens], audio)
             except ValueError as error:
                 results[place] = error
