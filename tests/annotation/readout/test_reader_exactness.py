@@ -19,8 +19,9 @@ LABELS = {
     "a single label": (("angry",), lambda *labels: True),
     "not of Latin letters": (("怒り", "悲しみ"), lambda *labels: True),
 }
-#: Tokens in one pass: all clips in one batch; clips in several; each clip in several passes; each prompt by itself.
-BUDGETS = {"one batch": 100_000, "batches": 500, "passes": 150, "alone": 1}
+#: Tokens in a batch, and of a panel in one pass: all in one; clips in several batches; each clip in several passes;
+#: each prompt by itself.
+BUDGETS = {"one pass": (100_000, None), "batches": (500, 100), "passes": (150, None), "alone": (1, 1)}
 CLIPS = {"a": clip(0.9), "b": clip(1.7, 1), "c": clip(0.41, 2)}
 #: As the model hears them; of log-probabilities of up to -40 in float32
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -50,7 +51,7 @@ def expected(tiny):
 @pytest.mark.parametrize("budget", BUDGETS.values(), ids=list(BUDGETS))
 def test_full_forward_passes(tiny, expected, budget):
     requests = case_table()
-    tiny.reader.token_budget = budget
+    tiny.reader.token_budget, tiny.reader._at_once = budget
     found = tiny.reader.read(requests)
     for request, out, values in zip(requests, found, expected, strict=True):
         np.testing.assert_allclose(out.log_probabilities, values, **TOLERANCE)
@@ -69,7 +70,7 @@ def test_the_table_has_what_it_says(tiny):
 
 def test_batch_of_one_and_of_all(tiny):
     requests = case_table()
-    tiny.reader.token_budget = BUDGETS["one batch"]
+    tiny.reader.token_budget, tiny.reader._at_once = BUDGETS["one pass"]
     together = tiny.reader.read(requests)
     for request, out in zip(requests, together, strict=True):
         (alone,) = tiny.reader.read([request])
@@ -78,7 +79,7 @@ def test_batch_of_one_and_of_all(tiny):
 
 def test_order_of_requests_and_of_labels(tiny):
     requests = case_table()
-    tiny.reader.token_budget = BUDGETS["one batch"]
+    tiny.reader.token_budget, tiny.reader._at_once = BUDGETS["one pass"]
     straight = tiny.reader.read(requests)
     back = tiny.reader.read(requests[::-1])[::-1]
     for one, other in zip(straight, back, strict=True):
@@ -92,7 +93,7 @@ def test_order_of_requests_and_of_labels(tiny):
 
 def test_other_audio_another_read_out(tiny):
     """The clip is heard: swapped clips swap what is read."""
-    tiny.reader.token_budget = BUDGETS["one batch"]
+    tiny.reader.token_budget, tiny.reader._at_once = BUDGETS["one pass"]
     labels = LABELS["one begins another"][0]
     first = tiny.reader.read(panel(CLIPS["a"], labels, name="a") + panel(CLIPS["b"], labels, name="b"))
     other = tiny.reader.read(panel(CLIPS["b"], labels, name="a") + panel(CLIPS["a"], labels, name="b"))

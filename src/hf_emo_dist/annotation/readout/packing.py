@@ -2,13 +2,14 @@
 
 All members of a panel see the same clip and mostly the same words, so their prompts, each followed by every label, are
 paths of one tree. What all paths have in common, the audio foremost, is the *prefix*: it goes through the language
-model once. Behind it the rest of the tree goes through in one pass: a token attends to the prefix and to the tokens on
-its own way back to it, and its position is the one that it has on that way. So every token sees what it would see in a
-prompt of its own, no common part is computed twice, and no key or value is copied for a member.
+model once. Behind it the rest of the tree goes through in one pass, or a few: a token attends to the prefix and to the
+tokens on its own way back to it, and its position is the one that it has on that way. So every token sees what it would
+see in a prompt of its own, no common part is computed twice, and no key or value is copied for a member.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -98,10 +99,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that go through the model together, and the members of each row that do so in one pass behind the prefix.
-
-    A row that is too long for one pass is alone, and has several.
-    """
+    """Rows that go through the model together, and the members of each row that do so in one pass behind the prefix."""
 
     rows: tuple[Row, ...]
     passes: tuple[tuple[tuple[Member, ...], ...], ...]  # one a pass, in it one a row
@@ -137,11 +135,17 @@ def make_row(clip: str, before: Sequence[int], questions: Sequence[Member]) -> R
     return Row(clip, (*before, *first[:shared]), members, tuple(sizes))
 
 
-def plan(rows: Sequence[Row], budget: int) -> list[Batch]:
+def plan(rows: Sequence[Row], budget: int, at_once: int | None = None) -> list[Batch]:
     """Make batches of at most `budget` tokens, padding included.
 
     Rows of like length go together. A row that is longer than the budget goes alone and in as many passes as it takes;
     one member always goes, whatever its length.
+
+    Args:
+        rows: In any order.
+        budget: Tokens of prefixes and one pass behind them.
+        at_once: Nodes of a row's tree in one pass at most. Attention is computed between all of them, also between
+            members, which see nothing of each other.
 
     Example:
         >>> row = make_row("clip", [1, 2], [Member(0, (3,), ((7,),)), Member(1, (4,), ((7,),))])
@@ -152,17 +156,17 @@ def plan(rows: Sequence[Row], budget: int) -> list[Batch]:
     together: list[Row] = []
     for row in sorted(rows, key=lambda row: row.length):
         if row.length > budget:
-            batches.append(Batch((row,), tuple((members,) for members in _cut(row, budget))))
+            batches.append(_together([row], budget, at_once))
             continue
         if together:
             longest = max(len(other.prefix) for other in (*together, row))
             largest = max(sum(other.sizes) for other in (*together, row))
             if (len(together) + 1) * (longest + largest) > budget:
-                batches.append(_whole(together))
+                batches.append(_together(together, budget, at_once))
                 together = []
         together.append(row)
     if together:
-        batches.append(_whole(together))
+        batches.append(_together(together, budget, at_once))
     return batches
 
 
@@ -173,15 +177,20 @@ def halve(batch: Batch) -> int | None:
     return max(1, batch.tokens // 2)
 
 
-def _whole(rows: Sequence[Row]) -> Batch:
-    return Batch(tuple(rows), (tuple(row.members for row in rows),))
+def _together(rows: Sequence[Row], budget: int, at_once: int | None) -> Batch:
+    parts = [_cut(row, budget, at_once) for row in rows]
+    return Batch(tuple(rows), tuple(itertools.zip_longest(*parts, fillvalue=())))
 
 
-def _cut(row: Row, budget: int) -> list[tuple[Member, ...]]:
-    """The members of a long row in as many parts as keep each pass within the budget."""
+def _cut(row: Row, budget: int, at_once: int | None) -> list[tuple[Member, ...]]:
+    """The members of a row in as many parts as keep each pass within the budget, and within `at_once`."""
+    most = budget - len(row.prefix)
+    most = most if at_once is None else min(most, at_once)
+    if sum(row.sizes) <= most:
+        return [row.members]
     parts: list[list[Member]] = [[]]
     for member in row.members:
-        if parts[-1] and len(row.prefix) + _nodes([*parts[-1], member]) > budget:
+        if parts[-1] and _nodes([*parts[-1], member]) > most:
             parts.append([])
         parts[-1].append(member)
     return [tuple(part) for part in parts]

@@ -20,6 +20,7 @@ class Gemma4Family(Family):
     title = "Gemma 4"
     example = "google/gemma-4-e2b-it"
     tested = True
+    untested = "its own processor, which needs torchvision"
     longest_clip_s: ClassVar[float | None] = 30.0
 
     @property

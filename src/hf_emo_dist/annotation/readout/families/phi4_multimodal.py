@@ -23,7 +23,7 @@ class Phi4MultimodalFamily(Family):
     title = "Phi-4-multimodal"
     example = "microsoft/Phi-4-multimodal-instruct"
     tested = True
-    untested = "its adapter for speech as it lies on the Hub"
+    untested = "its own processor, and its adapter for speech as it lies on the Hub"
     longest_clip_s: ClassVar[float | None] = 1800.0
 
     @classmethod

@@ -20,6 +20,7 @@ class Qwen2_5OmniFamily(Family):
     example = "Qwen/Qwen2.5-Omni-7B"
     model_class: ClassVar[str | None] = "Qwen2_5OmniThinkerForConditionalGeneration"
     tested = True
+    untested = "its own processor, which needs torchvision"
     longest_clip_s: ClassVar[float | None] = 300.0
 
     @classmethod
