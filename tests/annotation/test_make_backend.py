@@ -10,7 +10,7 @@ from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.backends import BACKENDS, make_backend
 
 # A row for each backend: arguments that it needs
-NEEDED = {"gemini": {}, "openai": {"model": "gpt-audio"}, "simulated": {}}
+NEEDED = {"gemini": {}, "openai": {"model": "gpt-audio"}, "simulated": {}, "transformers": {"model": "a/b"}}
 
 OWN = """
 from hf_emo_dist.annotation import ModelCapabilities, SimulatedBackend
@@ -75,7 +75,7 @@ def test_a_class_of_the_user_s_own_annotates(own, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("gemeni",), "'gemini', 'openai', 'simulated', or 'module:Name'"),
+        (("gemeni",), "'gemini', 'openai', 'simulated', 'transformers', or 'module:Name'"),
         (("openai",), "'model'.*Mend: it takes model, client.*--model"),
         (("simulated", "some-model"), "unexpected keyword argument 'model'.*Mend: it takes column, sharpness"),
         (("gemini", None, "default", {"thinkin": 3}), "'thinkin'.*thinking"),
