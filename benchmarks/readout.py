@@ -24,6 +24,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from hf_emo_dist.annotation.panel import default_panel
 from hf_emo_dist.annotation.prompts import FOCI, default_prompts
 from hf_emo_dist.annotation.readout.packing import Member, make_row
 from hf_emo_dist.annotation.readout.probabilities import distribution_at, draw_labels
@@ -57,24 +58,21 @@ def tokenizer_for(texts: Sequence[str]) -> Any:
 
 
 def panel(number: int) -> list[tuple[str, str, tuple[str, ...]]]:
-    """System, question and labels of so many annotators: the foci and phrasings of the default prompts."""
-    prompts = default_prompts()
-    members = [PanelMember(focus, wording=wording) for wording in range(3) for focus in FOCI][:number]
-    rendered = [prompts.render(member, EMOTIONS, WORDS) for member in members]
+    """System, question and labels of so many annotators: the default panel's read-outs."""
+    return _rendered(default_panel(number, mode="readout"))
+
+
+def label_mode(number: int) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The same asked with the prompts of mode ``"label"``, whose focus stands first: little is shared."""
+    return _rendered([PanelMember(focus, wording=wording) for wording in range(3) for focus in FOCI][:number])
+
+
+def _rendered(members: Sequence[PanelMember]) -> list[tuple[str, str, tuple[str, ...]]]:
+    rendered = [default_prompts().render(member, EMOTIONS, WORDS) for member in members]
     return [(prompt.system, prompt.text, prompt.emotions) for prompt in rendered]
 
 
-def focus_last(number: int) -> list[tuple[str, str, tuple[str, ...]]]:
-    """The same with the focus behind the question and the emotions, in one order: more is shared."""
-    asked = []
-    for (system, text, _), focus in zip(panel(number), [*FOCI.values()] * 2, strict=False):
-        question = panel(1)[0][1].replace(FOCI["tone_and_content"] + " ", "")
-        asked.append((system, f"{question}\n{focus}" if text else focus, EMOTIONS))
-    # two members of the same focus would be one
-    return [(s, f"{t} Take your time." if i >= len(FOCI) else t, e) for i, (s, t, e) in enumerate(asked)]
-
-
-PROMPTS = {"the default panel's prompts": panel, "the focus last": focus_last}
+PROMPTS = {"the default read-outs": panel, "prompts of label mode": label_mode}
 
 
 def requests_of(clips: Sequence[np.ndarray], members: Sequence[tuple[str, str, tuple[str, ...]]]) -> list[ReadRequest]:
@@ -87,7 +85,7 @@ def build(width: int, layers: int) -> tuple[Any, Any, str]:
     tower, weights, what = tower_weights()
     processor = Qwen2AudioProcessor(
         WhisperFeatureExtractor(feature_size=tower["num_mel_bins"]),
-        tokenizer_for([part for system, text, _ in panel(TEN) + focus_last(TEN) for part in (system, text)]),
+        tokenizer_for([part for system, text, _ in panel(TEN) + label_mode(TEN) for part in (system, text)]),
     )
     tokenizer = processor.tokenizer
     config = Qwen2AudioConfig(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from qwen2_audio_7b import SEVEN_B, TINY
-from readout import TEN, focus_last, panel, tokenizer_for
+from readout import TEN, label_mode, panel, tokenizer_for
 from transformers import (
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
@@ -29,7 +29,7 @@ DURATIONS = (2, 5, 11, 30)
 
 def build(settings: dict[str, Any], device: str, dtype: torch.dtype) -> LabelReader:
     """A reader of a model with random weights, made on the device."""
-    tokenizer = tokenizer_for([part for system, text, _ in panel(TEN) + focus_last(TEN) for part in (system, text)])
+    tokenizer = tokenizer_for([part for system, text, _ in panel(TEN) + label_mode(TEN) for part in (system, text)])
     text = {**settings["text_config"], "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     text["vocab_size"] = max(text["vocab_size"], len(tokenizer))
     text["max_position_embeddings"] = 8192
@@ -93,7 +93,7 @@ def main() -> None:
     reader = build(TINY if args.tiny else SEVEN_B, device, dtype)
     print(f"{name}, {dtype}, a panel of {TEN}, {args.clips} clips a call, {args.token_budget} tokens a batch")
     print("prompts                     seconds  variant  clips/s  read-outs/s  peak GiB  ratio  most apart")
-    for kind, members in (("the default panel's", panel), ("the focus last", focus_last)):
+    for kind, members in (("the default read-outs", panel), ("prompts of label mode", label_mode)):
         for seconds in DURATIONS:
             baseline, first = None, []
             for shared in (False, True):

@@ -319,12 +319,15 @@ class Annotator:
     @property
     def plan(self) -> str:
         """Hash of all that decides who is asked what, except the clips; replies in the ledger carry it."""
+        prompts = asdict(self.prompts)
+        if all(member.mode != "readout" for member in self.members):  # they are not asked so
+            del prompts["readout"]
         described = {
             "backend": self.backend.name,
             "endpoint": self.backend.endpoint,
             "model": self.backend.model,
             "emotions": list(self.emotions),
-            "prompts": asdict(self.prompts),
+            "prompts": prompts,
             "members": [asdict(member) for member in self.members],
             "use_transcript": self.use_transcript,
             "lenient": self.preset == "paper",
