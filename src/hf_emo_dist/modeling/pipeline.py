@@ -16,10 +16,10 @@ from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipelin
 from ..audio.decoding import SAMPLING_RATE
 from ..audio.inputs import Clip, check_window, is_file, name_of, open_clip, rate_and_array
 from ..scores.temperature import at_temperature
-from .adapters import find_file
 from .calibration import check_sure, temperature_of
-from .configuration import ADAPTER_CONFIG_NAME, SURE_LOSSES
+from .configuration import SURE_LOSSES
 from .families import HUB_ARGUMENTS
+from .layout import ADAPTER_CONFIG_NAME, find_file
 from .losses import concentration
 from .model import EmotionDistributionModel
 from .prediction import ANSWERS_NAN
