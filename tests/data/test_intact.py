@@ -26,7 +26,7 @@ def every_bit(file):
 
 
 def test_every_bit_of_sealed_json_is_missed_or_changes_nothing(tmp_path):
-    """What is left may say the same in other spaces, or have lost its checksum, which then lies beside the content."""
+    """What is left may say the same in other spaces, or be right and have lost the name of its checksum."""
     file = write_json(tmp_path / "state.json", sealed(CONTENT))
     found = {"named": 0, "same": 0, "without checksum": 0}
     for content in every_bit(file):
@@ -40,7 +40,7 @@ def test_every_bit_of_sealed_json_is_missed_or_changes_nothing(tmp_path):
             same = got == CONTENT
             assert same or {key: value for key, value in got.items() if key in CONTENT} == CONTENT
             found["same" if same else "without checksum"] += 1
-    assert found["named"] > 20 * (found["same"] + found["without checksum"])
+    assert found["named"] > 1000 and found["without checksum"] <= 8 * len("checksum")
 
 
 JSONS = {
@@ -69,7 +69,8 @@ def plan(folder):
 
 
 def combiner(folder):
-    VoteCombiner(emotions=["angry", "sad"], method="pool").save(folder / "combiner.json")
+    made = VoteCombiner(emotions=["angry", "sad"], method="pool")
+    made.fit_counts([[2.0, 1.0], [0.0, 3.0]], {"it": [[1.0, 0.0], [0.0, 1.0]]}).save(folder / "combiner.json")
     return folder / "combiner.json", VoteCombiner.load
 
 
