@@ -149,7 +149,7 @@ def kept(work: Path, job: Job) -> str:
 
 def check_said(cell: Cell, ended: faults.Ended, killed: bool = False) -> None:
     """What a run that met a fault must say."""
-    cell.said = "" if killed else ended.said
+    cell.said = "" if killed or ended.status == 0 else ended.said
     if ended.has_traceback:
         cell.problem = f"traceback: {ended.said[:200]}"
     elif not killed and ended.status and "Mend:" not in ended.said and not ended.said.startswith("stopped"):

@@ -12,8 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: Keys of JSON files that say when, how fast or where, and not what.
-VOLATILE = ("seconds", "runtime", "per_second", "output_dir", "date", "versions", "hardware", "_dir", "path", "flos")
+#: Keys of JSON files that say when, how fast or where, and not what; transformers' train_loss is of the steps since the
+#: last start.
+VOLATILE = (
+    "train_loss",
+    "seconds",
+    "runtime",
+    "per_second",
+    "output_dir",
+    "date",
+    "versions",
+    "hardware",
+    "_dir",
+    "path",
+    "flos",
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +143,72 @@ JOBS = {
             again=("--resume_from_checkpoint", "true"),
             seams=STEPS,
             state=("out/checkpoint-*/*",),
+        ),
+        Job(
+            "cross-validate",
+            ("cross-validate", *TRAINING, "--num_folds", "2", "--validation_speakers", "2", "--num_resamples", "50"),
+            ("out/cross_validation.json", "out/predictions.parquet"),
+            seams=STEPS,
+            state=("out/*.parquet", "out/*.json", "out/fold-*/*.*"),
+        ),
+        Job(
+            "report ablation",
+            (
+                "report",
+                "ablation",
+                "--output",
+                "{out}",
+                "--sources",
+                "human",
+                "--augment",
+                "off",
+                "--seeds",
+                "0,1",
+                "--num_resamples",
+                "50",
+                "--",
+                *TRAINING[:4],
+                *TRAINING[6:],
+            ),
+            ("out/ablation.json",),
+            seams=STEPS,
+            state=("out/cells/*/*.*",),
+        ),
+        Job(
+            "report saturation",
+            (
+                "report",
+                "saturation",
+                "{world}/data",
+                "--output",
+                "{out}",
+                "--num_resamples",
+                "20",
+                "--num_subsets",
+                "5",
+            ),
+            ("out/saturation.json", "out/saturation.md"),
+        ),
+        Job(
+            "evaluate",
+            ("evaluate", "{world}/model", "{world}/data", "--output", "{out}/scores.json", "--num_resamples", "50"),
+            ("out/scores.json", "out/predictions.parquet"),
+            given=CHECKPOINT,
+        ),
+        Job(
+            "predict",
+            (
+                "predict",
+                *(f"{{world}}/clips/{place}.wav" for place in range(6)),
+                "--model",
+                "{world}/model",
+                "--format",
+                "json",
+                "--output",
+                "{out}/answers.json",
+            ),
+            ("out/answers.json",),
+            given=CHECKPOINT,
         ),
     )
 }
