@@ -17,7 +17,8 @@ with hub_server.running() as server:
     for line in sys.stdin:
         repo = server.repos.get(("model", line.strip()))
         files = repo.files if repo else {}
-        print(json.dumps({name: hashlib.sha256(blob.data).hexdigest()[:16] for name, blob in files.items()}), flush=True)
+        found = {name: hashlib.sha256(blob.data).hexdigest()[:16] for name, blob in files.items()}
+        print(json.dumps(found), flush=True)
 """
 
 

@@ -1,15 +1,15 @@
 """The long jobs that `endurance.py` breaks: one row each in `JOBS`.
 
 To add one: a `Job` with the words of its command, in which `{out}` is the output in the job's own folder, `{world}` the
-folder of what all jobs share (see `build_world`); what counts of its result; what it keeps as its state.
+folder of what all jobs share (see `build_world`), `{cell}` a name of its own; what counts of its result; what it keeps as its state.
 """
 
 import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Keys of JSON files that say when, how fast or where, and not what; transformers' train_loss is of the steps since the
@@ -43,7 +43,7 @@ class Job:
         seams: Functions whose calls are events, `module:Class.name`.
         state: Patterns, below the job's folder, of files that it keeps to go on with.
         given: Patterns, below the world, of files that it reads which the package wrote.
-        needs: A local server, such as `hub`.
+        repo: Name of the repository that it pushes to, whose files are then its result.
         before: Words of commands that are run in its folder first.
     """
 
@@ -55,13 +55,15 @@ class Job:
     seams: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
-    needs: str | None = None
+    repo: str | None = None
     before: tuple[tuple[str, ...], ...] = ()
-    more: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, world: Path, work: Path, *more: str) -> list[str]:
         """Its words for one run."""
-        return [word.format(world=world, out=work / "out", work=work) for word in (*self.words, *more)]
+        return [
+            word.format(world=world, out=work / "out", work=work, cell=work.parent.name)
+            for word in (*self.words, *more)
+        ]
 
     def digests(self, work: Path) -> dict[str, str]:
         """What counts of its result, by file."""
@@ -209,6 +211,14 @@ JOBS = {
             ),
             ("out/answers.json",),
             given=CHECKPOINT,
+        ),
+        Job(
+            "push",
+            ("push", "model", "{world}/model", "me/{cell}"),
+            (),
+            seams=("httpx2:Client.send",),
+            given=CHECKPOINT,
+            repo="me/{cell}",
         ),
     )
 }
