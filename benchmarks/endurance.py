@@ -158,7 +158,7 @@ def kept(work: Path, job: Job) -> str:
     """What lies there after a fault, in a few words."""
     if not work.is_dir():
         return "nothing"
-    whole = job.digests(work) if not any(work.rglob("never")) else {}
+    whole = job.digests(work)
     state = sum(1 for pattern in job.state for path in work.glob(pattern) if path.is_file())
     parts = [f"{len(whole)} files of the result"] if whole else []
     parts += [f"{state} of state"] if state else []

@@ -17,7 +17,7 @@ with hub_server.running() as server:
     for line in sys.stdin:
         repo = server.repos.get(("model", line.strip()))
         files = repo.files if repo else {}
-        found = {name: hashlib.sha256(blob.data).hexdigest()[:16] for name, blob in files.items()}
+        found = {name: hashlib.sha256(blob.data).hexdigest()[:16] for name, blob in files.items() if name != "README.md"}
         print(json.dumps(found), flush=True)
 """
 
@@ -37,7 +37,7 @@ class LocalHub:
         self.url = self._process.stdout.readline().strip()
 
     def files(self, repo: str) -> dict[str, str]:
-        """Digests of the files of a repository's last commit; nothing where it does not exist."""
+        """Digests of the files of a repository's last commit, but for the card, which says the repository's name."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(repo + "\n")
         self._process.stdin.flush()

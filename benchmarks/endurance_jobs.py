@@ -1,7 +1,8 @@
 """The long jobs that `endurance.py` breaks: one row each in `JOBS`.
 
 To add one: a `Job` with the words of its command, in which `{out}` is the output in the job's own folder, `{world}` the
-folder of what all jobs share (see `build_world`), `{cell}` a name of its own; what counts of its result; what it keeps as its state.
+folder of what all jobs share (see `build_world`), `{cell}` a name of its own; what counts of its result; and what it
+keeps as its state.
 """
 
 import csv
@@ -77,14 +78,18 @@ class Job:
 
 def digest(file: Path) -> str:
     """A file's content as a short hash, without what is another in each run."""
-    if file.suffix == ".parquet":
-        import pyarrow.parquet as pq
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        content = repr(pq.read_table(file).to_pylist()).encode()
-    elif file.suffix == ".json":
-        content = json.dumps(_lasting(json.loads(file.read_text())), sort_keys=True).encode()
-    else:
-        content = file.read_bytes()
+    try:
+        if file.suffix == ".parquet":
+            content = repr(pq.read_table(file).to_pylist()).encode()
+        elif file.suffix == ".json":
+            content = json.dumps(_lasting(json.loads(file.read_text())), sort_keys=True).encode()
+        else:
+            content = file.read_bytes()
+    except (ValueError, OSError, pa.ArrowException):
+        return "no whole file"  # under its final name
     return hashlib.sha256(content).hexdigest()[:16]
 
 
