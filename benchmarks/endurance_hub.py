@@ -17,8 +17,9 @@ with hub_server.running() as server:
     for line in sys.stdin:
         repo = server.repos.get(("model", line.strip()))
         files = repo.files if repo else {}
-        found = {name: hashlib.sha256(blob.data).hexdigest()[:16] for name, blob in files.items() if name != "README.md"}
-        print(json.dumps(found), flush=True)
+        digests = {name: hashlib.sha256(blob.data).hexdigest()[:16] for name, blob in files.items()}
+        digests.pop("README.md", None)
+        print(json.dumps(digests), flush=True)
 """
 
 
