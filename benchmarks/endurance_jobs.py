@@ -156,7 +156,7 @@ JOBS = {
             ("cross-validate", *TRAINING, "--num_folds", "2", "--validation_speakers", "2", "--num_resamples", "50"),
             ("out/cross_validation.json", "out/predictions.parquet"),
             seams=STEPS,
-            state=("out/*.parquet", "out/*.json", "out/fold-*/*.*"),
+            state=("out/regression.*", "out/fold-0/*.*"),
         ),
         Job(
             "report ablation",
