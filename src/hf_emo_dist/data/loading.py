@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .full_disk import disk_full
 from .label_map import refuse_without_votes
+from .output import put_right
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -43,6 +45,9 @@ def _load_local(path: Path) -> Any:
             return load_dataset("parquet", data_files=str(path))
         return load_dataset(str(path))
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
+        full = disk_full(error)  # of the cache
+        if full is not None:
+            raise full from error
         raise DatasetLoadError(
             f"The data set at {path} cannot be read: {_first_line(error.__cause__ or error)} Mend: write it again."
         ) from error
@@ -125,6 +130,8 @@ def load_emotion_dataset(
 
     name = str(path_or_id)
     path = Path(name).expanduser()
+    if not path.exists():
+        put_right(path)  # a run that was killed may have left it aside
     if path.exists():
         loaded = _load_local(path)
     elif isinstance(path_or_id, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:

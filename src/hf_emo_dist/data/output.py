@@ -140,7 +140,7 @@ def check_file(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise FileExistsError(f"{path} is a folder. Mend: name a file in it.")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already. Mend: another name, or overwrite=True (--overwrite).")
+        raise FileExistsError(f"{path} is there already. Mend: another name, or --overwrite (overwrite=True).")
 
 
 def check_place(folder: Path) -> None:
@@ -300,11 +300,15 @@ def _hidden(path: Path, roles: Sequence[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def output_file(path: str | Path) -> Iterator[Path]:
+def output_file(path: str | Path, private: bool = False) -> Iterator[Path]:
     """Give a temporary path to write; at the end of the block it becomes `path`, after an error it is removed.
 
     The folder is made where it does not exist. The temporary name keeps the suffix, by which plotting libraries know
     the format.
+
+    Args:
+        path: The file.
+        private: Whether it is for its owner alone.
 
     Raises:
         OSError: The disk is full; the message says which.
@@ -318,7 +322,8 @@ def output_file(path: str | Path) -> Iterator[Path]:
         try:
             yield part
             # mkstemp's file is its owner's alone
-            part.chmod(target.stat().st_mode if target.is_file() else 0o666 & ~_umask())
+            usual = target.stat().st_mode if target.is_file() else 0o666 & ~_umask()
+            part.chmod(0o600 if private else usual)
             _flush(part)
             part.replace(target)
             _flush(target.parent)
