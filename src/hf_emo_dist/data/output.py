@@ -194,7 +194,7 @@ def claimed(
     target = Path(folder).expanduser().resolve()
     check_folder(target, overwrite, source, kind)
     check_place(target)
-    with one_run(target), disk_told(target):
+    with one_run(target), disk_told(_seen(target)):
         check_folder(target, overwrite, source, kind)  # a run that was killed may have left the old one aside
         yield target
 
@@ -212,7 +212,7 @@ def claimed_file(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     target = target.parent.resolve() / target.name  # a link is replaced, and not what it points to
     check_file(target, overwrite)
     check_place(target)
-    with one_run(target), disk_told(target):
+    with one_run(target), disk_told(_seen(target)):
         check_file(target, overwrite)
         yield target
 
@@ -285,6 +285,15 @@ def _put_right(path: Path) -> None:
             _remove_dead(left)
 
 
+def _seen(path: Path) -> Path:
+    """An output's path, or where it lies in a hidden folder of another's, that one's: which the user knows."""
+    for place, name in enumerate(path.parts):
+        found = re.fullmatch(rf"\.(.+)\.(?:{'|'.join(_ROLES)})-[a-z0-9_]{{8}}", name)
+        if found:
+            return Path(*path.parts[:place], found[1])
+    return path
+
+
 def _prefix(path: Path, role: str) -> str:
     return f".{path.name[:100]}.{role}-"
 
@@ -314,7 +323,7 @@ def output_file(path: str | Path, private: bool = False) -> Iterator[Path]:
         OSError: The disk is full; the message says which.
     """
     target = Path(path).expanduser()
-    with disk_told(target):
+    with disk_told(_seen(target)):
         target.parent.mkdir(parents=True, exist_ok=True)
         for left in _hidden(target, ("part",)):
             _remove_dead(left)
@@ -402,7 +411,7 @@ def output_files(
         BlockingIOError: Another run is writing it.
     """
     target = Path(main).expanduser()
-    with one_run(target), disk_told(target):
+    with one_run(target), disk_told(_seen(target)):
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=_prefix(target, "part"), dir=target.parent))
         try:
@@ -453,7 +462,7 @@ def output_folder(folder: str | Path, overwrite: bool = False, kind: FolderKind 
     """
     target = Path(folder).expanduser().resolve()
     check_folder(target, overwrite, kind=kind)
-    with one_run(target), disk_told(target):
+    with one_run(target), disk_told(_seen(target)):
         part = Path(tempfile.mkdtemp(prefix=_prefix(target, "part"), dir=target.parent))
         try:
             yield part
@@ -471,7 +480,7 @@ def working_folder(target: str | Path) -> Iterator[Path]:
     """Give a hidden folder beside an output, for what is needed on the way: where there is room for the output, there
     is room for it, and the usual temporary folder may be on a small disk. It goes with the block."""
     path = Path(target).expanduser().resolve()
-    with one_run(path), disk_told(path):
+    with one_run(path), disk_told(_seen(path)):
         work = Path(tempfile.mkdtemp(prefix=_prefix(path, "work"), dir=path.parent))
         try:
             yield work
