@@ -30,8 +30,8 @@ os.environ.update(
     OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", WANDB_DISABLED="true", MPLBACKEND="Agg", TRANSFORMERS_VERBOSITY="error",
 )  # fmt: skip
 
-import endurance_faults as faults
-from endurance_jobs import JOBS, Job, build_world
+import endurance_faults as faults  # noqa: E402
+from endurance_jobs import JOBS, Job, build_world  # noqa: E402
 
 MARKS = ("<!-- endurance: begin -->\n", "<!-- endurance: end -->\n")
 MOMENTS = {"first": 0.0, "at a quarter": 0.25, "halfway": 0.5, "at three quarters": 0.75, "last": 1.0}
@@ -51,6 +51,7 @@ class Cell:
 
     @property
     def short(self) -> str:
+        """As a cell of the table."""
         return f"**{self.problem}**" if self.problem else self.outcome
 
 
@@ -73,6 +74,7 @@ class Bench:
         return place
 
     def before(self, job: Job, place: Path) -> None:
+        """Run what comes before a job."""
         for words in job.before:
             ended = faults.run(Job("", words, ()).command(self.world, place / "work"), place / "work", place / "logs")
             if ended.status:
@@ -424,7 +426,7 @@ def main() -> int:
                 cell = FAULTS[name](bench, job)
                 cell.fault = name
                 cells.append(cell)
-                print(f"  {name:<24} {cell.problem and 'FAILS: ' + cell.problem or cell.outcome}", flush=True)
+                print(f"  {name:<24} {(cell.problem and 'FAILS: ' + cell.problem) or cell.outcome}", flush=True)
                 if asked.verbose:
                     print(f"      kept: {cell.kept or '-'}; said: {cell.said or '-'}; asked: {cell.asked or '-'}")
         failed = [cell for cell in cells if cell.problem]

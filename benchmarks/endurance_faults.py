@@ -46,6 +46,7 @@ class Ended:
 
     @property
     def has_traceback(self) -> bool:
+        """Whether it was an error that nobody had thought of."""
         return "Traceback (most recent call last)" in self.err
 
 
@@ -87,7 +88,7 @@ class Process:
             except KeyboardInterrupt:
                 traceback.print_exc()
                 status = 130
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the fork must end here, whatever it was
                 traceback.print_exc()
                 status = 1
             finally:

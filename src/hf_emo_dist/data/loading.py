@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._files import refuse_special
 from .full_disk import disk_full
 from .label_map import refuse_without_votes
 from .output import put_right
@@ -30,7 +31,10 @@ def _load_local(path: Path) -> Any:
 
     if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
         return load_from_disk(str(path))
-    if path.is_dir() and not any(path.rglob("*.parquet")):
+    shards = list(path.rglob("*.parquet")) if path.is_dir() else []
+    for shard in shards:
+        refuse_special(shard)
+    if path.is_dir() and not shards:
         raise DatasetLoadError(
             f"{path} holds no Parquet files. Mend: give a folder that hf-emo-dist read wrote (its OUTPUT); of an "
             "AudioFolder, hf-emo-dist read dataset makes one."

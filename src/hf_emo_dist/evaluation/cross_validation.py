@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,9 +36,9 @@ from .refitted_targets import (
     with_targets,
 )
 from .resuming import (
+    Cell,
     backbone_stamp,
     data_stamp,
-    is_done,
     open_recipe,
     predicted_by_training,
     read_predictions,
@@ -608,18 +607,18 @@ def _regression(plan: _Plan) -> tuple[np.ndarray, list[int]]:
         "seed": args.seed,
         **plan.stamp,
     }
-    file, about = plan.out / "regression.parquet", plan.out / "regression.json"
-    if not plan.overwrite and is_done(file, about, settings):
+    cell = Cell(plan.out / "regression.parquet", plan.out / "regression.json")
+    known = None if plan.overwrite else cell.done(settings)
+    if known is not None:
         logger.info("the regression has been predicted already")
-        layers = json.loads(about.read_text(encoding="utf-8")).get("layer", [])
-        return read_predictions(file, plan.ids, plan.emotions), layers
+        return read_predictions(cell.file, plan.ids, plan.emotions), known.get("layer", [])
     model, processor = load_model(recipe, plan.emotions)
     features = tower_features(model.to(args.device), processor, plan.rows, args.per_device_eval_batch_size)
     # the first fold's model must find the memory free
     del model
     gc.collect()
     chosen: list[float | None] = []
-    layers = []
+    layers: list[int] = []
 
     def predict(targets: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
         fitted = SoftLogisticRegression(seed=args.seed).fit(features[train], targets[train], plan.speakers[train])
@@ -629,10 +628,9 @@ def _regression(plan: _Plan) -> tuple[np.ndarray, list[int]]:
         return fitted.predict(features[test])
 
     predicted = plan.by_fold(predict)
-    write_predictions(file, plan.rows, plan.emotions, {"predicted_distribution": predicted})
-    write_json(about, {"settings": settings, "l2": chosen, **({"layer": layers} if layers else {})})
+    cell.write(plan.rows, plan.emotions, predicted, settings, l2=chosen, **({"layer": layers} if layers else {}))
     # read back, so that a first run and a resumed one agree to the last digit
-    return read_predictions(file, plan.ids, plan.emotions), layers
+    return read_predictions(cell.file, plan.ids, plan.emotions), layers
 
 
 def _fold(plan: _Plan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:

@@ -61,8 +61,8 @@ def _export(
 ) -> None:
     import torch
 
-    from ..modeling.adapters import is_adapter
     from ..modeling.backbones.speech_encoder import SpeechEncoderForEmotionDistribution
+    from ..modeling.layout import is_adapter
     from .exported import compare, exported_program, readme, write_onnx
     from .load import load_emotion_model
 

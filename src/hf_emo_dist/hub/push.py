@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..data.output import write_text
 from ..markdown import hub_id
+from ..modeling.layout import PEFT_CONFIG_NAME, WEIGHTS_INDEX_NAME, is_adapter
 from ._renamed import renamed
 from .cards.model_card import model_card
 from .cards.model_facts import gather_model_facts
@@ -20,7 +21,7 @@ from .files import PLOTS, RESULTS, checkpoint_files
 logger = logging.getLogger(__name__)
 
 #: Weights of an earlier push: a loader may prefer them to the new ones.
-WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model*.safetensors", "adapter_config.json")
+WEIGHTS = ("model*.safetensors", WEIGHTS_INDEX_NAME, "adapter_model*.safetensors", PEFT_CONFIG_NAME)
 
 
 @renamed(licence="license")
@@ -89,7 +90,7 @@ def push_model(
         raise ValueError(f"base_model={base_model!r} is no model on the Hub. Mend: give owner/name.")
     if not dry_run:
         repo_id = full_name(repo_id, token)
-    merged = merge and (folder / "adapter_config.json").is_file()
+    merged = merge and is_adapter(folder)
     facts = gather_model_facts(
         folder,
         repo_id=repo_id,

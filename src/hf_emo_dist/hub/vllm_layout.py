@@ -75,6 +75,7 @@ def _export(
     import torch
 
     from ..modeling.backbones.audio_language import AudioLanguageForEmotionDistribution
+    from ..modeling.whole_files import broken_files_named
     from .load import load_emotion_model
 
     model, processor = load_emotion_model(
@@ -102,9 +103,10 @@ def _export(
             stock: Any = model.stock_class(stock_config)
         weights = own
     else:
-        stock = model.stock_class.from_pretrained(
-            backbone, config=stock_config, dtype=next(iter(own.values())).dtype, use_safetensors=True
-        )
+        with broken_files_named(backbone, {}):
+            stock = model.stock_class.from_pretrained(
+                backbone, config=stock_config, dtype=next(iter(own.values())).dtype, use_safetensors=True
+            )
         weights = {**{name: value for name, value in stock.state_dict().items() if "lm_head" not in name}, **own}
     score = model.head.score.weight.detach().float()
     with output_folder(folder, overwrite, MODEL) as part:
@@ -130,7 +132,7 @@ def chat_template(processor: Any) -> str:
 
 
 def _is_adapter(checkpoint: str | os.PathLike[str], revision: str | None) -> bool:
-    from ..modeling.adapters import is_adapter
+    from ..modeling.layout import is_adapter
 
     return is_adapter(checkpoint, {"revision": revision} if revision else {})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,12 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ..audio.clips import load_audio
+from ..data.intact import read_json
 from ..data.output import MODEL, claimed, output_folder, write_json
 from ..emotions import KNOWN_EMOTIONS
 from .backbones.qwen2_audio_tower import audio_kwargs_for, use_trimmed_audio_tower
 from .bare_encoder import BARE_CONFIG_NAME, BARE_WEIGHTS_NAMES
+from .whole_files import MEND, broken_files_named
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
 # What the prompts say. The merges learned from it make a prompt some 30 tokens instead of 120, a third of the language
@@ -209,19 +210,21 @@ def load_whisper_encoder(source: str | Path) -> tuple[dict[str, Any], dict[str, 
     folder = Path(source)
     encoder_config = folder / "encoder_config.json"
     if encoder_config.is_file():
-        settings = json.loads(encoder_config.read_text(encoding="utf-8"))
+        settings = read_json(encoder_config, MEND)
         files = sorted(folder.glob("*.safetensors"))
         if not files:
             raise ValueError(
                 f"{folder} has an encoder_config.json but no .safetensors file. Mend: put the encoder's weights beside "
                 "it."
             )
-        weights = {key: value for file in files for key, value in load_file(file).items()}
+        with broken_files_named(folder, {}):
+            weights = {key: value for file in files for key, value in load_file(file).items()}
     else:
         from transformers import WhisperModel
 
         try:
-            model = WhisperModel.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
+            with broken_files_named(source, {}):
+                model = WhisperModel.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
         except OSError as error:
             raise OSError(
                 f"No Whisper model could be loaded from '{source}'. Mend: name a local folder or a Hub id such as "

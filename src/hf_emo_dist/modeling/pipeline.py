@@ -15,11 +15,12 @@ from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipelin
 
 from ..audio.decoding import SAMPLING_RATE
 from ..audio.inputs import Clip, check_window, is_file, name_of, open_clip, rate_and_array
+from ..data.intact import BrokenFileError
 from ..scores.temperature import at_temperature
-from .adapters import find_file
 from .calibration import check_sure, temperature_of
-from .configuration import ADAPTER_CONFIG_NAME, SURE_LOSSES
+from .configuration import SURE_LOSSES
 from .families import HUB_ARGUMENTS
+from .layout import ADAPTER_CONFIG_NAME, find_file
 from .losses import concentration
 from .model import EmotionDistributionModel
 from .prediction import ANSWERS_NAN
@@ -331,6 +332,13 @@ def _one_each(value: Any, inputs: Any, name: str, single: bool) -> Any:
 _REFUSED: ContextVar[Exception | None] = ContextVar("refused", default=None)
 
 
+class BrokenModelError(Exception):
+    """A file of a model is damaged, see `data.intact.BrokenFileError`.
+
+    No ValueError, after which pipeline() would go on to transformers' own classes, and end with an error of theirs.
+    """
+
+
 class _Ours:
     """Loads a model of this library, and keeps why an adapter could not be."""
 
@@ -339,6 +347,8 @@ class _Ours:
         _REFUSED.set(None)
         try:
             return EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
+        except BrokenFileError as error:
+            raise BrokenModelError(str(error)) from error
         except (OSError, ValueError, RuntimeError) as error:
             _REFUSED.set(error)
             raise

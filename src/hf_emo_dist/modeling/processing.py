@@ -16,6 +16,7 @@ from ..emotions import validate_emotions
 from .backbones import family_class
 from .configuration import CONFIGS
 from .families import HUB_ARGUMENTS, family_of, read_config
+from .whole_files import broken_files_named
 
 #: of a `processor_config.json` that names no family: Qwen2-Audio's was the only one
 FIRST_FAMILY = "qwen2_audio"
@@ -75,8 +76,21 @@ class EmotionDistributionProcessor(ProcessorMixin):
         Raises:
             ValueError: `emotions` is missing for a backbone, or differs from the checkpoint's.
             OSError: Nothing can be loaded from there.
+            BrokenFileError: (A ValueError.) A file there is damaged; it is named.
         """
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
+        with broken_files_named(pretrained_model_name_or_path, hub):
+            return cls._load(pretrained_model_name_or_path, family, hub, kwargs)
+
+    @classmethod
+    def _load(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        family: str | None,
+        hub: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> EmotionDistributionProcessor:
+        """As `from_pretrained`; where it fails, that looks for the file that is damaged."""
         try:
             saved, _ = ProcessorMixin.get_processor_dict(pretrained_model_name_or_path, **hub)
         except (OSError, HFValidationError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .._fields import option
 from .._name_list import name_list
+from ..modeling.layout import is_adapter
 from ..modeling.lora_targets import AUDIO_LANGUAGE_TARGETS, PRESETS
 
 LORA_DEFAULTS = {"lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.2}
@@ -120,11 +121,7 @@ def may_be_adapter(backbone: str | None) -> bool:
         return False
     if not os.path.isdir(backbone):
         return True
-    peft, own, full = (
-        os.path.isfile(os.path.join(backbone, name))
-        for name in ("adapter_config.json", "emotion_config.json", "config.json")
-    )
-    return peft and (own or not full)  # as `modeling.adapters.is_adapter`, which loads transformers
+    return is_adapter(backbone)
 
 
 @dataclass

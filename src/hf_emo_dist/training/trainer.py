@@ -25,6 +25,7 @@ from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, network_of, open_cache
 from .calibration import CalibrateHead
 from .checkpoint_facts import facts_of_rows
+from .checkpoints import ARGUMENTS_NAME, saved_together
 from .choosing import EarlyStoppingCallback, check_metric
 from .choosing_trainer import ChoosingTrainer
 from .collator import (
@@ -500,13 +501,15 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         return compute_scores(logits.softmax(-1).numpy(), labels, emotions=self.emotions, counts=counts)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
         if not self.args.should_save:
+            super()._save(output_dir, state_dict)
             return
         folder = Path(output_dir or self.args.output_dir or ".")
-        # the arguments in a form that can be read without unpickling; to_json_string masks tokens
-        write_text(folder / "training_args.json", self.args.to_json_string())
-        (folder / "training_args.bin").unlink(missing_ok=True)
-        model = self.accelerator.unwrap_model(self.model)
-        if hasattr(model, "peft_config"):
-            save_adapter_config(model.config, folder, base_content(model))
+        with saved_together(folder, f".saving-{self.args.process_index}") as part:
+            super()._save(str(part), state_dict)
+            # the arguments in a form that can be read without unpickling; to_json_string masks tokens
+            write_text(part / ARGUMENTS_NAME, self.args.to_json_string())
+            (part / "training_args.bin").unlink(missing_ok=True)
+            model = self.accelerator.unwrap_model(self.model)
+            if hasattr(model, "peft_config"):
+                save_adapter_config(model.config, part, base_content(model))
