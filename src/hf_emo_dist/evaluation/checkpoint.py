@@ -93,6 +93,7 @@ def evaluate_checkpoint(
     """
     from ..modeling.calibration import calibration_of, fitted_on, temperature_of
     from ..modeling.prediction import predict_distributions
+    from ..modeling.text_lengths import check_row_lengths
 
     if output is not None and Path(output).suffix != ".json":
         raise ValueError(
@@ -130,6 +131,7 @@ def evaluate_checkpoint(
             notes.append(f"at the temperature {temperature:.3f}, fitted on other speakers' votes")
         if long_audio is not None:
             processor.long_audio = long_audio
+        check_row_lengths(processor, rows, batch_size)
         check_audio(rows, long_audio=processor.long_audio, progress=progress).raise_if_any()
         predicted = predict_distributions(network, processor, rows, batch_size=batch_size, progress=progress)
         predicted = predicted[:, [network.config.emotions.index(emotion) for emotion in emotions]]
