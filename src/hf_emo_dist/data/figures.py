@@ -29,14 +29,14 @@ def literal_text(figure: Figure) -> Figure:
         False
     """
     from matplotlib.text import Text
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
 
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # type: ignore[attr-defined]
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             for minor, formatter in ((False, axis.get_major_formatter()), (True, axis.get_minor_formatter())):
-                if not isinstance(formatter, FixedFormatter):
+                if isinstance(formatter, LogFormatter | ScalarFormatter):
                     for text in axis.get_ticklabels(minor=minor):
                         text.set_parse_math(True)
             axis.get_offset_text().set_parse_math(True)

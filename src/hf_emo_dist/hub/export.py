@@ -79,12 +79,12 @@ def _export(
         )
     with output_folder(folder, overwrite, MODEL) as part:
         program = exported_program(model, processor)
-        file = part / FILES[format]
+        file = FILES[format]
         if format == "torch":
-            torch.export.save(program, file)
-            run = torch.export.load(file).module()
+            torch.export.save(program, part / file)
+            run = torch.export.load(part / file).module()
             compared = compare(lambda inputs: run(**inputs), model, processor, "torch's own run of the program")
         else:
-            compared = write_onnx(program, file, model, processor)
+            compared = write_onnx(program, part / file, model, processor)
         processor.save_pretrained(part)
         write_text(part / "README.md", readme(folder.name, format, model, processor, compared))

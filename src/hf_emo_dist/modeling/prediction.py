@@ -71,8 +71,8 @@ def predict_distributions(
 
     Raises:
         AudioError: A clip cannot be used; the message names it.
-        ValueError: The model answers NaN, a transcript is far longer than a clip can hold, there is no temperature to apply, or its loss does not determine a
-            concentration.
+        ValueError: The model answers NaN, a transcript is far longer than a clip can hold, there is no temperature to
+            apply, or its loss does not determine a concentration.
 
     Example:
         >>> predict_distributions(model, processor, dataset["test"])  # doctest: +SKIP

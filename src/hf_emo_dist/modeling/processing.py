@@ -174,7 +174,7 @@ class EmotionDistributionProcessor(ProcessorMixin):
         raise NotImplementedError(f"{type(self).__name__} does not say what its text inputs are.")
 
     def text_tokens(self, transcript: str | None, speaker: str | None = None) -> int:
-        """Count the tokens by which a row's words make the model's input longer; none where they are cut to a length."""
+        """Count the tokens by which a row's words make the model's input longer; none where they are cut."""
         return 0
 
     def clip_sizes(self, rows: Sequence[Sequence[np.ndarray]]) -> tuple[list[list[int]], list[list[float]]]:
