@@ -173,7 +173,13 @@ def check_said(cell: Cell, ended: faults.Ended, killed: bool = False) -> None:
     cell.said = "" if killed or ended.status == 0 else ended.said
     if ended.has_traceback:
         cell.problem = f"traceback: {ended.said[:200]}"
-    elif not killed and ended.status and "Mend:" not in ended.said and not ended.said.startswith("stopped"):
+    elif (
+        not killed
+        and ended.status
+        and "Mend:" not in ended.said
+        and "the same command goes on" not in ended.said
+        and not ended.said.startswith("stopped")
+    ):
         cell.problem = f"says no mend: {ended.said[:200]}"
 
 
@@ -204,7 +210,8 @@ def interrupted(bench: Bench, job: Job) -> Cell:
     bench.before(job, place)
     ended = bench.run(job, place, act=faults.interrupt, at=1 + len(bench.events[job.name]) // 2)
     check_said(cell, ended)
-    if ended.status != 130 and not cell.problem:
+    # 3: annotating that was stopped lets the requests in flight be answered
+    if ended.status not in (130, 3) and not cell.problem:
         cell.problem = f"Ctrl-C ends with status {ended.status}: {ended.said[:200]}"
     cell.kept = kept(place / "work", job)
     if not cell.problem:

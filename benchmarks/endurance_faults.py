@@ -200,8 +200,8 @@ def kill() -> None:
 
 
 def interrupt() -> None:
-    """As Ctrl-C does."""
-    signal.raise_signal(signal.SIGINT)
+    """As Ctrl-C does: to the process, not to the thread that the event is in."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def stop() -> None:

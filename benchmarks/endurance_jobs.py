@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Keys of JSON files that say when, how fast or where, and not what; transformers' train_loss is of the steps since the
-#: last start.
+#: Keys of JSON files that say when, how fast, where or in how many runs, and not what; transformers' train_loss is of
+#: the steps since the last start.
 VOLATILE = (
     "train_loss",
     "seconds",
@@ -27,6 +27,7 @@ VOLATILE = (
     "_dir",
     "path",
     "flos",
+    "num_requests",
 )
 
 
@@ -114,6 +115,8 @@ def build_world(world: Path, run: Callable[[list[str]], None]) -> None:
     run(["backbone", f"{world}/backbone", "--hidden_size", "16", "--audio_layers", "1", "--text_layers", "1",
          "--num_mel_bins", "16"])  # fmt: skip
     run([*_train(f"{world}/model"), "--num_train_epochs", "1"])
+    run(["annotate", f"{world}/data", f"{world}/prepared", "--backend", "simulated", "--num_annotations", "2",
+         "--ledger", f"{world}/votes.sqlite", "--hearing_test", "false"])  # fmt: skip
     for place in range(6):
         run(["clip", f"{world}/data", "--output", f"{world}/clips/{place}.wav", "--row", str(place)])
     with (world / "table.csv").open("w", newline="") as file:
@@ -133,6 +136,19 @@ TRAINING = ("--backbone", "{world}/backbone", "--dataset", "{world}/data", "--ou
             "1")  # fmt: skip
 STEPS = ("transformers.trainer:Trainer.training_step", "torch:save", "safetensors.torch:save_file")
 CHECKPOINT = ("model/model.safetensors", "model/config.json", "model/processor_config.json")
+
+SIMULATED = (
+    "--backend",
+    "simulated",
+    "--num_annotations",
+    "2",
+    "--ledger",
+    "{work}/votes.sqlite",
+    "--hearing_test",
+    "false",
+)
+FEW = ("--augment_features", "lexical", "--augment_examples", "2")
+PREPARED = ("out/data/*.parquet", "out/preparation.json")
 
 JOBS = {
     job.name: job
@@ -182,40 +198,85 @@ JOBS = {
             state=("out/cells/*/*.*",),
         ),
         Job(
-            "report saturation",
-            (
-                "report",
-                "saturation",
-                "{world}/data",
-                "--output",
-                "{out}",
-                "--num_resamples",
-                "20",
-                "--num_subsets",
-                "5",
-            ),
-            ("out/saturation.json", "out/saturation.md"),
+            "annotate",
+            ("annotate", "{world}/data", "{out}", *SIMULATED),
+            PREPARED,
+            over=("--overwrite", "true"),
+            seams=("hf_emo_dist.annotation.backends.simulated:SimulatedBackend.ask",),
+        ),
+        Job(
+            "combine",
+            ("annotate", "{world}/prepared", "{out}", "--backend", "none", "--combine", "pool"),
+            PREPARED,
+            over=("--overwrite", "true"),
+        ),
+        Job(
+            "augment",
+            ("augment", "{world}/data", "{out}", "--augment", "paper", *FEW),
+            (*PREPARED, "out/preparation/augmentation.json", "out/preparation/augmentation_plan.parquet"),
+            over=("--overwrite", "true"),
+            seams=("hf_emo_dist.augmentation.mixing:BetweenClassMixer.with_levels",),
+        ),
+        Job(
+            "prepare",
+            ("annotate", "{world}/data", "{out}", *SIMULATED, "--augment", "paper", *FEW),
+            (*PREPARED, "out/preparation/augmentation.json", "out/preparation/augmentation_plan.parquet"),
+            over=("--overwrite", "true"),
+            seams=("hf_emo_dist.annotation.backends.simulated:SimulatedBackend.ask",),
+        ),
+        *(
+            Job(
+                f"predict as {form}",
+                (
+                    "predict",
+                    "{world}/clips",
+                    "--model",
+                    "{world}/model",
+                    "--format",
+                    form,
+                    "--output",
+                    f"{{out}}/a.{form}",
+                    "--batch_size",
+                    "2",
+                ),
+                (f"out/a.{form}",),
+                over=("--overwrite", "true"),
+                seams=("hf_emo_dist.commands.partial_answers:PartialAnswers.add",),
+                state=(f"out/a.{form}.partial",),
+                given=CHECKPOINT,
+            )
+            for form in ("json", "csv")
         ),
         Job(
             "evaluate",
-            ("evaluate", "{world}/model", "{world}/data", "--output", "{out}/scores.json", "--num_resamples", "50"),
-            ("out/scores.json", "out/predictions.parquet"),
+            (
+                "evaluate",
+                "{world}/model",
+                "{world}/data",
+                "--split",
+                "test",
+                "--output",
+                "{out}/scores.json",
+                "--num_resamples",
+                "50",
+                "--device",
+                "cpu",
+            ),
+            ("out/scores.json", "out/scores.md", "out/predictions.parquet", "out/*.png"),
+            over=("--overwrite", "true"),
             given=CHECKPOINT,
         ),
         Job(
-            "predict",
-            (
-                "predict",
-                *(f"{{world}}/clips/{place}.wav" for place in range(6)),
-                "--model",
-                "{world}/model",
-                "--format",
-                "json",
-                "--output",
-                "{out}/answers.json",
-            ),
-            ("out/answers.json",),
-            given=CHECKPOINT,
+            "backbone",
+            ("backbone", "{out}", "--hidden_size", "16", "--num_mel_bins", "16"),
+            ("out/*",),
+            over=("--overwrite", "true"),
+        ),
+        Job(
+            "report",
+            ("report", "agreement", "data={world}/data", "--output", "{out}"),
+            ("out/agreement.json", "out/*.png"),
+            over=("--overwrite", "true"),
         ),
         Job(
             "push",

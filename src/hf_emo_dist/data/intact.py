@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .._files import refuse_special
+
 _WHOLE = 2**28  # bytes up to which a digest is of a whole file
 _PLACES, _BYTES = 4096, 4096  # of a larger one: so many pieces of so many bytes
 CHECKSUM = "checksum"
@@ -64,6 +66,7 @@ def read_json(
         ...
         hf_emo_dist.data.intact.BrokenFileError: ...state.json is damaged (it does not hold what was written). Mend: ...
     """
+    refuse_special(file)
     try:
         content = json.loads(Path(file).read_bytes().decode("utf-8"))
     except ValueError as error:  # UnicodeDecodeError is one, too

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._files import refuse_special
+from .full_disk import disk_full
 from .label_map import refuse_without_votes
+from .output import put_right
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -28,7 +31,10 @@ def _load_local(path: Path) -> Any:
 
     if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
         return load_from_disk(str(path))
-    if path.is_dir() and not any(path.rglob("*.parquet")):
+    shards = list(path.rglob("*.parquet")) if path.is_dir() else []
+    for shard in shards:
+        refuse_special(shard)
+    if path.is_dir() and not shards:
         raise DatasetLoadError(
             f"{path} holds no Parquet files. Mend: give a folder that hf-emo-dist read wrote (its OUTPUT); of an "
             "AudioFolder, hf-emo-dist read dataset makes one."
@@ -43,6 +49,9 @@ def _load_local(path: Path) -> Any:
             return load_dataset("parquet", data_files=str(path))
         return load_dataset(str(path))
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
+        full = disk_full(error)  # of the cache
+        if full is not None:
+            raise full from error
         raise DatasetLoadError(
             f"The data set at {path} cannot be read: {_first_line(error.__cause__ or error)} Mend: write it again."
         ) from error
@@ -125,6 +134,8 @@ def load_emotion_dataset(
 
     name = str(path_or_id)
     path = Path(name).expanduser()
+    if not path.exists():
+        put_right(path)  # a run that was killed may have left it aside
     if path.exists():
         loaded = _load_local(path)
     elif isinstance(path_or_id, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:

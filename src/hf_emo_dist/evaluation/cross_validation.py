@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.output import write_json, write_text
+from ..data.output import output_files, write_json, write_text
 from ..data.protocols import Protocol, protocol_of
 from ..data.rows import column_of, row_ids
 from ..data.splits import folds_from_column, speaker_folds
@@ -456,15 +456,16 @@ def cross_validate(
     )
     if rules is not None:
         report.protocol = _protocol_figures(plan, rules, predictions, ceiling_columns or (), bootstrap)
-    report.save(plan.out)
     columns: dict[str, Any] = {"fold": fold_of, "predicted_distribution": model, args.score_column: plan.references}
     columns["js_divergence"] = report.js_divergence["model"]
     for name in ("regression", "ceiling"):
         if name in predictions:
             columns[f"{name}_distribution"] = predictions[name]
-    write_predictions(plan.out / "predictions.parquet", plan.rows, plan.emotions, columns)
     split = f"{len(plan.folds)}-fold cross-validation"
-    write_plots(model, plan.references, plan.emotions, plan.out, split, notes)
+    with output_files(plan.out / "cross_validation.json", overwrite=True) as part:
+        report.save(part)
+        write_predictions(part / "predictions.parquet", plan.rows, plan.emotions, columns)
+        write_plots(model, plan.references, plan.emotions, part, split, notes)
     return report
 
 

@@ -25,6 +25,7 @@ from .losses import concentration
 from .model import EmotionDistributionModel
 from .prediction import ANSWERS_NAN
 from .processing import EmotionDistributionProcessor
+from .text_lengths import check_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -187,6 +188,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             name = name_of(value, number)
             try:
                 clip = open_clip(value, name, **{key: given(number) for key, given in words.items()}, **options)
+                check_lengths(self.processor, [name], [clip.transcript], [clip.speaker], batch_size)
             except (ValueError, OSError) as error:  # an AudioError is a ValueError
                 if on_error == "raise":
                     raise

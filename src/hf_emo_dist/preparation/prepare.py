@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -21,7 +20,7 @@ from ..audio.check import check_audio
 from ..augmentation.augment_splits import AugmentationArguments, augment_splits
 from ..data.data_facts import data_facts
 from ..data.opened import NOT_STATED, OpenedDataset, open_dataset
-from ..data.output import check_folder, write_json
+from ..data.output import claimed, working_folder, write_json
 from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME
 from ..data.rows import SIMULATED_ANNOTATORS, notes_about
 from ..data.writing import write_dataset
@@ -229,9 +228,12 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             f"hf-emo-dist estimate {settings.dataset} --pilot {settings.pilot} first; what it pays for is in the "
             "ledger, and annotating goes on from there."
         )
-    folder = Path(settings.output).expanduser().resolve()
-    # All that can be wrong is found before money is spent.
-    check_folder(folder, settings.overwrite, settings.dataset)
+    # All that can be wrong is found before money is spent, a second run of the same output too.
+    with claimed(settings.output, settings.overwrite, source=settings.dataset or ()) as folder:
+        return _prepare(settings, folder)
+
+
+def _prepare(settings: PrepareSettings, folder: Path) -> dict[str, RunReport]:
     opened = settings.open()
     emotions = opened.emotions()
     chosen = opened.chosen(settings.annotate_splits, "annotate_splits")
@@ -282,9 +284,8 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     combined = combine_splits(dataset, settings, emotions, saved, notes)
     preparation["combine"] = combined.about
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-augmentation-") as work:
-        about = Path(work) / "preparation"
+    with working_folder(folder) as work:
+        about = work / "preparation"
         augmented, plan = augment_splits(combined.splits, settings, about, emotions=emotions, notes=notes)
         facts = data_facts(augmented)
         preparation["splits"] = facts["splits"]

@@ -20,6 +20,7 @@ from ..modeling.adapters import save_adapter_config
 from ..modeling.base_content import base_content, check_base_is_on_disk
 from ..modeling.calibration import fit_calibration
 from ..modeling.losses import distribution_loss
+from ..modeling.text_lengths import check_row_lengths
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, network_of, open_cache
@@ -281,6 +282,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         self._rows_facts = facts_of_rows(dataset, self._targets)
         if args.group_by_duration and not args.check_audio:
             logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
+        check_row_lengths(self._processor, dataset, args.train_batch_size)
         if args.check_audio:
             self._durations = check_clips(dataset, "training", self._processor.long_audio)
         if self._tower_cache is not None:
@@ -296,6 +298,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         check_columns(dataset, self.emotions, self._emotion_args.score_column, "evaluation")
         if self._loss_type == "dirichlet_multinomial":
             check_votes(dataset, "evaluation")
+        check_row_lengths(self._processor, dataset, self._emotion_args.eval_batch_size)
         if self._emotion_args.check_audio:
             check_clips(dataset, "evaluation", self._processor.long_audio)
         return Rows(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
+from ..._files import refuse_special
 from ...emotions import is_known_emotion
 from ..label_files import mean, number
 from ..table.options import TableOptions
@@ -79,6 +80,7 @@ def _answers(export: Path, report: CorpusReport, question: str | None, tables: S
 def _header(path: Path) -> _Header:
     import yaml
 
+    refuse_special(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
