@@ -15,6 +15,7 @@ by whoever holds the same output next: hidden names are ``.NAME.ROLE-xxxxxxxx``,
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -241,14 +242,18 @@ def one_run(target: str | Path) -> Iterator[None]:
         finally:
             _HELD[key] -= 1
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise OutputTakenError(
             f"Another run is writing {path}. Mend: wait until it has ended, or choose another output."
         ) from error
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise OSError(f"{path} cannot be written ({error.strerror}). Mend: choose another output.") from error
     except NotImplementedError:  # a file system without locks: the renames still keep files whole
         yield
         return
