@@ -406,10 +406,11 @@ with them it did. *refused*: it said what to do, and changed nothing. *named*: t
 
 
 def chosen(names: str | None, known: list[str]) -> list[str]:
-    """The names that a comma-separated list means; a name stands for all that begin with it."""
+    """The names that a comma-separated list means; the beginning of names stands for all of them."""
     if names is None:
         return known
-    found = [name for name in known if any(name.startswith(part.strip()) for part in names.split(","))]
+    parts = [part.strip() for part in names.split(",")]
+    found = [name for name in known if any(name == p or (p not in known and name.startswith(p)) for p in parts)]
     if not found:
         raise SystemExit(f"none of {', '.join(known)} begins with {names}")
     return found
