@@ -339,7 +339,9 @@ def damaged(change: Callable[[Path], None], name: str) -> Callable[[Bench, Job],
                 finally:
                     file.write_bytes(kept_copy)
                 check_said(cell, ended)
-                if not cell.problem and (ended.status == 0 or file.name not in ended.said):
+                if ended.status == 0 and f"{file.name} was changed since" in ended.err:
+                    cell.said = f"(a warning) {file.name} was changed since the training wrote it"
+                elif not cell.problem and (ended.status == 0 or file.name not in ended.said):
                     told = "is taken for whole" if ended.status == 0 else f"is not named: {ended.said[:200]}"
                     cell.problem = f"{pattern} {told}"
                 if cell.problem:
@@ -400,7 +402,8 @@ FAULTS: dict[str, Callable[[Bench, Job], Cell]] = {
 }
 OUTCOMES = """\
 *same*: the same command, run again, gave the result of a run without a fault. *again*: it said which words to add, and
-with them it did. *refused*: it said what to do, and changed nothing. *named*: the broken file was named, with the mend.
+with them it did. *refused*: it said what to do, and changed nothing. *named*: the broken file was named, with the mend; a
+setting that is still JSON in a warning.
 *done*: no harm. *one refused*: of two at once. *keeps none*: there is no state that could be broken.
 """
 
