@@ -402,9 +402,9 @@ FAULTS: dict[str, Callable[[Bench, Job], Cell]] = {
 }
 OUTCOMES = """\
 *same*: the same command, run again, gave the result of a run without a fault. *again*: it said which words to add, and
-with them it did. *refused*: it said what to do, and changed nothing. *named*: the broken file was named, with the mend; a
-setting that is still JSON in a warning.
-*done*: no harm. *one refused*: of two at once. *keeps none*: there is no state that could be broken.
+with them it did. *refused*: it said what to do, and changed nothing. *named*: the broken file was named, with the
+mend; a setting that is still JSON, in a warning. *done*: no harm. *one refused*: of two at once. *keeps none*: there
+is no state that could be broken.
 """
 
 
