@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 # before anything reads it: caches of its own, no network, one thread (a fork must not inherit others)
 _HOME = tempfile.mkdtemp(prefix="endurance_home_")
@@ -31,6 +32,7 @@ os.environ.update(
 )  # fmt: skip
 
 import endurance_faults as faults  # noqa: E402
+from endurance_hub import LocalHub  # noqa: E402
 from endurance_jobs import JOBS, Job, build_world  # noqa: E402
 
 MARKS = ("<!-- endurance: begin -->\n", "<!-- endurance: end -->\n")
@@ -65,6 +67,7 @@ class Bench:
     wanted: dict[str, dict[str, str]] = field(default_factory=dict)
     events: dict[str, list[str]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    hub: LocalHub | None = None
 
     def folder(self, job: Job, fault: str) -> Path:
         """A cell's own folder, with what the job needs before it."""
@@ -80,19 +83,37 @@ class Bench:
             if ended.status:
                 raise SystemExit(f"what comes before {job.name} failed: {ended.err[-2000:]}")
 
-    def run(self, job: Job, place: Path, *more: str, **settings: object) -> faults.Ended:
+    def run(self, job: Job, place: Path, *more: str, **settings: Any) -> faults.Ended:
         """Run a job's command in a cell's folder."""
+        process = self.start(job, place, "logs", *more, **settings)
+        process.wait()
+        return process.end()
+
+    def start(self, job: Job, place: Path, logs: str, *more: str, **settings: Any) -> faults.Process:
+        """Start a job's command in a cell's folder."""
+        if job.repo is not None:
+            self.hub = self.hub or LocalHub()
+            settings["setup"] = self.hub.used_by(settings.get("setup"))
         words = job.command(self.world, place / "work", *more)
-        return faults.run(words, place / "work", place / "logs", seams=job.seams, **settings)
+        return faults.Process(words, place / "work", place / logs, job.seams, **settings)
+
+    def digests(self, job: Job, place: Path) -> dict[str, str]:
+        """What counts of a job's result in a cell, by file."""
+        if job.repo is None:
+            return job.digests(place / "work")
+        assert self.hub is not None
+        return self.hub.files(job.repo.format(cell=place.name))
 
     def reference(self, job: Job) -> None:
         """Run a job without a fault."""
         place = self.folder(job, "reference")
         self.before(job, place)
         ended = self.run(job, place)
-        if ended.status or not job.digests(place / "work"):
+        if ended.status or not self.digests(job, place):
             raise SystemExit(f"{job.name} fails without a fault:\n{ended.out[-1000:]}{ended.err[-3000:]}")
-        self.wanted[job.name] = job.digests(place / "work")
+        self.wanted[job.name] = self.digests(job, place)
+        if job.repo is not None:  # the server has the large files now, and later pushes need not send them
+            ended = self.run(job, self.folder(job, "reference again"))
         self.events[job.name] = ended.events
         self.sizes[job.name] = sum(file.stat().st_size for file in (place / "work").rglob("*") if file.is_file())
 
@@ -116,7 +137,7 @@ class Bench:
         else:
             cell.problem = f"no rerun succeeds: {tried[-1].said[:300]}"
             return
-        found = job.digests(place / "work")
+        found = self.digests(job, place)
         if found != self.wanted[job.name]:
             names = [name for name in {**found, **self.wanted[job.name]} if
                      found.get(name) != self.wanted[job.name].get(name)]  # fmt: skip
@@ -139,7 +160,7 @@ def kept(work: Path, job: Job) -> str:
     """What lies there after a fault, in a few words."""
     if not work.is_dir():
         return "nothing"
-    whole = job.digests(work) if not any(work.rglob("never")) else {}
+    whole = job.digests(work)
     state = sum(1 for pattern in job.state for path in work.glob(pattern) if path.is_file())
     parts = [f"{len(whole)} files of the result"] if whole else []
     parts += [f"{state} of state"] if state else []
@@ -149,7 +170,7 @@ def kept(work: Path, job: Job) -> str:
 
 def check_said(cell: Cell, ended: faults.Ended, killed: bool = False) -> None:
     """What a run that met a fault must say."""
-    cell.said = "" if killed else ended.said
+    cell.said = "" if killed or ended.status == 0 else ended.said
     if ended.has_traceback:
         cell.problem = f"traceback: {ended.said[:200]}"
     elif (
@@ -198,8 +219,15 @@ def interrupted(bench: Bench, job: Job) -> Cell:
     return cell
 
 
+def writes_nothing(job: Job, fault: str) -> Cell:
+    """The cell of a job that writes nothing on this machine."""
+    return Cell(job.name, fault, "writes nothing here")
+
+
 def disk_full(bench: Bench, job: Job) -> Cell:
     """A disk that has room for half of what the job writes; then one that has room."""
+    if job.repo is not None:
+        return writes_nothing(job, "disk full")
     cell, place = Cell(job.name, "disk full"), bench.folder(job, "disk-full")
     size = max(4096, bench.sizes[job.name] // 2 // 4096 * 4096)
     disk = faults.Disk(place / "work", 2**28 if job.before else size)
@@ -225,6 +253,8 @@ def disk_full(bench: Bench, job: Job) -> Cell:
 
 def read_only(bench: Bench, job: Job) -> Cell:
     """A folder that nothing can be written to: found before the work begins."""
+    if job.repo is not None:
+        return writes_nothing(job, "read-only")
     cell, place = Cell(job.name, "read-only"), bench.folder(job, "read-only")
     disk = faults.Disk(place / "work", 2**28)
     try:
@@ -247,6 +277,8 @@ def read_only(bench: Bench, job: Job) -> Cell:
 
 def exists(bench: Bench, job: Job) -> Cell:
     """An output that is there, of somebody else: it must not be touched."""
+    if job.repo is not None:
+        return writes_nothing(job, "output exists")
     cell, place = Cell(job.name, "output exists"), bench.folder(job, "exists")
     bench.before(job, place)
     out = place / "work" / "out"
@@ -259,7 +291,7 @@ def exists(bench: Bench, job: Job) -> Cell:
         cell.problem = "what was there is gone"
     elif not cell.problem:
         cell.outcome = "refused" if ended.status else "done"
-        if ended.status == 0 and job.digests(place / "work") != bench.wanted[job.name]:
+        if ended.status == 0 and bench.digests(job, place) != bench.wanted[job.name]:
             cell.problem = "the result differs"
     return cell
 
@@ -268,11 +300,12 @@ def two_at_once(bench: Bench, job: Job) -> Cell:
     """The same command started again while the first one is halfway."""
     cell, place = Cell(job.name, "two at once"), bench.folder(job, "two")
     bench.before(job, place)
-    words = job.command(bench.world, place / "work")
     at = 1 + len(bench.events[job.name]) // 2
-    first = faults.Process(words, place / "work", place / "logs", job.seams, faults.stop, at)
+    first = bench.start(job, place, "logs", act=faults.stop, at=at)
     stopped = first.wait(stopped=True)
-    second = faults.run(words, place / "work", place / "logs-2", seams=job.seams)
+    other = bench.start(job, place, "logs-2")
+    other.wait()
+    second = other.end()
     if stopped:
         os.kill(first.pid, faults.signal.SIGCONT)
         first.wait()
@@ -283,7 +316,7 @@ def two_at_once(bench: Bench, job: Job) -> Cell:
             check_said(cell, run)
     if not cell.problem and not done:
         cell.problem = "neither succeeds"
-    if not cell.problem and job.digests(place / "work") != bench.wanted[job.name]:
+    if not cell.problem and bench.digests(job, place) != bench.wanted[job.name]:
         cell.problem = "the result differs"
     if not cell.problem:
         cell.outcome = "one refused" if len(done) == 1 else "both the same"
@@ -346,7 +379,7 @@ def clock_back(bench: Bench, job: Job) -> Cell:
     started = time.monotonic()
     ended = bench.run(job, place, act=faults.set_clock_back, at=1 + len(bench.events[job.name]) // 2)
     check_said(cell, ended)
-    if not cell.problem and (ended.status or job.digests(place / "work") != bench.wanted[job.name]):
+    if not cell.problem and (ended.status or bench.digests(job, place) != bench.wanted[job.name]):
         cell.problem = f"status {ended.status}, or the result differs"
     cell.outcome = "done"
     if time.monotonic() - started > 120 and not cell.problem:
@@ -368,7 +401,7 @@ FAULTS: dict[str, Callable[[Bench, Job], Cell]] = {
 OUTCOMES = """\
 *same*: the same command, run again, gave the result of a run without a fault. *again*: it said which words to add, and
 with them it did. *refused*: it said what to do, and changed nothing. *named*: the broken file was named, with the mend.
-*done*: no harm. *keeps none*: there is no state that could be broken.
+*done*: no harm. *one refused*: of two at once. *keeps none*: there is no state that could be broken.
 """
 
 
@@ -410,7 +443,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="print what each cell said and kept")
     asked = parser.parse_args()
     started = time.monotonic()
-    scratch = Path(tempfile.mkdtemp(prefix="endurance_"))
+    scratch, bench = Path(tempfile.mkdtemp(prefix="endurance_")), None
     try:
         _import_everything()
         bench = Bench(Path(asked.world or scratch / "world").resolve(), scratch, asked.verbose)
@@ -441,6 +474,8 @@ def main() -> int:
         print(f"{len(cells)} cells, {len(failed)} fail, {time.monotonic() - started:.0f} s")
         return 1 if failed else 0
     finally:
+        if bench is not None and bench.hub is not None:
+            bench.hub.close()
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(_HOME, ignore_errors=True)
 

@@ -1,19 +1,22 @@
 """The long jobs that `endurance.py` breaks: one row each in `JOBS`.
 
 To add one: a `Job` with the words of its command, in which `{out}` is the output in the job's own folder, `{world}` the
-folder of what all jobs share (see `build_world`); what counts of its result; what it keeps as its state.
+folder of what all jobs share (see `build_world`), `{cell}` a name of its own; what counts of its result; and what it
+keeps as its state.
 """
 
 import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-#: Keys of JSON files that say when, how fast, where or in how many runs, and not what.
+#: Keys of JSON files that say when, how fast, where or in how many runs, and not what; transformers' train_loss is of
+#: the steps since the last start.
 VOLATILE = (
+    "train_loss",
     "seconds",
     "runtime",
     "per_second",
@@ -42,7 +45,7 @@ class Job:
         seams: Functions whose calls are events, `module:Class.name`.
         state: Patterns, below the job's folder, of files that it keeps to go on with.
         given: Patterns, below the world, of files that it reads which the package wrote.
-        needs: A local server, such as `hub`.
+        repo: Name of the repository that it pushes to, whose files are then its result.
         before: Words of commands that are run in its folder first.
     """
 
@@ -54,13 +57,15 @@ class Job:
     seams: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
-    needs: str | None = None
+    repo: str | None = None
     before: tuple[tuple[str, ...], ...] = ()
-    more: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, world: Path, work: Path, *more: str) -> list[str]:
         """Its words for one run."""
-        return [word.format(world=world, out=work / "out", work=work) for word in (*self.words, *more)]
+        return [
+            word.format(world=world, out=work / "out", work=work, cell=work.parent.name)
+            for word in (*self.words, *more)
+        ]
 
     def digests(self, work: Path) -> dict[str, str]:
         """What counts of its result, by file."""
@@ -74,14 +79,18 @@ class Job:
 
 def digest(file: Path) -> str:
     """A file's content as a short hash, without what is another in each run."""
-    if file.suffix == ".parquet":
-        import pyarrow.parquet as pq
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        content = repr(pq.read_table(file).to_pylist()).encode()
-    elif file.suffix == ".json":
-        content = json.dumps(_lasting(json.loads(file.read_text())), sort_keys=True).encode()
-    else:
-        content = file.read_bytes()
+    try:
+        if file.suffix == ".parquet":
+            content = repr(pq.read_table(file).to_pylist()).encode()
+        elif file.suffix == ".json":
+            content = json.dumps(_lasting(json.loads(file.read_text())), sort_keys=True).encode()
+        else:
+            content = file.read_bytes()
+    except (ValueError, OSError, pa.ArrowException):
+        return "no whole file"  # under its final name
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -159,6 +168,36 @@ JOBS = {
             state=("out/checkpoint-*/*",),
         ),
         Job(
+            "cross-validate",
+            ("cross-validate", *TRAINING, "--num_folds", "2", "--validation_speakers", "2", "--num_resamples", "50"),
+            ("out/cross_validation.json", "out/predictions.parquet"),
+            seams=STEPS,
+            state=("out/regression.*", "out/fold-0/*.*"),
+        ),
+        Job(
+            "report ablation",
+            (
+                "report",
+                "ablation",
+                "--output",
+                "{out}",
+                "--sources",
+                "human",
+                "--augment",
+                "off",
+                "--seeds",
+                "0,1",
+                "--num_resamples",
+                "50",
+                "--",
+                *TRAINING[:4],
+                *TRAINING[6:],
+            ),
+            ("out/ablation.json",),
+            seams=STEPS,
+            state=("out/cells/*/*.*",),
+        ),
+        Job(
             "annotate",
             ("annotate", "{world}/data", "{out}", *SIMULATED),
             PREPARED,
@@ -204,6 +243,7 @@ JOBS = {
                 over=("--overwrite", "true"),
                 seams=("hf_emo_dist.commands.partial_answers:PartialAnswers.add",),
                 state=(f"out/a.{form}.partial",),
+                given=CHECKPOINT,
             )
             for form in ("json", "csv")
         ),
@@ -224,6 +264,7 @@ JOBS = {
             ),
             ("out/scores.json", "out/scores.md", "out/predictions.parquet", "out/*.png"),
             over=("--overwrite", "true"),
+            given=CHECKPOINT,
         ),
         Job(
             "backbone",
@@ -236,6 +277,14 @@ JOBS = {
             ("report", "agreement", "data={world}/data", "--output", "{out}"),
             ("out/agreement.json", "out/*.png"),
             over=("--overwrite", "true"),
+        ),
+        Job(
+            "push",
+            ("push", "model", "{world}/model", "me/{cell}"),
+            (),
+            seams=("httpx2:Client.send",),
+            given=CHECKPOINT,
+            repo="me/{cell}",
         ),
     )
 }

@@ -17,19 +17,18 @@ from hf_emo_dist.data.preparation_file import PREPARATION_NAME, read_preparation
 CONTENT = {"step": 3, "name": "fold", "shares": [0.1, 0.25], "by": {"angry": None}}
 
 
-def every_bit(file):
-    """The file's content with each of its bits changed, one at a time."""
+def changed_bits(file):
+    """The file's content with a bit of each of its bytes changed, one at a time."""
     content = file.read_bytes()
     for place in range(len(content)):
-        for bit in range(8):
-            yield content[:place] + bytes([content[place] ^ (1 << bit)]) + content[place + 1 :]
+        yield content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
 
 
-def test_every_bit_of_sealed_json_is_missed_or_changes_nothing(tmp_path):
+def test_a_bit_of_sealed_json_is_missed_or_changes_nothing(tmp_path):
     """What is left may say the same in other spaces, or be right and have lost the name of its checksum."""
     file = write_json(tmp_path / "state.json", sealed(CONTENT))
     found = {"named": 0, "same": 0, "without checksum": 0}
-    for content in every_bit(file):
+    for content in changed_bits(file):
         file.write_bytes(content)
         try:
             got = read_json(file, "run it again.")
@@ -40,7 +39,7 @@ def test_every_bit_of_sealed_json_is_missed_or_changes_nothing(tmp_path):
             same = got == CONTENT
             assert same or {key: value for key, value in got.items() if key in CONTENT} == CONTENT
             found["same" if same else "without checksum"] += 1
-    assert found["named"] > 1000 and found["without checksum"] <= 8 * len("checksum")
+    assert found["named"] > 100 and found["without checksum"] <= len("checksum")
 
 
 JSONS = {

@@ -11,6 +11,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..modeling.base_content import check_base
+from ..modeling.layout import FACTS_NAME
 from ..modeling.prediction import ANSWERS_NAN
 from ..modeling.whole_files import broken_files_named, write_digests
 from .checkpoints import (
@@ -76,10 +77,13 @@ class GuardedTrainer(HubTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model and processor, unless weights are no numbers."""
         self._refuse_weights_that_are_no_numbers()
-        super().save_model(output_dir, _internal_call)
         folder = Path(output_dir or str(self.args.output_dir))
-        # a checkpoint's are written when it is complete
-        if self.args.should_save and folder.is_dir() and not folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+        # a checkpoint's digests are written when it is complete
+        with_digests = self.args.should_save and not folder.name.startswith(PREFIX_CHECKPOINT_DIR)
+        if with_digests:
+            (folder / FACTS_NAME).unlink(missing_ok=True)  # those of other weights
+        super().save_model(output_dir, _internal_call)
+        if with_digests and folder.is_dir():
             write_digests(folder, {"rows": self._rows_facts})
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
