@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -140,22 +141,23 @@ def write_rows(
 
     folder = Path(output).expanduser().resolve()
     sources = [values[name] for name in ("table", "export", "audio_dir", "source") if name in values.options.options]
-    refusal = _refusal(folder, overwrite, sources)
-    if refusal is not None and not dry_run:
-        raise refusal
+    refusal = _refusal(folder, overwrite, sources) if dry_run else None
     report = CorpusReport(sources[-1])
-    reading = values.call(understand, report=report)
-    _print(reading.summary())
-    if report.problems or report.outside:
-        _print(report.summary(5))
-    if speaker_split:  # before any audio is read
-        speaker_disjoint_split(reading.without_audio(), speaker_split, seed=seed)
-    if dry_run:
-        _print("Nothing was written: this was a dry run.")
-        if refusal is not None:
-            _print(f"Without --dry_run it would end here: {refusal}")
-        return
-    with claimed(folder, overwrite, source=sources), working_folder(folder) as cache:
+    with contextlib.ExitStack() as held:
+        if not dry_run:
+            held.enter_context(claimed(folder, overwrite, source=sources))
+        reading = values.call(understand, report=report)
+        _print(reading.summary())
+        if report.problems or report.outside:
+            _print(report.summary(5))
+        if speaker_split:  # before any audio is read
+            speaker_disjoint_split(reading.without_audio(), speaker_split, seed=seed)
+        if dry_run:
+            _print("Nothing was written: this was a dry run.")
+            if refusal is not None:
+                _print(f"Without --dry_run it would end here: {refusal}")
+            return
+        cache = held.enter_context(working_folder(folder))
         dataset, checked = reading.build(cache), ""
         if unusable == "skip":
             dataset, checked = _usable(dataset)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,11 @@ from .output import put_right
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+
+logger = logging.getLogger(__name__)
+
+_WORTH_A_WORD = 10_000_000  # bytes
 
 
 class DatasetLoadError(ValueError):
@@ -44,10 +52,11 @@ def _load_local(path: Path) -> Any:
             f"{path} is not a Parquet file. Mend: turn a table and its audio into a data set with "
             "hf-emo-dist read table TABLE AUDIO_DIR OUTPUT."
         )
+    since = time.time()
     try:
-        if path.is_file():
-            return load_dataset("parquet", data_files=str(path))
-        return load_dataset(str(path))
+        loaded = load_dataset("parquet", data_files=str(path)) if path.is_file() else load_dataset(str(path))
+        tell_of_copy(str(path), loaded.values(), since)
+        return loaded
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
         full = disk_full(error)  # of the cache
         if full is not None:
@@ -55,6 +64,27 @@ def _load_local(path: Path) -> Any:
         raise DatasetLoadError(
             f"The data set at {path} cannot be read: {_first_line(error.__cause__ or error)} Mend: write it again."
         ) from error
+
+
+def tell_of_copy(name: str, splits: Iterable[Dataset], since: float = 0.0) -> None:
+    """Say where `datasets` keeps a copy of a data set's rows, recordings and all, and how large it is.
+
+    Args:
+        name: Of the data set, as the user knows it.
+        splits: Its rows.
+        since: Only of copies that were made after this time, in seconds since 1970.
+    """
+    files = {str(file["filename"]) for rows in splits for file in rows.cache_files}
+    made = [file for file in files if os.path.isfile(file) and os.path.getmtime(file) >= since]
+    size = sum(map(os.path.getsize, made))
+    if size >= _WORTH_A_WORD:
+        logger.info(
+            "%s: a copy of its rows, %.0f MB, is kept in %s. It may be deleted when nobody reads them; "
+            "HF_DATASETS_CACHE names another folder for the next ones",
+            name,
+            size / 1e6,
+            os.path.commonpath([os.path.dirname(file) for file in made]),
+        )
 
 
 def _load_hub(name: str, revision: str | None) -> Any:
