@@ -63,7 +63,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 # those that train on a data set of yours, and want to be told where to write, are run by themselves
-BY_HAND := $(addprefix benchmarks/,common.py augmentation_ablation.py backbones.py combining_ravdess.py)
+BY_HAND := $(addprefix benchmarks/,common.py augmentation_ablation.py backbones.py combining_ravdess.py) \
+	$(wildcard benchmarks/endurance*.py)
 
 bench: $(VENV)/.dev
 	@for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -2,7 +2,12 @@
 
 import sys
 
-from .commands.main import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from .commands.main import main
+
+        status = main()
+    except KeyboardInterrupt:  # while it was loaded
+        sys.stderr.write("stopped\n")
+        status = 130
+    sys.exit(status)

@@ -155,6 +155,6 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     both = load_emotion_dataset(tmp_path / "out")
     assert len(both["train"]) == 36 and len(both["test"]) == 6 and "15 mixed rows" in done.stdout
-    assert (tmp_path / "out_report" / "mixed_clips.html").exists()
+    assert (tmp_path / "out" / "preparation" / "mixed_clips.html").exists()
     wrong = run("--output_dir", str(tmp_path / "out2"), "--augment_features", "nonsense")
     assert wrong.returncode == 2 and "no column 'nonsense'" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -30,7 +30,7 @@ def prepared(tmp_path_factory):
 def asked(folder, tmp_path, capsys, *words, name="votes.csv"):
     """Votes to ask for and gain by id, and what was printed."""
     file = tmp_path / name
-    assert main(["next-votes", str(folder), "--output", str(file), *words]) == 0
+    assert main(["next-votes", str(folder), "--output", str(file), "--overwrite", *words]) == 0
     if file.suffix == ".csv":
         rows = list(csv.DictReader(file.open()))
     elif file.suffix == ".jsonl":

@@ -220,3 +220,17 @@ def test_what_was_written_anew_is_read_and_not_the_cache_of_what_was_there(tmp_p
             write_dataset(made, place, description="x", vote_source="y", overwrite=True)
             assert load_emotion_dataset(place, "train")["human_votes"][:] == [[vote] for vote in votes]
             assert load_dataset(str(place))["train"]["human_votes"][:] == [[vote] for vote in votes]
+
+
+def test_a_copy_in_the_cache_is_told_of_once(tmp_path, monkeypatch, caplog):
+    from hf_emo_dist.data import loading
+
+    monkeypatch.setattr(loading, "_WORTH_A_WORD", 1)
+    row = {"id": "a", "audio": {"bytes": b"RIFF" * 1000, "path": "a.wav"}, "human_votes": ["sad"]}
+    rows = build_dataset([row], row_features(["angry", "sad"]))
+    write_dataset(rows, tmp_path / "copied", description="x", vote_source="made up")
+    with caplog.at_level("INFO", "hf_emo_dist"):
+        for told in (1, 1):
+            loading.load_emotion_dataset(tmp_path / "copied")
+            found = [one.getMessage() for one in caplog.records if "a copy of its rows" in one.getMessage()]
+            assert len(found) == told and str(tmp_path / "copied") in found[0] and "may be deleted" in found[0]

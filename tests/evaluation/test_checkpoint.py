@@ -149,7 +149,7 @@ def test_a_temperature_is_fitted_on_one_split_and_reported_on_another(own_checkp
     assert (found["rows"], found["speakers"], found["split"]) == (24, 4, "validation")
     assert "simulated data" in found["notes"]
 
-    report = evaluate_checkpoint(own_checkpoint, grouped_folder, output=output, **FAST)
+    report = evaluate_checkpoint(own_checkpoint, grouped_folder, output=output, overwrite=True, **FAST)
     assert report.to_dict()["js_divergence"] == plain.to_dict()["js_divergence"]  # as predicted, by default
     np.testing.assert_array_equal(_predicted(output), as_predicted)
     saved = json.loads(output.read_text())["temperature"]
@@ -162,7 +162,8 @@ def test_a_temperature_is_fitted_on_one_split_and_reported_on_another(own_checkp
     assert change["difference"] == pytest.approx(gained) and change["low"] <= gained <= change["high"]
     assert "not applied" in report.to_markdown() and "at the temperature" in output.with_suffix(".md").read_text()
 
-    applied = evaluate_checkpoint(own_checkpoint, grouped_folder, output=output, apply_temperature=True, **FAST)
+    how = {"output": output, "overwrite": True, "apply_temperature": True}
+    applied = evaluate_checkpoint(own_checkpoint, grouped_folder, **how, **FAST)
     assert applied.to_dict()["js_divergence"] == pytest.approx(saved["after"]["js_divergence"])
     np.testing.assert_allclose(_predicted(output), at_temperature(as_predicted, found["temperature"]), atol=1e-12)
     assert any("at the temperature" in note for note in applied.notes)
@@ -205,7 +206,9 @@ def test_scores_by_group_are_written_beside_the_others(tones_checkpoint, grouped
     assert np.mean(weighted) == pytest.approx(report.to_dict()["js_divergence"])
     assert saved["groups"]["male"]["mean_predictor"] > 0 and saved["gap"]["js_divergence"]["value"] >= 0
     assert "By `gender`" in output.with_suffix(".md").read_text() and (tmp_path / "by_group.png").is_file()
-    evaluate_checkpoint(tones_checkpoint, grouped_folder, output=output, **FAST)
+    with pytest.raises(FileExistsError, match=r"is there already\. Mend: .*--overwrite"):
+        evaluate_checkpoint(tones_checkpoint, grouped_folder, output=output, **FAST)
+    evaluate_checkpoint(tones_checkpoint, grouped_folder, output=output, overwrite=True, **FAST)
     assert not (tmp_path / "by_group.png").is_file()
     with pytest.raises(ValueError, match=r"no column 'gendre'.*Mend: name 'gender'"):
         evaluate_checkpoint(tmp_path / "no model", grouped_folder, by=["gendre"], **FAST)

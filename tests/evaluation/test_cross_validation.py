@@ -18,7 +18,7 @@ from hf_emo_dist.evaluation.cross_validation import (
     cross_validate,
     standard_error,
 )
-from hf_emo_dist.evaluation.resuming import is_done, predictions_for
+from hf_emo_dist.evaluation.resuming import Cell, predictions_for
 from hf_emo_dist.evaluation.scoring import Bootstrap
 from hf_emo_dist.evaluation.speaker_folds import folds_with_speakers
 from hf_emo_dist.training import fine_tuning as training_run
@@ -146,20 +146,58 @@ def test_predictions_of_other_settings_are_refused_by_name(finished, backbone, d
         cross_validate(*changed, **OPTIONS)
 
 
+ONE = ([{"id": "a"}, {"id": "b"}], ["angry", "sad"], np.array([[0.2, 0.8], [1.0, 0.0]]))
+
+
 def test_options_that_came_or_went_with_a_newer_version_count_where_they_are_on(tmp_path):
-    file, about = tmp_path / "predictions.parquet", tmp_path / "cell.json"
-    file.touch()
-    write_json(about, {"settings": {"learning_rate": 0.1, "source": None}})
-    assert is_done(file, about, {"learning_rate": 0.1, "source": None, "perturb_waveforms": 0.0, "new": None})
-    write_json(about, {"settings": {"learning_rate": 0.1, "source": None, "mix_embeddings": False}})
-    assert is_done(file, about, {"learning_rate": 0.1, "source": None})
+    cell = Cell(tmp_path / "predictions.parquet", tmp_path / "cell.json")
+    write_predictions(cell.file, *ONE[:2], {"predicted_distribution": ONE[2]})
+    write_json(cell.about, {"settings": {"learning_rate": 0.1, "source": None}})  # as 0.2 wrote it
+    assert cell.done({"learning_rate": 0.1, "source": None, "perturb_waveforms": 0.0, "new": None})
+    write_json(cell.about, {"settings": {"learning_rate": 0.1, "source": None, "mix_embeddings": False}})
+    assert cell.done({"learning_rate": 0.1, "source": None})
     for settings, name in (
         ({"learning_rate": 0.1, "source": None, "perturb_waveforms": 0.3}, "perturb_waveforms"),
         ({"learning_rate": 0.1, "source": "human"}, "source"),
         ({"source": None}, "learning_rate"),
     ):
         with pytest.raises(ValueError, match=rf"\({name}\)"):
-            is_done(file, about, settings)
+            cell.done(settings)
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+def another_value(file):
+    file.write_text(file.read_text().replace("0.1", "0.7", 1))
+
+
+BROKEN = {
+    "about cut": (lambda cell: cell.about.write_bytes(cell.about.read_bytes()[:-30]), "cell.json is damaged"),
+    "about empty": (lambda cell: cell.about.write_bytes(b""), "cell.json is damaged"),
+    "one bit of it": (lambda cell: flip(cell.about), "cell.json is damaged"),
+    "another value": (lambda cell: another_value(cell.about), "does not hold what was written"),
+    "without settings": (lambda cell: write_json(cell.about, {"detail": {}}), "it has no 'settings'"),
+    "predictions cut": (lambda cell: cell.file.write_bytes(cell.file.read_bytes()[:-30]), "predictions.parquet is"),
+    "one bit of them": (lambda cell: flip(cell.file), "predictions.parquet is damaged"),
+    "no predictions": (lambda cell: cell.file.unlink(), None),
+    "killed before they were done": (lambda cell: cell.begin({"rate": 0.1}), None),
+}
+
+
+@pytest.mark.parametrize(("damage", "said"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_damaged_cell_is_computed_again_and_named(tmp_path, caplog, damage, said):
+    cell = Cell(tmp_path / "predictions.parquet", tmp_path / "cell.json")
+    cell.begin({"rate": 0.1})
+    assert cell.done({"rate": 0.1}) is None
+    cell.write(*ONE, {"rate": 0.1}, detail={"train_rows": 3})
+    assert cell.done({"rate": 0.1})["detail"] == {"train_rows": 3} and not caplog.records
+    damage(cell)
+    assert cell.done({"rate": 0.1}) is None
+    assert (said is None and not caplog.records) or (said in caplog.text and "computed again" in caplog.text)
 
 
 def test_predictions_are_matched_by_id(tmp_path):

@@ -373,7 +373,7 @@ def test_what_cannot_be_used_is_said(trained, tmp_path, caplog):
     with pytest.raises(OSError, match="no scores at"):
         gather_model_facts(trained, scores=tmp_path / "none.json")
     (trained / "recipe.json").write_text("{")
-    with pytest.raises(ValueError, match=r"recipe\.json in .* cannot be read"):
+    with pytest.raises(ValueError, match=r"recipe\.json is damaged .it is no JSON.*Mend: restore or remove it"):
         gather_model_facts(trained)
     with pytest.raises(OSError, match="is no checkpoint"):
         gather_model_facts(tmp_path)

@@ -121,9 +121,9 @@ def test_a_program_that_answers_otherwise_is_an_error(tmp_path):
 
 def test_what_cannot_be_exported_is_said(full, tmp_path):
     with pytest.raises(ValueError, match=r"is a Qwen2-Audio, .* export-vllm"):
-        export_model(full, tmp_path)
+        export_model(full, tmp_path / "out")
     with pytest.raises(ValueError, match=r"format='tflite' is not known\. Mend: use one of torch, onnx"):
-        export_model(full, tmp_path, format="tflite")
+        export_model(full, tmp_path / "out", format="tflite")
 
 
 def test_without_its_extra_onnx_names_it(tmp_path, monkeypatch):

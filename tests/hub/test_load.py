@@ -1,14 +1,19 @@
 import copy
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_data import tone
+from transformers import pipeline
 
-from hf_emo_dist import load_emotion_model
+from hf_emo_dist import load_emotion_model, push_model
 from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
+from hf_emo_dist.modeling.calibration import store_calibration
+from hf_emo_dist.modeling.pipeline import BrokenModelError
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
+from hf_emo_dist.modeling.whole_files import write_digests
 
 
 @torch.no_grad()
@@ -114,3 +119,83 @@ def test_a_folder_that_is_no_checkpoint(tmp_path):
 def test_a_bare_backbone_is_no_checkpoint(tiny_backbone):
     with pytest.raises(ValueError, match="backbone without an emotion head"):
         load_emotion_model(tiny_backbone)
+
+
+DAMAGES = {
+    "cut": lambda data: data[: len(data) // 2],
+    "zeros": lambda data: bytes(len(data)),
+    "empty": lambda data: b"",
+    "one bit of its beginning": lambda data: data[:1] + bytes([data[1] ^ 64]) + data[2:],
+}
+FILES = {
+    "full": ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "tokenizer_config.json"),
+    "adapter": ("adapter_config.json", "emotion_config.json", "adapter_model.safetensors", "processor_config.json"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FILES.items() for name in names])
+def test_a_damaged_file_is_named_with_the_mend(request, kind, name, damage):
+    file = request.getfixturevalue(kind) / name
+    file.write_bytes(damage(file.read_bytes()))
+    for load in (load_emotion_model, push_dry, *((change_temperature,) if name in SETTINGS else ())):
+        if load is push_dry and name.startswith("tokenizer"):
+            continue
+        with pytest.raises(ValueError, match=rf"{name} is damaged \(.*\)\. Mend: \w+"):
+            load(file.parent)
+
+
+SETTINGS = ("config.json", "emotion_config.json")
+
+
+def push_dry(folder):
+    push_model(folder, "me/model", dry_run=True, base_model="me/backbone")
+
+
+def change_temperature(folder):
+    store_calibration(folder, {"temperature": 1.5})
+
+
+def test_so_is_one_of_the_backbone_that_an_adapter_names(adapter, tiny_backbone, tmp_path):
+    base = shutil.copytree(tiny_backbone, tmp_path / "base")
+    about = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**about, "base_model_name_or_path": str(base)}))
+    for name in ("model.safetensors", "config.json"):
+        whole = (base / name).read_bytes()
+        (base / name).write_bytes(whole[:-100])
+        for load, kind in ((load_emotion_model, ValueError), (pipe, BrokenModelError)):
+            if (load, name) == (pipe, "config.json"):
+                continue  # transformers reads it first, and its own message names it
+            with pytest.raises(kind, match=rf"base/{name} is damaged"):
+                load(adapter)
+        (base / name).write_bytes(whole)
+    load_emotion_model(adapter)
+
+
+def pipe(folder):
+    return pipeline("speech-emotion-distribution", model=str(folder))
+
+
+def test_one_bit_of_weights_that_were_trained_here_is_found(full, caplog):
+    """Their digests lie beside them; saved by hand, other weights are whole, too."""
+    write_digests(full, {})
+    load_emotion_model(full)
+    file = full / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-8] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged \(it does not hold what was written"):
+        load_emotion_model(full)
+    (full / "checkpoint_facts.json").unlink()
+    model, _ = load_emotion_model(full)
+    write_digests(full, {})
+    model.head.classifier.bias.data += 1
+    model.save_pretrained(full)
+    load_emotion_model(full)
+    write_digests(full, {})
+    store_calibration(full, {"temperature": 1.5})
+    load_emotion_model(full)
+    assert "was changed" not in caplog.text
+    (full / "config.json").write_text((full / "config.json").read_text() + " ")
+    load_emotion_model(full)
+    assert "config.json was changed since the training wrote it" in caplog.text

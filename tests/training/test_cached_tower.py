@@ -2,11 +2,14 @@ import copy
 import json
 import logging
 import multiprocessing
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from quick import mostly_slow
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny_data import as_dataset, tiny_rows, tone
 from trainer_setup import largest_difference, make_args, make_trainer, weights
 
@@ -79,6 +82,33 @@ def test_a_damaged_entry_is_told_apart_and_replaced(tmp_path, caplog, damage):
     assert len(caplog.records) == 1 and "is damaged; it is computed again" in caplog.text
     cache.put(key(0), entry())
     assert torch.equal(cache.get(key(0)).embeddings, entry().embeddings)
+
+
+CHANGES = {
+    "counts": lambda about: about | {"counts": "[7]"},
+    "seconds": lambda about: about | {"seconds": "[9.5]"},
+    "no JSON": lambda about: about | {"counts": "[1"},
+    "none": lambda about: {key: value for key, value in about.items() if key != "seconds"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_what_is_said_of_an_entry_is_in_its_checksum(tmp_path, caplog, change):
+    cache = TowerCache(tmp_path, "t" * 64)
+    cache.put(key(0), entry())
+    file = cache.path(key(0))
+    with safe_open(file, framework="pt") as content:
+        about, embeddings = content.metadata(), content.get_tensor("embeddings")
+    save_file({"embeddings": embeddings}, file, metadata=about)
+    assert torch.equal(cache.get(key(0)).embeddings, embeddings)
+    save_file({"embeddings": embeddings}, file, metadata=change(dict(about)))
+    assert cache.get(key(0)) is None and "is damaged; it is computed again" in caplog.text
+    save_file({"embeddings": embeddings.reshape(embeddings.shape[::-1])}, file, metadata=about)
+    assert cache.get(key(0)) is None
+    cache.put(key(0), entry())
+    cache.path(key(1)).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(cache.path(key(0)), cache.path(key(1)))  # whole, and another clip's
+    assert cache.get(key(0)) is not None and cache.get(key(1)) is None
 
 
 def test_an_entry_under_another_towers_name_is_not_believed(tmp_path):

@@ -1,20 +1,25 @@
 """What is resumed from: the last checkpoint that is whole, of this training and no other."""
 
 import copy
+import errno
 import json
 import logging
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from quick import mostly_slow
 from test_trainer_exactness import Interrupt
 from tiny_data import TINY_EMOTIONS
 from trainer_setup import changed, largest_difference, make_trainer, weights
 
+from hf_emo_dist._checkpoint_files import FACTS_NAME
+from hf_emo_dist.data.intact import sealed
+from hf_emo_dist.data.output import write_json
 from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
-from hf_emo_dist.training.checkpoints import last_whole_checkpoint
+from hf_emo_dist.training.checkpoints import checkpoint_to_resume, checkpoints_in, make_room, why_not_whole
 from hf_emo_dist.training.fine_tuning import parse_config, run_training
 from hf_emo_dist.training.lora import emotion_lora_config
 
@@ -146,35 +151,131 @@ def zero(path, start=0.5, end=1.0):
     path.write_bytes(content[:first] + bytes(last - first) + content[last:])
 
 
-KILLED = {
-    "before the state was written": lambda folder: (folder / "trainer_state.json").unlink(),
-    "while the state was written": lambda folder: cut(folder / "trainer_state.json"),
-    "while the weights were written": lambda folder: cut(folder / "model.safetensors"),
-    "while the optimizer was written": lambda folder: cut(folder / "optimizer.pt"),
-    "while the random state was written": lambda folder: cut(folder / "rng_state.pth"),
-    "before the configuration reached the disk": lambda folder: (folder / "config.json").unlink(),
-    "before the processor did": lambda folder: (folder / "processor_config.json").unlink(),
-    "before the end of the weights did": lambda folder: zero(folder / "model.safetensors"),
-    "before the end of the optimizer's did": lambda folder: zero(folder / "optimizer.pt", 0.3, 0.6),
-    "with no weights": lambda folder: (folder / "model.safetensors").unlink(),
-    "at once": lambda folder: [path.unlink() for path in folder.iterdir()],
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def other_step(path):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "global_step": 1}))
+
+
+def unfinished(folder):
+    write_json(folder / FACTS_NAME, sealed({"complete": False}))
+
+
+def of_0_1(folder):
+    """As version 0.1 wrote it: nothing says what was written."""
+    (folder / FACTS_NAME).unlink()
+
+
+STATE = "trainer_state.json"
+BROKEN = {
+    "killed before the state was written": (lambda f: (f / STATE).unlink(), f"{STATE} is missing"),
+    "killed while it was": (lambda f: cut(f / STATE), f"{STATE} is damaged: it is no JSON"),
+    "killed before it was complete": (unfinished, "its writing was broken off"),
+    "state of another step": (lambda f: other_step(f / STATE), f"{STATE} is of step 1"),
+    "state that is a list": (lambda f: (f / STATE).write_text("[]"), f"{STATE} is damaged: it is no JSON object"),
+    "one bit of the state": (lambda f: flip(f / STATE), STATE),
+    "weights cut": (lambda f: cut(f / "model.safetensors"), "model.safetensors is damaged: it breaks off"),
+    "weights zero": (lambda f: zero(f / "model.safetensors"), "model.safetensors does not hold"),
+    "all of them": (lambda f: zero(f / "model.safetensors", 0.0), "model.safetensors is damaged"),
+    "one bit of the weights": (lambda f: flip(f / "model.safetensors"), "model.safetensors does not hold"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
+    "optimizer cut": (lambda f: cut(f / "optimizer.pt"), "optimizer.pt breaks off"),
+    "optimizer zero": (lambda f: zero(f / "optimizer.pt", 0.3, 0.6), "optimizer.pt does not hold"),
+    "no optimizer": (lambda f: (f / "optimizer.pt").unlink(), "optimizer.pt is missing"),
+    "no optimizer, of 0.1": (lambda f: [of_0_1(f), (f / "optimizer.pt").unlink()], "optimizer.pt is missing"),
+    "schedule cut": (lambda f: cut(f / "scheduler.pt"), "scheduler.pt breaks off"),
+    "no schedule": (lambda f: (f / "scheduler.pt").unlink(), "scheduler.pt is missing"),
+    "random state cut": (lambda f: cut(f / "rng_state.pth"), "rng_state.pth breaks off"),
+    "no random state": (lambda f: (f / "rng_state.pth").unlink(), "rng_state.pth is missing"),
+    "no configuration": (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+    "no processor": (lambda f: (f / "processor_config.json").unlink(), "processor_config.json is missing"),
+    "arguments cut": (lambda f: cut(f / "training_args.json"), "training_args.json is damaged"),
+    "facts cut": (lambda f: cut(f / FACTS_NAME), f"{FACTS_NAME} is damaged"),
+    "nothing": (lambda f: [path.unlink() for path in f.iterdir()], f"{STATE} is missing"),
+}
+BROKEN_ADAPTERS = {
+    "no adapter": (lambda f: (f / "adapter_model.safetensors").unlink(), "adapter_model.safetensors is missing"),
+    "adapter cut": (lambda f: cut(f / "adapter_model.safetensors"), "adapter_model.safetensors is damaged"),
+    "no head's settings": (lambda f: (f / "emotion_config.json").unlink(), "emotion_config.json is missing"),
+    "no adapter's settings": (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json is missing"),
+}
+CASES = [("full", *case) for case in BROKEN.values()] + [("adapter", *case) for case in BROKEN_ADAPTERS.values()]
+
+
+@pytest.mark.parametrize(("kind", "damage", "said"), CASES, ids=[*BROKEN, *BROKEN_ADAPTERS])
+def test_a_checkpoint_that_is_not_whole_is_passed_over_with_one_warning(output, kind, damage, said, caplog):
+    folder = output[kind]
+    assert checkpoint_to_resume(True, folder) == str(folder / "checkpoint-2")
+    damage(folder / "checkpoint-2")
+    with pytest.raises(ValueError, match=r"cannot be resumed from.*Mend: name .*checkpoint-1, the last whole one"):
+        checkpoint_to_resume(str(folder / "checkpoint-2"), folder)
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        assert checkpoint_to_resume(True, folder) == str(folder / "checkpoint-1")
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert f"checkpoint-2 ({said}" in told and told.endswith("goes on from checkpoint-1.")
+
+
+def test_training_goes_on_from_the_one_that_is_whole(tiny_backbone, tiny_train, output):
+    cut(output["full"] / "checkpoint-2" / "model.safetensors")
+    assert resume(tiny_backbone, tiny_train, output["full"]).state.global_step == 4
+
+
+def test_what_was_never_complete_is_no_reason_to_stop(output, caplog):
+    """A run that is killed in its first checkpoint, and is started again by a machine, begins again."""
+    for name in ("checkpoint-1", "checkpoint-2"):
+        unfinished(output["full"] / name)
+    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
+        assert checkpoint_to_resume(True, output["full"]) is None
+    assert "starts from the beginning" in caplog.text
+    of_0_1(output["full"] / "checkpoint-1")
+    cut(output["full"] / "checkpoint-1" / "model.safetensors")
+    with pytest.raises(ValueError, match=r"no checkpoint that is whole: checkpoint-2: .*; checkpoint-1: .*Mend: copy"):
+        checkpoint_to_resume(True, output["full"])
+
+
+def test_a_full_disk_costs_no_checkpoint(tmp_path, tiny_model, tiny_processor, tiny_train, monkeypatch):
+    """`save_total_limit=1`: the only one there is goes when the next one is complete, and not before."""
+    torch_save = torch.save
+
+    def save(content, file, *args, **kwargs):
+        if "checkpoint-2" not in str(file):
+            return torch_save(content, file, *args, **kwargs)
+        Path(file).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    limited = {**EACH_STEP, "save_total_limit": 1}
+    with monkeypatch.context() as full:
+        full.setattr(torch, "save", save)
+        trainer = make_trainer(copy.deepcopy(tiny_model), tiny_processor, tmp_path, tiny_train, **limited)
+        with pytest.raises(OSError, match=r"(?i)the disk of .* is full: .* are free.*Mend: make room there"):
+            trainer.train()
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["checkpoint-1"]
+    trainer = make_trainer(copy.deepcopy(tiny_model), tiny_processor, tmp_path, tiny_train, **limited)
+    trainer.train(resume_from_checkpoint=True)
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["checkpoint-4"]
+    assert why_not_whole(tmp_path / "checkpoint-4") is None
+
+
+LEAVING = {
+    "the oldest": ((4, 6, 8), 8, 2, None, [6, 8]),
+    "not the best": ((4, 6, 8), 8, 2, 4, [4, 8]),
+    "the best and the last, whatever the limit": ((4, 6, 8), 8, 1, 4, [4, 8]),
+    "first those of a training that was left": ((4, 6, 8, 10), 6, 2, None, [4, 6]),
+    "none": ((4, 6, 8), 8, None, None, [4, 6, 8]),
 }
 
 
-@pytest.mark.parametrize(
-    "kill", mostly_slow(KILLED, "while the weights were written", "with no weights", "while the optimizer was written")
-)
-def test_a_checkpoint_killed_in_the_writing_is_passed_over_and_named(
-    tiny_backbone, tiny_train, output, kill, caplog, tiny_validation
-):
-    folder = output["full"]
-    assert last_whole_checkpoint(folder) == str(folder / "checkpoint-2")
-    kill(folder / "checkpoint-2")
-    with pytest.raises(ValueError, match=r"cannot be resumed from.*Mend: name .*checkpoint-1, the last whole one"):
-        resume(tiny_backbone, tiny_train, folder, checkpoint=str(folder / "checkpoint-2"))
-    with caplog.at_level(logging.WARNING, "hf_emo_dist"):
-        resumed = resume(tiny_backbone, tiny_train, folder)
-    assert resumed.state.global_step == 4 and "checkpoint-2 was not written to its end" in caplog.text
+@pytest.mark.parametrize(("there", "written", "limit", "best", "left"), LEAVING.values(), ids=LEAVING.keys())
+def test_older_checkpoints_give_way_by_their_steps(tmp_path, there, written, limit, best, left):
+    for step in there:
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    os.utime(tmp_path / f"checkpoint-{written}", (0, 0))  # the clock was set back
+    make_room(tmp_path, limit, tmp_path / f"checkpoint-{written}", best and str(tmp_path / f"checkpoint-{best}"))
+    assert sorted(int(path.name[11:]) for path in checkpoints_in(tmp_path)) == left
 
 
 def test_the_command_resumes_from_the_last_whole_one(tmp_path, tiny_backbone, tiny_train, tiny_validation, caplog):
@@ -187,7 +288,7 @@ def test_the_command_resumes_from_the_last_whole_one(tmp_path, tiny_backbone, ti
     again = [*words, "--num_train_epochs", "3", "--resume_from_checkpoint", "true"]
     with caplog.at_level(logging.WARNING, "hf_emo_dist"):
         run_training(*parse_config(again), tiny_train, tiny_validation)
-    assert "checkpoint-4 was not written to its end" in caplog.text
+    assert "checkpoint-4 (trainer_state.json is missing)" in caplog.text
     state = json.loads((tmp_path / "trainer_state.json").read_text())
     assert state["global_step"] == 6
     for folder in tmp_path.glob("checkpoint-*"):
@@ -196,16 +297,23 @@ def test_the_command_resumes_from_the_last_whole_one(tmp_path, tiny_backbone, ti
         run_training(*parse_config(again), tiny_train, tiny_validation)
 
 
+def only_model(checkpoint, *without):
+    """As `save_only_model` writes it, which keeps nothing else."""
+    arguments = checkpoint / "training_args.json"
+    arguments.write_text(json.dumps({**json.loads(arguments.read_text()), "save_only_model": True}))
+    for name in (*without, FACTS_NAME):
+        (checkpoint / name).unlink()
+
+
 def test_a_missing_optimizer_state_is_said(tiny_backbone, tiny_train, output, caplog):
-    for name in ("optimizer.pt", "scheduler.pt"):
-        (output["full"] / "checkpoint-2" / name).unlink()
+    only_model(output["full"] / "checkpoint-2", "optimizer.pt", "scheduler.pt")
     with caplog.at_level(logging.WARNING, "hf_emo_dist"):
         assert resume(tiny_backbone, tiny_train, output["full"]).state.global_step == 4
     assert "checkpoint-2 has no optimizer state" in caplog.text
 
 
 def test_so_is_a_missing_state_of_random_numbers(tiny_backbone, tiny_train, output, caplog):
-    (output["full"] / "checkpoint-2" / "rng_state.pth").unlink()
+    only_model(output["full"] / "checkpoint-2", "rng_state.pth")
     with caplog.at_level(logging.WARNING, "hf_emo_dist"):
         assert resume(tiny_backbone, tiny_train, output["full"]).state.global_step == 4
     assert "checkpoint-2 has no state of the random numbers" in caplog.text
@@ -219,8 +327,7 @@ def test_an_optimizer_of_other_weights_is_refused_once(tiny_backbone, tiny_train
 
 
 def test_rates_have_an_effect_where_the_optimizer_starts_anew(tiny_backbone, tiny_train, output, caplog):
-    for name in ("optimizer.pt", "scheduler.pt"):
-        (output["full"] / "checkpoint-2" / name).unlink()
+    only_model(output["full"] / "checkpoint-2", "optimizer.pt", "scheduler.pt")
     resumed = resume(tiny_backbone, tiny_train, output["full"], learning_rate=5e-4)
     assert "has no effect" not in caplog.text and resumed.state.log_history[-2]["learning_rate"] <= 5e-4
 

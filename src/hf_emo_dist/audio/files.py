@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import Any
 
+from .._files import special_kind
 from .faults import BadClip
 
 #: Largest encoded clip, in bytes: an hour of 16 kHz mono WAV takes 110 of these 128 MiB.
 MAX_BYTES = 1 << 27
-
-_OTHERS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe, which may never end"),
-    (stat.S_ISCHR, "a device, which may never end"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
-)
 
 
 def check_size(size: int) -> None:
@@ -69,8 +61,8 @@ def _open(path: Any, flags: int) -> int:
 
 def _check_kind(name: str, found: os.stat_result) -> int:
     """The size of what was found, if it is an ordinary file of a size that a clip may have."""
-    if not stat.S_ISREG(found.st_mode):
-        what = next((text for is_one, text in _OTHERS if is_one(found.st_mode)), "no ordinary file")
+    what = special_kind(found.st_mode)
+    if what is not None:
         raise BadClip("missing", f"{name!r} is {what}")
     check_size(found.st_size)
     return found.st_size

@@ -47,7 +47,7 @@ class BackboneFeatures(FeatureExtractor):
         self._loaded = None
         self.source = str(backbone)
         folder = Path(self.source)
-        from ..modeling.adapters import is_adapter
+        from .._checkpoint_files import is_adapter
 
         if folder.is_dir() and is_adapter(folder, {}):
             raise ValueError(

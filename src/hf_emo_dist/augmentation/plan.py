@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.intact import BrokenFileError, read_parquet
 from ..data.output import output_file
 from .mixed_dataset import MIX_COLUMNS, RowMixer, cached_map, mixed_features, undecoded, with_mix_columns
 from .mixing import BetweenClassMixer, Mixer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _METADATA = b"hf_emo_dist.mix_plan"
+_PLAN_AGAIN = "plan again: DiMEAug(...).plan(dataset).save(path)."
 
 
 class MixPlan:
@@ -87,16 +89,20 @@ class MixPlan:
 
         Raises:
             ValueError: The file is no plan, or the data set lacks a source; names it.
+            BrokenFileError: (A ValueError.) The file is damaged.
             OSError: The file cannot be read.
         """
-        import pyarrow.parquet as pq
         from datasets import Dataset
 
-        table = pq.read_table(path)
+        table = read_parquet(path, _PLAN_AGAIN)
         about = (table.schema.metadata or {}).get(_METADATA)
         if about is None:
             raise ValueError(f"{path} is not a plan of DiMEAug. Mend: give a file that MixPlan.save wrote.")
-        plan = cls(Dataset(table), PlanReport(**json.loads(about)), dataset, mixer)
+        try:
+            report = PlanReport(**json.loads(about))
+        except (ValueError, TypeError) as error:
+            raise BrokenFileError(path, f"its report cannot be read: {error}", _PLAN_AGAIN) from error
+        plan = cls(Dataset(table), report, dataset, mixer)
         plan.positions()  # a source that is not there is missed now, not at the first row
         return plan
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.output import output_file
+from ..data.figures import literal_text, write_figure
 from ..distributions import FloatArray
 
 if TYPE_CHECKING:
@@ -166,8 +166,8 @@ def class_mass_plot(report: PlanReport, path: str | Path | None = None, *, notes
     axes[0].set_ylabel("utterances", fontsize=8)
     axes[0].legend(frameon=False, fontsize=8, ncols=3, loc="upper center", columnspacing=1.0, handlelength=1.5)
     axes[1].legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    literal_text(figure)  # before it is measured
     figure.tight_layout(rect=(0, 0, 1, 1.0 - 0.02 * len(lines)))
     if path is not None:
-        with output_file(path) as part:
-            figure.savefig(part, format="png")
+        write_figure(figure, path, format="png")
     return figure

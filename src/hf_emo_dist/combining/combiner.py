@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from ..batches import columns_of, is_table, with_added
 from ..columns import matrix_to_distributions
+from ..data.intact import BrokenFileError, read_json, sealed
 from ..data.mixed_rows import is_mixed
 from ..data.output import write_json
 from ..distributions import FloatArray, check_choice
@@ -32,6 +32,7 @@ Empty = Literal["prior", "drop", "error"]
 UNMEASURED_WEIGHT = 0.25
 #: Rows that a map is fitted on at most, drawn from all: more change nothing that matters in some fifty numbers.
 MOST_ROWS = 20_000
+_FIT_AGAIN = "fit it again, or take the combiner.json of the data set that it made."
 # A correlation of this size matters (asking until answers agree gives a larger one), and at so many standard errors it
 # is no chance.
 _TELLING, _BEYOND_CHANCE = 0.2, 4.0
@@ -315,7 +316,7 @@ class VoteCombiner:
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file of a few dozen kilobytes."""
-        write_json(path, self.to_dict())
+        write_json(path, sealed(self.to_dict()))
 
     @classmethod
     def load(cls, path: str | Path) -> VoteCombiner:
@@ -325,7 +326,9 @@ class VoteCombiner:
             ValueError: The file holds something else; it is named.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls.from_dict(read_json(path, _FIT_AGAIN))
+        except BrokenFileError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is no combiner: {error}. Mend: the file that VoteCombiner.save wrote.") from error
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
+from .. import __version__
 from ..augmentation.augment_splits import AugmentationArguments
 from ..engines.choice import EngineChoice
 from .arguments import Options, Values
@@ -36,8 +38,8 @@ def augment(
     """Balance the training split of a data set by mixing neighbouring utterances (DiME-Aug), and write the whole data
     set anew.
 
-    Beside the data set, in OUTPUT_DIR_report, lie the class mass before and after (table and plot), the plan, and a
-    page to listen to.
+    In its folder `preparation` lie the class mass before and after (table and plot), the plan, and a page to listen
+    to; what preparation.json said of the data before is kept beside what was done now.
 
     Args:
         dataset: Data set with splits: a local Parquet folder or a Hub id.
@@ -48,28 +50,52 @@ def augment(
         overwrite: Replace a data set in output_dir.
     """
     from ..augmentation.augment_splits import augment_splits
-    from ..data.loading import folder_card, load_emotion_dataset
-    from ..data.output import check_folder
+    from ..data.data_facts import data_facts
+    from ..data.opened import NOT_STATED, open_dataset
+    from ..data.output import claimed, working_folder, write_json
+    from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME
     from ..data.rows import notes_about
     from ..data.writing import check_splits, write_dataset
+    from ..hub.cards.dataset_card import write_dataset_card
 
     if settings.augment == "none":
         raise ValueError("augment=none would copy the data. Mend: use --augment default or --augment paper.")
-    check_folder(Path(output_dir).expanduser().resolve(), overwrite, dataset)
-    source = vote_source or folder_card(dataset).get("vote_source")
-    splits = load_emotion_dataset(dataset)
-    if not isinstance(splits, dict):
-        splits = {train_split: splits}
-    check_splits(splits)
-    notes = notes_about(splits[train_split], source) if train_split in splits else []
-    report_dir = f"{output_dir.rstrip('/')}_report"
-    augmented, report = augment_splits(splits, settings, report_dir, train_split=train_split, notes=notes)
-    write_dataset(
-        augmented,
-        output_dir,
-        description=f"{dataset} with a training split that DiME-Aug (preset {settings.augment}) balanced: rows with "
-        "`mixed_from` were mixed from two others and have no votes.",
-        vote_source=source or "Not stated.",
-        overwrite=overwrite,
+    with claimed(output_dir, overwrite, source=dataset) as folder, working_folder(folder) as work:
+        opened = open_dataset(dataset, vote_source=vote_source)
+        check_splits(opened.splits)
+        source = opened.vote_source
+        notes = notes_about(opened.splits[train_split], source) if train_split in opened.splits else []
+        about = work / "preparation"
+        augmented, report = augment_splits(opened.splits, settings, about, train_split=train_split, notes=notes)
+        assert report is not None  # there is something to augment
+        facts = data_facts(augmented)
+        mixed = facts["splits"][train_split]["mixed_rows"]
+        told = {"vote_source": source or NOT_STATED, **({"restricted": True} if opened.restricted else {})}
+        preparation = {
+            **opened.preparation,
+            "version": __version__,
+            "source": {**opened.preparation.get("source", {}), **told},
+            "splits": facts["splits"],
+            "dime_aug": {**settings.described(), "num_mixed": mixed, **report.to_dict()},
+        }
+        combiner = Path(dataset).expanduser() / COMBINER_NAME
+
+        def describe(part: Path) -> None:
+            shutil.move(about, part / "preparation")
+            write_json(part / PREPARATION_NAME, preparation)
+            if combiner.is_file():  # made the targets, which are mixed as they are
+                shutil.copyfile(combiner, part / COMBINER_NAME)
+            write_dataset_card(part, facts)
+
+        write_dataset(
+            augmented,
+            folder,
+            description=f"{dataset} with a training split that DiME-Aug (preset {settings.augment}) balanced: rows "
+            "with `mixed_from` were mixed from two others and have no votes.",
+            vote_source=source or NOT_STATED,
+            overwrite=overwrite,
+            describe=describe,
+        )
+    sys.stdout.write(
+        f"{report}\nwrote {output_dir}; table, plot, plan and a page to listen to are in {output_dir}/preparation\n"
     )
-    sys.stdout.write(f"{report}\nwrote {output_dir}; table, plot, plan and a page to listen to are in {report_dir}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from ..annotation.ledger.ledger import Ledger
 from ..annotation.rereading import READING_FAILURES
 from ..annotation.rereading import reread as read_ledger_again
 from ..annotation.types import FAILURES
-from ..data.output import output_file
+from ..data.output import claimed_file, output_file
 from ..emotions import validate_emotions
 from .arguments import Options, Values
 from .option import summary_of
@@ -87,13 +86,11 @@ def export(ledger: Path, output: Path, *, overwrite: bool = False) -> None:
     }
     if output.suffix not in writers:
         raise ValueError(f"{output} is neither .parquet nor .jsonl. Mend: name the file so.")
-    if output.expanduser().exists() and not overwrite:
-        raise FileExistsError(f"{output} is there already. Mend: another name, or --overwrite.")
-    with Ledger(existing(ledger)) as opened:
-        dataset = opened.to_dataset()
-    with output_file(output) as part:
-        writers[output.suffix](dataset, part)
-    os.chmod(output.expanduser(), 0o600)
+    with claimed_file(output, overwrite) as file:
+        with Ledger(existing(ledger)) as opened:
+            dataset = opened.to_dataset()
+        with output_file(file, private=True) as part:
+            writers[output.suffix](dataset, part)
     _print(f"Wrote {len(dataset):,} replies to {output}")
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import __version__
 from .._lazy import missing_extra
+from ..data.full_disk import disk_full
 from .terminal import Formatter, continued, guarded
 
 logger = logging.getLogger(__name__)
@@ -128,9 +130,12 @@ def _status_of(command: Callable[[], None]) -> int:
         told = f": {stop}" if str(stop) else ""  # what can be resumed says how
         sys.stderr.write(continued(f"stopped{told}") + "\n")
         return 130
-    except KNOWN_ERRORS as error:
+    except Exception as error:
+        full = disk_full(error, os.getcwd())
+        if full is None and not isinstance(error, KNOWN_ERRORS):
+            raise
         logger.debug("the command failed", exc_info=True)
-        sys.stderr.write(continued(f"error: {error}") + "\n")
+        sys.stderr.write(continued(f"error: {full or error}") + "\n")
         return 2
     return 0
 

@@ -34,6 +34,7 @@ def next_votes(
     combiner: str | None = None,
     split: str = "train",
     most_per_row: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Tell which utterances should get the next human votes: where these lower the expected squared error of the
     targets most.
@@ -47,27 +48,29 @@ def next_votes(
             none, one is fitted on the split train.
         split: Split to ask about.
         most_per_row: Votes of one utterance at most. Default: no bound.
+        overwrite: Replace a file that is there.
     """
     from ..combining.allocation import next_votes as chosen_votes
     from ..combining.worth import expected_error
     from ..data.opened import open_dataset
-    from ..data.output import output_file
+    from ..data.output import claimed_file, output_file
 
     suffix = Path(output).suffix.lower()
     if suffix not in _SUFFIXES:
         raise ValueError(f"--output {output} is of no known kind. Mend: a name that ends in {', '.join(_SUFFIXES)}.")
-    opened = open_dataset(dataset)
-    rows = opened.rows(split)
-    fitted = _combiner(opened, combiner)
-    chosen = chosen_votes(rows, fitted, budget, most_per_row)
-    before = expected_error(fitted.rows_and_concentration(rows)[1])
-    with output_file(output) as part:
-        if suffix == ".csv":
-            chosen.map(lambda row: {"id": csv_text(row["id"])}).to_csv(part, index=False)
-        elif suffix == ".parquet":
-            chosen.to_parquet(part)
-        else:
-            chosen.to_json(part)
+    with claimed_file(output, overwrite) as file:
+        opened = open_dataset(dataset)
+        rows = opened.rows(split)
+        fitted = _combiner(opened, combiner)
+        chosen = chosen_votes(rows, fitted, budget, most_per_row)
+        before = expected_error(fitted.rows_and_concentration(rows)[1])
+        with output_file(file) as part:
+            if suffix == ".csv":
+                chosen.map(lambda row: {"id": csv_text(row["id"])}).to_csv(part, index=False)
+            elif suffix == ".parquet":
+                chosen.to_parquet(part)
+            else:
+                chosen.to_json(part)
     asked, fall = sum(chosen["votes"]), sum(chosen["expected_gain"]) / before.sum()
     notes = f" ({', '.join(opened.notes(rows))})" if opened.notes(rows) else ""
     sys.stdout.write(

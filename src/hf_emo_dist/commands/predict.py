@@ -6,10 +6,9 @@ import csv
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -23,6 +22,8 @@ from .terminal import in_one_line
 logger = logging.getLogger(__name__)
 
 BAR_WIDTH = 40
+#: How answers are written: a name that is no UTF-8 as JSON writes it, and in a table for people to see.
+_AS_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".rf64", ".w64", ".sph")
 #: Names of recordings that have to be converted first.
 OTHERS = (
@@ -72,6 +73,7 @@ def predict(
     dtype: str | None = None,
     load_in_4bit: bool = False,
     allow_private_addresses: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Predict the distribution of perceived emotions for audio files.
 
@@ -81,7 +83,8 @@ def predict(
         model: Checkpoint: a local folder or a Hub id.
         revision: Branch, tag or commit of a checkpoint on the Hub.
         format: Bars, JSON, or CSV.
-        output: File to write instead of the terminal.
+        output: File to write instead of the terminal. It appears when it is whole; until then answers are kept beside
+            it in OUTPUT.partial, from where the same command goes on.
         transcript: What is said, for one file and a model that reads transcripts.
         top_k: Show only so many emotions, the most probable ones.
         track: Also how the distribution changes over time, window by window.
@@ -94,11 +97,13 @@ def predict(
         dtype: float32, bfloat16 or float16. Default: as saved.
         load_in_4bit: The backbone in 4 bits (needs bitsandbytes and a GPU).
         allow_private_addresses: Also fetch from http(s) addresses of this machine and its network.
+        overwrite: Replace a file that is there.
     """
-    from tqdm.auto import tqdm
-
     from ..audio.faults import told_by_reason, told_parts
     from ..audio.inputs import check_window
+    from ..data.output import claimed_file, output_file
+    from ..evaluation.resuming import backbone_stamp
+    from .partial_answers import PartialAnswers
 
     names = expand(files)
     if transcript is not None and len(names) != 1:
@@ -108,53 +113,95 @@ def predict(
     check_window(window_seconds)
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} is too small. Mend: at least 1.")
-    open_pipe = partial(open_pipeline, model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
-    options: dict[str, Any] = {"window_seconds": window_seconds, "return_track": True}
-    options |= {"apply_temperature": apply_temperature, "return_concentration": concentration}
+    written: Any = {"table": _write_table, "json": _write_json, "csv": _write_csv}[format]
+    how: dict[str, Any] = {"window_seconds": window_seconds, "apply_temperature": apply_temperature}
+    how["return_concentration"] = concentration
     if allow_private_addresses:
-        options["allow_private_addresses"] = True
+        how["allow_private_addresses"] = True
     if transcript is not None:
-        options["transcript"] = [transcript]
-    results: Iterator[dict[str, Any]]
-    engine = current_engine()
-    if engine is not None:
-        emotions, results = results_of(engine, names, open_pipe, options, batch_size)
-    else:
-        pipe = open_pipe()
-        emotions, results = pipe.model.config.emotions, pipe(iter(names), batch_size=batch_size, **options)
-    # a bar on long work only, and only where somebody watches
-    hidden = True if len(names) < 9 or engine is not None else None
-    bar = tqdm(results, total=len(names), desc="predict", unit="file", disable=hidden)
+        how["transcript"] = [transcript]
+    open_pipe = partial(open_pipeline, model, revision=revision, device=device, dtype=dtype, load_in_4bit=load_in_4bit)
     bad: dict[str, str] = {}
 
-    def answers() -> Iterator[dict[str, Any]]:
-        for file, result in zip(names, bar, strict=True):
-            if "error" in result:
-                bad[file] = result["error"]
-                yield {"file": file, **result}
-                continue
-            windows = [
-                {**window, "distribution": ordered(window["distribution"], emotions)} for window in result["track"]
-            ]
-            # `silent` and `concentration`, where they are there, with the rest
-            yield {"file": file, **result, "distribution": ordered(result["distribution"], emotions), "track": windows}
+    def write(answers: Iterator[dict[str, Any]], out: TextIO, emotions: Sequence[str]) -> None:
+        def seen() -> Iterator[dict[str, Any]]:
+            for answer in answers:
+                if "error" in answer:
+                    bad[answer["file"]] = answer["error"]
+                yield answer
 
-    found = answers()
-    first = next(found)  # whatever is wrong with the model shows before a file is opened for writing
-    write: Any = {"table": _write_table, "json": _write_json, "csv": partial(_write_csv, emotions, concentration)}[
-        format
-    ]
+        more = (emotions, concentration) if format == "csv" else ()
+        written(*more, seen(), out, top_k, track)
+
     with ExitStack() as stack:
-        out: TextIO = sys.stdout
         if output:
-            out = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
-        write(chain([first], found), out, top_k, track)
+            file = stack.enter_context(claimed_file(output, overwrite))
+            made_with = {**how, "model": backbone_stamp(model), "revision": revision, "dtype": dtype}
+            made_with["load_in_4bit"] = load_in_4bit
+        rest: Sequence[str] = names
+        if output:
+            kept = stack.enter_context(PartialAnswers(file, names, made_with, batch_size))
+            rest = names[kept.done :]
+        emotions, answers = _predicted(open_pipe, rest, batch_size, how)
+        if output:
+            if kept.done:
+                logger.info("%d of %d files were predicted before", kept.done, len(names))
+            with _says_how_to_go_on(kept.path):
+                for answer in answers:
+                    kept.add(answer)
+                with output_file(file) as part, open(part, "w", **_AS_TEXT) as out:
+                    write(kept.answers(), out, emotions)
+            kept.remove()
+        else:
+            if hasattr(sys.stdout, "reconfigure"):  # a file's name need not be text
+                sys.stdout.reconfigure(errors="backslashreplace")
+            write(answers, sys.stdout, emotions)
     if bad:
         told = [f"  {line}" for line in told_by_reason(told_parts(file, error) for file, error in bad.items())]
         shown = ", ".join(map(in_one_line, list(bad)[:40]))
         raise ValueError(
             "\n".join([f"{len(bad)} of {len(names)} files could not be predicted: {shown}", *map(in_one_line, told)])
         )
+
+
+def _predicted(
+    open_pipe: Callable[[], Any], names: Sequence[str], batch_size: int, how: Mapping[str, Any]
+) -> tuple[Sequence[str], Iterator[dict[str, Any]]]:
+    """The checkpoint's emotions, and the answer for each file as it comes."""
+    options = {"return_track": True, **how}
+    engine = current_engine()
+    results: Iterator[dict[str, Any]]
+    emotions: Sequence[str]
+    if engine is not None and names:
+        emotions, results = results_of(engine, names, open_pipe, options, batch_size)
+    else:
+        pipe = open_pipe()
+        emotions, results = pipe.model.config.emotions, pipe(iter(names), batch_size=batch_size, **options)
+    return emotions, _answers(results, names, emotions, shows_bar=engine is None and len(names) > 8)
+
+
+def _answers(
+    results: Iterator[dict[str, Any]], names: Sequence[str], emotions: Sequence[str], shows_bar: bool
+) -> Iterator[dict[str, Any]]:
+    from tqdm.auto import tqdm
+
+    # a bar on long work only, and only where somebody watches
+    bar = tqdm(results, total=len(names), desc="predict", unit="file", disable=None if shows_bar else True)
+    for file, result in zip(names, bar, strict=True):
+        if "error" in result:
+            yield {"file": file, **result}
+            continue
+        windows = [{**window, "distribution": ordered(window["distribution"], emotions)} for window in result["track"]]
+        # `silent` and `concentration`, where they are there, with the rest
+        yield {"file": file, **result, "distribution": ordered(result["distribution"], emotions), "track": windows}
+
+
+@contextmanager
+def _says_how_to_go_on(partial: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"what was predicted is in {partial}; run the same command to go on") from stop
 
 
 def expand(names: Sequence[str]) -> list[str]:
@@ -257,13 +304,21 @@ def _write_table(answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | No
 
 
 def _write_json(answers: Iterator[dict[str, Any]], out: TextIO, top_k: int | None, track: bool) -> None:
-    shown = []
-    for answer in answers:
-        shown.append({key: value for key, value in answer.items() if key != "track" or track})
-        for part in (shown[-1], *shown[-1].get("track", ())):
-            if "distribution" in part:
-                part["distribution"] = dict(_top(part["distribution"], top_k)) if top_k else part["distribution"]
-    out.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+    """A list, written as its entries come, and closed whatever happens: what was answered can be read."""
+    between = "["
+    try:
+        for answer in answers:
+            shown = {key: value for key, value in answer.items() if key != "track" or track}
+            for part in (shown, *shown.get("track", ())):
+                if "distribution" in part:
+                    part["distribution"] = dict(_top(part["distribution"], top_k)) if top_k else part["distribution"]
+            text = json.dumps(shown, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+            out.write(f"{between}\n  {text}")
+            out.flush()
+            between = ","
+    finally:
+        if between == ",":
+            out.write("\n]\n")
 
 
 def _write_csv(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +14,7 @@ from ..audio.check import check_audio as check_clips
 from ..corpora import CorpusReport, find_reader, understand_dataset, understand_table
 from ..corpora.exports import EXPORTS, find_export
 from ..data.opened import NOT_STATED
-from ..data.output import check_folder
+from ..data.output import check_folder, claimed, working_folder
 from ..emotions import PAPER_EMOTIONS, canonical_emotion
 from .arguments import Options, Values
 
@@ -142,24 +141,23 @@ def write_rows(
 
     folder = Path(output).expanduser().resolve()
     sources = [values[name] for name in ("table", "export", "audio_dir", "source") if name in values.options.options]
-    refusal = _refusal(folder, overwrite, sources)
-    if refusal is not None and not dry_run:
-        raise refusal
+    refusal = _refusal(folder, overwrite, sources) if dry_run else None
     report = CorpusReport(sources[-1])
-    reading = values.call(understand, report=report)
-    _print(reading.summary())
-    if report.problems or report.outside:
-        _print(report.summary(5))
-    if speaker_split:  # before any audio is read
-        speaker_disjoint_split(reading.without_audio(), speaker_split, seed=seed)
-    if dry_run:
-        _print("Nothing was written: this was a dry run.")
-        if refusal is not None:
-            _print(f"Without --dry_run it would end here: {refusal}")
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    cache = Path(tempfile.mkdtemp(prefix=f".{folder.name}-reading-", dir=folder.parent))
-    try:
+    with contextlib.ExitStack() as held:
+        if not dry_run:
+            held.enter_context(claimed(folder, overwrite, source=sources))
+        reading = values.call(understand, report=report)
+        _print(reading.summary())
+        if report.problems or report.outside:
+            _print(report.summary(5))
+        if speaker_split:  # before any audio is read
+            speaker_disjoint_split(reading.without_audio(), speaker_split, seed=seed)
+        if dry_run:
+            _print("Nothing was written: this was a dry run.")
+            if refusal is not None:
+                _print(f"Without --dry_run it would end here: {refusal}")
+            return
+        cache = held.enter_context(working_folder(folder))
         dataset, checked = reading.build(cache), ""
         if unusable == "skip":
             dataset, checked = _usable(dataset)
@@ -179,15 +177,12 @@ def write_rows(
         # Problems are listed, and nothing is dropped that was not asked for: a bad clip is the researcher's decision.
         _print(checked or check_clips(_together(dataset)).summary())
         _print(f"Wrote {folder}")
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _refusal(folder: Path, overwrite: bool, sources: list[str]) -> Exception | None:
     """Why nothing can be written into a folder."""
     try:
-        for source in sources:
-            check_folder(folder, overwrite, source)
+        check_folder(folder, overwrite, sources)
     except (OSError, ValueError) as error:
         return error
     return None
@@ -223,7 +218,6 @@ def write_corpus(
     reader = find_reader(kind)
     info = reader.info
     folder = Path(output).expanduser().resolve()
-    check_folder(folder, overwrite, values["source"])  # before hours are spent on reading
     shard_bytes = _size(max_shard_size)
     if push_to_hub:
         check_push(push_to_hub, private=not public, restricted=info.restricted)
@@ -232,10 +226,7 @@ def write_corpus(
         preset_options = {"emotions": PAPER_EMOTIONS, "outside": "drop_utterance", "split": "paper_random"}
     given = {**values.given, **preset_options}
     report = CorpusReport(values["source"])
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the output, where there is room for the corpus; the usual cache may be on a small disk.
-    cache = Path(tempfile.mkdtemp(prefix=f".{folder.name}-reading-", dir=folder.parent))
-    try:
+    with claimed(folder, overwrite, source=values["source"]), working_folder(folder) as cache:
         dataset = values.call(reader, report=report, cache_dir=cache, **preset_options)
         if report.info is not None and report.info.name == info.name:
             info = report.info  # an option may change what is known, such as RAVDESS's votes
@@ -258,8 +249,6 @@ def write_corpus(
         if check_audio:
             _print(check_clips(_together(dataset)).summary())
         _print(f"Wrote {folder}; everything that was left out is in reading_report.txt. Cite: {info.citation}")
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
     if push_to_hub:
         # A restricted corpus goes to private repositories only: there is no --public for it, and `push_dataset` looks.
         pushed = push_dataset(folder, push_to_hub, private=not public, allow_restricted=True)

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..corpora.simulated import SIMULATED_DESCRIPTION, SIMULATED_VOTE_SOURCE, simulate_corpus
+from ..data.output import claimed
 from .arguments import Options, Values
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def options() -> Options:
 
 def run(values: Values) -> None:
     """Simulate, write and report."""
-    values.call(_write, dataset=values.call(simulate_corpus))
+    with claimed(values["output"], values["overwrite"]):
+        values.call(_write, dataset=values.call(simulate_corpus))
 
 
 def _write(output: str, *, dataset: DatasetDict, overwrite: bool = False) -> None:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
+from ..data.full_disk import DiskFullError
+from ..data.intact import BrokenFileError
 from ..data.output import one_run
 from .arguments import Options, Values
 from .configs import ACCELERATE_CONFIGS, config_file, config_names
@@ -73,6 +75,12 @@ def _train(recipe: Any, args: Any) -> None:
     trainer = prepare_training(recipe, args)
     try:
         scores = finish_training(trainer, recipe)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(_how_to_go_on(str(args.output_dir))) from error
+    except BrokenFileError:
+        raise
+    except DiskFullError as error:
+        raise DiskFullError(f"{error} Afterwards, {_how_to_go_on(str(args.output_dir))}.") from error
     except KNOWN_ERRORS as error:  # no setting that can be mended: everything was checked before
         logger.exception("the training failed")
         raise SystemExit(1) from error
@@ -84,6 +92,15 @@ def _train(recipe: Any, args: Any) -> None:
         if "temperature" in scores:
             told = notes_words(trainer.calibration or {})
             sys.stdout.write(f"temperature of the validation votes, not applied: {scores['temperature']:.2f}{told}\n")
+
+
+def _how_to_go_on(folder: str) -> str:
+    from ..training.checkpoints import last_whole_checkpoint
+
+    last = last_whole_checkpoint(folder, warn=False)
+    if last is None:
+        return "no checkpoint has been written yet: the same command begins again"
+    return f"{last} is whole: the same command with --resume_from_checkpoint true goes on from it"
 
 
 def _launch(*, words: Any, accelerate_config: str | None = None, num_processes: int | None = None) -> int:

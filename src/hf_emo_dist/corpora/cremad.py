@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
 import numpy as np
 
+from .._files import refuse_special
 from ..data.protocols import Kept, Protocol, protocol_of
 from ..distributions import FloatArray, check_choice
 from ..emotions import CORPUS_CODES, canonical_emotion, is_known_emotion
@@ -184,6 +185,7 @@ def _emotion(column: str) -> str:
 
 
 def _columns(table: Path) -> set[str]:
+    refuse_special(table)
     with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         return {cell.strip() for cell in next(csv.reader(file), [])}
 

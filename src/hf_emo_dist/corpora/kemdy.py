@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Unpack
 
+from .._files import refuse_special
 from .building import build_corpus
 from .label_files import Labels, audio_below, corpus_folder, find_folder, iter_lines, mean, number
 from .options import ReadOptions, check_options, corpus_reader
@@ -112,6 +113,7 @@ def _annotations(path: Path, report: CorpusReport, labels: Labels) -> Iterator[t
 
 
 def _text(path: Path, segment: str, report: CorpusReport) -> str | None:
+    refuse_special(path)
     try:
         raw = path.read_bytes()
     except FileNotFoundError:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from .._files import refuse_special
 from ..emotions import KNOWN_EMOTIONS, UnknownEmotionError, canonical_emotion
 from .csv_text import CsvRecord, csv_records
 from .utterances import CorpusError, CorpusInfo, CorpusReport, Utterance
@@ -29,6 +30,7 @@ def iter_lines(path: Path, report: CorpusReport) -> Iterator[tuple[int, str]]:
     A byte order mark, Windows line ends (once a file) and bytes that are not UTF-8 are noted in the report.
     """
     name = report.name(path)
+    refuse_special(path)
     with path.open("rb") as file:
         windows = False
         for number, raw in enumerate(file, start=1):

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
+from .._files import refuse_special
 from ..distributions import check_choice
 from .building import build_corpus
 from .label_files import Labels, audio_below, corpus_folder, find_file, number, stem_of
@@ -57,6 +58,7 @@ _NO_ANSWER = ("none", "")
 
 
 def _json(path: Path) -> Mapping[str, Any]:
+    refuse_special(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._files import refuse_special
 from .._hub import check_hub_answers
 from .._yaml import in_one_line, read_yaml
+from .full_disk import disk_full
 from .label_map import refuse_without_votes
+from .output import put_right
 from .outside_files import check_folder_stays_inside, check_repository_stays_inside
 
 if TYPE_CHECKING:
@@ -16,6 +22,11 @@ if TYPE_CHECKING:
 
 #: Of a card's metadata, which lists a data set's columns.
 _MOST_FRONT_BYTES = 2_000_000
+
+
+logger = logging.getLogger(__name__)
+
+_WORTH_A_WORD = 10_000_000  # bytes
 
 
 class DatasetLoadError(ValueError):
@@ -34,7 +45,10 @@ def _load_local(path: Path) -> Any:
 
     if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
         return load_from_disk(str(path))
-    if path.is_dir() and not any(path.rglob("*.parquet")):
+    shards = list(path.rglob("*.parquet")) if path.is_dir() else []
+    for shard in shards:
+        refuse_special(shard)
+    if path.is_dir() and not shards:
         raise DatasetLoadError(
             f"{path} holds no Parquet files. Mend: give a folder that hf-emo-dist read wrote (its OUTPUT); of an "
             "AudioFolder, hf-emo-dist read dataset makes one."
@@ -44,17 +58,45 @@ def _load_local(path: Path) -> Any:
             f"{path} is not a Parquet file. Mend: turn a table and its audio into a data set with "
             "hf-emo-dist read table TABLE AUDIO_DIR OUTPUT."
         )
+    since = time.time()
     if path.is_dir():
         folder_card(path)  # `datasets` reads it too, without a bound
     try:
         if path.is_file():
-            return load_dataset("parquet", data_files=str(path))
-        check_folder_stays_inside(path)
-        return load_dataset(str(path))
+            loaded = load_dataset("parquet", data_files=str(path))
+        else:
+            check_folder_stays_inside(path)
+            loaded = load_dataset(str(path))
+        tell_of_copy(str(path), loaded.values(), since)
+        return loaded
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
+        full = disk_full(error)  # of the cache
+        if full is not None:
+            raise full from error
         raise DatasetLoadError(
             f"The data set at {path} cannot be read: {_first_line(error.__cause__ or error)} Mend: write it again."
         ) from error
+
+
+def tell_of_copy(name: str, splits: Iterable[Dataset], since: float = 0.0) -> None:
+    """Say where `datasets` keeps a copy of a data set's rows, recordings and all, and how large it is.
+
+    Args:
+        name: Of the data set, as the user knows it.
+        splits: Its rows.
+        since: Only of copies that were made after this time, in seconds since 1970.
+    """
+    files = {str(file["filename"]) for rows in splits for file in rows.cache_files}
+    made = [file for file in files if os.path.isfile(file) and os.path.getmtime(file) >= since]
+    size = sum(map(os.path.getsize, made))
+    if size >= _WORTH_A_WORD:
+        logger.info(
+            "%s: a copy of its rows, %.0f MB, is kept in %s. It may be deleted when nobody reads them; "
+            "HF_DATASETS_CACHE names another folder for the next ones",
+            name,
+            size / 1e6,
+            os.path.commonpath([os.path.dirname(file) for file in made]),
+        )
 
 
 def _load_hub(name: str, revision: str | None) -> Any:
@@ -136,6 +178,8 @@ def load_emotion_dataset(
 
     name = str(path_or_id)
     path = Path(name).expanduser()
+    if not path.exists():
+        put_right(path)  # a run that was killed may have left it aside
     if path.exists():
         loaded = _load_local(path)
     elif isinstance(path_or_id, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:

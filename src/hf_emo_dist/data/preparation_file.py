@@ -30,14 +30,16 @@ gain in nats a vote, each with its 95 % interval over speakers, null where it is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .intact import BrokenFileError, read_json
+
 PREPARATION_NAME = "preparation.json"
 #: Beside it, the fitted `VoteCombiner` that made the targets.
 COMBINER_NAME = "combiner.json"
+_MEND = "prepare the data again; or remove it, and the cards say nothing of how it was prepared."
 PARTS = ("annotation", "combine", "dime_aug", "source")
 
 
@@ -56,14 +58,8 @@ def read_preparation(folder: str | Path) -> dict[str, dict[str, Any]]:
     file = Path(folder) / PREPARATION_NAME
     if not file.is_file():
         return {}
-    where, mend = f"{PREPARATION_NAME} in {folder}", "Mend: prepare the data again."
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where} cannot be read ({error}). {mend}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{where} is no JSON object. {mend}")
+    values = read_json(file, _MEND)
     for part in PARTS:
         if not isinstance(values.get(part, {}), dict):
-            raise ValueError(f"{where}: {part!r} is no JSON object. {mend}")
+            raise BrokenFileError(file, f"{part!r} is no JSON object", _MEND)
     return {part: values[part] for part in PARTS if values.get(part)}

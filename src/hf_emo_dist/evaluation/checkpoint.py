@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from ..audio.check import check_audio
 from ..data.loading import DatasetLoadError, emotions_of
 from ..data.opened import OpenedDataset, open_dataset
-from ..data.output import output_file
+from ..data.output import check_file, claimed_file, output_file, output_files
 from ..data.rows import column_of, row_ids
 from ..data.targets import scored_matrix, training_targets
 from ..scores.temperature import at_temperature
@@ -42,6 +43,7 @@ def evaluate_checkpoint(
     vote_source: str | None = None,
     seed: int = 0,
     num_resamples: int = 2000,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> EvaluationReport:
     """Score a checkpoint's predictions of a split, next to the uniform and the mean-of-training-targets predictors.
@@ -53,7 +55,8 @@ def evaluate_checkpoint(
         dataset: Local Parquet folder or Hub id.
         split: What is scored.
         output: `*.json`; beside it are written the same name with `.md`, `predictions.parquet`, `reliability.png` and
-            `predicted_against_target.png`, and with `by` `by_group.png`. `None` writes nothing.
+            `predicted_against_target.png`, and with `by` `by_group.png`: one set, where the JSON file is, the others
+            are its own. `None` writes nothing.
         train_split: Whose `emotion_distribution` gives the mean predictor; where it is missing that predictor is left
             out, with a note.
         batch_size: Clips a forward pass.
@@ -69,6 +72,7 @@ def evaluate_checkpoint(
         vote_source: Where the votes come from; the default is what the data set's card says.
         seed: Of the bootstrap.
         num_resamples: Bootstrap resamples, at least 1.
+        overwrite: Replace scores, predictions and plots that are there.
         progress: Show progress bars.
 
     Returns:
@@ -81,12 +85,15 @@ def evaluate_checkpoint(
             mixtures, a column of `by` is missing, or there is no temperature to apply or it was fitted on these
             speakers.
         AudioError: Listing every clip that cannot be used.
+        FileExistsError: A file that would be written is there, and `overwrite` is false.
+        BlockingIOError: Another run is writing it.
 
     Example:
         >>> evaluate_checkpoint("runs/mini", "data/mine", output="runs/mini/scores.json")  # doctest: +SKIP
     """
     from ..modeling.calibration import calibration_of, fitted_on, temperature_of
     from ..modeling.prediction import predict_distributions
+    from ..modeling.text_lengths import check_row_lengths
 
     if output is not None and Path(output).suffix != ".json":
         raise ValueError(
@@ -95,76 +102,87 @@ def evaluate_checkpoint(
         )
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit} leaves no rows. Mend: leave it out to score all of them.")
-    Bootstrap(num_resamples, seed)  # what is wrong with it is said before the first prediction
-    opened = open_dataset(dataset, vote_source=vote_source)
-    rows = opened.rows(split)
-    notes = []
-    if limit is not None and limit < len(rows):
-        notes.append(f"only the first {limit} of {len(rows)} rows")
-        rows = rows.select(range(limit))
-    emotions = emotions_of(rows, score_column)
-    references = scored_matrix(rows, emotions, score_column)
-    check_groups(rows, by)
-    targets, about_training = _training_targets(opened, train_split, split, rows, emotions)
-    notes += about_training
+    with contextlib.ExitStack() as stack:
+        file = None if output is None else stack.enter_context(_held(Path(output), overwrite))
+        Bootstrap(num_resamples, seed)  # what is wrong with it is said before the first prediction
+        opened = open_dataset(dataset, vote_source=vote_source)
+        rows = opened.rows(split)
+        notes = []
+        if limit is not None and limit < len(rows):
+            notes.append(f"only the first {limit} of {len(rows)} rows")
+            rows = rows.select(range(limit))
+        emotions = emotions_of(rows, score_column)
+        references = scored_matrix(rows, emotions, score_column)
+        check_groups(rows, by)
+        targets, about_training = _training_targets(opened, train_split, split, rows, emotions)
+        notes += about_training
 
-    network, processor = open_model(model, device)
-    check_label_set(model, network.config.emotions, opened.name, score_column, emotions)
-    calibration = calibration_of(network)
-    temperature = temperature_of(network) if apply_temperature else 1.0
-    if apply_temperature:
-        shared = fitted_on(calibration or {}, rows)
-        if shared:
-            raise ValueError(
-                f"the temperature was fitted on the votes of {shared} speakers of split {split!r}, which would be "
-                "scored with it. Mend: score a split of other speakers, or leave apply_temperature out."
-            )
-        notes.append(f"at the temperature {temperature:.3f}, fitted on other speakers' votes")
-    if long_audio is not None:
-        processor.long_audio = long_audio
-    check_audio(rows, long_audio=processor.long_audio, progress=progress).raise_if_any()
-    predicted = predict_distributions(network, processor, rows, batch_size=batch_size, progress=progress)
-    predicted = predicted[:, [network.config.emotions.index(emotion) for emotion in emotions]]
-    as_predicted = predicted
-    if apply_temperature:
-        predicted = at_temperature(predicted, temperature)
-    report = evaluate_distributions(
-        predicted,
-        rows,
-        emotions,
-        train_targets=targets,
-        score_column=score_column,
-        seed=seed,
-        num_resamples=num_resamples,
-        split=split,
-        vote_source=opened.vote_source,
-        notes=notes,
-    )
-    report.settings.update({"model": str(model), "dataset": opened.name, "long_audio": processor.long_audio})
-    how: dict[str, Any] = {"score_column": score_column, "seed": seed, "num_resamples": num_resamples}
-    if calibration is not None:
-        report.temperature = temperature_report(
-            as_predicted, rows, emotions, calibration, applied=apply_temperature, **how
+        network, processor = open_model(model, device)
+        check_label_set(model, network.config.emotions, opened.name, score_column, emotions)
+        calibration = calibration_of(network)
+        temperature = temperature_of(network) if apply_temperature else 1.0
+        if apply_temperature:
+            shared = fitted_on(calibration or {}, rows)
+            if shared:
+                raise ValueError(
+                    f"the temperature was fitted on the votes of {shared} speakers of split {split!r}, which would be "
+                    "scored with it. Mend: score a split of other speakers, or leave apply_temperature out."
+                )
+            notes.append(f"at the temperature {temperature:.3f}, fitted on other speakers' votes")
+        if long_audio is not None:
+            processor.long_audio = long_audio
+        check_row_lengths(processor, rows, batch_size)
+        check_audio(rows, long_audio=processor.long_audio, progress=progress).raise_if_any()
+        predicted = predict_distributions(network, processor, rows, batch_size=batch_size, progress=progress)
+        predicted = predicted[:, [network.config.emotions.index(emotion) for emotion in emotions]]
+        as_predicted = predicted
+        if apply_temperature:
+            predicted = at_temperature(predicted, temperature)
+        report = evaluate_distributions(
+            predicted,
+            rows,
+            emotions,
+            train_targets=targets,
+            score_column=score_column,
+            seed=seed,
+            num_resamples=num_resamples,
+            split=split,
+            vote_source=opened.vote_source,
+            notes=notes,
         )
-    report.more_markdown.append(temperature_markdown(report.temperature))
-    if by:
-        report.by = scores_by_group(predicted, rows, emotions, by, train_targets=targets, **how)
-        report.more_markdown.append(groups_markdown(report.by))
-    if output is not None:
-        folder = Path(output).parent
-        report.save(folder, Path(output).stem)
-        columns: dict[str, Any] = {"predicted_distribution": predicted, score_column: references}
-        columns["js_divergence"] = report.js_divergence
-        if report.js_divergence_to_truth is not None:
-            columns["true_distribution"] = scored_matrix(rows, emotions, "true_distribution")
-            columns["js_divergence_to_truth"] = report.js_divergence_to_truth
-        write_predictions(folder / "predictions.parquet", rows, emotions, columns)
-        write_plots(predicted, references, emotions, folder, split, report.notes)
-        (folder / GROUP_PLOT).unlink(missing_ok=True)  # an earlier evaluation's would be shown beside these scores
+        report.settings.update({"model": str(model), "dataset": opened.name, "long_audio": processor.long_audio})
+        how: dict[str, Any] = {"score_column": score_column, "seed": seed, "num_resamples": num_resamples}
+        if calibration is not None:
+            report.temperature = temperature_report(
+                as_predicted, rows, emotions, calibration, applied=apply_temperature, **how
+            )
+        report.more_markdown.append(temperature_markdown(report.temperature))
         if by:
-            group_plot(report.by, folder / GROUP_PLOT, split=split, notes=report.notes)
-        logger.info("wrote scores, predictions and plots to %s", folder)
-    return report
+            report.by = scores_by_group(predicted, rows, emotions, by, train_targets=targets, **how)
+            report.more_markdown.append(groups_markdown(report.by))
+        if file is not None:
+            with output_files(file, overwrite, gone=[GROUP_PLOT]) as part:
+                report.save(part, file.stem)
+                columns: dict[str, Any] = {"predicted_distribution": predicted, score_column: references}
+                columns["js_divergence"] = report.js_divergence
+                if report.js_divergence_to_truth is not None:
+                    columns["true_distribution"] = scored_matrix(rows, emotions, "true_distribution")
+                    columns["js_divergence_to_truth"] = report.js_divergence_to_truth
+                write_predictions(part / "predictions.parquet", rows, emotions, columns)
+                write_plots(predicted, references, emotions, part, split, report.notes)
+                if by:
+                    group_plot(report.by, part / GROUP_PLOT, split=split, notes=report.notes)
+            logger.info("wrote scores, predictions and plots to %s", file.parent)
+        return report
+
+
+@contextlib.contextmanager
+def _held(output: Path, overwrite: bool) -> Iterator[Path]:
+    """Hold the scores' file, where nothing is in the way of those beside it."""
+    for name in (f"{output.stem}.md", "predictions.parquet", "reliability.png", "predicted_against_target.png"):
+        check_file(output.expanduser().with_name(name), overwrite)
+    with claimed_file(output, overwrite) as file:
+        yield file
 
 
 def check_label_set(model: str | Path, answers: Sequence[str], data: str, column: str, emotions: Sequence[str]) -> None:

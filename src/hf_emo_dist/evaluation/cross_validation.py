@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.output import write_json, write_text
+from ..data.output import output_files, write_json, write_text
 from ..data.protocols import Protocol, protocol_of
 from ..data.rows import column_of
 from ..data.targets import counted_votes, scored_matrix
@@ -28,8 +27,8 @@ from .refitted_targets import (
     TARGET,
 )
 from .resuming import (
+    Cell,
     backbone_stamp,
-    is_done,
     predicted_by_training,
     read_predictions,
     resumable,
@@ -341,15 +340,16 @@ def cross_validate(
     )
     if rules is not None:
         report.protocol = _protocol_figures(plan, rules, predictions, ceiling_columns or (), bootstrap)
-    report.save(plan.out)
     columns: dict[str, Any] = {"fold": fold_of, "predicted_distribution": model, args.score_column: plan.references}
     columns["js_divergence"] = report.js_divergence["model"]
     for name in ("regression", "ceiling"):
         if name in predictions:
             columns[f"{name}_distribution"] = predictions[name]
-    write_predictions(plan.out / "predictions.parquet", plan.rows, plan.emotions, columns)
     split = f"{len(plan.folds)}-fold cross-validation"
-    write_plots(model, plan.references, plan.emotions, plan.out, split, notes)
+    with output_files(plan.out / "cross_validation.json", overwrite=True) as part:
+        report.save(part)
+        write_predictions(part / "predictions.parquet", plan.rows, plan.emotions, columns)
+        write_plots(model, plan.references, plan.emotions, part, split, notes)
     return report
 
 
@@ -415,18 +415,18 @@ def _regression(plan: FoldPlan) -> tuple[np.ndarray, list[int]]:
         "seed": args.seed,
         **plan.stamp,
     }
-    file, about = plan.out / "regression.parquet", plan.out / "regression.json"
-    if not plan.overwrite and is_done(file, about, settings):
+    cell = Cell(plan.out / "regression.parquet", plan.out / "regression.json")
+    known = None if plan.overwrite else cell.done(settings)
+    if known is not None:
         logger.info("the regression has been predicted already")
-        layers = json.loads(about.read_text(encoding="utf-8")).get("layer", [])
-        return read_predictions(file, plan.ids, plan.emotions), layers
+        return read_predictions(cell.file, plan.ids, plan.emotions), known.get("layer", [])
     model, processor = load_model(recipe, plan.emotions)
     features = tower_features(model.to(args.device), processor, plan.rows, args.per_device_eval_batch_size)
     # the first fold's model must find the memory free
     del model
     gc.collect()
     chosen: list[float | None] = []
-    layers = []
+    layers: list[int] = []
 
     def predict(targets: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
         fitted = SoftLogisticRegression(seed=args.seed).fit(features[train], targets[train], plan.speakers[train])
@@ -436,10 +436,9 @@ def _regression(plan: FoldPlan) -> tuple[np.ndarray, list[int]]:
         return fitted.predict(features[test])
 
     predicted = plan.by_fold(predict)
-    write_predictions(file, plan.rows, plan.emotions, {"predicted_distribution": predicted})
-    write_json(about, {"settings": settings, "l2": chosen, **({"layer": layers} if layers else {})})
+    cell.write(plan.rows, plan.emotions, predicted, settings, l2=chosen, **({"layer": layers} if layers else {}))
     # read back, so that a first run and a resumed one agree to the last digit
-    return read_predictions(file, plan.ids, plan.emotions), layers
+    return read_predictions(cell.file, plan.ids, plan.emotions), layers
 
 
 def _fold(plan: FoldPlan, index: int, keep_checkpoints: bool) -> tuple[np.ndarray, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.output import output_file
+from ..data.figures import literal_text, write_figure
 from ..emotions import validate_emotions
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def polished(figure: Figure, title_size: float = 9) -> Figure:
         axis.title.set_fontsize(title_size)
         axis.xaxis.label.set_fontsize(8)
         axis.yaxis.label.set_fontsize(8)
-    return figure
+    return literal_text(figure)
 
 
 def reliability_curve(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -255,6 +255,5 @@ def _grid(panels: int, title: str, count: int, split: str | None, notes: Sequenc
 def _saved(figure: Figure, path: str | Path | None) -> Figure:
     polished(figure, title_size=10)
     if path is not None:
-        with output_file(path) as part:
-            figure.savefig(part, format="png")
+        write_figure(figure, path, format="png")
     return figure

@@ -11,11 +11,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..data.intact import BrokenFileError, digest_of, read_json, read_parquet, sealed
 from ..data.opened import OpenedDataset, open_dataset
 from ..data.output import one_run, write_json
 from ..data.rows import row_ids
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 # Arguments that change what is shown or how fast it is, not what is learnt.
 NOT_LEARNT = ("output_dir", "run_name", "report_to", "disable_tqdm", "resume_from_checkpoint", "push_to_hub")
 NOT_LEARNT_PREFIXES = ("logging_", "log_", "dataloader_", "hub_")
+_AGAIN = "remove it, and the same command computes it again."
 
 
 def parse_recipe(words: Sequence[str], output: str | Path) -> tuple[Any, Any]:
@@ -78,34 +81,80 @@ def data_stamp(
     return {"data": digest.hexdigest(), "folds": cut.hexdigest()}
 
 
-def is_done(file: Path, about: Path, settings: dict[str, Any]) -> bool:
-    """Whether predictions are there that were made with these settings; those of others are refused by a `ValueError`.
+@dataclass(frozen=True)
+class Cell:
+    """Predictions that are done once, and what they were made with: the two files of a fold, a cell, a regression.
 
-    Options that are off, and that one of the two versions does not have, do not count as other settings.
+    Args:
+        file: The predictions; they are whole where `about` has their digest, which is written after them.
+        about: The settings, a checksum of its own, and whatever else is known.
     """
-    if not (file.is_file() and about.is_file()):
-        return False
-    before = json.loads(about.read_text(encoding="utf-8"))["settings"]
-    now = json.loads(json.dumps(jsonable(settings), default=str))
-    changed = sorted(
-        key
-        for key in before.keys() | now.keys()
-        if before.get(key) != now.get(key)
-        and ((key in before and key in now) or {**before, **now}[key] not in (None, False, 0, 0.0, "", [], {}))
-    )
-    if changed:
-        raise ValueError(
-            f"{file.parent} holds predictions of a run with other settings ({', '.join(changed)}). Mend: add "
-            "--overwrite to train again, or choose another output folder."
+
+    file: Path
+    about: Path
+
+    def done(self, settings: dict[str, Any]) -> dict[str, Any] | None:
+        """What is known of predictions that were made with these settings; None where there are none.
+
+        Damaged ones are named, and count as not there: they are made again. Options that are off, and that one of the
+        two versions does not have, do not count as other settings.
+
+        Raises:
+            ValueError: They were made with other settings; it names those.
+        """
+        if not self.about.is_file():
+            return None
+        try:
+            known = read_json(self.about, _AGAIN, needs={"settings": dict})
+            self._check_file(known)
+        except BrokenFileError as error:
+            logger.warning("%s is damaged (%s): it is computed again", error.file, error.reason)
+            return None
+        if not self.file.is_file() or not known.get("complete", True):
+            return None
+        self._check_settings(known["settings"], settings)
+        return known
+
+    def _check_file(self, known: dict[str, Any]) -> None:
+        if self.file.is_file() and known.get("complete"):
+            if digest_of(self.file) != known.get("digest"):
+                raise BrokenFileError(self.file, "it does not hold what was written", _AGAIN)
+        elif self.file.is_file():  # of 0.2, which kept no digest
+            read_parquet(self.file, _AGAIN)
+
+    def _check_settings(self, before: dict[str, Any], settings: dict[str, Any]) -> None:
+        now = json.loads(json.dumps(jsonable(settings), default=str))
+        changed = sorted(
+            key
+            for key in before.keys() | now.keys()
+            if before.get(key) != now.get(key)
+            and ((key in before and key in now) or {**before, **now}[key] not in (None, False, 0, 0.0, "", [], {}))
         )
-    return True
+        if changed:
+            raise ValueError(
+                f"{self.file.parent} holds predictions of a run with other settings ({', '.join(changed)}). Mend: add "
+                "--overwrite to train again, or choose another output folder."
+            )
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Say what is going to be computed here, and that it is not done."""
+        self._write({"settings": settings, "complete": False})
+        self.file.unlink(missing_ok=True)
+
+    def write(
+        self, rows: Any, emotions: Sequence[str], predicted: np.ndarray, settings: dict[str, Any], **known: Any
+    ) -> None:
+        """Write predictions (N, K), then what they were made with, and what else is known."""
+        write_predictions(self.file, rows, emotions, {"predicted_distribution": predicted})
+        self._write({"settings": settings, **known, "complete": True, "digest": digest_of(self.file)})
+
+    def _write(self, content: dict[str, Any]) -> None:
+        write_json(self.about, sealed(jsonable(content)))
 
 
 def read_predictions(file: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
     """The predicted distributions (N, K) in a file that `write_predictions` wrote for just these rows."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(file, columns=["id", "predicted_distribution"])
+    table = read_parquet(file, _AGAIN, columns=["id", "predicted_distribution"])
     if table["id"].to_pylist() != list(ids):
         raise ValueError(
             f"{file} holds other rows than this run has. Mend: add --overwrite, or choose another output folder."
@@ -117,14 +166,14 @@ def read_predictions(file: str | Path, ids: Sequence[str], emotions: Sequence[st
 
 def predictions_for(path: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
     """Predicted distributions (N, K) of these rows from a `predictions.parquet`, matched by id."""
-    import pyarrow.parquet as pq
-
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(
             f"There are no predictions at {file}. Mend: hf-emo-dist evaluate writes predictions.parquet."
         )
-    found = pq.read_table(file, columns=["id", "predicted_distribution"])
+    found = read_parquet(
+        file, "predict again: hf-emo-dist evaluate writes it.", columns=["id", "predicted_distribution"]
+    )
     places = {name: place for place, name in enumerate(found["id"].to_pylist())}
     lacking = [name for name in ids if name not in places]
     if lacking:
@@ -161,7 +210,7 @@ def predicted_by_training(
     from ..modeling.prediction import predict_distributions
     from ..training.fine_tuning import run_training
 
-    file, about, checkpoint = folder / "predictions.parquet", folder / "cell.json", folder / "checkpoint"
+    cell, checkpoint = Cell(folder / "predictions.parquet", folder / "cell.json"), folder / "checkpoint"
     learnt = {
         **{
             key: value
@@ -173,13 +222,13 @@ def predicted_by_training(
         **settings,
     }
     ids = row_ids(test)
-    if not overwrite and is_done(file, about, learnt):
+    known = None if overwrite else cell.done(learnt)
+    if known is not None and isinstance(known.get("detail"), dict):
         logger.info("%s has been predicted already", folder.name)
-        return read_predictions(file, ids, emotions), json.loads(about.read_text(encoding="utf-8"))["detail"]
-    if about.is_file() and checkpoint.is_dir():
+        return read_predictions(cell.file, ids, emotions), known["detail"]
+    if cell.about.is_file() and checkpoint.is_dir():
         shutil.rmtree(checkpoint)  # half a training of our own
-    file.unlink(missing_ok=True)
-    write_json(about, jsonable({"settings": learnt}))
+    cell.begin(learnt)
     rows = train()
     own = copy.copy(args)
     own.output_dir, own.resume_from_checkpoint = str(checkpoint), None
@@ -198,12 +247,11 @@ def predicted_by_training(
         "training_seconds": round(seconds, 1),
         "validation_js_divergence": scores.get("eval_js_divergence"),
     }
-    write_json(about, jsonable({"settings": learnt, "detail": detail}))
-    write_predictions(file, test, emotions, {"predicted_distribution": predicted})  # last: it says that this is done
+    cell.write(test, emotions, predicted, learnt, detail=detail)
     if not keep_checkpoints:
         shutil.rmtree(checkpoint)
     # read back, so that a first run and a resumed one agree to the last digit
-    return read_predictions(file, ids, emotions), detail
+    return read_predictions(cell.file, ids, emotions), jsonable(detail)
 
 
 @contextmanager

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._checkpoint_files import PEFT_CONFIG_NAME, is_adapter
+from ..data.intact import read_json
 from ..markdown import hub_id, last_part
+from ..modeling.whole_files import MEND, check_whole
 from .contents import NotLookedThroughError, places
 from .secrets import of_this_user
 
@@ -107,7 +110,8 @@ def checkpoint_files(
 
     Raises:
         OSError: The folder holds no weights in safetensors.
-        ValueError: An adapter's backbone is a local folder, which nobody else has.
+        ValueError: An adapter's backbone is a local folder, which nobody else has; or a file is damaged
+            (`BrokenFileError` names it).
 
     Example:
         >>> checkpoint_files("runs/mini", readme="# Mini")  # doctest: +SKIP
@@ -118,13 +122,13 @@ def checkpoint_files(
         raise OSError(
             f"'{folder}' holds no .safetensors file: it is no checkpoint. Mend: name the output folder of a training."
         )
-    is_adapter = (root / "adapter_config.json").is_file()
+    check_whole(root)
     names = sorted(
         path.name
         for path in root.iterdir()
         if path.is_file() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in CHECKPOINT_FILES)
     )
-    if is_adapter:  # a full model of an earlier run may lie in the same folder
+    if is_adapter(root):  # a full model of an earlier run may lie in the same folder
         earlier = ("config.json", "generation_config.json")
         names = [name for name in names if name not in earlier and not name.startswith("model")]
     sources = {**{name: root / name for name in names}, **(extra or {})}
@@ -135,11 +139,11 @@ def checkpoint_files(
 def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:
     if not name.endswith(".json") or name in _AS_THEY_ARE:
         return path
-    values = json.loads(inside(path).read_text(encoding="utf-8"))
-    if name == "adapter_config.json":
+    values = read_json(inside(path), MEND)
+    if name == PEFT_CONFIG_NAME:
         base = base_model or values.get("base_model_name_or_path")
         facts = path.with_name("training_facts.json")
-        was_local = facts.is_file() and json.loads(facts.read_text(encoding="utf-8")).get("backbone_is_local")
+        was_local = facts.is_file() and read_json(facts, MEND).get("backbone_is_local")
         if hub_id(base) is None or (was_local and base_model is None):
             raise ValueError(
                 f"the adapter's backbone is '{last_part(base)}', a local folder that nobody else has. Mend: name the "

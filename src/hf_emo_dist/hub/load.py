@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 
+from .._checkpoint_files import is_adapter
 from .._hub import check_hub_answers
 from .._lazy import need
 from .._own_code import without_trust
-from ..modeling.adapters import adapter_settings, is_adapter, with_own_quantization
+from ..modeling.adapters import adapter_settings, with_own_quantization
 from ..modeling.base_content import check_base
 from ..modeling.families import HUB_ARGUMENTS
 from ..modeling.model import EmotionDistributionModel
 from ..modeling.processing import EmotionDistributionProcessor
 from ..modeling.quantization import four_bits
+from ..modeling.whole_files import broken_files_named
 
 
 def load_emotion_model(
@@ -52,7 +54,7 @@ def load_emotion_model(
         OSError: There is no checkpoint there, or it may not be read.
         ValueError: An adapter lacks its `emotion_config.json`, so that the order of its emotions is not known, or its
             head; its backbone holds other weights than those that it was trained on; the model's and its processor's
-            emotions differ; or an option does not go with another.
+            emotions differ; an option does not go with another; or a file is damaged (`BrokenFileError` names it).
 
     Example:
         >>> model, processor = load_emotion_model("you/checkpoint", dtype="bfloat16", device="cuda")  # doctest: +SKIP
@@ -103,7 +105,8 @@ def _load_adapter(
             f"'{name_or_path}' is an adapter of the backbone '{base}', which could not be loaded: {error}"
         ) from error
     check_base(name_or_path, backbone, hub)
-    model = PeftModel.from_pretrained(backbone, str(name_or_path), is_trainable=trainable, **hub)
+    with broken_files_named(name_or_path, hub):
+        model = PeftModel.from_pretrained(backbone, str(name_or_path), is_trainable=trainable, **hub)
     # By it the pipeline finds the processor.
     backbone.loaded_from = (str(name_or_path), hub)
     return model.merge_and_unload() if merge else model

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._checkpoint_files import PEFT_CONFIG_NAME, WEIGHTS_INDEX_NAME, is_adapter
 from ..data.output import write_text
 from ..markdown import hub_id
 from ._renamed import renamed
@@ -21,7 +22,7 @@ from .files import PLOTS, RESULTS, checkpoint_files, inside
 logger = logging.getLogger(__name__)
 
 #: Weights of an earlier push: a loader may prefer them to the new ones.
-WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model*.safetensors", "adapter_config.json")
+WEIGHTS = ("model*.safetensors", WEIGHTS_INDEX_NAME, "adapter_model*.safetensors", PEFT_CONFIG_NAME)
 
 
 @renamed(licence="license")
@@ -93,7 +94,7 @@ def push_model(
         raise ValueError(f"base_model={base_model!r} is no model on the Hub. Mend: give owner/name.")
     if not dry_run:
         repo_id = full_name(repo_id, token)
-    merged = merge and (folder / "adapter_config.json").is_file()
+    merged = merge and is_adapter(folder)
     facts = gather_model_facts(
         folder,
         repo_id=repo_id,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.intact import read_json
 from ..data.outside_files import check_folder_stays_inside
 from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME, read_preparation
 from ..data.rows import column_of, says_restricted
@@ -170,7 +171,7 @@ def push_dataset(
     _refuse_restricted(restricted, allow_restricted, repo_id)
     files = [UploadFile("README.md", inside(root / "README.md").read_bytes())]
     if (root / PREPARATION_NAME).is_file():
-        preparation = clean_json(json.loads(inside(root / PREPARATION_NAME).read_text(encoding="utf-8")))
+        preparation = clean_json(read_json(inside(root / PREPARATION_NAME), "prepare the data again."))
         files.append(UploadFile(PREPARATION_NAME, (json.dumps(preparation, indent=2) + "\n").encode()))
     if (root / COMBINER_NAME).is_file():
         files.append(UploadFile(COMBINER_NAME, inside(root / COMBINER_NAME).read_bytes()))

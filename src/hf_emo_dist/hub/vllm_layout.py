@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.output import write_text
+from ..data.output import MODEL, claimed, output_folder, write_text
 
 SCORE = "score.weight"
 # one turn of a user, of whose parts the audio is written by its placeholder and the text is what was said
@@ -28,6 +28,7 @@ def export_vllm(
     backbone: str | os.PathLike[str] | None = None,
     dtype: str = "auto",
     revision: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write a checkpoint of an audio-language model in the layout that vLLM serves as a classifier.
 
@@ -43,6 +44,7 @@ def export_vllm(
             of Qwen2.5-Omni and Gemma 4): vLLM wants its weights, which are copied.
         dtype: Of the weights; `auto` keeps the checkpoint's. `score.weight` is float32.
         revision: Of the checkpoint.
+        overwrite: Replace an export that is in the folder.
 
     Returns:
         The folder.
@@ -50,14 +52,31 @@ def export_vllm(
     Raises:
         ValueError: The checkpoint is no audio-language model, or has another head; or `backbone` is needed.
         OSError: Something cannot be loaded.
+        FileExistsError: The folder is not empty and `overwrite` is false, or it holds what is not of a model.
+        BlockingIOError: Another run is writing it.
 
     Example:
         >>> export_vllm("you/checkpoint", "served")  # doctest: +SKIP
     """
+    sources = [checkpoint] if backbone is None else [checkpoint, backbone]
+    with claimed(Path(output), overwrite, source=[str(source) for source in sources], kind=MODEL) as folder:
+        _export(checkpoint, folder, backbone, dtype, revision, overwrite)
+    return Path(output)
+
+
+def _export(
+    checkpoint: str | os.PathLike[str],
+    folder: Path,
+    backbone: str | os.PathLike[str] | None,
+    dtype: str,
+    revision: str | None,
+    overwrite: bool,
+) -> None:
     import torch
 
     from .._own_code import check_own_code
     from ..modeling.backbones.audio_language import AudioLanguageForEmotionDistribution
+    from ..modeling.whole_files import broken_files_named
     from .load import load_emotion_model
 
     model, processor = load_emotion_model(
@@ -78,8 +97,6 @@ def export_vllm(
             f"vLLM wants the {model.not_built} of {model.family_name}, which is neither built nor trained here. Mend: "
             f"name the backbone, such as {model.family_example}."
         )
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     own = {f"model.{name}": value for name, value in model.model.state_dict().items()}
     stock_config = model.stock_config()
     if backbone is None:
@@ -88,21 +105,22 @@ def export_vllm(
         weights = own
     else:
         check_own_code(backbone, {})
-        stock = model.stock_class.from_pretrained(
-            backbone, config=stock_config, dtype=next(iter(own.values())).dtype, use_safetensors=True
-        )
+        with broken_files_named(backbone, {}):
+            stock = model.stock_class.from_pretrained(
+                backbone, config=stock_config, dtype=next(iter(own.values())).dtype, use_safetensors=True
+            )
         weights = {**{name: value for name, value in stock.state_dict().items() if "lm_head" not in name}, **own}
     score = model.head.score.weight.detach().float()
-    # transformers writes the names that the family's checkpoints have on the Hub
-    stock.save_pretrained(folder, state_dict={**weights, SCORE: score})
-    if model.hub_prefix:
-        _add_prefix(folder, model.hub_prefix)
-    _write_config(folder, model, model.hub_config(stock_config))
-    processor.feature_extractor.save_pretrained(folder)
-    _write_stock_type(folder / "preprocessor_config.json", processor.feature_extractor)
-    processor.tokenizer.chat_template = chat_template(processor)
-    processor.tokenizer.save_pretrained(folder)
-    return folder
+    with output_folder(folder, overwrite, MODEL) as part:
+        # transformers writes the names that the family's checkpoints have on the Hub
+        stock.save_pretrained(part, state_dict={**weights, SCORE: score})
+        if model.hub_prefix:
+            _add_prefix(part, model.hub_prefix)
+        _write_config(part, model, model.hub_config(stock_config))
+        processor.feature_extractor.save_pretrained(part)
+        _write_stock_type(part / "preprocessor_config.json", processor.feature_extractor)
+        processor.tokenizer.chat_template = chat_template(processor)
+        processor.tokenizer.save_pretrained(part)
 
 
 def chat_template(processor: Any) -> str:
@@ -116,7 +134,7 @@ def chat_template(processor: Any) -> str:
 
 
 def _is_adapter(checkpoint: str | os.PathLike[str], revision: str | None) -> bool:
-    from ..modeling.adapters import is_adapter
+    from .._checkpoint_files import is_adapter
 
     return is_adapter(checkpoint, {"revision": revision} if revision else {})
 
@@ -151,16 +169,16 @@ def _text_configs(values: dict[str, Any]) -> list[dict[str, Any]]:
     return found + ([inner, *_text_configs(inner)] if isinstance(inner, dict) else [])
 
 
-def _add_prefix(folder: Path, prefix: str) -> None:
+def _add_prefix(part: Path, prefix: str) -> None:
     # the checkpoints on the Hub have it, and what transformers saves of the part alone does not
     from safetensors.torch import load_file, save_file
 
     names: dict[str, str] = {}
-    for file in folder.glob("*.safetensors"):
+    for file in part.glob("*.safetensors"):
         renamed = {name if name == SCORE else f"{prefix}{name}": value for name, value in load_file(file).items()}
-        save_file(renamed, file, metadata={"format": "pt"})
+        save_file(renamed, part / file.name, metadata={"format": "pt"})
         names.update(dict.fromkeys(renamed, file.name))
-    index = folder / "model.safetensors.index.json"
+    index = part / "model.safetensors.index.json"
     if index.is_file():
         values = json.loads(index.read_text(encoding="utf-8"))
         write_text(index, json.dumps({**values, "weight_map": names}, indent=2, sort_keys=True) + "\n")

@@ -12,27 +12,26 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from .._checkpoint_files import find_file
+from .._checkpoint_files import (
+    ADAPTER_CONFIG_NAME,
+    CONFIG_NAME,
+    PEFT_CONFIG_NAME,
+    PEFT_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    find_file,
+)
+from ..data.intact import read_json
 from ..data.output import write_text
-from .configuration import ADAPTER_CONFIG_NAME, emotion_config
+from .configuration import emotion_config
+from .whole_files import MEND, broken_files_named
 
-PEFT_CONFIG_NAME = "adapter_config.json"
-PEFT_WEIGHTS_NAME = "adapter_model.safetensors"
-WEIGHTS_NAME = "model.safetensors"
-WEIGHTS_INDEX_NAME = "model.safetensors.index.json"
 #: What a configuration in memory says of this machine: where the backbone lay, how its weights were held, how it ran.
 MACHINE_SETTINGS = ("_name_or_path", "name_or_path", "_commit_hash", "quantization_config", "use_cache")
 #: Kinds of adapters of peft that are made of several ones, which lie elsewhere.
 _KINDS_OF_MANY = ("XLORA",)
 #: What an adapter's file says beside the configuration: which weights it is for, as `base_content` hashes them.
 BASE_CONTENT = "base_content"
-
-
-def is_adapter(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> bool:
-    """Say whether an adapter lies there, and not a backbone with an adapter of its own (Granite Speech's)."""
-    if find_file(name_or_path, PEFT_CONFIG_NAME, hub) is None:
-        return False
-    return bool(find_file(name_or_path, ADAPTER_CONFIG_NAME, hub)) or not find_file(name_or_path, "config.json", hub)
 
 
 def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> tuple[Any, Any]:
@@ -50,12 +49,13 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
             f"'{name_or_path}' is an adapter without {ADAPTER_CONFIG_NAME}, so the order of its emotions is not known. "
             "Adapters saved by EmotionDistributionTrainer have it. Mend: copy it from the training's output folder."
         )
-    values = json.loads(Path(file).read_text(encoding="utf-8"))
+    values = read_json(file, MEND)
     for key in (*MACHINE_SETTINGS, BASE_CONTENT):  # 0.1 wrote the quantisation of the training machine, too
         values.pop(key, None)
     config = emotion_config(values, name_or_path)
     _check_peft_file(name_or_path, hub)
-    adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
+    with broken_files_named(name_or_path, hub):
+        adapter = PeftConfig.from_pretrained(str(name_or_path), **hub)
     if "head" not in (getattr(adapter, "modules_to_save", None) or []):
         raise ValueError(_no_head(name_or_path))
     if not adapter.base_model_name_or_path:
@@ -70,7 +70,7 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
             f"'{name_or_path}' has no {PEFT_WEIGHTS_NAME}; weights in other formats are not read. "
             "Mend: save the adapter again with save_pretrained."
         )
-    with safe_open(weights, framework="pt") as tensors:
+    with broken_files_named(name_or_path, hub), safe_open(weights, framework="pt") as tensors:
         if not any(".head." in name for name in tensors.keys()):  # noqa: SIM118  it is no mapping
             raise ValueError(_no_head(name_or_path))
     return config, adapter
@@ -128,17 +128,23 @@ def load_all(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> dict[
     """Load all weights of a full checkpoint, in one file or in shards, under the names that they have there."""
     from safetensors.torch import load_file
 
-    index = find_file(name_or_path, "model.safetensors.index.json", hub)
-    files = ["model.safetensors"]
+    index = find_file(name_or_path, WEIGHTS_INDEX_NAME, hub)
+    files = [WEIGHTS_NAME]
     if index is not None:
-        files = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
+        files = shards_of(index)
     weights: dict[str, Any] = {}
     for name in files:
         file = find_file(name_or_path, name, hub)
         if file is None:
             raise OSError(f"'{name_or_path}' has no {name}. Mend: copy or download the checkpoint again.")
-        weights.update(load_file(file))
+        with broken_files_named(name_or_path, hub):
+            weights.update(load_file(file))
     return weights
+
+
+def shards_of(index: str | os.PathLike[str]) -> list[str]:
+    """Names of the weight files that an index lists."""
+    return sorted(set(read_json(index, MEND, needs={"weight_map": dict})["weight_map"].values()))
 
 
 def _no_head(name_or_path: str | os.PathLike[str]) -> str:
@@ -170,8 +176,8 @@ def save_adapter_config(config: Any, folder: str | os.PathLike[str], content: st
 
 def with_own_quantization(config: Any, name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> Any:
     """An adapter's configuration with the quantisation that its backbone's own files are in, where they are."""
-    file = find_file(name_or_path, "config.json", hub)
-    stored = json.loads(Path(file).read_text(encoding="utf-8")) if file is not None else {}
+    file = find_file(name_or_path, CONFIG_NAME, hub)
+    stored = read_json(file, MEND) if file is not None else {}
     if stored.get("quantization_config"):
         config.quantization_config = stored["quantization_config"]
     return config
@@ -180,7 +186,8 @@ def with_own_quantization(config: Any, name_or_path: str | os.PathLike[str], hub
 def load_adapter_weights(model: Any, name_or_path: str | os.PathLike[str], adapter: Any, hub: dict[str, Any]) -> Any:
     """Put an adapter into a model, and return what transformers says about its weights."""
     if not getattr(adapter, "use_dora", False):
-        return model.load_adapter(str(name_or_path), adapter_kwargs=hub)
+        with broken_files_named(name_or_path, hub):
+            return model.load_adapter(str(name_or_path), adapter_kwargs=hub)
     # transformers looks for DoRA's magnitudes under the modules' names, of which peft's files leave out the end
     file = find_file(name_or_path, PEFT_WEIGHTS_NAME, hub)
     assert file is not None  # `adapter_settings` has seen it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING
 
 from .._checkpoint_files import find_file
+from ..data.intact import read_json
+from .whole_files import MEND, broken_files_named
 
 BARE_CONFIG_NAME = "encoder_config.json"
 # of a repository; a folder may name its one file as it likes
@@ -30,7 +31,7 @@ def bare_encoder_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any
     file = find_file(name_or_path, BARE_CONFIG_NAME, hub)
     if file is None:
         return None
-    settings = json.loads(Path(file).read_text(encoding="utf-8"))
+    settings = read_json(file, MEND)
     kind = settings.pop("model_type", None)
     if kind is None and all(name in settings for name in WHISPER_FIELDS):
         kind = "whisper"
@@ -56,7 +57,8 @@ def bare_encoder_weights(name_or_path: str | os.PathLike[str], hub: dict[str, An
             f"'{name_or_path}' has an {BARE_CONFIG_NAME} but no .safetensors file. Mend: put the encoder's weights "
             "beside it."
         )
-    return {key: value.float() for file in files for key, value in load_file(file).items()}
+    with broken_files_named(name_or_path, hub):
+        return {key: value.float() for file in files for key, value in load_file(file).items()}
 
 
 def bare_encoder_files(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> list[str]:

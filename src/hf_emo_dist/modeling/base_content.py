@@ -8,21 +8,18 @@ whatever dtype or quantisation the model is loaded in.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .adapters import (
+from .._checkpoint_files import (
     ADAPTER_CONFIG_NAME,
-    BASE_CONTENT,
     PEFT_CONFIG_NAME,
     PEFT_WEIGHTS_NAME,
     WEIGHTS_INDEX_NAME,
@@ -30,7 +27,10 @@ from .adapters import (
     find_file,
     is_adapter,
 )
+from ..data.intact import read_json
+from .adapters import BASE_CONTENT, shards_of
 from .bare_encoder import bare_encoder_files
+from .whole_files import MEND, broken_files_named
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def check_base(adapter: str | os.PathLike[str], model: Any, hub: dict[str, Any])
         OtherBaseError: The backbone holds other weights.
     """
     file = find_file(adapter, ADAPTER_CONFIG_NAME, hub)
-    wanted = json.loads(Path(file).read_text(encoding="utf-8")).get(BASE_CONTENT) if file else None
+    wanted = read_json(file, MEND).get(BASE_CONTENT) if file else None
     if wanted is None:
         logger.info("'%s' does not say which weights it was trained on (written by hf_emo_dist 0.1)", adapter)
         return
@@ -176,7 +176,7 @@ def _stored(network: Any, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
         return
     weights = _weights(network)
     rename = _renaming(network, weights)
-    with ExitStack() as stack:
+    with broken_files_named(*source), ExitStack() as stack:
         places: dict[str, tuple[Any, str]] = {}
         for file in _files(*source):
             tensors = stack.enter_context(safe_open(file, framework="pt"))
@@ -196,7 +196,7 @@ def _own_adapter(network: Any) -> Iterator[tuple[str, Tensor]]:
         return
     file = find_file(source[0], PEFT_WEIGHTS_NAME, source[1])
     if file is not None:
-        with safe_open(file, framework="pt") as tensors:
+        with broken_files_named(*source), safe_open(file, framework="pt") as tensors:
             for name in sorted(tensors.keys()):
                 yield name, _slice(tensors.get_slice(name))
 
@@ -223,8 +223,7 @@ def _files(name_or_path: str, hub: dict[str, Any]) -> list[str]:
     index = find_file(name_or_path, WEIGHTS_INDEX_NAME, hub)
     if index is None:
         return bare_encoder_files(name_or_path, hub)
-    shards = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
-    return [file for shard in shards if (file := find_file(name_or_path, shard, hub)) is not None]
+    return [file for shard in shards_of(index) if (file := find_file(name_or_path, shard, hub)) is not None]
 
 
 def _renaming(network: Any, weights: dict[str, Tensor]) -> Callable[[str], str]:

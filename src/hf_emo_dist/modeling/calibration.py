@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from .._checkpoint_files import ADAPTER_CONFIG_NAME, CONFIG_NAME, PEFT_CONFIG_NAME, is_adapter
+from ..data.intact import read_json
 from ..data.output import write_text
 from ..data.rows import column_of, row_ids, speaker_groups
 from ..markdown import last_part
 from ..scores.classes import expected_calibration_error
 from ..scores.temperature import at_temperature, fit_temperature
 from ..votes import vote_counts_matrix
+from .whole_files import MEND, refresh_digest
 
 _FITTED_ON = "fitted_on"  # the key of the digests of those whose votes it was fitted on
 
@@ -175,16 +178,15 @@ def store_calibration(folder: str | Path, calibration: dict[str, Any] | None) ->
     Raises:
         OSError: The folder is no checkpoint.
     """
-    from .configuration import ADAPTER_CONFIG_NAME  # loads transformers
-
     root = Path(folder)
-    is_adapter = (root / "adapter_config.json").is_file()  # a full model of an earlier run may lie in the same folder
-    file = root / (ADAPTER_CONFIG_NAME if is_adapter else "config.json")
+    file = root / (ADAPTER_CONFIG_NAME if is_adapter(root) else CONFIG_NAME)
     if not file.is_file():
         raise OSError(
-            f"'{folder}' is no checkpoint: it has neither config.json nor adapter_config.json with "
+            f"'{folder}' is no checkpoint: it has neither {CONFIG_NAME} nor {PEFT_CONFIG_NAME} with "
             f"{ADAPTER_CONFIG_NAME}. Mend: name the output folder of a training."
         )
-    values = json.loads(file.read_text(encoding="utf-8"))
+    values = read_json(file, MEND)
     values["calibration"] = calibration
-    return write_text(file, json.dumps(values, indent=2, sort_keys=True) + "\n")
+    written = write_text(file, json.dumps(values, indent=2, sort_keys=True) + "\n")
+    refresh_digest(written)
+    return written

@@ -18,8 +18,6 @@ LANGUAGE_MODEL_HEADS = ("paper", "small", "last_token")
 LOSSES = ("js", "kl", "soft_cross_entropy", "dirichlet_multinomial")
 #: those whose logits say how sure the model is, see `losses.concentration`
 SURE_LOSSES = ("dirichlet_multinomial",)
-# beside an adapter: a config.json would make transformers take its folder for a full model
-ADAPTER_CONFIG_NAME = "emotion_config.json"
 SUFFIX = "_emotion_distribution"
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig
 
-from .._checkpoint_files import find_file
+from .._checkpoint_files import ADAPTER_CONFIG_NAME, find_file
 from .._own_code import OwnCodeError, check_own_code, forget_code, load_part
+from ..data.intact import read_json
 from .backbones import FAMILIES, family_class
 from .bare_encoder import bare_encoder_config
-from .configuration import ADAPTER_CONFIG_NAME, EmotionConfig, emotion_config
+from .configuration import EmotionConfig, emotion_config
+from .whole_files import MEND, broken_file
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
@@ -27,13 +27,16 @@ def read_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> An
     """
     adapter = find_file(name_or_path, ADAPTER_CONFIG_NAME, hub)
     if adapter is not None:
-        return emotion_config(json.loads(Path(adapter).read_text(encoding="utf-8")), name_or_path)
+        return emotion_config(read_json(adapter, MEND), name_or_path)
     try:
         check_own_code(name_or_path, hub)
         return forget_code(load_part(AutoConfig, name_or_path, **hub))
     except OwnCodeError:
         raise
     except (OSError, ValueError) as error:
+        broken = broken_file(name_or_path, hub)
+        if broken is not None:
+            raise broken from error
         bare = bare_encoder_config(name_or_path, hub)
         if bare is not None:
             return bare

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ..audio.clips import load_audio
 from ..audio.qwen2_audio_tower import audio_kwargs_for, use_trimmed_audio_tower
-from ..data.output import write_json
+from ..data.intact import read_json
+from ..data.output import MODEL, claimed, output_folder, write_json
 from ..emotions import KNOWN_EMOTIONS
 from .bare_encoder import BARE_CONFIG_NAME, BARE_WEIGHTS_NAMES
+from .whole_files import MEND, broken_files_named
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
 # What the prompts say. The merges learned from it make a prompt some 30 tokens instead of 120, a third of the language
@@ -68,6 +69,7 @@ def build_mini_backbone(
     calibrate: bool = True,
     encoder_only: bool = False,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> Path:
     """Write a small Qwen2-Audio backbone (model, tokenizer, feature extractor) that trains on a CPU.
 
@@ -89,11 +91,14 @@ def build_mini_backbone(
         encoder_only: The tower alone, as a Whisper encoder (`encoder_config.json` and one safetensors file), which is
             all that the configuration `encoder` needs.
         seed: Of the random weights.
+        overwrite: Replace a backbone that is in the folder.
 
     Returns:
         The folder.
 
     Raises:
+        FileExistsError: The folder is not empty and `overwrite` is false, or it holds what is not of a model.
+        BlockingIOError: Another run is writing it.
         OSError: The Whisper model cannot be loaded.
         ValueError: `hidden_size` is not a multiple of 8, the Whisper weights do not fit, or an encoder alone is given
             layers of a language model.
@@ -115,6 +120,26 @@ def build_mini_backbone(
             f"hidden_size={hidden_size} is no multiple of 8, the number of attention heads of the head. "
             f"Mend: give {max(8, hidden_size // 8 * 8)} or another."
         )
+    with (
+        claimed(output, overwrite, source=whisper or (), kind=MODEL) as folder,
+        output_folder(folder, overwrite, MODEL) as part,
+    ):
+        _build(part, whisper, hidden_size, audio_layers, text_layers, num_mel_bins, calibrate, encoder_only, seed)
+    return Path(output)
+
+
+def _build(
+    part: Path,
+    whisper: str | Path | None,
+    hidden_size: int,
+    audio_layers: int | None,
+    text_layers: int,
+    num_mel_bins: int,
+    calibrate: bool,
+    encoder_only: bool,
+    seed: int,
+) -> None:
+    """Make the backbone and save it into a folder."""
     if whisper is None:
         audio: dict[str, Any] = {
             "num_mel_bins": num_mel_bins,
@@ -128,10 +153,9 @@ def build_mini_backbone(
         audio, weights = load_whisper_encoder(whisper)
         audio["encoder_layers"] = audio_layers or max(1, audio["encoder_layers"] - (not encoder_only))
         hidden_size = audio["d_model"]
-    folder = Path(output)
     if encoder_only:
-        _save_encoder(folder, audio, weights, str(whisper), seed)
-        return folder
+        _save_encoder(part, audio, weights, str(whisper), seed)
+        return
     tokenizer = byte_level_tokenizer()
     config = Qwen2AudioConfig(
         audio_config={"model_type": "qwen2_audio_encoder", **audio},
@@ -161,13 +185,12 @@ def build_mini_backbone(
     _open_channel(model.model)
     if whisper is not None and calibrate:
         _standardise(model.model, feature_extractor)
-    model.save_pretrained(folder)
-    Qwen2AudioProcessor(feature_extractor, tokenizer).save_pretrained(folder)
-    return folder
+    model.save_pretrained(part)
+    Qwen2AudioProcessor(feature_extractor, tokenizer).save_pretrained(part)
 
 
 def _save_encoder(
-    folder: Path, audio: dict[str, Any], weights: dict[str, torch.Tensor] | None, source: str, seed: int
+    part: Path, audio: dict[str, Any], weights: dict[str, torch.Tensor] | None, source: str, seed: int
 ) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -176,11 +199,8 @@ def _save_encoder(
             _scale_random_tower(encoder)
     if weights is not None:
         _copy_whisper(encoder, weights, source)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / BARE_WEIGHTS_NAMES[0]
-    )
-    write_json(folder / BARE_CONFIG_NAME, {"model_type": "whisper", **audio})
+    save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, part / BARE_WEIGHTS_NAMES[0])
+    write_json(part / BARE_CONFIG_NAME, {"model_type": "whisper", **audio})
 
 
 def load_whisper_encoder(source: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -190,19 +210,21 @@ def load_whisper_encoder(source: str | Path) -> tuple[dict[str, Any], dict[str, 
     folder = Path(source)
     encoder_config = folder / "encoder_config.json"
     if encoder_config.is_file():
-        settings = json.loads(encoder_config.read_text(encoding="utf-8"))
+        settings = read_json(encoder_config, MEND)
         files = sorted(folder.glob("*.safetensors"))
         if not files:
             raise ValueError(
                 f"{folder} has an encoder_config.json but no .safetensors file. Mend: put the encoder's weights beside "
                 "it."
             )
-        weights = {key: value for file in files for key, value in load_file(file).items()}
+        with broken_files_named(folder, {}):
+            weights = {key: value for file in files for key, value in load_file(file).items()}
     else:
         from transformers import WhisperModel
 
         try:
-            model = WhisperModel.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
+            with broken_files_named(source, {}):
+                model = WhisperModel.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
         except OSError as error:
             raise OSError(
                 f"No Whisper model could be loaded from '{source}'. Mend: name a local folder or a Hub id such as "

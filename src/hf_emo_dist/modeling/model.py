@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,25 +14,25 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForAudioClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .._checkpoint_files import ADAPTER_CONFIG_NAME, FACTS_NAME, find_file, is_adapter
 from .._hub import check_hub_answers
 from .._own_code import without_trust
 from ..emotions import validate_emotions
 from .adapters import (
     adapter_settings,
     check_safetensors,
-    find_file,
-    is_adapter,
     load_adapter_weights,
     save_adapter_config,
     with_own_quantization,
 )
 from .backbones import FAMILIES
 from .base_content import base_content, check_base
-from .configuration import ADAPTER_CONFIG_NAME, CONFIGS, SURE_LOSSES, EmotionConfig
+from .configuration import CONFIGS, SURE_LOSSES, EmotionConfig
 from .families import HUB_ARGUMENTS, family_of, read_config
 from .head import average_windows
 from .losses import distribution_loss
 from .quantization import check_head_is_whole, keep_head_whole
+from .whole_files import broken_files_named
 
 logger = logging.getLogger(__name__)
 
@@ -252,6 +253,7 @@ class EmotionDistributionModel(PreTrainedModel):
         Raises:
             OSError: Nothing can be loaded from there.
             ValueError: `emotions` is missing or differs from the checkpoint's, or no family takes the model.
+            BrokenFileError: (A ValueError.) A file there is damaged; it is named.
             IncompleteWeightsError: (A RuntimeError.) A weight other than a new head's is missing from the files.
 
         Example:
@@ -260,10 +262,28 @@ class EmotionDistributionModel(PreTrainedModel):
         """
         kwargs = without_trust(kwargs)
         check_hub_answers(pretrained_model_name_or_path, token=kwargs.get("token"))
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
+        with broken_files_named(pretrained_model_name_or_path, hub):
+            return cls._load(
+                pretrained_model_name_or_path, model_args, emotions, family, config, output_loading_info, hub, kwargs
+            )
+
+    @classmethod
+    def _load(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        model_args: Sequence[Any],
+        emotions: Sequence[str] | None,
+        family: str | None,
+        config: Any,
+        output_loading_info: bool,
+        hub: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """As `from_pretrained`; where it fails, that looks for the file that is damaged."""
         given_config = config
         if not isinstance(config, EmotionConfig):
             config = None  # a backbone's, which AutoModelForAudioClassification hands over
-        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
         # from AutoModelForAudioClassification, which has read the adapter's own configuration already
         given = dict(kwargs.get("adapter_kwargs") or {})
         adapter = given.pop("_adapter_model_path", None)
@@ -430,6 +450,8 @@ class EmotionDistributionModel(PreTrainedModel):
         """Save under this class's own parameter names, which every supported version reads."""
         kwargs.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, **kwargs)
+        # what a training wrote there before is not what lies there now
+        Path(save_directory, FACTS_NAME).unlink(missing_ok=True)
         if getattr(self, "_hf_peft_config_loaded", False):  # then only the adapter was saved
             save_adapter_config(self.config, save_directory, base_content(self))
 

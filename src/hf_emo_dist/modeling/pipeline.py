@@ -13,17 +13,19 @@ import numpy as np
 import torch
 from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipeline, Pipeline
 
-from .._checkpoint_files import find_file
+from .._checkpoint_files import ADAPTER_CONFIG_NAME, find_file
 from ..audio.decoding import SAMPLING_RATE
 from ..audio.inputs import Clip, check_window, is_file, name_of, open_clip, rate_and_array
+from ..data.intact import BrokenFileError
 from ..scores.temperature import at_temperature
 from .calibration import check_sure, temperature_of
-from .configuration import ADAPTER_CONFIG_NAME, SURE_LOSSES
+from .configuration import SURE_LOSSES
 from .families import HUB_ARGUMENTS
 from .losses import concentration
 from .model import EmotionDistributionModel
 from .prediction import ANSWERS_NAN
 from .processing import EmotionDistributionProcessor
+from .text_lengths import check_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +190,7 @@ class SpeechEmotionDistributionPipeline(Pipeline):
             name = name_of(value, number)
             try:
                 clip = open_clip(value, name, **{key: given(number) for key, given in words.items()}, **options)
+                check_lengths(self.processor, [name], [clip.transcript], [clip.speaker], batch_size)
             except (ValueError, OSError) as error:  # an AudioError is a ValueError
                 if on_error == "raise":
                     raise
@@ -333,6 +336,13 @@ def _one_each(value: Any, inputs: Any, name: str, single: bool) -> Any:
 _REFUSED: ContextVar[Exception | None] = ContextVar("refused", default=None)
 
 
+class BrokenModelError(Exception):
+    """A file of a model is damaged, see `data.intact.BrokenFileError`.
+
+    No ValueError, after which pipeline() would go on to transformers' own classes, and end with an error of theirs.
+    """
+
+
 class _Ours:
     """Loads a model of this library, and keeps why an adapter could not be."""
 
@@ -341,6 +351,8 @@ class _Ours:
         _REFUSED.set(None)
         try:
             return EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
+        except BrokenFileError as error:
+            raise BrokenModelError(str(error)) from error
         except (OSError, ValueError, RuntimeError) as error:
             _REFUSED.set(error)
             raise

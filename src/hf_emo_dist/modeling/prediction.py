@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from ..scores.temperature import at_temperature
 from .calibration import check_sure, temperature_of
 from .losses import concentration
+from .text_lengths import check_row_lengths
 
 #: What is said instead of handing NaN on.
 ANSWERS_NAN = (
@@ -70,8 +71,8 @@ def predict_distributions(
 
     Raises:
         AudioError: A clip cannot be used; the message names it.
-        ValueError: The model answers NaN, there is no temperature to apply, or its loss does not determine a
-            concentration.
+        ValueError: The model answers NaN, a transcript is far longer than a clip can hold, there is no temperature to
+            apply, or its loss does not determine a concentration.
 
     Example:
         >>> predict_distributions(model, processor, dataset["test"])  # doctest: +SKIP
@@ -79,6 +80,7 @@ def predict_distributions(
     temperature = temperature_of(model) if apply_temperature else 1.0
     if return_concentration:
         check_sure(model)
+    check_row_lengths(processor, rows, batch_size)
     was_training = model.training
     model.eval()
     parts, sure = [], []

@@ -18,6 +18,8 @@ from ..emotions import validate_emotions
 from .backbones import FAMILIES, family_class
 from .configuration import CONFIGS
 from .families import HUB_ARGUMENTS, family_of, read_config
+from .text_lengths import check_lengths
+from .whole_files import broken_files_named
 
 #: of a `processor_config.json` that names no family: Qwen2-Audio's was the only one
 FIRST_FAMILY = "qwen2_audio"
@@ -77,10 +79,23 @@ class EmotionDistributionProcessor(ProcessorMixin):
         Raises:
             ValueError: `emotions` is missing for a backbone, or differs from the checkpoint's.
             OSError: Nothing can be loaded from there.
+            BrokenFileError: (A ValueError.) A file there is damaged; it is named.
         """
         kwargs = without_trust(kwargs)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         check_hub_answers(pretrained_model_name_or_path, token=kwargs.get("token"))
+        with broken_files_named(pretrained_model_name_or_path, hub):
+            return cls._load(pretrained_model_name_or_path, family, hub, kwargs)
+
+    @classmethod
+    def _load(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        family: str | None,
+        hub: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> EmotionDistributionProcessor:
+        """As `from_pretrained`; where it fails, that looks for the file that is damaged."""
         try:
             saved, _ = ProcessorMixin.get_processor_dict(pretrained_model_name_or_path, **hub)
         except (OSError, HFValidationError):
@@ -162,6 +177,10 @@ class EmotionDistributionProcessor(ProcessorMixin):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its text inputs are.")
 
+    def text_tokens(self, transcript: str | None, speaker: str | None = None) -> int:
+        """Count the tokens by which a row's words make the model's input longer; none where they are cut."""
+        return 0
+
     def clip_sizes(self, rows: Sequence[Sequence[np.ndarray]]) -> tuple[list[list[int]], list[list[float]]]:
         """Return the audio tokens and the seconds of each clip (T,) of each row, at 16 kHz."""
         counts = [[self.num_tokens(len(clip)) for clip in clips] for clips in rows]
@@ -191,7 +210,8 @@ class EmotionDistributionProcessor(ProcessorMixin):
             What the family's model takes: what `audio_features` and `text_inputs` make.
 
         Raises:
-            ValueError: Audio is missing, too short or not finite, or lists differ in length.
+            ValueError: Audio is missing, too short or not finite, lists differ in length, or a transcript is far
+                longer than a clip can hold.
         """
         if audio is None or len(audio) == 0:
             raise ValueError("audio is missing. Mend: pass processor(audio=[waveform, ...], transcript=[...]).")
@@ -203,6 +223,7 @@ class EmotionDistributionProcessor(ProcessorMixin):
         speakers = _as_list(speaker, len(waveforms), "speaker")
         pieces = [self.cut(wave, sampling_rate, name) for wave, name in zip(waveforms, names, strict=True)]
         counts, seconds = self.clip_sizes(pieces)
+        check_lengths(self, names, transcripts, speakers, sum(map(len, pieces)))
         data = {
             **self.text_inputs(counts, seconds, transcripts, speakers),
             **self.audio_features([clip for clips in pieces for clip in clips]),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..augmentation.augment_splits import AugmentationArguments, check_augmentation
 from ..data.data_facts import data_facts
-from ..data.output import check_place, check_space
+from ..data.output import check_place, check_space, working_folder
 from ..data.writing import check_splits, write_dataset
 from ..hub.cards.dataset_card import write_dataset_card
 from .combine_settings import CombineArguments
@@ -120,11 +119,11 @@ def _rehearse(opened: OpenedDataset, emotions: Sequence[str], folder: Path) -> N
     from datasets import DatasetDict
 
     few = {split: rows.select(range(min(_REHEARSED, len(rows)))) for split, rows in opened.splits.items()}
-    with _quietly(), tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}-") as place:
+    with _quietly(), working_folder(folder) as place:
         few = combine_splits(few, CombineArguments(combine="pool", empty="uniform"), emotions).splits
         write_dataset(
             DatasetDict(few),
-            Path(place) / "rehearsal",
+            place / "rehearsal",
             description="A rehearsal.",
             vote_source=opened.vote_source or "A rehearsal.",
             emotions=emotions,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,7 +22,7 @@ from ..augmentation.augment_splits import AugmentationArguments, augment_splits
 from ..data.data_facts import data_facts
 from ..data.map_engine import current_engine
 from ..data.opened import NOT_STATED, OpenedDataset, open_dataset
-from ..data.output import check_folder, write_json
+from ..data.output import claimed, working_folder, write_json
 from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME
 from ..data.rows import SIMULATED_ANNOTATORS, notes_about
 from ..data.writing import write_dataset
@@ -236,11 +236,18 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
             f"hf-emo-dist estimate {settings.dataset} --pilot {settings.pilot} first; what it pays for is in the "
             "ledger, and annotating goes on from there."
         )
-    folder = Path(settings.output).expanduser().resolve()
-    # All that can be wrong is found before money is spent.
+    # All that can be wrong is found before money is spent, a second run of the same output too.
+    place = Path(settings.output).expanduser().resolve()
     writes = Share.own().rank == 0
-    if writes:
-        check_folder(folder, settings.overwrite, settings.dataset)
+    with (
+        claimed(place, settings.overwrite, source=settings.dataset or ())
+        if writes
+        else contextlib.nullcontext(place) as folder
+    ):
+        return _prepare(settings, folder, writes)
+
+
+def _prepare(settings: PrepareSettings, folder: Path, writes: bool) -> dict[str, RunReport]:
     opened = settings.open()
     emotions = opened.emotions()
     chosen = opened.chosen(settings.annotate_splits, "annotate_splits")
@@ -302,9 +309,8 @@ def prepare_dataset(settings: PrepareSettings) -> dict[str, RunReport]:
     combined = combine_splits(dataset, settings, emotions, saved, notes)
     preparation["combine"] = combined.about
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-augmentation-") as work:
-        about = Path(work) / "preparation"
+    with working_folder(folder) as work:
+        about = work / "preparation"
         augmented, plan = augment_splits(combined.splits, settings, about, emotions=emotions, notes=notes)
         facts = data_facts(augmented)
         preparation["splits"] = facts["splits"]

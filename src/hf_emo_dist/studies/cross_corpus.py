@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.intact import read_parquet
 from ..data.label_map import common_emotions, label_matrix
 from ..data.mixed_rows import refuse_mixed
 from ..data.opened import OpenedDataset, open_dataset
-from ..data.output import write_json
 from ..data.rows import column_of, rough_intervals, row_ids, speaker_groups
 from ..emotions import canonical_emotion
-from ..evaluation.checkpoint import open_model, write_predictions
+from ..evaluation.checkpoint import open_model
 from ..evaluation.resuming import (
+    Cell,
     backbone_stamp,
-    is_done,
     parse_recipe,
     predicted_by_training,
     read_predictions,
@@ -342,22 +342,24 @@ def read_test_set(name: str, opened: OpenedDataset, split: str | None = None) ->
 def _predicted(
     checkpoint: str, folder: Path, rows: Any, device: str | None, batch_size: int, overwrite: bool
 ) -> CrossPrediction:
-    import pyarrow.parquet as pq
-
     from ..modeling.prediction import predict_distributions
 
-    file, about = folder / "predictions.parquet", folder / "cell.json"
+    cell = Cell(folder / "predictions.parquet", folder / "cell.json")
     settings = {"model": backbone_stamp(checkpoint), "ids": row_ids(rows)}
-    if not overwrite and is_done(file, about, settings):
-        kind = pq.read_schema(file).field("predicted_distribution").type
-        emotions = tuple(kind.field(place).name for place in range(kind.num_fields))
-        return CrossPrediction(emotions, read_predictions(file, row_ids(rows), emotions))
+    if not overwrite and cell.done(settings) is not None:
+        return _read_back(cell.file, rows)
     network, processor = open_model(checkpoint, device)
     emotions = tuple(network.config.emotions)
     predicted = predict_distributions(network, processor, rows, batch_size=batch_size)
-    write_json(about, {"settings": settings})
-    write_predictions(file, rows, emotions, {"predicted_distribution": predicted})
+    cell.write(rows, emotions, predicted, settings)
     return CrossPrediction(emotions, np.asarray(predicted, dtype=np.float64))
+
+
+def _read_back(file: Path, rows: Any) -> CrossPrediction:
+    kind = read_parquet(file, "remove it, and the same command computes it again.").schema
+    column = kind.field("predicted_distribution").type
+    emotions = tuple(column.field(place).name for place in range(column.num_fields))
+    return CrossPrediction(emotions, read_predictions(file, row_ids(rows), emotions))
 
 
 def _trained(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
-import os
 import platform
 import re
 import sys
@@ -18,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.output import output_file, write_json, write_text
+from ..data.figures import png_of, write_figure
+from ..data.output import output_files, write_json, write_text
 from ..evaluation.plots import BLUE, GREY, ORANGE, polished
 from ..evaluation.scoring import jsonable
 
@@ -128,29 +127,31 @@ class Study:
         parts.append("\n".join(f"- {name}: {value}" for name, value in self.all_facts().items()))
         return "\n\n".join(parts) + "\n"
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, overwrite: bool = True) -> Path:
         """Write `<kind>.json`, `<kind>.md`, `<kind>.html`, and each plot as PNG and PDF; the folder is made if needed.
+
+        They come as one set: where the page is, the other files are its own.
 
         Args:
             folder: Where they are written.
+            overwrite: Whether files that are there may be replaced.
 
         Returns:
             The path of the HTML page, which needs no other file.
+
+        Raises:
+            FileExistsError: One is there, and `overwrite` is false.
+            BlockingIOError: Another run is writing them.
         """
-        target = Path(folder)
-        for plot in self.plots:
-            # without a date, so that the same figures give the same file
-            for kind, options in (("png", {"dpi": 150}), ("pdf", {"metadata": {"CreationDate": None}})):
-                with output_file(target / f"{plot.name}.{kind}") as part:
-                    plot.figure.savefig(part, format=kind, **options)
-        write_text(target / f"{self.kind}.md", self.to_markdown())
-        write_json(target / f"{self.kind}.json", self.to_dict())
-        if not self.private:
-            return write_text(target / f"{self.kind}.html", study_page(self))
-        with output_file(target / f"{self.kind}.html") as part:
-            part.write_text(study_page(self), encoding="utf-8")
-        page = target.expanduser() / f"{self.kind}.html"
-        os.chmod(page, 0o600)
+        page = Path(folder).expanduser() / f"{self.kind}.html"
+        with output_files(page, overwrite, private=self.private) as part:
+            for plot in self.plots:
+                # without a date, so that the same figures give the same file
+                for kind, options in (("png", {"dpi": 150}), ("pdf", {"metadata": {"CreationDate": None}})):
+                    write_figure(plot.figure, part / f"{plot.name}.{kind}", format=kind, **options)
+            write_text(part / f"{self.kind}.md", self.to_markdown())
+            write_json(part / f"{self.kind}.json", self.to_dict())
+            write_text(part / page.name, study_page(self))
         return page
 
 
@@ -216,9 +217,7 @@ def _hash_of(code: str) -> str:
 
 
 def _figure(plot: Plot) -> str:
-    image = io.BytesIO()
-    plot.figure.savefig(image, format="png", dpi=150)
-    data = base64.b64encode(image.getvalue()).decode("ascii")
+    data = base64.b64encode(png_of(plot.figure)).decode("ascii")
     caption = escape(plot.caption)
     return (
         f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'

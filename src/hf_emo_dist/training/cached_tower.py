@@ -28,7 +28,7 @@ from ..audio.qwen2_audio_tower import add_weights
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ROWS_READ_TWICE = 8
 GIGABYTE = 10**9
 
@@ -75,9 +75,8 @@ class TowerCache:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 embeddings = file.get_tensor("embeddings")
-            entry = Entry(embeddings, json.loads(about["counts"]), json.loads(about["seconds"]))
-            if about["tower"] == self.tower and int(about["checksum"]) == _checksum(embeddings):
-                return entry
+            if about["tower"] == self.tower and int(about["checksum"]) == _checksum(embeddings, clip, about):
+                return Entry(embeddings, json.loads(about["counts"]), json.loads(about["seconds"]))
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
@@ -96,8 +95,8 @@ class TowerCache:
             "tower": self.tower,
             "counts": json.dumps(entry.counts),
             "seconds": json.dumps(entry.seconds),
-            "checksum": str(_checksum(embeddings)),
         }
+        about["checksum"] = str(_checksum(embeddings, clip, about))
         data = save({"embeddings": embeddings}, metadata=about)
         path, bound = self.path(clip), int(self.max_gb * GIGABYTE)
         if self._size >= self._measure_at:
@@ -129,8 +128,10 @@ class TowerCache:
         return False
 
 
-def _checksum(embeddings: Tensor) -> int:
-    return zlib.crc32(embeddings.reshape(-1).view(torch.uint8).numpy())
+def _checksum(embeddings: Tensor, clip: str, about: Mapping[str, str]) -> int:
+    """Of the outputs and of all that is said of them: whose they are, their shape and type, tokens and seconds."""
+    told = [clip, *(about[name] for name in ("tower", "counts", "seconds")), str(embeddings.dtype), embeddings.shape]
+    return zlib.crc32(embeddings.reshape(-1).view(torch.uint8).numpy(), zlib.crc32(json.dumps(told).encode()))
 
 
 def _folder_size(folder: Path) -> int:

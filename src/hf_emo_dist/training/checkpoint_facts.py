@@ -1,59 +1,14 @@
-"""What a checkpoint says of itself: digests of its files as they were written, and of its training rows."""
+"""What a checkpoint says of the rows that it was trained on."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.output import write_json
 from ..data.rows import row_ids
-
-FACTS_NAME = "checkpoint_facts.json"
-_PLACES = 128  # of a file that are read: of 16 GB as of 16 KB
-_BYTES = 1024
-
-
-def write_facts(folder: str | os.PathLike[str], rows: dict[str, Any] | None) -> None:
-    """Write digests of a checkpoint's weights and of its optimizer beside them, and what `facts_of_rows` gave.
-
-    Args:
-        folder: The checkpoint's, with its files.
-        rows: Facts of the training rows; None for a stream.
-    """
-    files = sorted([*Path(folder).glob("*.safetensors"), *Path(folder).glob("optimizer.pt")])
-    write_json(Path(folder, FACTS_NAME), {"files": {file.name: digest_of(file) for file in files}, "rows": rows})
-
-
-def read_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What was written beside a checkpoint; nothing beside those of 0.1.
-
-    Raises:
-        ValueError: The file breaks off.
-    """
-    path = Path(folder, FACTS_NAME)
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return facts
-
-
-def digest_of(file: str | os.PathLike[str]) -> str:
-    """A digest of a file's length and of pieces from all over it, to its end.
-
-    It tells a file whose end never reached the disk (zeros, after a power cut) from one that is whole, in milliseconds;
-    not one in which single values were changed.
-    """
-    size = os.path.getsize(file)
-    digest = hashlib.sha256(str(size).encode())
-    with open(file, "rb") as content:
-        for place in np.linspace(0, max(size - _BYTES, 0), _PLACES).astype(np.int64):
-            content.seek(int(place))
-            digest.update(content.read(_BYTES))
-    return digest.hexdigest()[:32]
 
 
 def facts_of_rows(dataset: Any, targets: np.ndarray) -> dict[str, Any]:

@@ -1,43 +1,52 @@
-"""Checkpoints of a training that was interrupted: which of them are whole, and whether they are of this model."""
+"""Checkpoints of a training that was interrupted: which of them are whole, and which one is gone on with.
+
+A checkpoint is complete when its `checkpoint_facts.json` says so, with digests of all its files: that is written last,
+after all others are on the disk (fsync). Only then do older ones give way to it. One whose writing was broken off, or
+that was damaged since, is passed over with a word of what is missing.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import errno
 import logging
 import os
 import re
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from ..modeling.adapters import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME
-from ..modeling.configuration import ADAPTER_CONFIG_NAME
-from .checkpoint_facts import FACTS_NAME, differing_rows, digest_of, read_facts
+from .._checkpoint_files import (
+    ADAPTER_CONFIG_NAME,
+    CONFIG_NAME,
+    FACTS_NAME,
+    PEFT_CONFIG_NAME,
+    PEFT_WEIGHTS_NAME,
+    PROCESSOR_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    is_adapter,
+)
+from ..data.full_disk import disk_told
+from ..data.intact import BrokenFileError, check_safetensors, digest_of, read_json, sealed
+from ..data.output import write_json
+from ..modeling.whole_files import SETTINGS, differing_files, read_facts
 
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
-STATE_NAME = "trainer_state.json"  # what a checkpoint's last file is called: transformers writes it after all others
-INDEX_NAME = "model.safetensors.index.json"
-#: Optimizer settings that a checkpoint's own optimizer and schedule bring with them.
-KEPT_AT_RESUME = ("learning_rate", "head_learning_rate", "layer_decay", "weight_decay", "adam_beta1", "adam_beta2",
-                  "adam_epsilon", "optim")  # fmt: skip
-#: Training arguments that say what is learnt: with others it is another training.
-LEARNT = ("target_column", "concentration_weight", "count_synthetic_votes")
-# What a configuration says of the machine, of memory or of what is shown, and not of what the weights mean.
-_NOT_OF_THE_WEIGHTS = re.compile(
-    r"^_|dropout|layerdrop|^(architectures|dtype|torch_dtype|transformers_version|use_cache|return_dict|output_.*|"
-    r"quantization_config|name_or_path|apply_spec_augment|mask_(time|feature)_.*|base_content|"
-    # fitted after training
-    r"calibration|"
-    # transformers' trainer writes the tokenizer's into the configuration
-    r"(pad|bos|eos)_token_id)$"
-)
-_NOT_OF_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "lora_dropout", "task_type",
-                       "peft_version", "auto_mapping", "init_lora_weights", "loftq_config")  # fmt: skip
+STATE_NAME = "trainer_state.json"  # of a checkpoint's own files the last: transformers writes it after all others
+OPTIMIZER_NAME, SCHEDULER_NAME = "optimizer.pt", "scheduler.pt"
+ARGUMENTS_NAME = "training_args.json"
+_TORCH_FULL = re.compile(r"write failed|failed writing|unexpected pos|iostream")
+_NO_ROOM = 2**20  # bytes that are free where a disk counts as full
+_SEE = "the checkpoint is passed over."  # who reads these files here says more than they could
+
+
+class CheckpointError(ValueError):
+    """There is nothing whole to go on with; the message says what is missing where, and what to do."""
 
 
 def checkpoints_in(folder: str | os.PathLike[str]) -> list[Path]:
@@ -48,187 +57,260 @@ def checkpoints_in(folder: str | os.PathLike[str]) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
 
 
-def why_not_whole(checkpoint: str | os.PathLike[str]) -> str | None:
-    """Say what is wrong with a checkpoint whose writing was interrupted; None for one that is whole.
+def was_complete(checkpoint: str | os.PathLike[str]) -> bool:
+    """Whether a checkpoint was ever written to its end, by the one or the other file that is written last."""
+    try:
+        facts = read_facts(checkpoint)
+    except (BrokenFileError, OSError):
+        return True
+    return bool(facts.get("complete", facts)) or ("complete" not in facts and Path(checkpoint, STATE_NAME).is_file())
 
-    A weight file of full length whose end never reached the disk is told by the digest beside it, which checkpoints of
-    0.1 do not have: of those it is not found.
+
+def why_not_whole(checkpoint: str | os.PathLike[str]) -> str | None:
+    """Say what is wrong with a checkpoint whose writing was interrupted, or that was damaged; None for one that is
+    whole.
+
+    Of checkpoints without `checkpoint_facts.json` (written by 0.1) a changed value is not found.
     """
     folder = Path(checkpoint)
     if not folder.is_dir():
         return "it is no folder"
     try:
-        json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
-    except OSError:
-        return f"{STATE_NAME}, which is written last, is missing"
-    except ValueError:
-        return f"{STATE_NAME}, which is written last, breaks off"
-    names = [name for name in ("model.safetensors", PEFT_WEIGHTS_NAME) if (folder / name).is_file()]
-    if (folder / INDEX_NAME).is_file():
-        try:
-            index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
-            names += sorted(set(index["weight_map"].values()))
-        except (ValueError, KeyError):
-            return f"{INDEX_NAME} breaks off"
-    for name in names:
-        try:
-            with safe_open(folder / name, framework="pt"):
-                pass  # its header is checked against the file's length
-        except (OSError, SafetensorError):
-            return f"{name} is missing or breaks off"
-    for name in ("optimizer.pt", "scheduler.pt", *sorted(path.name for path in folder.glob("rng_state*.pth"))):
+        if read_facts(folder).get("complete") is False:
+            return "its writing was broken off"
+        state = read_json(folder / STATE_NAME, _SEE, needs={"global_step": int})
+        named = _CHECKPOINT.match(folder.name)
+        if named and state["global_step"] != int(named[1]):
+            return f"{STATE_NAME} is of step {state['global_step']}"
+        return _missing(folder) or _broken(folder) or _not_as_written(folder)
+    except BrokenFileError as error:
+        return f"{error.file.name} is damaged: {error.reason}"
+    except FileNotFoundError as error:
+        return f"{Path(str(error.filename or STATE_NAME)).name} is missing"
+    except OSError as error:
+        return f"it cannot be read: {error}"
+
+
+def _weights(folder: Path) -> list[str]:
+    names = [name for name in (WEIGHTS_NAME, PEFT_WEIGHTS_NAME) if (folder / name).is_file()]
+    if (folder / WEIGHTS_INDEX_NAME).is_file():
+        index = read_json(folder / WEIGHTS_INDEX_NAME, _SEE, needs={"weight_map": dict})
+        names += sorted(set(index["weight_map"].values()))
+    return names
+
+
+def _missing(folder: Path) -> str | None:
+    """What a checkpoint lacks of weights, of what says what these are, and of what a training goes on with."""
+    # FSDP and DeepSpeed may write theirs into folders, without the model's settings beside them
+    in_folders = any(path.is_dir() for path in folder.iterdir())
+    weights = _weights(folder)
+    wanted = list(weights)
+    if weights:
+        wanted += [PEFT_CONFIG_NAME, ADAPTER_CONFIG_NAME] if PEFT_WEIGHTS_NAME in weights else [CONFIG_NAME]
+        wanted += [PROCESSOR_NAME]
+    elif not in_folders:
+        return f"{PEFT_WEIGHTS_NAME if is_adapter(folder) else WEIGHTS_NAME} is missing"
+    arguments = folder / ARGUMENTS_NAME
+    keeps_more = arguments.is_file() and read_json(arguments, _SEE).get("save_only_model") is False
+    if keeps_more and not in_folders:
+        wanted += [OPTIMIZER_NAME, SCHEDULER_NAME]
+        if not list(folder.glob("rng_state*.pth")):
+            return "rng_state.pth is missing"
+    return next((f"{name} is missing" for name in wanted if not (folder / name).is_file()), None)
+
+
+def _broken(folder: Path) -> str | None:
+    for name in _weights(folder):
+        check_safetensors(folder / name, _SEE)
+    for name in (*SETTINGS, ARGUMENTS_NAME):
+        if (folder / name).is_file():
+            read_json(folder / name, _SEE)
+    for file in sorted([*folder.glob("*.pt"), *folder.glob("*.pth")]):
         # torch writes zip archives, whose directory is at the end
-        if (folder / name).is_file() and not zipfile.is_zipfile(folder / name):
-            return f"{name} breaks off"
-    return _missing_settings(folder, names) or _not_as_written(folder)
-
-
-def _missing_settings(folder: Path, weights: list[str]) -> str | None:
-    """What is missing of what says which model and which emotions the weights are of."""
-    if not weights:
-        # FSDP and DeepSpeed may write theirs into folders, without the model's settings beside them
-        return None if any(path.is_dir() for path in folder.iterdir()) else "it holds no weights in safetensors"
-    settings = (PEFT_CONFIG_NAME, ADAPTER_CONFIG_NAME) if PEFT_WEIGHTS_NAME in weights else ("config.json",)
-    for name in (*settings, "processor_config.json"):
-        try:
-            json.loads((folder / name).read_text(encoding="utf-8"))
-        except OSError:
-            return f"{name} is missing"
-        except ValueError:
-            return f"{name} breaks off"
+        if not zipfile.is_zipfile(file):
+            return f"{file.name} breaks off"
     return None
 
 
 def _not_as_written(folder: Path) -> str | None:
-    try:
-        digests = read_facts(folder).get("files", {})
-        for name, digest in digests.items():
-            if (folder / name).is_file() and digest_of(folder / name) != digest:
-                return f"{name} does not hold what was written"
-    except ValueError:
-        return f"{FACTS_NAME} breaks off"
+    for name in differing_files(folder, missing=True):
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if "/" in name or name.endswith((".safetensors", ".pt", ".pth")) or name in (STATE_NAME, ARGUMENTS_NAME):
+            return f"{name} does not hold what was written"
     return None
 
 
 def last_whole_checkpoint(folder: str | os.PathLike[str], warn: bool = True) -> str | None:
-    """Find the newest checkpoint in a folder that was written to its end; those that are passed over are named.
+    """Find the newest checkpoint in a folder that is whole; those that are passed over are named.
 
     Args:
         folder: Output folder of a training.
         warn: Name them in a warning.
     """
+    passed = []
+    found: Path | None = None
     for path in checkpoints_in(folder):
         reason = why_not_whole(path)
         if reason is None:
-            return str(path)
-        if warn:
-            logger.warning("%s was not written to its end (%s): it is passed over", path, reason)
-    return None
+            found = path
+            break
+        passed.append(f"{path.name} ({reason})")
+    if passed and warn:
+        logger.warning(
+            "not whole and passed over in %s: %s. %s",
+            folder,
+            ", ".join(passed),
+            f"Training goes on from {found.name}." if found else "There is no other.",
+        )
+    return str(found) if found else None
 
 
 def checkpoint_to_resume(asked: Any, folder: str | os.PathLike[str]) -> str | None:
     """The checkpoint that `resume_from_checkpoint` stands for: True is the last whole one.
 
+    Args:
+        asked: A checkpoint's folder, True, or what stands for neither.
+        folder: Output folder of the training.
+
+    Returns:
+        Its folder; None for the beginning, which `True` stands for, too, where no checkpoint was written to its end.
+
     Raises:
-        ValueError: There is none, or the one that was named is not whole.
+        CheckpointError: The one that was named is not whole, or all that were complete are damaged.
     """
     if asked is None or asked is False:
         return None
     if asked is True:
+        there = checkpoints_in(folder)
         found = last_whole_checkpoint(folder)
+        if found is None and any(was_complete(path) for path in there):
+            raise CheckpointError(
+                f"resume_from_checkpoint: {folder} holds no checkpoint that is whole: "
+                f"{'; '.join(f'{path.name}: {why_not_whole(path)}' for path in there)}. Mend: copy one back from where "
+                "you keep copies; or start a new training in another output folder (of a checkpoint whose weights are "
+                "whole, with --backbone and its folder)."
+            )
         if found is None:
-            raise ValueError(
-                f"resume_from_checkpoint: {folder} holds no checkpoint that is whole. Mend: leave it out, which "
-                "starts from the beginning."
+            logger.warning(
+                "%s: training starts from the beginning",
+                f"no checkpoint in {folder} was written to its end" if there else f"{folder} holds no checkpoint",
             )
         return found
     reason = why_not_whole(asked)
     if reason is not None:
         other = last_whole_checkpoint(Path(asked).parent, warn=False)
-        raise ValueError(
+        raise CheckpointError(
             f"{asked} cannot be resumed from: {reason}. Mend: "
             + (f"name {other}, the last whole one." if other else "start from the beginning.")
         )
     return str(asked)
 
 
-def check_same_training(checkpoint: str, model: Any, processor: Any, args: Any) -> None:
-    """Refuse to continue a checkpoint whose weights mean something else in this model, and name what differs.
-
-    Compared, by name, are the emotions and their order, the head and everything else of the configuration that is no
-    matter of the machine, the loss, what the processor makes of a row (transcripts, the version of the prompt), the
-    adapter, and what is trained on.
-
-    Args:
-        checkpoint: Its folder.
-        model: The model that is to take its weights, or a `PeftModel` around it.
-        processor: Its processor.
-        args: The training arguments.
-
-    Raises:
-        ValueError: Something differs.
-    """
-    adapters = getattr(model, "peft_config", {}) or {}
-    saved_adapter = _read(checkpoint, PEFT_CONFIG_NAME)
-    if bool(adapters) != (saved_adapter is not None):
-        kind = "an adapter" if saved_adapter is not None else "all weights"
-        raise ValueError(
-            f"{checkpoint} holds {kind}, and {'an adapter' if adapters else 'all weights'} would be trained now: "
-            "nothing of it would be loaded. Mend: give lora as it was, or choose another output folder."
-        )
-    differences = list(_config_differences(_read(checkpoint, "config.json", ADAPTER_CONFIG_NAME) or {}, model.config))
-    differences += _processor_differences(_read(checkpoint, "processor_config.json") or {}, processor)
-    if saved_adapter is not None:
-        differences += _adapter_differences(saved_adapter, next(iter(adapters.values())))
-    written = _read(checkpoint, "training_args.json") or {}
-    differences += [
-        f"{name}: {written[name]!r} there, {getattr(args, name)!r} now"
-        for name in LEARNT
-        if name in written and hasattr(args, name) and written[name] != getattr(args, name)
-    ]
-    if differences:
-        raise ValueError(
-            f"{checkpoint} is of another training, and its weights would mean something else here: "
-            f"{'; '.join(differences)}. Mend: resume with the settings it was written with, or start a new training "
-            "from it in another output folder (--backbone with its folder, without --resume_from_checkpoint)."
-        )
+def begin(folder: Path) -> None:
+    """Make the folder of a checkpoint that is to be written, and say in it that it is not complete."""
+    remove(folder)
+    write_json(folder / FACTS_NAME, sealed({"complete": False}))
 
 
-def warn_about_rows(checkpoint: str, rows: dict[str, Any] | None) -> None:
-    """Warn where a checkpoint was trained on other rows than those that it would go on with.
+def complete(folder: Path, facts: dict[str, Any]) -> None:
+    """Say of a checkpoint's folder that it is complete, after everything in it has reached the disk.
 
     Args:
-        checkpoint: Its folder.
-        rows: What `facts_of_rows` says of the training rows now; None for a stream.
+        folder: The checkpoint's.
+        facts: What else is to be known of it.
     """
-    there = read_facts(checkpoint).get("rows")
-    for difference in differing_rows(there, rows) if there and rows else ():
-        logger.warning(
-            "the training rows are not those of %s (%s): the weights will have seen both, and a part of an epoch may "
-            "be left out or come twice. Mend: resume on the rows it was trained on, or start a new training from it in "
-            "another output folder.",
-            checkpoint,
-            difference,
-        )
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FACTS_NAME)
+    for path in (*files, *(path for path in folder.rglob("*") if path.is_dir()), folder):
+        to_disk(path)
+    digests = {file.relative_to(folder).as_posix(): digest_of(file) for file in files}
+    write_json(folder / FACTS_NAME, sealed({"complete": True, "files": digests, **facts}))
 
 
-def changed_rates(checkpoint: str, args: Any) -> dict[str, tuple[Any, Any]]:
-    """Optimizer settings that are not a checkpoint's own: by name, what they are there and now."""
-    written = _read(checkpoint, "training_args.json") or {}
-    return {
-        name: (written[name], _plain(getattr(args, name)))
-        for name in KEPT_AT_RESUME
-        if name in written and hasattr(args, name) and _plain(getattr(args, name)) != written[name]
-    }
+@contextlib.contextmanager
+def saved_together(folder: Path, name: str) -> Iterator[Path]:
+    """Give a folder to save a model into; its files then come into `folder`, when all of them are on the disk.
+
+    Args:
+        folder: Where they go; made where it does not exist.
+        name: Of the folder in between, hidden; what a run that was killed has left of it is removed.
+    """
+    part = folder / name
+    with full_disk_told(folder):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            yield part
+            files = sorted(part.iterdir(), key=lambda path: path.suffix == ".safetensors")  # settings, then weights
+            for file in files:
+                to_disk(file)
+            for file in files:
+                file.replace(folder / file.name)
+            to_disk(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
-def metric_changed(checkpoint: str, args: Any) -> str | None:
-    """The metric and the column that a checkpoint's best score is of, where another one chooses now."""
-    written = _read(checkpoint, "training_args.json") or {}
-    names = ("metric_for_best_model", "score_column")
-    if any(name in written and written[name] != getattr(args, name) for name in names):
-        return " on ".join(str(written.get(name)) for name in names)
-    return None
+@contextlib.contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Let a full disk say which one it is, in words of torch's, too."""
+    with disk_told(folder):
+        try:
+            yield
+        except RuntimeError as error:
+            # torch says "file write failed" or "unexpected pos", and not why
+            there = next((path for path in (folder, *folder.parents) if path.is_dir()), folder)
+            if _TORCH_FULL.search(str(error)) and shutil.disk_usage(there).free < _NO_ROOM:
+                raise OSError(errno.ENOSPC, str(error)) from error
+            raise
+
+
+def to_disk(path: Path) -> None:
+    """Fsync a file or folder, where the system can; a full disk may say so only now."""
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EIO):
+            raise
+    finally:
+        os.close(number)
+
+
+def make_room(folder: str | os.PathLike[str], limit: int | None, written: Path, best: str | None) -> None:
+    """Remove older checkpoints, so that `limit` are left; the one just written and the best one always are.
+
+    Those of later steps, of a training that was gone on with from an earlier one, go first, then the oldest by their
+    steps, whatever the clock says. Of each its state goes first, so that no half of it is ever taken for whole.
+
+    Args:
+        folder: Output folder of the training.
+        limit: `save_total_limit`; None keeps all.
+        written: The one just written, which is complete.
+        best: The best one's folder.
+    """
+    if limit is None or limit <= 0:
+        return
+    there = checkpoints_in(folder)
+    step = int(_CHECKPOINT.match(written.name)[1])  # type: ignore[index]
+    numbers = {path: int(path.name.rpartition("-")[2]) for path in there}
+    kept = {written.resolve()} | ({Path(best).resolve()} if best is not None else set())
+    leaving = sorted(
+        (path for path in there if path.resolve() not in kept), key=lambda path: (numbers[path] <= step, numbers[path])
+    )
+    for path in leaving[: max(0, len(there) - max(limit, len(kept)))]:
+        remove(path)
+
+
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint's folder; what tells that it was complete goes first."""
+    for name in (STATE_NAME, FACTS_NAME):
+        with contextlib.suppress(OSError):
+            (checkpoint / name).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def has_random_state(checkpoint: str | os.PathLike[str], args: Any) -> bool:
@@ -241,61 +323,3 @@ def has_optimizer(checkpoint: str | os.PathLike[str]) -> bool:
     """Whether a checkpoint has the state of its optimizer and of its learning-rate schedule."""
     folder = Path(checkpoint)
     return any(path.name.startswith("optimizer") for path in folder.iterdir()) and (folder / "scheduler.pt").is_file()
-
-
-def _read(checkpoint: str, *names: str) -> dict[str, Any] | None:
-    for name in names:
-        path = Path(checkpoint, name)
-        if path.is_file():
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return values
-    return None
-
-
-def _plain(value: Any) -> Any:
-    return getattr(value, "value", value)  # an enumeration is written as its value
-
-
-def _config_differences(saved: Mapping[str, Any], config: Any) -> Iterator[str]:
-    if not saved:
-        return
-    now = json.loads(config.to_json_string(use_diff=False))
-    if saved.get("model_type", now["model_type"]) != now["model_type"]:
-        yield f"model_type: {saved['model_type']!r} there, {now['model_type']!r} now"
-        return
-    # a file leaves out what is as by default
-    saved = json.loads(type(config).from_dict(dict(saved)).to_json_string(use_diff=False))
-    emotions = [saved["id2label"][key] for key in sorted(saved.get("id2label") or {}, key=int)]
-    if emotions and emotions != list(config.emotions):
-        yield f"emotions: {emotions} there, {list(config.emotions)} now"
-    yield from _differences(saved, now, "")
-
-
-def _differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    for name in sorted(saved.keys() & now.keys()):
-        if _NOT_OF_THE_WEIGHTS.search(name) or name in ("id2label", "label2id", "problem_type"):
-            continue
-        if isinstance(saved[name], Mapping) and isinstance(now[name], Mapping):
-            yield from _differences(saved[name], now[name], f"{prefix}{name}.")
-        elif saved[name] != now[name]:
-            yield f"{prefix}{name}: {saved[name]!r} there, {now[name]!r} now"
-
-
-def _processor_differences(saved: Mapping[str, Any], processor: Any) -> list[str]:
-    return [
-        f"{name}: {saved[name]!r} there, {getattr(processor, name)!r} now"
-        for name in processor.settings
-        if name in saved and name != "emotions" and hasattr(processor, name) and saved[name] != getattr(processor, name)
-    ]
-
-
-def _adapter_differences(saved: Mapping[str, Any], adapter: Any) -> list[str]:
-    now = adapter.to_dict()
-    found = []
-    for name in sorted(saved.keys() & now.keys()):
-        there, here = saved[name], _plain(now[name])
-        if isinstance(here, set | frozenset | tuple) or (isinstance(here, list) and isinstance(there, list)):
-            there, here = sorted(map(str, there or ())), sorted(map(str, here))
-        if name not in _NOT_OF_THE_ADAPTER and there != here:
-            found.append(f"{name} of the adapter: {there!r} there, {here!r} now")
-    return found

@@ -14,16 +14,16 @@ from typing import Any, NoReturn
 import torch
 from transformers import set_seed
 
-from .._checkpoint_files import find_file
+from .._checkpoint_files import CONFIG_NAME, find_file, is_adapter
 from ..data.loading import emotions_of
 from ..data.opened import open_dataset
 from ..data.output import write_json, write_text
-from ..modeling.adapters import is_adapter
 from ..modeling.calibration import store_calibration
 from ..modeling.families import family_of, read_config
 from ..modeling.label_sets import change_emotions
 from ..modeling.processing import EmotionDistributionProcessor
 from ..modeling.quantization import four_bits
+from ..modeling.whole_files import broken_files_named
 from .arguments import EmotionDistributionTrainingArguments, refuse_removed
 from .checkpoints import checkpoint_to_resume, checkpoints_in
 from .lora import emotion_lora_config
@@ -160,9 +160,10 @@ def frozen_parts(recipe: RecipeArguments, model: Any) -> dict[str, Any]:
 
 def known_emotions(name_or_path: str) -> tuple[str, ...] | None:
     """The emotions of a checkpoint of this library, in order; None for a backbone."""
-    if find_file(name_or_path, "config.json", {}) is None:
+    if find_file(name_or_path, CONFIG_NAME, {}) is None:
         return None
-    config = read_config(name_or_path, {})
+    with broken_files_named(name_or_path, {}):
+        config = read_config(name_or_path, {})
     return config.emotions if config.model_type.endswith("_emotion_distribution") else None
 
 
@@ -212,11 +213,7 @@ def prepare_training(
             f"{args.output_dir} holds checkpoints of an earlier run. Mend: add --resume_from_checkpoint true to "
             "continue it, or choose another --output_dir."
         )
-    named = str(args.resume_from_checkpoint or "")
-    if is_resuming(args) and named.lower() != "true" and not os.path.isdir(named):
-        raise FileNotFoundError(
-            f"resume_from_checkpoint={named!r} is no folder. Mend: name a checkpoint, or true for the last one."
-        )
+    resumed_from = _resumed_from(args)
     if recipe.backbone is None:
         raise ValueError(
             "no backbone. Mend: add --backbone, a Hub id such as openai/whisper-base or Qwen/Qwen2-Audio-7B-Instruct, "
@@ -256,8 +253,22 @@ def prepare_training(
         peft_config=peft_config,
     )
     check_stays_frozen(frozen_parts(recipe, network_of(trainer)), recipe.lora)
-    trainer.opened = opened
+    trainer.opened, trainer.resumed_from = opened, resumed_from
     return trainer
+
+
+def _resumed_from(args: EmotionDistributionTrainingArguments) -> str | None:
+    """The checkpoint that is gone on with, which is whole; found before anything is loaded."""
+    if not is_resuming(args):
+        return None
+    named = str(args.resume_from_checkpoint)
+    if named.strip().lower() == "true":
+        return checkpoint_to_resume(True, str(args.output_dir))
+    if not os.path.isdir(named):
+        raise FileNotFoundError(
+            f"resume_from_checkpoint={named!r} is no folder. Mend: name a checkpoint, or true for the last one."
+        )
+    return checkpoint_to_resume(named, str(args.output_dir))
 
 
 def network_of(trainer: EmotionDistributionTrainer) -> Any:
@@ -280,17 +291,8 @@ def finish_training(trainer: EmotionDistributionTrainer, recipe: RecipeArguments
         Figures of the training, and the scores on the validation data, `eval_…`; `temperature` where one was fitted.
     """
     args = trainer.args
-    resume: str | None = None
-    if is_resuming(args):
-        named = str(args.resume_from_checkpoint)
-        if named.lower() != "true":
-            resume = named
-        elif checkpoints_in(str(args.output_dir)):
-            resume = checkpoint_to_resume(True, str(args.output_dir))
-        else:
-            logger.warning("%s holds no checkpoint to resume from: training starts from the beginning", args.output_dir)
     trainer.recipe = recipe
-    scores = dict(trainer.train(resume_from_checkpoint=resume).metrics)
+    scores = dict(trainer.train(resume_from_checkpoint=trainer.resumed_from).metrics)
     trainer.save_model(_internal_call=True)  # pushed below, with all that is known then
     if trainer.eval_dataset is not None:
         scores.update(trainer.evaluate_and_calibrate() if args.fit_temperature else trainer.evaluate())

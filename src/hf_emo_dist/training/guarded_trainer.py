@@ -10,22 +10,25 @@ import torch
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .._checkpoint_files import FACTS_NAME
 from ..modeling.base_content import check_base
 from ..modeling.prediction import ANSWERS_NAN
-from .checkpoint_facts import write_facts
+from ..modeling.whole_files import broken_files_named, write_digests
 from .checkpoints import (
-    changed_rates,
-    check_same_training,
+    begin,
     checkpoint_to_resume,
+    complete,
+    full_disk_told,
     has_optimizer,
     has_random_state,
-    metric_changed,
-    warn_about_rows,
+    make_room,
+    remove,
 )
 from .choosing import EarlyStoppingCallback
 from .finite import MAX_SKIPPED_STEPS, diverged, is_finite, not_finite_weights, refuse_half_weights
 from .hub_trainer import HubTrainer
 from .refusals import check_trainable
+from .same_training import changed_rates, check_same_training, metric_changed, warn_about_rows
 
 logger = logging.getLogger(__name__)
 
@@ -74,18 +77,46 @@ class GuardedTrainer(HubTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model and processor, unless weights are no numbers."""
         self._refuse_weights_that_are_no_numbers()
+        folder = Path(output_dir or str(self.args.output_dir))
+        # a checkpoint's digests are written when it is complete
+        with_digests = self.args.should_save and not folder.name.startswith(PREFIX_CHECKPOINT_DIR)
+        if with_digests:
+            (folder / FACTS_NAME).unlink(missing_ok=True)  # those of other weights
         super().save_model(output_dir, _internal_call)
-        if _internal_call and output_dir is not None and self.args.should_save:
-            self._write_facts(output_dir)
+        if with_digests and folder.is_dir():
+            write_digests(folder, {"rows": self._rows_facts})
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        if self.args.should_save:  # the optimizer's state has been written by now
-            self._write_facts(output_dir)
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint that is complete or is none; only then do older ones give way to it."""
+        run = self._get_output_dir(trial=trial)
+        folder = Path(run, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        writes, limit = self.args.should_save, self.args.save_total_limit
+        self.args.save_total_limit = None
+        try:
+            with full_disk_told(folder):
+                if writes:
+                    begin(folder)
+                self.accelerator.wait_for_everyone()
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if writes:
+                    complete(folder, {"rows": self._rows_facts})
+        except BaseException:
+            if writes:  # it is of no use, and its room may be what is missing
+                remove(folder)
+            raise
+        finally:
+            self.args.save_total_limit = limit
+        if writes:
+            make_room(run, limit, folder, self.state.best_model_checkpoint)
 
-    def _write_facts(self, folder: str) -> None:
-        if Path(folder).name.startswith(PREFIX_CHECKPOINT_DIR):
-            write_facts(folder, self._rows_facts)
+    def _load_best_model(self) -> None:
+        best = self.state.best_model_checkpoint
+        if best is None or not Path(best).is_dir():
+            super()._load_best_model()
+            return
+        with broken_files_named(best, {}):
+            super()._load_best_model()
 
     def _refuse_weights_that_are_no_numbers(self) -> None:
         bad = not_finite_weights(self.accelerator.unwrap_model(self.model))
@@ -101,13 +132,14 @@ class GuardedTrainer(HubTrainer):
         """Train, after everything that a checkpoint to resume from says was compared with what would go on.
 
         Args:
-            resume_from_checkpoint: A checkpoint's folder; or True, for the last one in the output folder that was
-                written to its end.
+            resume_from_checkpoint: A checkpoint's folder; or True, for the last one in the output folder that is
+                whole, and for the beginning where none was written to its end.
             trial: Of a hyperparameter search.
             ignore_keys_for_eval: As in `Trainer`.
 
         Raises:
-            ValueError: The checkpoint is not whole, or of another training.
+            ValueError: The checkpoint is not whole (`CheckpointError`), or of another training.
+            DiskFullError: (An OSError.) A checkpoint could not be written; the ones before it stay.
             TrainingDivergedError: Loss, gradients or weights are no longer numbers.
         """
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))

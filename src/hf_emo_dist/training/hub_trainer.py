@@ -40,6 +40,7 @@ class HubTrainer(Trainer):
 
     opened: Any = None  # the `OpenedDataset` that is trained on, where there is one
     recipe: Any = None  # the `RecipeArguments` of the training where there are any; they name the data set for the card
+    resumed_from: str | None = None  # the checkpoint that the command goes on with
     push_in_progress: Any = None
     _pushes: Any = None
 

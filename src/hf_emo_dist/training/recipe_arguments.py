@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from .._checkpoint_files import is_adapter
 from .._fields import option
 from .._name_list import name_list
 from ..modeling.lora_targets import AUDIO_LANGUAGE_TARGETS, PRESETS
@@ -120,11 +121,7 @@ def may_be_adapter(backbone: str | None) -> bool:
         return False
     if not os.path.isdir(backbone):
         return True
-    peft, own, full = (
-        os.path.isfile(os.path.join(backbone, name))
-        for name in ("adapter_config.json", "emotion_config.json", "config.json")
-    )
-    return peft and (own or not full)  # as `modeling.adapters.is_adapter`, which loads transformers
+    return is_adapter(backbone)
 
 
 @dataclass

@@ -20,11 +20,13 @@ from ..modeling.adapters import save_adapter_config
 from ..modeling.base_content import base_content, check_base_is_on_disk
 from ..modeling.calibration import fit_calibration
 from ..modeling.losses import distribution_loss
+from ..modeling.text_lengths import check_row_lengths
 from ..scores.summary import compute_scores
 from .arguments import EmotionDistributionTrainingArguments
 from .cached_tower import TowerCache, check_repeatable, complete_inputs, hash_for, network_of, open_cache
 from .calibration import CalibrateHead
 from .checkpoint_facts import facts_of_rows
+from .checkpoints import ARGUMENTS_NAME, saved_together
 from .choosing import EarlyStoppingCallback, check_metric
 from .choosing_trainer import ChoosingTrainer
 from .collator import (
@@ -280,6 +282,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         self._rows_facts = facts_of_rows(dataset, self._targets)
         if args.group_by_duration and not args.check_audio:
             logger.warning("group_by_duration needs check_audio, which measures durations: batches are random")
+        check_row_lengths(self._processor, dataset, args.train_batch_size)
         if args.check_audio:
             self._durations = check_clips(dataset, "training", self._processor.long_audio)
         if self._tower_cache is not None:
@@ -295,6 +298,7 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         check_columns(dataset, self.emotions, self._emotion_args.score_column, "evaluation")
         if self._loss_type == "dirichlet_multinomial":
             check_votes(dataset, "evaluation")
+        check_row_lengths(self._processor, dataset, self._emotion_args.eval_batch_size)
         if self._emotion_args.check_audio:
             check_clips(dataset, "evaluation", self._processor.long_audio)
         return Rows(
@@ -500,13 +504,15 @@ class EmotionDistributionTrainer(ChoosingTrainer):
         return compute_scores(logits.softmax(-1).numpy(), labels, emotions=self.emotions, counts=counts)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
         if not self.args.should_save:
+            super()._save(output_dir, state_dict)
             return
         folder = Path(output_dir or self.args.output_dir or ".")
-        # the arguments in a form that can be read without unpickling; to_json_string masks tokens
-        write_text(folder / "training_args.json", self.args.to_json_string())
-        (folder / "training_args.bin").unlink(missing_ok=True)
-        model = self.accelerator.unwrap_model(self.model)
-        if hasattr(model, "peft_config"):
-            save_adapter_config(model.config, folder, base_content(model))
+        with saved_together(folder, f".saving-{self.args.process_index}") as part:
+            super()._save(str(part), state_dict)
+            # the arguments in a form that can be read without unpickling; to_json_string masks tokens
+            write_text(part / ARGUMENTS_NAME, self.args.to_json_string())
+            (part / "training_args.bin").unlink(missing_ok=True)
+            model = self.accelerator.unwrap_model(self.model)
+            if hasattr(model, "peft_config"):
+                save_adapter_config(model.config, part, base_content(model))

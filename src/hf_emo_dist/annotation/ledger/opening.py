@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from ..._files import refuse_special
 from .schema import NEW_FILE, LedgerError, bring_up_to_date, check_owner, damaged, explain
 
 try:
@@ -81,6 +82,11 @@ def check_space(path: Path, least: int) -> None:
 
 def _check_header(path: Path) -> None:
     # before SQLite sees it, to which any other file is a damaged database
+    try:
+        refuse_special(path)
+    except OSError as error:
+        what, _, mend = str(error).partition(" Mend: ")
+        raise LedgerError(what, mend) from None
     try:
         with open(path, "rb") as file:
             start = file.read(16)

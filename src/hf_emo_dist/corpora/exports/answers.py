@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ..._files import refuse_special
 from ...emotions import is_known_emotion
 from ..csv_text import CsvRecord, csv_records
 from ..options import spell_out
@@ -104,6 +105,7 @@ class Answers:
 
 
 def _refuse_disguise(path: Path) -> None:
+    refuse_special(path)
     other = disguise(path)
     if other is not None:
         raise ExportError(f"{path.name} {other[0]}. Mend: {other[1]}.")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
+from ..._files import refuse_special
 from ..._yaml import in_one_line, read_yaml_file
 from ...emotions import is_known_emotion
 from ..label_files import mean, number
@@ -81,6 +82,7 @@ def _answers(export: Path, report: CorpusReport, question: str | None, tables: S
 def _header(path: Path) -> _Header:
     import yaml
 
+    refuse_special(path)
     try:
         content = read_yaml_file(path, _MOST_BYTES)
     except yaml.YAMLError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...audio.faults import BadClip, told_by_reason
+from ...data.loading import tell_of_copy
 from ...data.writing import SPLIT_ORDER, build_dataset, row_features
 from ...votes import counts_to_distribution, matrix_to_distributions, vote_counts_matrix
 from ..building import reason_of, warn_shared_speakers
@@ -173,6 +174,8 @@ class TableReading:
             built = DatasetDict(
                 {s: build_dataset(rows(part, bar), features, cache / f"{s}.arrow") for s, part in parts.items()}
             )
+        if cache_dir is None:
+            tell_of_copy(self.table.name, built.values())
         if self.shared_audio:
             pairs = "; ".join(f"{one!r} and {other!r}" for one, other in self.shared_audio[:5])
             logger.warning(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..._checkpoint_files import ADAPTER_CONFIG_NAME, CONFIG_NAME, PEFT_CONFIG_NAME, PROCESSOR_NAME, is_adapter
 from ..._lazy import missing_extra
+from ...data.intact import read_json
 from ...data.preparation_file import backends_of, read_preparation
 from ...markdown import hub_id, last_part, one_line
 from ..files import PLOTS
@@ -134,12 +135,12 @@ def gather_model_facts(
         ValueError: A file in it is no JSON.
     """
     folder = Path(checkpoint)
-    adapter = _read(folder / "adapter_config.json")
-    config = _read(folder / ("emotion_config.json" if adapter else "config.json"))
+    adapter = _read(folder / PEFT_CONFIG_NAME) if is_adapter(folder) else {}
+    config = _read(folder / (ADAPTER_CONFIG_NAME if adapter else CONFIG_NAME))
     if not config:
         raise OSError(
-            f"'{checkpoint}' is no checkpoint: it has neither config.json nor adapter_config.json with "
-            "emotion_config.json. Mend: name the output folder of a training."
+            f"'{checkpoint}' is no checkpoint: it has neither {CONFIG_NAME} nor {PEFT_CONFIG_NAME} with "
+            f"{ADAPTER_CONFIG_NAME}. Mend: name the output folder of a training."
         )
     try:
         from ...modeling.configuration import emotion_config
@@ -187,7 +188,7 @@ def gather_model_facts(
         },
         head={key: config[key] for key in HEAD if config.get(key) is not None},
         calibration=config.get("calibration") or {},
-        processor=_read(folder / "processor_config.json"),
+        processor=_read(folder / PROCESSOR_NAME),
         lora={
             key: adapter[key]
             for key in ("r", "lora_alpha", "lora_dropout", "target_modules")
@@ -276,12 +277,4 @@ def _energy(file: Path) -> float | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{file.name} in {file.parent} cannot be read ({error}). Mend: restore or remove it."
-        ) from error
-    return values if isinstance(values, dict) else {}
+    return read_json(file, "restore or remove it.") if file.is_file() else {}

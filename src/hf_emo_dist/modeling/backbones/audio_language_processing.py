@@ -144,6 +144,11 @@ class AudioLanguageProcessor(EmotionDistributionProcessor):
         pattern = re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True) if token))
         return without(pattern, text)
 
+    def text_tokens(self, transcript: str | None, speaker: str | None = None) -> int:
+        """Count the tokens of a transcript, and of a speaker's name, where the prompt has them."""
+        given = ((transcript, self.use_transcript), (speaker, self.use_speaker))
+        return sum(len(self.encode(self.clean(text))) for text, used in given if text and used)
+
     def audio_features(self, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Compute `input_features` (clips, mel bins, frames) and their mask (clips, frames) of clips at 16 kHz."""
         features = self.feature_extractor(

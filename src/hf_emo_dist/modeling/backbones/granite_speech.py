@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,11 +20,13 @@ from transformers import (
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.granite_speech.modeling_granite_speech import GraniteSpeechModel, GraniteSpeechPreTrainedModel
 
-from ..._checkpoint_files import find_file
+from ..._checkpoint_files import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME, find_file
 from ...audio.decoding import SAMPLING_RATE
-from ..adapters import PEFT_CONFIG_NAME, PEFT_WEIGHTS_NAME, load_all
+from ...data.intact import read_json
+from ..adapters import load_all
 from ..configuration import AudioLanguageEmotionConfig
 from ..lora_targets import ATTENTION, AUDIO_LANGUAGE_TARGETS, FEED_FORWARD
+from ..whole_files import MEND
 from .audio_language import AudioLanguageForEmotionDistribution
 from .audio_language_processing import AudioLanguageProcessor
 
@@ -195,7 +195,7 @@ class GraniteSpeechForEmotionDistribution(AudioLanguageForEmotionDistribution, G
         if adapter is None or settings is None or not find_file(name_or_path, "config.json", hub):
             return None
         weights = load_all(name_or_path, hub)
-        values = json.loads(Path(settings).read_text(encoding="utf-8"))
+        values = read_json(settings, MEND)
         scale = values["lora_alpha"] / (values["r"] ** 0.5 if values.get("use_rslora") else values["r"])
         places = {
             found[0]: name for name in weights if "language_model" in name and (found := LAYER.search(name)) is not None

@@ -18,6 +18,7 @@ from ..configuration import SpeechEncoderEmotionConfig
 from ..families import HUB_ARGUMENTS, read_config
 from ..model import EmotionDistributionModel
 from ..speech_head import SpeechHead
+from ..whole_files import broken_files_named
 
 
 class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
@@ -114,7 +115,8 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
         if text_encoder is not None and kwargs.get("text_encoder_config") is None:
             kwargs["text_encoder"] = str(text_encoder)
             hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs and key not in ("revision", "subfolder")}
-            kwargs["text_encoder_config"] = _without_origin(read_config(text_encoder, hub))
+            with broken_files_named(text_encoder, hub):
+                kwargs["text_encoder_config"] = _without_origin(read_config(text_encoder, hub))
         return super().load_config(name_or_path, emotions, **kwargs)
 
     def fill_missing(self, missing: list[str], hub: dict[str, Any]) -> list[str]:
@@ -126,9 +128,10 @@ class SpeechEncoderForEmotionDistribution(EmotionDistributionModel):
                 return rest
             given = {key: value for key, value in hub.items() if key not in ("revision", "subfolder")}
             read_config(name, given)  # refuses what only runs with code of its own
-            loaded, info = load_part(
-                AutoModel, name, use_safetensors=True, dtype=self.dtype, output_loading_info=True, **given
-            )
+            with broken_files_named(name, given):
+                loaded, info = load_part(
+                    AutoModel, name, use_safetensors=True, dtype=self.dtype, output_loading_info=True, **given
+                )
             self.text_encoder.load_state_dict(loaded.state_dict())
             gone = {f"text_encoder.{key}" for key in info["missing_keys"] if not key.startswith("pooler.")}
             rest = [key for key in rest if not key.startswith("text_encoder.") or key in gone]
