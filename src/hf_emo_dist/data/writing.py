@@ -170,13 +170,13 @@ def mapped_dataset(batches: Iterable[pa.RecordBatch], features: Features, split:
     from datasets.fingerprint import generate_random_fingerprint, get_temporary_cache_files_directory
 
     path = Path(get_temporary_cache_files_directory()) / f"hf-emo-dist-{generate_random_fingerprint()}.arrow"
-    try:
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, features.arrow_schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with (
+        output_file(path) as part,
+        pa.OSFile(str(part), "wb") as file,
+        pa.ipc.new_stream(file, features.arrow_schema) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
     return Dataset.from_file(str(path), split=split)
 
 
