@@ -139,9 +139,7 @@ def _gathered(
     """The evidence of the rows of all parts, each of which has the columns that are asked for."""
     check_choice("outside", outside, ("error", "drop"))
     names = validate_emotions(emotions)
-    annotated = any(
-        len(_values(part[_ENTRIES])[0]) > 0 for part in parts([_ENTRIES]) if part.get(_ENTRIES) is not None
-    )
+    annotated = any(len(_values(part[_ENTRIES])[0]) > 0 for part in parts([_ENTRIES]) if part.get(_ENTRIES) is not None)
     human: list[FloatArray] = []
     groups: list[NDArray[np.str_] | None] = []
     told, voted = _Entries(), _Entries()

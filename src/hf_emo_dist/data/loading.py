@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 from .._hub import check_hub_answers
 from .._yaml import in_one_line, read_yaml
 from .label_map import refuse_without_votes
-from .outside_files import check_folder_stays_inside, check_repository_stays_inside
+from .outside_files import MOST_FRONT_BYTES, check_folder_stays_inside, check_repository_stays_inside
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-#: Of a card's metadata, which lists a data set's columns.
-_MOST_FRONT_BYTES = 2_000_000
 
 
 class DatasetLoadError(ValueError):
@@ -219,7 +216,7 @@ def folder_card(folder: str | Path) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        front = read_yaml(text, _MOST_FRONT_BYTES)
+        front = read_yaml(text, MOST_FRONT_BYTES)
     except yaml.YAMLError as error:
         raise DatasetLoadError(
             f"The metadata at the top of {path} cannot be read ({in_one_line(error)}, from the line after ---). Mend: "
@@ -238,7 +235,7 @@ def _front_matter(path: Path) -> str | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        text = file.read(_MOST_FRONT_BYTES + 1000).decode("utf-8", "replace").removeprefix("\ufeff")
+        text = file.read(MOST_FRONT_BYTES + 1000).decode("utf-8", "replace").removeprefix("\ufeff")
     parts = text.replace("\r\n", "\n").split("---\n", 2)
     if len(parts) < 2 or parts[0].strip():
         return None
