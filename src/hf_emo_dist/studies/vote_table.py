@@ -470,7 +470,7 @@ def _plain_columns(rows: Any) -> dict[str, list[Any]]:
     names = rows.column_names if hasattr(rows, "column_names") else list(rows[0])
     found = {}
     for name in names:
-        values = _plain(lazy_column(rows, name))
+        values = _plain(lazy_column(rows, name) or ())
         if any(value is not None for value in values):
             found[name] = values
     return found
