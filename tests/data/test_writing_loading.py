@@ -220,3 +220,10 @@ def test_what_was_written_anew_is_read_and_not_the_cache_of_what_was_there(tmp_p
             write_dataset(made, place, description="x", vote_source="y", overwrite=True)
             assert load_emotion_dataset(place, "train")["human_votes"][:] == [[vote] for vote in votes]
             assert load_dataset(str(place))["train"]["human_votes"][:] == [[vote] for vote in votes]
+
+
+def test_what_is_not_parquet_is_loaded_without_the_options_of_parquet(tmp_path):
+    from hf_emo_dist.data.loading import _load
+
+    (tmp_path / "rows.jsonl").write_text('{"id": "a"}\n')
+    assert _load("json", data_files=str(tmp_path / "rows.jsonl"), cache_dir=str(tmp_path))["train"]["id"][:] == ["a"]

@@ -24,9 +24,22 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def _load(source: str, **more: Any) -> Any:
+    """`load_dataset`, without the reading ahead by which a Parquet file comes to lie in memory as a whole."""
+    from datasets import load_dataset
+    from pyarrow.dataset import ParquetFragmentScanOptions
+
+    try:
+        return load_dataset(source, **more, fragment_scan_options=ParquetFragmentScanOptions(pre_buffer=False))
+    except (TypeError, ValueError) as error:
+        if "fragment_scan_options" not in str(error):  # so it says of a data set that is not in Parquet
+            raise
+    return load_dataset(source, **more)
+
+
 def _load_local(path: Path) -> Any:
     import pyarrow as pa
-    from datasets import load_dataset, load_from_disk
+    from datasets import load_from_disk
     from datasets.exceptions import DatasetGenerationError
 
     if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
@@ -45,9 +58,9 @@ def _load_local(path: Path) -> Any:
         folder_card(path)  # `datasets` reads it too, without a bound
     try:
         if path.is_file():
-            return load_dataset("parquet", data_files=str(path))
+            return _load("parquet", data_files=str(path))
         check_folder_stays_inside(path)
-        return load_dataset(str(path))
+        return _load(str(path))
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
         raise DatasetLoadError(
             f"The data set at {path} cannot be read: {_first_line(error.__cause__ or error)} Mend: write it again."
@@ -55,7 +68,6 @@ def _load_local(path: Path) -> Any:
 
 
 def _load_hub(name: str, revision: str | None) -> Any:
-    from datasets import load_dataset
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -64,7 +76,7 @@ def _load_hub(name: str, revision: str | None) -> Any:
         validate_repo_id(name)  # before anything is asked of the network
         check_hub_answers(name, "dataset")
         check_repository_stays_inside(name, revision)
-        return load_dataset(name, revision=revision)
+        return _load(name, revision=revision)
     except HFValidationError as error:
         raise DatasetLoadError(
             f"Nothing at {name!r}, and it is not a Hub id such as 'owner/name'. Mend: check the path."
