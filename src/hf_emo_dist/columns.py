@@ -7,7 +7,8 @@ distribution is a struct with one float field an emotion, so that labels and num
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import ArrayLike
 
 from .distributions import FloatArray
 from .emotions import validate_emotions
+
+_AT_A_TIME = 500
 
 
 def distribution_feature(emotions: Sequence[str]) -> dict[str, Any]:
@@ -86,14 +89,13 @@ def distributions_to_matrix(
         array([[0.75, 0.25]])
     """
     names = validate_emotions(emotions)
-    rows = to_list(column)
     wanted = set(names)
 
     def row_name(index: int) -> str:
         return f"{column_name!r} of row {index if ids is None else ids[index]!r}"
 
-    values = np.empty((len(rows), len(names)))
-    for index, row in enumerate(rows):
+    flat = array("d")
+    for index, row in enumerate(each(column)):
         if row is not None and not isinstance(row, Mapping):
             raise TypeError(
                 f"{row_name(index)} is {type(row).__name__}, not a struct with one number an emotion. "
@@ -114,7 +116,8 @@ def distributions_to_matrix(
                 f"{row_name(index)} has the labels {', '.join(row)}, but the emotions are {', '.join(names)} "
                 f"({detail}). Mend: pass emotions={list(row)!r}, or combine the votes anew with combine_votes."
             )
-        values[index] = [np.nan if row[name] is None else row[name] for name in names]
+        flat.extend(np.nan if row[name] is None else float(row[name]) for name in names)
+    values = np.array(flat).reshape(-1, len(names))
     sums = values.sum(axis=1)
     # Written so that NaN counts as bad.
     bad = ~(np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & (np.abs(sums - 1.0) <= atol))
@@ -130,10 +133,17 @@ def distributions_to_matrix(
     return np.asarray(values / sums[:, None])
 
 
-def to_list(column: Any) -> list[Any]:
-    """Return a column as a plain list: a list, a `datasets` column, or a pyarrow array."""
+def each(column: Any) -> Iterator[Any]:
+    """The entries of a column one after the other, of which no more than some hundred are in memory at a time: of a
+    list, a `datasets` column, a pyarrow array, or an iterator.
+    """
     if hasattr(column, "to_pylist"):
-        return list(column.to_pylist())
+        return (entry for at in range(0, len(column), _AT_A_TIME) for entry in column[at : at + _AT_A_TIME].to_pylist())
     if isinstance(column, (str, bytes, Mapping)) or not hasattr(column, "__iter__"):
         raise TypeError(f"Expected a column (a list with one entry a row), got {type(column).__name__}.")
-    return list(column)
+    return iter(column)
+
+
+def to_list(column: Any) -> list[Any]:
+    """Return a column as a plain list: a list, a `datasets` column, or a pyarrow array."""
+    return list(each(column))

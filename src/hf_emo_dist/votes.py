@@ -6,13 +6,14 @@ in :mod:`hf_emo_dist.columns`; both are offered from here too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from .batches import columns_of, is_table, with_added
-from .columns import distribution_feature, distributions_to_matrix, matrix_to_distributions, to_list
+from .columns import distribution_feature, distributions_to_matrix, each, matrix_to_distributions, to_list
 from .distributions import (
     Empty,
     FloatArray,
@@ -172,13 +173,12 @@ def vote_counts_matrix(
     """
     check_choice("outside", outside, ("error", "drop"))
     names = validate_emotions(emotions)
-    rows = to_list(human_votes_column)
-    weights = [None] * len(rows) if weights_column is None else to_list(weights_column)
-    if len(weights) != len(rows):
+    rows, weights = _sized(human_votes_column), None if weights_column is None else _sized(weights_column)
+    if weights is not None and len(weights) != len(rows):
         raise ValueError(f"{len(rows)} rows of votes but {len(weights)} rows of weights.")
     counts = np.zeros((len(rows), len(names)))
     seen: dict[Any, int] = {}
-    for index, (votes, row_weights) in enumerate(zip(rows, weights, strict=True)):
+    for index, (votes, row_weights) in enumerate(zip(each(rows), _each_or_none(weights), strict=False)):
         if votes is not None:
             where = f"Row {index if ids is None else ids[index]!r}: "
             counts[index] = _count(votes, names, row_weights, outside, where, seen)
@@ -224,22 +224,23 @@ def rater_squares(
     """
     check_choice("outside", outside, ("error", "drop"))
     names = validate_emotions(emotions)
-    rows = to_list(human_votes_column)
-    weights: list[Any] = [None] * len(rows) if weights_column is None else list(to_list(weights_column))
-    raters: list[Any] = [None] * len(rows) if raters_column is None else list(to_list(raters_column))
-    if len(weights) != len(rows) or len(raters) != len(rows):
-        raise ValueError(f"{len(rows)} rows of votes, but {len(weights)} of weights and {len(raters)} of raters.")
+    rows = _sized(human_votes_column)
+    weights, raters = (None if column is None else _sized(column) for column in (weights_column, raters_column))
+    wrong = [len(rows if column is None else column) for column in (weights, raters)]
+    if wrong != [len(rows)] * 2:
+        raise ValueError(f"{len(rows)} rows of votes, but {wrong[0]} of weights and {wrong[1]} of raters.")
     squares = np.zeros((len(rows), 2))
     seen: dict[Any, int] = {}
-    for row, votes in enumerate(rows):
+    columns = zip(each(rows), _each_or_none(weights), _each_or_none(raters), strict=False)
+    for row, (votes, own_weights, own_raters) in enumerate(columns):
         if votes is None:
             continue
         where = f"Row {row if ids is None else ids[row]!r}: "
-        places, amounts = _places(votes, names, weights[row], outside, where, seen)
-        if raters[row] is not None and len(raters[row]) != len(places):
-            raise ValueError(f"{where}{len(places)} votes but {len(raters[row])} raters. Mend: give one rater a vote.")
+        places, amounts = _places(votes, names, own_weights, outside, where, seen)
+        if own_raters is not None and len(own_raters) != len(places):
+            raise ValueError(f"{where}{len(places)} votes but {len(own_raters)} raters. Mend: give one rater a vote.")
         given: dict[Any, dict[int, float]] = {}
-        for place, amount, rater in zip(places, amounts.tolist(), _raters(amounts, raters[row]), strict=True):
+        for place, amount, rater in zip(places, amounts.tolist(), _raters(amounts, own_raters), strict=True):
             if place >= 0:
                 tags = given.setdefault(rater, {})
                 tags[place] = tags.get(place, 0.0) + amount
@@ -248,6 +249,16 @@ def rater_squares(
             sum(part**2 for tags in given.values() for part in tags.values()),
         )
     return squares
+
+
+def _sized(column: Any) -> Any:
+    """A column that says how many rows it has."""
+    return column if hasattr(column, "__len__") else to_list(column)
+
+
+def _each_or_none(column: Any | None) -> Iterator[Any]:
+    """The entries of a column, or None for ever."""
+    return itertools.repeat(None) if column is None else each(column)
 
 
 def _raters(weights: FloatArray, names: Sequence[Any] | None) -> list[Any]:

@@ -1,5 +1,6 @@
 """Rates, leases of the dead, and that no order of events passes the cap or grants a key twice."""
 
+import os
 import tempfile
 
 import pytest
@@ -153,6 +154,26 @@ def test_leases_of_another_host_run_out_and_those_of_the_dead_here_do_not_wait(t
         assert ledger.reserve([Claim(key(0), cost_usd=0.5)], limits).granted
     abroad.close()
     gone.close()
+
+
+def test_leases_of_another_living_process_do_not_run_out_where_the_clock_was_set_forward(tmp_path):
+    """A process that began before prolongs them by a clock that knows nothing of it."""
+    clock, before = Clock(), Clock()
+    parent = os.getppid()
+    with Ledger(tmp_path / "v", clock=before) as old, Ledger(tmp_path / "v", clock=clock) as new:
+        assert old.reserve([Claim(key(n), cost_usd=0.5) for n in range(2)], lease_s=100).granted
+        with new._database.transaction() as connection:
+            its = (parent, ledger_limits.process_start(parent))
+            connection.execute("UPDATE leases SET pid = ?, started = ?", its)
+        clock.now += 3600
+        result = new.reserve([Claim(key(0), cost_usd=0.5)], Limits(max_cost_usd=1))
+        assert result.busy == [key(0)] and result.wait_s == 1 and new.spending().reserved_cost_usd == 1
+        old.extend([key(0)], 100)
+        clock.now += 3600
+        assert new.reserve([Claim(key(0))]).busy
+        with new._database.transaction() as connection:
+            connection.execute("UPDATE leases SET started = 'before that' WHERE key = ?", (key(0),))
+        assert new.reserve([Claim(key(0)), Claim(key(1))]).granted == [key(0)]  # that process is no more
 
 
 def lost(number, cost=0.5):

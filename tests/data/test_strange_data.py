@@ -114,18 +114,35 @@ def test_a_readme_that_names_its_own_files(place):
     check_stays_inside(f"---\nconfigs:\n- data_files: '{place}'\n---\n# See ../x and http://host\n", "README.md")
 
 
-def test_a_readme_of_aliases_is_walked_once():
-    lines = ["a0: &a0 ['x', 'x']", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))]
-    text = "---\n" + "\n".join(lines) + "\nconfigs:\n- data_files: *a59\n---\n"
-    check_stays_inside(text, "README.md")
+def of_aliases(levels):
+    """Two letters, doubled so many times."""
+    lines = ["a0: &a0 ['x', 'x']", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, levels + 1))]
+    return "\n".join(lines) + f"\nconfigs:\n- data_files: *a{levels}\n"
 
 
-def test_a_data_set_of_the_hub_that_names_files_elsewhere(hub, tmp_path):
+def test_a_readme_of_few_aliases_is_read():
+    check_stays_inside(f"---\n{of_aliases(10)}---\n", "README.md")
+
+
+METADATA = {
+    "elsewhere": ("configs:\n- data_files: /etc/passwd\n", "says that the data lies in '/etc/passwd'"),
+    "doubled": (of_aliases(40), "cannot be read (.*with its aliases written out.*Mend: "),
+    "long": (f"x: {'y' * 2_100_000}\n", "cannot be read (it is longer than 2 MB.*Mend: "),
+    "no YAML": ("x: [1\n", "cannot be read (line .*Mend: "),
+}
+
+
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
+@pytest.mark.parametrize(("text", "told"), METADATA.values(), ids=METADATA)
+def test_a_data_set_of_the_hub_whose_metadata_is_refused_before_datasets_reads_it(
+    hub, tmp_path, monkeypatch, name, text, told
+):
     from hub_server import put
 
     from hf_emo_dist.data.loading import load_emotion_dataset
 
-    (tmp_path / "README.md").write_text("---\nconfigs:\n- data_files: /etc/passwd\n---\n")
+    (tmp_path / name).write_text(f"---\n{text}---\n" if name == "README.md" else text)
     put(hub, "you/x", tmp_path, "dataset")
-    with pytest.raises(ValueError, match=r"README.md of you/x says that the data lies in '/etc/passwd'"):
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **more: pytest.fail("datasets reads it"))
+    with pytest.raises(ValueError, match=f"{name} of you/x {told}".replace("(", r"\(")):
         load_emotion_dataset("you/x")

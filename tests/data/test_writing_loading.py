@@ -234,3 +234,10 @@ def test_a_copy_in_the_cache_is_told_of_once(tmp_path, monkeypatch, caplog):
             loading.load_emotion_dataset(tmp_path / "copied")
             found = [one.getMessage() for one in caplog.records if "a copy of its rows" in one.getMessage()]
             assert len(found) == told and str(tmp_path / "copied") in found[0] and "may be deleted" in found[0]
+
+
+def test_what_is_not_parquet_is_loaded_without_the_options_of_parquet(tmp_path):
+    from hf_emo_dist.data.loading import _load
+
+    (tmp_path / "rows.jsonl").write_text('{"id": "a"}\n')
+    assert _load("json", data_files=str(tmp_path / "rows.jsonl"), cache_dir=str(tmp_path))["train"]["id"][:] == ["a"]

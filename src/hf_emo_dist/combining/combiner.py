@@ -20,7 +20,7 @@ from ..emotions import validate_emotions
 from ..votes import Outside, is_batch
 from .choosing import choose, fit_recipe, folds_of
 from .evidence import Answers, Evidence
-from .evidence_columns import COLUMNS, columns_as_arrow, evidence_of
+from .evidence_columns import COLUMNS, STRUCTS, columns_as_arrow, evidence_of, evidence_of_rows
 from .fitted import Fitted, Method
 from .fitting import ASSUMED_AGREEMENT, fit_alone, fit_weight
 from .worth import summary_of, worths_of
@@ -113,9 +113,9 @@ class VoteCombiner:
             UnknownEmotionError: A vote is none of the emotions; the message names the row.
             ValueError: A column does not fit, or `emotions` is needed.
         """
-        columns = columns_as_arrow(dataset, [*COLUMNS, *self.predictions, *([self.pilot] if self.pilot else [])])
-        self.emotions = self._emotions_of(columns)
-        evidence = evidence_of(columns, self.emotions, self.outside, self.predictions)
+        self.emotions = self._emotions_of(columns_as_arrow(dataset, STRUCTS))
+        evidence = evidence_of_rows(dataset, self.emotions, self.outside, self.predictions)
+        columns = columns_as_arrow(dataset, ["mixed_from", *([self.pilot] if self.pilot else [])])
         kept = ~_mixed(columns, len(evidence))
         if self.pilot is not None:
             if self.pilot not in columns:
@@ -127,7 +127,9 @@ class VoteCombiner:
                     f"{'true in none' if set(values) <= {False, None} else values[0]!r}. Mend: a column of booleans."
                 )
             kept &= np.array([bool(value) for value in values])
-        return self._fit(evidence.select(np.flatnonzero(kept)))
+        if not kept.all():
+            evidence = evidence.select(np.flatnonzero(kept))
+        return self._fit(evidence)
 
     def fit_counts(
         self, human: ArrayLike, annotators: Mapping[str, ArrayLike], groups: Sequence[Any] | None = None
@@ -206,8 +208,9 @@ class VoteCombiner:
         return ids, self.concentration_of(evidence)
 
     def _rows(self, dataset: Any) -> tuple[list[str], Evidence]:
-        columns = columns_as_arrow(dataset, [*COLUMNS, *self.predictions])
-        evidence = evidence_of(columns, self._emotions_of(columns), self.outside, self.predictions)
+        names = self._emotions_of(columns_as_arrow(dataset, STRUCTS))
+        evidence = evidence_of_rows(dataset, names, self.outside, self.predictions)
+        columns = columns_as_arrow(dataset, ["id", "mixed_from"])
         kept = np.flatnonzero(~_mixed(columns, len(evidence)))
         ids = columns["id"].to_pylist() if "id" in columns else [None] * len(evidence)
         return [str(row if ids[row] is None else ids[row]) for row in kept], evidence.select(kept)
@@ -374,7 +377,7 @@ class VoteCombiner:
         import pyarrow as pa
 
         found = None
-        for name in ("human_distribution", "emotion_distribution"):
+        for name in STRUCTS:
             if name in columns and pa.types.is_struct(columns[name].type):
                 found = validate_emotions([field.name for field in columns[name].type])
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,54 @@ from .likelihood import MOST_ONE_BY_ONE
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
+#: Places in other arrays, which are no longer than four bytes each where there is one an answer.
+Places = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Each:
+    """M single answers, (M, K) as an array, of which those that are alike are kept once: most answers are labels.
+
+    Attributes:
+        place: Of each answer, its place among the kinds (M,).
+        kinds: The different answers (D, K), sorted by the last emotion first, as `numpy.lexsort` sorts columns.
+    """
+
+    place: Places
+    kinds: FloatArray
+
+    @classmethod
+    def of(cls, answers: ArrayLike | Each) -> Each:
+        """From an array (M, K)."""
+        if isinstance(answers, Each):
+            return answers
+        values = np.asarray(answers, dtype=np.float64)
+        return cls.of_kinds(np.arange(len(values), dtype=np.int32), values)
+
+    @classmethod
+    def of_labels(cls, label: Places, size: int) -> Each:
+        """From places of labels among so many emotions."""
+        return cls(label.astype(np.int32), np.eye(size))
+
+    @classmethod
+    def of_kinds(cls, place: Places, kinds: FloatArray) -> Each:
+        """From places among answers that are neither sorted nor all different."""
+        used, place = np.unique(place, return_inverse=True)
+        found, which = np.unique(kinds[used][:, ::-1] + 0.0, axis=0, return_inverse=True)  # 0 for -0, which it equals
+        return cls(which.reshape(-1).astype(np.int32)[place.reshape(-1)], np.ascontiguousarray(found[:, ::-1]))
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def __getitem__(self, index: Any) -> Each:
+        return Each(self.place[index], self.kinds)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> FloatArray:
+        return np.asarray(self.kinds[self.place], dtype=dtype)
+
+    def of_emotion(self, k: int) -> FloatArray:
+        """The share of one emotion in each answer, (M,)."""
+        return np.asarray(self.kinds[:, k][self.place])
 
 
 @dataclass(frozen=True)
@@ -30,9 +79,9 @@ class Answers:
 
     number: FloatArray
     mean: FloatArray
-    row: IndexArray | None = None
-    answer: FloatArray | None = None
-    focus: IndexArray | None = None
+    row: Places | None = None
+    answer: Each | None = None
+    focus: Places | None = None
     foci: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
 
@@ -47,24 +96,26 @@ class Answers:
         row, label = np.nonzero(values)
         times = values[row, label].astype(np.int64)
         row, label = np.repeat(row, times), np.repeat(label, times)
-        return cls(number, mean, row, np.eye(values.shape[1])[label], np.zeros(len(row), dtype=np.int64), ("",))
+        each = Each.of_labels(label, values.shape[1])
+        return cls(number, mean, row.astype(np.int32), each, np.zeros(len(row), dtype=np.int32), ("",))
 
     @classmethod
     def of_answers(
         cls,
         rows: int,
-        row: IndexArray,
-        answer: FloatArray,
-        focus: IndexArray | None = None,
+        row: Places,
+        answer: ArrayLike | Each,
+        focus: Places | None = None,
         foci: tuple[str, ...] = ("",),
         versions: tuple[str, ...] = (),
     ) -> Answers:
         """From single answers."""
+        each = Each.of(answer)
         number = np.bincount(row, minlength=rows).astype(np.float64)
-        sums = np.stack([np.bincount(row, answer[:, k], rows) for k in range(answer.shape[1])], axis=1)
+        sums = np.stack([np.bincount(row, each.of_emotion(k), rows) for k in range(each.kinds.shape[1])], axis=1)
         mean = sums / np.where(number > 0, number, 1.0)[:, None]
-        focus = np.zeros(len(row), dtype=np.int64) if focus is None else focus
-        return cls(number, mean, row, answer, focus, foci, versions)
+        focus = np.zeros(len(row), dtype=np.int32) if focus is None else focus
+        return cls(number, mean, row, each, focus, foci, versions)
 
     @property
     def singly(self) -> bool:
@@ -77,13 +128,13 @@ class Answers:
         if self.row is None:
             return Answers(number, mean, foci=self.foci, versions=self.versions)
         assert self.answer is not None and self.focus is not None
-        place = np.full(len(self.number), -1)
+        place = np.full(len(self.number), -1, dtype=np.int32)
         place[rows] = np.arange(len(rows))
         where = place[self.row]
         kept = np.flatnonzero(where >= 0)
         # Sorted within a row, too: nothing may depend on the order in which answers came. By focus last, so that
         # samples of answers do not depend on how these are divided into foci.
-        kept = kept[np.lexsort((self.focus[kept], *self.answer[kept].T, where[kept]))]
+        kept = kept[np.lexsort((self.focus[kept], self.answer.place[kept], where[kept]))]
         return Answers(number, mean, where[kept], self.answer[kept], self.focus[kept], self.foci, self.versions)
 
     def first(self, number: IndexArray, rng: np.random.Generator) -> Answers:
@@ -104,9 +155,9 @@ class Answers:
         size = self.mean.shape[1]
         if self.row is None or self.focus is None or self.answer is None or len(self.foci) < 2:
             return self.mean[:, None, :]
-        cell = self.row * len(self.foci) + self.focus
+        cell = self.row.astype(np.int64) * len(self.foci) + self.focus
         cells = len(self.number) * len(self.foci)
-        sums = np.stack([np.bincount(cell, self.answer[:, k], cells) for k in range(size)], axis=1)
+        sums = np.stack([np.bincount(cell, self.answer.of_emotion(k), cells) for k in range(size)], axis=1)
         shares = sums.reshape(len(self.number), len(self.foci), size)
         return np.asarray(shares / np.where(self.number > 0, self.number, 1.0)[:, None, None])
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..distributions import FloatArray, check_choice
 from ..emotions import MissingColumnError, canonical_emotion, validate_emotions
 from ..votes import Outside
-from .evidence import Answers, Evidence, IndexArray
+from .evidence import Answers, Each, Evidence, IndexArray, Places
 
 #: What bare `synthetic_votes`, of whom nothing is known, are from.
 UNNAMED = "unnamed"
 #: Annotators that are a column of the user's own predictions: `predicted:COLUMN`.
 PREDICTED = "predicted:"
-#: The columns that are read, where they are there.
-COLUMNS = (
-    *("id", "speaker", "human_votes", "human_vote_weights", "synthetic_votes", "synthetic_annotations"),
-    *("mixed_from", "human_distribution", "emotion_distribution"),
-)
+_ENTRIES = "synthetic_annotations"
+#: The columns that evidence is read from, where they are there.
+EVIDENCE = ("id", "speaker", "human_votes", "human_vote_weights", "synthetic_votes", _ENTRIES)
+#: Those whose fields say which the emotions are.
+STRUCTS = ("human_distribution", "emotion_distribution")
+#: All that combining reads.
+COLUMNS = (*EVIDENCE, "mixed_from", *STRUCTS)
+# Rows of a data set that are read at a time.
+_AT_A_TIME = 2000
 # what a service appends to a model's name to say which version of it answered
 _VERSION = re.compile(
     r"(?:[-@](?:\d{4}-\d{2}-\d{2}|\d{2}-\d{2}(?:\d{2})?|20\d{6}|2[3-9](?:0[1-9]|1[0-2])|0\d{3}|00\d|latest|preview|exp))+$"
@@ -103,40 +108,172 @@ def evidence_of(
         MissingColumnError: There is no `human_votes`, or no column of `predictions`.
         ValueError: A weight or a distribution does not fit.
     """
+    return _gathered(lambda names: [columns], emotions, outside, predictions)
+
+
+def evidence_of_rows(
+    rows: Any, emotions: Sequence[str], outside: Outside = "error", predictions: Sequence[str] = ()
+) -> Evidence:
+    """As `evidence_of`, of a `Dataset` or whatever `columns_as_arrow` takes: only some rows are in memory at a time."""
+
+    def parts(names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        if not hasattr(rows, "select_columns") or len(rows) <= _AT_A_TIME:
+            yield columns_as_arrow(rows, names)
+            return
+        kept = [name for name in names if name in rows.column_names]
+        if not kept:
+            yield {}
+            return
+        for table in rows.select_columns(kept).with_format("arrow").iter(batch_size=_AT_A_TIME):
+            yield columns_as_arrow(table, kept)
+
+    return _gathered(parts, emotions, outside, predictions)
+
+
+def _gathered(
+    parts: Callable[[Sequence[str]], Iterable[Mapping[str, Any]]],
+    emotions: Sequence[str],
+    outside: Outside,
+    predictions: Sequence[str],
+) -> Evidence:
+    """The evidence of the rows of all parts, each of which has the columns that are asked for."""
     check_choice("outside", outside, ("error", "drop"))
     names = validate_emotions(emotions)
-    if "human_votes" not in columns:
-        raise MissingColumnError(
-            f"No column 'human_votes' among {', '.join(columns) or 'none'}. Mend: name the column of votes so, with "
-            "rename_column."
-        )
-    ids = columns.get("id", None)
-
-    def where(row: int) -> str:
-        return f"Row {row if ids is None else ids[row].as_py()!r}"
-
-    human = _human_votes(columns, names, outside, where)
-    annotators: dict[str, Answers] = {}
-    entries = columns.get("synthetic_annotations")
-    if entries is not None and len(_values(entries)[0]):
-        annotators |= _annotations(entries, names, outside, where)
-    elif "synthetic_votes" in columns:
-        row, values = _values(columns["synthetic_votes"])
-        label = _places(values, names, outside, lambda i: f"{where(int(row[i]))}: synthetic vote: ")
-        if (label >= 0).any():
-            row, label = row[label >= 0], label[label >= 0]
-            annotators[UNNAMED] = Answers.of_answers(len(human), row, np.eye(len(names))[label])
-    for column in predictions:
-        if column not in columns:
+    annotated = any(len(_values(part[_ENTRIES])[0]) > 0 for part in parts([_ENTRIES]) if part.get(_ENTRIES) is not None)
+    human: list[FloatArray] = []
+    groups: list[NDArray[np.str_] | None] = []
+    told, voted = _Entries(), _Entries()
+    predicted = {column: _Entries() for column in predictions}
+    first = 0
+    for columns in parts([*EVIDENCE, *predictions]):
+        if "human_votes" not in columns:
             raise MissingColumnError(
-                f"No column {column!r} of predictions among {', '.join(columns)}. Mend: name a distribution column."
+                f"No column 'human_votes' among {', '.join(columns) or 'none'}. Mend: name the column of votes so, "
+                "with rename_column."
             )
-        annotators[PREDICTED + column] = _predicted(columns[column], names, column, where)
-    speakers = columns["speaker"].to_pylist() if "speaker" in columns else None
-    groups = None
-    if speakers is not None and all(name not in (None, "") for name in speakers):
-        groups = np.array([str(name) for name in speakers])
-    return Evidence(human, annotators, groups)
+        where = _namer(columns.get("id", None), first)
+        human.append(_human_votes(columns, names, outside, where))
+        if annotated:
+            if columns.get(_ENTRIES) is not None:
+                _annotations(told, first, columns[_ENTRIES], names, outside, where)
+        elif "synthetic_votes" in columns:
+            _votes(voted, first, columns["synthetic_votes"], names, outside, where)
+        for column, entries in predicted.items():
+            if column not in columns:
+                raise MissingColumnError(
+                    f"No column {column!r} of predictions among {', '.join(columns)}. Mend: name a distribution column."
+                )
+            _predicted(entries, first, columns[column], names, column, where)
+        if "speaker" in columns:
+            speakers = columns["speaker"].to_pylist()
+            known = all(name not in (None, "") for name in speakers)
+            groups.append(np.array([str(name) for name in speakers]) if known else None)
+        first += len(human[-1])
+    size = len(names)
+    annotators = told.answers(first, size)
+    if voted:
+        annotators[UNNAMED] = voted.of_all(first, size)
+    for column, entries in predicted.items():
+        annotators[PREDICTED + column] = entries.of_all(first, size)
+    whole = [found for found in groups if found is not None]
+    return Evidence(
+        np.concatenate(human), annotators, np.concatenate(whole) if whole and len(whole) == len(human) else None
+    )
+
+
+def _namer(ids: Any, first: int) -> Callable[[int], str]:
+    """What a row of a part, which begins at row `first` of the data, is called in messages."""
+    return lambda row: f"Row {first + row if ids is None else ids[row].as_py()!r}"
+
+
+class _Entries:
+    """Answers of several annotators as they come: small numbers, and not an object an answer."""
+
+    def __init__(self) -> None:
+        self._row: list[Places] = []
+        self._who: list[Places] = []
+        self._focus: list[Places] = []
+        # a label's place among the K emotions, or K and up: the places of stated distributions
+        self._kind: list[Places] = []
+        self._stated: list[FloatArray] = []
+        self._number_stated = 0
+        self._people: dict[tuple[str, str], int] = {}
+        self._foci: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return any(len(row) for row in self._row)
+
+    def add(
+        self,
+        row: Places,
+        answer: FloatArray,
+        models: tuple[Places, list[str]],
+        modes: tuple[Places, list[str]],
+        foci: tuple[Places, list[str]],
+    ) -> None:
+        """Add answers (M, K); models, modes and foci are places (M,) in lists of names."""
+        size = answer.shape[1]
+        stated = np.flatnonzero(~((answer == 0.0) | (answer == 1.0)).all(axis=1))
+        kind = answer.argmax(axis=1).astype(np.int32)
+        kind[stated] = size + self._number_stated + np.arange(len(stated))
+        self._number_stated += len(stated)
+        pair, which = np.unique(models[0] * len(modes[1]) + modes[0], return_inverse=True)
+        people = [(models[1][code // len(modes[1])], modes[1][code % len(modes[1])]) for code in pair.tolist()]
+        who = np.array([self._people.setdefault(name, len(self._people)) for name in people], dtype=np.int32)
+        focus = _renumbered(self._foci, *foci)
+        self._row.append(row.astype(np.int32))
+        self._kind.append(kind)
+        self._stated.append(answer[stated])
+        self._who.append(who[which.reshape(-1)])
+        self._focus.append(focus)
+
+    def add_unnamed(self, row: Places, answer: FloatArray) -> None:
+        """The same of answers of which nothing else is known."""
+        nothing = np.zeros(len(row), dtype=np.int64)
+        self.add(row, answer, (nothing, [""]), (nothing, [""]), (nothing, [""]))
+
+    def answers(self, rows: int, size: int) -> dict[str, Answers]:
+        """The answers of each annotator about so many rows. Several models and modes may be one annotator."""
+        if not self:
+            return {}
+        pairs, focus_names = list(self._people), list(self._foci)
+        name_of = [annotator_name(model, mode) for model, mode in pairs]
+        # a read-out is the limit of labels drawn from it, which are not new evidence
+        drawn = {name.removesuffix(" (read-out)") for name in name_of if name.endswith(" (read-out)")}
+        row, who, foci, kind = self._joined()
+        found = {}
+        for name in sorted(set(name_of) - drawn):
+            kept = np.flatnonzero(np.array([own == name for own in name_of])[who])
+            used = np.unique(foci[kept])
+            by_name = sorted(used, key=lambda place: focus_names[place])
+            place_of = np.zeros(len(focus_names), dtype=np.int32)
+            place_of[by_name] = np.arange(len(by_name))
+            told = tuple(focus_names[place] for place in by_name)
+            versions = tuple(sorted({pairs[code][0] for code in np.unique(who[kept])}))
+            each = self._each(kind[kept], size)
+            found[name] = Answers.of_answers(rows, row[kept], each, place_of[foci[kept]], told, versions)
+        return found
+
+    def of_all(self, rows: int, size: int) -> Answers:
+        """All answers as those of one annotator of whom nothing else is known."""
+        row, _, _, kind = self._joined()
+        return Answers.of_answers(rows, row, self._each(kind, size))
+
+    def _joined(self) -> tuple[Places, Places, Places, Places]:
+        parts = (self._row, self._who, self._focus, self._kind)
+        row, who, foci, kind = (np.concatenate([np.zeros(0, np.int32), *part]) for part in parts)
+        return row, who, foci, kind
+
+    def _each(self, kind: Places, size: int) -> Each:
+        if (kind < size).all():
+            return Each.of_labels(kind, size)
+        return Each.of_kinds(kind, np.concatenate([np.eye(size), *self._stated]))
+
+
+def _renumbered(known: dict[str, int], codes: Places, names: Sequence[str]) -> Places:
+    """Places in `names` as places in `known`, to which those that are used are added."""
+    used, which = np.unique(codes, return_inverse=True)
+    return np.array([known.setdefault(names[code], len(known)) for code in used], dtype=np.int32)[which.reshape(-1)]
 
 
 def _is_list(kind: Any) -> bool:
@@ -230,12 +367,15 @@ def _human_votes(
     return np.asarray(np.bincount(cell, amount[kept], rows * len(names)).reshape(rows, len(names)), dtype=np.float64)
 
 
-def _annotations(entries: Any, names: tuple[str, ...], outside: str, where: Callable[[int], str]) -> dict[str, Answers]:
+def _annotations(
+    found: _Entries, first: int, entries: Any, names: tuple[str, ...], outside: str, where: Callable[[int], str]
+) -> None:
     import pyarrow as pa
 
     row, values = _values(entries)
+    if pa.types.is_null(values.type):
+        return
     fields = {field.name for field in values.type}
-    rows, size = len(entries), len(names)
 
     def column(name: str, missing: str) -> tuple[IndexArray, list[str]]:
         if name not in fields or pa.types.is_null(values.type.field(name).type):
@@ -248,31 +388,27 @@ def _annotations(entries: Any, names: tuple[str, ...], outside: str, where: Call
     _each_once(values, row, fields, modes, *column("key", ""), where)
     foci, focus_names = column("focus", "")
     label = _places(values.field("label"), names, outside, lambda i: f"{where(int(row[i]))}: synthetic vote: ")
-    answer = np.zeros((len(row), size))
+    answer = np.zeros((len(row), len(names)))
     answer[np.flatnonzero(label >= 0), label[label >= 0]] = 1.0
     known = label >= 0
     if "distribution" in fields and not pa.types.is_null(values.type.field("distribution").type):
         known |= _stated(values.field("distribution"), answer, names, modes, mode_names, row, where)
-    # several models and modes may be one annotator
-    kinds = sorted({(m, k) for m, k in zip(models[known].tolist(), modes[known].tolist(), strict=True)})
-    name_of = {pair: annotator_name(model_names[pair[0]], mode_names[pair[1]]) for pair in kinds}
-    # a read-out is the limit of labels drawn from it, which are not new evidence
-    drawn = {name.removesuffix(" (read-out)") for name in name_of.values() if name.endswith(" (read-out)")}
-    found = {}
-    for name in sorted(set(name_of.values()) - drawn):
-        inside = np.zeros(len(row), dtype=bool)
-        for (model, mode), own in name_of.items():
-            if own == name:
-                inside |= (models == model) & (modes == mode)
-        kept = np.flatnonzero(inside & known)
-        used = np.unique(foci[kept])
-        by_name = sorted(used, key=lambda place: focus_names[place])
-        place_of = np.zeros(len(focus_names), dtype=np.int64)
-        place_of[by_name] = np.arange(len(by_name))
-        told = tuple(focus_names[place] for place in by_name)
-        versions = tuple(sorted({model_names[place] for place in np.unique(models[kept])}))
-        found[name] = Answers.of_answers(rows, row[kept], answer[kept], place_of[foci[kept]], told, versions)
-    return found
+    found.add(
+        first + row[known],
+        answer[known],
+        (models[known], model_names),
+        (modes[known], mode_names),
+        (foci[known], focus_names),
+    )
+
+
+def _votes(
+    found: _Entries, first: int, column: Any, names: tuple[str, ...], outside: str, where: Callable[[int], str]
+) -> None:
+    """Bare labels, of whom nothing is known."""
+    row, values = _values(column)
+    label = _places(values, names, outside, lambda i: f"{where(int(row[i]))}: synthetic vote: ")
+    found.add_unnamed(first + row[label >= 0], np.eye(len(names))[label[label >= 0]])
 
 
 def _each_once(
@@ -342,7 +478,9 @@ def _stated(
     return given
 
 
-def _predicted(column: Any, names: tuple[str, ...], name: str, where: Callable[[int], str]) -> Answers:
+def _predicted(
+    found: _Entries, first: int, column: Any, names: tuple[str, ...], name: str, where: Callable[[int], str]
+) -> None:
     import pyarrow as pa
 
     if not pa.types.is_struct(column.type):
@@ -352,5 +490,4 @@ def _predicted(column: Any, names: tuple[str, ...], name: str, where: Callable[[
     answer = np.zeros((len(column), len(names)))
     rows = np.arange(len(column))
     given = _stated(column, answer, names, np.zeros(len(column), np.int64), ["predicted"], rows, where)
-    kept = np.flatnonzero(given)
-    return Answers.of_answers(len(column), kept, answer[kept])
+    found.add_unnamed(first + rows[given], answer[given])

@@ -15,13 +15,10 @@ from .._yaml import in_one_line, read_yaml
 from .full_disk import disk_full
 from .label_map import refuse_without_votes
 from .output import put_right
-from .outside_files import check_folder_stays_inside, check_repository_stays_inside
+from .outside_files import MOST_FRONT_BYTES, check_folder_stays_inside, check_repository_stays_inside
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-#: Of a card's metadata, which lists a data set's columns.
-_MOST_FRONT_BYTES = 2_000_000
 
 
 logger = logging.getLogger(__name__)
@@ -38,9 +35,22 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def _load(source: str, **more: Any) -> Any:
+    """`load_dataset`, without the reading ahead by which a Parquet file comes to lie in memory as a whole."""
+    from datasets import load_dataset
+    from pyarrow.dataset import ParquetFragmentScanOptions
+
+    try:
+        return load_dataset(source, **more, fragment_scan_options=ParquetFragmentScanOptions(pre_buffer=False))
+    except (TypeError, ValueError) as error:
+        if "fragment_scan_options" not in str(error):  # so it says of a data set that is not in Parquet
+            raise
+    return load_dataset(source, **more)
+
+
 def _load_local(path: Path) -> Any:
     import pyarrow as pa
-    from datasets import load_dataset, load_from_disk
+    from datasets import load_from_disk
     from datasets.exceptions import DatasetGenerationError
 
     if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
@@ -63,10 +73,10 @@ def _load_local(path: Path) -> Any:
         folder_card(path)  # `datasets` reads it too, without a bound
     try:
         if path.is_file():
-            loaded = load_dataset("parquet", data_files=str(path))
+            loaded = _load("parquet", data_files=str(path))
         else:
             check_folder_stays_inside(path)
-            loaded = load_dataset(str(path))
+            loaded = _load(str(path))
         tell_of_copy(str(path), loaded.values(), since)
         return loaded
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
@@ -100,7 +110,6 @@ def tell_of_copy(name: str, splits: Iterable[Dataset], since: float = 0.0) -> No
 
 
 def _load_hub(name: str, revision: str | None) -> Any:
-    from datasets import load_dataset
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -109,7 +118,7 @@ def _load_hub(name: str, revision: str | None) -> Any:
         validate_repo_id(name)  # before anything is asked of the network
         check_hub_answers(name, "dataset")
         check_repository_stays_inside(name, revision)
-        return load_dataset(name, revision=revision)
+        return _load(name, revision=revision)
     except HFValidationError as error:
         raise DatasetLoadError(
             f"Nothing at {name!r}, and it is not a Hub id such as 'owner/name'. Mend: check the path."
@@ -263,7 +272,7 @@ def folder_card(folder: str | Path) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        front = read_yaml(text, _MOST_FRONT_BYTES)
+        front = read_yaml(text, MOST_FRONT_BYTES)
     except yaml.YAMLError as error:
         raise DatasetLoadError(
             f"The metadata at the top of {path} cannot be read ({in_one_line(error)}, from the line after ---). Mend: "
@@ -282,7 +291,7 @@ def _front_matter(path: Path) -> str | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        text = file.read(_MOST_FRONT_BYTES + 1000).decode("utf-8", "replace").removeprefix("\ufeff")
+        text = file.read(MOST_FRONT_BYTES + 1000).decode("utf-8", "replace").removeprefix("\ufeff")
     parts = text.replace("\r\n", "\n").split("---\n", 2)
     if len(parts) < 2 or parts[0].strip():
         return None

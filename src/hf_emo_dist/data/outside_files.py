@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .._yaml import in_one_line, read_yaml
+
 #: Files of a data set's folder or repository that may say where its data lies.
 NAMES = ("README.md", ".huggingface.yaml")
+#: Of a card's metadata, which lists a data set's columns.
+MOST_FRONT_BYTES = 2_000_000
 _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)(?:\r?\n---[ \t]*(?:\r?\n|\Z)|\Z)", re.DOTALL)
 _ELSEWHERE = re.compile(r"^[/\\~]|^[A-Za-z]:|://|::|(?:^|[/\\])\.\.(?:[/\\]|$)")
 
@@ -25,7 +29,7 @@ def check_folder_stays_inside(folder: Path) -> None:
     """
     for name in NAMES:
         if (folder / name).is_file():
-            check_stays_inside((folder / name).read_bytes().decode("utf-8", "replace"), f"{name} of {folder}")
+            check_stays_inside(_beginning_of(folder / name), f"{name} of {folder}")
 
 
 def check_repository_stays_inside(repo_id: str, revision: str | None) -> None:
@@ -38,18 +42,25 @@ def check_repository_stays_inside(repo_id: str, revision: str | None) -> None:
             file = hf_hub_download(repo_id, name, repo_type="dataset", revision=revision)
         except (OSError, HfHubHTTPError):  # there is none, or no connection
             continue
-        check_stays_inside(Path(file).read_bytes().decode("utf-8", "replace"), f"{name} of {repo_id}")
+        check_stays_inside(_beginning_of(Path(file)), f"{name} of {repo_id}")
+
+
+def _beginning_of(file: Path) -> str:
+    """So much of a file as its metadata may take, and a little more: then they are too long."""
+    with file.open("rb") as opened:
+        return opened.read(MOST_FRONT_BYTES + 1000).decode("utf-8", "replace").removeprefix("\ufeff")
 
 
 def check_stays_inside(text: str, where: str) -> None:
-    """Refuse metadata that names data files elsewhere.
+    """Refuse metadata that names data files elsewhere, or that `datasets`, which reads them without a bound, would
+    write out to gigabytes.
 
     Args:
         text: Of a README, or a YAML file.
         where: What it is, for the message.
 
     Raises:
-        ValueError: A file lies outside.
+        ValueError: A file lies outside, or the metadata is no YAML or comes to more than any such text does.
 
     Example:
         >>> check_stays_inside("---\\nconfigs:\\n- data_files: data/*.parquet\\n---\\n", "README.md")
@@ -62,9 +73,14 @@ def check_stays_inside(text: str, where: str) -> None:
 
     front = _FRONT.match(text)
     try:
-        values = yaml.safe_load(front[1] if front else "" if where.startswith("README") else text)
-    except (yaml.YAMLError, RecursionError):
-        return  # who opens it says what is wrong with it
+        values = read_yaml(front[1] if front else "" if where.startswith("README") else text, MOST_FRONT_BYTES)
+    except yaml.YAMLError as error:
+        counted = ", from the line after ---" if front else ""
+        raise ValueError(
+            f"The metadata of {where} cannot be read ({in_one_line(error)}{counted}). Mend: correct it, "
+            "or delete the file: the data is read without it. Of somebody else's on the Hub, download the Parquet "
+            "files alone (hf download ... --repo-type dataset --include '*.parquet') and open their folder."
+        ) from error
     for place in _places(values):
         if _ELSEWHERE.search(place):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,6 +41,19 @@ def column_of(rows: Any, name: str) -> list[Any] | None:
     return [row.get(name) for row in rows]
 
 
+def lazy_column(rows: Any, name: str) -> Any | None:
+    """One column as `column_of` gives it, to go through entry by entry: of a `Dataset` only some rows are in memory at
+    a time. For lists and structs, which are a hundred times as large as Python's objects as they are in Arrow.
+
+    Example:
+        >>> list(lazy_column([{"votes": ["sad"]}, {"votes": None}], "votes")), lazy_column([{"id": "a"}], "votes")
+        ([['sad'], None], None)
+    """
+    if hasattr(rows, "column_names"):
+        return rows[name] if name in rows.column_names else None
+    return column_of(rows, name)
+
+
 def row_ids(rows: Any) -> list[str]:
     """The rows' ids, or their numbers where they have none.
 
@@ -47,8 +61,8 @@ def row_ids(rows: Any) -> list[str]:
         >>> row_ids([{"id": "a"}, {"id": None}])
         ['a', '1']
     """
-    ids = column_of(rows, "id") or [None] * len(rows)
-    return [str(i) if name is None else str(name) for i, name in enumerate(ids)]
+    ids = lazy_column(rows, "id")
+    return [str(i) if name is None else str(name) for i, name in enumerate([None] * len(rows) if ids is None else ids)]
 
 
 def is_blank(value: Any) -> bool:
@@ -68,10 +82,12 @@ def speaker_groups(rows: Any, column: str = "speaker") -> tuple[np.ndarray, bool
         >>> speaker_groups([{"speaker": "a"}, {"speaker": "b"}])
         (array(['a', 'b'], dtype='<U1'), True)
     """
-    speakers = column_of(rows, column)
-    known = speakers is not None and not any(is_blank(speaker) for speaker in speakers)
-    names = [None] * len(rows) if speakers is None else speakers
-    groups = [f"row {i}" if is_blank(name) else str(name) for i, name in enumerate(names)]
+    speakers = lazy_column(rows, column)
+    known, groups = speakers is not None, []
+    for i, name in enumerate([None] * len(rows) if speakers is None else speakers):
+        blank = is_blank(name)
+        known &= not blank
+        groups.append(f"row {i}" if blank else sys.intern(str(name)))
     return np.array(groups), known
 
 

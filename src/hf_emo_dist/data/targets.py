@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..columns import distributions_to_matrix
 from ..votes import rater_squares, vote_counts_matrix
 from .label_map import refuse_without_votes
 from .mixed_rows import refuse_mixed
-from .rows import column_of, row_ids
+from .rows import lazy_column, row_ids
 
 
 def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distribution") -> np.ndarray:
@@ -24,7 +25,7 @@ def scored_matrix(rows: Any, emotions: Sequence[str], column: str = "human_distr
     if len(rows) == 0:
         raise ValueError("There are no rows to score. Mend: choose another split, or drop the limit.")
     refuse_mixed(rows)
-    values = column_of(rows, column)
+    values = lazy_column(rows, column)
     if values is None:
         refuse_without_votes(_columns(rows), column)
         raise ValueError(
@@ -40,14 +41,14 @@ def counted_votes(rows: Any, emotions: Sequence[str]) -> tuple[np.ndarray | None
     The first is `None` where there is no column of votes, the second where every vote is a whole one
     (`hf_emo_dist.votes.rater_squares`). Votes for other labels than `emotions` are left out.
     """
-    votes = column_of(rows, "human_votes")
+    votes = lazy_column(rows, "human_votes")
     if votes is None:
         return None, None
-    weights, ids = column_of(rows, "human_vote_weights"), row_ids(rows)
+    weights, ids = lazy_column(rows, "human_vote_weights"), row_ids(rows)
     counts = vote_counts_matrix(votes, emotions, weights, ids, outside="drop")
-    if all(weight == 1 for row in weights or () for weight in row or ()):
+    if weights is None or all(weight == 1 for row in weights for weight in row or ()):
         return counts, None
-    return counts, rater_squares(votes, emotions, weights, column_of(rows, "human_raters"), ids, outside="drop")
+    return counts, rater_squares(votes, emotions, weights, lazy_column(rows, "human_raters"), ids, outside="drop")
 
 
 def training_targets(rows: Any, emotions: Sequence[str], column: str = "emotion_distribution") -> np.ndarray:
@@ -56,18 +57,15 @@ def training_targets(rows: Any, emotions: Sequence[str], column: str = "emotion_
     Raises:
         ValueError: the column is missing, no row has a target, or a target is no distribution over `emotions`.
     """
-    values = column_of(rows, column)
+    values = lazy_column(rows, column)
     if values is None:
         refuse_without_votes(_columns(rows), column)
         raise ValueError(f"The training rows have no column {column!r}. Mend: write it with combine_votes.")
-    kept = [
-        (name, value)
-        for name, value in zip(row_ids(rows), values, strict=True)
-        if value is not None and any(share is not None for share in value.values())
-    ]
-    if not kept:
+    kept = [value is not None and any(share is not None for share in value.values()) for value in values]
+    if not any(kept):
         raise ValueError(f"No training row has a target in {column!r}. Mend: write it with combine_votes.")
-    return distributions_to_matrix([v for _, v in kept], emotions, ids=[n for n, _ in kept], column_name=column)
+    ids = list(compress(row_ids(rows), kept))
+    return distributions_to_matrix(compress(values, kept), emotions, ids=ids, column_name=column)
 
 
 def _columns(rows: Any) -> list[str]:

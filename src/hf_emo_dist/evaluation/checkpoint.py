@@ -17,7 +17,6 @@ from ..data.output import check_file, claimed_file, output_file, output_files
 from ..data.rows import column_of, row_ids
 from ..data.targets import scored_matrix, training_targets
 from ..scores.temperature import at_temperature
-from ..votes import matrix_to_distributions
 from .groups import check_groups, groups_markdown, scores_by_group
 from .plots import GROUP_PLOT, group_plot, write_plots
 from .scoring import Bootstrap, EvaluationReport, evaluate_distributions
@@ -239,9 +238,11 @@ def write_predictions(
     }
     for name, values in columns.items():
         if np.ndim(values) == 2:
-            data[name] = pa.array(matrix_to_distributions(np.asarray(values), emotions), floats)
+            shares = np.asarray(values, dtype=np.float64)
+            data[name] = pa.StructArray.from_arrays([pa.array(share) for share in shares.T], fields=list(floats))
         else:
-            data[name] = pa.array(np.asarray(values).tolist())
+            entries = np.asarray(values)
+            data[name] = pa.array(entries if entries.dtype.kind == "f" else entries.tolist())
     with output_file(path) as part:
         pq.write_table(pa.table(data), part)
     return Path(path)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.output import write_json, write_text
-from ..data.rows import column_of, notes_about, rough_intervals, row_ids, speaker_groups
+from ..data.rows import lazy_column, notes_about, rough_intervals, row_ids, speaker_groups
 from ..data.targets import counted_votes, scored_matrix
 from ..emotions import validate_emotions
 from ..scores.bootstrap import UNBOUNDED, Bounds, bootstrap_interval, bootstrap_score, bounds_of_difference
@@ -279,7 +279,7 @@ def evaluate_distributions(
     }
 
     truth, to_truth = None, None
-    if column_of(dataset, "true_distribution") is not None:
+    if lazy_column(dataset, "true_distribution") is not None:
         true = scored_matrix(dataset, names, "true_distribution")
         js_truth = {name: jensen_shannon_divergence(p, true, base=2) for name, p in others.items()}
         floor = jensen_shannon_divergence(true, references, base=2)

@@ -151,9 +151,9 @@ def check_combining(settings: CombineArguments, opened: OpenedDataset, annotated
 
 def _evidence(splits: Mapping[str, Dataset], emotions: Sequence[str]) -> dict[str, Evidence]:
     """What is known of all rows, the mixed ones too; a vote that is none of the emotions is an error."""
-    from ..combining.evidence_columns import COLUMNS, columns_as_arrow, evidence_of
+    from ..combining.evidence_columns import evidence_of_rows
 
-    return {split: evidence_of(columns_as_arrow(rows, COLUMNS), emotions) for split, rows in splits.items()}
+    return {split: evidence_of_rows(rows, emotions) for split, rows in splits.items()}
 
 
 def _spoken(evidence: Evidence) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,12 @@ from ..data.label_map import refuse_unknown_labels
 from ..data.loading import DatasetLoadError
 from ..data.opened import OpenedDataset, open_dataset
 from ..data.protocols import Kept
-from ..data.rows import column_of, notes_about, row_ids
+from ..data.rows import lazy_column, notes_about, row_ids
 from ..emotions import canonical_emotion, validate_emotions
 from ..markdown import hub_id, last_part
 
 FloatArray = NDArray[np.float64]
+_AT_A_TIME = 8192  # rows
 Labels = NDArray[np.int64]  # (N, m) places of the emotions voted for, row by row, -1 where a row has fewer
 
 
@@ -33,8 +37,8 @@ class Annotations:
 
     row: NDArray[np.int64]
     distribution: FloatArray  # (M, K): as stated, or the label as one-hot
-    annotator: NDArray[np.str_]  # model, focus and mode
-    focus: NDArray[np.str_]
+    annotator: NDArray[np.object_]  # model, focus and mode: texts, of which there are few, each there once
+    focus: NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -166,10 +170,33 @@ def shares_of(counts: FloatArray) -> FloatArray:
 
 def shuffle_votes(labels: Labels, ids: Sequence[str], seed: int, subset: int = 0) -> Labels:
     """Each row's votes in an order that (seed, id, subset) decides, whatever other rows there are."""
-    rows = np.array(
-        [int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little") for name in ids],
-        dtype=np.uint64,
-    )
+    return _shuffled(labels, _row_keys(ids, seed), subset)
+
+
+def shuffled_votes(labels: Labels, ids: Sequence[str], seed: int, number: int) -> Iterator[Labels]:
+    """The same for so many subsets, one after the other."""
+    rows = _row_keys(ids, seed)
+    return (_shuffled(labels, rows, subset) for subset in range(number))
+
+
+def row_pieces(rows: int) -> Iterator[slice]:
+    """Rows some thousand at a time: what is computed on the way to a small figure a row need not be there of all."""
+    return (slice(at, at + _AT_A_TIME) for at in range(0, rows, _AT_A_TIME))
+
+
+def _row_keys(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:
+    keys = (hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest() for name in ids)
+    return np.fromiter((int.from_bytes(key, "little") for key in keys), dtype=np.uint64, count=len(ids))
+
+
+def _shuffled(labels: Labels, rows: NDArray[np.uint64], subset: int) -> Labels:
+    found = np.empty_like(labels)
+    for piece in row_pieces(len(labels)):
+        found[piece] = _shuffled_piece(labels[piece], rows[piece], subset)
+    return found
+
+
+def _shuffled_piece(labels: Labels, rows: NDArray[np.uint64], subset: int) -> Labels:
     place = np.arange(1, labels.shape[1] + 1, dtype=np.uint64) + np.uint64(subset * labels.shape[1])
     # SplitMix64, by which counters become random bits (Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195)
     keys = rows[:, None] + place * np.uint64(0x9E3779B97F4A7C15)
@@ -307,7 +334,7 @@ def read_vote_table(
         rows, told, notes = _from_dataset(source, split)
         names, in_order = validate_emotions(emotions) if emotions else source.emotions(), True
     if emotions:
-        voted = sorted({label for votes in column_of(rows, "human_votes") or () for label in votes or ()})
+        voted = sorted({label for votes in lazy_column(rows, "human_votes") or () for label in votes or ()})
         refuse_unknown_labels(names, voted, source.name)
     columns = _plain_columns(rows)
     for wanted, given, others in (
@@ -443,28 +470,37 @@ def _plain_columns(rows: Any) -> dict[str, list[Any]]:
     names = rows.column_names if hasattr(rows, "column_names") else list(rows[0])
     found = {}
     for name in names:
-        values = column_of(rows, name)
-        known = [value for value in values or [] if value is not None]
-        if known and all(isinstance(value, str | int | float) for value in known):
-            found[name] = list(values or [])
+        values = _plain(lazy_column(rows, name) or ())
+        if any(value is not None for value in values):
+            found[name] = values
+    return found
+
+
+def _plain(values: Iterable[Any]) -> list[Any]:
+    """The values, of which a text that several rows share is one object; none where one of them is a list or struct."""
+    texts: dict[str, str] = {}
+    found = []
+    for value in values:
+        if value is not None and not isinstance(value, str | int | float):
+            return []
+        found.append(texts.setdefault(value, value) if isinstance(value, str) else value)
     return found
 
 
 def _whole_votes(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels, int]:
     """The votes as indices, and how many raters gave several tags."""
-    all_votes, all_weights = column_of(rows, "human_votes") or [], column_of(rows, "human_vote_weights")
-    all_raters = column_of(rows, "human_raters")
-    kept: list[list[int]] = []
+    names = ("human_votes", "human_vote_weights", "human_raters")
+    columns = [repeat(None) if found is None else found for found in (lazy_column(rows, name) for name in names)]
+    kept = _Padded()
     index, several = _index_of(emotions), 0
-    for place, votes in enumerate(all_votes):
-        weights = all_weights[place] if all_weights is not None else None
+    # there is an entry for each row, of whatever column there is
+    for _, votes, weights, raters in zip(range(len(rows)), *columns, strict=False):
         labels = list(votes or [])
         if weights is not None and any(weight != 1 for weight in weights):
-            raters = all_raters[place] if all_raters is not None else None
             first, more = _first_tags(list(weights), raters)
             labels, several = [labels[tag] for tag in first], several + more
-        kept.append([number for number in map(index, labels) if number >= 0])
-    return _padded(kept), several
+        kept.append(number for number in map(index, labels) if number >= 0)
+    return kept.labels(), several
 
 
 def _first_tags(weights: list[float], raters: Sequence[Any] | None) -> tuple[list[int], int]:
@@ -487,34 +523,41 @@ def _first_tags(weights: list[float], raters: Sequence[Any] | None) -> tuple[lis
 
 
 def _synthetic(rows: Any, emotions: tuple[str, ...]) -> tuple[Labels | None, Annotations | None]:
-    given, labels = column_of(rows, "synthetic_annotations"), column_of(rows, "synthetic_votes")
+    given, labels = lazy_column(rows, "synthetic_annotations"), lazy_column(rows, "synthetic_votes")
     index = _index_of(emotions)
     if given is None and labels is None:
         return None, None
+    kept = _Padded()
     if given is None or not any(given):
-        kept = [[number for number in map(index, votes or []) if number >= 0] for votes in labels or []]
-        return (_padded(kept), None) if any(kept) else (None, None)
-    place, stated, annotator, focus = [], [], [], []
-    votes: list[list[int]] = [[] for _ in given]
+        for votes in labels or []:
+            kept.append(number for number in map(index, votes or []) if number >= 0)
+        return (kept.labels(), None) if kept.flat else (None, None)
+    place, stated, annotator, focus = array("q"), array("d"), [], []
     for row, entries in enumerate(given):
+        numbers = []
         for entry in entries or []:
             number = index(entry["label"]) if entry.get("label") is not None else -1
             shares = entry.get("distribution")
             if number >= 0:
-                votes[row].append(number)
-                vector = np.eye(len(emotions))[number]
+                numbers.append(number)
+                stated.extend(float(k == number) for k in range(len(emotions)))
             elif shares and all(shares.get(name) is not None for name in emotions) and sum(shares.values()) > 0:
                 vector = np.array([shares[name] for name in emotions], dtype=np.float64)
-                vector = vector / vector.sum()
+                stated.extend(vector / vector.sum())
             else:
                 continue
             place.append(row)
-            stated.append(vector)
-            focus.append(str(entry.get("focus") or "no focus"))
-            annotator.append(f"{entry.get('model') or 'unknown model'}, {focus[-1]}, {entry.get('mode') or 'label'}")
+            # of the few texts that there are, one of each
+            focus.append(sys.intern(str(entry.get("focus") or "no focus")))
+            told = f"{entry.get('model') or 'unknown model'}, {focus[-1]}, {entry.get('mode') or 'label'}"
+            annotator.append(sys.intern(told))
+        kept.append(numbers)
     if not place:
         return None, None
-    return _padded(votes), Annotations(np.array(place), np.array(stated), np.array(annotator), np.array(focus))
+    shares = np.array(stated).reshape(-1, len(emotions))
+    return kept.labels(), Annotations(
+        np.array(place), shares, np.array(annotator, dtype=object), np.array(focus, dtype=object)
+    )
 
 
 def _index_of(emotions: tuple[str, ...]) -> Callable[[str], int]:
@@ -530,9 +573,21 @@ def _index_of(emotions: tuple[str, ...]) -> Callable[[str], int]:
     return index
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Labels:
-    width = max((len(row) for row in rows), default=0)
-    labels = np.full((len(rows), max(width, 1)), -1, dtype=np.int64)
-    for place, row in enumerate(rows):
-        labels[place, : len(row)] = row
-    return labels
+class _Padded:
+    """Rows of numbers as they come, some longer than others."""
+
+    def __init__(self) -> None:
+        self.flat, self.lengths = array("q"), array("q")
+
+    def append(self, row: Iterable[int]) -> None:
+        """Add a row."""
+        before = len(self.flat)
+        self.flat.extend(row)
+        self.lengths.append(len(self.flat) - before)
+
+    def labels(self) -> Labels:
+        """The rows (N, m), -1 where one is shorter than others."""
+        lengths = np.array(self.lengths, dtype=np.int64)
+        labels = np.full((len(lengths), max(int(lengths.max(initial=0)), 1)), -1, dtype=np.int64)
+        labels[np.arange(labels.shape[1]) < lengths[:, None]] = self.flat
+        return labels

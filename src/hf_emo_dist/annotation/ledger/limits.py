@@ -370,11 +370,18 @@ def _mend_clock(connection: sqlite3.Connection, now: float) -> None:
 
 
 def _free_expired(connection: sqlite3.Connection, now: float) -> None:
-    """Drop leases that ran out. A process that is known to live will tell itself what came of its requests."""
+    """Drop leases that ran out. A process that is known to live will tell itself what came of its requests.
+
+    Those of another process of this host run out when it ends, and not before: it prolongs them by a clock that may be
+    behind, where this one was set forward since.
+    """
     processes = connection.execute("SELECT DISTINCT host, pid, started FROM leases WHERE expires <= ?", (now,))
     for host, pid, started in processes.fetchall():
+        its = ("expires <= ? AND host = ? AND pid = ? AND started = ?", (now, host, pid, started))
         if host != this_host() or process_start(pid) != started:
-            let_go(connection, "expires <= ? AND host = ? AND pid = ? AND started = ?", (now, host, pid, started), now)
+            let_go(connection, *its, now)
+        elif started and pid != os.getpid():  # where the system does not say when it began, it may be another by now
+            connection.execute(f"UPDATE leases SET expires = ? WHERE {its[0]}", (now + _CLOCKS_DIFFER_S, *its[1]))
     connection.execute("DELETE FROM leases WHERE expires <= ?", (now,))
 
 

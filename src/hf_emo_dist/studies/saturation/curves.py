@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...distributions import entropy
 from ...scores.divergences import jensen_shannon_divergence
 from ...scores.floor import fit_dirichlet_prior
-from ..vote_table import FloatArray, Labels, count_labels, first_of, shares_of, shuffle_votes
+from ..vote_table import FloatArray, Labels, count_labels, first_of, row_pieces, shares_of, shuffled_votes
 
 Reference = Literal["human", "held_out", "full"]
 Order = Literal["random", "given"]
@@ -78,13 +78,15 @@ def saturation_curves(
     if groups is not None:
         members = np.unique(np.array([str(groups[row]) for row in order]), return_inverse=True)[1].astype(np.int64)
 
-    orders = [labels]
+    orders: Iterable[Labels] = [labels]
     if settings.order == "random":
-        names = [ids[row] for row in order]
-        orders = [shuffle_votes(labels, names, settings.seed, subset) for subset in range(settings.num_subsets)]
-    observed = [_scored(votes, reference, size, settings) for votes in orders]
-    js_rows = np.mean([js for js, _, _ in observed], axis=0)
-    correlations = [_correlation(entropies, target) for _, entropies, target in observed]
+        orders = shuffled_votes(labels, [ids[row] for row in order], settings.seed, settings.num_subsets)
+    js_rows, correlations = np.zeros((len(labels), settings.max_votes)), []
+    for votes in orders:
+        observed = _scored(votes, reference, size, settings)
+        js_rows = js_rows + observed[0]
+        correlations.append(_correlation(*observed[1:]))
+    js_rows = js_rows / len(correlations)
     redraw = _Redraw(labels, size, settings.null_of())
     redraw_reference = None if reference is None else _Redraw(reference, size, "mean")
 
@@ -103,7 +105,7 @@ def saturation_curves(
             target_votes = None if redraw_reference is None else redraw_reference.with_replacement(rng)
             js, entropies, target = _scored(drawn, target_votes, size, settings)
         else:
-            js, entropies, target = observed[0]
+            js, entropies, target = observed  # the only order there is
         boot.append((js[rows].mean(axis=0), _correlation(entropies[rows], target[rows])))
     return Curves(
         np.arange(1, settings.max_votes + 1),
@@ -118,6 +120,18 @@ def _scored(
     labels: Labels, human: Labels | None, size: int, settings: CurveSettings
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """JS (N, M) to the reference, entropies (N, M) of the first n votes, and of the reference (N,)."""
+    most = settings.max_votes
+    js, entropies = np.empty((len(labels), most)), np.empty((len(labels), most))
+    targets = np.empty(len(labels))
+    for piece in row_pieces(len(labels)):
+        others = None if human is None else human[piece]
+        js[piece], entropies[piece], targets[piece] = _scored_piece(labels[piece], others, size, settings)
+    return js, entropies, targets
+
+
+def _scored_piece(
+    labels: Labels, human: Labels | None, size: int, settings: CurveSettings
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     most = settings.max_votes
     running = np.cumsum(labels[:, :most, None] == np.arange(size), axis=1, dtype=np.float64)
     flat = (running / np.arange(1.0, most + 1)[:, None]).reshape(-1, size)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...combining.evidence import Answers, Evidence
-from ...combining.evidence_columns import COLUMNS, UNNAMED, columns_as_arrow, evidence_of
+from ...combining.evidence_columns import UNNAMED, evidence_of_rows
 from ...data.opened import OpenedDataset
 from ...data.rows import row_ids
 from ..vote_table import FloatArray, Labels, Sources, VoteTable, count_labels, first_of, shuffle_votes
@@ -135,9 +135,8 @@ def _own_annotators(
     if isinstance(source, OpenedDataset):
         heard = source.heard(split)
         place = {key: row for row, key in enumerate(row_ids(heard))}
-        columns = columns_as_arrow(heard, [*COLUMNS, *predictions])
         rows = np.array([place[key] for key in people.ids])
-        return dict(evidence_of(columns, people.emotions, "drop", predictions).select(rows).annotators)
+        return dict(evidence_of_rows(heard, people.emotions, "drop", predictions).select(rows).annotators)
     if predictions:
         raise ValueError("A table of counts has no column of predictions. Mend: leave predictions out.")
     if people.synthetic is not None:
