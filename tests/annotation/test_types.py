@@ -43,10 +43,9 @@ def test_each_part_changes_the_key(part, value):
     assert ledger_key(**PARTS | {part: value}) != ledger_key(**PARTS)
 
 
-def test_audio_preparation_changes_the_key(monkeypatch):
-    before = ledger_key(**PARTS)
-    monkeypatch.setattr(types, "AUDIO_PREPARATION_VERSION", types.AUDIO_PREPARATION_VERSION + 1)
-    assert ledger_key(**PARTS) != before
+def test_audio_preparation_changes_the_key():
+    other = ledger_key(**PARTS, audio_preparation=types.AUDIO_PREPARATION_VERSION + 1)
+    assert ledger_key(**PARTS, audio_preparation=types.AUDIO_PREPARATION_VERSION) == ledger_key(**PARTS) != other
 
 
 @pytest.mark.parametrize(

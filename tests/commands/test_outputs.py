@@ -209,15 +209,15 @@ def test_nothing_is_left_where_nothing_was_answered(tmp_path):
 def test_what_was_answered_to_the_terminal_is_json_after_a_stop(checkpoint, clips, monkeypatch, capsys):
     from hf_emo_dist.commands import predict
 
-    inner = predict._predicted
+    inner = predict._answers
 
-    def stops(*args):
-        for number, answer in enumerate(inner(*args)):
+    def stops(*args, **kwargs):
+        for number, answer in enumerate(inner(*args, **kwargs)):
             if number == 2:
                 raise KeyboardInterrupt
             yield answer
 
-    monkeypatch.setattr(predict, "_predicted", stops)
+    monkeypatch.setattr(predict, "_answers", stops)
     assert main(["predict", str(clips), "--model", str(checkpoint), "--format", "json"]) == 130
     assert [os.path.basename(one["file"]) for one in json.loads(capsys.readouterr().out)] == ["0.wav", "1.wav"]
 

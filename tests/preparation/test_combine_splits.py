@@ -222,7 +222,7 @@ WRONG = [
     ({"empty": "maybe"}, "empty must be error, drop, prior, uniform"),
     ({"empty": "prior", "combine": "pool"}, "not known with combine pool. Mend: empty must be error, drop, uniform"),
     ({"combiner": "nowhere.json"}, "There is no combiner at nowhere.json. Mend: the combiner.json of a folder"),
-    ({"combiner": "{folder}/data/README.md"}, "README.md is no combiner"),
+    ({"combiner": "{folder}/data/README.md"}, "README.md is damaged"),
     ({"combiner": "{folder}/other.json"}, "was fitted for calm, sad, and the data is of angry, .*sad. Mend"),
     ({"combiner": "{folder}/out/combiner.json", "combine": "weighted"}, "is of the method posterior. Mend: leave one"),
     ({"combiner": "{folder}/out/combiner.json", "agreement": 0.5}, "combine is that of the combiner. Mend: leave"),

@@ -193,7 +193,7 @@ def test_no_command_replaces_what_it_reads(corpus, tmp_path, capsys):
 def test_a_missing_key_is_said_first_and_is_no_run_cut_short(corpus, tmp_path, monkeypatch, capsys, backend, name):
     for variable in ("GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr("hf_emo_dist.preparation.prepare.check_audio", lambda *_, **__: pytest.fail("checks audio"))
+    monkeypatch.setattr("hf_emo_dist.preparation.prepare.check_clips", lambda *_, **__: pytest.fail("checks audio"))
     words = ["annotate", str(corpus), str(tmp_path / "out"), "--backend", backend, "--model", "m"]
     assert main([*words, "--ledger", str(tmp_path / "v.sqlite")]) == 2
     assert f"Mend: set {name}" in capsys.readouterr().err

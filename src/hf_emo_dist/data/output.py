@@ -215,10 +215,17 @@ def claimed_file(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     target = Path(path).expanduser()
     target = target.parent.resolve() / target.name  # a link is replaced, and not what it points to
     check_file(target, overwrite)
-    check_place(target)
-    with one_run(target), disk_told(_seen(target)):
-        check_file(target, overwrite)
-        yield target
+    made = [folder for folder in target.parents if not folder.exists()]
+    try:
+        check_place(target)
+        with one_run(target), disk_told(_seen(target)):
+            check_file(target, overwrite)
+            yield target
+    except BaseException:
+        for folder in made:  # where nothing came of it, nothing is left of it
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 _HELD: dict[tuple[Path, int], int] = {}  # by path and thread, how often it is held

@@ -79,7 +79,7 @@ def adapter_settings(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) 
 def _check_peft_file(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> None:
     """Refuse an adapter whose file sends peft elsewhere: to a module, other adapters, a folder of this machine."""
     file = find_file(name_or_path, PEFT_CONFIG_NAME, hub)
-    values = json.loads(Path(file).read_text(encoding="utf-8")) if file is not None else {}
+    values = read_json(file, MEND) if file is not None else {}
     where = f"the {PEFT_CONFIG_NAME} of '{name_or_path}'"
     if not isinstance(values, dict):
         raise ValueError(f"{where} is no JSON object. Mend: copy or download the adapter again.")
