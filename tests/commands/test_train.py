@@ -138,14 +138,14 @@ def test_an_earlier_run_is_not_overwritten_but_can_be_continued(tmp_path, tiny_b
     assert json.loads((tmp_path / "o" / "trainer_state.json").read_text())["global_step"] == 4
 
 
-def test_two_runs_do_not_train_into_one_folder(tmp_path, capsys, tiny_backbone):
+def test_two_runs_do_not_train_into_one_folder(tmp_path, capsys, tiny_backbone, data_folder):
     from hf_emo_dist.commands.main import main
     from hf_emo_dist.data.output import one_run
     from hf_emo_dist.evaluation.resuming import resumable
 
     with one_run(tmp_path / "out"):
         words = ["train", "--output_dir", str(tmp_path / "out"), "--use_cpu", "--backbone", str(tiny_backbone)]
-        assert main([*words, "--dataset", "any"]) == 2
+        assert main([*words, "--dataset", str(data_folder)]) == 2
         assert "Another run is writing" in capsys.readouterr().err
         with pytest.raises(BlockingIOError, match="Another run"), resumable(tmp_path / "out"):
             pass
