@@ -139,13 +139,16 @@ def test_an_earlier_run_is_not_overwritten_but_can_be_continued(tmp_path, tiny_b
 
 
 def test_two_runs_do_not_train_into_one_folder(tmp_path, capsys, tiny_backbone, data_folder):
+    from concurrent.futures import ThreadPoolExecutor
+
     from hf_emo_dist.commands.main import main
     from hf_emo_dist.data.output import one_run
     from hf_emo_dist.evaluation.resuming import resumable
 
-    with one_run(tmp_path / "out"):
-        words = ["train", "--output_dir", str(tmp_path / "out"), "--use_cpu", "--backbone", str(tiny_backbone)]
-        assert main([*words, "--dataset", str(data_folder)]) == 2
+    words = ["train", "--output_dir", str(tmp_path / "out"), "--use_cpu", "--backbone", str(tiny_backbone)]
+    # in another thread: who holds it may hold it again
+    with one_run(tmp_path / "out"), ThreadPoolExecutor(1) as other:
+        assert other.submit(main, [*words, "--dataset", str(data_folder)]).result() == 2
         assert "Another run is writing" in capsys.readouterr().err
-        with pytest.raises(BlockingIOError, match="Another run"), resumable(tmp_path / "out"):
-            pass
+        with pytest.raises(BlockingIOError, match="Another run"):
+            other.submit(resumable(tmp_path / "out").__enter__).result()

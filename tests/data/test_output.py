@@ -157,7 +157,7 @@ def test_what_cannot_be_written_is_found_beforehand(tmp_path, monkeypatch):
         with pytest.raises(OSError, match=r"cannot be written \(.* is read-only\). Mend: choose another output folder"):
             check_place(folder)
     check_space(folder / "not" / "there", 1000)
-    with pytest.raises(OSError, match=r"takes some 1000000000.00 GB. Mend: free some, or choose"):
+    with pytest.raises(OSError, match=r"takes some 1,000,000,000,000.0 MB. Mend: free some, or choose"):
         check_space(folder / "not" / "there", 10**18)
 
 

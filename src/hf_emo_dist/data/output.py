@@ -415,8 +415,8 @@ def check_space(folder: Path, least: int) -> None:
     free = shutil.disk_usage(place).free
     if free < least:
         raise OSError(
-            f"The disk of {folder} has {free / 1e9:.2f} GB left, and what is written there takes some "
-            f"{least / 1e9:.2f} GB. Mend: free some, or choose an output folder on another disk."
+            f"The disk of {folder} has {free / 1e6:,.1f} MB left, and what is written there takes some "
+            f"{least / 1e6:,.1f} MB. Mend: free some, or choose an output folder on another disk."
         )
 
 
