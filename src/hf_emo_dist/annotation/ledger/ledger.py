@@ -36,6 +36,7 @@ from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
 from .plans import Plan
 from .run_ledger import RunLedger
 from .schema import LedgerError, new_id
+from .soundness import check_counts
 from .taking_in import Added, Taken
 
 if TYPE_CHECKING:
@@ -113,11 +114,12 @@ class Ledger:
     def _start(self, path: Path, synchronous: str, busy_timeout_s: float, clock: Callable[[], float]) -> None:
         self.path = path
         self._clock = clock
-        self._database = Database(path, synchronous, busy_timeout_s, self._take_in_rescued)
+        self._database = Database(path, synchronous, busy_timeout_s, self._put_right)
         self._owner = Owner.of_this_process()
         self._speaks_for = False
         self._last_id = 0
         self._all_stored = True
+        self._counts_checked = False
         self._closed = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -126,7 +128,7 @@ class Ledger:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], steady)
-        self._database.checked = True
+        self._database.checked = self._counts_checked = True  # by who made it
 
     def on_behalf_of(self, owner: Owner) -> Ledger:
         """The same ledger on the same connection, with leases that are another process's, perhaps of another host."""
@@ -537,6 +539,13 @@ class Ledger:
     def _add(self, entries: Sequence[tuple[str, rows.Row]]) -> int:
         with self._transaction(durable=True) as connection:
             return rows.insert(connection, entries)
+
+    def _put_right(self) -> None:
+        """What a ledger needs when it is opened: sound totals and leases, and what was left beside it."""
+        if not self._counts_checked:
+            check_counts(self._reading, self._transaction, self._clock())
+            self._counts_checked = True
+        self._take_in_rescued()
 
     def _take_in_rescued(self) -> None:
         """Take in what processes left beside the ledger because it did not take it then."""

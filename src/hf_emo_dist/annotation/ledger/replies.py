@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +30,13 @@ _COST, _FINAL = FIELDS.index("cost_usd"), FIELDS.index("final")
 _TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens", "assumed_tokens"))
 _INSERT = f"INSERT INTO replies (reply_id, counts, {COLUMNS}) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"
 
+
+_DEFAULTS = vars(Record("", OK))
+#: Where the numbers stand, their types, and from where on they are.
+_NUMBERS = tuple(
+    (place, int if name in INTEGERS else float, 0 if name.endswith(("_usd", "_tokens")) else -math.inf)
+    for place, name in enumerate(FIELDS) if name in INTEGERS or name in REALS
+)  # fmt: skip
 
 #: The outcome as which a reply is read whose distribution is damaged.
 _DAMAGED = "unparseable"
@@ -71,7 +79,14 @@ def _distribution(value: Mapping[str, float]) -> str | bytes:
     return _text(json.dumps({str(emotion): float(share) for emotion, share in value.items()}, ensure_ascii=False))
 
 
-_CAST = {name: _integer if name in INTEGERS else float if name in REALS else _text for name in FIELDS} | {
+def _real(value: Any) -> float | None:
+    value = float(value)
+    return value if math.isfinite(value) else None  # sums and JSON hold no other
+
+
+_CAST: dict[str, Callable[[Any], Any]] = {
+    name: _integer if name in INTEGERS else _real if name in REALS else _text for name in FIELDS
+} | {
     "settings": _settings,
     "distribution": _distribution,
 }
@@ -132,6 +147,11 @@ def record_of(row: Row, source: sqlite3.Connection | Path | None = None) -> Reco
     except (ValueError, TypeError, RecursionError) as error:
         _tell_damage(source, values, "settings", error)
         values[_SETTINGS] = {}
+    for place, kind, least in _NUMBERS:
+        value = values[place]
+        if value is not None and not (type(value) is kind and least <= value < math.inf):
+            _tell_damage(source, values, FIELDS[place], ValueError(f"it is {value!r}"))
+            values[place] = _DEFAULTS[FIELDS[place]]
     values[_FINAL] = bool(values[_FINAL])
     # what Record() does but for its check: these were checked when they were stored, and a full ledger is read at twice
     # the pace
@@ -147,6 +167,12 @@ def _decoded(value: bytes) -> str:
         return value.decode("utf-8", "backslashreplace")
 
 
+_READ_WITHOUT = {
+    "settings": "its vote is read without them",
+    "distribution": "it is taken for a reply without a vote",
+}
+
+
 def _tell_damage(
     source: sqlite3.Connection | Path | None, values: Sequence[Any], column: str, error: Exception
 ) -> None:
@@ -157,7 +183,7 @@ def _tell_damage(
     if place in _TOLD:
         return
     _TOLD.add(place)
-    left = "its vote is read without them" if column == "settings" else "it is taken for a reply without a vote"
+    left = _READ_WITHOUT.get(column, "it is not counted")
     logger.error(
         "The ledger %s is damaged: `%s` of the reply %s (row %r) cannot be read (%s); %s. Mend: put a copy of the file "
         "in its place, if there is one, or merge it: hf-emo-dist ledger merge %s COPY.",

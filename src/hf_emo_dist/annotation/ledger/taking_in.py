@@ -14,15 +14,13 @@ from typing import Any
 
 from ..types import AUDIO_PREPARATION_VERSION, FAILURES, MODES, OK, Record, ledger_key
 from .replies import Row, content_id, row_of
-from .schema import FIELDS, INTEGERS, REALS
+from .schema import FIELDS, INTEGERS, MOST_TOKENS, MOST_USD, REALS
 
 logger = logging.getLogger(__name__)
 
 _DEFAULTS = vars(Record("", OK))
 _TEXTS = frozenset(FIELDS) - INTEGERS - REALS - {"settings", "distribution"}
 _ID = re.compile("[0-9a-f]{32}")
-#: US dollars that no single reply costs, and tokens that none takes: a sum of millions of them is a number still.
-_MOST_USD, _MOST_TOKENS = 1_000.0, 2**40
 _MOST_TEXT = 4_000_000  # characters of a field: a reply of a model that does not stop is some 100,000
 _A_DAY_S = 86400.0  # by which clocks may differ
 _SUM = (0.9, 1.1)  # a stated distribution is stored divided by its sum
@@ -154,7 +152,7 @@ def _number(name: str, value: Any) -> Any:
         return bool(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadReply(name, f"expected a number, got {_short(value)}")
-    most = _MOST_USD if name.endswith("_usd") else _MOST_TOKENS
+    most = MOST_USD if name.endswith("_usd") else MOST_TOKENS
     if not (math.isfinite(value) and 0 <= value <= most):
         raise BadReply(name, f"expected a number from 0 to {most:g}, got {_short(value)}")
     if name in REALS:
