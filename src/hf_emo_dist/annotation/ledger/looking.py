@@ -81,8 +81,8 @@ def bill_of(path: str | Path, keys: Sequence[str]) -> Bill:
     with _reading(path) as connection:
         assumed_usd = usd("assumed_usd") if "assumed_usd" in _columns(connection) else "NULL"
         for condition, value in _parts(keys):
-            query = f"""SELECT key, plan, CASE WHEN cost_usd IS NULL THEN NULL ELSE {usd("cost_usd")} END, {assumed_usd}, text IS NOT NULL AND tries > 0
-                        FROM replies WHERE {condition}"""
+            query = f"""SELECT key, plan, CASE WHEN cost_usd IS NOT NULL THEN {usd("cost_usd")} END, {assumed_usd},
+                            text IS NOT NULL AND tries > 0 FROM replies WHERE {condition}"""
             for key, plan, dollars, guessed, paid in connection.execute(query, (value,)):
                 there.add(key)
                 plans.add(plan)

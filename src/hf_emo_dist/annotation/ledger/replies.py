@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..types import OK, Record, canonical_json
+from .label_sets import label_sets, outside
 from .schema import FIELDS, INTEGERS, REALS, columns_of, new_id
 
 logger = logging.getLogger(__name__)
@@ -170,6 +171,7 @@ def _decoded(value: bytes) -> str:
 _READ_WITHOUT = {
     "settings": "its vote is read without them",
     "distribution": "it is taken for a reply without a vote",
+    "label": "it is taken for a reply without a vote",
 }
 
 
@@ -225,7 +227,43 @@ def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Rec
         condition, value = among(keys[start : start + 1000])
         for row in fetched(connection, f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND {condition}", (value,)):
             found[row[KEY]] = record_of(row, connection)
+    sets: dict[str, frozenset[str]] | None = None
+    for record in found.values():
+        if record.outcome == OK:
+            sets = label_sets(connection) if sets is None else sets
+            wrong = outside(sets[record.plan], record.label, record.distribution) if record.plan in sets else None
+            if wrong is not None:
+                tell_outside(connection, record, wrong)
+                # no vote, and to be asked for again
+                no_vote = {"outcome": _DAMAGED, "final": False, "label": None, "distribution": None}
+                record.__dict__.update(no_vote, detail=f"`{wrong[0]}`: {wrong[1]}")
     return found
+
+
+def tell_outside(source: sqlite3.Connection | Path, record: Record, wrong: tuple[str, str]) -> None:
+    """Say once of a vote that it is none of those that were asked for."""
+    _tell_damage(source, row_of(record), wrong[0], ValueError(wrong[1]))
+
+
+def without_copies(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    """Of replies from elsewhere, those that are no copy, by another name, of a vote that is there."""
+    votes = [row[KEY] for _, row in rows if row[OUTCOME] == OK]
+    condition, value = among(votes)
+    query = f"SELECT {COLUMNS} FROM replies WHERE outcome = 'ok' AND {condition}"
+    there = {_content(row) for row in fetched(connection, query, (value,))} if votes else set()
+    kept = []
+    for reply_id, row in rows:
+        if row[OUTCOME] == OK:
+            content = _content(row)
+            if content in there:
+                continue
+            there.add(content)
+        kept.append((reply_id, row))
+    return kept
+
+
+def _content(row: Row) -> str:
+    return repr([value for place, value in enumerate(row) if place not in (_ATTEMPT, _FINAL)])
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newest: bool = False) -> int:
@@ -239,14 +277,20 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     come after all others of their key, whatever the clocks say.
     """
     known: dict[str, list[list[Any]]] = {}
+    sets: dict[str, frozenset[str]] | None = None
     condition, value = among(list({row[KEY] for _, row in rows}))
     for key, *entry in connection.execute(
         # a stated distribution that is damaged is no vote
         f"""SELECT key, reply_id, CASE WHEN label IS NULL AND distribution IS NOT NULL
-                AND NOT json_valid(CAST(distribution AS TEXT)) THEN '{_DAMAGED}' ELSE outcome END, attempt, counts
+                AND NOT json_valid(CAST(distribution AS TEXT)) THEN '{_DAMAGED}' ELSE outcome END, attempt, counts,
+                CAST(plan AS BLOB), CAST(label AS BLOB), CAST(distribution AS BLOB)
             FROM replies WHERE {condition} ORDER BY reply_id""",
         (value,),
     ):
+        if entry[1] == OK:  # nor is one that was not asked for
+            sets = label_sets(connection) if sets is None else sets
+            entry[1] = _outcome(sets, *entry[4:])
+        del entry[4:]
         known.setdefault(key, []).append(entry)
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
     new: dict[str, Row] = {}
@@ -281,6 +325,19 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
             (cost, tokens, len(new)),
         )
     return len(new)
+
+
+def _outcome(sets: Mapping[str, frozenset[str]], plan: bytes | None, label: bytes | None, shares: bytes | None) -> str:
+    """The outcome as which a stored vote counts, by what its plan asked for."""
+    emotions = sets.get((plan or b"").decode("utf-8", "replace"))
+    if emotions is None:
+        return OK
+    try:
+        names = None if shares is None else json.loads(shares)
+    except (ValueError, RecursionError):
+        names = None
+    said = None if label is None else label.decode("utf-8", "replace")
+    return OK if outside(emotions, said, names if isinstance(names, dict) else None) is None else _DAMAGED
 
 
 def pages(
