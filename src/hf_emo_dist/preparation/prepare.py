@@ -268,6 +268,7 @@ def _prepare(settings: PrepareSettings, folder: Path, writes: bool) -> dict[str,
             )
     saved = check_before_paying(settings, settings, opened, chosen if annotator is not None else [], folder)
     if annotator is not None:
+        annotator.ledger.spending()  # opens it: what is wrong with its place is said before clips are decoded
         annotator.check_ready(_together(opened, chosen))
     for split, rows in opened.splits.items():
         logger.info("%s: checking %d clips", split, len(rows))

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..types import IN_FLIGHT
 from .journal import BatchJob, read_jobs
-from .opening import open_to_read
-from .schema import LedgerError, missing_columns
+from .opening import open_to_read, ordinary
+from .schema import missing_columns
 from .soundness import usd
 
 _ROWS_SHOWN = 5
@@ -49,10 +49,7 @@ class FailureKind:
 
 def existing(path: str | Path) -> Path:
     """The path of a ledger that is there. Raises `LedgerError`; opening it would make one."""
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
-        raise LedgerError(f"There is no ledger {path}.", "check the path.")
-    return file
+    return ordinary(path, f"There is no ledger {path}.")
 
 
 def spending_by_day(path: str | Path) -> list[Account]:

@@ -33,7 +33,7 @@ from .clock import steady
 from .journal import Journal
 from .label_sets import label_sets
 from .limits import Claim, Limits, Owner, Reservation, Spending
-from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
+from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read, ordinary
 from .plans import Plan
 from .run_ledger import RunLedger
 from .schema import LedgerError, new_id
@@ -79,6 +79,7 @@ class Ledger:
         synchronous: ``"FULL"``: a stored reply survives a loss of power; ``"NORMAL"``: the death of the process.
         busy_timeout_s: How long to wait for another process that is writing.
         clock: Seconds since 1970; by default those of `clock.steady`, which no setting of the machine's clock moves.
+        least_free: Bytes that its disk must have left; None for the 32 MiB that a run needs.
 
     Raises:
         LedgerError: The file cannot be a ledger: no folder, read-only, no locks, damaged, not SQLite or of another
@@ -105,10 +106,12 @@ class Ledger:
         synchronous: str = "FULL",
         busy_timeout_s: float = 30.0,
         clock: Callable[[], float] = steady,
+        least_free: int | None = None,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"`synchronous` is {synchronous!r}. Mend: 'FULL' or 'NORMAL'.")
         self._start(Path(path).expanduser().resolve(), synchronous, busy_timeout_s, clock)
+        self._database.least_free = least_free
         with self._database.reading():  # opens it
             pass
 
@@ -456,9 +459,7 @@ class Ledger:
         Raises:
             LedgerError: `other` is neither, or cannot be read.
         """
-        path = Path(other).expanduser().resolve()
-        if not path.is_file():
-            raise LedgerError(f"There is no ledger {path} to merge.", "check the path.")
+        path = ordinary(other, f"There is no ledger {other} to merge.")
         if path == self.path:
             return Added(0, {}, 0.0)
         taken = Taken(str(path))
