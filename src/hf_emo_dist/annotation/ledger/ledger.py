@@ -33,7 +33,7 @@ from .clock import steady
 from .journal import Journal
 from .label_sets import label_sets
 from .limits import Claim, Limits, Owner, Reservation, Spending
-from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read, ordinary
+from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read, ordinary, whole_path
 from .plans import Plan
 from .run_ledger import RunLedger
 from .schema import LedgerError, new_id
@@ -110,7 +110,7 @@ class Ledger:
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"`synchronous` is {synchronous!r}. Mend: 'FULL' or 'NORMAL'.")
-        self._start(Path(path).expanduser().resolve(), synchronous, busy_timeout_s, clock)
+        self._start(whole_path(path), synchronous, busy_timeout_s, clock)
         self._database.least_free = least_free
         with self._database.reading():  # opens it
             pass

@@ -91,11 +91,18 @@ def _mib(size: int) -> str:
 
 def ordinary(path: str | Path, absent: str) -> Path:
     """The whole path of a file. Raises `LedgerError` where there is none, or no ordinary one."""
-    file = Path(path).expanduser().resolve()
-    _refuse_special(file)
+    file = whole_path(path)
     if not file.is_file():
         raise LedgerError(absent, "check the path.")
     return file
+
+
+def whole_path(path: str | os.PathLike[str]) -> Path:
+    """The path with links followed. Raises `LedgerError` for a pipe or a device, by the name that the user gave."""
+    file = Path(path).expanduser()
+    if not file.is_dir():
+        _refuse_special(file)
+    return file.resolve()
 
 
 def _refuse_special(path: Path) -> None:
