@@ -3,8 +3,10 @@
 import json
 import math
 import sqlite3
+import time
 
 import pytest
+from annotation_setup import EMOTIONS, annotator, dataset
 from ledger_records import Clock, key, record
 
 from hf_emo_dist.annotation.ledger.accounts import assumed, spending_by_day
@@ -70,6 +72,21 @@ def test_a_lease_that_can_be_is_waited_for_and_it_is_said_for_whom(tmp_path, cap
             assert got.waits_for == "process 1 on h (1 requests, $0.5000 reserved, until 2023-11-14 22:23:20 UTC at "\
                 "the latest)" and not got.granted and got.wait_s > 0  # fmt: skip
     assert not caplog.text
+
+
+@pytest.mark.parametrize("way", ["money", "key"])
+def test_a_run_says_once_for_whom_it_waits(tmp_path, caplog, way):
+    path, most = tmp_path / "v", 10**6 if way == "money" else None
+    with Ledger(path) as ledger:
+        rows = dataset(2).add_column("true_distribution", [dict.fromkeys(EMOTIONS, 0.25)] * 2)
+        asker = annotator("simulated", ledger, num_annotations=1, emotions=EMOTIONS, max_tokens=most)
+        name = key(5) if way == "money" else asker._keys(list(asker.utterances(rows)))[0].hex()
+        lease = {"expires": time.time() + 1.0, "cost": 0.5, "tokens": 10**6, "sent": "NULL", "about": "NULL"}
+        with ledger._database.transaction() as connection:
+            connection.execute(LEASE.format(key=name, **lease))
+        assert asker.annotate(rows).report.complete
+    told = [line for line in caplog.messages if line.startswith("Waiting")]
+    assert len(told) == 1 and f"reserved in {path}: process 1 on h (1 requests, $0.5000 reserved, until 20" in told[0]
 
 
 @pytest.mark.parametrize("change", TOTALS)

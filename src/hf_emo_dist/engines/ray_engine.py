@@ -82,8 +82,7 @@ class RayEngine:
                 address = self.address or os.environ.get("RAY_ADDRESS") or "local"
                 options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
                 try:
-                    with _quiet_backend():
-                        ray.init(address, namespace=NAMESPACE, logging_level=logging.ERROR, **options)
+                    ray.init(address, namespace=NAMESPACE, logging_level=logging.ERROR, **options)
                 except ConnectionError as error:
                     raise ConnectionError(
                         f"There is no Ray cluster at {address!r} ({str(error).partition('.')[0]}). Mend: ray "
@@ -244,24 +243,6 @@ class RayEngine:
 
 #: What an utterance is read from beside its audio.
 _READ = ("id", "transcript", "corpus", "restricted", "mixed_from", "synthetic_annotations")
-
-
-@contextlib.contextmanager
-def _quiet_backend() -> Iterator[None]:
-    """Let what Ray's C++ side logs not reach the terminal, unless the user has set its level.
-
-    It calls an error, for each pool of Ray Data, that actors with arguments in the object store may not start again:
-    Ray Data holds these arguments for as long as the pool lives, and what does go wrong is raised in Python.
-    """
-    name = "RAY_BACKEND_LOG_LEVEL"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "fatal"
-    try:
-        yield
-    finally:
-        del os.environ[name]
 
 
 @contextlib.contextmanager

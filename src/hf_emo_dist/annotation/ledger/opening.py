@@ -89,7 +89,7 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:.1f}".removesuffix(".0")
 
 
-def ordinary(path: str | Path, absent: str) -> Path:
+def ordinary(path: str | os.PathLike[str], absent: str) -> Path:
     """The whole path of a file. Raises `LedgerError` where there is none, or no ordinary one."""
     file = whole_path(path)
     if not file.is_file():
