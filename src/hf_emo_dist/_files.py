@@ -38,3 +38,18 @@ def refuse_special(path: str | os.PathLike[str]) -> None:
         return
     if found is not None:
         raise OSError(f"{os.fspath(path)} is {found}. Mend: name an ordinary file.")
+
+
+def is_ordinary(path: str | os.PathLike[str]) -> bool:
+    """Whether there is an ordinary file; a folder is none. A pipe or a device is there, and is not called absent.
+
+    >>> is_ordinary(os.devnull)
+    Traceback (most recent call last):
+    OSError: /dev/null is a device, which may never end. Mend: name an ordinary file.
+
+    Raises:
+        OSError: It is a pipe, a device or a socket.
+    """
+    if not os.path.isdir(path):
+        refuse_special(path)
+    return os.path.isfile(path)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_records import key, record
 
+from hf_emo_dist.annotation.annotation_columns import annotation_columns
 from hf_emo_dist.annotation.ledger.ledger import Claim, Ledger, LedgerError, Limits
-from hf_emo_dist.annotation.ledger.plans import Plan
+from hf_emo_dist.annotation.ledger.plans import Plan, remember
 from hf_emo_dist.annotation.rereading import reread
 from hf_emo_dist.annotation.types import FAILURES, Record, ledger_key
 
@@ -76,6 +77,8 @@ def test_what_arrow_cannot_hold_is_escaped(tmp_path):
 
 CLIP = {"audio": "a" * 64, "request": "b" * 64, "backend": "gemini", "endpoint": "e", "model": "m", "replicate": 0}
 GOOD = {**CLIP, "key": ledger_key(**CLIP), "outcome": "ok", "label": "sad", "settings": "{}", "cost_usd": 0.25}
+SIMULATED = {"backend": "simulated", "audio": "", "request": ""}
+PRICED = {"model": "gemini-2.5-flash", "audio": "", "request": "", "prompt_tokens": 300, "cost_usd": 0.001}
 #: What a stranger's reply holds instead of what is right, and what is said of it.
 BAD = {
     "no outcome": ({"outcome": "good"}, "column `outcome`: expected 'ok' or one of empty"),
@@ -96,6 +99,14 @@ BAD = {
     "shares below 0": ({"distribution": '{"sad": 1.5, "angry": -0.5}'}, "column `distribution`"),
     "shares of a number": ({"distribution": "1.5"}, "column `distribution`: expected a list of structs"),
     "a mode": ({"mode": "shouted"}, "column `mode`: expected one of label, distribution"),
+    "a label that was not asked for": ({"label": "bored", "plan": "p" * 64}, "column `label`: 'bored' is not among"),
+    "shares of labels that were not asked for": (
+        {"distribution": '{"bored": 1.0}', "label": None, "plan": "p" * 64},
+        "column `distribution`: its labels are bored and not angry, sad",
+    ),
+    "a price of what is free": ({**SIMULATED, "cost_usd": 9.0}, "column `cost_usd`: 9 USD, where its tokens cost 0"),
+    "a price beyond its tokens": ({**PRICED, "cost_usd": 9.0}, "column `cost_usd`: 9 USD, where its tokens cost 0.0"),
+    "an assumed price beyond them": ({**PRICED, "assumed_usd": 9.0}, "column `assumed_usd`: 9 USD, where its tokens"),
     "a day that is none": ({"created": "yesterday"}, "column `created`: expected a time"),
     "a day to come": ({"created": "2999-01-01T00:00:00+00:00"}, "column `created`: it is of a day"),
 }
@@ -132,8 +143,9 @@ def test_a_bad_reply_is_left_out_counted_and_named(tmp_path, caplog, case, form)
         pytest.skip("SQLite has none: it stores null")
     source, where = form({**GOOD, **change}, tmp_path)
     with Ledger(tmp_path / "mine") as ledger:
+        ledger.remember_plan("p" * 64, Plan(("angry", "sad")))
         added = ledger.import_dataset(source) if form is as_table else ledger.merge(source)
-        assert added == 1 and added.left_out == {message.split("`")[1]: 1}
+        assert added == 1 and added.cost_usd == 0.25 and added.left_out == {message.split("`")[1]: 1}
         assert f"{where}" in caplog.text and message in caplog.text and "1 reply is left out" in caplog.text
         # and what is there can be read, and spent
         assert [one.label for one in ledger.records()] == ["angry"]
@@ -159,6 +171,49 @@ def test_a_vote_that_is_there_stays_whatever_comes(tmp_path):
         assert {k: r.label for k, r in ledger.lookup([key(0), key(1)]).items()} == {key(0): "mine", key(1): "theirs"}
         ledger.store([record(0, label="later")])
         assert ledger.lookup([key(0)])[key(0)].label == "mine"
+
+
+def test_a_copy_of_a_vote_by_another_name_is_not_charged_again(tmp_path):
+    with Ledger(tmp_path / "theirs") as other, Ledger(tmp_path / "mine") as ledger:
+        other.store([record(0), record(1)])
+        assert ledger.merge(other.path).cost_usd == 0.5
+        with other._database.transaction() as connection:
+            connection.execute("UPDATE replies SET reply_id = substr(reply_id, 1, 31) || 'f'")
+            connection.execute("UPDATE replies SET reply_id = substr(reply_id, 1, 30) || '0' || id")
+        again = ledger.merge(other.path)
+        assert again == 0 and again.cost_usd == 0 and ledger.spending().cost_usd == 0.5
+
+
+#: Votes that their plan did not ask for, and whether the plan is known to the ledger.
+OUTSIDE = {
+    "a label": ({"label": "bored"}, True),
+    "shares": ({"label": None, "mode": "distribution", "distribution": {"bored": 1.0}}, True),
+    "a label of a plan that nobody knows": ({"label": "bored"}, False),
+    "shares of such a plan": ({"label": None, "mode": "distribution", "distribution": {"bored": 1.0}}, False),
+}
+
+
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_a_vote_that_was_not_asked_for_is_passed_over_and_asked_for_again(tmp_path, caplog, case):
+    change, known = OUTSIDE[case]
+    emotions = ("happy", "sad")
+    with Ledger(tmp_path / "votes.sqlite") as ledger:
+        ledger.store([record(0, **change), record(1)])
+        if known:
+            with ledger._database.transaction() as connection:  # a stranger's word of the plan does not stay
+                remember(connection, {"p" * 64: Plan(("bored", "sad"))})
+            ledger.remember_plan("p" * 64, Plan(emotions))
+        claims = [Claim(key(0)), Claim(key(1))]
+        assert ledger.reserve(claims).granted == ([key(0)] if known else [])
+        keys = [bytes.fromhex(key(0) + key(1))]
+        columns = annotation_columns(ledger, keys, [()], emotions)
+        assert columns["synthetic_votes"] == [["happy"]]
+        told = [entry.getMessage() for entry in caplog.records if entry.levelname == "ERROR"]
+        assert len(told) == 1 and str(ledger.path) in told[0] and key(0) in told[0] and "bored" in told[0]
+        if known:
+            ledger.store([record(0, label="sad")])
+            assert annotation_columns(ledger, keys, [()], emotions)["synthetic_votes"] == [["sad", "happy"]]
+            assert not ledger.reserve(claims).granted
 
 
 #: What one flipped bit may make of a text in the file.
@@ -223,9 +278,9 @@ def test_every_order_of_merging_brings_the_same_replies_and_moves_no_vote(conten
             paths.append(Path(folder, f"{number}"))
             now = 0.0
             with Ledger(paths[-1], synchronous="NORMAL", clock=lambda: now) as ledger:  # noqa: B023
-                for name, outcome, wait in replies:
+                for place, (name, outcome, wait) in enumerate(replies):
                     now = next(clock) + wait
-                    ledger.store([record(name, outcome, label=f"{number} {now}" if outcome == "ok" else None)])
+                    ledger.store([record(name, outcome, label=f"{number} {place}" if outcome == "ok" else None)])
         results = []
         for order in (paths, paths[::-1], paths[1:] + paths[:1]):
             with Ledger(Path(folder, f"merged {len(results)}"), synchronous="NORMAL") as merged:

@@ -456,6 +456,21 @@ def test_a_ledger_is_copied_with_what_its_log_and_rescue_files_hold(tmp_path, mo
         copy_ledger(tmp_path / "none", copy.parent / "b")
 
 
+@pytest.mark.parametrize(("free", "rescued", "refused"), [(4, False, False), (4, True, False), (1, False, True)])
+def test_a_copy_needs_the_room_that_it_takes(tmp_path, monkeypatch, free, rescued, refused):
+    filled(tmp_path / "v", 3)
+    if rescued:
+        line = ledger_exchange.line_of(f"{7:032x}", record(50))
+        (tmp_path / "v.host-1-0.part.jsonl").write_text(line + "\n")
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, free * 2**20))
+    if not refused:
+        assert copy_ledger(tmp_path / "v", tmp_path / "copy") == 3 + rescued
+        return
+    with pytest.raises(LedgerError, match=r"disk of the copy .*/copy has 1 MiB left.*Mend: free 1\.\d MiB there"):
+        copy_ledger(tmp_path / "v", tmp_path / "copy")
+
+
 def test_replies_go_into_the_file_as_they_come_and_when_it_is_opened(tmp_path, monkeypatch):
     there = copies_of_a_killed_run(tmp_path, monkeypatch)
     with Ledger(there / "votes.sqlite"):

@@ -89,7 +89,7 @@ def test_export_merge_and_reread(path, tmp_path, capsys):
         assert stat.S_IMODE(output.stat().st_mode) == 0o600
     assert len([json.loads(line) for line in lines.read_text().splitlines()]) == 6
     other = tmp_path / "other.sqlite"
-    assert "6 new replies" in run(capsys, "merge", other, table)[1]
+    assert "6 new replies; they add $0.7500 to what it has cost" in run(capsys, "merge", other, table)[1]
     for again in (table, lines):
         before = again.read_bytes()
         status, shown = run(capsys, "export", other, again)

@@ -51,6 +51,17 @@ def test_from_table_writes_splits_and_reports_bad_clips(table, tmp_path, capsys,
     assert "overwrite" in capsys.readouterr().err
 
 
+def test_a_check_that_is_stopped_says_that_the_data_set_is_written(table, tmp_path, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_emo_dist.commands.read.check_clips", stopped)
+    assert run("read", "table", table, tmp_path, tmp_path / "out", "--vote_source", "Invented.") == 130
+    told = capsys.readouterr().err
+    assert f"stopped: {tmp_path / 'out'} is written; only the check of its audio was stopped" in told
+    assert len(load_emotion_dataset(tmp_path / "out")["train"]) == 8
+
+
 def test_from_table_ends_in_one_line_when_the_table_does_not_fit(table, tmp_path, capsys):
     table.write_text("file,angry,sad\nnope.wav,1,0\n")
     assert run("read", "table", table, tmp_path, tmp_path / "out") == 2

@@ -200,6 +200,24 @@ def test_a_missing_key_is_said_first_and_is_no_run_cut_short(corpus, tmp_path, m
     assert not (tmp_path / "v.sqlite").exists()
 
 
+@pytest.mark.parametrize("place", ["a folder", "a device", "no SQLite file", "in a file"])
+def test_a_ledger_that_cannot_be_is_said_before_clips_are_checked(corpus, tmp_path, monkeypatch, capsys, place):
+    monkeypatch.setattr("hf_emo_dist.preparation.prepare.check_clips", lambda *_, **__: pytest.fail("checks audio"))
+    ledger = tmp_path / "v.sqlite"
+    if place == "a folder":
+        ledger.mkdir()
+    elif place == "a device":
+        ledger.symlink_to("/dev/zero")
+    else:
+        ledger.write_text("votes of another kind")
+    ledger = ledger / "v.sqlite" if place == "in a file" else ledger
+    words = ["annotate", str(corpus), str(tmp_path / "out"), "--backend", "simulated", "--ledger", str(ledger)]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and "v.sqlite" in told and "Mend: " in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_full_ledger_needs_no_key(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-a-key")
     words = ["annotate", str(corpus), str(tmp_path / "out"), "--backend", "openai", "--model", "m", "--overwrite"]

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..data.writing import mapped_dataset
+from .ledger.label_sets import outside
+from .ledger.replies import tell_outside
 from .ledger.run_ledger import RunLedger
 from .types import OK
 
@@ -60,6 +62,10 @@ def annotation_columns(
         for record in filter(None, map(records.get, row)):
             if record.outcome == OK:
                 stated = record.distribution
+                wrong = outside(emotions, record.label, stated)
+                if wrong is not None:  # a stranger's, of a plan that nobody knows
+                    tell_outside(ledger.path, record, wrong)
+                    continue
                 entries.append(
                     {
                         "label": record.label,

@@ -382,7 +382,6 @@ class Annotator:
         """
         with self._lock:
             if self._ledger is None:
-                Path(self._ledger_path).expanduser().parent.mkdir(parents=True, exist_ok=True)
                 self._ledger = Ledger(self._ledger_path)
             return self._ledger
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import is_ordinary
 from .._yaml import in_one_line, read_yaml_file
 from .backends import BackendChoice, checked
 from .prompts import PAPER_FOCI, PromptSet
@@ -164,7 +165,7 @@ def read_panel_file(path: str | Path) -> Any:
     import yaml
 
     file = Path(path).expanduser()
-    if not file.is_file():
+    if not is_ordinary(file):
         raise FileNotFoundError(f"No panel file at {path}. Mend: check the path.")
     try:
         return read_yaml_file(file)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .._files import is_ordinary
 from .._yaml import in_one_line, read_yaml
 from ..emotions import validate_emotions
 from .types import MODES, Mode, PanelMember, Prompt
@@ -213,7 +214,7 @@ def load_prompts(path: str | Path) -> PromptSet:
     import yaml
 
     file = Path(path).expanduser()
-    if not file.is_file():
+    if not is_ordinary(file):
         raise FileNotFoundError(f"No prompt file at {path}. Mend: check the path.")
     data = file.read_bytes()
     try:

@@ -121,7 +121,8 @@ def merge(ledger: Path, others: Sequence[Path]) -> None:
             else:
                 new = opened.merge(other)
             left = f", {sum(new.left_out.values()):,} left out" if new.left_out else ""
-            _print(f"{other}: {new:,} new replies{left}")
+            cost = f"; they add ${new.cost_usd:.4f} to what it has cost" if new.cost_usd else ""
+            _print(f"{other}: {new:,} new replies{left}{cost}")
         spent = opened.spending()
         _print(f"{ledger} has {spent.replies:,} rows, which have cost ${spent.cost_usd:.4f}.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -175,8 +175,18 @@ def write_rows(
         )
         _print(describe_dataset(dataset))
         # Problems are listed, and nothing is dropped that was not asked for: a bad clip is the researcher's decision.
-        _print(checked or check_clips(_together(dataset)).summary())
+        with _checking(folder):
+            _print(checked or check_clips(_together(dataset)).summary())
         _print(f"Wrote {folder}")
+
+
+@contextlib.contextmanager
+def _checking(folder: Path) -> Iterator[None]:
+    """Let Ctrl-C say what it stopped: the data set has its name by now."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{folder} is written; only the check of its audio was stopped") from None
 
 
 def _refusal(folder: Path, overwrite: bool, sources: list[str]) -> Exception | None:
@@ -247,7 +257,8 @@ def write_corpus(
         _print(describe_dataset(dataset))
         _print(f"{report.kept} utterances kept; {report.summary(5)}")
         if check_audio:
-            _print(check_clips(_together(dataset)).summary())
+            with _checking(folder):
+                _print(check_clips(_together(dataset)).summary())
         _print(f"Wrote {folder}; everything that was left out is in reading_report.txt. Cite: {info.citation}")
     if push_to_hub:
         # A restricted corpus goes to private repositories only: there is no --public for it, and `push_dataset` looks.

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from .._files import is_ordinary
 from ..emotions import CORPUS_CODES
 from .building import build_corpus
 from .label_files import Labels, corpus_folder, file_name, iter_csv, stem_of, utterances_by_name
@@ -160,7 +161,7 @@ def read_ravdess(
     found = _one_a_take(found, report)
     if votes is not None:
         table = Path(votes).expanduser()
-        if not table.is_file():
+        if not is_ordinary(table):
             raise FileNotFoundError(f"There is no table of votes at {table}. Mend: check the path.")
         found = _with_votes(found, _votes(table, report), report)
     return build_corpus(found, settings, report)

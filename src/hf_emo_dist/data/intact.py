@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .._files import refuse_special
+from .._files import is_ordinary, refuse_special
 
 _WHOLE = 2**28  # bytes up to which a digest is of a whole file
 _PLACES, _BYTES = 4096, 4096  # of a larger one: so many pieces of so many bytes
@@ -112,7 +112,7 @@ def read_parquet(file: str | os.PathLike[str], mend: str, columns: list[str] | N
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not Path(file).is_file():
+    if not is_ordinary(file):
         raise FileNotFoundError(f"There is no file {os.fspath(file)}. Mend: {mend}")
     try:
         names = pq.read_schema(file).names
@@ -137,7 +137,7 @@ def check_safetensors(file: str | os.PathLike[str], mend: str) -> None:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not Path(file).is_file():
+    if not is_ordinary(file):
         raise FileNotFoundError(f"There is no file {os.fspath(file)}. Mend: {mend}")
     try:
         with safe_open(file, framework="np"):

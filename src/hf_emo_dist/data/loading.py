@@ -190,6 +190,8 @@ def load_emotion_dataset(
     if not path.exists():
         put_right(path)  # a run that was killed may have left it aside
     if path.exists():
+        if not path.is_dir():
+            refuse_special(path)
         loaded = _load_local(path)
     elif isinstance(path_or_id, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         raise DatasetLoadError(f"Nothing at {name!r}. Mend: check the path.")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import is_ordinary
 from ..data.intact import BrokenFileError, digest_of, read_json, read_parquet, sealed
 from ..data.opened import OpenedDataset, open_dataset
 from ..data.output import one_run, write_json
@@ -167,7 +168,7 @@ def read_predictions(file: str | Path, ids: Sequence[str], emotions: Sequence[st
 def predictions_for(path: str | Path, ids: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
     """Predicted distributions (N, K) of these rows from a `predictions.parquet`, matched by id."""
     file = Path(path).expanduser()
-    if not file.is_file():
+    if not is_ordinary(file):
         raise FileNotFoundError(
             f"There are no predictions at {file}. Mend: hf-emo-dist evaluate writes predictions.parquet."
         )

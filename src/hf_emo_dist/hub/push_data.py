@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .._files import is_ordinary
 from ..data.intact import read_json
 from ..data.outside_files import check_folder_stays_inside
 from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME, read_preparation
@@ -237,7 +238,7 @@ def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         check_folder_stays_inside(path)
         about = _about(path)  # first: `datasets` reads the card without a bound
         return dict(load_dataset(str(path))), about
-    if not path.is_file():
+    if not is_ordinary(path):
         raise OSError(f"there is nothing at '{source}'. Mend: check the path.")
     if path.suffix == ".parquet":
         return dict(load_dataset("parquet", data_files=str(path))), {}

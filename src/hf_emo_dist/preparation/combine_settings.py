@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._fields import default_of, mirrored
+from .._files import is_ordinary
 from ..combining.combiner import VoteCombiner
 from ..data.preparation_file import COMBINER_NAME
 from ..votes import combine_votes
@@ -133,7 +134,7 @@ def load_combiner(file: str | Path, emotions: Sequence[str]) -> VoteCombiner:
         ValueError: It is no combiner, or one of other emotions.
     """
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not is_ordinary(path):
         raise OSError(
             f"There is no combiner at {file}. Mend: the {COMBINER_NAME} of a folder that hf-emo-dist annotate wrote."
         )

@@ -269,6 +269,7 @@ def _prepare(settings: PrepareSettings, folder: Path, writes: bool) -> dict[str,
     saved = check_before_paying(settings, settings, opened, chosen if annotator is not None else [], folder)
     if annotator is not None:
         annotator.check_ready(_together(opened, chosen))
+        annotator.ledger.spending()  # opens it: what is wrong with its place is said before clips are decoded
     for split, rows in opened.splits.items():
         logger.info("%s: checking %d clips", split, len(rows))
         check_clips(rows, long_audio="window").raise_if_any()

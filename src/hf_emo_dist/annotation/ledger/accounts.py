@@ -12,8 +12,9 @@ from typing import Any
 
 from ..types import IN_FLIGHT
 from .journal import BatchJob, read_jobs
-from .opening import open_to_read
-from .schema import LedgerError, missing_columns
+from .opening import open_to_read, ordinary
+from .schema import missing_columns
+from .soundness import usd
 
 _ROWS_SHOWN = 5
 
@@ -48,18 +49,15 @@ class FailureKind:
 
 def existing(path: str | Path) -> Path:
     """The path of a ledger that is there. Raises `LedgerError`; opening it would make one."""
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
-        raise LedgerError(f"There is no ledger {path}.", "check the path.")
-    return file
+    return ordinary(path, f"There is no ledger {path}.")
 
 
 def spending_by_day(path: str | Path) -> list[Account]:
     """What each model has cost on each day, in their order. Raises `LedgerError` where there is no ledger."""
-    query = """
+    query = f"""
         SELECT substr(created, 1, 10), backend, model, SUM(tries > 0), SUM(counts = 1 AND outcome = 'ok'),
             SUM(counts = 1 AND outcome <> 'ok'), SUM(COALESCE(prompt_tokens, 0)), SUM(COALESCE(thinking_tokens, 0)),
-            SUM(COALESCE(output_tokens, 0)), SUM(COALESCE(cost_usd, 0.0)),
+            SUM(COALESCE(output_tokens, 0)), SUM({usd("cost_usd")}),
             SUM(cost_usd IS NULL AND text IS NOT NULL AND tries > 0)
         FROM replies GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
     with contextlib.closing(open_to_read(existing(path))) as connection:
@@ -82,10 +80,10 @@ def assumed(path: str | Path) -> Assumed:
         cost, lost = 0.0, 0
         if "assumed_usd" not in missing_columns(connection):  # of 0.1
             cost, lost = connection.execute(
-                "SELECT COALESCE(SUM(assumed_usd), 0.0), COUNT(CASE WHEN detail = ? THEN 1 END) FROM replies",
+                f"SELECT COALESCE(SUM({usd('assumed_usd')}), 0.0), COUNT(CASE WHEN detail = ? THEN 1 END) FROM replies",
                 (IN_FLIGHT,),
             ).fetchone()
-        reserved = connection.execute("SELECT COALESCE(SUM(cost_usd), 0.0), COUNT(*) FROM leases").fetchone()
+        reserved = connection.execute(f"SELECT COALESCE(SUM({usd('cost_usd')}), 0.0), COUNT(*) FROM leases").fetchone()
         return Assumed(cost, lost, *reserved)
 
 

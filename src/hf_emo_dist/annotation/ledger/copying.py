@@ -43,7 +43,18 @@ def copy_ledger(source: str | Path, target: str | Path, overwrite: bool = False)
             "copy. Mend: another name."
         )
     place.parent.mkdir(parents=True, exist_ok=True)
-    check_space(place, file.stat().st_size)
+    log = file.with_name(f"{file.name}-wal")
+    rescued = rescue_files(file)
+    sizes = [one.stat().st_size for one in (file, log, *rescued) if one.exists()]
+    # Rows of a rescue file, and its own log while they are taken in, come to no more than twice their text.
+    needed = sum(sizes) + 2 * sum(sizes[-len(rescued) :] if rescued else []) + 2**20
+    check_space(
+        place,
+        needed,
+        "the copy",
+        f"for the {needed / 2**20:.1f} MiB that it takes",
+        f"free {needed / 2**20:.1f} MiB there, or copy to a file on another disk.",
+    )
     with output_file(place) as part:
         try:
             with (
@@ -55,10 +66,19 @@ def copy_ledger(source: str | Path, target: str | Path, overwrite: bool = False)
         except sqlite3.Error as error:
             raise explain(error, file) from error
         os.chmod(part, 0o600)
-        with Ledger(part) as opened:
-            for rescued in rescue_files(file):
-                with contextlib.suppress(FileNotFoundError):  # who has opened the ledger meanwhile took it in
-                    opened.merge(rescued)
-            replies = len(opened)
+        replies = _take_in(part, file)
     os.chmod(place, 0o600)
     return replies
+
+
+def _take_in(part: Path, source: Path) -> int:
+    """Add what lies in rescue files beside the source to its copy; how many replies that has."""
+    found = rescue_files(source)
+    if not found:
+        with contextlib.closing(sqlite3.connect(part)) as copy:
+            return int(copy.execute("SELECT COUNT(*) FROM replies").fetchone()[0])
+    with Ledger(part, least_free=0) as opened:  # its space was looked at
+        for rescued in found:
+            if rescued.exists():  # else who has opened the ledger meanwhile took it in
+                opened.merge(rescued)
+        return len(opened)

@@ -31,11 +31,13 @@ from . import plans as planning
 from . import replies as rows
 from .clock import steady
 from .journal import Journal
+from .label_sets import label_sets
 from .limits import Claim, Limits, Owner, Reservation, Spending
-from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read
+from .opening import FREE_BYTES_TO_GRANT, Database, check_space, open_to_read, ordinary, whole_path
 from .plans import Plan
 from .run_ledger import RunLedger
 from .schema import LedgerError, new_id
+from .soundness import check_counts
 from .taking_in import Added, Taken
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Ledger:
         synchronous: ``"FULL"``: a stored reply survives a loss of power; ``"NORMAL"``: the death of the process.
         busy_timeout_s: How long to wait for another process that is writing.
         clock: Seconds since 1970; by default those of `clock.steady`, which no setting of the machine's clock moves.
+        least_free: Bytes that its disk must have left; None for the 32 MiB that a run needs.
 
     Raises:
         LedgerError: The file cannot be a ledger: no folder, read-only, no locks, damaged, not SQLite or of another
@@ -103,21 +106,24 @@ class Ledger:
         synchronous: str = "FULL",
         busy_timeout_s: float = 30.0,
         clock: Callable[[], float] = steady,
+        least_free: int | None = None,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"`synchronous` is {synchronous!r}. Mend: 'FULL' or 'NORMAL'.")
-        self._start(Path(path).expanduser().resolve(), synchronous, busy_timeout_s, clock)
+        self._start(whole_path(path), synchronous, busy_timeout_s, clock)
+        self._database.least_free = least_free
         with self._database.reading():  # opens it
             pass
 
     def _start(self, path: Path, synchronous: str, busy_timeout_s: float, clock: Callable[[], float]) -> None:
         self.path = path
         self._clock = clock
-        self._database = Database(path, synchronous, busy_timeout_s, self._take_in_rescued)
+        self._database = Database(path, synchronous, busy_timeout_s, self._put_right)
         self._owner = Owner.of_this_process()
         self._speaks_for = False
         self._last_id = 0
         self._all_stored = True
+        self._counts_checked = False
         self._closed = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -126,7 +132,7 @@ class Ledger:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._start(Path(state["path"]), state["synchronous"], state["busy_timeout_s"], steady)
-        self._database.checked = True
+        self._database.checked = self._counts_checked = True  # by who made it
 
     def on_behalf_of(self, owner: Owner) -> Ledger:
         """The same ledger on the same connection, with leases that are another process's, perhaps of another host."""
@@ -160,10 +166,10 @@ class Ledger:
     def remember_plan(self, name: str, plan: Plan) -> None:
         """Write what a plan asks for, so that its replies can be read again."""
         with self._reading() as connection:
-            if name in planning.known(connection, [name]):
+            if planning.known(connection, [name]).get(name) == plan:
                 return
-        with self._transaction() as connection:
-            planning.remember(connection, {name: plan})
+        with self._transaction() as connection:  # also in place of what a stranger's ledger says of it
+            planning.remember(connection, {name: plan}, own=True)
 
     def plans(self) -> dict[str, Plan]:
         """What the plans asked for, by their hash; those of 0.1 are not there."""
@@ -434,9 +440,11 @@ class Ledger:
         """Add replies from a data set in long form, as `to_dataset` gives it; how many were new.
 
         A reply that is in the ledger already is passed over, known by its `reply_id`, or by all its content where it
-        has none. A new one counts towards spending. Types, ranges and, where a reply says what it was asked about, its
-        key are checked; what cannot be is left out, and told by a warning and by `left_out` of the number. A vote that
-        counts here goes on counting, whatever comes in under its key; of several that come, the first one.
+        has none, or is a vote. A new one counts towards spending; `cost_usd` of the number says how much that is.
+        Types, ranges and, where a reply says what it was asked about, its key are checked; its label, where its plan is
+        known; its cost by its tokens, where its model has prices. What cannot be is left out, and told by a warning and
+        by `left_out` of the number. A vote that counts here goes on counting, whatever comes in under its key; of
+        several that come, the first one.
 
         Raises:
             ValueError: A column is missing, or no row is a reply; the message names row and column.
@@ -451,11 +459,9 @@ class Ledger:
         Raises:
             LedgerError: `other` is neither, or cannot be read.
         """
-        path = Path(other).expanduser().resolve()
-        if not path.is_file():
-            raise LedgerError(f"There is no ledger {path} to merge.", "check the path.")
+        path = ordinary(other, f"There is no ledger {other} to merge.")
         if path == self.path:
-            return Added(0, {})
+            return Added(0, {}, 0.0)
         taken = Taken(str(path))
         try:
             if ".part.jsonl" in path.name or path.suffix == ".jsonl":
@@ -522,21 +528,35 @@ class Ledger:
         return found
 
     def _take(self, entries: Iterable[tuple[str, Mapping[str, Any]]], taken: Taken) -> Added:
-        new, now = 0, max(self._clock(), time.time())
-        found = taken.sift(entries, now)
+        new, cost, now = 0, 0.0, max(self._clock(), time.time())
+        with self._reading() as connection:
+            sets = label_sets(connection)
+        found = taken.sift(entries, now, sets)
         while some := list(islice(found, _BUNCH)):
-            new += self._add(some)
+            added, dollars = self._add(some)
+            new, cost = new + added, cost + dollars
         if taken.left_out and not taken.good:
             raise ValueError(
                 f"{taken.summary()} That is all of it. Mend: give a ledger, a rescue file, or what export wrote."
             )
         if taken.left_out:
             logger.warning("%s", taken.summary())
-        return Added(new, taken.left_out)
+        return Added(new, taken.left_out, cost)
 
-    def _add(self, entries: Sequence[tuple[str, rows.Row]]) -> int:
+    def _add(self, entries: Sequence[tuple[str, rows.Row]]) -> tuple[int, float]:
+        """How many were new, and what they add to what the ledger has cost."""
         with self._transaction(durable=True) as connection:
-            return rows.insert(connection, entries)
+            query = "SELECT cost_usd FROM totals"
+            (before,) = connection.execute(query).fetchone()
+            new = rows.insert(connection, rows.without_copies(connection, entries))
+            return new, connection.execute(query).fetchone()[0] - before
+
+    def _put_right(self) -> None:
+        """What a ledger needs when it is opened: sound totals and leases, and what was left beside it."""
+        if not self._counts_checked:
+            check_counts(self._reading, self._transaction, self._clock())
+            self._counts_checked = True
+        self._take_in_rescued()
 
     def _take_in_rescued(self) -> None:
         """Take in what processes left beside the ledger because it did not take it then."""
@@ -552,7 +572,7 @@ class Ledger:
                 entries = list(found.sift(exchange.entries_of_lines(taken, found), math.inf))
             except FileNotFoundError:  # another process was quicker
                 continue
-            new = self._add(entries)
+            new, _ = self._add(entries)
             logger.info("%s: took in %d replies of %s", self.path, new, file.name)
             if found.left_out:
                 kept = taken.with_suffix(".damaged")

@@ -10,6 +10,7 @@ import socket
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ..types import IN_FLIGHT, OK, Record
 from .exchange import line_of, row_of_line
 from .replies import KEY, among, cost_of, insert, lookup, row_of
 from .schema import new_id
+from .soundness import drop_impossible_leases
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class Reservation:
     exhausted: bool = False
     # Why nobody is granted anything any more, and the mend: another worker of the same run had to stop, or Ctrl-C.
     stop: tuple[str, str] | None = None
+    waits_for: str = ""  # who else has reserved what is in the way: processes, how much, until when
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ class _Bucket:
             return
         self.capacity = max(unit, per_minute / 60)
         self.refill = max(per_minute - self.capacity + unit, per_minute / 2) / 60
-        self.level = self.capacity if level is None else min(self.capacity, level + elapsed * self.refill)
+        # nothing runs into debt for longer than a pause lasts, but a file that was changed by others
+        level = self.capacity if level is None else max(level, -LONGEST_PAUSE_S * self.refill)
+        self.level = min(self.capacity, level + elapsed * self.refill)
 
     def wait(self, amount: float) -> float:
         """Seconds until so much may be taken."""
@@ -210,6 +215,7 @@ def reserve(
     """Decide about claims, in their order, and write the leases. To be called inside a write transaction."""
     result = Reservation()
     stored = lookup(connection, [claim.key for claim in claims])
+    drop_impossible_leases(connection, now)
     _mend_clock(connection, now)
     _free_expired(connection, now)
     rates = Rates(connection, limits, now)
@@ -259,7 +265,25 @@ def reserve(
         result.wait_s = min(POLL_SECONDS, max(0.01, min(held[key] for key in result.busy) - now))
     elif result.over_budget and not result.exhausted and not result.deferred:
         result.wait_s = POLL_SECONDS
+    if not result.granted and (result.busy or (result.over_budget and not result.exhausted)):
+        result.waits_for = holders(connection, owner, None if result.over_budget else result.busy)
     return result
+
+
+def holders(connection: sqlite3.Connection, owner: Owner, keys: Sequence[str] | None = None) -> str:
+    """Whose leases, of these keys or all, others than the owner has: in words; "" where there are none."""
+    condition, value = ("?", 1) if keys is None else among(keys)
+    rows = connection.execute(
+        f"""SELECT host, pid, COUNT(*), SUM(cost_usd), MAX(expires) FROM leases WHERE owner <> ? AND {condition}
+            GROUP BY 1, 2 ORDER BY SUM(cost_usd) DESC, COUNT(*) DESC LIMIT 4""",
+        (owner.token, value),
+    ).fetchall()
+    return "; ".join(
+        (f"batch jobs ({number:,} requests" if host == "batch job" else
+         f"process {pid} on {str(host).partition('|')[0]} ({number:,} requests")
+        + f", ${cost:.4f} reserved, until {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC at the latest)"
+        for host, pid, number, cost, expires in rows
+    )  # fmt: skip
 
 
 def settles(record: Record, claim: Claim) -> bool:

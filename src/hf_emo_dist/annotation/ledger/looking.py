@@ -17,6 +17,7 @@ from .accounts import existing
 from .opening import open_to_read
 from .replies import among, fetched, record_of
 from .schema import columns_of, explain
+from .soundness import usd
 
 _KEYS = 1000
 
@@ -78,16 +79,16 @@ def bill_of(path: str | Path, keys: Sequence[str]) -> Bill:
     cost = assumed = 0.0
     unpriced = 0
     with _reading(path) as connection:
-        assumed_usd = "assumed_usd" if "assumed_usd" in _columns(connection) else "NULL"
+        assumed_usd = usd("assumed_usd") if "assumed_usd" in _columns(connection) else "NULL"
         for condition, value in _parts(keys):
-            query = f"""SELECT key, plan, cost_usd, {assumed_usd}, text IS NOT NULL AND tries > 0
-                        FROM replies WHERE {condition}"""
-            for key, plan, usd, guessed, paid in connection.execute(query, (value,)):
+            query = f"""SELECT key, plan, CASE WHEN cost_usd IS NOT NULL THEN {usd("cost_usd")} END, {assumed_usd},
+                            text IS NOT NULL AND tries > 0 FROM replies WHERE {condition}"""
+            for key, plan, dollars, guessed, paid in connection.execute(query, (value,)):
                 there.add(key)
                 plans.add(plan)
-                cost += usd or 0.0
+                cost += dollars or 0.0
                 assumed += guessed or 0.0
-                unpriced += usd is None and paid
+                unpriced += dollars is None and paid
     return Bill(frozenset(there), frozenset(plans), cost, assumed, unpriced)
 
 

@@ -41,7 +41,7 @@ NETWORK_FILE_SYSTEMS = (
 
 
 # ---- what the place can do
-def check_place(path: Path) -> None:
+def check_place(path: Path, least_free: int | None = None) -> None:
     """Raise `LedgerError` if a ledger cannot live at `path`; make its folder if that is missing."""
     folder = path.parent
     try:
@@ -58,7 +58,7 @@ def check_place(path: Path) -> None:
             raise LedgerError(
                 f"The {what} of the ledger {path} is read-only.", "make it writable, or give another `ledger`."
             )
-    check_space(path, FREE_BYTES)
+    check_space(path, FREE_BYTES if least_free is None else least_free)
     _check_header(path)
     if not _locks_work(folder):
         # without them two processes would pay for the same reply, and could damage the file
@@ -69,24 +69,53 @@ def check_place(path: Path) -> None:
         )
 
 
-def check_space(path: Path, least: int) -> None:
+def check_space(
+    path: Path,
+    least: int,
+    what: str = "the ledger",
+    purpose: str = "to keep what is paid for",
+    mend: str = "",
+) -> None:
     """Raise `LedgerError` if the disk has less than so many bytes left."""
     free = shutil.disk_usage(path.parent).free
     if free < least:
         raise LedgerError(
-            f"The disk of the ledger {path} has {free / 2**20:.0f} MiB left, which is too little to keep what is paid "
-            "for.",
-            f"free at least {FREE_BYTES // 2**20} MiB, or give a `ledger` on another disk.",
+            f"The disk of {what} {path} has {_mib(free)} MiB left, which is too little {purpose}.",
+            mend or f"free at least {FREE_BYTES // 2**20} MiB, or give a `ledger` on another disk.",
         )
 
 
-def _check_header(path: Path) -> None:
-    # before SQLite sees it, to which any other file is a damaged database
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f}".removesuffix(".0")
+
+
+def ordinary(path: str | os.PathLike[str], absent: str) -> Path:
+    """The whole path of a file. Raises `LedgerError` where there is none, or no ordinary one."""
+    file = whole_path(path)
+    if not file.is_file():
+        raise LedgerError(absent, "check the path.")
+    return file
+
+
+def whole_path(path: str | os.PathLike[str]) -> Path:
+    """The path with links followed. Raises `LedgerError` for a pipe or a device, by the name that the user gave."""
+    file = Path(path).expanduser()
+    if not file.is_dir():
+        _refuse_special(file)
+    return file.resolve()
+
+
+def _refuse_special(path: Path) -> None:
     try:
         refuse_special(path)
     except OSError as error:
         what, _, mend = str(error).partition(" Mend: ")
         raise LedgerError(what, mend) from None
+
+
+def _check_header(path: Path) -> None:
+    # before SQLite sees it, to which any other file is a damaged database
+    _refuse_special(path)
     try:
         with open(path, "rb") as file:
             start = file.read(16)
@@ -178,6 +207,7 @@ class Database:
     def __init__(self, path: Path, synchronous: str, busy_timeout_s: float, on_open: Callable[[], None]) -> None:
         self.path, self.synchronous, self.busy_timeout_s, self.on_open = path, synchronous, busy_timeout_s, on_open
         self.mode: Mode = "wal"
+        self.least_free: int | None = None  # bytes that the disk must have, where not as many as for a run
         self.checked = False
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -227,7 +257,7 @@ class Database:
                 f"This process was forked with the ledger {self.path} open, by other means than Python's.",
                 "start processes with multiprocessing or os.fork, or by `spawn`.",
             )
-        check_place(self.path)
+        check_place(self.path, self.least_free)
         left = _log_bytes(self.path)
         self._connection = self._open()
         self._process = os.getpid()

@@ -27,11 +27,11 @@ class Plan:
     lenient: bool = False  # whether replies are read as arXiv 2601.14620 does
 
 
-def remember(connection: sqlite3.Connection, plans: dict[str, Plan]) -> None:
-    """Write plans; to be called inside a write transaction."""
+def remember(connection: sqlite3.Connection, plans: dict[str, Plan], own: bool = False) -> None:
+    """Write plans; to be called inside a write transaction. `own`: whose asks knows best, others do not replace."""
     connection.execute(_TABLE)
     connection.executemany(
-        "INSERT OR IGNORE INTO plans VALUES (?, ?, ?)",
+        f"INSERT OR {'REPLACE' if own else 'IGNORE'} INTO plans VALUES (?, ?, ?)",
         [(name, json.dumps(plan.emotions), int(plan.lenient)) for name, plan in plans.items()],
     )
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..types import OK, Record, canonical_json
+from .label_sets import label_sets, outside
 from .schema import FIELDS, INTEGERS, REALS, columns_of, new_id
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,13 @@ _COST, _FINAL = FIELDS.index("cost_usd"), FIELDS.index("final")
 _TOKENS = tuple(FIELDS.index(name) for name in ("prompt_tokens", "thinking_tokens", "output_tokens", "assumed_tokens"))
 _INSERT = f"INSERT INTO replies (reply_id, counts, {COLUMNS}) VALUES ({', '.join('?' * (len(FIELDS) + 2))})"
 
+
+_DEFAULTS = vars(Record("", OK))
+#: Where the numbers stand, their types, and from where on they are.
+_NUMBERS = tuple(
+    (place, int if name in INTEGERS else float, 0 if name.endswith(("_usd", "_tokens")) else -math.inf)
+    for place, name in enumerate(FIELDS) if name in INTEGERS or name in REALS
+)  # fmt: skip
 
 #: The outcome as which a reply is read whose distribution is damaged.
 _DAMAGED = "unparseable"
@@ -71,7 +80,14 @@ def _distribution(value: Mapping[str, float]) -> str | bytes:
     return _text(json.dumps({str(emotion): float(share) for emotion, share in value.items()}, ensure_ascii=False))
 
 
-_CAST = {name: _integer if name in INTEGERS else float if name in REALS else _text for name in FIELDS} | {
+def _real(value: Any) -> float | None:
+    value = float(value)
+    return value if math.isfinite(value) else None  # sums and JSON hold no other
+
+
+_CAST: dict[str, Callable[[Any], Any]] = {
+    name: _integer if name in INTEGERS else _real if name in REALS else _text for name in FIELDS
+} | {
     "settings": _settings,
     "distribution": _distribution,
 }
@@ -132,6 +148,11 @@ def record_of(row: Row, source: sqlite3.Connection | Path | None = None) -> Reco
     except (ValueError, TypeError, RecursionError) as error:
         _tell_damage(source, values, "settings", error)
         values[_SETTINGS] = {}
+    for place, kind, least in _NUMBERS:
+        value = values[place]
+        if value is not None and not (type(value) is kind and least <= value < math.inf):
+            _tell_damage(source, values, FIELDS[place], ValueError(f"it is {value!r}"))
+            values[place] = _DEFAULTS[FIELDS[place]]
     values[_FINAL] = bool(values[_FINAL])
     # what Record() does but for its check: these were checked when they were stored, and a full ledger is read at twice
     # the pace
@@ -147,6 +168,13 @@ def _decoded(value: bytes) -> str:
         return value.decode("utf-8", "backslashreplace")
 
 
+_READ_WITHOUT = {
+    "settings": "its vote is read without them",
+    "distribution": "it is taken for a reply without a vote",
+    "label": "it is taken for a reply without a vote",
+}
+
+
 def _tell_damage(
     source: sqlite3.Connection | Path | None, values: Sequence[Any], column: str, error: Exception
 ) -> None:
@@ -157,7 +185,7 @@ def _tell_damage(
     if place in _TOLD:
         return
     _TOLD.add(place)
-    left = "its vote is read without them" if column == "settings" else "it is taken for a reply without a vote"
+    left = _READ_WITHOUT.get(column, "it is not counted")
     logger.error(
         "The ledger %s is damaged: `%s` of the reply %s (row %r) cannot be read (%s); %s. Mend: put a copy of the file "
         "in its place, if there is one, or merge it: hf-emo-dist ledger merge %s COPY.",
@@ -199,7 +227,43 @@ def lookup(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Rec
         condition, value = among(keys[start : start + 1000])
         for row in fetched(connection, f"SELECT {COLUMNS} FROM replies WHERE counts = 1 AND {condition}", (value,)):
             found[row[KEY]] = record_of(row, connection)
+    sets: dict[str, frozenset[str]] | None = None
+    for record in found.values():
+        if record.outcome == OK:
+            sets = label_sets(connection) if sets is None else sets
+            wrong = outside(sets[record.plan], record.label, record.distribution) if record.plan in sets else None
+            if wrong is not None:
+                tell_outside(connection, record, wrong)
+                # no vote, and to be asked for again
+                no_vote = {"outcome": _DAMAGED, "final": False, "label": None, "distribution": None}
+                record.__dict__.update(no_vote, detail=f"`{wrong[0]}`: {wrong[1]}")
     return found
+
+
+def tell_outside(source: sqlite3.Connection | Path, record: Record, wrong: tuple[str, str]) -> None:
+    """Say once of a vote that it is none of those that were asked for."""
+    _tell_damage(source, row_of(record), wrong[0], ValueError(wrong[1]))
+
+
+def without_copies(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    """Of replies from elsewhere, those that are no copy, by another name, of a vote that is there."""
+    votes = [row[KEY] for _, row in rows if row[OUTCOME] == OK]
+    condition, value = among(votes)
+    query = f"SELECT {COLUMNS} FROM replies WHERE outcome = 'ok' AND {condition}"
+    there = {_content(row) for row in fetched(connection, query, (value,))} if votes else set()
+    kept = []
+    for reply_id, row in rows:
+        if row[OUTCOME] == OK:
+            content = _content(row)
+            if content in there:
+                continue
+            there.add(content)
+        kept.append((reply_id, row))
+    return kept
+
+
+def _content(row: Row) -> str:
+    return repr([value for place, value in enumerate(row) if place not in (_ATTEMPT, _FINAL)])
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newest: bool = False) -> int:
@@ -213,14 +277,20 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
     come after all others of their key, whatever the clocks say.
     """
     known: dict[str, list[list[Any]]] = {}
+    sets: dict[str, frozenset[str]] | None = None
     condition, value = among(list({row[KEY] for _, row in rows}))
     for key, *entry in connection.execute(
         # a stated distribution that is damaged is no vote
         f"""SELECT key, reply_id, CASE WHEN label IS NULL AND distribution IS NOT NULL
-                AND NOT json_valid(CAST(distribution AS TEXT)) THEN '{_DAMAGED}' ELSE outcome END, attempt, counts
+                AND NOT json_valid(CAST(distribution AS TEXT)) THEN '{_DAMAGED}' ELSE outcome END, attempt, counts,
+                CAST(plan AS BLOB), CAST(label AS BLOB), CAST(distribution AS BLOB)
             FROM replies WHERE {condition} ORDER BY reply_id""",
         (value,),
     ):
+        if entry[1] == OK:  # nor is one that was not asked for
+            sets = label_sets(connection) if sets is None else sets
+            entry[1] = _outcome(sets, *entry[4:])
+        del entry[4:]
         known.setdefault(key, []).append(entry)
     before = {entry[0]: tuple(entry) for entries in known.values() for entry in entries}
     new: dict[str, Row] = {}
@@ -255,6 +325,19 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, Row]], newe
             (cost, tokens, len(new)),
         )
     return len(new)
+
+
+def _outcome(sets: Mapping[str, frozenset[str]], plan: bytes | None, label: bytes | None, shares: bytes | None) -> str:
+    """The outcome as which a stored vote counts, by what its plan asked for."""
+    emotions = sets.get((plan or b"").decode("utf-8", "replace"))
+    if emotions is None:
+        return OK
+    try:
+        names = None if shares is None else json.loads(shares)
+    except (ValueError, RecursionError):
+        names = None
+    said = None if label is None else label.decode("utf-8", "replace")
+    return OK if outside(emotions, said, names if isinstance(names, dict) else None) is None else _DAMAGED
 
 
 def pages(

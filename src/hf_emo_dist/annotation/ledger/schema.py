@@ -21,6 +21,8 @@ INTEGERS = frozenset(
      "tries", "attempt", "final"}
 )  # fmt: skip
 REALS = frozenset({"temperature", "cost_usd", "assumed_usd", "latency_s"})
+#: US dollars that no single reply costs, and tokens that none takes: a sum of millions of them is a number still.
+MOST_USD, MOST_TOKENS = 1_000.0, 2**40
 #: What a column holds in rows that were written before there was such a column; None where that is NULL.
 _BEFORE = {"final": "1"}
 

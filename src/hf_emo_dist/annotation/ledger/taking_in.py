@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ..model_data import capabilities_of
 from ..types import AUDIO_PREPARATION_VERSION, FAILURES, MODES, OK, Record, ledger_key
+from .label_sets import outside
 from .replies import Row, content_id, row_of
-from .schema import FIELDS, INTEGERS, REALS
+from .schema import FIELDS, INTEGERS, MOST_TOKENS, MOST_USD, REALS
 
 logger = logging.getLogger(__name__)
 
 _DEFAULTS = vars(Record("", OK))
 _TEXTS = frozenset(FIELDS) - INTEGERS - REALS - {"settings", "distribution"}
 _ID = re.compile("[0-9a-f]{32}")
-#: US dollars that no single reply costs, and tokens that none takes: a sum of millions of them is a number still.
-_MOST_USD, _MOST_TOKENS = 1_000.0, 2**40
 _MOST_TEXT = 4_000_000  # characters of a field: a reply of a model that does not stop is some 100,000
+#: What costs nothing but time, and where the prices of others stand.
+_FREE = ("simulated", "transformers")
+_SERVICES = {"gemini": ("gemini", "vertex"), "openai": ("openai",)}
+#: By how much a reply may cost more than its tokens by list prices (other contracts, dearer tiers), and the tokens of
+#: a request at most.
+_PRICE_SLACK, _CENT, _MOST_PRICED = 10.0, 0.01, 2**22
 _A_DAY_S = 86400.0  # by which clocks may differ
 _SUM = (0.9, 1.1)  # a stated distribution is stored divided by its sum
 _NAMED = 5
@@ -59,11 +66,17 @@ class Taken:
         if len(self.named) < _NAMED:
             self.named.append(f"{where}, {bad}")
 
-    def sift(self, entries: Iterable[tuple[str, Mapping[str, Any]]], now: float) -> Iterator[tuple[str, Row]]:
-        """The names and rows of those that are right; entries are where each stands, and its values."""
+    def sift(
+        self,
+        entries: Iterable[tuple[str, Mapping[str, Any]]],
+        now: float,
+        label_sets: Mapping[str, Collection[str]] | None = None,
+    ) -> Iterator[tuple[str, Row]]:
+        """The names and rows of those that are right; entries are where each stands, and its values; `label_sets` are
+        what plans asked for."""
         for where, values in entries:
             try:
-                found = reply_of(values, now)
+                found = reply_of(values, now, label_sets)
             except BadReply as bad:
                 self.leave_out(where, bad)
             else:
@@ -81,23 +94,28 @@ class Taken:
 
 
 class Added(int):
-    """How many replies were new; `left_out` says, by column, how many could not be taken in."""
+    """How many replies were new; `left_out` says, by column, how many could not be taken in, `cost_usd`, what they
+    add to what the ledger has cost."""
 
     left_out: Mapping[str, int]
+    cost_usd: float
 
-    def __new__(cls, new: int, left_out: Mapping[str, int]) -> Added:
-        """A number with what was left out."""
+    def __new__(cls, new: int, left_out: Mapping[str, int], cost_usd: float) -> Added:
+        """A number with what was left out, and a cost."""
         self = super().__new__(cls, new)
-        self.left_out = dict(left_out)
+        self.left_out, self.cost_usd = dict(left_out), cost_usd
         return self
 
 
-def reply_of(values: Mapping[str, Any], now: float) -> tuple[str, Row]:
+def reply_of(
+    values: Mapping[str, Any], now: float, label_sets: Mapping[str, Collection[str]] | None = None
+) -> tuple[str, Row]:
     """The name and the row of a reply whose fields came from elsewhere.
 
     Args:
         values: Fields of a record, and `reply_id`; what is missing or None is the field's default.
-        now: Seconds since 1970: no reply is of a later day.
+        now: Seconds since 1970: no reply is of a later day. Without end for what this ledger's own processes wrote.
+        label_sets: Plan to the emotions that it asked for.
 
     Raises:
         BadReply: A value cannot be.
@@ -124,7 +142,14 @@ def reply_of(values: Mapping[str, Any], now: float) -> tuple[str, Row]:
     if found["outcome"] == OK and not found.get("label") and found["distribution"] is None:
         raise BadReply("label", "expected a label or a distribution, since its outcome is ok")
     record = Record(**{name: found.get(name, default) for name, default in _DEFAULTS.items()})
+    emotions = (label_sets or {}).get(record.plan)
+    if record.outcome == OK and emotions is not None:
+        wrong = outside(emotions, record.label, record.distribution)
+        if wrong is not None:
+            raise BadReply(*wrong)
     _check_key(record)
+    if math.isfinite(now):
+        _check_cost(record)
     _check_created(record.created, now)
     reply_id = values.get("reply_id")
     if reply_id is None:
@@ -154,7 +179,7 @@ def _number(name: str, value: Any) -> Any:
         return bool(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadReply(name, f"expected a number, got {_short(value)}")
-    most = _MOST_USD if name.endswith("_usd") else _MOST_TOKENS
+    most = MOST_USD if name.endswith("_usd") else MOST_TOKENS
     if not (math.isfinite(value) and 0 <= value <= most):
         raise BadReply(name, f"expected a number from 0 to {most:g}, got {_short(value)}")
     if name in REALS:
@@ -199,6 +224,28 @@ def _check_key(record: Record) -> None:
     versions = range(1, AUDIO_PREPARATION_VERSION + 1)
     if record.key not in (ledger_key(**of, audio_preparation=version) for version in versions):
         raise BadReply("key", f"it is not that of its clip, request and model ({record.key[:80]})")
+
+
+def _check_cost(record: Record) -> None:
+    """Bound what a reply says that it has cost by what its tokens can cost, where the model has prices."""
+    price = _dearest(record.backend, record.model)
+    if price is None:
+        return
+    counts = (record.prompt_tokens, record.thinking_tokens, record.output_tokens, record.assumed_tokens)
+    most = _PRICE_SLACK * price * min(sum(count or 0 for count in counts), _MOST_PRICED) + (_CENT if price else 0.0)
+    for name in ("cost_usd", "assumed_usd"):
+        value = getattr(record, name) or 0.0
+        if value > most:
+            raise BadReply(name, f"{value:g} USD, where its tokens cost {most:g} of {record.model!r:.80} at most")
+
+
+@functools.lru_cache(maxsize=256)
+def _dearest(backend: str, model: str) -> float | None:
+    """US dollars a token at the highest price that is known of a model; None where none is."""
+    if backend in _FREE:
+        return 0.0
+    prices = [one for service in _SERVICES.get(backend, ()) for one in capabilities_of(service, model).prices]
+    return max((max(one.text_in, one.audio_in, one.output) for one in prices), default=0.0) / 1e6 if prices else None
 
 
 def _check_created(created: str, now: float) -> None:

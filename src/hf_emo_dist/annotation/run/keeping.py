@@ -37,6 +37,11 @@ class Keeper:
         """Begin to store and to prolong, in the running event loop."""
         self._tasks = [asyncio.create_task(self._save()), asyncio.create_task(self._prolong())]
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether this run holds leases."""
+        return bool(self._leased)
+
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run a function of the ledger in its thread."""
         # Shielded: a transaction that has begun ends, and its outcome is known.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Collection, Coroutine, Iterator, Sequence
@@ -28,6 +29,8 @@ from .keeping import Keeper
 from .loop import Channel, Stop
 from .recording import unanswered
 from .sending import Sender, general
+
+logger = logging.getLogger(__name__)
 
 #: Jobs, and utterances, that are looked up in the ledger together.
 _CHUNK, _ROWS = 512, 64
@@ -61,6 +64,7 @@ class Runner:
         self._failed: set[str] = set()  # keys that it has asked for without getting a vote
         self._failure: BaseException | None = None
         self._settled = asyncio.Event()
+        self._told_wait = False
         number = run.settings.concurrency
         self._todo: Channel[Job] = Channel(4 * number)
         # What is leased and prepared beyond the requests in flight, so that none waits for the ledger.
@@ -246,8 +250,10 @@ class Runner:
             if got.granted:
                 continue
             if got.over_budget:
-                await self._wait_for_money(got.exhausted)
-            elif got.deferred:
+                await self._wait_for_money(got.exhausted, got.waits_for)
+                continue
+            self._tell_wait(got.waits_for)
+            if got.deferred:
                 await self._stop.sleep(min(max(got.wait_s, 0.01), 30.0))
         self._ready.close()
 
@@ -256,6 +262,12 @@ class Runner:
         if got.stop is not None:  # of the run that this one is a part of
             self._stop(*got.stop)
         return got
+
+    def _tell_wait(self, waits_for: str) -> None:
+        """Say once a run for whom it waits, where that is somebody else and nothing of its own is in flight."""
+        if waits_for and not self._told_wait and not self._keeper.in_flight:
+            self._told_wait = True
+            logger.warning("Waiting for what others have reserved in %s: %s.", self._run.ledger.path, waits_for)
 
     async def _look_at(self, busy: deque[Job]) -> None:
         """Take out those whose replies have come."""
@@ -273,9 +285,10 @@ class Runner:
             else:
                 self._settle(job, record, fresh=False)
 
-    async def _wait_for_money(self, exhausted: bool) -> None:
+    async def _wait_for_money(self, exhausted: bool, waits_for: str) -> None:
         """Wait until a request in flight, of whatever process, has cost what it cost; stop when that cannot help."""
         if not exhausted:
+            self._tell_wait(waits_for)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), _POLL_S)
             return
@@ -428,8 +441,9 @@ class Runner:
             if got.granted:
                 return True
             if got.over_budget:
-                await self._wait_for_money(got.exhausted)
+                await self._wait_for_money(got.exhausted, got.waits_for)
             else:
+                self._tell_wait(got.waits_for)
                 await self._stop.sleep(max(0.01, got.wait_s))
         return False
 

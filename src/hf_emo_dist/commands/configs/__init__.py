@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..._files import is_ordinary
 from ..._yaml import in_one_line, read_yaml_file
 
 CONFIGS = Path(__file__).parent
@@ -19,7 +20,7 @@ def config_names(folder: Path = CONFIGS) -> list[str]:
 def config_file(name: str, folder: Path = CONFIGS) -> Path:
     """The YAML file that is meant: a path, which goes first, or the name of one of the package's own."""
     file = Path(name).expanduser()
-    if file.is_file():
+    if is_ordinary(file):
         return file
     names = config_names(folder)
     if name not in names:

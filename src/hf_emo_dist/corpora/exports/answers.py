@@ -66,6 +66,8 @@ def export_reader(title: str, example: str) -> Callable[[Callable[..., TableRead
 def there(path: str | Path, what: str) -> Path:
     """The path, with ``~`` for the home folder, or a FileNotFoundError."""
     found = Path(path).expanduser()
+    if not found.is_dir():
+        refuse_special(found)
     if not found.exists():
         raise FileNotFoundError(f"There is no {what} {found}. Mend: check the path.")
     return found

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..._files import is_ordinary
 from ..csv_text import csv_records
 from .content import RESERVED, Table, TableError, cells_table, class_labels, same_name, table_of
 from .disguises import disguise
@@ -194,7 +195,7 @@ def load_table(path: str | Path, file_column: str | None = None, sheet: str | No
         FileNotFoundError: There is no such file.
     """
     source = Path(path).expanduser()
-    if not source.is_file():
+    if not is_ordinary(source):
         raise FileNotFoundError(f"There is no table at {source}. Mend: check the path.")
     suffix = source.suffix.lower()
     other = disguise(source)

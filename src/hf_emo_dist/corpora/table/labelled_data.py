@@ -155,7 +155,7 @@ def _reader(
     place = finder.find(value["path"]) if finder is not None else None
     path = value["path"] if place is None and settings.allow_outside else place.path if place is not None else None
     if path is None:
-        if place is not None and place.problem == "missing":
+        if place is not None and place.problem in ("missing", "special"):
             return None
         raise TableError(
             f"{where}: the audio is the file {value['path']!r} of this machine, outside of the data set. Mend: if you "

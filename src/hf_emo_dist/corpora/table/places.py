@@ -17,7 +17,7 @@ class Place(NamedTuple):
     """What was found for a name."""
 
     path: str | None = None
-    problem: str = ""  # "missing", "outside" or "address"
+    problem: str = ""  # "missing", "outside", "special" or "address"
     respelled: bool = False  # whether the file has another spelling than the name
 
 
@@ -57,15 +57,16 @@ class AudioFinder:
         scheme = name.partition("://")[0].lower() if "://" in name[:12] else ""
         if scheme and scheme != "file":
             return Place(problem="address")
-        outside = False
+        outside = special = False
         for spelled in _spellings(name):
             path = os.path.join(self.folder, spelled)
             if not os.path.isfile(path):
+                special = special or (os.path.exists(path) and not os.path.isdir(path))
                 continue
             if self.allow_outside or self._is_inside(path):
                 return Place(path, respelled=spelled != name)
             outside = True
-        return Place(problem="outside" if outside else "missing")
+        return Place(problem="outside" if outside else "special" if special else "missing")
 
     def _is_inside(self, path: str) -> bool:
         real = os.path.realpath(path)
@@ -120,6 +121,11 @@ def told(problem: str) -> tuple[str, str]:
             "audio files lie outside of {folder}",
             "copy them there, or give the folder that holds them all; if you trust the table, --allow_outside reads "
             "them where they are.",
+        )
+    if problem == "special":
+        return (
+            "audio files in {folder} are pipes or devices, which may never end",
+            "put the recordings themselves in their place, or pass on_missing='skip' (--on_missing skip).",
         )
     if problem == "address":
         return "audio files are addresses", "download them into {folder} and write their names."

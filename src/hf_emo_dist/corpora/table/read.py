@@ -131,9 +131,11 @@ def understand_files(
     def missing(rows: Sequence[int], column: str | None) -> TableError:
         names = [str(cells[column or ""]) for cells in content.rows]
         problems = {row: finder.find(names[row]).problem for row in rows}
-        problem = next(kind for kind in ("outside", "address", "missing") if kind in problems.values())
+        problem = next(kind for kind in ("outside", "address", "special", "missing") if kind in problems.values())
         these = [row for row in rows if problems[row] == problem]
         what, mend = told(problem)
+        if problem == "special":
+            what += f" (the first: {names[these[0]]!r})"
         hints = (finder.hint(names[row]) for row in these[:10]) if problem == "missing" else ()
         count = f"{len({names[row] for row in these})} of {len(set(names))}"
         return content.fail(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._checkpoint_files import ADAPTER_CONFIG_NAME, CONFIG_NAME, PEFT_CONFIG_NAME, PROCESSOR_NAME, is_adapter
+from ..._files import is_ordinary
 from ..._lazy import missing_extra
 from ...data.intact import read_json
 from ...data.preparation_file import backends_of, read_preparation
@@ -151,7 +152,7 @@ def gather_model_facts(
     emotions = known.emotions
     recipe, arguments = _read(folder / "recipe.json"), _read(folder / "training_args.json")
     recorded, results = _read(folder / "training_facts.json"), _read(folder / "train_results.json")
-    if scores is not None and not Path(scores).is_file():
+    if scores is not None and not is_ordinary(scores):
         raise OSError(f"There are no scores at '{scores}'. Mend: let hf-emo-dist evaluate write them with --output.")
     score_file = Path(scores) if scores is not None else folder / "scores.json"
     base = (
