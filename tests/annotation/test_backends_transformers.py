@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -17,6 +18,7 @@ from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
 from hf_emo_dist.annotation.backends.simulated import SimulatedBackend
 from hf_emo_dist.annotation.backends.transformers import TransformersBackend
+from hf_emo_dist.annotation.readout import weights
 from hf_emo_dist.annotation.readout.reader import ReadOut
 from hf_emo_dist.annotation.shares import Share
 from hf_emo_dist.annotation.types import FatalError
@@ -138,6 +140,21 @@ def test_map_and_worker_processes_find_the_same_keys(folder, tmp_path):
     assert copy.stored(data)["synthetic_annotations"][:] == one["synthetic_annotations"][:]
 
 
+def changed(file, place):
+    """Another byte in a file of the same size and time."""
+    content, times = bytearray(file.read_bytes()), file.stat()
+    content[place] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return {}
+
+
+def written_at(file):
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(bytes(100))
+    return {}
+
+
 KEYS = {  # what is changed, and whether it is another question
     "nothing": (lambda folder: {}, False),
     "how many clips at once": (lambda folder: {"clips": 2, "token_budget": 100}, False),
@@ -147,6 +164,9 @@ KEYS = {  # what is changed, and whether it is another question
     "family": (lambda folder: {"family": "mine:Family"}, True),
     "weights": (lambda folder: (folder / "model.safetensors").write_bytes(bytes(100)) and {}, True),
     "tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{}") and {}, True),
+    "one layer in the midst of the weights": (lambda folder: changed(folder / "model.safetensors", 20_000), True),
+    "an adapter beside them": (lambda folder: written_at(folder / "speech" / "adapter.safetensors"), True),
+    "a checkpoint of a training within": (lambda folder: written_at(folder / "checkpoint-5" / "a.safetensors"), False),
     "where it lies": (lambda folder: {"model": str(folder.rename(folder.parents[1] / "tiny"))}, False),
 }
 
@@ -161,6 +181,22 @@ def test_the_key_covers_what_changes_an_answer(folder, tmp_path, change, other):
 
     before = keys()
     assert (keys(**change(folder)) != before) == other
+
+
+def test_large_weights_are_hashed_once_for_all_processes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(weights, "_LARGE", 1000)
+    file, read = folder / "model.safetensors", []
+    os.utime(file, (1e9, 1e9))
+    whole = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda data, name: read.append(data.name) or whole(data, name))
+    found = []
+    for _ in range(2):
+        found += [weights.content_of(folder), weights.content_of(folder)]
+        weights._DIGESTS.clear()  # as in another process
+    assert len(set(found)) == 1 and read.count(str(file)) == 1
+    (tmp_path / "home" / "hf_emo_dist" / "weights.json").write_text("{")  # broken: read again
+    assert weights.content_of(folder) == found[0] and read.count(str(file)) == 2
 
 
 def test_a_clip_that_fails_alone_is_its_own(folder, tmp_path):

@@ -23,7 +23,11 @@ def reading_of(run: Run, job: Job, answer: Answer) -> Reading:
     if answer.failure is not None:
         return Reading(answer.failure, detail=run.clean(answer.detail))
     if job.member.mode == "readout":
-        return read_probabilities(answer.log_probabilities, run.emotions, job.member.temperature)
+        found = read_probabilities(answer.log_probabilities, run.emotions, job.member.temperature)
+        if found.outcome != "unreadable":
+            return found
+        # Whoever reads the failure must know whose it is.
+        return replace(found, detail=run.clean(f"{run.backend.model} at {run.backend.endpoint}: {found.detail}"))
     try:
         return read_reply(answer.text, job.member.mode, run.emotions, run.lenient)
     except Exception as error:  # noqa: BLE001 - whatever a model writes, it was paid for and is kept
@@ -51,15 +55,17 @@ def answered(
         found,
         text=None if answer.text is None else run.clean(answer.text),
         model_version=None if answer.model_version is None else run.clean(answer.model_version),
-        settings={**answer.settings, **tiers, **(_read_off(answer) or {"parser": PARSER_VERSION})},
+        settings={**answer.settings, **tiers, **(_read_off(answer, reading) or {"parser": PARSER_VERSION})},
         latency_s=latency_s,
         final=final,
         **asdict(found.usage),
     )
 
 
-def _read_off(answer: Answer) -> dict[str, Any]:
+def _read_off(answer: Answer, reading: Reading) -> dict[str, Any]:
     """What the row of a read-out says beside its distribution; empty for an answer in words."""
+    if reading.outcome == "unreadable":  # these are no probabilities
+        return {}
     known = {name: value for name, value in (answer.log_probabilities or {}).items() if math.isfinite(value)}
     if not known:
         return {}
