@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,6 +210,27 @@ def test_a_clip_that_fails_alone_is_its_own(folder, tmp_path):
     found, report = annotator(backend(folder, FakeReader(fails=fails)), tmp_path).annotate(dataset(12))
     assert list(report.failures) == ["rejected"] and len(report.failures["rejected"]) == 3 and report.complete
     assert sorted(map(len, found["synthetic_annotations"]))[:2] == [0, 3]
+
+
+def test_labels_that_sum_above_1_are_one_failed_record_of_their_clip(folder, tmp_path):
+    class Above(FakeReader):
+        def read(self, requests):
+            found = super().read(requests)
+            odd = min(one.clip for one in requests)
+            return [
+                replace(out, log_probabilities=out.log_probabilities + 2) if one.clip == odd and self.once(odd) else out
+                for one, out in zip(requests, found, strict=True)
+            ]
+
+        def once(self, clip, seen=[]):  # noqa: B006
+            seen[:] = seen or [clip]
+            return clip == seen[0]
+
+    run = annotator(backend(folder, Above()), tmp_path)
+    report = run.annotate(dataset(12)).report
+    assert report.stop_reason is None and report.votes == 33 and list(report.failures) == ["unreadable"]
+    (told,) = {record.detail for record in run.ledger.counting(("unreadable",))}
+    assert "tiny at local: The probabilities of the labels sum to 5.17" in told
 
 
 STOPS = {

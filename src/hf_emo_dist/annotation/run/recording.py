@@ -55,21 +55,23 @@ def answered(
         found,
         text=None if answer.text is None else run.clean(answer.text),
         model_version=None if answer.model_version is None else run.clean(answer.model_version),
-        settings={**answer.settings, **tiers, **(_read_off(answer, reading) or {"parser": PARSER_VERSION})},
+        settings={**answer.settings, **tiers, **(_read_off(answer) or {"parser": PARSER_VERSION})},
         latency_s=latency_s,
         final=final,
         **asdict(found.usage),
     )
 
 
-def _read_off(answer: Answer, reading: Reading) -> dict[str, Any]:
+def _read_off(answer: Answer) -> dict[str, Any]:
     """What the row of a read-out says beside its distribution; empty for an answer in words."""
-    if reading.outcome == "unreadable":  # these are no probabilities
-        return {}
     known = {name: value for name, value in (answer.log_probabilities or {}).items() if math.isfinite(value)}
     if not known:
         return {}
-    return {"read": True, "mass": float(f"{mass_of(list(known.values())):.6g}"), "log_probabilities": known}
+    try:
+        mass = mass_of(list(known.values()))
+    except ValueError:  # these are no probabilities: what was read of them says so
+        return {}
+    return {"read": True, "mass": float(f"{mass:.6g}"), "log_probabilities": known}
 
 
 def unanswered(run: Run, job: Job, outcome: str, detail: str, *, final: bool, reserved: bool = False) -> Record:

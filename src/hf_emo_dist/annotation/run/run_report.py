@@ -121,6 +121,7 @@ class RunReport:
         unknown = self.cost_usd is None or part.cost_usd is None
         self.cost_usd = None if unknown else (self.cost_usd or 0.0) + (part.cost_usd or 0.0)
         self._join(part)
+        self.masses.update([part.masses])
         votes = Counter(self.votes_a_clip) + Counter(part.votes_a_clip)
         self.votes_a_clip = {number: votes[number] for number in sorted({*self.votes_a_clip, *part.votes_a_clip})}
         if self.stop_reason is None:
