@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -40,7 +41,7 @@ class FakeReader:
 
     def __init__(self, hears=True, fails=lambda request: None):
         self.hears, self.fails = hears, fails
-        self.batches, self.written = [], []
+        self.batches, self.written, self.checked = [], [], []
         self.provenance = {"model": "m", "revision": "r", "dtype": "float32", "quantization": None, "device": "cpu"}
 
     def _of(self, request):
@@ -49,6 +50,9 @@ class FakeReader:
         if self.hears:
             shares += [4 * _number(request.clip, name) for name in named]
         return 0.7 * np.array([dict(zip(named, shares, strict=True))[name] for name in request.labels]) / shares.sum()
+
+    def check(self, labels, system, text):
+        self.checked.append((labels, text))
 
     def read(self, requests):
         self.batches.append(list(requests))
@@ -214,17 +218,14 @@ def test_a_clip_that_fails_alone_is_its_own(folder, tmp_path):
 
 def test_labels_that_sum_above_1_are_one_failed_record_of_their_clip(folder, tmp_path):
     class Above(FakeReader):
-        def read(self, requests):
-            found = super().read(requests)
-            odd = min(one.clip for one in requests)
-            return [
-                replace(out, log_probabilities=out.log_probabilities + 2) if one.clip == odd and self.once(odd) else out
-                for one, out in zip(requests, found, strict=True)
-            ]
+        odd = None
 
-        def once(self, clip, seen=[]):  # noqa: B006
-            seen[:] = seen or [clip]
-            return clip == seen[0]
+        def read(self, requests):
+            self.odd = self.odd or requests[0].clip
+            return [
+                replace(out, log_probabilities=out.log_probabilities + 2 * (one.clip == self.odd))
+                for one, out in zip(requests, super().read(requests), strict=True)
+            ]
 
     run = annotator(backend(folder, Above()), tmp_path)
     report = run.annotate(dataset(12)).report
@@ -306,6 +307,8 @@ REFUSED = {
     ),
     "more than there are questions": (lambda folder: Annotator(backend(folder), num_annotations=21), "draw_votes"),
     "quantization": (lambda folder: backend(folder, quantization="8bit"), "'4bit'"),
+    "another name of a precision": (lambda folder: backend(folder, dtype="bf16"), "'bf16' .* dtype='bfloat16'"),
+    "no precision": (lambda folder: backend(folder, dtype="int9"), "'int9' .* one of auto, "),
     "no clips": (lambda folder: backend(folder, clips=0), "`clips` is 0"),
     "no such option": (
         lambda folder: Annotator("transformers", panel=[{"focus": "voice", "backend": "transformers"}]), "model",
@@ -407,6 +410,65 @@ def test_a_tiny_model_annotates_alike_alone_and_in_batches(mini, tmp_path):
     assert run.backend._reader is None
     run.annotate(dataset(1))
     assert run.backend._reader is not None
+
+
+def _cut(mini, file):
+    (mini / file).write_bytes((mini / file).read_bytes()[:5000])
+
+
+def _without(mini, file):
+    (mini / file).unlink()
+
+
+def _without_tower(mini, file):
+    from safetensors.torch import load_file, save_file
+
+    kept = {name: value for name, value in load_file(mini / file).items() if "audio_tower" not in name}
+    save_file(kept, mini / file, {"format": "pt"})
+
+
+def _narrower(mini, file):
+    config = json.loads((mini / "config.json").read_text())
+    config["text_config"]["intermediate_size"] += 4
+    (mini / "config.json").write_text(json.dumps(config))
+
+
+BROKEN = {
+    "weights that were cut off": (_cut, "SafetensorError"),
+    "weights of other sizes": (_narrower, "RuntimeError"),
+    "no audio tower in the weights": (_without_tower, "audio_tower"),
+    "no weights": (_without, "model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("breaks, told", BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_loaded_stops_the_run_before_any_clip(mini, tmp_path, breaks, told):
+    broken = shutil.copytree(mini, tmp_path / "broken")
+    breaks(broken, "model.safetensors")
+    run = annotator(TransformersBackend(str(broken)), tmp_path)
+    report = run.annotate(dataset(9)).report
+    assert not report.votes and not report.failures and not report.unfinished
+    assert "broken cannot be loaded" in report.stop_reason and told in report.stop_reason
+    assert "Mend: get the files of the model again" in report.stop_reason
+
+
+def test_a_prompt_over_the_context_is_told_before_any_clip(mini, tmp_path, monkeypatch):
+    panel = [{"focus": "voice", "mode": "readout"}, {"focus": "word " * 3000, "mode": "readout"}]
+    run = annotator(TransformersBackend(str(mini)), tmp_path, panel=panel)
+    with pytest.raises(FatalError, match=r"\d+ tokens .* takes 4096.* Mend: .*a longer context"):
+        run.check_ready(dataset(3))  # by its tokenizer alone
+    assert run.backend._reader is None
+    report = run.annotate(dataset(9)).report
+    assert "takes 4096" in report.stop_reason and "a longer context" in report.stop_reason
+    assert "the transcript" not in report.stop_reason and not report.votes and not report.failures
+    # what a transcript adds is its clip's own
+    rows_ = [{**one, "transcript": "word " * (3000 if not i else 1)} for i, one in enumerate(rows(3))]
+    for one in rows_:
+        one["audio"] = {"bytes": encode_flac(tone(220, 0.5)), "path": None}
+    run = annotator(TransformersBackend(str(mini)), tmp_path, num_annotations=1)
+    run.check_ready(dataset(rows_))
+    report = run.annotate(dataset(rows_)).report
+    assert report.votes == 2 and report.failures == {"rejected": ["u000"]}
 
 
 @pytest.mark.slow

@@ -635,6 +635,7 @@ class Annotator:
         """
         for one in self.asked:
             one.check_rows(dataset)
+            one._announce()
             try:
                 getattr(one.backend, "check_ready", lambda: None)()
             except FatalError:
@@ -769,6 +770,7 @@ class Annotator:
     ) -> Run:
         """What the stages of a run of single requests, or of batch jobs, share."""
         self.tell_old_facts()
+        self._announce()
         ledger = self.ledger if ledger is None else ledger  # an empty one is false
         ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
         return Run(
@@ -834,6 +836,12 @@ class Annotator:
             )
             jobs.append(Job(key, clip, member, prompt, request, hashed, digest))
         return jobs
+
+    def _announce(self) -> None:
+        """Tell a backend that wants to know it what will be asked, but for clips and transcripts."""
+        expect = getattr(self.backend, "expect", None)
+        if expect is not None:
+            expect([self.prompts.render(member, self.emotions) for member in self.members])
 
     def check_upload(self, utterances: Iterable[Utterance]) -> None:
         """Refuses to send restricted data to a remote service. Raises `ValueError`."""
