@@ -234,6 +234,44 @@ def test_labels_that_sum_above_1_are_one_failed_record_of_their_clip(folder, tmp
     assert "tiny at local: The probabilities of the labels sum to 5.17" in told
 
 
+OTHER_WEIGHTS = {  # what the data has read-outs of, and what is said of it; None: the same weights, or nothing to tell
+    "another precision": ({"dtype": "bfloat16"}, {}, "dtype bfloat16"),
+    "quantised": ({"quantization": "4bit"}, {}, "quantization 4bit"),
+    "another folder of this name": ({"model": True}, {}, "revision content-"),
+    "the same precision, said": ({"dtype": "float32"}, {}, None),
+    "another panel of the same weights": ({}, {"num_annotations": 2}, None),
+    "labels, which are votes": ({"dtype": "bfloat16"}, {"mode": "label"}, None),
+}
+
+
+@pytest.mark.parametrize("options, asked, told", OTHER_WEIGHTS.values(), ids=OTHER_WEIGHTS)
+def test_read_outs_of_one_model_by_other_weights_are_no_second_annotator(folder, tmp_path, options, asked, told):
+    other = folder
+    if options.get("model"):
+        other = shutil.copytree(folder, tmp_path / "third" / "tiny")
+        (other / "tokenizer.json").write_text("{}")
+    first = {name: value for name, value in options.items() if name != "model"}
+    found = annotator(backend(other, **first), tmp_path, **asked).annotate(dataset(3)).dataset
+    reader = FakeReader()
+    again = annotator(backend(folder, reader), tmp_path, num_annotations=5)
+    if told is None:
+        assert again.annotate(found).report.complete
+        return
+    calls = (again.check_ready, again.annotate, lambda data: data.map(again, batched=True, load_from_cache_file=False))
+    for call in calls:
+        with pytest.raises(ValueError, match=f"9 read-outs of tiny .* {told}.* Mend: .*data set without them"):
+            call(found)
+    assert not reader.batches
+
+
+def test_read_outs_that_the_ledger_does_not_know_are_told_of(folder, tmp_path, caplog):
+    found = annotator(backend(folder, dtype="bfloat16"), tmp_path).annotate(dataset(3)).dataset
+    (tmp_path / "other").mkdir()
+    again = annotator(backend(folder), tmp_path / "other")
+    assert again.annotate(found).report.complete
+    assert "9 read-outs of tiny, of which this ledger does not know the weights" in caplog.text
+
+
 STOPS = {
     "labels": (ValueError("The labels 'a' and 'A' are the same word. Mend: name each once."), "name each once"),
     "of its own": (RuntimeError("device-side assert"), "device-side assert"),
@@ -452,7 +490,7 @@ def test_what_cannot_be_loaded_stops_the_run_before_any_clip(mini, tmp_path, bre
     assert "Mend: get the files of the model again" in report.stop_reason
 
 
-def test_a_prompt_over_the_context_is_told_before_any_clip(mini, tmp_path, monkeypatch):
+def test_a_prompt_over_the_context_is_told_before_any_clip(mini, tmp_path):
     panel = [{"focus": "voice", "mode": "readout"}, {"focus": "word " * 3000, "mode": "readout"}]
     run = annotator(TransformersBackend(str(mini)), tmp_path, panel=panel)
     with pytest.raises(FatalError, match=r"\d+ tokens .* takes 4096.* Mend: .*a longer context"):
@@ -463,8 +501,8 @@ def test_a_prompt_over_the_context_is_told_before_any_clip(mini, tmp_path, monke
     assert "the transcript" not in report.stop_reason and not report.votes and not report.failures
     # what a transcript adds is its clip's own
     rows_ = [{**one, "transcript": "word " * (3000 if not i else 1)} for i, one in enumerate(rows(3))]
-    for one in rows_:
-        one["audio"] = {"bytes": encode_flac(tone(220, 0.5)), "path": None}
+    for i, one in enumerate(rows_):
+        one["audio"] = {"bytes": encode_flac(tone(220 + 20 * i, 0.5)), "path": None}
     run = annotator(TransformersBackend(str(mini)), tmp_path, num_annotations=1)
     run.check_ready(dataset(rows_))
     report = run.annotate(dataset(rows_)).report

@@ -444,8 +444,9 @@ class TransformersBackend:
         ]
 
     def _told(self, reader: Reader, asked: Asked, answer: Answer) -> Answer:
-        of_model = {name: value for name, value in reader.provenance.items() if name != "model" and value is not None}
-        settings = {**of_model, "revision": asked.request["weights"]["revision"]}
+        asked_of = {name: value for name, value in asked.request["weights"].items() if value != "auto"}
+        found = {**reader.provenance, **asked_of}  # of quantised weights the model's own dtype is that of the rest
+        settings = {name: value for name, value in found.items() if name != "model" and value is not None}
         settings["temperature"] = asked.request["temperature"]
         return replace(answer, model_version=self.model, settings=settings)
 
