@@ -850,17 +850,21 @@ class Annotator:
 
     def _check_weights(self, rows: Iterable[Sequence[Mapping[str, Any]]]) -> None:
         """Refuse data that has read-outs of a model on this machine by other weights. Raises `ValueError`."""
-        asked = [one for one in self.asked if hasattr(one.backend, "weights")]
-        asked = [one for one in asked if any(member.mode == "readout" for member in one.members)]
+        asked = [
+            (one, told)
+            for one in self.asked
+            if (told := getattr(one.backend, "weights", None))
+            and any(member.mode == "readout" for member in one.members)
+        ]
         if not asked:
             return
         rows = rows if isinstance(rows, list) or len(asked) == 1 else list(rows)
-        for one in asked:
-            if unknown := check_same_weights(rows, one.backend.model, one.backend.weights, self.ledger):
+        for one, told in asked:
+            if unknown := check_same_weights(rows, one.backend.model, told, self.ledger):
                 one._tell(
                     "unknown weights",
-                    f"The data has {unknown:,} read-outs of {one.backend.model}, of which this ledger does not know the "
-                    "weights: by others than these they would count as the same listener twice. The ledger of that run "
+                    f"The data has {unknown:,} read-outs of {one.backend.model}, of which this ledger does not know "
+                    "the weights: by others than these they would count as the same listener twice. The ledger of that run "
                     "tells.",
                 )
 

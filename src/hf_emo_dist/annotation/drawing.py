@@ -103,8 +103,8 @@ def _at(row_id: str, entry: Mapping[str, Any], emotions: list[str], temperature:
     # What is stored as 0 may have had exp(-745 T) of the largest share at 1, which is as much to 1/T' at T'.
     if not shares.all() and temperature > 0 and _UNDERFLOW * heat / temperature < _MATTERS:
         raise ValueError(
-            f"Row {row_id!r}: at temperature {heat:.3g} the shares of some labels are too small for a number, and their "
-            f"shares at {temperature:.3g} cannot be told from them. Mend: annotate again without temperature (nothing "
+            f"Row {row_id!r}: at temperature {heat:.3g} the shares of some labels are too small for a number, and "
+            f"those at {temperature:.3g} cannot be told from them. Mend: annotate again without temperature (nothing "
             "but time is spent), or leave `temperature` out here."
         )
     # p at T has the logarithms ln p1 / T, but for a constant: times T they are those at 1.

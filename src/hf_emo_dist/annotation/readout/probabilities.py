@@ -197,9 +197,8 @@ class Masses:
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> Masses:
         """Of what `to_dict` gave."""
-        number = int(values["number"])
-        assumed = int(values.get("end_assumed", 0))
-        return cls(number, number * values["mean"] if number else 0.0, values["least"], int(values["under_half"]), assumed)
+        number, low, assumed = (int(values.get(name, 0)) for name in ("number", "under_half", "end_assumed"))
+        return cls(number, number * values["mean"], values["least"], low, assumed)
 
     def told(self) -> str:
         """In words."""

@@ -96,7 +96,8 @@ class Standing:
         found = {}
         for label in self.labels:
             begun = sum(share for text, share in self.open.items() if label.encode().startswith(text))
-            found[label] = (self.read[label], max(self.read[label], min(1.0, self.read[label] + begun + self.hidden[label])))
+            least = self.read[label]
+            found[label] = (least, max(least, min(1.0, least + begun + self.hidden[label])))
         return found
 
     @property
