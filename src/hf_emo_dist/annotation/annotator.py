@@ -864,8 +864,8 @@ class Annotator:
                 one._tell(
                     "unknown weights",
                     f"The data has {unknown:,} read-outs of {one.backend.model}, of which this ledger does not know "
-                    "the weights: by others than these they would count as the same listener twice. The ledger of that run "
-                    "tells.",
+                    "the weights: by others than these they would count as the same listener twice. The ledger of that "
+                    "run tells.",
                 )
 
     def check_upload(self, utterances: Iterable[Utterance]) -> None:
