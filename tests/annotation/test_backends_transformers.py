@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from hf_emo_dist.annotation.annotator import Annotator
 from hf_emo_dist.annotation.backends.gemini import GeminiBackend
 from hf_emo_dist.annotation.backends.simulated import SimulatedBackend
 from hf_emo_dist.annotation.backends.transformers import TransformersBackend
+from hf_emo_dist.annotation.readout import weights
 from hf_emo_dist.annotation.readout.reader import ReadOut
 from hf_emo_dist.annotation.shares import Share
 from hf_emo_dist.annotation.types import FatalError
@@ -37,7 +41,7 @@ class FakeReader:
 
     def __init__(self, hears=True, fails=lambda request: None):
         self.hears, self.fails = hears, fails
-        self.batches, self.written = [], []
+        self.batches, self.written, self.checked = [], [], []
         self.provenance = {"model": "m", "revision": "r", "dtype": "float32", "quantization": None, "device": "cpu"}
 
     def _of(self, request):
@@ -46,6 +50,9 @@ class FakeReader:
         if self.hears:
             shares += [4 * _number(request.clip, name) for name in named]
         return 0.7 * np.array([dict(zip(named, shares, strict=True))[name] for name in request.labels]) / shares.sum()
+
+    def check(self, labels, system, text):
+        self.checked.append((labels, text))
 
     def read(self, requests):
         self.batches.append(list(requests))
@@ -138,6 +145,21 @@ def test_map_and_worker_processes_find_the_same_keys(folder, tmp_path):
     assert copy.stored(data)["synthetic_annotations"][:] == one["synthetic_annotations"][:]
 
 
+def changed(file, place):
+    """Another byte in a file of the same size and time."""
+    content, times = bytearray(file.read_bytes()), file.stat()
+    content[place] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return {}
+
+
+def written_at(file):
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(bytes(100))
+    return {}
+
+
 KEYS = {  # what is changed, and whether it is another question
     "nothing": (lambda folder: {}, False),
     "how many clips at once": (lambda folder: {"clips": 2, "token_budget": 100}, False),
@@ -147,6 +169,9 @@ KEYS = {  # what is changed, and whether it is another question
     "family": (lambda folder: {"family": "mine:Family"}, True),
     "weights": (lambda folder: (folder / "model.safetensors").write_bytes(bytes(100)) and {}, True),
     "tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{}") and {}, True),
+    "one layer in the midst of the weights": (lambda folder: changed(folder / "model.safetensors", 20_000), True),
+    "an adapter beside them": (lambda folder: written_at(folder / "speech" / "adapter.safetensors"), True),
+    "a checkpoint of a training within": (lambda folder: written_at(folder / "checkpoint-5" / "a.safetensors"), False),
     "where it lies": (lambda folder: {"model": str(folder.rename(folder.parents[1] / "tiny"))}, False),
 }
 
@@ -163,6 +188,22 @@ def test_the_key_covers_what_changes_an_answer(folder, tmp_path, change, other):
     assert (keys(**change(folder)) != before) == other
 
 
+def test_large_weights_are_hashed_once_for_all_processes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(weights, "_LARGE", 1000)
+    file, read = folder / "model.safetensors", []
+    os.utime(file, (1e9, 1e9))
+    whole = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda data, name: read.append(data.name) or whole(data, name))
+    found = []
+    for _ in range(2):
+        found += [weights.content_of(folder), weights.content_of(folder)]
+        weights._DIGESTS.clear()  # as in another process
+    assert len(set(found)) == 1 and read.count(str(file)) == 1
+    (tmp_path / "home" / "hf_emo_dist" / "weights.json").write_text("{")  # broken: read again
+    assert weights.content_of(folder) == found[0] and read.count(str(file)) == 2
+
+
 def test_a_clip_that_fails_alone_is_its_own(folder, tmp_path):
     bad = []
 
@@ -173,6 +214,62 @@ def test_a_clip_that_fails_alone_is_its_own(folder, tmp_path):
     found, report = annotator(backend(folder, FakeReader(fails=fails)), tmp_path).annotate(dataset(12))
     assert list(report.failures) == ["rejected"] and len(report.failures["rejected"]) == 3 and report.complete
     assert sorted(map(len, found["synthetic_annotations"]))[:2] == [0, 3]
+
+
+def test_labels_that_sum_above_1_are_one_failed_record_of_their_clip(folder, tmp_path):
+    class Above(FakeReader):
+        odd = None
+
+        def read(self, requests):
+            self.odd = self.odd or requests[0].clip
+            return [
+                replace(out, log_probabilities=out.log_probabilities + 2 * (one.clip == self.odd))
+                for one, out in zip(requests, super().read(requests), strict=True)
+            ]
+
+    run = annotator(backend(folder, Above()), tmp_path)
+    report = run.annotate(dataset(12)).report
+    assert report.stop_reason is None and report.votes == 33 and list(report.failures) == ["unreadable"]
+    (told,) = {record.detail for record in run.ledger.counting(("unreadable",))}
+    assert "tiny at local: The probabilities of the labels sum to 5.17" in told
+
+
+OTHER_WEIGHTS = {  # what the data has read-outs of, and what is said of it; None: the same weights, or nothing to tell
+    "another precision": ({"dtype": "bfloat16"}, {}, "dtype bfloat16"),
+    "quantised": ({"quantization": "4bit"}, {}, "quantization 4bit"),
+    "another folder of this name": ({"model": True}, {}, "revision content-"),
+    "the same precision, said": ({"dtype": "float32"}, {}, None),
+    "another panel of the same weights": ({}, {"num_annotations": 2}, None),
+    "labels, which are votes": ({"dtype": "bfloat16"}, {"mode": "label"}, None),
+}
+
+
+@pytest.mark.parametrize("options, asked, told", OTHER_WEIGHTS.values(), ids=OTHER_WEIGHTS)
+def test_read_outs_of_one_model_by_other_weights_are_no_second_annotator(folder, tmp_path, options, asked, told):
+    other = folder
+    if options.get("model"):
+        other = shutil.copytree(folder, tmp_path / "third" / "tiny")
+        (other / "tokenizer.json").write_text("{}")
+    first = {name: value for name, value in options.items() if name != "model"}
+    found = annotator(backend(other, **first), tmp_path, **asked).annotate(dataset(3)).dataset
+    reader = FakeReader()
+    again = annotator(backend(folder, reader), tmp_path, num_annotations=5)
+    if told is None:
+        assert again.annotate(found).report.complete
+        return
+    calls = (again.check_ready, again.annotate, lambda data: data.map(again, batched=True, load_from_cache_file=False))
+    for call in calls:
+        with pytest.raises(ValueError, match=f"9 read-outs of tiny .* {told}.* Mend: .*data set without them"):
+            call(found)
+    assert not reader.batches
+
+
+def test_read_outs_that_the_ledger_does_not_know_are_told_of(folder, tmp_path, caplog):
+    found = annotator(backend(folder, dtype="bfloat16"), tmp_path).annotate(dataset(3)).dataset
+    (tmp_path / "other").mkdir()
+    again = annotator(backend(folder), tmp_path / "other")
+    assert again.annotate(found).report.complete
+    assert "9 read-outs of tiny, of which this ledger does not know the weights" in caplog.text
 
 
 STOPS = {
@@ -248,6 +345,8 @@ REFUSED = {
     ),
     "more than there are questions": (lambda folder: Annotator(backend(folder), num_annotations=21), "draw_votes"),
     "quantization": (lambda folder: backend(folder, quantization="8bit"), "'4bit'"),
+    "another name of a precision": (lambda folder: backend(folder, dtype="bf16"), "'bf16' .* dtype='bfloat16'"),
+    "no precision": (lambda folder: backend(folder, dtype="int9"), "'int9' .* one of auto, "),
     "no clips": (lambda folder: backend(folder, clips=0), "`clips` is 0"),
     "no such option": (
         lambda folder: Annotator("transformers", panel=[{"focus": "voice", "backend": "transformers"}]), "model",
@@ -349,6 +448,65 @@ def test_a_tiny_model_annotates_alike_alone_and_in_batches(mini, tmp_path):
     assert run.backend._reader is None
     run.annotate(dataset(1))
     assert run.backend._reader is not None
+
+
+def _cut(mini, file):
+    (mini / file).write_bytes((mini / file).read_bytes()[:5000])
+
+
+def _without(mini, file):
+    (mini / file).unlink()
+
+
+def _without_tower(mini, file):
+    from safetensors.torch import load_file, save_file
+
+    kept = {name: value for name, value in load_file(mini / file).items() if "audio_tower" not in name}
+    save_file(kept, mini / file, {"format": "pt"})
+
+
+def _narrower(mini, file):
+    config = json.loads((mini / "config.json").read_text())
+    config["text_config"]["intermediate_size"] += 4
+    (mini / "config.json").write_text(json.dumps(config))
+
+
+BROKEN = {
+    "weights that were cut off": (_cut, "SafetensorError"),
+    "weights of other sizes": (_narrower, "RuntimeError"),
+    "no audio tower in the weights": (_without_tower, "audio_tower"),
+    "no weights": (_without, "model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("breaks, told", BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_loaded_stops_the_run_before_any_clip(mini, tmp_path, breaks, told):
+    broken = shutil.copytree(mini, tmp_path / "broken")
+    breaks(broken, "model.safetensors")
+    run = annotator(TransformersBackend(str(broken)), tmp_path)
+    report = run.annotate(dataset(9)).report
+    assert not report.votes and not report.failures and not report.unfinished
+    assert "broken cannot be loaded" in report.stop_reason and told in report.stop_reason
+    assert "Mend: get the files of the model again" in report.stop_reason
+
+
+def test_a_prompt_over_the_context_is_told_before_any_clip(mini, tmp_path):
+    panel = [{"focus": "voice", "mode": "readout"}, {"focus": "word " * 3000, "mode": "readout"}]
+    run = annotator(TransformersBackend(str(mini)), tmp_path, panel=panel)
+    with pytest.raises(FatalError, match=r"\d+ tokens .* takes 4096.* Mend: .*a longer context"):
+        run.check_ready(dataset(3))  # by its tokenizer alone
+    assert run.backend._reader is None
+    report = run.annotate(dataset(9)).report
+    assert "takes 4096" in report.stop_reason and "a longer context" in report.stop_reason
+    assert "the transcript" not in report.stop_reason and not report.votes and not report.failures
+    # what a transcript adds is its clip's own
+    rows_ = [{**one, "transcript": "word " * (3000 if not i else 1)} for i, one in enumerate(rows(3))]
+    for i, one in enumerate(rows_):
+        one["audio"] = {"bytes": encode_flac(tone(220 + 20 * i, 0.5)), "path": None}
+    run = annotator(TransformersBackend(str(mini)), tmp_path, num_annotations=1)
+    run.check_ready(dataset(rows_))
+    report = run.annotate(dataset(rows_)).report
+    assert report.votes == 2 and report.failures == {"rejected": ["u000"]}
 
 
 @pytest.mark.slow

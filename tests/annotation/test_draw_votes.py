@@ -128,6 +128,23 @@ def test_draw_votes_maps_rows_and_batches_alike_at_any_temperature():
     assert set(draw_votes(row("u", read), 20, temperature=0)["synthetic_votes"]) == {"angry"}
 
 
+def cold(heat=0.002):
+    """A read-out near temperature 0, as the column has it: shares that are far below each other underflow."""
+    return entry(distribution_at(np.log([0.6, 0.01, 0.3]), heat), temperature=float(np.float32(heat)))
+
+
+def test_zeros_that_hide_nothing_and_the_own_temperature_are_drawn():
+    assert cold()["distribution"]["happy"] == 0 < cold()["distribution"]["sad"]
+    for temperature in (0.002, 0, None):  # its own, colder
+        assert set(draw_votes(row("a", cold()), 9, temperature)["synthetic_votes"]) == {"angry"}
+    # a label that was not seen at all, and what is below the least number at 1
+    for heat in (0.5, 2):
+        assert len(draw_votes(row("a", entry([0.6, 0.0, 0.4])), 9, heat)["synthetic_votes"]) == 9
+    assert draw_votes(row("a", entry(distribution_at(LOGS, 0.02), temperature=0.02)), 50, 1) == draw_votes(
+        row("a", entry(distribution_at(LOGS))), 50
+    )
+
+
 DRAWS = {
     "no annotations": ({"id": "a"}, {}, "No column 'synthetic_annotations'"),
     "no id": ({"synthetic_annotations": [entry([1, 0, 0])]}, {}, "No column 'id'"),
@@ -135,6 +152,8 @@ DRAWS = {
     "too few": (row("a"), {"num_votes": -1}, "whole number from 0"),
     "too cold": (row("a"), {"temperature": -0.1}, "a number from 0"),
     "from temperature 0": (row("a", entry([1, 0, 0], temperature=0.0)), {"temperature": 1.0}, "annotate again without"),
+    "from one near 0": (row("a", cold()), {"temperature": 1.0}, "too small for a number.* annotate again without"),
+    "from one near 0 to the next": (row("a", cold()), {"temperature": 0.1}, "too small for a number"),
 }
 
 

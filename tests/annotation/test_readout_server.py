@@ -15,6 +15,8 @@ from processes import Annotating
 
 from hf_emo_dist.annotation.backends.openai import OpenAIBackend
 from hf_emo_dist.annotation.ledger.ledger import Ledger
+from hf_emo_dist.annotation.readout.shown import written
+from hf_emo_dist.annotation.run.run_report import RunReport
 from hf_emo_dist.annotation.types import IN_FLIGHT, Answer, FatalError, PanelMember, TransientError
 from hf_emo_dist.audio.clips import encode_wav
 from hf_emo_dist.commands.main import main
@@ -215,6 +217,11 @@ ALTERED = {
     "no log-probabilities": (lambda choice: choice.update(logprobs=None), "label mode"),
     "logits": (lambda choice: choice["logprobs"]["content"][0]["top_logprobs"][0].update(logprob=21.0),
                "raw_logprobs"),
+    "a token with two probabilities": (
+        lambda choice: choice["logprobs"]["content"][0].update(
+            logprob=choice["logprobs"]["content"][0]["logprob"] - 0.5), "raw_logprobs"),
+    "a token above the list": (
+        lambda choice: choice["logprobs"]["content"][0].update(token="else", bytes=None, logprob=0.0), "raw_logprobs"),
     "a thought": (lambda choice: choice["message"].update(reasoning_content="Let me listen."),
                   "enable_thinking"),
 }  # fmt: skip
@@ -244,7 +251,62 @@ def test_openais_own_are_sent_their_own_fields():
     assert not {"extra_body", "max_tokens", "response_format"} & set(config) and config["logprobs"] is True
 
 
+ROUNDED = {  # how a server may write the logarithm of the token that it wrote, beside that in its list
+    "to four digits": lambda value: round(value, 4),
+    "to two": lambda value: round(value, 2),
+    "as a text": str,
+}
+
+
+@pytest.mark.parametrize("how", ROUNDED)
+def test_a_token_is_counted_once_however_its_own_logarithm_is_written(server, how):
+    (wanted,) = ask(backend(server))
+
+    def alter(choice):
+        for entry in choice["logprobs"]["content"]:
+            entry["logprob"] = ROUNDED[how](entry["logprob"])
+            entry["bytes"] = None
+
+    server.alter = alter
+    (answer,) = ask(backend(server))
+    assert read(answer) == pytest.approx(read(wanted), abs=1e-9)
+    assert answer.settings.get("variants") == wanted.settings.get("variants")
+
+
+def test_a_place_counts_a_token_once():
+    listed = [{"token": t, "logprob": math.log(s)} for t, s in (("sad", 0.25), ("angry", 0.4), ("calm", 0.2))]
+    entry = {"token": "sad", "logprob": round(math.log(0.25), 4), "top_logprobs": listed}
+    place = written({"logprobs": {"content": [entry]}}, "sad").places[0]
+    assert [round(share, 9) for _, share in place.tokens] == [0.25, 0.4, 0.2] and place.least == pytest.approx(0.2)
+
+
+def test_a_server_that_shows_fewer_than_were_asked_for_is_told_so(server):
+    def alter(choice):
+        for entry in choice["logprobs"]["content"]:
+            entry["top_logprobs"] = entry["top_logprobs"][:2]
+
+    server.alter = alter
+    (answer,) = ask(backend(server), labels=tuple(f"label{i}" for i in range(20)))
+    assert answer.failure == "cut_off" and "not among the 2 likeliest tokens" in answer.detail
+    assert "though 20 were asked for" in answer.detail and answer.settings["unread"] <= 1
+
+
+def test_ends_that_were_assumed_are_told_in_the_summary(server, tmp_path):
+    server.continues = False
+    run = annotator(backend(server), tmp_path / "v.sqlite", panel=PANEL, emotions=("sad", "angry"))
+    report = run.annotate(dataset(3)).report
+    assert report.masses.assumed == report.masses.number == 9
+    assert "In 9 of them it was assumed that an answer ends with its label" in report.summary()
+    again = RunReport.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again.masses.assumed == 9 and again.masses.mean == pytest.approx(report.masses.mean)
+    again.add(report)
+    assert again.masses.number == 18
+
+
 ODD = {
+    "twice what there is": lambda choice: [
+        entry["top_logprobs"].extend(entry["top_logprobs"]) for entry in choice["logprobs"]["content"]
+    ],
     "NaN": lambda choice: choice["logprobs"]["content"][0].update(logprob=float("nan")),
     "words": lambda choice: choice["logprobs"]["content"][0].update(logprob="likely"),
     "null after others had them": lambda choice: choice.update(logprobs=None),
@@ -301,6 +363,7 @@ def test_a_read_out_has_one_time_out(server):
     server.fault("never", when=first_follow_up)
     (outcome,) = ask(backend(server), timeout_s=0.5)
     assert isinstance(outcome, TransientError) and outcome.kind == "timeout" and outcome.billed
+    assert re.search(r"no reply in 0\.\d+ s", str(outcome)) and "Cancelled" not in str(outcome)
 
 
 def test_a_run_goes_on_after_faults_and_every_read_out_is_the_same(server, tmp_path):

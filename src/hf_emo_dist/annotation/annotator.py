@@ -48,6 +48,7 @@ from .run.loop import LoopThread
 from .run.run_report import AnnotationIncomplete, Progress, RunReport, together
 from .run.runner import Runner
 from .run.side_by_side import SideBySide
+from .same_weights import annotations_of, check_same_weights
 from .shares import Share
 from .types import Backend, FatalError, PanelMember, PreparedAudio, ledger_key, request_hash
 
@@ -430,6 +431,7 @@ class Annotator:
         A run that had to stop says so in `report.stop_reason`; `report.votes_a_clip` tells how many votes there are.
         """
         total = len(utterances) * self.answers_a_clip
+        self._check_weights([utterance.annotations for utterance in utterances])
         report, keys = self.run(utterances, total, leave=False, shown=shown, whole=False)
         if report.stop_reason is not None:  # it has not come to all of them
             keys = self._keys(utterances)
@@ -502,6 +504,7 @@ class Annotator:
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
         self.utterances(dataset)  # looks at all of them
+        self._check_weights(annotations_of(dataset))
         store, reports = ClipStore(), {name: RunReport() for name in self.models}
         stopped = self.stopped_by_hearing(dataset, reports) if hearing_test else None
         estimate = self.estimate(dataset, pilot) if pilot and stopped is None else None
@@ -632,8 +635,11 @@ class Annotator:
             FatalError: There is no key, and the ledger has not all replies.
             ValueError: Restricted data would be uploaded, or a row does not fit the backend.
         """
+        if Path(self._ledger_path).expanduser().exists():
+            self._check_weights(annotations_of(dataset))
         for one in self.asked:
             one.check_rows(dataset)
+            one._announce()
             try:
                 getattr(one.backend, "check_ready", lambda: None)()
             except FatalError:
@@ -768,6 +774,7 @@ class Annotator:
     ) -> Run:
         """What the stages of a run of single requests, or of batch jobs, share."""
         self.tell_old_facts()
+        self._announce()
         ledger = self.ledger if ledger is None else ledger  # an empty one is false
         ledger.remember_plan(self.plan, Plan(tuple(self.emotions), self.preset == "paper"))
         return Run(
@@ -833,6 +840,32 @@ class Annotator:
             )
             jobs.append(Job(key, clip, member, prompt, request, hashed, digest))
         return jobs
+
+    def _announce(self) -> None:
+        """Tell a backend that wants to know it what will be asked, but for clips and transcripts."""
+        expect = getattr(self.backend, "expect", None)
+        if expect is not None:
+            expect([self.prompts.render(member, self.emotions) for member in self.members])
+
+    def _check_weights(self, rows: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+        """Refuse data that has read-outs of a model on this machine by other weights. Raises `ValueError`."""
+        asked = [
+            (one, told)
+            for one in self.asked
+            if (told := getattr(one.backend, "weights", None))
+            and any(member.mode == "readout" for member in one.members)
+        ]
+        if not asked:
+            return
+        rows = rows if isinstance(rows, list) or len(asked) == 1 else list(rows)
+        for one, told in asked:
+            if unknown := check_same_weights(rows, one.backend.model, told, self.ledger):
+                one._tell(
+                    "unknown weights",
+                    f"The data has {unknown:,} read-outs of {one.backend.model}, of which this ledger does not know "
+                    "the weights: by others than these they would count as the same listener twice. The ledger of that "
+                    "run tells.",
+                )
 
     def check_upload(self, utterances: Iterable[Utterance]) -> None:
         """Refuses to send restricted data to a remote service. Raises `ValueError`."""

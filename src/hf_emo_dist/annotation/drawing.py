@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..emotions import MissingColumnError
 from ..votes import is_batch
 from .readout.probabilities import distribution_at, draw_labels
 
+#: -ln of the least number above 0, and of a share that matters to no draw.
+_UNDERFLOW, _MATTERS = 745.0, 20.0
 _COLUMN = "synthetic_annotations"
 
 
@@ -88,13 +91,22 @@ def _at(row_id: str, entry: Mapping[str, Any], emotions: list[str], temperature:
     """A read-out's distribution at another temperature than its annotator's."""
     shares = np.array([entry["distribution"][name] for name in emotions], dtype=np.float64)
     own = entry.get("temperature")
-    if temperature is None or temperature == own:
+    # The column has it in single precision.
+    if temperature is None or (own is not None and math.isclose(temperature, own, rel_tol=1e-6)):
         return shares / shares.sum()
     if own == 0:
         raise ValueError(
             f"Row {row_id!r}: a read-out at temperature 0 says which label is most probable and nothing of the others. "
             "Mend: annotate again without temperature (nothing but time is spent), or leave `temperature` out here."
         )
+    heat = 1.0 if own is None else float(own)
+    # What is stored as 0 may have had exp(-745 T) of the largest share at 1, which is as much to 1/T' at T'.
+    if not shares.all() and temperature > 0 and _UNDERFLOW * heat / temperature < _MATTERS:
+        raise ValueError(
+            f"Row {row_id!r}: at temperature {heat:.3g} the shares of some labels are too small for a number, and "
+            f"those at {temperature:.3g} cannot be told from them. Mend: annotate again without temperature (nothing "
+            "but time is spent), or leave `temperature` out here."
+        )
     # p at T has the logarithms ln p1 / T, but for a constant: times T they are those at 1.
     with np.errstate(divide="ignore"):
-        return distribution_at(np.log(shares) * (1.0 if own is None else float(own)), temperature)
+        return distribution_at(np.log(shares) * heat, temperature)

@@ -196,7 +196,9 @@ class Backend(Protocol):
     out; `service_tier`, at which it asks where that is not ``"standard"``, and then `ask` takes a further argument
     `tier`, to be asked at that one instead; and `batches`, its batch jobs (see `annotation.batch.service`). A method
     `weights` tells for cards what the model's name does not (revision, precision); `check_ready` raises a `FatalError`
-    where no request can be sent at all, for want of a key, so that it is said before anything else is done.
+    where no request can be sent at all, for want of a key, so that it is said before anything else is done; `expect` is
+    given the prompts of a run without transcripts beforehand, to tell then what is wrong with them and is no clip's
+    doing.
     """
 
     name: str

@@ -20,7 +20,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..readout.shown import MEND_NONE, NotShown, Written, written
+from ..readout.probabilities import ABOVE_ONE
+from ..readout.shown import MEND_MODE, MEND_NONE, NotShown, Written, written
 from ..readout.walking import ENDS, Place, Standing, variants, walk
 from ..types import Answer, FatalError, TransientError, Usage
 
@@ -149,7 +150,7 @@ class ServerReadOut:
                 found = written(came.choice, came.text)
             except NotShown as error:
                 if self._learnt.shown:  # it is this reply
-                    return Answer(None, "unreadable", error.message)
+                    return Answer(None, "unreadable", str(error))
                 return FatalError("setup", error.message, error.mend)
             except ValueError as error:
                 return Answer(None, "unreadable", f"the server sent what is not a reply: {error}")
@@ -252,6 +253,13 @@ class ServerReadOut:
         standing = self._standing()
         most = sum(high for _, high in standing.bounds.values())
         facts = self._facts(standing)
+        total = sum(standing.taken.values())
+        if total > 1 + ABOVE_ONE:
+            detail = (
+                f"The labels' probabilities sum to {total:.4g}: what {self._request['model']} shows at "
+                f"top_logprobs={self._shows} is not the model's own. Mend: {MEND_MODE}"
+            )
+            return self._answer(failure="unreadable", detail=detail, settings=facts)
         if not most or standing.unread > _UNREAD * most:
             return self._answer(failure="cut_off", detail=self._why(standing), settings=facts)
         known = {label: math.log(share) for label, share in standing.taken.items() if share > 0}
@@ -282,9 +290,11 @@ class ServerReadOut:
         parts = []
         if hidden:
             most = max(standing.hidden.values())
+            shown = min(self._shows, max(len(place.tokens) for place in self._places.values()))
+            fewer = f", though {self._shows} were asked for" if shown < self._shows else ""
             count = 2 * self._shows if self._shows < 50 else 5 * self._shows
             parts.append(
-                f"{', '.join(map(repr, hidden))} not among the {self._shows} likeliest tokens that the server shows "
+                f"{', '.join(map(repr, hidden))} not among the {shown} likeliest tokens that the server shows{fewer} "
                 f"(at most {most:.3g} each, and {sum(standing.read.values()):.3g} was read). Mend: start it with "
                 f"--max-logprobs {max(count, 100)} and give the backend top_logprobs={max(count, 100)}, on the command "
                 f"line --backend_options '{{top_logprobs: {max(count, 100)}}}'."

@@ -108,8 +108,14 @@ async def send_in_turn(
             task.cancel()
             raise
     left = time.monotonic()
-    async with asyncio.timeout(timeout_s):
-        return await task, time.monotonic() - left
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            return await task, time.monotonic() - left
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        # Not the client's own word for it: it was cancelled.
+        raise TimeoutError(f"no reply in {timeout_s:.3g} s") from None
 
 
 def scrub(text: str, secrets: Iterable[str], longest: int | None = 500) -> str:

@@ -40,6 +40,10 @@ logger = logging.getLogger(__name__)
 _SAMPLES = "audio/x-float32"
 #: Read-outs that are remembered: members that differ in temperature or number alone have one.
 _REMEMBERED = 8192
+#: Precisions, and what others call them.
+_DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
+_CALLED = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "f16": "float16", "fp32": "float32",
+           "float": "float32", "f32": "float32", "double": "float64", "fp64": "float64"}  # fmt: skip
 #: Tokens of a reply in words, at most: a JSON object over ten emotions.
 _MAX_OUTPUT_TOKENS = 256
 
@@ -52,6 +56,9 @@ class Reader(Protocol):
     @property
     def longest_clip_s(self) -> float | None:
         """What the model hears of a clip."""
+
+    def check(self, labels: Sequence[str], system: str, text: str) -> None:
+        """Checks a prompt without a clip."""
 
     def read(self, requests: Sequence[ReadRequest]) -> list[ReadOut | Exception]:
         """Reads labels off."""
@@ -136,6 +143,10 @@ class TransformersBackend:
         check_choice("long_audio", long_audio, get_args(AnnotatorAudio))
         if quantization not in (None, "4bit"):
             raise ValueError(f"`quantization` is {quantization!r}. Mend: '4bit', or leave it out.")
+        precision = str(dtype).removeprefix("torch.")
+        if precision not in _DTYPES:
+            mend = f"dtype={_CALLED[precision]!r}" if precision in _CALLED else f"one of {', '.join(_DTYPES)}"
+            raise ValueError(f"`dtype` is {precision!r} and no precision that is known here. Mend: {mend}.")
         for name, value in (("clips", clips), ("max_output_tokens", max_output_tokens), ("token_budget", token_budget)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"`{name}` is {value!r}. Mend: a whole number from 1.")
@@ -144,7 +155,7 @@ class TransformersBackend:
         self._path, self._asked_revision = str(folder) if self._is_folder else str(model), revision
         # Where it lies is nobody's business who reads the ledger or a card.
         self.model = folder.resolve().name if self._is_folder else str(model)
-        self.dtype, self.device_map, self.quantization = str(dtype).removeprefix("torch."), device_map, quantization
+        self.dtype, self.device_map, self.quantization = precision, device_map, quantization
         self.token_budget, self.family = token_budget, family
         self.clips, self.max_output_tokens, self.long_audio = clips, max_output_tokens, long_audio
         self.capabilities = resolve_capabilities("transformers", self.model, capabilities)
@@ -156,6 +167,8 @@ class TransformersBackend:
         self._gatherings: dict[asyncio.AbstractEventLoop, Gathering] = {}
         self._known: OrderedDict[tuple[Any, ...], ReadOut | Exception] = OrderedDict()
         self._lock = threading.RLock()
+        self._expected: tuple[Prompt, ...] = ()
+        self._unchecked: tuple[Prompt, ...] = ()
 
     @property
     def gathers(self) -> int:
@@ -166,7 +179,7 @@ class TransformersBackend:
         return f"TransformersBackend(model={self.model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_given", "_reader", "_gatherings", "_known", "_lock", "_has")
+        left_out = ("_given", "_reader", "_gatherings", "_known", "_lock", "_has", "_expected", "_unchecked")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -220,8 +233,41 @@ class TransformersBackend:
             check_own_code(self._path, {"revision": self._commit})
             config = load_part(AutoConfig, self._path, revision=self._commit)
             family_of(config, self.model, self.family)
+            self._check_context(config)
         except (ValueError, OSError) as error:
             raise _setup(error) from error
+
+    def expect(self, prompts: Sequence[Prompt]) -> None:
+        """Take the prompts of a run as they are without a transcript: what is wrong with them is no clip's doing.
+
+        They are checked by `check_ready` as far as no model is needed, and by the model before it hears anything.
+        """
+        if tuple(prompts) != self._expected:
+            self._expected = self._unchecked = tuple(prompts)
+
+    def _check_context(self, config: Any) -> None:
+        """Raise a `ValueError` where a prompt alone has more tokens than the model takes."""
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
+        texts = [f"{prompt.system}\n{prompt.text}" for prompt in self._expected]
+        # A token is a byte at the least, so that hardly any prompt has to be counted.
+        longest = max(texts, key=lambda text: len(text.encode()), default="")
+        if not isinstance(context, int) or len(longest.encode()) <= context:
+            return
+        from transformers import AutoTokenizer
+
+        from ..._own_code import load_part
+
+        try:
+            tokenizer = load_part(AutoTokenizer, self._path, revision=self._commit)
+            number = max(len(tokenizer(text)["input_ids"]) for text in texts)
+        except Exception as error:  # noqa: BLE001 - of a tokenizer that the processor alone can load
+            logger.debug("Prompts are counted once the model is loaded (%s)", type(error).__name__)
+            return
+        if number >= context:
+            raise ValueError(
+                f"A prompt of the panel has {number} tokens without any clip or transcript, and {self.model} takes "
+                f"{context}. Mend: use a model with a longer context, or shorten the prompt."
+            )
 
     # --- one request
 
@@ -290,6 +336,7 @@ class TransformersBackend:
     def _answer(self, batch: Sequence[Asked]) -> list[Answer | Exception]:
         with self._lock:
             reader = self._loaded()
+            self._check_expected(reader)
             began = time.monotonic()
             found: dict[int, Answer | Exception] = {}
             groups: dict[tuple[bool, float | None], list[int]] = {}
@@ -313,6 +360,14 @@ class TransformersBackend:
                 for place in range(len(batch))
             ]
 
+    def _check_expected(self, reader: Reader) -> None:
+        for prompt in self._unchecked:
+            try:
+                reader.check(prompt.emotions, prompt.system, prompt.text)
+            except ValueError as error:
+                raise _setup(error) from error
+        self._unchecked = ()
+
     def _loaded(self) -> Reader:
         if self._reader is None:
             options: dict[str, Any] = {
@@ -330,10 +385,27 @@ class TransformersBackend:
                     logger.info("Loading %s", self.model)
                     try:
                         self._reader = LabelReader.from_pretrained(self._path, **options)
-                    except (ValueError, OSError, ModuleNotFoundError) as error:
-                        raise _setup(error) from error
+                    except Exception as error:  # each library has its own, and none is a clip's doing
+                        raise self._not_loaded(error) from error
                     _READERS[key] = self._reader
         return self._reader
+
+    def _not_loaded(self, error: Exception) -> FatalError:
+        """What a model that cannot be loaded stops the run with."""
+        if isinstance(error, FatalError):
+            return error
+        told = " ".join(str(error).split())
+        if " Mend: " in told:
+            return _setup(error)
+        kind = type(error).__name__
+        if "OutOfMemory" in kind or isinstance(error, MemoryError):
+            mend = "load it with --backend_options '{quantization: 4bit}' or '{device_map: auto}', or on a larger GPU."
+        else:
+            mend = (
+                "get the files of the model again, all of one save; see that it is one that this release of "
+                "transformers has, and that --backend_options (dtype, device_map, quantization, family) fit it."
+            )
+        return FatalError("setup", f"{self.model} cannot be loaded ({kind}: {told[:400]}).", mend)
 
     def _read(self, reader: Reader, batch: Sequence[Asked]) -> list[Answer | Exception]:
         names = [(asked.clip, _question(asked.request)) for asked in batch]
@@ -372,8 +444,9 @@ class TransformersBackend:
         ]
 
     def _told(self, reader: Reader, asked: Asked, answer: Answer) -> Answer:
-        of_model = {name: value for name, value in reader.provenance.items() if name != "model" and value is not None}
-        settings = {**of_model, "revision": asked.request["weights"]["revision"]}
+        asked_of = {name: value for name, value in asked.request["weights"].items() if value != "auto"}
+        found = {**reader.provenance, **asked_of}  # of quantised weights the model's own dtype is that of the rest
+        settings = {name: value for name, value in found.items() if name != "model" and value is not None}
         settings["temperature"] = asked.request["temperature"]
         return replace(answer, model_version=self.model, settings=settings)
 

@@ -9,7 +9,7 @@ temperature of sampling token by token, which a label of several tokens would me
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ from ...distributions import FloatArray
 
 #: Masses under this are counted: more went to other answers than to the labels.
 LOW_MASS = 0.5
-# By which a sum of probabilities may pass 1: bf16 has three digits.
-_ABOVE_ONE = 0.02
+#: By which a sum of probabilities may pass 1: bf16 has three digits.
+ABOVE_ONE = 0.02
 
 
 def mass_of(log_probabilities: ArrayLike) -> FloatArray:
@@ -151,6 +151,7 @@ class Masses:
         total: Sum of their masses.
         least: The smallest; 1 where there is none.
         low: How many are under `LOW_MASS`.
+        assumed: In how many the end of the turn was assumed after a whole label, and not looked for.
 
     Example:
         >>> found = Masses()
@@ -164,9 +165,11 @@ class Masses:
     total: float = 0.0
     least: float = 1.0
     low: int = 0
+    assumed: int = 0
 
-    def add(self, mass: float) -> None:
+    def add(self, mass: float, assumed: bool = False) -> None:
         """Count one read-out."""
+        self.assumed += assumed
         self.number += 1
         self.total += mass
         self.least = min(self.least, mass)
@@ -179,6 +182,7 @@ class Masses:
             self.total += other.total
             self.least = min(self.least, other.least)
             self.low += other.low
+            self.assumed += other.assumed
 
     @property
     def mean(self) -> float:
@@ -187,7 +191,14 @@ class Masses:
 
     def to_dict(self) -> dict[str, float]:
         """In figures."""
-        return {"number": self.number, "mean": self.mean, "least": self.least, "under_half": self.low}
+        told = {"number": self.number, "mean": self.mean, "least": self.least, "under_half": self.low}
+        return {**told, **({"end_assumed": self.assumed} if self.assumed else {})}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> Masses:
+        """Of what `to_dict` gave."""
+        number, low, assumed = (int(values.get(name, 0)) for name in ("number", "under_half", "end_assumed"))
+        return cls(number, number * values["mean"], values["least"], low, assumed)
 
     def told(self) -> str:
         """In words."""
@@ -203,7 +214,7 @@ def _checked(log_probabilities: ArrayLike | Sequence[float]) -> FloatArray:
         raise ValueError("Log-probabilities must be numbers (…, K), none of them NaN or +inf. Mend: see the model's.")
     with np.errstate(over="ignore"):
         most = np.exp(values).sum(axis=-1).max(initial=0.0)
-    if most > 1 + _ABOVE_ONE:
+    if most > 1 + ABOVE_ONE:
         raise ValueError(
             f"The probabilities of the labels sum to {most:.4g}. Mend: natural logarithms of probabilities are wanted."
         )

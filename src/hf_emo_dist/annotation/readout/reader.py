@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,6 +172,7 @@ class LabelReader:
             OSError: There is no such model.
             ValueError: No family takes the model, it hears nothing, or an option is unknown.
             ModuleNotFoundError: ``"4bit"`` without bitsandbytes.
+            RuntimeError: The checkpoint's weights are not all there, or of other sizes.
         """
         import transformers
 
@@ -199,15 +200,17 @@ class LabelReader:
             device_map = {"": need("accelerate", "annotation.readout").PartialState().device}
         processor = load_part(transformers.AutoProcessor, where, revision=revision)
         model_class = getattr(transformers, chosen.model_class or "AutoModelForMultimodalLM")
-        model = load_part(
+        model, found = load_part(
             model_class,
             where,
+            output_loading_info=True,
             revision=revision,
             dtype=dtype,
             device_map=device_map,
             attn_implementation="sdpa",
             **common_model,
         )
+        _check_whole(model, found.get("missing_keys") or (), where)
         chosen.loaded(model, where, revision)
         reader = cls(model, processor, family=family, token_budget=token_budget)
         reader.provenance["model"] = where
@@ -230,7 +233,7 @@ class LabelReader:
         """
         prompt = self._prompt(system, text)
         tokens = self._labels(system, text, check_labels(labels))
-        self._check_length(prompt, tokens, 1)
+        self._check_length(prompt, tokens, 1, "use a model with a longer context, or shorten the prompt.")
 
     def _new_prompt(self, system: str, text: str) -> _Prompt:
         ids = self.family.prompt_ids(system, text)
@@ -248,14 +251,19 @@ class LabelReader:
         written = self._prompt(system, text).written
         return label_tokens(self.family.tokenize, written, labels, self.family.special_tokens())
 
-    def _check_length(self, prompt: _Prompt, labels: Sequence[Sequence[int]], audio_tokens: int) -> None:
+    def _check_length(
+        self,
+        prompt: _Prompt,
+        labels: Sequence[Sequence[int]],
+        audio_tokens: int,
+        mend: str = "leave out or shorten the transcript, or cut the clip.",
+    ) -> None:
         longest = max(map(len, labels), default=0) + 1
         needed = prompt.length + audio_tokens + longest
         if self.family.context is not None and needed > self.family.context:
             raise ValueError(
                 f"The prompt has {prompt.length} tokens of text and {audio_tokens} of audio, with the longest answer "
-                f"{needed} in all, and this model takes {self.family.context}. Mend: leave out or shorten the "
-                "transcript, or cut the clip."
+                f"{needed} in all, and this model takes {self.family.context}. Mend: {mend}"
             )
 
     def _check_clip(self, samples: Any) -> int:
@@ -282,10 +290,10 @@ class LabelReader:
 
     def _check_same(self, clips: dict[str, np.ndarray], request: ReadRequest) -> None:
         """Keep a clip under its hash, if it is the one that is there."""
-        if len(clips.setdefault(request.clip, request.samples)) != len(request.samples):
+        there = clips.setdefault(request.clip, request.samples)
+        if there is not request.samples and not np.array_equal(there, request.samples):
             raise ValueError(
-                f"Two clips of different lengths have the hash {request.clip!r}. Mend: give each audio a hash of its "
-                "own."
+                f"Two different clips have the hash {request.clip!r}. Mend: give each audio a hash of its own."
             )
 
     # --- reading
@@ -666,6 +674,14 @@ def family_of(config: Any, where: str, family: str | None) -> Any:
             f"{f', such as {chosen.example}' if chosen.example else ''}."
         )
     return chosen
+
+
+def _check_whole(model: Any, missing: Iterable[str], where: str) -> None:
+    """Refuse a model of which the checkpoint has a part only: transformers fills the rest with random numbers."""
+    parameters = dict(model.named_parameters())
+    lost = sorted(name for name in missing if name in parameters)
+    if lost:
+        raise RuntimeError(f"{where} has no weights for {len(lost)} parameters of the model, such as {lost[0]}")
 
 
 def _quantized(config: Any) -> str:

@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .probabilities import ABOVE_ONE
 from .walking import Place
 
 # vLLM writes -9999 for minus infinity, which JSON has not.
 _NOTHING = -9000.0
-# By which a sum of probabilities may pass 1, and one logarithm 0: bf16 has three digits.
-_ABOVE_ONE, _ABOVE_ZERO = 0.02, 0.01
+# By which a logarithm may pass 0: bf16 has three digits.
+_ABOVE_ZERO = 0.01
+# By which a token's own logarithm may differ from that in the list: rounding to digits, or of bf16, is less.
+_SAME, _SAME_PART = 0.01, 2**-8
 _TOKEN_ID = re.compile(rb"token_id:\d+")
 _THOUGHT = re.compile(rb"^\s*(?:<\|?(?:think|thinking|thought|reasoning|channel)\|?>|\[THINK\])", re.IGNORECASE)
 #: From which probability on a thought is what the answer begins with.
@@ -137,25 +140,47 @@ def _place(entry: Mapping[str, Any]) -> tuple[bytes, Place]:
     listed = others if isinstance(others, list) else []
     if not listed:
         raise NotShown("The server shows no tokens beside the one that it wrote.", MEND_NONE)
-    own = (_text(entry), _number(entry))
+    text, own = _text(entry), _number(entry)
     shown = [(_text(other), _number(other)) for other in listed]
-    known = [(text, value) for text, value in shown if value is not None]
-    shares = [(text, math.exp(min(value, 0.0))) for text, value in known if value > _NOTHING]
+    known = [(name, value) for name, value in shown if value is not None]
+    shares = [(name, math.exp(min(value, 0.0))) for name, value in known if value > _NOTHING]
     total = sum(share for _, share in shares)
-    if any(value > _ABOVE_ZERO for _, value in known) or total > 1 + _ABOVE_ONE:
+    if any(value > _ABOVE_ZERO for _, value in known) or total > 1 + ABOVE_ONE:
         raise NotShown("What the server shows are no log-probabilities: they are above 0, or sum to more.", MEND_MODE)
-    if len(shares) < len(known) and total > 1 - _ABOVE_ONE:
+    if len(shares) < len(known) and total > 1 - ABOVE_ONE:
         # Of the likeliest tokens none is impossible, unless something has taken them away and scaled the rest up.
         raise NotShown("The server shows what is left after it took tokens away, and not the model's own.", MEND_MODE)
+    alike = _own_in_list(text, own, known)
     # vLLM puts the token that was drawn into the list, however unlikely it is: it is no bound for the others.
     ranked = sorted(share for _, share in shares)
-    drawn = math.exp(min(own[1], 0.0)) if own[1] is not None and own[1] > _NOTHING else 0.0
     least = ranked[0] if ranked else 1.0
-    if len(ranked) > 1 and own in known and math.isclose(drawn, least):
+    if len(ranked) > 1 and alike is not None and math.exp(min(alike, 0.0)) == least:
         least = ranked[1]
-    if own[1] is not None and own not in known and drawn:
-        shares.append((own[0], drawn))
-    return own[0], Place(tuple(shares), least)
+    if own is not None and alike is None and own > _NOTHING:
+        shares.append((text, math.exp(min(own, 0.0))))
+        if own > _ABOVE_ZERO or total + shares[-1][1] > 1 + ABOVE_ONE:
+            raise NotShown("The token that was written and those beside it are probable by more than 1.", MEND_MODE)
+    return text, Place(tuple(shares), least)
+
+
+def _own_in_list(text: bytes, own: float | None, known: Sequence[tuple[bytes, float]]) -> float | None:
+    """The logarithm that the list has of the token that was written; None where it is not in it.
+
+    It is that token by its text: its own logarithm may be rounded otherwise.
+    """
+    found = [value for name, value in known if name == text]
+    if own is None or not found:
+        return found[0] if found else None
+    nearest = min(found, key=lambda value: abs(value - own))
+    if max(nearest, own) <= _NOTHING or abs(nearest - own) <= max(_SAME, abs(own) * _SAME_PART):
+        return nearest
+    if "\ufffd".encode() in text:  # a part of a letter, whose bytes are not shown: other parts look the same
+        return None
+    raise NotShown(
+        f"The server shows {text.decode(errors='replace')!r}, which it wrote, with two log-probabilities, {own:.4g} by "
+        f"itself and {nearest:.4g} in the list: one of them is no longer the model's.",
+        MEND_MODE,
+    )
 
 
 def _text(entry: Any) -> bytes:

@@ -96,7 +96,8 @@ class Standing:
         found = {}
         for label in self.labels:
             begun = sum(share for text, share in self.open.items() if label.encode().startswith(text))
-            found[label] = (self.read[label], self.read[label] + begun + self.hidden[label])
+            least = self.read[label]
+            found[label] = (least, max(least, min(1.0, least + begun + self.hidden[label])))
         return found
 
     @property
@@ -112,7 +113,9 @@ class Standing:
     @property
     def unread(self) -> float:
         """The probability of which it is not known which label has it, or whether any has."""
-        return sum(self.hidden.values()) + sum(m for text, m in self.open.items() if not self.ends_only(text))
+        most = sum(self.hidden.values()) + sum(m for text, m in self.open.items() if not self.ends_only(text))
+        # Each hidden label may have as much as the least likely token that is shown, all of them only what is left.
+        return min(most, max(0.0, 1.0 - sum(self.read.values())))
 
     @property
     def assumed(self) -> float:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..types import FatalError
 
-# Of a file of weights: its header, and so many pieces of it. Another training changes all weights.
-_PIECES, _PIECE = 16, 4096
 _TEXTS = ("*.json", "*.txt", "*.jinja", "*.model")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+#: Hashes of files of this many bytes are kept for the next process: below, reading is as fast.
+_LARGE = 1 << 24
+_MOST_KEPT = 1000
+#: A file is taken for what it was only where it was left alone so long.
+_SETTLED_NS = 2_000_000_000
+_DIGESTS: dict[str, bytes] = {}
 
 
 @dataclass(frozen=True)
@@ -103,21 +111,61 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def content_of(folder: Path) -> str:
-    """A hash of what a model's folder holds: its texts as a whole, of its weights the headers and some pieces.
+    """A hash of what a model's folder holds, every byte of it: its weights, and the texts beside them.
 
-    Seconds for a model of 7 billion parameters. Where the folder lies, and when its files were written, is not in it.
+    The first time about a second a gigabyte; files that are as they were are not read again. Where the folder lies, and
+    when its files were written, is not in it. Checkpoints of a training that lie within are other models.
     """
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in _TEXTS for file in folder.glob(pattern)}):
-        digest.update(f"{file.name}\n".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}\n".encode())
-        with file.open("rb") as data:
-            header = int.from_bytes(data.read(8), "little")
-            digest.update(data.read(min(header, size)))
-            for place in range(_PIECES):
-                data.seek(size * place // _PIECES)
-                digest.update(data.read(_PIECE))
+    for file in sorted({file for pattern in (*_TEXTS, *_WEIGHTS) for file in folder.rglob(pattern)}):
+        inside = file.relative_to(folder)
+        if not file.is_file() or any(part.startswith((".", "checkpoint-")) for part in inside.parts):
+            continue
+        digest.update(f"{inside.as_posix()}\n".encode())
+        digest.update(_digest_of(file))
     return f"content-{digest.hexdigest()[:16]}"
+
+
+def _digest_of(file: Path) -> bytes:
+    """The hash of a file's content, remembered by what changes with it."""
+    found = file.stat()
+    name = f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {file.resolve()}"
+    if name in _DIGESTS:
+        return _DIGESTS[name]
+    kept = _kept_file()
+    large = found.st_size >= _LARGE
+    known = _kept(kept) if large else {}
+    if name in known:
+        _DIGESTS[name] = bytes.fromhex(known[name])
+        return _DIGESTS[name]
+    with file.open("rb") as data:
+        value = hashlib.file_digest(data, "sha256").digest()
+    # One that was written just now may be written again within the tick of its clock.
+    if time.time_ns() - found.st_mtime_ns > _SETTLED_NS:
+        _DIGESTS[name] = value
+        if large:
+            _keep(kept, {**_kept(kept), name: value.hex()})
+    return value
+
+
+def _kept_file() -> Path:
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(HF_HOME) / "hf_emo_dist" / "weights.json"
+
+
+def _kept(file: Path) -> dict[str, str]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    sound = isinstance(found, dict) and all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in found.values())
+    return found if sound else {}
+
+
+def _keep(file: Path, digests: dict[str, str]) -> None:
+    from ...data.output import write_json
+
+    with contextlib.suppress(OSError):  # then they are read again
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, dict(list(digests.items())[-_MOST_KEPT:]))

@@ -23,7 +23,11 @@ def reading_of(run: Run, job: Job, answer: Answer) -> Reading:
     if answer.failure is not None:
         return Reading(answer.failure, detail=run.clean(answer.detail))
     if job.member.mode == "readout":
-        return read_probabilities(answer.log_probabilities, run.emotions, job.member.temperature)
+        found = read_probabilities(answer.log_probabilities, run.emotions, job.member.temperature)
+        if found.outcome != "unreadable":
+            return found
+        # Whoever reads the failure must know whose it is.
+        return replace(found, detail=run.clean(f"{run.backend.model} at {run.backend.endpoint}: {found.detail}"))
     try:
         return read_reply(answer.text, job.member.mode, run.emotions, run.lenient)
     except Exception as error:  # noqa: BLE001 - whatever a model writes, it was paid for and is kept
@@ -63,7 +67,11 @@ def _read_off(answer: Answer) -> dict[str, Any]:
     known = {name: value for name, value in (answer.log_probabilities or {}).items() if math.isfinite(value)}
     if not known:
         return {}
-    return {"read": True, "mass": float(f"{mass_of(list(known.values())):.6g}"), "log_probabilities": known}
+    try:
+        mass = mass_of(list(known.values()))
+    except ValueError:  # these are no probabilities: what was read of them says so
+        return {}
+    return {"read": True, "mass": float(f"{mass:.6g}"), "log_probabilities": known}
 
 
 def unanswered(run: Run, job: Job, outcome: str, detail: str, *, final: bool, reserved: bool = False) -> Record:

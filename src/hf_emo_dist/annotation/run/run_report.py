@@ -97,7 +97,8 @@ class RunReport:
         else:
             self.stored_votes += 1
         if record.outcome == OK and "mass" in record.settings:
-            self.masses.add(record.settings["mass"])
+            assumed = str(record.settings.get("end_of_turn", "")).startswith("assumed")
+            self.masses.add(record.settings["mass"], assumed)
         if fresh:
             self._add_cost(record)
 
@@ -120,6 +121,7 @@ class RunReport:
         unknown = self.cost_usd is None or part.cost_usd is None
         self.cost_usd = None if unknown else (self.cost_usd or 0.0) + (part.cost_usd or 0.0)
         self._join(part)
+        self.masses.update([part.masses])
         votes = Counter(self.votes_a_clip) + Counter(part.votes_a_clip)
         self.votes_a_clip = {number: votes[number] for number in sorted({*self.votes_a_clip, *part.votes_a_clip})}
         if self.stop_reason is None:
@@ -185,6 +187,12 @@ class RunReport:
                 f"Label probabilities were read, {self.masses.told()}. What is missing went to other answers; the "
                 "distributions are over the labels alone."
             )
+            if self.masses.assumed > self.masses.number / 10:
+                lines.append(
+                    f"In {self.masses.assumed:,} of them it was assumed that an answer ends with its label, since the "
+                    "server did not show it: longer answers count for the label. Mend: ask a server that takes "
+                    "continue_final_message, such as vLLM's."
+                )
         if self.estimate is not None and self.requests:
             lines.append(f"Expected: {self.estimate.summary()}")
         if self.hearing_test is not None and not self.hearing_test.stops:  # that is why it stopped
@@ -253,6 +261,7 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("transport_errors", "tokens", "model_versions", "tiers"):
         made[name] = Counter(made[name])
     made["votes_a_clip"] = {int(number): clips for number, clips in made["votes_a_clip"].items()}
+    made["masses"] = Masses.from_dict(made["masses"])
     made["by_model"] = {name: RunReport.from_dict(report) for name, report in made["by_model"].items()}
     return made
 
