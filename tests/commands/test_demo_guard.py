@@ -34,6 +34,17 @@ CASES = [
     ("127.0.0.1", (), "localhost:7860", "http://localhost:3000", False),  # another server of this machine
     ("127.0.0.1", (), "localhost:7860", "null", False),
     ("127.0.0.1", (), "localhost:7860", "file://", False),
+    ("127.0.0.1", (), "127.0.0.1:7860", "https://127.0.0.1:7860", False),  # this page has no TLS
+    ("127.0.0.1", (), "127.0.0.1:7860", "chrome-extension://127.0.0.1:7860", False),
+    ("127.0.0.1", (), "127.0.0.1:7860", "moz-extension://localhost:7860", False),
+    ("127.0.0.1", (), "127.0.0.1:7860", "ftp://127.0.0.1:7860", False),
+    ("127.0.0.1", (), "127.0.0.1:7860", "//127.0.0.1:7860", False),
+    ("127.0.0.1", (), "127.0.0.1", "http://127.0.0.1:80", True),
+    ("127.0.0.1", (), "127.0.0.1:7860", "http://page.localhost:7860", False),  # another origin for browsers
+    ("127.0.0.1", (), "127.0.0.1:7860", "http://127.0.0.1:7860/path", False),
+    ("127.0.0.1", ("demo.example",), "demo.example", "http://demo.example", True),
+    ("127.0.0.1", ("demo.example",), "demo.example", "chrome-extension://demo.example", False),
+    ("127.0.0.1", ("demo.example",), "127.0.0.1:7860", "https://127.0.0.1:7860", False),
     ("192.168.1.5", (), "192.168.1.5:7860", "http://192.168.1.5:7860", True),
     ("192.168.1.5", (), "192.168.1.6:7860", None, False),
     ("0.0.0.0", (), "192.168.1.5:7860", "http://192.168.1.5:7860", True),

@@ -173,10 +173,10 @@ class _Walk:
             size = max(1, min(_ROWS, int(_BATCH / max(widest, 1.0))))
             for batch in table.iter_batches(batch_size=size, use_threads=False):
                 for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                    where = Place(f"{path}:{name}", "", "")
-                    for row, what, secret in self._array(column, lambda place: place, _Column(where.path, deep)):
+                    where = f"{path}:{name}"
+                    for row, what, secret in self._array(column, lambda place: place, _Column(where, deep)):
                         shown.add(secret)
-                        yield where._replace(detail=f"row {before + row}", what=what)
+                        yield Place(where, f"row {before + row}", what)
                 before += batch.num_rows
             chunks = sorted(_chunk(group.column(place)) for group in groups for place in range(group.num_columns))
             file.seek(0)
