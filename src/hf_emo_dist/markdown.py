@@ -51,6 +51,22 @@ def as_text(value: Any) -> Safe:
     return Safe(_LIST_START.sub(lambda m: f"{m[1]}\\{m[2]}" if m[1] else f"\\{m[3]}", text))
 
 
+# what begins HTML, an entity, a link, an image, a definition, code, a bare address or mathematics
+_ACTIVE = re.compile(r"\\|`|\$|<(?=[A-Za-z/!?])|&(?=#|\w+;)|(?<=\])(?=[(:\[])|(?<=:)(?=//)|(?<=!)(?=\[)")
+
+
+def as_prose(value: Any) -> Safe:
+    """A text as Markdown that is read like the text itself and brings in no HTML, link or picture; it may be long.
+
+    Example:
+        >>> as_prose("<b>sad</b> [x](http://y), p < 0.05 [0.1, 0.2]")
+        '\\\\<b>sad\\\\</b> [x]\\\\(http:\\\\//y), p < 0.05 [0.1, 0.2]'
+    """
+    if isinstance(value, Safe):
+        return value
+    return Safe(_ACTIVE.sub(lambda match: f"\\{match[0]}", _visible(value)).strip())
+
+
 def as_code(value: Any) -> Safe:
     """A value as inline code, also inside a table.
 

@@ -74,6 +74,9 @@ ANSWERS = {
     "to a private name": lambda send: send(headers("301 Moved", "Location: http://inside.example/a")),
     "to the metadata": lambda send: send(headers("307 Moved", "Location: http://169.254.169.254/latest/meta-data/")),
     "to another": lambda send: send(headers("302 Found", "Location: http://other.example/whole")),
+    "to a password": lambda send: send(headers("302 Found", "Location: http://me:geheim99@public.example/whole")),
+    "not for all": lambda send: send(headers("403 Forbidden")),
+    "not there": lambda send: send(headers("404 Not Found")),
     "without a place": lambda send: send(headers("302 Found")),
 }  # fmt: skip
 
@@ -123,7 +126,7 @@ def net(port, monkeypatch):
     monkeypatch.setattr(fetching.socket, "getaddrinfo", found)
     monkeypatch.setattr(fetching.socket, "create_connection", connected)
     monkeypatch.setattr(fetching, "URL_TIMEOUT", 0.5)
-    monkeypatch.setattr(fetching, "URL_HEAD_SECONDS", 0.4)
+    monkeypatch.setattr(fetching, "URL_HEAD_SECONDS", 0.3)
     monkeypatch.setattr(fetching, "URL_SECONDS", 0.4)
     monkeypatch.setattr(fetching, "URL_BYTES", 1 << 20)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
@@ -132,15 +135,27 @@ def net(port, monkeypatch):
     return reached
 
 
-LATE, NONE, OURS = "not come whole within", "nothing could be fetched", "address of this machine or its network"
+LATE, SLOW, NONE, OURS = (
+    r"not come whole within 0\.4 s",
+    "answer has not begun within 0.3 s",
+    "nothing could be fetched",
+    "address of this machine or its network",
+)
+ALLOW = "Mend: where you trust it, allow it with allow_private_addresses=True"
+LATER, CORRECT, GIVE = "Mend: try again later, or download", "Mend: correct the address", "and give the file"
+# what is told, and the mend
 REFUSED = {
-    "broken": "broke off after 4 of 10", "said to be huge": "larger than 1 MiB", "endless": "larger than 1 MiB|" + LATE,
-    "endless chunks": LATE + "|larger", "slow headers": LATE, "slow status": LATE, "slow body": LATE,
-    "silence": LATE + "|" + NONE,
-    "no HTTP": NONE, "many headers": NONE, "a long header": NONE, "an error": "answered 503",
-    "round and round": "answered 302", "to a file": "leads to file|not allowed", "to ftp": "leads to ftp",
-    "to nowhere": NONE,
-    "to this machine": OURS, "to a private name": OURS, "to the metadata": OURS, "without a place": "answered 302",
+    "broken": ("broke off after 4 of 10", LATER), "said to be huge": ("larger than 1 MiB", "cut it, or convert it"),
+    "endless": ("larger than 1 MiB|" + LATE, GIVE), "endless chunks": (LATE + "|larger", GIVE),
+    "slow headers": (SLOW, LATER), "slow status": (SLOW, LATER), "slow body": (LATE, LATER),
+    "silence": (SLOW + "|" + NONE, LATER), "no HTTP": (NONE, GIVE), "many headers": (NONE, GIVE),
+    "a long header": (NONE, GIVE), "an error": ("answered 503", LATER), "not there": ("answered 404", CORRECT),
+    "not for all": ("answered 403", "your account there, and give the file"),
+    "round and round": ("answered 302", "give the address that it leads to"),
+    "to a file": ("leads to file|not allowed", GIVE), "to ftp": ("leads to ftp", CORRECT),
+    "to a password": ("leads to an address with a user name or password", CORRECT), "to nowhere": (NONE, CORRECT),
+    "to this machine": (OURS, ALLOW), "to a private name": (OURS, ALLOW), "to the metadata": (OURS, ALLOW),
+    "without a place": ("answered 302", "give the address that it leads to"),
 }  # fmt: skip
 
 
@@ -151,9 +166,10 @@ def test_servers(kind, net):
     if kind not in REFUSED:
         assert fetch(url, "clip") == b"clip"
     else:
-        with pytest.raises(AudioError, match=REFUSED[kind]) as caught:
+        with pytest.raises(AudioError, match=REFUSED[kind][0]) as caught:
             fetch(url, "clip")
-        assert "'clip'" in str(caught.value) and "Mend:" in str(caught.value)
+        assert "'clip'" in str(caught.value) and REFUSED[kind][1] in str(caught.value)
+        assert "geheim99" not in str(caught.value)
         assert net == [PUBLIC] * len(net)
     assert time.monotonic() - start < 3
 
@@ -169,11 +185,18 @@ ADDRESSES = {
     "http://[::ffff:127.0.0.1]:{port}/whole": OURS,
     "http://inside.example/whole": OURS,
     "http://both.example/whole": OURS,  # one of its addresses is enough
-    "http://public.example@127.0.0.1:{port}/whole": OURS + "|" + NONE,
+    "http://public.example@127.0.0.1:{port}/whole": "with a user name or password are not asked",
+    "http://me:geheim99@public.example/whole": "with a user name or password are not asked",
+    "http://me:geheim99@/whole": "with a user name or password are not asked",
+    "http://\uff11\uff12\uff17.0.0.1:{port}/whole": OURS,
+    "http://inside\u3002example/whole": OURS,
+    "http://b\u00fccher.example/a": NONE,
+    "http://\ufffd.example/a": "can be no name of a server",
+    "http://" + "\u00fc" * 70 + ".example/a": "can be no name of a server",
     "HTTP://LOCALHOST:{port}/whole": OURS,
     "http://nowhere.example/a": NONE,
     "http://[::1": NONE,
-    "http://": NONE,
+    "http://": "names no server",
     "http://a b/c": NONE,
     "http://" + "a" * 300 + ".example": NONE,
     "http://public.example:99999/a": NONE,
@@ -183,9 +206,16 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("url", ADDRESSES)
 def test_private_addresses(url, net, port):
-    with pytest.raises(AudioError, match=ADDRESSES[url]):
+    with pytest.raises(AudioError, match=ADDRESSES[url]) as caught:
         fetch(url.format(port=port), "clip")
-    assert net == []
+    told = str(caught.value)
+    assert net == [] and "geheim99" not in told and "ordinal" not in told
+    assert (ALLOW if ADDRESSES[url] == OURS else CORRECT) in told
+
+
+def test_letters_that_are_not_ascii(net, monkeypatch):
+    monkeypatch.setitem(ANSWERS, "%C3%A4", ANSWERS["whole"])
+    assert fetch("http://\uff50ublic.example/\u00e4", "clip") == b"clip" and net == [PUBLIC]
 
 
 def test_where_the_user_says_so(net, port):

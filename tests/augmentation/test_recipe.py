@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -102,6 +103,9 @@ def test_the_page_holds_everything_and_nothing_is_run(tmp_path):
     plan = DiMEAug(features="x", target=6, neighbours="any").plan(data)
     mixed = plan.map()
     text = write_listening_page(plan, mixed, tmp_path / "page.html", number=3, notes=[nasty]).read_text()
+    words = {"unmet": {nasty: nasty}, "left_out": {nasty: [nasty]}, "warnings": [nasty], "emotions": [nasty] * 3}
+    report = replace(plan.report, **words).to_markdown().replace("\\<", "")
+    assert "<" not in report and "&lt;script" in report
     page = Page()
     page.feed(text)
     assert page.tags.count("audio") == 9 and page.tags.count("section") == 3

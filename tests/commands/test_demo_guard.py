@@ -19,7 +19,7 @@ CASES = [
     ("127.0.0.1", (), "page.localhost:7860", None, True),
     ("127.0.0.1", (), "localhost.:7860", None, True),
     ("127.0.0.1", (), "[::1]:7860", "http://[::1]:7860", True),
-    ("127.0.0.1", (), "127.0.0.1:7860", "http://localhost:7860", True),
+    ("127.0.0.1", (), "127.0.0.1:7860", "http://localhost:7860", False),  # may be served by another, at ::1
     ("127.0.0.1", (), "evil.example:7860", None, False),  # DNS rebinding
     ("127.0.0.1", (), "evil.example:7860", "http://evil.example:7860", False),
     ("127.0.0.1", (), "localhost.evil.example:7860", None, False),
@@ -34,6 +34,17 @@ CASES = [
     ("127.0.0.1", (), "localhost:7860", "http://localhost:3000", False),  # another server of this machine
     ("127.0.0.1", (), "localhost:7860", "null", False),
     ("127.0.0.1", (), "localhost:7860", "file://", False),
+    ("127.0.0.1", (), "127.0.0.1:7860", "https://127.0.0.1:7860", False),  # this page has no TLS
+    ("127.0.0.1", (), "127.0.0.1:7860", "chrome-extension://127.0.0.1:7860", False),
+    ("127.0.0.1", (), "127.0.0.1:7860", "moz-extension://localhost:7860", False),
+    ("127.0.0.1", (), "127.0.0.1:7860", "ftp://127.0.0.1:7860", False),
+    ("127.0.0.1", (), "127.0.0.1:7860", "//127.0.0.1:7860", False),
+    ("127.0.0.1", (), "127.0.0.1", "http://127.0.0.1:80", True),
+    ("127.0.0.1", (), "127.0.0.1:7860", "http://page.localhost:7860", False),  # another origin for browsers
+    ("127.0.0.1", (), "127.0.0.1:7860", "http://127.0.0.1:7860/path", False),
+    ("127.0.0.1", ("demo.example",), "demo.example", "http://demo.example", True),
+    ("127.0.0.1", ("demo.example",), "demo.example", "chrome-extension://demo.example", False),
+    ("127.0.0.1", ("demo.example",), "127.0.0.1:7860", "https://127.0.0.1:7860", False),
     ("192.168.1.5", (), "192.168.1.5:7860", "http://192.168.1.5:7860", True),
     ("192.168.1.5", (), "192.168.1.6:7860", None, False),
     ("0.0.0.0", (), "192.168.1.5:7860", "http://192.168.1.5:7860", True),
@@ -56,6 +67,10 @@ def test_hosts_and_origins(bound, named, host, origin, let_in):
         ({"sec-fetch-site": ["cross-site"], "sec-fetch-mode": ["no-cors"]}, False),
         ({"sec-fetch-site": ["same-site"], "sec-fetch-mode": ["cors"]}, False),
         ({"sec-fetch-site": ["cross-site"], "sec-fetch-mode": ["navigate"]}, True),  # a link to the page
+        ({"sec-fetch-site": ["cross-site"], "sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["document"]}, True),
+        ({"sec-fetch-site": ["cross-site"], "sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["iframe"]}, False),
+        ({"sec-fetch-site": ["cross-site"]}, False),
+        ({"sec-fetch-site": ["same-site"], "origin": ["http://localhost:7860"]}, False),
         ({"sec-fetch-site": ["same-origin"], "sec-fetch-mode": ["cors"]}, True),
         ({"host": []}, False),
         ({"host": ["localhost:7860", "evil.example"]}, False),
@@ -64,6 +79,15 @@ def test_hosts_and_origins(bound, named, host, origin, let_in):
 )
 def test_other_headers(headers, let_in):
     assert (Guard(None, "127.0.0.1").refusal({"host": ["localhost:7860"], **headers}) is None) == let_in
+    if "sec-fetch-site" in headers:  # what is sent, and not followed
+        refused = Guard(None, "127.0.0.1").refusal({"host": ["localhost:7860"], **headers}, method="POST")
+        assert (refused is None) == (headers["sec-fetch-site"] == ["same-origin"])
+
+
+def test_the_scheme_that_is_served():
+    headers = {"host": ["localhost:7860"], "origin": ["https://localhost:7860"]}
+    guard = Guard(None, "127.0.0.1")
+    assert [guard.refusal(headers, scheme) is None for scheme in ("http", "ws", "https", "wss")] == [0, 0, 1, 1]
 
 
 # --- over the wire
@@ -138,6 +162,26 @@ def listen(address, recording):
     if status != 200:
         return text
     return ask(address, "GET", f"/gradio_api/call/listen/{json.loads(text)['event_id']}")[1]
+
+
+BAD = {
+    "no such function": ("queue/join", {"data": [None], "fn_index": 99, "session_hash": "a"}),
+    "no such name": ("call/nothing", {"data": []}),
+    "no file": ("run/listen", {"data": [7]}),
+    "a file of this machine": ("run/listen", {"data": [{"path": "/etc/passwd"}]}),
+    "too few values": ("run/listen", {"data": []}),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_request_is_told_in_a_line(case, address, caplog, capfd):
+    path, body = BAD[case]
+    with caplog.at_level("WARNING"):
+        status, _ = ask(address, "POST", f"/gradio_api/{path}", json.dumps(body), Content_Type="application/json")
+    told = [one.getMessage() for one in caplog.records if "could not be answered" in one.getMessage()]
+    assert status in (400, 500) and len(told) == 1 and "\n" not in told[0]
+    out, err = capfd.readouterr()
+    assert "Traceback" not in out + err
 
 
 def test_files_of_this_machine_are_not_read(address, tmp_path):

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,9 @@ def test_report_is_json_and_tells_its_notes(human, tmp_path):
     assert report.notes[:3] == ["first", "simulated data", "borrowed votes"]
     table = report.to_markdown()
     assert "simulated data" in table and "borrowed votes" in table and "40 utterances" in table and "`test`" in table
+    harm = "<img src=x onerror=alert(1)> ![p](http://evil.example)"
+    strange = replace(report, vote_source=harm, notes=[harm], predictors={harm: report.predictors["model"]})
+    assert "<img" not in strange.to_markdown().replace("\\<img", "") and "](h" not in strange.to_markdown()
     path = report.save(tmp_path / "new")
     scores = json.loads(path.read_text())
     assert {"js_divergence", "bhattacharyya_coefficient", "num_examples"} <= scores.keys()

@@ -1,13 +1,16 @@
 """Keys in what is about to be pushed: in every kind of file, column and encoding, by place and kind, never by value."""
 
 import base64
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import sqlite3
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +22,7 @@ from hf_emo_dist.hub.contents import NotLookedThroughError, places
 from hf_emo_dist.hub.files import SecretFoundError, UploadFile, check_uploads, clean_json
 from hf_emo_dist.hub.metric_space import push_metric
 from hf_emo_dist.hub.push_data import push_dataset, push_votes
-from hf_emo_dist.hub.secrets import Secrets, of_this_user
+from hf_emo_dist.hub.secrets import of_this_user
 
 # none of them is anybody's
 GEMINI = "AIzaSyB3-k9QpZ_x7LmT2vW8cRdN4fGhJ1uYe5s"
@@ -29,6 +32,10 @@ OPENAI = "sk-proj-a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 GITHUB = "ghp_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
 OWN = "s3cret/of+mine"
 PEM = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\n" * 2
+
+
+def b64(value):
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +60,18 @@ FORMS = {
     PEM: "a private key",
     "AKIAQ3EGRTZ5W7YNB2KD": "an AWS key",
     "https://anna:geheim99@host.example/x": "an address with a password",
+    "sk-or-v1-" + "0f3a9b1c" * 8: "an OpenAI key",
+    "sk-" + "0f3a9b1c7d5e2468" * 2: "an OpenAI key",
+    "ghu_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8": "a GitHub token",
+    "ASIAQ3EGRTZ5W7YNB2KD": "an AWS key",
+    "xoxp-2345678901-3456789012-4567890123-0f3a9b1c7d5e24680f3a9b1c": "a Slack token",
+    "xapp-1-A02B3C4D5E6-3456789012-0f3a9b1c7d5e24680f3a9b1c7d5e2468": "a Slack token",
+    "https://a.blob.core.windows.net/b?sp=r&sig=Zm9v%2BmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYm1%3D": "a signed address",
+    "gsk_" + "Q1w2E3r4T5y6" * 4: "a Groq key",
+    "sk_live_51H8x2eKq0Zt7Vw3Rb5Nm": "a Stripe key",
+    "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": "a SendGrid key",
+    f"{b64({'alg': 'HS256'})}.{b64({'sub': 'anna'})}.TwL2iGABf9DHoTf-09kqeF8tAmbihYzrnopKc-1s5cr": "a JSON Web Token",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 2\n\n" + PEM[28:]: "a private key",
     OWN: "the value of MY_API_KEY",
     "proxy-pass-word": "the password in HTTPS_PROXY",
 }
@@ -60,7 +79,9 @@ NONE = [
     "hf_emo_dist", "a task-oriented-dialogue-with-25-Turns-and-more-words-than-that",
     "sk-learn-is-a-library-with-a-long-name",
     "https://host:8080/a@b", "AIza", "hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "hf_your_token", "sk-...", "AQ.",
-    "https://user:password@host.example", "-----BEGIN PUBLIC KEY-----", "half_QwErTyUiOpAsDfGhJkLzXcVbNm",
+    "https://user:password@host.example", "disk-0f3a9b1c7d5e24680f3a9b1c7d5e2468", "sk-abcdefabcdefabcdef", "EURASIA20",
+    "sig=none", "BEGIN PGP PRIVATE KEY BLOCK", "eyJhbGciOiJIUzI1NiJ9", "risk_live_QwErTyUiOpAsDfGhJkLzXcVb", "XXSG.a.b",
+    "-----BEGIN PUBLIC KEY-----", "half_QwErTyUiOpAsDfGhJkLzXcVbNm",
 ]  # fmt: skip
 
 
@@ -75,6 +96,34 @@ def test_what_only_looks_like_one(text):
     assert found(f"see {text} there".encode(), "README.md") == []
 
 
+# what may stand before a token: an escape's last letter is none of a word
+BEFORE = [
+    "\\n",
+    "\\t",
+    "\\r",
+    '\\"',
+    "%3D",
+    "%3d",
+    "%0A",
+    "=3D",
+    "=",
+    "\\x0a",
+    "\\u000a",
+    "\\u003d",
+    "\x1b[31m",
+    "&quot;",
+]
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_after_an_escape(before):
+    text = json.dumps({"a": f"token:{before}{HUB}\n"}) if before == "&quot;" else f'{{"a": "token:{before}{HUB}"}}'
+    for path in ("a.jsonl", "README.md", "a.py"):
+        assert {place[2] for place in found(f"x\n{text}\n".encode(), path)} == {"a Hugging Face token"}
+    told = found(parquet(pa.array(["a", text])), "a.parquet")
+    assert ("a.parquet:text", "row 1", "a Hugging Face token") in told
+
+
 def wide(name):
     return lambda value: value.encode(name)
 
@@ -86,6 +135,16 @@ ENCODINGS = {
     "base64 for URLs": lambda value: base64.urlsafe_b64encode(b"ab" + value.encode()),
     "base64 of base64's length": lambda value: base64.b64encode(value.encode()),
     "hexadecimal": lambda value: value.encode().hex().encode(),
+    "HEXADECIMAL": lambda value: value.encode().hex().upper().encode(),
+    "percent-encoded": lambda value: value.replace("/", "%2F").replace("+", "%2B").encode(),
+    "lower-case percents": lambda value: value.replace("/", "%2f").replace("+", "%2b").encode(),
+    "the slash kept": lambda value: value.replace("+", "%2B").encode(),
+    "every character": lambda value: "".join(f"%{ord(one):02x}" for one in value).encode(),
+    "JSON of PHP": lambda value: value.replace("/", "\\/").encode(),
+    "base64 over lines": lambda value: base64.encodebytes(b"a" * 50 + value.encode() + b"a" * 50),
+    "base64 over lines, in JSON": lambda value: json.dumps(
+        base64.encodebytes(b"a" * 50 + value.encode() + b"a" * 50).decode()
+    ).encode(),
 }
 
 
@@ -117,6 +176,19 @@ def zipped(name, data):
     return out.getvalue()
 
 
+def parquet_of_field(metadata):
+    out = io.BytesIO()
+    pq.write_table(pa.table([["a"]], schema=pa.schema([pa.field("a", pa.string(), metadata=metadata)])), out)
+    return out.getvalue()
+
+
+def parquet_with(data):
+    """Bytes that nothing points to, between the pages and the footer."""
+    whole = parquet(pa.array(["a"]))
+    footer = 8 + int.from_bytes(whole[-8:-4], "little")
+    return whole[:-footer] + b"\0" + data + b"\0" + whole[-footer:]
+
+
 def npz():
     out = io.BytesIO()
     np.savez_compressed(out, a=np.zeros(1000), names=np.array(["x", HUB]))
@@ -142,6 +214,23 @@ COLUMNS = {
     "UTF-16 bytes": (pa.array([b"a", HUB.encode("utf-16")]), "row 1"),
     "base64 of the known key": (pa.array(["a", base64.b64encode(OWN.encode()).decode()]), "row 1"),
     "bytes as numbers": (pa.array([[1, 2], list(HUB.encode())], pa.list_(pa.uint8())), "row 1"),
+    **{
+        f"letters as {kind}": (pa.array([[1, 2], [3], list(HUB.encode())], pa.list_(kind)), "row 2")
+        for kind in (pa.int8(), pa.uint16(), pa.int64(), pa.uint64(), pa.float32(), pa.float64())
+    },
+    "letters as half": (
+        pa.array([[1, 2], list(np.frombuffer(HUB.encode(), np.uint8).astype(np.float16))], pa.list_(pa.float16())),
+        "row 1",
+    ),
+    "a list of letters": (pa.array([["sad"], list(HUB), ["x"]]), "row 1"),
+    "a list of pieces in structs": (pa.array([[{"a": HUB[:9]}, {"a": HUB[9:]}], [{"a": "x"}]]), "row 0"),
+    "base64 over lines": (pa.array(["a", base64.encodebytes(b"a" * 50 + OWN.encode() + b"a" * 50).decode()]), "row 1"),
+    "gzip": (pa.array([b"a", b"", gzip.compress(f"x {HUB}".encode())]), "row 2"),
+    "bzip2": (pa.array([b"a", bz2.compress(f"x {HUB}".encode())]), "row 1"),
+    "xz": (pa.array([b"a", lzma.compress(f"x {HUB}".encode())]), "row 1"),
+    "zip": (pa.array([[b"a"], [b"b", zipped("a.txt", f"x {HUB}")]]), "row 1"),
+    "Parquet": (pa.array([b"a", parquet(pa.array([HUB]))]), "row 1"),
+    "a broken zip": (pa.array([b"a", zipped("a.txt", "x" * 999)[:-20]]), "row 1"),
     "letters as numbers": (pa.array([[1, 2], [3], list(HUB.encode())], pa.list_(pa.int32())), "row 2"),
 }
 
@@ -173,9 +262,18 @@ FILES = {
     "zip in zip": ("a.zip", zipped("b.zip", zipped("notes.txt", HUB)), "line 1"),
     "npz": ("a.npz", npz(), "byte"),
     "gzip": ("a.txt.gz", gzip.compress(b"x\n" + HUB.encode()), "line 2"),
-    "JSON with escapes": ("scores.json", json.dumps({"a": HUB}).replace("hf_", "\\u0068f_").encode(), "with escapes"),
+    "JSON with escapes": ("scores.json", json.dumps({"a": HUB}).replace("hf_", "\\u0068f_").encode(), "line 1"),
     "a notebook": ("a.ipynb", json.dumps({"cells": [{"source": ["x\n", f"k = '{OPENAI}'"]}]}).encode(), "line"),
-    "base64 over lines": ("a.md", b"\n".join([base64.encodebytes(b"a" * 50 + OWN.encode() + b"a" * 50)]), "several"),
+    "base64 over lines": ("a.md", b"\n".join([base64.encodebytes(b"a" * 50 + OWN.encode() + b"a" * 50)]), "line 1"),
+    "base64 over lines, in a log": ("a.log", base64.encodebytes(b"a" * 50 + OWN.encode() + b"a" * 50), "byte"),
+    "base64 over lines, no suffix": ("notes", base64.encodebytes(b"a" * 50 + OWN.encode() + b"a" * 50), "byte"),
+    "JSON lines with escapes": ("a.jsonl", b"{}\n" + json.dumps(HUB).replace("hf_", "\\u0068f_").encode(), "line 2"),
+    "a column's name": ("a.parquet", parquet(pa.array(["a"]), name=HUB), "the name of a column"),
+    "an inner column's name": ("a.parquet", parquet(pa.array([[{OWN: 1}]])), "the name of a column"),
+    "the name of metadata": ("a.parquet", parquet(pa.array(["a"]), metadata={HUB: "1"}), "the name of metadata"),
+    "a column's metadata": ("a.parquet", parquet_of_field({"by": HUB}), "metadata by"),
+    "after the pages of Parquet": ("a.parquet", parquet_with(HUB.encode()), "byte"),
+    "bzip2": ("a.txt.bz2", bz2.compress(b"x\n" + HUB.encode()), "line 2"),
     "Parquet's metadata": ("a.parquet", parquet(pa.array(["a"]), metadata={"made by": f"{HUB} "}), "metadata made by"),
 }  # fmt: skip
 
@@ -212,6 +310,15 @@ def test_what_cannot_be_searched_is_refused(case, monkeypatch):
     with pytest.raises(SecretFoundError, match="could not be searched for secrets"):
         check_uploads([UploadFile("a.zip", data)])
     check_uploads([UploadFile("a.zip", data)], not_secret=["a.zip"])
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy"])
+def test_a_column_that_is_none_is_not_told_again_as_bytes(compression):
+    out = io.BytesIO()
+    texts = ["a", f"see {HUB}", f"at {OWN}", HUB, "Q" * 65]
+    pq.write_table(pa.table({"transcript": texts}), out, compression=compression, write_page_index=True)
+    check_uploads([UploadFile("a.parquet", out.getvalue())], not_secret=["a.parquet:transcript"])
+    assert {place[0] for place in found(out.getvalue(), "a.parquet")} == {"a.parquet:transcript"}
 
 
 def test_the_message_and_the_way_out():
@@ -284,8 +391,31 @@ def test_what_names_code_is_not_passed_on():
     assert clean_json(values) == {"a": [{}], "b": 1}
 
 
-def test_known_values(monkeypatch):
-    monkeypatch.setenv("SHORT_TOKEN", "abc")
-    monkeypatch.setenv("TOKEN_FILE", "/home/anna/token-file")
-    assert list(of_this_user().search(b"abc /home/anna/token-file")) == []
-    assert [one.what for one in Secrets([("mine", "äöü-geheimnis")]).search("äöü-geheimnis".encode())] == ["mine"]
+# name and value of a variable of the environment → whether it is looked for
+VARIABLES = {
+    "AWS_SECRET_ACCESS_KEY": ("/Zx9k2LmQ8vT4wRb7NcYp3HsJd6GfAe1UoXi5KtQ", True),
+    "MY_TOKEN": ("~Zx9k2LmQ8vT4wRb7", True),
+    "A_SECRET": (".Zx9k2LmQ8vT4wRb7", True),
+    "SMTP_PASS": ("long-and-s3cret", True),
+    "MYSQL_PWD": ("long-and-s3cret", True),
+    "OPENAI_KEY_2": ("long-and-s3cret", True),
+    "DB_PASS2": ("long-and-s3cret", True),
+    "GPG_PASSPHRASE": ("long-and-s3cret", True),
+    "UMLAUTE_TOKEN": ("\u00e4\u00f6\u00fc-geheimnis", True),
+    "SHORT_TOKEN": ("abc", False),
+    "TOKEN_FILE": ("/home/anna/token-file", False),
+    "SSH_KEY": (__file__, False),  # there is such a file
+    "PWD": ("/home/anna/my-work", False),
+    "OLDPWD": ("long-and-no-secret", False),
+    "COMPASS": ("long-and-no-secret", False),
+    "KEYBOARD_LAYOUT": ("long-and-no-secret", False),
+}
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_variables_of_the_environment(name, monkeypatch):
+    value, secret = VARIABLES[name]
+    monkeypatch.setenv(name, value)
+    for text in (value, json.dumps(value), quote(value, safe="/")):
+        told = [one.what for one in of_this_user().search(f"at {text} there".encode())]
+        assert (f"the value of {name}" in told) == secret

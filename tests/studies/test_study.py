@@ -4,7 +4,7 @@ import inspect
 import json
 import re
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from typing import get_type_hints
 
@@ -51,6 +51,43 @@ def test_every_file_is_written_and_says_what_it_is(study, tmp_path):
     before = (page.parent / "demo.pdf").read_bytes()
     study.save(tmp_path / "new")
     assert (page.parent / "demo.pdf").read_bytes() == before
+
+
+HARM = [
+    "<img src=x onerror=alert(1)>", "a\n\n<script>alert(1)</script>", "\\\\<b>x</b>", "[x](javascript:alert(1))",
+    "![x](http://evil.example/t.png)", "[x]: http://evil.example", "`<b>`", "x|<b>y", "&lt;b&gt;", "</h1><b>", "<!-- x",
+    "x](http://evil.example/t.png)", "$$<b>$$", "http://evil.example/?x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_nothing_of_the_data_becomes_markup(harm, study):
+    study = replace(
+        study, title=harm, facts={harm: harm}, notes=[harm], findings=[harm],
+        tables=[StudyTable(harm, [harm, "c"], [[harm, "1"]], harm)], plots=[replace(study.plots[0], caption=harm)],
+    )  # fmt: skip
+    text = study.to_markdown()
+    markdown = pytest.importorskip("markdown_it")
+    shown = markdown.MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(text)
+    tags = Tags()
+    tags.feed(shown)
+    assert set(tags.found) <= {"h1", "p", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "img"}
+    assert tags.found.count("img") == 1 and 'src="demo.png"' in shown and tags.found.count("th") == 2
+    page = Tags()
+    page.feed(study_page(study))
+    assert {"script", "b"}.isdisjoint(page.found) and page.found.count("img") == 1
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+
+    def handle_comment(self, data):
+        self.found.append("comment")
 
 
 def test_the_page_is_whole_by_itself_and_escapes_names(study):

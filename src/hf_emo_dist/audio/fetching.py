@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import io
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -19,9 +20,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .decoding import AudioError, clip_error
+from .faults import MENDS
 from .files import MAX_BYTES
 
 #: Seconds to find and reach the server, and without any byte from it.
@@ -36,8 +38,18 @@ URL_REDIRECTS = 5
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
+_DOWNLOAD = "download it and give the file"
+_LATER = f"try again later, or {_DOWNLOAD}"
+_CORRECT = f"correct the address, or {_DOWNLOAD}"
+_ALLOW = "where you trust it, allow it with allow_private_addresses=True (--allow_private_addresses), or " + _DOWNLOAD
+
+
 class PrivateAddressError(OSError):
     """An address leads to this machine or its network."""
+
+
+class _OddAddressError(ValueError):
+    """An address that is not asked; the message says why, and shows nothing of it that may be secret."""
 
 
 def is_address_of_the_web(text: Any) -> bool:
@@ -48,6 +60,36 @@ def is_address_of_the_web(text: Any) -> bool:
         (True, False)
     """
     return isinstance(text, str) and text[:8].lower().startswith(("http://", "https://"))
+
+
+def shown_address(url: str) -> str:
+    """An address as messages show it: without query and fragment, user name and password.
+
+    Example:
+        >>> shown_address("https://me:pw@host:80/a.wav?sig=x#y")
+        'https://host:80/a.wav'
+    """
+    begin, slashes, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("//")
+    host, slash, path = re.sub(r"\\", "/", rest).partition("/")
+    return f"{begin}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _asked_address(url: str) -> str:
+    """An address with what is not ASCII encoded, as servers are asked for it."""
+    parts = urlsplit(url)
+    _ = parts.port  # of a number that no port has
+    if "@" in parts.netloc:
+        raise _OddAddressError("addresses with a user name or password are not asked")
+    if not parts.netloc.isascii():
+        try:
+            host = (parts.hostname or "").encode("idna").decode("ascii")
+        except UnicodeError:
+            raise _OddAddressError(f"{parts.hostname!r} can be no name of a server") from None
+        parts = parts._replace(netloc=host if parts.port is None else f"{host}:{parts.port}")
+    if not parts.hostname:
+        raise _OddAddressError("the address names no server")
+    url = parts.geturl()
+    return url if url.isascii() else quote(url, safe="".join(map(chr, range(33, 127))))
 
 
 def is_public(address: str) -> bool:
@@ -81,10 +123,12 @@ def fetch(url: str, name: str, allow_private_addresses: bool = False) -> bytes:
     """
     clock = _Clock()
     try:
-        _ = urlsplit(url).port  # of a number that no port has
-        with clock.running(), _opener(clock, allow_private_addresses).open(url, timeout=URL_TIMEOUT) as response:
-            clock.set(URL_SECONDS)
-            data = _received(response, name)
+        asked = _asked_address(url)
+        with clock.running(), _opener(clock, allow_private_addresses).open(asked, timeout=URL_TIMEOUT) as response:
+            if not clock.over:  # else its headers end where the connection was ended
+                clock.set(URL_SECONDS)
+                clock.begun = True
+                data = _received(response, name)
             if not clock.over:  # its end may be what came of ending the connection
                 return data
     except AudioError:
@@ -93,30 +137,59 @@ def fetch(url: str, name: str, allow_private_addresses: bool = False) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         if not clock.over:
-            raise clip_error("missing", f"the server answered {error.code} ({error.reason})", name) from None
+            mend = _mend_of_status(error.code)
+            raise clip_error("missing", f"the server answered {error.code} ({error.reason})", name, mend) from None
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        if isinstance(reason, PrivateAddressError):
-            raise clip_error("missing", str(reason), name) from None
-        if not clock.over:
-            told = reason if isinstance(reason, str | OSError) else type(error).__name__
-            raise clip_error("missing", f"nothing could be fetched ({told})", name) from None
-    raise clip_error("missing", f"it has not come whole within {clock.seconds:g} s", name)
+        if not clock.over or isinstance(reason, PrivateAddressError):
+            what, mend = _told(reason)
+            raise clip_error("missing", what, name, mend) from None
+    if clock.begun:
+        late = f"it has not come whole within {clock.seconds:g} s"
+    else:
+        late = f"the server's answer has not begun within {clock.seconds:g} s"
+    raise clip_error("missing", late, name, _LATER)
+
+
+def _mend_of_status(code: int) -> str:
+    if code in (401, 402, 403, 407):
+        return "download it with what the server asks for, such as your account there, and give the file"
+    if 300 <= code < 400:
+        return f"give the address that it leads to, or {_DOWNLOAD}"
+    return _LATER if code == 429 or code >= 500 else _CORRECT
+
+
+def _told(reason: Any) -> tuple[str, str]:
+    """Why nothing was fetched, and the mend."""
+    if isinstance(reason, PrivateAddressError):
+        return str(reason), _ALLOW
+    if isinstance(reason, _OddAddressError):
+        return str(reason), _CORRECT
+    told = reason if isinstance(reason, str | OSError) else type(reason).__name__
+    what = f"nothing could be fetched ({told})"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return what, f"correct the server's certificate or this machine's clock and certificates, or {_DOWNLOAD}"
+    if isinstance(reason, socket.gaierror):
+        return what, f"correct the address or this machine's network, or {_DOWNLOAD}"
+    if isinstance(reason, ValueError | http.client.InvalidURL):
+        return what, _CORRECT
+    return what, _CORRECT if isinstance(reason, str) else _LATER
 
 
 def _received(response: Any, name: str) -> bytes:
     said = response.headers.get("Content-Length") or ""
     length = int(said) if said.isascii() and said.isdigit() else None
-    large = f"it is larger than {URL_BYTES >> 20} MiB; download it and give the file"
+    large = f"it is larger than {URL_BYTES >> 20} MiB"
+    mend = f"download it, {MENDS['too_large'].partition(', or leave')[0]}, and give the file"
     if length is not None and length > URL_BYTES:
-        raise clip_error("missing", large, name)
+        raise clip_error("missing", large, name, mend)
     data = io.BytesIO()
     while part := response.read1(1 << 16):
         data.write(part)
         if data.tell() > URL_BYTES:
-            raise clip_error("missing", large, name)
+            raise clip_error("missing", large, name, mend)
     if length is not None and data.tell() < length:
-        raise clip_error("corrupt", f"the server broke off after {data.tell()} of {length} bytes", name)
+        raise clip_error("corrupt", f"the server broke off after {data.tell()} of {length} bytes", name, _LATER)
     return data.getvalue()
 
 
@@ -124,7 +197,7 @@ class _Clock:
     """Ends a connection when its time is over: a server that sends a byte now and then never times out by itself."""
 
     def __init__(self) -> None:
-        self.seconds, self.over = URL_HEAD_SECONDS, False
+        self.seconds, self.over, self.begun = URL_HEAD_SECONDS, False, False
         self._timer: threading.Timer | None = None
         self._sockets: list[socket.socket] = []
 
@@ -206,6 +279,8 @@ def _opener(clock: _Clock, allow_private: bool) -> Any:
         def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
             if not is_address_of_the_web(newurl):
                 raise urllib.error.URLError(f"the server leads to {urlsplit(newurl).scheme}, which is no http(s)")
+            if "@" in urlsplit(newurl).netloc:
+                raise urllib.error.URLError("the server leads to an address with a user name or password")
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     # no file:, ftp: or data:, which build_opener would bring
@@ -264,6 +339,5 @@ def _addresses(host: str, port: int, must: bool = True) -> list[tuple[Any, ...]]
 def _refuse_private(host: str, addresses: list[tuple[Any, ...]]) -> None:
     if not all(is_public(str(address[0])) for address in addresses):
         raise PrivateAddressError(
-            f"{host!r} is an address of this machine or its network, which is asked only where you say so: "
-            "allow_private_addresses=True (--allow_private_addresses)"
+            f"{host!r} is an address of this machine or its network, which is asked only where you say so"
         )

@@ -14,7 +14,7 @@ from .check import SILENCE_DBFS, level_dbfs
 from .clips import load_audio
 from .clips import windows as cut
 from .decoding import MAX_SECONDS, MIN_SAMPLES, SAMPLING_RATE, clip_error
-from .fetching import fetch, is_address_of_the_web
+from .fetching import fetch, is_address_of_the_web, shown_address
 from .files import MAX_BYTES
 
 
@@ -38,17 +38,17 @@ class Clip:
 
 
 def name_of(value: Any, number: int) -> str:
-    """What to call an input: its path, URL (without the query, which may hold a signature) or id, else its number.
+    """What to call an input: its path, URL (without query and user, which may hold a secret) or id, else its number.
 
     Example:
-        >>> name_of("a/b.wav", 0), name_of("https://host/c.wav?token=abc", 1)
-        ('a/b.wav', 'https://host/c.wav')
+        >>> name_of("a/b.wav", 0), name_of("https://host/c.wav?token=abc", 1), name_of("https://me:pw@host/d.wav", 2)
+        ('a/b.wav', 'https://host/c.wav', 'https://host/d.wav')
     """
     if is_file(value) and isinstance(getattr(value, "name", None), str):
         return str(value.name)
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
-        return text.partition("?")[0] if is_address_of_the_web(text) else text
+        return shown_address(text) if is_address_of_the_web(text) else text
     if isinstance(value, Mapping):
         audio = value.get("audio")
         for found in (value.get("id"), value.get("path"), audio.get("path") if isinstance(audio, Mapping) else None):

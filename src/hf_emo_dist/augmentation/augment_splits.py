@@ -14,6 +14,7 @@ from .._fields import option
 from .._lazy import need
 from ..data.output import write_json, write_text
 from ..data.rows import column_of
+from ..markdown import as_prose
 from .dime import DiMEAug
 from .features import FEATURE_KINDS, feature_matrix
 from .mixed_dataset import undecoded, with_mix_columns
@@ -196,7 +197,9 @@ def augment_splits(
         for name, rows in splits.items()
     }
     plan.save(folder / "augmentation_plan.parquet")
-    failed = "".join(f"Could not be mixed: {row_id}: {reason}\n" for row_id, reason in problems.items())
+    failed = "".join(
+        f"Could not be mixed: {as_prose(row_id)}: {as_prose(reason)}\n" for row_id, reason in problems.items()
+    )
     write_text(folder / "augmentation.md", plan.report.to_markdown() + failed)
     about = {**plan.report.to_dict(), "rows_written": len(mixed), "not_mixed": problems}
     write_json(folder / "augmentation.json", about)

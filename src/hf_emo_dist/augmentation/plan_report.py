@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data.figures import literal_text, write_figure
 from ..distributions import FloatArray
+from ..markdown import as_prose, as_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ class PlanReport:
         shares = before / max(before.sum(), 1e-12), after / max(after.sum(), 1e-12)
         for k, name in enumerate(self.emotions):
             lines.append(
-                f"| {name} | {before[k]:.1f} | {after[k]:.1f} | {shares[0][k]:.3f} | {shares[1][k]:.3f} "
+                f"| {as_text(name)} | {before[k]:.1f} | {after[k]:.1f} | {shares[0][k]:.3f} | {shares[1][k]:.3f} "
                 f"| {self.balance[k]:.3f} | {self.counts_before[k]} | {self.counts_after[k]} |"
             )
         if self.rows_added:
@@ -69,10 +70,11 @@ class PlanReport:
             ]
         if self.recall is not None:
             lines.append(f"Neighbours by {self.index}: {100 * self.recall:.1f} % of the exact ones on a sample.")
-        lines += [f"Not reached: {name}: {reason}." for name, reason in self.unmet.items()]
+        lines += [f"Not reached: {as_text(name)}: {as_prose(reason)}." for name, reason in self.unmet.items()]
         for reason, ids in self.left_out.items():
-            lines.append(f"Left out, {reason}: {len(ids)} ({', '.join(ids[:5])}{', ...' if len(ids) > 5 else ''}).")
-        lines += [f"Warning: {text}" for text in self.warnings]
+            named = as_prose(", ".join(ids[:5]))
+            lines.append(f"Left out, {as_prose(reason)}: {len(ids)} ({named}{', ...' if len(ids) > 5 else ''}).")
+        lines += [f"Warning: {as_prose(text)}" for text in self.warnings]
         return "\n".join(lines) + "\n"
 
     def __str__(self) -> str:

@@ -86,8 +86,11 @@ def serve(
     import gradio
     from starlette.middleware import Middleware
 
-    from .demo_guard import Guard
+    from .demo_guard import Guard, Tracebacks
 
+    for module in (gradio.routes, gradio.queueing, gradio.route_utils):
+        if "traceback" in vars(module):
+            vars(module)["traceback"] = Tracebacks()
     if not _is_loopback(host):
         logger.warning(
             "everyone who can reach %s on the network can use this page, and the recordings go there unencrypted", host

@@ -15,6 +15,7 @@ from ..data.output import output_files, write_json, write_text
 from ..data.protocols import Protocol, protocol_of
 from ..data.rows import column_of
 from ..data.targets import counted_votes, scored_matrix
+from ..markdown import as_prose
 from ..scores.divergences import bhattacharyya_coefficient, jensen_shannon_divergence
 from ..scores.summary import compute_scores
 from .baselines import SoftLogisticRegression, tower_features
@@ -99,9 +100,9 @@ class CrossValidationReport:
 
     def to_markdown(self) -> str:
         """The notes and one table, in Markdown."""
-        lines = [f"**{'; '.join(self.notes)}**", ""] if self.notes else []
+        lines = [f"**{as_prose('; '.join(self.notes))}**", ""] if self.notes else []
         if self.vote_source:
-            lines += [f"Votes: {self.vote_source}", ""]
+            lines += [f"Votes: {as_prose(self.vote_source)}", ""]
         lines += [
             f"{len(self.folds)}-fold cross-validation over {self.num_speakers} speakers, {self.num_examples} "
             "utterances; nobody is scored by a model that heard them. JS divergence is base 2, lower is better; +/- is "

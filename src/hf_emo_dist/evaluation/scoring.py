@@ -15,6 +15,7 @@ from ..data.output import write_json, write_text
 from ..data.rows import lazy_column, notes_about, rough_intervals, row_ids, speaker_groups
 from ..data.targets import counted_votes, scored_matrix
 from ..emotions import validate_emotions
+from ..markdown import as_code, as_prose
 from ..scores.bootstrap import UNBOUNDED, Bounds, bootstrap_interval, bootstrap_score, bounds_of_difference
 from ..scores.divergences import jensen_shannon_divergence
 from ..scores.floor import js_divergence_floor_interval
@@ -156,14 +157,14 @@ class EvaluationReport:
 
     def to_markdown(self) -> str:
         """The notes and the tables, in Markdown."""
-        where = f"split `{self.split}`, " if self.split else ""
+        where = f"split {as_code(self.split)}, " if self.split else ""
         speakers = f"{self.num_speakers} speakers" if self.num_speakers else "speakers unknown"
-        lines = [f"**{'; '.join(self.notes)}**", ""] if self.notes else []
+        lines = [f"**{as_prose('; '.join(self.notes))}**", ""] if self.notes else []
         if self.vote_source:
-            lines += [f"Votes: {self.vote_source}", ""]
+            lines += [f"Votes: {as_prose(self.vote_source)}", ""]
         lines += [
-            f"Scored on `{self.score_column}`: {where}{self.num_examples} utterances, {speakers}. JS divergence is "
-            "base 2, lower is better; brackets are 95 % bootstrap intervals over "
+            f"Scored on {as_code(self.score_column)}: {where}{self.num_examples} utterances, {speakers}. JS divergence "
+            "is base 2, lower is better; brackets are 95 % bootstrap intervals over "
             f"{'speakers' if self.num_speakers else 'utterances'}.",
             "",
             "| predictor | JS divergence | Bhattacharyya | log-lik. a vote (nats) | accuracy | macro F1 |",
@@ -369,7 +370,7 @@ def p_words(p_value: float) -> str:
 
 
 def _title(predictor: str) -> str:
-    return predictor.replace("_", " ")
+    return as_prose(predictor.replace("_", " ")).replace("|", "\\|")
 
 
 def _number(value: float | None) -> str:

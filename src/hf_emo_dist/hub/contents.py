@@ -6,9 +6,10 @@ after decompression, the members of a zip (npz) or gzip file, the values of a le
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
-import json
+import lzma
 import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,9 +25,11 @@ _BLOCK = 1 << 23  # bytes
 _ROWS, _BATCH = 1 << 14, 1 << 24  # of a batch of Parquet: most rows, and bytes, since recordings are large
 #: Most that an archive may unpack to, and how deep they may lie in each other.
 MOST_UNPACKED, MOST_DEEP = 1 << 34, 3
-#: Largest file of JSON or text that is also looked at without its escapes and line breaks.
-MOST_TEXT = 1 << 28
 _TEXT = (".json", ".ipynb", ".md", ".txt", ".py", ".jinja", ".yaml", ".csv", ".tsv", ".jsonl", ".html")
+
+
+_PACKED = ((b"\x1f\x8b\x08", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
+_HEADS = (b"PK\x03\x04", b"PAR1", *(head for head, _ in _PACKED))
 
 
 class Place(NamedTuple):
@@ -71,27 +74,24 @@ class _Walk:
     def file(self, path: str, file: IO[bytes], disk: Path | None = None, deep: int = 0) -> Iterator[Place]:
         head = file.read(16)
         file.seek(0)
+        if head.startswith(_HEADS) and deep == MOST_DEEP:
+            raise NotLookedThroughError(f"archives lie more than {MOST_DEEP} deep in each other")
         if head[:4] == b"PAR1":
-            yield from self._parquet(path, file)
+            yield from self._parquet(path, file, deep)
             return
-        told = set()
-        for place in self._stream(path, file):
-            told.add(place.what)
+        for place, _, _ in self._stream(path, file):
             yield place
         file.seek(0)
-        if head[:4] == b"PK\x03\x04" or head[:2] == b"\x1f\x8b":
-            if deep == MOST_DEEP:
-                raise NotLookedThroughError(f"archives lie more than {MOST_DEEP} deep in each other")
-            yield from (self._zip if head[:2] == b"PK" else self._gzip)(path, file, deep)
+        if head[:4] == b"PK\x03\x04":
+            yield from self._zip(path, file, deep)
         elif head == b"SQLite format 3\0" and disk is not None:
             yield from self._sqlite(path, disk)
-        elif path.endswith(_TEXT):
-            text = file.read(MOST_TEXT)
-            yield from (place for place in self._unbroken(path, text) if place.what not in told)
-            if path.endswith((".json", ".ipynb")) and b"\\" in text:
-                yield from self._json(path, text)
+        for begin, opened in _PACKED:
+            if head.startswith(begin):
+                yield from self._unpacked(path, opened, file, deep)
 
-    def _stream(self, path: str, file: IO[bytes]) -> Iterator[Place]:
+    def _stream(self, path: str, file: IO[bytes]) -> Iterator[tuple[Place, int, bytes]]:
+        """What is found in the bytes as they are, at which of them, and the secret itself."""
         text = path.endswith(_TEXT)
         before, lines, kept, told = 0, 1, b"", set()
         while block := file.read(_BLOCK):
@@ -100,25 +100,11 @@ class _Walk:
                 if (before + found.start, found.what) not in told:  # else in what was kept of the block before
                     told.add((before + found.start, found.what))
                     where = f"line {lines + data.count(10, 0, found.start)}" if text else f"byte {before + found.start}"
-                    yield Place(path, where, found.what)
+                    yield Place(path, where, found.what), before + found.start, data[found.start : found.end]
             kept = data[-LONGEST:]
             if text:
                 lines += data.count(10, 0, len(data) - len(kept))
             before += len(data) - len(kept)
-
-    def _unbroken(self, path: str, text: bytes) -> Iterator[Place]:
-        """A key whose base64 is broken into lines."""
-        for found in self.secrets.known(text.translate(None, b" \t\r\n\"',\\")):
-            yield Place(path, "over several lines", found.what)
-
-    def _json(self, path: str, text: bytes) -> Iterator[Place]:
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError):
-            return  # it was looked at as text
-        everything = "\n".join(_strings(values))
-        for found in self.secrets.search(everything.encode("utf-8", "surrogatepass")):
-            yield Place(path, "written with escapes", found.what)
 
     def _zip(self, path: str, file: IO[bytes], deep: int) -> Iterator[Place]:
         try:
@@ -129,11 +115,12 @@ class _Walk:
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError) as error:
             raise NotLookedThroughError(f"it cannot be unpacked ({error})") from error
 
-    def _gzip(self, path: str, file: IO[bytes], deep: int) -> Iterator[Place]:
+    def _unpacked(self, path: str, opened: Callable[[Any], Any], file: IO[bytes], deep: int) -> Iterator[Place]:
         try:
-            with gzip.open(file) as member:
-                yield from self.file(path.removesuffix(".gz"), self._bounded(member), None, deep + 1)
-        except (EOFError, OSError, ValueError) as error:
+            with opened(file) as member:
+                name = path.removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
+                yield from self.file(name, self._bounded(member), None, deep + 1)
+        except (EOFError, OSError, ValueError, lzma.LZMAError) as error:
             raise NotLookedThroughError(f"it cannot be unpacked ({error})") from error
 
     def _bounded(self, member: Any) -> IO[bytes]:
@@ -171,72 +158,155 @@ class _Walk:
         finally:
             base.close()
 
-    def _parquet(self, path: str, file: IO[bytes]) -> Iterator[Place]:
+    def _parquet(self, path: str, file: IO[bytes], deep: int) -> Iterator[Place]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             table = pq.ParquetFile(file)
-            about = table.schema_arrow.metadata or {}
-            for key, value in about.items():
+            for where, value in _about(table.schema_arrow):
                 for found in self.secrets.search(value):
-                    yield Place(path, f"metadata {key.decode('utf-8', 'replace')}", found.what)
-            before = 0
+                    yield Place(path, where, found.what)
+            before, shown = 0, set()
             groups = [table.metadata.row_group(place) for place in range(table.metadata.num_row_groups)]
             widest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
             size = max(1, min(_ROWS, int(_BATCH / max(widest, 1.0))))
             for batch in table.iter_batches(batch_size=size, use_threads=False):
                 for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                    for row, what in self._array(column, lambda place: place):
-                        yield Place(f"{path}:{name}", f"row {before + row}", what)
+                    where = f"{path}:{name}"
+                    for row, what, secret in self._array(column, lambda place: place, _Column(where, deep)):
+                        shown.add(secret)
+                        yield Place(where, f"row {before + row}", what)
                 before += batch.num_rows
+            chunks = sorted(_chunk(group.column(place)) for group in groups for place in range(group.num_columns))
+            file.seek(0)
+            for raw, at, secret in self._stream(path, file):
+                # values of columns were told with their names, also where statistics repeat them
+                if any(secret in one or one in secret for one in shown if one):
+                    continue
+                # what is compressed brings other things side by side: there only what is known counts
+                inside = any(begin <= at < end for begin, end in chunks)
+                if not inside or any(True for _ in self.secrets.known(secret)):
+                    yield raw
         except (pa.ArrowException, OSError) as error:
             raise NotLookedThroughError(f"it cannot be read ({error})") from error
 
-    def _array(self, array: Any, row_of: Callable[[int], int]) -> Iterator[tuple[int, str]]:
-        """What is found in a column, with its row; `row_of` tells the row of a value of the array."""
+    def _array(self, array: Any, row_of: Callable[[int], int], column: _Column) -> Iterator[tuple[int, str, bytes]]:
+        """What is found in a column, with its row and itself; `row_of` tells the row of a value of the array."""
         import pyarrow as pa
         import pyarrow.compute as pc
         from pyarrow import types
 
         kind = array.type
         if isinstance(kind, pa.BaseExtensionType):
-            yield from self._array(array.storage, row_of)
+            yield from self._array(array.storage, row_of, column)
         elif types.is_dictionary(kind):
-            yield from self._array(array.dictionary_decode(), row_of)
+            yield from self._array(array.dictionary_decode(), row_of, column)
         elif types.is_struct(kind):
             for part in array.flatten():
-                yield from self._array(part, row_of)
+                yield from self._array(part, row_of, column)
         elif types.is_nested(kind):  # lists and maps
             if types.is_map(kind):
                 array = array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
             parents = pc.list_parent_indices(array).to_numpy()
-            yield from self._array(array.flatten(), lambda place: row_of(int(parents[place])))
+            yield from self._array(array.flatten(), lambda place: row_of(int(parents[place])), column)
         elif types.is_fixed_size_binary(kind) or _is_of_bytes(kind):
-            yield from self._values(array.cast(pa.large_binary()), row_of)
-        elif types.is_integer(kind) and kind.bit_width <= 32 and len(array):
-            # a key as a list of numbers
+            yield from self._values(array.cast(pa.large_binary()), row_of, column)
+        elif (types.is_integer(kind) or types.is_floating(kind)) and len(array):
+            # a key as a list of numbers: as they lie in memory, and each of them as a character
             width = kind.bit_width // 8
             data = memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width]
-            for found in self.secrets.search(bytes(data)):
-                yield row_of(found.start // width), found.what
+            texts = [(bytes(data), width)]
+            if width > 4 or types.is_floating(kind):  # others are found as wide characters
+                texts.append((_characters(np.frombuffer(data, kind.to_pandas_dtype())), 1))
+            for text, step in texts:
+                for found in self.secrets.search(text):
+                    yield row_of(found.start // step), found.what, text[found.start : found.end]
 
-    def _values(self, array: Any, row_of: Callable[[int], int]) -> Iterator[tuple[int, str]]:
+    def _values(self, array: Any, row_of: Callable[[int], int], column: _Column) -> Iterator[tuple[int, str, bytes]]:
         _, places_, buffer = array.buffers()
         if buffer is None or not len(array):
             return
         ends = np.frombuffer(places_, "<i8")[array.offset : array.offset + len(array) + 1]
         data = bytes(memoryview(buffer)[ends[0] : ends[-1]])
         ends = ends - ends[0]
-        told = set()
+        told: set[tuple[int, str]] = set()
         # all values at once, and those in which there seems to be something by themselves
         for found in self.secrets.search(data, strictly=False):
             first, last = np.searchsorted(ends, (found.start, found.end - 1), "right") - 1
-            for place in range(first, last + 1):
-                for inside in self.secrets.search(data[ends[place] : ends[place + 1]]):
-                    if (place, inside.what) not in told:
-                        told.add((place, inside.what))
-                        yield row_of(place), inside.what
+            pieces = [(place, place, data[ends[place] : ends[place + 1]]) for place in range(first, last + 1)]
+            pieces += self._joined(data, ends, row_of, int(first), int(last)) if first < last else []
+            for place, key, text in pieces:
+                for inside in self.secrets.search(text):
+                    if (key, inside.what) not in told:
+                        told.add((key, inside.what))
+                        yield row_of(place), inside.what, text[inside.start : inside.end]
+        yield from self._archives(data, ends, row_of, column)
+
+    def _joined(
+        self, data: bytes, ends: Any, row_of: Callable[[int], int], first: int, last: int
+    ) -> Iterator[tuple[int, int, bytes]]:
+        """The values of one row side by side, as where a list holds a key's characters."""
+        while first <= last:
+            row, end = row_of(first), first
+            while end < last and row_of(end + 1) == row:
+                end += 1
+            if end > first:
+                yield first, -1 - row, data[ends[first] : ends[end + 1]]
+            first = end + 1
+
+    def _archives(self, data: bytes, ends: Any, row_of: Callable[[int], int], column: _Column) -> Iterator[Any]:
+        """What is found in values that are archives."""
+        begins = ends[:-1][np.diff(ends) > 20]
+        if not len(begins):
+            return
+        first, second = (np.frombuffer(data, np.uint8)[begins + place] for place in (0, 1))
+        pairs = {(head[0], head[1]) for head in _HEADS}
+        may = np.logical_or.reduce([(first == one) & (second == other) for one, other in pairs])
+        for begin in map(int, begins[may]):
+            if not data.startswith(_HEADS, begin):
+                continue
+            place = int(np.searchsorted(ends, begin, "right")) - 1
+            try:
+                content = data[begin : ends[place + 1]]
+                for inside in self.file(column.path, io.BytesIO(content), None, column.deep + 1):
+                    yield row_of(place), f"{inside.what}, in an archive", b""
+            except NotLookedThroughError as error:
+                yield row_of(place), f"an archive that cannot be searched: {error}", b""
+
+
+class _Column(NamedTuple):
+    """Which column of which file is looked at."""
+
+    path: str
+    deep: int
+
+
+def _characters(numbers: Any) -> bytes:
+    """Numbers as characters; 0 where they are none."""
+    with np.errstate(invalid="ignore"):
+        small = np.where((numbers >= 9) & (numbers < 127), numbers, 0).astype(np.uint8)
+    return bytes(np.where(small == numbers, small, 0).astype(np.uint8))
+
+
+def _about(schema: Any) -> Iterator[tuple[str, bytes]]:
+    """Everything that is written in the schema of a table: metadata of it and of its fields, and their names."""
+    waiting = [schema.field(place) for place in range(len(schema.names))]
+    metadata = list((schema.metadata or {}).items())
+    while waiting:
+        field = waiting.pop()
+        yield "the name of a column", field.name.encode("utf-8", "surrogatepass")
+        metadata += (field.metadata or {}).items()
+        waiting += [field.type.field(place) for place in range(field.type.num_fields)]
+    for key, value in metadata:
+        yield "the name of metadata", key
+        yield f"metadata {key.decode('utf-8', 'replace')}", value
+
+
+def _chunk(column: Any) -> tuple[int, int]:
+    """Where a column's pages lie in its file."""
+    begin = min(place for place in (column.dictionary_page_offset, column.data_page_offset) if place)
+    return begin, begin + column.total_compressed_size
 
 
 def _is_of_bytes(kind: Any) -> bool:
@@ -244,16 +314,3 @@ def _is_of_bytes(kind: Any) -> bool:
 
     tests = ("binary", "large_binary", "string", "large_string", "string_view", "binary_view")
     return any(getattr(types, f"is_{name}", lambda kind: False)(kind) for name in tests)
-
-
-def _strings(values: Any) -> Iterator[str]:
-    waiting = [values]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            yield from value
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value

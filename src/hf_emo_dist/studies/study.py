@@ -20,6 +20,7 @@ from ..data.figures import png_of, write_figure
 from ..data.output import output_files, write_json, write_text
 from ..evaluation.plots import BLUE, GREY, ORANGE, polished
 from ..evaluation.scoring import jsonable
+from ..markdown import as_prose, as_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,13 +53,13 @@ class StudyTable:
 
     def to_markdown(self) -> str:
         """The table in Markdown."""
-        lines = [f"**{self.title}**", "", _line(self.columns), "|" + "---|" * len(self.columns)]
+        lines = [f"**{as_prose(self.title)}**", "", _line(self.columns), "|" + "---|" * len(self.columns)]
         lines += [_line(row) for row in self.rows]
-        return "\n".join(lines + (["", self.note] if self.note else []))
+        return "\n".join(lines + (["", as_prose(self.note)] if self.note else []))
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(as_prose(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,12 @@ class Study:
 
     def to_markdown(self) -> str:
         """Notes, findings, tables and facts, in Markdown."""
-        parts = [f"# {self.title}"]
-        parts += [f"**{'; '.join(self.notes)}**"] if self.notes else []
-        parts += ["\n".join(f"- {finding}" for finding in self.findings)] if self.findings else []
+        parts = [f"# {as_prose(self.title)}"]
+        parts += [f"**{as_prose('; '.join(self.notes))}**"] if self.notes else []
+        parts += ["\n".join(f"- {as_prose(finding)}" for finding in self.findings)] if self.findings else []
         parts += [table.to_markdown() for table in self.tables]
-        parts += [f"![{plot.caption}]({plot.name}.png)\n\n{plot.caption}" for plot in self.plots]
-        parts.append("\n".join(f"- {name}: {value}" for name, value in self.all_facts().items()))
+        parts += [f"![{as_text(plot.caption)}]({plot.name}.png)\n\n{as_prose(plot.caption)}" for plot in self.plots]
+        parts.append("\n".join(f"- {as_prose(name)}: {as_prose(value)}" for name, value in self.all_facts().items()))
         return "\n\n".join(parts) + "\n"
 
     def save(self, folder: str | Path, overwrite: bool = True) -> Path:
