@@ -46,6 +46,7 @@ _MEND_DIGEST = (
     "copy it again from where it was written; where you have saved other weights into this folder yourself, remove "
     f"its {FACTS_NAME}."
 )
+_MEND_CHECKPOINT = "copy it again from where it was written, or name another checkpoint."
 # Where an error comes from → which files it reads, the likeliest first.
 _READ_BY = (
     ("token", ("tokenizer.json", "tokenizer_config.json")),
@@ -204,7 +205,9 @@ def check_digests(folder: str | os.PathLike[str]) -> None:
     for name in differing_files(root):
         file = root / name
         if name.endswith(".safetensors"):
-            raise BrokenFileError(file, "it does not hold what was written", _MEND_DIGEST)
+            # into a training's own checkpoint nobody else saves weights: there they are damaged
+            mend = _MEND_CHECKPOINT if "complete" in read_facts(root) else _MEND_DIGEST
+            raise BrokenFileError(file, "it does not hold what was written", mend)
         if name in SETTINGS:
             logger.warning("%s was changed since the training wrote it", file)
 
