@@ -191,6 +191,29 @@ def test_what_is_saved_names_no_code(tmp_path, mark, tiny_backbone):
     assert not set(KNOWN) & set(json.loads((tmp_path / "saved" / "config.json").read_text()))
 
 
+def test_nor_do_a_processors_parts(tmp_path, mark, tiny_backbone):
+    folder = shutil.copytree(tiny_backbone, tmp_path / "known")
+    for name in ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json"):
+        change(folder / name, auto_map={"AutoTokenizer": ["code.T", None], "AutoFeatureExtractor": "code.F"})
+    EmotionDistributionProcessor.from_pretrained(folder, emotions=["a", "b"]).save_pretrained(tmp_path / "saved")
+    assert [file.name for file in (tmp_path / "saved").iterdir() if "auto_map" in file.read_text()] == []
+
+
+NESTED = {
+    "beside it": ({"audio_config": {"model_type": "stranger"}, "auto_map": AUTO_MAP}, "of no model that .*stranger"),
+    "in it": ({"audio_config": {"model_type": "stranger", "auto_map": AUTO_MAP}}, "the audio_config of .*'stranger'"),
+    "no code": ({"audio_config": {"model_type": "stranger"}}, "of no model that .*stranger"),
+}
+
+
+@pytest.mark.parametrize(("values", "said"), NESTED.values(), ids=NESTED.keys())
+def test_a_part_of_a_model_of_its_own(values, said, tmp_path, mark, tiny_backbone):
+    folder = shutil.copytree(tiny_backbone, tmp_path / "known")
+    change(folder / "config.json", **values)
+    with pytest.raises((OSError, ValueError), match=rf"(?s){said}.*Mend: name a"):
+        EmotionDistributionModel.from_pretrained(folder, emotions=["a", "b"])
+
+
 KERNELS = [{"attn_implementation": "evil/kernel"}, {"text_config": {"_attn_implementation": "evil/kernel:fn"}}]
 
 

@@ -59,24 +59,34 @@ def check_own_code(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) ->
         return
     try:
         values = json.loads(Path(file).read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return  # transformers says what is wrong with it
     if not isinstance(values, dict):
         return
     kind = values.get("model_type")
     if values.get("auto_map") and (not isinstance(kind, str) or kind not in CONFIG_MAPPING):
         raise _refused(name_or_path, f"its config.json names {kind!r}, a model type of its own, in auto_map")
+    for part, inner in values.items():
+        if isinstance(inner, dict) and inner.get("auto_map"):
+            kind = inner.get("model_type")
+            if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+                why = f"the {part} of its config.json names {kind!r}, a model type of its own, in auto_map"
+                raise _refused(name_or_path, why)
     for key, value in _walk(values):
         if "attn_implementation" in key and isinstance(value, str) and "/" in value:
             raise _refused(name_or_path, f"its config.json asks for the kernel {value!r} from the Hub ({key})")
 
 
 def forget_code(config: Any) -> Any:
-    """Take what names code out of a configuration, so that what is saved with it asks nobody to run that."""
+    """Take what names code out of a configuration or a processor and its parts, so that what is saved with it asks
+    nobody to run that.
+    """
     for part in (config, *vars(config).values()):
         for key in CODE_KEYS:
             if key in getattr(part, "__dict__", {}):
                 delattr(part, key)
+            if isinstance(read := getattr(part, "init_kwargs", None), dict):  # a tokenizer writes it as it was read
+                read.pop(key, None)
     return config
 
 

@@ -166,6 +166,17 @@ def test_a_card_that_cannot_be_read_is_named_before_the_data_is(folder, line, to
         assert str(card) in str(error.value) and "Mend: " in str(error.value)
 
 
+@pytest.mark.parametrize(("place", "line"), [("front", 2), ("end", None)])
+def test_a_card_in_another_encoding_is_named(folder, place, line):
+    card = folder / "README.md"
+    text = card.read_bytes()
+    line = line or text.count(b"\n") + 1
+    card.write_bytes(text.replace(b"---\n", b"---\nx: caf\xe9\n", 1) if place == "front" else text + b"caf\xe9")
+    for read in (load_emotion_dataset, folder_card):
+        with pytest.raises(DatasetLoadError, match=rf"README.md is no text in UTF-8 \(line {line}: .*Mend: save it"):
+            read(folder)
+
+
 def test_an_unreachable_hub_id_is_one_clear_error(monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionError("Couldn't reach 'you/yours' on the Hub (LocalEntryNotFoundError)\nand more")
@@ -220,6 +231,16 @@ def test_what_was_written_anew_is_read_and_not_the_cache_of_what_was_there(tmp_p
             write_dataset(made, place, description="x", vote_source="y", overwrite=True)
             assert load_emotion_dataset(place, "train")["human_votes"][:] == [[vote] for vote in votes]
             assert load_dataset(str(place))["train"]["human_votes"][:] == [[vote] for vote in votes]
+
+
+def test_a_shard_that_is_replaced_by_hand_is_read_and_not_the_cache_of_the_one_before(folder):
+    assert load_emotion_dataset(folder, "test")["id"][:] == ["c1"]
+    shard = next((folder / "data").glob("test-*.parquet"))
+    make("d1").to_parquet(shard)
+    assert load_emotion_dataset(folder, "test")["id"][:] == ["d1"]
+    shard.write_bytes(shard.read_bytes()[:-20])
+    with pytest.raises(DatasetLoadError, match=r"cannot be read.*Mend: "):
+        load_emotion_dataset(folder, "test")
 
 
 def test_a_copy_in_the_cache_is_told_of_once(tmp_path, monkeypatch, caplog):

@@ -1,5 +1,6 @@
 import copy
 import json
+import os
 import shutil
 
 import pytest
@@ -143,6 +144,69 @@ def test_a_damaged_file_is_named_with_the_mend(request, kind, name, damage):
             continue
         with pytest.raises(ValueError, match=rf"{name} is damaged \(.*\)\. Mend: \w+"):
             load(file.parent)
+
+
+DEEP = "[" * 100_000
+AUDIO = {"audio_config": [1]}
+STRANGE = {
+    "no vocabulary": ("full", "tokenizer.json", "{}"),
+    "a vocabulary of another type": ("full", "tokenizer.json", {"added_tokens": 3}),
+    "a model of another type": ("full", "tokenizer.json", {"model": []}),
+    "tokens of another type": ("full", "tokenizer_config.json", {"added_tokens_decoder": [1]}),
+    "features of another type": ("full", "processor_config.json", {"feature_extractor": [1]}),
+    "emotions of another type": ("full", "processor_config.json", {"emotions": 7}),
+    "an audio part of another type": ("full", "config.json", AUDIO),
+    "an audio part of an adapter": ("adapter", "emotion_config.json", AUDIO),
+    "sizes below zero": ("full", "config.json", {"text_config": {"model_type": "qwen2", "hidden_size": -8}}),
+    "nested, config": ("full", "config.json", DEEP),
+    "nested, tokenizer": ("full", "tokenizer.json", DEEP),
+    "nested, processor": ("adapter", "processor_config.json", DEEP),
+    "nested, adapter": ("adapter", "adapter_config.json", DEEP),
+    "nested, facts": ("full", "checkpoint_facts.json", DEEP),
+}
+
+
+@pytest.mark.parametrize(("kind", "name", "content"), STRANGE.values(), ids=STRANGE.keys())
+def test_settings_that_make_no_sense_are_about_their_file(request, kind, name, content):
+    file = request.getfixturevalue(kind) / name
+    said = f"{name} is damaged" if name != "tokenizer_config.json" else f"most likely it is this file or {name}"
+    file.write_text(content if isinstance(content, str) else json.dumps({**json.loads(file.read_text()), **content}))
+    for load in (load_emotion_model, push_dry):
+        if load is push_dry and "sizes" in request.node.callspec.id:
+            continue  # what is pushed is not built
+        with pytest.raises(ValueError, match=rf"{said}.*\)\. Mend: \w+") as error:
+            load(file.parent)
+        assert str(file.parent) in str(error.value)
+
+
+def remove(file):
+    file.unlink()
+
+
+def link_to_a_device(file):
+    file.unlink()
+    file.symlink_to("/dev/zero")
+
+
+def pipe_in_its_place(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
+GONE = {
+    "removed": (remove, "has no {name}"),
+    "a device": (link_to_a_device, "{name} is damaged .it is a device"),
+    "a named pipe": (pipe_in_its_place, "{name} is damaged .it is a named pipe"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), GONE.values(), ids=GONE.keys())
+@pytest.mark.parametrize("name", ["processor_config.json", "tokenizer.json"])
+def test_a_file_that_is_not_there_is_named_and_nothing_is_pushed(full, name, change, said):
+    change(full / name)
+    for load in (load_emotion_model, push_dry):
+        with pytest.raises((OSError, ValueError), match=f"{said.format(name=name)}.*Mend: copy or download it again"):
+            load(full)
 
 
 SETTINGS = ("config.json", "emotion_config.json")

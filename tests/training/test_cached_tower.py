@@ -2,6 +2,7 @@ import copy
 import json
 import logging
 import multiprocessing
+import os
 import shutil
 
 import numpy as np
@@ -82,6 +83,15 @@ def test_a_damaged_entry_is_told_apart_and_replaced(tmp_path, caplog, damage):
     assert len(caplog.records) == 1 and "is damaged; it is computed again" in caplog.text
     cache.put(key(0), entry())
     assert torch.equal(cache.get(key(0)).embeddings, entry().embeddings)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_so_is_one_that_is_no_file(tmp_path, caplog, make):
+    cache = TowerCache(tmp_path, "t" * 64)
+    cache.path(key(0)).parent.mkdir(parents=True)
+    make(cache.path(key(0)))
+    assert cache.get(key(0)) is None and "is damaged; it is computed again" in caplog.text
+    assert cache.put(key(0), entry()) and torch.equal(cache.get(key(0)).embeddings, entry().embeddings)
 
 
 CHANGES = {

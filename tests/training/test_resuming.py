@@ -20,7 +20,7 @@ from hf_emo_dist.data.output import write_json
 from hf_emo_dist.modeling.backbones.qwen2_audio import Qwen2AudioForEmotionDistribution
 from hf_emo_dist.modeling.processing import EmotionDistributionProcessor
 from hf_emo_dist.training.checkpoints import checkpoint_to_resume, checkpoints_in, make_room, why_not_whole
-from hf_emo_dist.training.fine_tuning import parse_config, run_training
+from hf_emo_dist.training.fine_tuning import parse_config, prepare_training, run_training
 from hf_emo_dist.training.lora import emotion_lora_config
 
 OTHER_ORDER = ("sad", "angry", "happy")
@@ -291,6 +291,8 @@ def test_the_command_resumes_from_the_last_whole_one(tmp_path, tiny_backbone, ti
     assert "checkpoint-4 (trainer_state.json is missing)" in caplog.text
     state = json.loads((tmp_path / "trainer_state.json").read_text())
     assert state["global_step"] == 6
+    with pytest.raises(ValueError, match="holds all weights, and an adapter would be trained now"):
+        prepare_training(*parse_config([*again, "--lora", "all"]), tiny_train, tiny_validation)  # before any step
     for folder in tmp_path.glob("checkpoint-*"):
         (folder / "trainer_state.json").unlink()
     with pytest.raises(ValueError, match="no checkpoint that is whole"):

@@ -69,6 +69,8 @@ def read_json(
     refuse_special(file)
     try:
         content = json.loads(Path(file).read_bytes().decode("utf-8"))
+    except RecursionError as error:
+        raise BrokenFileError(file, "it is nested deeper than any such file", mend) from error
     except ValueError as error:  # UnicodeDecodeError is one, too
         raise BrokenFileError(file, f"it is no JSON: {error}", mend) from error
     if not isinstance(content, dict):

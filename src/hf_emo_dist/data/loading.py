@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -15,7 +16,7 @@ from .._yaml import in_one_line, read_yaml
 from .full_disk import disk_full
 from .label_map import refuse_without_votes
 from .output import put_right
-from .outside_files import MOST_FRONT_BYTES, check_folder_stays_inside, check_repository_stays_inside
+from .outside_files import MOST_FRONT_BYTES, beginning_of, check_folder_stays_inside, check_repository_stays_inside
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -72,11 +73,9 @@ def _load_local(path: Path) -> Any:
     if path.is_dir():
         folder_card(path)  # `datasets` reads it too, without a bound
     try:
-        if path.is_file():
-            loaded = _load("parquet", data_files=str(path))
-        else:
+        if path.is_dir():
             check_folder_stays_inside(path)
-            loaded = _load(str(path))
+        loaded = load_parquet(path)
         tell_of_copy(str(path), loaded.values(), since)
         return loaded
     except (DatasetGenerationError, pa.ArrowException, OSError) as error:
@@ -86,6 +85,33 @@ def _load_local(path: Path) -> Any:
         raise DatasetLoadError(
             f"The data set at {path} cannot be read: {_first_line(error.__cause__ or error)} Mend: write it again."
         ) from error
+
+
+def load_parquet(path: Path) -> Any:
+    """`load_dataset` of a Parquet file or a folder of them, and never of a copy of what lay there before.
+
+    `datasets` finds its copy of a folder by the README alone, and would give the old rows of a shard that was replaced
+    under the same README: here each state of the files has a cache of its own.
+
+    Args:
+        path: The file or folder.
+
+    Returns:
+        Its splits.
+    """
+    from datasets import config
+
+    shards = [path] if path.is_file() else path.rglob("*.parquet")
+    digest = hashlib.sha256()
+    for shard in sorted(shards):
+        about = shard.stat()
+        digest.update(
+            f"{os.path.relpath(shard, path)}\0{about.st_size}\0{about.st_mtime_ns}\0".encode(errors="replace")
+        )
+    cache = os.path.join(config.HF_DATASETS_CACHE, f"local-{digest.hexdigest()[:16]}")
+    if path.is_file():
+        return _load("parquet", data_files=str(path), cache_dir=cache)
+    return _load(str(path), cache_dir=cache)
 
 
 def tell_of_copy(name: str, splits: Iterable[Dataset], since: float = 0.0) -> None:
@@ -265,7 +291,8 @@ def folder_card(folder: str | Path) -> dict[str, Any]:
     """What the metadata of a folder's README says, such as ``vote_source`` and ``license``; empty without one.
 
     Raises:
-        DatasetLoadError: It is no YAML, or comes to more than any such text does; the message names file and line.
+        DatasetLoadError: It is no UTF-8 or no YAML, or comes to more than any such text does; the message names file
+            and line.
     """
     import yaml
 
@@ -292,8 +319,10 @@ def _front_matter(path: Path) -> str | None:
     """The text between the two lines of --- with which a card begins; None where there is none."""
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        text = file.read(MOST_FRONT_BYTES + 1000).decode("utf-8", "replace").removeprefix("\ufeff")
+    try:
+        text = beginning_of(path)
+    except ValueError as error:
+        raise DatasetLoadError(str(error)) from error
     parts = text.replace("\r\n", "\n").split("---\n", 2)
     if len(parts) < 2 or parts[0].strip():
         return None

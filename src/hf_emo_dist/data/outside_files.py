@@ -6,6 +6,7 @@ opens it into what is written, and pushed, under another name.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ def check_folder_stays_inside(folder: Path) -> None:
     """
     for name in NAMES:
         if (folder / name).is_file():
-            check_stays_inside(_beginning_of(folder / name), f"{name} of {folder}")
+            check_stays_inside(beginning_of(folder / name), f"{name} of {folder}")
 
 
 def check_repository_stays_inside(repo_id: str, revision: str | None) -> None:
@@ -42,13 +43,35 @@ def check_repository_stays_inside(repo_id: str, revision: str | None) -> None:
             file = hf_hub_download(repo_id, name, repo_type="dataset", revision=revision)
         except (OSError, HfHubHTTPError):  # there is none, or no connection
             continue
-        check_stays_inside(_beginning_of(Path(file)), f"{name} of {repo_id}")
+        check_stays_inside(beginning_of(Path(file), f"{name} of {repo_id}"), f"{name} of {repo_id}")
 
 
-def _beginning_of(file: Path) -> str:
-    """So much of a file as its metadata may take, and a little more: then they are too long."""
+def beginning_of(file: Path, where: str | None = None) -> str:
+    """So much of a file as its metadata may take, and a little more: then they are too long.
+
+    Args:
+        file: A README or a YAML file of a data set.
+        where: What it is called in the message; by default its path.
+
+    Raises:
+        ValueError: It is no text in UTF-8, as which `datasets` reads all of it.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
     with file.open("rb") as opened:
-        return opened.read(MOST_FRONT_BYTES + 1000).decode("utf-8", "replace").removeprefix("\ufeff")
+        beginning = part = opened.read(MOST_FRONT_BYTES + 1000)
+        lines = 1
+        try:
+            while part:
+                decoder.decode(part)
+                lines, part = lines + part.count(b"\n"), opened.read(2**20)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            line = lines + part[: error.start].count(b"\n")
+            raise ValueError(
+                f"{where or file} is no text in UTF-8 (line {line}: {error.reason}). Mend: save it as UTF-8, or delete "
+                "it: the data is read without it."
+            ) from error
+    return beginning.decode("utf-8", "replace").removeprefix("\ufeff")
 
 
 def check_stays_inside(text: str, where: str) -> None:

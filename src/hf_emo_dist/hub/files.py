@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .._checkpoint_files import PEFT_CONFIG_NAME, is_adapter
+from .._own_code import OwnCodeError
 from ..data.intact import read_json
 from ..markdown import hub_id, last_part
-from ..modeling.whole_files import MEND, check_whole
+from ..modeling.whole_files import MEND, broken_files_named, check_whole
 from .contents import NotLookedThroughError, places
 from .secrets import of_this_user
 
@@ -123,6 +125,7 @@ def checkpoint_files(
             f"'{folder}' holds no .safetensors file: it is no checkpoint. Mend: name the output folder of a training."
         )
     check_whole(root)
+    _check_loads(root)
     names = sorted(
         path.name
         for path in root.iterdir()
@@ -134,6 +137,21 @@ def checkpoint_files(
     sources = {**{name: root / name for name in names}, **(extra or {})}
     files = [UploadFile(name, _content(name, path, base_model)) for name, path in sorted(sources.items())]
     return [*files, UploadFile("README.md", readme.encode())]
+
+
+def _check_loads(folder: Path) -> None:
+    """Read settings and processor as whoever downloads them will: what cannot be loaded is of no use to anybody."""
+    from ..modeling.adapters import adapter_settings
+    from ..modeling.families import read_config
+    from ..modeling.processing import EmotionDistributionProcessor
+
+    with broken_files_named(folder, {}):
+        if is_adapter(folder):
+            adapter_settings(folder, {})
+        else:
+            read_config(folder, {})
+        with contextlib.suppress(OwnCodeError):  # a family of the user's own code
+            EmotionDistributionProcessor.from_pretrained(folder)
 
 
 def _content(name: str, path: Path, base_model: str | None) -> Path | bytes:

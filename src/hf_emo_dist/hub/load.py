@@ -73,12 +73,13 @@ def load_emotion_model(
         kwargs.setdefault("device_map", {"": str(device or "cuda")})
     hub = {key: kwargs[key] for key in HUB_ARGUMENTS if kwargs.get(key) is not None}
     check_hub_answers(name_or_path, token=kwargs.get("token"))
-    if is_adapter(name_or_path, hub):
-        model = _load_adapter(name_or_path, hub, merge, trainable, kwargs)
-    else:
-        _check_config(name_or_path, hub)
-        model = EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
-    processor = EmotionDistributionProcessor.from_pretrained(name_or_path, **hub)
+    with broken_files_named(name_or_path, hub):
+        if is_adapter(name_or_path, hub):
+            model = _load_adapter(name_or_path, hub, merge, trainable, kwargs)
+        else:
+            _check_config(name_or_path, hub)
+            model = EmotionDistributionModel.from_pretrained(name_or_path, **kwargs)
+        processor = EmotionDistributionProcessor.from_pretrained(name_or_path, **hub)
     if tuple(processor.emotions) != model.config.emotions:
         raise ValueError(
             f"The model in '{name_or_path}' answers with {list(model.config.emotions)} and its processor asks for "

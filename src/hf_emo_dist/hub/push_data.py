@@ -11,6 +11,7 @@ from typing import Any
 
 from .._files import is_ordinary
 from ..data.intact import read_json
+from ..data.loading import load_parquet
 from ..data.outside_files import check_folder_stays_inside
 from ..data.preparation_file import COMBINER_NAME, PREPARATION_NAME, read_preparation
 from ..data.rows import column_of, says_restricted
@@ -223,7 +224,7 @@ def check_push(repo_id: str, *, private: bool, restricted: bool) -> None:
 
 def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The splits, and what their folder says of them."""
-    from datasets import Dataset, DatasetDict, load_dataset
+    from datasets import Dataset, DatasetDict
 
     if isinstance(source, Dataset):
         return {"train": source}, {}
@@ -237,11 +238,11 @@ def _open(source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             raise OSError(f"'{source}' holds no Parquet files. Mend: name a folder that hf-emo-dist annotate wrote.")
         check_folder_stays_inside(path)
         about = _about(path)  # first: `datasets` reads the card without a bound
-        return dict(load_dataset(str(path))), about
+        return dict(load_parquet(path)), about
     if not is_ordinary(path):
         raise OSError(f"there is nothing at '{source}'. Mend: check the path.")
     if path.suffix == ".parquet":
-        return dict(load_dataset("parquet", data_files=str(path))), {}
+        return dict(load_parquet(path)), {}
     if path.read_bytes()[:15] != b"SQLite format 3":
         raise ValueError(
             f"'{source}' is neither a ledger nor Parquet. Mend: name the file of a ledger, such as votes.sqlite."

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from .._checkpoint_files import ADAPTER_CONFIG_NAME, find_file
+from .._checkpoint_files import ADAPTER_CONFIG_NAME, CONFIG_NAME, find_file
 from .._own_code import OwnCodeError, check_own_code, forget_code, load_part
 from ..data.intact import read_json
 from .backbones import FAMILIES, family_class
@@ -33,13 +33,19 @@ def read_config(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> An
         return forget_code(load_part(AutoConfig, name_or_path, **hub))
     except OwnCodeError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         broken = broken_file(name_or_path, hub)
         if broken is not None:
             raise broken from error
         bare = bare_encoder_config(name_or_path, hub)
         if bare is not None:
             return bare
+        if find_file(name_or_path, CONFIG_NAME, hub) is not None:
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise OSError(
+                f"The {CONFIG_NAME} of '{name_or_path}' is of no model that transformers knows: {reason} Mend: name a "
+                "checkpoint whose model and parts it has, or install the version of transformers that it was made with."
+            ) from error
         raise OSError(
             f"No model could be loaded from '{name_or_path}': it is neither a local folder with a config.json nor a "
             "model on the Hub that can be reached from here. Mend: check the spelling, the connection, and for a "

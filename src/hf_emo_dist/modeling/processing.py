@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
+from .._checkpoint_files import ADAPTER_CONFIG_NAME, CONFIG_NAME, PROCESSOR_NAME
 from .._hub import check_hub_answers
-from .._own_code import OwnCodeError, without_trust
+from .._own_code import OwnCodeError, forget_code, without_trust
 from ..audio.clips import load_audio, windows
 from ..audio.decoding import MIN_SAMPLES, SAMPLING_RATE, AudioError, LongAudio, check_long_audio
+from ..data.intact import read_json
 from ..emotions import validate_emotions
 from .backbones import FAMILIES, family_class
-from .configuration import CONFIGS
+from .configuration import CONFIGS, SUFFIX
 from .families import HUB_ARGUMENTS, family_of, read_config
 from .text_lengths import check_lengths
-from .whole_files import broken_files_named
+from .whole_files import MEND, broken_files_named
 
 #: of a `processor_config.json` that names no family: Qwen2-Audio's was the only one
 FIRST_FAMILY = "qwen2_audio"
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "tekken.json")
 
 
 class EmotionDistributionProcessor(ProcessorMixin):
@@ -117,6 +121,12 @@ class EmotionDistributionProcessor(ProcessorMixin):
         try:
             return kind.load(pretrained_model_name_or_path, {**known, **settings}, saved, kwargs)
         except (OSError, UnreadablePartError) as error:
+            missing = missing_part(pretrained_model_name_or_path, hub.get("subfolder"))
+            if missing is not None:
+                raise FileNotFoundError(
+                    f"'{pretrained_model_name_or_path}' has no {missing}, without which its processor cannot be "
+                    f"loaded. Mend: {MEND}"
+                ) from error
             raise OSError(
                 f"No processor could be loaded from '{pretrained_model_name_or_path}': it is neither a local folder "
                 f"with {kind.made_of} nor a model on the Hub that can be reached from here. Mend: "
@@ -146,6 +156,11 @@ class EmotionDistributionProcessor(ProcessorMixin):
             OSError, UnreadablePartError: A part cannot be loaded.
         """
         raise NotImplementedError(f"{cls.__name__} does not say how it is loaded.")
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """Save the settings and the parts, without what names code of somebody else's."""
+        forget_code(self)
+        return super().save_pretrained(save_directory, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `processor_config.json` holds."""
@@ -265,6 +280,23 @@ def window_inputs(counts: Sequence[Sequence[int]], seconds: Sequence[Sequence[fl
         "row_index": np.repeat(np.arange(len(counts)), [len(row) for row in counts]),
         "row_weight": np.concatenate(list(seconds)).astype(np.float32),
     }
+
+
+def missing_part(folder: str | os.PathLike[str], subfolder: str | None = None) -> str | None:
+    """Name the file of a local checkpoint's processor that is not there; None where all are, or it is no checkpoint."""
+    root = Path(folder, subfolder or "")
+    if not root.is_dir():
+        return None
+    if not (root / PROCESSOR_NAME).is_file():
+        ours = (root / ADAPTER_CONFIG_NAME).is_file() or _is_our_config(root / CONFIG_NAME)
+        return PROCESSOR_NAME if ours else None
+    if (root / "tokenizer_config.json").is_file() and not any((root / name).is_file() for name in _VOCABULARIES):
+        return "tokenizer.json"
+    return None
+
+
+def _is_our_config(file: Path) -> bool:
+    return file.is_file() and str(read_json(file, MEND).get("model_type", "")).endswith(SUFFIX)
 
 
 class UnreadablePartError(ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .._checkpoint_files import (
     WEIGHTS_NAME,
     find_file,
 )
+from .._files import special_kind
 from ..data.intact import BrokenFileError, check_safetensors, digest_of, read_json, sealed
 from ..data.output import write_json
 
@@ -44,6 +46,16 @@ _MEND_DIGEST = (
     "copy it again from where it was written; where you have saved other weights into this folder yourself, remove "
     f"its {FACTS_NAME}."
 )
+_MEND_CHECKPOINT = "copy it again from where it was written, or name another checkpoint."
+# Where an error comes from → which files it reads, the likeliest first.
+_READ_BY = (
+    ("token", ("tokenizer.json", "tokenizer_config.json")),
+    ("feature_extraction", (PROCESSOR_NAME, "preprocessor_config.json")),
+    ("configuration", (ADAPTER_CONFIG_NAME, CONFIG_NAME)),
+    ("processing", (PROCESSOR_NAME, "preprocessor_config.json")),
+    ("peft", (PEFT_CONFIG_NAME,)),
+    ("", (ADAPTER_CONFIG_NAME, CONFIG_NAME, PROCESSOR_NAME)),
+)
 _compared: set[tuple[str, int, int]] = set()  # files that held what was written: path, size, time
 
 
@@ -51,8 +63,9 @@ _compared: set[tuple[str, int, int]] = set()  # files that held what was written
 def broken_files_named(name_or_path: str | os.PathLike[str], hub: Mapping[str, Any]) -> Iterator[None]:
     """Load a model or its processor; where that fails, and a file there is damaged, the error is about this file.
 
-    Libraries say "expected value at line 1" or "HeaderTooLarge", and not of which file. Weights that do not hold what
-    training wrote are refused beforehand, since a changed value raises nothing.
+    Libraries say "expected value at line 1" or "HeaderTooLarge", and not of which file; and settings that are JSON and
+    make no sense end in whatever Python says of them, such as KeyError: the error is then about the likeliest file.
+    Weights that do not hold what training wrote are refused beforehand, since a changed value raises nothing.
 
     Args:
         name_or_path: Folder or Hub id.
@@ -62,16 +75,67 @@ def broken_files_named(name_or_path: str | os.PathLike[str], hub: Mapping[str, A
         BrokenFileError: (A ValueError.) A file is damaged.
     """
     if os.path.isdir(name_or_path):
-        check_digests(Path(name_or_path, hub.get("subfolder") or ""))
+        folder = Path(name_or_path, hub.get("subfolder") or "")
+        _refuse_special_files(folder)
+        check_digests(folder)
+    with settings_named(name_or_path, hub):
+        yield
+
+
+@contextlib.contextmanager
+def settings_named(name_or_path: str | os.PathLike[str], hub: Mapping[str, Any]) -> Iterator[None]:
+    """The same without a look at the weights, for what reads settings only."""
     try:
         yield
     except BrokenFileError:
         raise
     except Exception as error:
         broken = broken_file(name_or_path, hub)
+        if broken is None and not _says_itself(error):
+            broken = _likely_file(name_or_path, hub, error)
         if broken is None:
             raise
         raise broken from error
+
+
+def _refuse_special_files(folder: Path) -> None:
+    """What is called like a file of a model, and is a device or leads nowhere, is refused before anybody opens it."""
+    for file in (*(folder / name for name in _JSON), *sorted(folder.glob("*.safetensors"))):
+        try:
+            kind = special_kind(file.stat().st_mode)
+        except OSError:
+            kind = "a link to what is not there" if file.is_symlink() else None
+        if kind is not None:
+            raise BrokenFileError(file, f"it is {kind}", MEND)
+
+
+def _says_itself(error: Exception) -> bool:
+    """Whether an error has words of its own for the user, or is no matter of settings."""
+    if isinstance(error, RecursionError):
+        return False
+    if type(error) is RuntimeError:  # "negative dimension"; of a GPU or of memory it is no matter of settings
+        return any(word in str(error) for word in ("CUDA", "memory", "device", "GPU"))
+    return isinstance(error, ValueError | OSError | ImportError | MemoryError | RuntimeError)
+
+
+def _likely_file(
+    name_or_path: str | os.PathLike[str], hub: Mapping[str, Any], error: Exception
+) -> BrokenFileError | None:
+    """The file whose settings an error is most likely about, by the modules that it went through; None without any."""
+    there = {Path(file).name: file for file in _files(name_or_path, hub) if file.endswith(".json")}
+    frames = traceback.extract_tb(error.__traceback__)[::-1]  # the innermost first
+    modules = ["/".join(Path(frame.filename).as_posix().lower().split("/")[-3:]) for frame in frames]
+    if type(error) is Exception:  # of `tokenizers`, which has no frames of its own
+        modules.insert(0, "tokenizers")
+    for module in (*modules, ""):
+        for word, names in _READ_BY:
+            found = [name for name in names if name in there]
+            if found and word in module and bool(word) == bool(module):
+                told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:300]
+                which = " or ".join(["this file", *found[1:]])
+                reason = f"most likely it is {which}: {type(error).__name__}: {told}"
+                return BrokenFileError(there[found[0]], reason, MEND)
+    return None
 
 
 def broken_file(name_or_path: str | os.PathLike[str], hub: Mapping[str, Any]) -> BrokenFileError | None:
@@ -141,7 +205,9 @@ def check_digests(folder: str | os.PathLike[str]) -> None:
     for name in differing_files(root):
         file = root / name
         if name.endswith(".safetensors"):
-            raise BrokenFileError(file, "it does not hold what was written", _MEND_DIGEST)
+            # into a training's own checkpoint nobody else saves weights: there they are damaged
+            mend = _MEND_CHECKPOINT if "complete" in read_facts(root) else _MEND_DIGEST
+            raise BrokenFileError(file, "it does not hold what was written", mend)
         if name in SETTINGS:
             logger.warning("%s was changed since the training wrote it", file)
 

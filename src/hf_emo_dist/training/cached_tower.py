@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .._files import refuse_special
 from ..audio.clips import audio_hash, load_audio
 from ..audio.qwen2_audio_tower import add_weights
 
@@ -72,6 +73,7 @@ class TowerCache:
         """Read the entry of a clip; None where there is none or it is damaged."""
         path = self.path(clip)
         try:
+            refuse_special(path)  # a named pipe would wait for somebody who writes
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 embeddings = file.get_tensor("embeddings")
@@ -79,7 +81,7 @@ class TowerCache:
                 return Entry(embeddings, json.loads(about["counts"]), json.loads(about["seconds"]))
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
             logger.debug("%s: %s", path, error)
         if not self._damaged:
             self._damaged = True

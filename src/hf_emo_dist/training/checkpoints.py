@@ -66,11 +66,15 @@ def was_complete(checkpoint: str | os.PathLike[str]) -> bool:
     return bool(facts.get("complete", facts)) or ("complete" not in facts and Path(checkpoint, STATE_NAME).is_file())
 
 
-def why_not_whole(checkpoint: str | os.PathLike[str]) -> str | None:
+def why_not_whole(checkpoint: str | os.PathLike[str], only_model: bool = False) -> str | None:
     """Say what is wrong with a checkpoint whose writing was interrupted, or that was damaged; None for one that is
     whole.
 
     Of checkpoints without `checkpoint_facts.json` (written by 0.1) a changed value is not found.
+
+    Args:
+        checkpoint: Its folder.
+        only_model: It is to be loaded, and not gone on with: optimizer, schedule and random numbers do not matter.
     """
     folder = Path(checkpoint)
     if not folder.is_dir():
@@ -82,7 +86,7 @@ def why_not_whole(checkpoint: str | os.PathLike[str]) -> str | None:
         named = _CHECKPOINT.match(folder.name)
         if named and state["global_step"] != int(named[1]):
             return f"{STATE_NAME} is of step {state['global_step']}"
-        return _missing(folder) or _broken(folder) or _not_as_written(folder)
+        return _missing(folder, only_model) or _broken(folder, only_model) or _not_as_written(folder, only_model)
     except BrokenFileError as error:
         return f"{error.file.name} is damaged: {error.reason}"
     except FileNotFoundError as error:
@@ -99,7 +103,7 @@ def _weights(folder: Path) -> list[str]:
     return names
 
 
-def _missing(folder: Path) -> str | None:
+def _missing(folder: Path, only_model: bool) -> str | None:
     """What a checkpoint lacks of weights, of what says what these are, and of what a training goes on with."""
     # FSDP and DeepSpeed may write theirs into folders, without the model's settings beside them
     in_folders = any(path.is_dir() for path in folder.iterdir())
@@ -111,7 +115,7 @@ def _missing(folder: Path) -> str | None:
     elif not in_folders:
         return f"{PEFT_WEIGHTS_NAME if is_adapter(folder) else WEIGHTS_NAME} is missing"
     arguments = folder / ARGUMENTS_NAME
-    keeps_more = arguments.is_file() and read_json(arguments, _SEE).get("save_only_model") is False
+    keeps_more = not only_model and arguments.is_file() and read_json(arguments, _SEE).get("save_only_model") is False
     if keeps_more and not in_folders:
         wanted += [OPTIMIZER_NAME, SCHEDULER_NAME]
         if not list(folder.glob("rng_state*.pth")):
@@ -119,21 +123,23 @@ def _missing(folder: Path) -> str | None:
     return next((f"{name} is missing" for name in wanted if not (folder / name).is_file()), None)
 
 
-def _broken(folder: Path) -> str | None:
+def _broken(folder: Path, only_model: bool) -> str | None:
     for name in _weights(folder):
         check_safetensors(folder / name, _SEE)
     for name in (*SETTINGS, ARGUMENTS_NAME):
         if (folder / name).is_file():
             read_json(folder / name, _SEE)
-    for file in sorted([*folder.glob("*.pt"), *folder.glob("*.pth")]):
+    for file in sorted([] if only_model else [*folder.glob("*.pt"), *folder.glob("*.pth")]):
         # torch writes zip archives, whose directory is at the end
         if not zipfile.is_zipfile(file):
             return f"{file.name} breaks off"
     return None
 
 
-def _not_as_written(folder: Path) -> str | None:
+def _not_as_written(folder: Path, only_model: bool) -> str | None:
     for name in differing_files(folder, missing=True):
+        if only_model and name.endswith((".pt", ".pth")):
+            continue
         if not (folder / name).is_file():
             return f"{name} is missing"
         if "/" in name or name.endswith((".safetensors", ".pt", ".pth")) or name in (STATE_NAME, ARGUMENTS_NAME):

@@ -254,6 +254,8 @@ def prepare_training(
     )
     check_stays_frozen(frozen_parts(recipe, network_of(trainer)), recipe.lora)
     trainer.opened, trainer.resumed_from = opened, resumed_from
+    if resumed_from is not None:
+        trainer.check_resumable(resumed_from)
     return trainer
 
 

@@ -14,6 +14,7 @@ from .._checkpoint_files import FACTS_NAME
 from ..modeling.base_content import check_base
 from ..modeling.prediction import ANSWERS_NAN
 from ..modeling.whole_files import broken_files_named, write_digests
+from .best_checkpoint import Best, best_among_whole, best_at_resume
 from .checkpoints import (
     begin,
     checkpoint_to_resume,
@@ -23,6 +24,7 @@ from .checkpoints import (
     has_random_state,
     make_room,
     remove,
+    why_not_whole,
 )
 from .choosing import EarlyStoppingCallback
 from .finite import MAX_SKIPPED_STEPS, diverged, is_finite, not_finite_weights, refuse_half_weights
@@ -33,6 +35,11 @@ from .same_training import changed_rates, check_same_training, metric_changed, w
 logger = logging.getLogger(__name__)
 
 
+def _not_of_the_best(record: logging.LogRecord) -> bool:
+    """Drop transformers' word that the best checkpoint is not at its recorded path: `best_at_resume` looks further."""
+    return "recorded in the resumed state does not exist" not in record.getMessage()
+
+
 class GuardedTrainer(HubTrainer):
     """`Trainer` that stops where numbers are no numbers, and compares a checkpoint before it goes on with it."""
 
@@ -40,6 +47,8 @@ class GuardedTrainer(HubTrainer):
     _emotion_args: Any
     _rows_facts: dict[str, Any] | None = None  # what `facts_of_rows` says of what is trained on
     _skipped_steps: int = 0  # on end, by mixed precision with a loss scale
+    _checked: str | None = None  # a checkpoint that `check_resumable` has looked at
+    _best_so_far: Best = Best()
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Do the forward and backward pass of a batch, and stop where its loss is no number."""
@@ -111,12 +120,21 @@ class GuardedTrainer(HubTrainer):
             make_room(run, limit, folder, self.state.best_model_checkpoint)
 
     def _load_best_model(self) -> None:
+        """Load the best weights that are whole; where none are, those of the last step stay, and that is said."""
         best = self.state.best_model_checkpoint
-        if best is None or not Path(best).is_dir():
-            super()._load_best_model()
+        reason = None if best is None else why_not_whole(best, only_model=True)
+        if best is not None and reason is not None:
+            history, step = self.state.log_history, self.state.global_step
+            self._take_for_best(best_among_whole(best, reason, history, step, self._emotion_args))
+            best = self.state.best_model_checkpoint
+        if best is None:
             return
         with broken_files_named(best, {}):
             super()._load_best_model()
+
+    def _take_for_best(self, best: Best) -> None:
+        self.state.best_model_checkpoint, self.state.best_global_step = best.folder, best.step
+        self.state.best_metric = best.score
 
     def _refuse_weights_that_are_no_numbers(self) -> None:
         bad = not_finite_weights(self.accelerator.unwrap_model(self.model))
@@ -143,14 +161,30 @@ class GuardedTrainer(HubTrainer):
             TrainingDivergedError: Loss, gradients or weights are no longer numbers.
         """
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
-        if checkpoint is not None and self.model_init is None:  # else there is no model yet
-            self._check_same_training(checkpoint)
-        if checkpoint is not None:
-            warn_about_rows(checkpoint, self._rows_facts)
+        if checkpoint is not None and checkpoint != self._checked:
+            self.check_resumable(checkpoint)
+        self._checked = None
         self._skipped_steps = 0
         result = super().train(checkpoint, trial, ignore_keys_for_eval)
         self._refuse_weights_that_are_no_numbers()  # the last step's, which no loss has seen
         return result
+
+    def check_resumable(self, checkpoint: str) -> None:
+        """Compare everything that a checkpoint says with what would go on from it.
+
+        Args:
+            checkpoint: Its folder, which is whole.
+
+        Raises:
+            ValueError: It is of another training, or the best checkpoint so far is gone (`CheckpointError`).
+        """
+        if self.model_init is None:  # else there is no model yet
+            self._check_same_training(checkpoint)
+        self._best_so_far = Best()
+        if metric_changed(checkpoint, self._emotion_args) is None:
+            self._best_so_far = best_at_resume(checkpoint, str(self.args.output_dir), self._emotion_args)
+        warn_about_rows(checkpoint, self._rows_facts)
+        self._checked = checkpoint
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.model_init is not None:
@@ -172,7 +206,12 @@ class GuardedTrainer(HubTrainer):
         return optimizer
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> Any:
-        result = super()._init_training_state(*args, **kwargs)
+        trainer_log = logging.getLogger("transformers.trainer")
+        trainer_log.addFilter(_not_of_the_best)
+        try:
+            result = super()._init_training_state(*args, **kwargs)
+        finally:
+            trainer_log.removeFilter(_not_of_the_best)
         checkpoint = kwargs.get("resume_from_checkpoint", args[3] if len(args) > 3 else None)
         if checkpoint is None:
             return result
@@ -191,7 +230,7 @@ class GuardedTrainer(HubTrainer):
                 "the best checkpoint so far was chosen by %s, and another score chooses now: the choice starts anew",
                 changed,
             )
-            self.state.best_metric = self.state.best_model_checkpoint = self.state.best_global_step = None
+        self._take_for_best(self._best_so_far)
         return result
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

@@ -145,11 +145,13 @@ def gather_model_facts(
         )
     try:
         from ...modeling.configuration import emotion_config
+        from ...modeling.whole_files import settings_named
     except ModuleNotFoundError as error:
         raise missing_extra("a model card", error) from error
 
-    known = emotion_config(config, checkpoint)
-    emotions = known.emotions
+    with settings_named(folder, {}):
+        known = emotion_config(config, checkpoint)
+        emotions = known.emotions
     recipe, arguments = _read(folder / "recipe.json"), _read(folder / "training_args.json")
     recorded, results = _read(folder / "training_facts.json"), _read(folder / "train_results.json")
     if scores is not None and not is_ordinary(scores):
