@@ -11,6 +11,7 @@ from backend_setup import KEY_NAMES
 from gemini_server import GeminiServer
 from limited import Capacity
 from openai_server import OpenAIServer
+from quick import mostly_slow
 from scripted import ScriptedBackend
 
 from hf_emo_dist.annotation.backends.openai import OpenAIBackend
@@ -488,7 +489,7 @@ OVERLOADS = {
 }
 
 
-@pytest.mark.parametrize("code, timeout_s, gives_up_s", OVERLOADS.values(), ids=OVERLOADS)
+@pytest.mark.parametrize("code, timeout_s, gives_up_s", mostly_slow(OVERLOADS, "429", "a queue"))
 def test_an_overloaded_service_loses_nothing_and_is_not_hammered(google, code, timeout_s, gives_up_s):
     """It works on 8 at once, and 64 may be in flight."""
     with Capacity(google.server, 8, 0.05, code, gives_up_s) as capacity:

@@ -144,6 +144,7 @@ def test_placeholders_are_those_of_the_stock_processor_and_of_the_model(case, lo
         assert model.rows_of(int(features["feature_attention_mask"].sum())) == len(encoded)
 
 
+@pytest.mark.slow
 def test_granite_s_features_are_transformers_own_around_torchaudio_s_definition(monkeypatch):
     # torchaudio is not needed here: its mel spectrogram (power 2, HTK scale, no norm, reflected at the ends) by librosa
     import librosa
