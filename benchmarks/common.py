@@ -1,8 +1,9 @@
 """What the benchmarks share: clips, weights, clocks, and multiply-adds."""
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,30 @@ def tower_weights() -> tuple[dict[str, Any], dict[str, torch.Tensor] | None, str
     return WHISPER_TINY, None, "random weights of Whisper tiny's shape"
 
 
-def medians(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+@contextlib.contextmanager
+def made_on(device: str, dtype: torch.dtype) -> Iterator[None]:
+    """Make modules with seeded random weights on a device and in a precision, and nowhere else before."""
+    torch.manual_seed(0)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def medians(
+    functions: dict[str, Callable[[], Any]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Median seconds of each function. They take turns, so that a busy moment of the machine hits all of them."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = clock()
             function()
             if turn:  # the first turn warms up
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return {name: float(np.median(values)) for name, values in times.items()}
 
 

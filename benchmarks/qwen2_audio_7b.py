@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import measured_rate, tower_macs
+from common import made_on, measured_rate, tower_macs
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from hf_emo_dist.audio.qwen2_audio_tower import num_audio_tokens, num_mel_frames, padded_mel_frames
@@ -68,14 +68,8 @@ TINY: dict[str, Any] = {
 def build(settings: dict[str, Any], device: str, dtype: torch.dtype, lora: bool) -> Any:
     """The model with random weights, made on the device."""
     config = Qwen2AudioEmotionConfig(emotions=list(EMOTIONS), **settings)
-    torch.manual_seed(0)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device):
-            model = Qwen2AudioForEmotionDistribution(config)
-    finally:
-        torch.set_default_dtype(default)
+    with made_on(device, dtype):
+        model = Qwen2AudioForEmotionDistribution(config)
     model.head.float()
     if lora:
         from peft import get_peft_model

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import speech, tower_weights, verdict
+from common import medians, speech, tower_weights, verdict
 from transformers import (
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
@@ -153,18 +153,6 @@ class Clock:
         return timed
 
 
-def medians(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each function, in turns after one that warms up."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            start = time.process_time()
-            function()
-            if turn:
-                times[name].append(time.process_time() - start)
-    return {name: float(np.median(values)) for name, values in times.items()}
-
-
 def upto(ratio: float, target: float) -> str:
     """A ratio beside its ceiling."""
     return f"{ratio:.2f} x (target {target:g} x at most: {'met' if ratio <= target else 'MISSED'})"
@@ -214,7 +202,7 @@ def against_generate(
         functions[kind] = functools.partial(
             generate, model, reader.processor, asked, new_tokens, trimmed=kind == "trimmed"
         )
-    took = medians(functions, repeats)
+    took = medians(functions, repeats, time.process_time)
     print(f"  {prompts}: 100 votes against 10: {took['hundred'] / took['read']:.2f} x the time")
     seconds = len(asked[0].samples) / 16000
     print(f"    ten calls of generate, {new_tokens} tokens each, about one clip of {seconds:.1f} s:")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import made_on
 from qwen2_audio_7b import SEVEN_B, TINY
 from readout import TEN, label_mode, panel, tokenizer_for
 from transformers import (
@@ -38,14 +39,8 @@ def build(settings: dict[str, Any], device: str, dtype: torch.dtype) -> LabelRea
         text_config=text,
         audio_token_id=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
     )
-    torch.manual_seed(0)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device):
-            model = Qwen2AudioForConditionalGeneration(config)
-    finally:
-        torch.set_default_dtype(default)
+    with made_on(device, dtype):
+        model = Qwen2AudioForConditionalGeneration(config)
     extractor = WhisperFeatureExtractor(feature_size=settings["audio_config"]["num_mel_bins"])
     return LabelReader(model, Qwen2AudioProcessor(extractor, tokenizer))
 

@@ -144,8 +144,11 @@ def test_commands(command, layout, request, data_folder, capsys):
     assert "never runs a checkpoint's own code" in told and "Mend:" in told, told
 
 
-def test_a_card_is_written_without_it(foreign, capsys):
-    main(["card", str(foreign)])
+def test_a_card_is_written_without_it(foreign, mark, capsys):
+    (foreign / "README.md").unlink(missing_ok=True)
+    status = main(["card", str(foreign)])
+    assert (status, (foreign / "README.md").exists()) in ((0, True), (2, False)), capsys.readouterr()
+    assert not mark.exists()
 
 
 TOKENIZER = {"tokenizer_class": "Stranger", "auto_map": {"AutoTokenizer": ["code.Tokenizer", None]}}

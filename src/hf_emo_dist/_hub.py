@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -48,10 +49,10 @@ def check_hub_answers(name: str | os.PathLike[str], repo_type: str = "model", to
     over = threading.Event()
 
     def ask() -> None:
+        # no such name, no permission, no connection: an answer too, and what it means is said by who loads
         try:
-            HfApi(token=token).repo_info(text, repo_type=repo_type, timeout=2 * WAIT_S)
-        except Exception:  # noqa: BLE001 - no such name, no permission, no connection: an answer, or said by who loads
-            pass
+            with contextlib.suppress(Exception):
+                HfApi(token=token).repo_info(text, repo_type=repo_type, timeout=2 * WAIT_S)
         finally:
             over.set()
 

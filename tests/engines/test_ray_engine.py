@@ -54,7 +54,7 @@ def engine(workers=2, batch=5):
 # --- what it gives
 
 
-def annotated_alike(rows, folder, workers, batch, twice=True):
+def check_annotated_alike(rows, folder, workers, batch, twice=True):
     expected = rows.map(Annotator("simulated", ledger=folder / "map.sqlite", **OPTIONS), batched=True, batch_size=6)
     with engine(workers, batch) as ray_engine:
         by_workers = ray_engine.share_ledger(Annotator("simulated", ledger=folder / "ray.sqlite", **OPTIONS))
@@ -69,13 +69,13 @@ def annotated_alike(rows, folder, workers, batch, twice=True):
 
 
 def test_annotating_gives_what_map_gives(cluster, rows, tmp_path):
-    annotated_alike(rows, tmp_path, workers=1, batch=5, twice=False)
+    check_annotated_alike(rows, tmp_path, workers=1, batch=5, twice=False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "batch"), [(1, 3), (2, 14), (2, 1), (5, 4)])
 def test_annotating_whatever_the_workers_and_the_batch(cluster, rows, tmp_path, workers, batch):
-    annotated_alike(rows, tmp_path, workers, batch)
+    check_annotated_alike(rows, tmp_path, workers, batch)
 
 
 @pytest.mark.slow

@@ -43,7 +43,9 @@ PLOTS = {
 
 @pytest.mark.parametrize("plot", PLOTS)
 def test_labels_are_drawn_as_they_are_written(plot):
-    PLOTS[plot]().savefig(io.BytesIO(), format="png", dpi=20)  # as a user would, who has the figure
+    drawn = io.BytesIO()
+    PLOTS[plot]().savefig(drawn, format="png", dpi=20)  # as a user would, who has the figure
+    assert drawn.getvalue()[:4] == b"\x89PNG"
 
 
 def test_a_study_with_such_names_is_saved(tmp_path):

@@ -348,9 +348,9 @@ def output_file(path: str | Path, private: bool = False) -> Iterator[Path]:
             # mkstemp's file is its owner's alone
             usual = target.stat().st_mode if target.is_file() else 0o666 & ~_umask()
             part.chmod(0o600 if private else usual)
-            _flush(part)
+            to_disk(part)
             part.replace(target)
-            _flush(target.parent)
+            to_disk(target.parent)
         finally:
             part.unlink(missing_ok=True)
             held.close()
@@ -454,7 +454,7 @@ def output_files(
             (part / _MANIFEST).write_text(json.dumps({"main": target.name, "gone": away}))
             _flush_all(part)
             part = part.rename(part.with_name(f"{_prefix(target, 'ready')}{secrets.token_hex(4)}"))
-            _flush(target.parent)
+            to_disk(target.parent)
             _move_set(part)
         finally:
             if not part.name.startswith(_prefix(target, "ready")):  # else the next run moves the rest
@@ -471,7 +471,7 @@ def _move_set(ready: Path) -> None:
             ready.with_name(name).unlink(missing_ok=True)
         for name in sorted(names, key=lambda name: name == about["main"]):
             (ready / name).replace(ready.with_name(name))
-        _flush(ready.parent)
+        to_disk(ready.parent)
     shutil.rmtree(ready, ignore_errors=True)
 
 
@@ -522,7 +522,7 @@ def _take_place(part: Path, target: Path) -> None:
     if not target.exists():
         part.rename(target)
     elif _swap(part, target):
-        _flush(target.parent)
+        to_disk(target.parent)
         shutil.rmtree(part, ignore_errors=True)  # the old one
     else:
         old = target.with_name(f"{_prefix(target, 'old')}{secrets.token_hex(4)}")
@@ -532,9 +532,9 @@ def _take_place(part: Path, target: Path) -> None:
         except BaseException:
             old.rename(target)
             raise
-        _flush(target.parent)
+        to_disk(target.parent)
         shutil.rmtree(old, ignore_errors=True)
-    _flush(target.parent)
+    to_disk(target.parent)
 
 
 def _swap(one: Path, other: Path) -> bool:
@@ -560,12 +560,12 @@ def _umask() -> int:
 def _flush_all(folder: Path) -> None:
     for path in folder.rglob("*"):
         if not path.is_symlink():
-            _flush(path)
-    _flush(folder)
+            to_disk(path)
+    to_disk(folder)
 
 
-def _flush(path: Path) -> None:
-    """Fsync a file or folder, where the system can; a full disk may say so only now."""
+def to_disk(path: Path) -> None:
+    """Fsync a file or folder, where the system can; a full or failing disk may say so only now."""
     try:
         number = os.open(path, os.O_RDONLY)
     except OSError:
@@ -573,7 +573,7 @@ def _flush(path: Path) -> None:
     try:
         os.fsync(number)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in (*FULL, errno.EIO):
             raise
     finally:
         os.close(number)

@@ -31,7 +31,7 @@ from .._checkpoint_files import (
 )
 from ..data.full_disk import disk_told
 from ..data.intact import BrokenFileError, check_safetensors, digest_of, read_json, sealed
-from ..data.output import write_json
+from ..data.output import to_disk, write_json
 from ..modeling.whole_files import SETTINGS, differing_files, read_facts
 
 logger = logging.getLogger(__name__)
@@ -269,21 +269,6 @@ def full_disk_told(folder: Path) -> Iterator[None]:
             if _TORCH_FULL.search(str(error)) and shutil.disk_usage(there).free < _NO_ROOM:
                 raise OSError(errno.ENOSPC, str(error)) from error
             raise
-
-
-def to_disk(path: Path) -> None:
-    """Fsync a file or folder, where the system can; a full disk may say so only now."""
-    try:
-        number = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EIO):
-            raise
-    finally:
-        os.close(number)
 
 
 def make_room(folder: str | os.PathLike[str], limit: int | None, written: Path, best: str | None) -> None:

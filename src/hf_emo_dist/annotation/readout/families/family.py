@@ -210,3 +210,17 @@ class Family:
         return self.processor.feature_extractor(
             list(clips), sampling_rate=SAMPLING_RATE, return_attention_mask=True, return_tensors="pt", **options
         )
+
+
+class FamilyOfTexts(Family):
+    """A family whose chat template takes texts, the audio's token in them, and whose tower has no mask for padding."""
+
+    def conversation(self, system: str, text: str) -> list[dict[str, Any]]:
+        """The chat, the audio first in what the user says."""
+        audio = self.tokenizer.convert_ids_to_tokens(self.audio_token_id)
+        start = [{"role": "system", "content": system}] if system else []
+        return [*start, {"role": "user", "content": f"{audio}{text}"}]
+
+    def alike(self, num_samples: int) -> int:
+        """Clips of equal length alone go through the tower together."""
+        return num_samples

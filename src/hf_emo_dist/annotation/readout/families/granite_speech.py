@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .family import Family
+from .family import FamilyOfTexts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class GraniteSpeechFamily(Family):
+class GraniteSpeechFamily(FamilyOfTexts):
     """Granite Speech. Its conformer has no mask, so that clips of equal length alone go through it together."""
 
     title = "Granite Speech"
@@ -47,19 +47,6 @@ class GraniteSpeechFamily(Family):
         logits = super().logits(hidden)
         scale = float(getattr(self.text_config, "logits_scaling", 1.0))
         return logits if scale == 1.0 or hasattr(self.model.lm_head, "_scaled_for_readout") else logits / scale
-
-    def conversation(self, system: str, text: str) -> list[dict[str, Any]]:
-        """The chat; this template takes texts."""
-        start = [{"role": "system", "content": system}] if system else []
-        return [*start, {"role": "user", "content": f"{self._audio_token}{text}"}]
-
-    @property
-    def _audio_token(self) -> str:
-        return str(self.tokenizer.convert_ids_to_tokens(self.audio_token_id))
-
-    def alike(self, num_samples: int) -> int:
-        """Clips go through the tower together that give the same here."""
-        return num_samples
 
     def audio_tokens(self, num_samples: int) -> int:
         """Return how many tokens a clip at 16 kHz has."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ....audio.decoding import SAMPLING_RATE
-from .family import Family
+from .family import FamilyOfTexts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ADAPTER = ("speech-lora", "speech")
 
 
-class Phi4MultimodalFamily(Family):
+class Phi4MultimodalFamily(FamilyOfTexts):
     """Phi-4-multimodal. Clips go through its conformer one by one: in a batch they come out otherwise."""
 
     title = "Phi-4-multimodal"
@@ -49,19 +49,6 @@ class Phi4MultimodalFamily(Family):
     def context(self) -> int | None:
         """How many tokens fit: beyond, all positions are rotated otherwise, those that were read already too."""
         return getattr(self.text_config, "original_max_position_embeddings", None) or super().context
-
-    def conversation(self, system: str, text: str) -> list[dict[str, Any]]:
-        """The chat; this template takes texts."""
-        start = [{"role": "system", "content": system}] if system else []
-        return [*start, {"role": "user", "content": f"{self._audio_token}{text}"}]
-
-    @property
-    def _audio_token(self) -> str:
-        return str(self.tokenizer.convert_ids_to_tokens(self.audio_token_id))
-
-    def alike(self, num_samples: int) -> int:
-        """Clips go through the tower together that give the same here."""
-        return num_samples
 
     def audio_tokens(self, num_samples: int) -> int:
         """Return how many tokens a clip at 16 kHz has."""
